@@ -1,0 +1,33 @@
+"""reparax: differentiating through randomness, and variational autoencoders built on it.
+
+Names are imported when first used, so that ``import reparax`` costs nothing.
+"""
+
+import importlib
+from typing import Any
+
+__version__ = "0.1.0"
+
+_ROOMS = (
+    "applications", "artifact", "data", "distributions", "errors", "estimators", "likelihoods", "model", "networks",
+    "objectives", "posteriors", "priors", "recipe", "reparameterization", "training",
+)  # fmt: skip
+
+_EXPORTS = {
+    "expectation": "estimators",
+    "rsample": "reparameterization",
+}
+
+__all__ = ["__version__", *_EXPORTS, *_ROOMS]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _ROOMS:
+        return importlib.import_module(f"reparax.{name}")
+    if name in _EXPORTS:
+        return getattr(importlib.import_module(f"reparax.{_EXPORTS[name]}"), name)
+    raise AttributeError(f"module 'reparax' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

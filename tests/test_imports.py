@@ -1,0 +1,72 @@
+"""Every import points the way of the rooms: leaves first, the command line last."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SOURCE = Path(__file__).resolve().parents[1] / "src" / "reparax"
+
+# A room may import rooms of a lower floor, and itself. The data room stands aside: it knows only the leaves.
+FLOOR = {
+    "errors": 0, "summary": 0, "registry": 1,
+    "reparameterization": 2, "distributions": 3, "estimators": 4,
+    "networks": 5, "posteriors": 6, "priors": 6, "likelihoods": 6, "model": 7, "objectives": 8,
+    "training": 5,
+    "data": 2,
+    "recipe": 9, "artifact": 10, "applications": 11,
+    "report": 12, "sklearn": 12, "cli": 13, "explorer": 13, "__main__": 14,
+}  # fmt: skip
+ALLOWED = {
+    "data": {"errors", "summary", "registry", "data"},
+    "training": {"errors", "registry", "training"},
+}
+
+
+def imports(path: Path):
+    """Every import of a file, those inside functions included, as absolute dotted names."""
+    package = ("reparax", *path.relative_to(SOURCE).parent.parts)
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else ()
+            name = ".".join((*base, *([node.module] if node.module else [])))
+            yield from (f"{name}.{alias.name}" for alias in node.names)
+
+
+def room(name: str) -> str:
+    return name.split(".")[1] if name.count(".") else ""
+
+
+def files():
+    return sorted(path for path in SOURCE.rglob("*.py") if path != SOURCE / "__init__.py")
+
+
+@pytest.mark.parametrize("path", files(), ids=lambda path: str(path.relative_to(SOURCE)))
+def test_imports_point_one_way(path):
+    here = path.relative_to(SOURCE).parts[0].removesuffix(".py")
+    for name in imports(path):
+        if not name.startswith("reparax."):
+            continue
+        there = room(name)
+        if there == here:
+            continue
+        if here in ALLOWED:
+            assert there in ALLOWED[here], f"{here} may not import {there}"
+        elif there not in {"data", "training"} or FLOOR[here] < FLOOR["recipe"]:
+            assert FLOOR[there] < FLOOR[here], f"{here} may not import {there}"
+            assert there not in {"data", "training"}, f"{here} may not import {there}"
+
+
+def test_the_data_room_never_imports_jax():
+    for path in (SOURCE / "data").rglob("*.py"):
+        assert not any(name.split(".")[0] in {"jax", "equinox", "numpyro"} for name in imports(path)), path
+
+
+def test_importing_reparax_is_light():
+    code = "import sys, reparax; print(sorted({'jax', 'numpy', 'polars', 'sklearn', 'matplotlib'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
