@@ -1,0 +1,137 @@
+"""Kullback-Leibler divergences in closed form, by pair; exact ones only.
+
+numpyro's table lacks Bernoulli, one-hot categorical and Laplace and holds a truncated series for Kumaraswamy; a pair that is
+not here has no analytic divergence, and the caller must say how it is estimated.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import TypeVar
+
+import jax
+import jax.numpy as jnp
+import numpyro.distributions as dist
+from jaxtyping import Array, Float
+
+from reparax.distributions.one_hot_categorical import OneHotCategorical
+from reparax.errors import NoAnalyticKL
+
+Formula = Callable[..., Array]
+F = TypeVar("F", bound=Formula)
+
+_FORMULAS: dict[tuple[type, type], Formula] = {}
+
+
+def analytic_kl(q: type, p: type) -> Callable[[F], F]:
+    """Registers the closed form of KL(q || p) for a pair of families; batch shape in, batch shape out."""
+
+    def register(formula: F) -> F:
+        _FORMULAS[q, p] = formula
+        return formula
+
+    return register
+
+
+def kl_divergence(q: dist.Distribution, p: dist.Distribution) -> Float[Array, "*batch"]:
+    """KL(q || p) = E_q[log q - log p], in nats, summed over the event's dimensions.
+
+    Raises:
+        NoAnalyticKL: No closed form is known for the pair.
+    """
+    terms = kl_per_dimension(q, p)
+    return jnp.sum(terms, axis=tuple(range(len(q.batch_shape), terms.ndim)))
+
+
+def kl_per_dimension(q: dist.Distribution, p: dist.Distribution) -> Float[Array, "*batch_and_event"]:
+    """KL(q || p) before independent dimensions are summed: one term per independent factor of q and p.
+
+    Raises:
+        NoAnalyticKL: No closed form is known for the pair.
+    """
+    q, p = _factor(q), _factor(p)
+    formula = _find(q, p)
+    if formula is None:
+        raise NoAnalyticKL(
+            expected="a pair of families with a closed-form divergence",
+            got=f"KL({type(q).__name__} || {type(p).__name__})",
+            cure="estimate E_q[log q - log p] with rx.expectation, as the ELBO does",
+        )
+    return formula(q, p)
+
+
+def has_analytic_kl(q: dist.Distribution, p: dist.Distribution) -> bool:
+    """Whether `kl_divergence` knows the pair."""
+    return _find(_factor(q), _factor(p)) is not None
+
+
+def analytic_pairs() -> Iterator[tuple[type, type]]:
+    """Every pair of families with a closed form."""
+    yield from _FORMULAS
+
+
+def _find(q: dist.Distribution, p: dist.Distribution) -> Formula | None:
+    for q_type in type(q).__mro__:
+        for p_type in type(p).__mro__:
+            if (q_type, p_type) in _FORMULAS:
+                return _FORMULAS[q_type, p_type]
+    return None
+
+
+def _factor(d: dist.Distribution) -> dist.Distribution:
+    """The independent factors of a distribution: `Independent` taken off."""
+    while isinstance(d, dist.Independent):
+        d = d.base_dist
+    return d
+
+
+for _pair in (
+    (dist.Normal, dist.Normal),
+    (dist.MultivariateNormal, dist.MultivariateNormal),
+    (dist.Beta, dist.Beta),
+    (dist.Dirichlet, dist.Dirichlet),
+    (dist.Gamma, dist.Gamma),
+    (dist.Weibull, dist.Gamma),
+):
+    analytic_kl(*_pair)(dist.kl_divergence)
+
+
+@analytic_kl(dist.MultivariateNormal, dist.Normal)
+def _multivariate_against_diagonal_normal(q: dist.MultivariateNormal, normal: dist.Normal) -> Array:
+    scaled = q.scale_tril / normal.scale[..., :, None]
+    distance = (q.loc - normal.loc) / normal.scale
+    log_diagonal = jnp.log(jnp.diagonal(scaled, axis1=-2, axis2=-1))
+    squares = jnp.sum(scaled**2, axis=-1) + distance**2 - 1
+    return jnp.sum(0.5 * squares - log_diagonal, axis=-1)
+
+
+@analytic_kl(dist.BernoulliLogits, dist.BernoulliLogits)
+@analytic_kl(dist.BernoulliLogits, dist.BernoulliProbs)
+@analytic_kl(dist.BernoulliProbs, dist.BernoulliLogits)
+@analytic_kl(dist.BernoulliProbs, dist.BernoulliProbs)
+def _bernoulli(q: dist.BernoulliLogits, p: dist.BernoulliLogits) -> Array:
+    on = jax.nn.log_sigmoid(q.logits) - jax.nn.log_sigmoid(p.logits)
+    off = jax.nn.log_sigmoid(-q.logits) - jax.nn.log_sigmoid(-p.logits)
+    return jax.nn.sigmoid(q.logits) * on + jax.nn.sigmoid(-q.logits) * off
+
+
+@analytic_kl(OneHotCategorical, OneHotCategorical)
+@analytic_kl(dist.CategoricalLogits, dist.CategoricalLogits)
+@analytic_kl(dist.CategoricalProbs, dist.CategoricalProbs)
+def _categorical(q: OneHotCategorical, p: OneHotCategorical) -> Array:
+    difference = jax.nn.log_softmax(q.logits, axis=-1) - jax.nn.log_softmax(p.logits, axis=-1)
+    return jnp.sum(jax.nn.softmax(q.logits, axis=-1) * difference, axis=-1)
+
+
+@analytic_kl(dist.Laplace, dist.Laplace)
+def _laplace(q: dist.Laplace, p: dist.Laplace) -> Array:
+    distance, ratio = jnp.abs(q.loc - p.loc), q.scale / p.scale
+    return -jnp.log(ratio) - 1 + distance / p.scale + ratio * jnp.exp(-distance / q.scale)
+
+
+@analytic_kl(dist.Poisson, dist.Poisson)
+def _poisson(q: dist.Poisson, p: dist.Poisson) -> Array:
+    return q.rate * (jnp.log(q.rate) - jnp.log(p.rate)) + p.rate - q.rate
+
+
+@analytic_kl(dist.LogNormal, dist.LogNormal)
+def _log_normal(q: dist.LogNormal, p: dist.LogNormal) -> Array:
+    return dist.kl_divergence(dist.Normal(q.loc, q.scale), dist.Normal(p.loc, p.scale))
