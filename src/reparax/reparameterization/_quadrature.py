@@ -1,0 +1,25 @@
+"""Gauss-Legendre rules on the unit interval, as constants of the program."""
+
+from functools import lru_cache
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+from numpy.typing import DTypeLike
+
+
+@lru_cache(maxsize=16)
+def _unit_rule(num_points: int) -> tuple[np.ndarray, np.ndarray]:
+    nodes, weights = np.polynomial.legendre.leggauss(num_points)
+    return 0.5 * (nodes + 1.0), 0.5 * weights
+
+
+def gauss_legendre(num_points: int, dtype: DTypeLike) -> tuple[Float[Array, " n"], Float[Array, " n"]]:
+    """Nodes and weights of the Gauss-Legendre rule on [0, 1].
+
+    Args:
+        num_points: The number of nodes n; polynomials up to degree 2n - 1 are integrated exactly.
+        dtype: The floating type of both arrays.
+    """
+    nodes, weights = _unit_rule(num_points)
+    return jnp.asarray(nodes, dtype), jnp.asarray(weights, dtype)
