@@ -1,0 +1,148 @@
+"""What is known of a user's data: the shape of one example, the column names, the kind and the range of the values."""
+
+from typing import TYPE_CHECKING, Literal
+
+import msgspec
+import numpy as np
+
+from reparax.data._values import LARGEST_INTEGER, as_real, refuse_non_finite, refuse_non_numbers, whole
+from reparax.errors import DataError
+from reparax.summary import Kind, Summary
+
+if TYPE_CHECKING:
+    from reparax.data._dataset import Dataset
+
+
+class Schema(msgspec.Struct, frozen=True):
+    """A description of data that a fitted model keeps: JSON through ``msgspec.json``, a `Summary` through `summary`.
+
+    Attributes:
+        kind: ``"images"`` (height, width, channels), ``"table"`` (one axis) or ``"array"`` (four axes or more).
+        event_shape: The shape of one example.
+        value_kind: ``"binary"`` when every value is 0 or 1; ``"integer"`` when every value is whole and below 2**24
+            in size, so that float32 carries it exactly; else ``"real"``.
+        low: The lower bound of the values: one number for images, else the observed minimum of each dimension.
+        high: The upper bound, likewise: for images the highest level (255, 16, ...) or 1 for intensities in [0, 1].
+        mean: The mean, one number for images, else one for each dimension.
+        std: The standard deviation, likewise; 1 where the values are constant.
+        num_examples: How many examples were seen.
+        dtype: The name of the values' dtype.
+        names: The columns' names; None when the table has none, and for images.
+        label: The column or key that holds the labels, None when there is none or they come from another file.
+    """
+
+    kind: Literal["images", "table", "array"]
+    event_shape: tuple[int, ...]
+    value_kind: Kind
+    low: float | tuple[float, ...]
+    high: float | tuple[float, ...]
+    mean: float | tuple[float, ...]
+    std: float | tuple[float, ...]
+    num_examples: int
+    dtype: Literal["uint8", "uint16", "int32", "float32", "float64"]
+    names: tuple[str, ...] | None = None
+    label: str | None = None
+
+    def __post_init__(self) -> None:
+        size = int(np.prod(self.event_shape, dtype=int))
+        scalar = self.kind == "images"
+        for field in (self.low, self.high, self.mean, self.std):
+            if isinstance(field, float | int) != scalar or (not scalar and len(field) != size):  # ty: ignore[invalid-argument-type]
+                raise ValueError(f"low, high, mean and std need {'one number' if scalar else f'{size} numbers'} each")
+        if self.names is not None and len(self.names) != size:
+            raise ValueError(f"{len(self.names)} names for {size} columns")
+
+    def summary(self) -> Summary:
+        """What the parts of a model need to know: the same facts as arrays (float64), without the names."""
+        shape = () if self.kind == "images" else self.event_shape
+        low, high, mean, std = (
+            np.reshape(np.asarray(field, np.float64), shape) for field in (self.low, self.high, self.mean, self.std)
+        )
+        return Summary(
+            event_shape=self.event_shape, kind=self.value_kind, low=low, high=high, mean=mean, std=std,
+            num_examples=self.num_examples,
+        )  # fmt: skip
+
+    def check(self, data: "Dataset | np.ndarray") -> np.ndarray:
+        """The values of ``data`` as a model fitted on this schema takes them: columns in its order, its dtype.
+
+        Columns are matched by name where both sides have names, else by position. Values of a table may lie outside
+        the range seen at fitting (an anomaly does); levels of an image may not.
+
+        Args:
+            data: A dataset, or an array of shape ``(n, *event_shape)``.
+
+        Returns:
+            An array of shape ``(n, *event_shape)`` and dtype `dtype`.
+
+        Raises:
+            DataError: Another shape, missing or unexpected columns, values of another kind or outside an image's
+                levels, or values that are not finite.
+        """
+        values, names = (data, None) if isinstance(data, np.ndarray) else (data.values, data.schema.names)
+        refuse_non_numbers(values)
+        values = self._aligned(values, names)
+        refuse_non_finite(values, self.names)
+        self._check_values(values)
+        if self.value_kind == "real":
+            as_real(values, self.names)
+        return np.ascontiguousarray(values, dtype=self.dtype)
+
+    def _aligned(self, values: np.ndarray, names: tuple[str, ...] | None) -> np.ndarray:
+        if self.names is not None and names is not None and self.names != names:
+            missing = [name for name in self.names if name not in names]
+            extra = [name for name in names if name not in self.names]
+            if missing or extra:
+                parts = [f"{word} {_quoted(some)}" for word, some in (("no", missing), ("also", extra)) if some]
+                raise DataError(
+                    expected=f"the {len(self.names)} columns the model was fitted on",
+                    got=f"a table with {' and '.join(parts)}",
+                    cure="rename, add or drop columns so that the names agree",
+                )
+            values = values[:, [names.index(name) for name in self.names]]
+        if self.kind == "images" and self.event_shape[-1] == 1 and values.shape[1:] == self.event_shape[:-1]:
+            values = values[..., None]
+        if values.ndim == 0 or values.shape[1:] != self.event_shape:
+            raise DataError(
+                expected=f"{describe_shape(self.event_shape)} as at fitting",
+                got=describe_shape(values.shape[1:]) if values.ndim else "a single number",
+                cure="give data of the shape the model was fitted on, or fit another model",
+            )
+        return values
+
+    def _check_values(self, values: np.ndarray) -> None:
+        if values.size == 0:
+            return
+        low, high = values.min(), values.max()
+        if self.value_kind == "binary" and not (whole(values) and low >= 0 and high <= 1):
+            expected, got = "only the values 0 and 1, as at fitting", f"values from {low} to {high}"
+        elif self.value_kind == "integer" and not whole(values):
+            expected, got = "whole numbers, as at fitting", "numbers with fractions"
+        elif self.value_kind == "integer" and max(abs(float(low)), abs(float(high))) > LARGEST_INTEGER:
+            expected, got = f"whole numbers of size up to {LARGEST_INTEGER}", f"values from {low} to {high}"
+        elif self._has_levels() and (low < self.low or high > self.high):  # ty: ignore[unsupported-operator]
+            expected = f"values from {self.low:g} to {self.high:g}, as at fitting"
+            got = f"values from {low} to {high}"
+        else:
+            return
+        raise DataError(
+            expected=expected, got=got, cure="bring the values to the scale of the fit, or fit a model on such values"
+        )
+
+    def _has_levels(self) -> bool:
+        """Whether low and high are bounds by the nature of the values rather than the range seen so far."""
+        return self.kind == "images" and (self.value_kind == "integer" or (self.low, self.high) == (0, 1))
+
+
+def describe_shape(event_shape: tuple[int, ...]) -> str:
+    """The shape of one example in words: ``5 columns``, ``images of 28x28x1``."""
+    if len(event_shape) == 1:
+        return f"{event_shape[0]} column{'s' if event_shape[0] != 1 else ''}"
+    if len(event_shape) == 3:
+        return f"images of {'x'.join(map(str, event_shape))}"
+    return f"examples of shape {event_shape}"
+
+
+def _quoted(names: list[str]) -> str:
+    shown = ", ".join(repr(name) for name in names[:5])
+    return f"{shown} and {len(names) - 5} more" if len(names) > 5 else shown
