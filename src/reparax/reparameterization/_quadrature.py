@@ -23,3 +23,9 @@ def gauss_legendre(num_points: int, dtype: DTypeLike) -> tuple[Float[Array, " n"
     """
     nodes, weights = _unit_rule(num_points)
     return jnp.asarray(nodes, dtype), jnp.asarray(weights, dtype)
+
+
+def gauss_legendre_floats(num_points: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """The same rule as Python floats, for a sum unrolled into one fused elementwise program."""
+    nodes, weights = _unit_rule(num_points)
+    return tuple(nodes.tolist()), tuple(weights.tolist())
