@@ -124,10 +124,18 @@ def _describe(
         if kind == "integer" and high == 255 and values.max() < 128:
             notes.append(f"8-bit images of levels 0 to 255, though the highest level seen is {values.max()}")
     schema = Schema(
-        kind=layout.kind, event_shape=values.shape[1:], value_kind=kind, num_examples=len(values),
-        low=_plain(low), high=_plain(high), mean=_plain(mean), std=_plain(std),
-        dtype=str(values.dtype), names=names, label=label,
-    )  # fmt: skip # ty: ignore[invalid-argument-type]
+        kind=layout.kind,
+        event_shape=values.shape[1:],
+        value_kind=kind,
+        low=_plain(low),
+        high=_plain(high),
+        mean=_plain(mean),
+        std=_plain(std),
+        num_examples=len(values),
+        dtype=str(values.dtype),  # ty: ignore[invalid-argument-type]
+        names=names,
+        label=label,
+    )
     return schema, notes
 
 
@@ -208,9 +216,8 @@ def split(dataset: Dataset, fraction: float, seed: int) -> tuple[Dataset, Datase
         raise DataError(
             expected="a held-out fraction above 0 and below 1", got=f"{fraction}", cure="0.1 holds out every tenth row"
         )
-    require_fit_size = len(dataset)
-    if require_fit_size < 2:
-        raise DataError(expected="at least 2 examples to split", got=f"{require_fit_size}", cure="give more data")
+    if len(dataset) < 2:
+        raise DataError(expected="at least 2 examples to split", got=f"{len(dataset)}", cure="give more data")
     num_valid = min(max(1, round(len(dataset) * fraction)), len(dataset) - 1)
     order = np.random.default_rng(seed).permutation(len(dataset))
     train, valid = dataset.take(np.sort(order[num_valid:])), dataset.take(np.sort(order[:num_valid]))

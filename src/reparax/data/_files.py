@@ -21,6 +21,10 @@ _MAGIC = (
 )
 
 
+class LabelNotFoundError(DataError):
+    """The data have no column or array of the name given for the labels."""
+
+
 def read_bytes(path: Path) -> bytes:
     """The content of a file, unzipped where it is gzipped.
 

@@ -4,11 +4,13 @@ import io
 import tokenize
 import zipfile
 import zlib
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from reparax.data._files import content_of, damaged, read_bytes, wrong_content
+from reparax.data._files import LabelNotFoundError, content_of, damaged, read_bytes, wrong_content
 from reparax.errors import DataError
 
 VALUES = ("X", "x", "data", "images")
@@ -72,8 +74,8 @@ def _read_header_3(stream: io.BytesIO) -> tuple[tuple[int, ...], bool, np.dtype]
 def read_npz(path: Path, label: str | None) -> tuple[np.ndarray, np.ndarray | None, str | None, list[str]]:
     """The values and labels of a ``.npz`` archive.
 
-    Values are the array called X, x, data or images, or else the only one that does not hold labels. Labels are the array
-    called ``label``, or else y or labels.
+    Values are the array called X, x, data or images, or else the only one that does not hold labels. Labels are the
+    array called ``label``, or else y or labels.
 
     Returns:
         Values, labels or None, the labels' key or None, and notes.
@@ -87,7 +89,7 @@ def read_npz(path: Path, label: str | None) -> tuple[np.ndarray, np.ndarray | No
         raise wrong_content(path, "a NumPy archive (.npz)", words)
     members = _members(content, path)
     if label is not None and label not in members:
-        raise DataError(
+        raise LabelNotFoundError(
             expected=f"labels called {label!r} in {path}",
             got=f"arrays called {', '.join(members) or 'nothing'}",
             cure="give one of those names, or a file of labels",
@@ -108,7 +110,7 @@ def read_npz(path: Path, label: str | None) -> tuple[np.ndarray, np.ndarray | No
     return values, labels, key, notes
 
 
-def _members(content: bytes, path: Path) -> dict:
+def _members(content: bytes, path: Path) -> dict[str, Callable[[], bytes]]:
     """A function giving the bytes of each array, by name."""
     broken = (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, KeyError, *_BROKEN)
     try:
@@ -117,13 +119,10 @@ def _members(content: bytes, path: Path) -> dict:
     except broken as error:
         raise damaged(path, "a whole NumPy archive (.npz)", error) from None
 
-    def reader(name: str):  # noqa: ANN202
-        def read() -> bytes:
-            try:
-                return archive.read(name)
-            except broken as error:
-                raise damaged(f"{name} in {path}", "a whole NumPy archive (.npz)", error) from None
+    def read_member(name: str) -> bytes:
+        try:
+            return archive.read(name)
+        except broken as error:
+            raise damaged(f"{name} in {path}", "a whole NumPy archive (.npz)", error) from None
 
-        return read
-
-    return {name.removesuffix(".npy"): reader(name) for name in names}
+    return {name.removesuffix(".npy"): partial(read_member, name) for name in names}

@@ -120,7 +120,7 @@ class Schema(msgspec.Struct, frozen=True):
             expected, got = "whole numbers, as at fitting", "numbers with fractions"
         elif self.value_kind == "integer" and max(abs(float(low)), abs(float(high))) > LARGEST_INTEGER:
             expected, got = f"whole numbers of size up to {LARGEST_INTEGER}", f"values from {low} to {high}"
-        elif self._has_levels() and (low < self.low or high > self.high):  # ty: ignore[unsupported-operator]
+        elif self._has_levels() and (low < self.low or high > self.high):
             expected = f"values from {self.low:g} to {self.high:g}, as at fitting"
             got = f"values from {low} to {high}"
         else:

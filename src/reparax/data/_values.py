@@ -50,22 +50,17 @@ def refuse_non_finite(values: np.ndarray, names: tuple[str, ...] | None, ids: np
     num_missing = sum(chunk.size - int(np.isfinite(chunk).sum()) for chunk in chunks(values))
     if not num_missing:
         return
-    first = next(tuple(np.argwhere(~np.isfinite(row))[0]) + (i,) for i, row in enumerate(values) if not _finite(row))
-    *inside, row = map(int, first)
-    value = values[(row, *inside)]
+    row = next(index for index, example in enumerate(values) if not np.isfinite(example).all())
+    inside = tuple(map(int, np.argwhere(~np.isfinite(values[row]))[0]))
     if values.ndim == 2:
         place = f"column {column_name(names, inside[0])!r}, row {row + 1}"
     else:
-        place = f"example {row + 1}{f' ({ids[row]})' if ids is not None else ''} at {tuple(inside)}"
+        place = f"example {row + 1}{f' ({ids[row]})' if ids is not None else ''} at {inside}"
     raise DataError(
         expected="finite numbers only",
-        got=f"{num_missing} missing, NaN or infinite value{'s' if num_missing > 1 else ''}, the first ({value}) in {place}",
+        got=f"{num_missing} missing, NaN or infinite value{'s' if num_missing > 1 else ''}, the first in {place}",
         cure="drop or fill them first (missing values are not supported yet)",
     )
-
-
-def _finite(row: np.ndarray) -> bool:
-    return bool(np.isfinite(row).all())
 
 
 def column_name(names: tuple[str, ...] | None, index: int) -> str:
