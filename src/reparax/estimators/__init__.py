@@ -1,0 +1,11 @@
+"""Gradients of expectations: one front door, and one file per estimator, found by its file's name.
+
+`expectation` is the value of E_q[f(z)], and its derivative is the estimate of the derivative; `AbstractEstimator` says
+how to add an estimator.
+"""
+
+from reparax.estimators._base import AbstractEstimator as AbstractEstimator
+from reparax.estimators._expectation import expectation as expectation
+from reparax.registry import lazy_parts
+
+__getattr__, __dir__ = lazy_parts(__name__)

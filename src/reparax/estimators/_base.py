@@ -1,0 +1,83 @@
+"""What every estimator has in common, and how to add one."""
+
+import abc
+from collections.abc import Callable
+from typing import Any, Literal
+
+import equinox as eqx
+import jax
+import numpyro.distributions as dist
+
+from reparax.errors import InvalidEstimator
+from reparax.estimators._distributions import leaves
+
+Integrand = Callable[[Any, jax.Array], Any]
+Level = Literal["enumerate", "score", "pathwise"]
+LEVELS: tuple[Level, ...] = ("enumerate", "score", "pathwise")
+
+
+class AbstractEstimator(eqx.Module):
+    """A rule for differentiating E_q[f(z)]: a value, whose derivative is an estimate of the derivative.
+
+    To add one, write a file named after it with one class that declares the class variables below and has the methods
+    `refusal` and `estimate`; its dials are fields. The command line, `compare`, `tune` and the tests find it by its
+    file's name.
+
+    Attributes:
+        unbiased: Whether derivatives of the estimate, of any order, are unbiased.
+        level: Where it stands when several estimators share an expectation: enumeration outermost, pathwise innermost.
+        minimum_samples: The least number of draws it can work with.
+        valid_for: The distributions and functions it is valid for, in words.
+        reference: Where it comes from, with the equation number.
+    """
+
+    unbiased: eqx.AbstractClassVar[bool]
+    level: eqx.AbstractClassVar[Level]
+    minimum_samples: eqx.AbstractClassVar[int]
+    valid_for: eqx.AbstractClassVar[str]
+    reference: eqx.AbstractClassVar[str]
+
+    @abc.abstractmethod
+    def refusal(self, q: dist.Distribution) -> str | None:
+        """Why this estimator would be wrong for one distribution; ``None`` where it is valid."""
+
+    @abc.abstractmethod
+    def estimate(self, f: Integrand, q: Any, *, key: jax.Array, num_samples: int) -> Any:
+        """The estimate of E_q[f(z)] for a pytree of independent distributions, all treated by this estimator.
+
+        Args:
+            f: The integrand, called as ``f(z, key)`` for ONE draw; z has the structure of q.
+            q: A pytree of distributions.
+            key: The random key.
+            num_samples: The number of draws, at least `minimum_samples`.
+        """
+
+    def evaluations(self, q: Any, num_samples: int) -> int:
+        """How many times f is evaluated (its cost, apart from derivatives)."""
+        return num_samples
+
+    @property
+    def differentiates_the_sample(self) -> bool:
+        """Whether f is differentiated with respect to z, so that it must be continuous in z."""
+        return self.level == "pathwise"
+
+    def check(self, q: Any, f: Callable[..., Any] | None = None) -> None:
+        """Refuses what this estimator would get wrong.
+
+        Args:
+            q: A distribution or a pytree of distributions.
+            f: The integrand; estimators that differentiate the sample refuse one that is discontinuous in z.
+
+        Raises:
+            InvalidEstimator: With the reason and the estimators that are valid instead.
+        """
+        from reparax.estimators._choice import valid_names
+
+        for leaf in leaves(q):
+            reason = self.refusal(leaf)
+            if reason is not None:
+                raise InvalidEstimator(
+                    expected=f"{type(self).__name__} to be used for {self.valid_for}",
+                    got=reason,
+                    cure=f"use one of: {', '.join(valid_names(leaf))}",
+                )

@@ -1,0 +1,85 @@
+"""The choice that needs no run: which estimators are valid for a distribution, and which of them "auto" takes."""
+
+import inspect
+from typing import Any
+
+import numpyro.distributions as dist
+
+from reparax import registry
+from reparax.errors import InvalidEstimator
+from reparax.estimators._base import AbstractEstimator
+from reparax.estimators._distributions import is_binary, num_states
+
+CHEAP_STATES = 64
+
+
+def named(name: str) -> AbstractEstimator:
+    """The estimator of that name with its default dials.
+
+    Raises:
+        RecipeError: No estimator has that name.
+        InvalidEstimator: It has a part that must be given, so that a name is not enough.
+    """
+    kind = registry.load("estimators", name)
+    needed = [
+        parameter.name
+        for parameter in inspect.signature(kind).parameters.values()
+        if parameter.default is parameter.empty
+    ]
+    if needed:
+        raise InvalidEstimator(
+            expected=f"an instance of {kind.__name__}, which needs {', '.join(needed)}",
+            got=f"the name {name!r}",
+            cure=f"pass estimators.{kind.__name__}({', '.join(needed)}=...)",
+        )
+    return kind()
+
+
+def all_named() -> dict[str, AbstractEstimator]:
+    """Every estimator of expectations that needs no argument, by its name."""
+    found = {}
+    for name in registry.names("estimators"):
+        kind = registry.load("estimators", name)
+        needs = any(p.default is p.empty for p in inspect.signature(kind).parameters.values())
+        if issubclass(kind, AbstractEstimator) and not needs:
+            found[name] = kind()
+    return found
+
+
+def valid_names(q: dist.Distribution) -> tuple[str, ...]:
+    """The names of the unbiased estimators that are valid for one distribution, for any f that is smooth."""
+    return tuple(name for name, part in all_named().items() if part.unbiased and part.refusal(q) is None)
+
+
+def automatic(q: dist.Distribution, states_so_far: float = 1.0) -> AbstractEstimator:
+    """The estimator "auto" takes: enumerate if cheap, reparameterize if possible, DisARM for binary, else leave-one-out.
+
+    Args:
+        q: One distribution.
+        states_so_far: The number of joint states already enumerated outside of it.
+
+    Raises:
+        InvalidEstimator: No estimator is valid.
+    """
+    order: list[str] = []
+    if num_states(q) * states_so_far <= CHEAP_STATES:
+        order.append("enumeration")
+    order.append("pathwise")
+    if is_binary(q):
+        order.append("disarm")
+    order.append("leave-one-out")
+    known: Any = registry.names("estimators")
+    reasons = []
+    for name in order:
+        if name not in known:
+            continue
+        estimator = named(name)
+        reason = estimator.refusal(q)
+        if reason is None:
+            return estimator
+        reasons.append(f"{name}: {reason}")
+    raise InvalidEstimator(
+        expected=f"an estimator that is valid for {type(q).__name__}",
+        got="; ".join(reasons),
+        cure="replace the distribution, or name an estimator explicitly",
+    )

@@ -1,0 +1,159 @@
+"""What estimators ask of distributions: drawing without a derivative, log densities, supports, and what is inside wrappers."""
+
+import math
+from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpyro.distributions as dist
+from jax.extend.core import Jaxpr, Literal
+from jaxtyping import Array, Float
+
+
+def is_distribution(node: Any) -> bool:
+    """Whether a node of a pytree is a distribution, so that a pytree of them can be walked."""
+    return isinstance(node, dist.Distribution)
+
+
+def leaves(q: Any) -> list[dist.Distribution]:
+    """The distributions of a pytree."""
+    return jax.tree.leaves(q, is_leaf=is_distribution)
+
+
+def numpyro_rules() -> AbstractContextManager[Any]:
+    """numpyro broadcasts and promotes implicitly; the user's own climate must not forbid it that."""
+    stack = ExitStack()
+    stack.enter_context(jax.numpy_rank_promotion("allow"))
+    stack.enter_context(jax.numpy_dtype_promotion("standard"))
+    return stack
+
+
+def stopped(tree: Any) -> Any:
+    """The same pytree, constant to differentiation."""
+    return jax.tree.map(jax.lax.stop_gradient, tree)
+
+
+def draw(q: Any, key: jax.Array, num_samples: int) -> Any:
+    """Independent draws of a pytree of distributions along a new leading axis, constant to differentiation."""
+    flat, structure = jax.tree.flatten(q, is_leaf=is_distribution)
+    keys = jax.random.split(key, len(flat))
+    with numpyro_rules():
+        draws = [stopped(leaf).sample(k, (num_samples,)) for leaf, k in zip(flat, keys, strict=True)]
+    return jax.tree.unflatten(structure, stopped(draws))
+
+
+def log_prob(q: Any, z: Any) -> Float[Array, ""]:
+    """log q(z) of ONE draw of a pytree of distributions, summed over batch dimensions; nats."""
+    flat, structure = jax.tree.flatten(q, is_leaf=is_distribution)
+    with numpyro_rules():
+        terms = [jnp.sum(leaf.log_prob(value)) for leaf, value in zip(flat, structure.flatten_up_to(z), strict=True)]
+        return jnp.sum(jnp.stack(terms))
+
+
+def is_discrete(q: dist.Distribution) -> bool:
+    """Whether the support of a distribution is discrete."""
+    support = q.support
+    return support is not None and bool(support.is_discrete)
+
+
+def unwrapped(q: dist.Distribution) -> dist.Distribution:
+    """The distribution inside `Independent` and `ExpandedDistribution`, with the batch shape of the whole."""
+    if isinstance(q, dist.Independent):
+        return unwrapped(q.base_dist)
+    if isinstance(q, dist.ExpandedDistribution):
+        inner = unwrapped(q.base_dist)
+        return inner if inner.batch_shape == q.batch_shape else inner.expand(q.batch_shape)
+    return q
+
+
+def innermost(q: dist.Distribution) -> dist.Distribution:
+    """The distribution inside all wrappers, whose batch shape may be smaller than that of the whole."""
+    while isinstance(q, dist.Independent | dist.ExpandedDistribution | dist.MaskedDistribution):
+        q = q.base_dist
+    return q
+
+
+def is_binary(q: dist.Distribution) -> bool:
+    """Whether a distribution is a Bernoulli, or a collection of independent ones."""
+    return isinstance(innermost(q), dist.BernoulliProbs | dist.BernoulliLogits)
+
+
+def atoms(q: dist.Distribution) -> Array | None:
+    """The values that one element of a finite discrete distribution takes, shape ``(states, *event)``, else ``None``."""
+    base = innermost(q)
+    if not base.has_enumerate_support:
+        return None
+    try:
+        values = base.enumerate_support(expand=False)
+    except NotImplementedError:
+        return None
+    event = values.ndim - len(base.event_shape)
+    return values.reshape(values.shape[:1] + values.shape[event:])
+
+
+def num_states(q: Any) -> float:
+    """The number of joint states of a pytree of distributions; infinite where one of them cannot be enumerated."""
+    total = 1.0
+    for leaf in leaves(q):
+        values = jax.eval_shape(lambda leaf=leaf: atoms(leaf)) if innermost(leaf).has_enumerate_support else None
+        if values is None:
+            return math.inf
+        event = len(innermost(leaf).event_shape)
+        elements = math.prod(leaf.shape()[: len(leaf.shape()) - event])
+        total *= float(values.shape[0]) ** elements
+    return total
+
+
+def joint_states(q: Any) -> Any:
+    """All joint states of a pytree of finite discrete distributions, along a new leading axis."""
+    flat, structure = jax.tree.flatten(q, is_leaf=is_distribution)
+    values = [atoms(leaf) for leaf in flat]
+    shapes = [leaf.shape()[: len(leaf.shape()) - value.ndim + 1] for leaf, value in zip(flat, values, strict=True)]
+    sizes = [math.prod(shape) for shape in shapes]
+    axes = [range(len(value)) for value, size in zip(values, sizes, strict=True) for _ in range(size)]
+    grid = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, len(axes))
+    columns = np.split(grid, np.cumsum(sizes)[:-1], axis=1)
+    states = [
+        value[column].reshape((len(grid), *shape, *value.shape[1:]))
+        for value, column, shape in zip(values, columns, shapes, strict=True)
+    ]
+    return jax.tree.unflatten(structure, states)
+
+
+def support_reads(q: dist.Distribution) -> list[bool]:
+    """For each floating leaf of a distribution, whether the support depends on it."""
+    flat, structure = jax.tree.flatten(q)
+    bounds = _bound_ids(q)
+    traced = [jnp.asarray(leaf) for leaf in flat]
+
+    def support(*arguments: Array) -> list[Any]:
+        return jax.tree.leaves(jax.tree.unflatten(structure, arguments).support)
+
+    used = _dependencies(support, traced)
+    return [read or id(leaf) in bounds for read, leaf in zip(used, flat, strict=True)]
+
+
+def _bound_ids(q: dist.Distribution) -> set[int]:
+    # numpyro keeps the bounds twice, as parameters and inside the support: both are the same object.
+    named = [getattr(base, name) for base in _chain(q) for name in ("low", "high") if name in vars(base)]
+    return {id(leaf) for leaf in jax.tree.leaves([q.support, named]) if isinstance(leaf, jax.Array | float)}
+
+
+def _chain(q: dist.Distribution) -> list[dist.Distribution]:
+    chain = [q]
+    while hasattr(chain[-1], "base_dist"):
+        chain.append(chain[-1].base_dist)
+    return chain
+
+
+def _dependencies(function: Callable[..., Any], arguments: list[Array]) -> list[bool]:
+    with numpyro_rules():
+        jaxpr: Jaxpr = jax.make_jaxpr(function)(*arguments).jaxpr
+    needed = {id(v) for v in jaxpr.outvars if not isinstance(v, Literal)}
+    for equation in reversed(jaxpr.eqns):
+        if any(id(v) in needed for v in equation.outvars):
+            needed.update(id(v) for v in equation.invars if not isinstance(v, Literal))
+    return [id(v) in needed for v in jaxpr.invars]

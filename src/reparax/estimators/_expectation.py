@@ -1,0 +1,136 @@
+"""The front door: E_q[f(z)], whose derivative is an estimate of the derivative."""
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax
+import numpyro.distributions as dist
+
+from reparax.errors import InvalidEstimator
+from reparax.estimators._base import LEVELS, AbstractEstimator, Integrand
+from reparax.estimators._choice import automatic, named
+from reparax.estimators._distributions import is_distribution, num_states
+
+
+def expectation(
+    f: Callable[..., Any],
+    q: Any,
+    *,
+    key: jax.Array,
+    num_samples: int = 1,
+    estimator: Any = "auto",
+) -> Any:
+    """An estimate of E_q[f(z)]; differentiating it gives an estimate of the derivative of the expectation.
+
+    ``jax.grad``, ``jacfwd``, ``hessian``, ``vmap``, ``jit``, ``scan`` and ``checkpoint`` around it stay right, whether
+    the parameters enter through the leaves of q, through f, or through both, and f may contain expectations itself.
+
+    Args:
+        f: The integrand, of ONE draw: ``f(z)`` or ``f(z, *, key)``. It returns an array of any shape or a pytree of
+            arrays. With a keyword-only ``key`` it gets a fresh one per draw, for its own randomness; a key it closes
+            over is shared by all draws, which is unbiased too.
+        q: A numpyro distribution, or a pytree whose leaves are independent distributions; z has the same structure.
+        key: The random key.
+        num_samples: The number of draws of the outermost level that is sampled. An estimator that needs more draws
+            than this makes as many as it needs (leave-one-out: 2). Inner levels make as few as they can.
+        estimator: ``"auto"``, the name of an estimator, an instance of one, or a pytree of these that has the structure
+            of q. "auto" enumerates if that is cheap, reparameterizes if possible, takes DisARM for binary variables and
+            leave-one-out for the rest.
+
+    Returns:
+        The mean of f over the draws (exact where all of q is enumerated), in the structure that f returns.
+
+    Raises:
+        InvalidEstimator: An estimator would be wrong for q or f; the message names those that are valid.
+        RecipeError: No estimator has that name.
+    """
+    flat, structure = jax.tree.flatten(q, is_leaf=is_distribution)
+    _check_leaves(flat)
+    estimators = assign(q, estimator)
+    call = with_key(f)
+    for part, leaf in zip(estimators, flat, strict=True):
+        part.check(leaf)
+    groups = _grouped(estimators)
+    return _nested(lambda z, k: call(jax.tree.unflatten(structure, z), k), flat, groups, {}, key, num_samples)
+
+
+def with_key(f: Callable[..., Any]) -> Integrand:
+    """f as a function ``(z, key)``, whether or not it asks for a key."""
+    parameters = inspect.signature(f).parameters
+    if "key" in parameters and parameters["key"].kind is inspect.Parameter.KEYWORD_ONLY:
+        return lambda z, key: f(z, key=key)
+    return lambda z, key: f(z)
+
+
+def assign(q: Any, estimator: Any) -> list[AbstractEstimator]:
+    """One estimator per distribution of q, from a name, an instance or a pytree of these."""
+    flat, structure = jax.tree.flatten(q, is_leaf=is_distribution)
+    spread = jax.tree.map(
+        lambda part, below: jax.tree.map(lambda _: part, below, is_leaf=is_distribution),
+        estimator,
+        jax.tree.unflatten(structure, flat),
+        is_leaf=_is_choice,
+    )
+    wanted = jax.tree.leaves(spread, is_leaf=_is_choice)
+    chosen: list[AbstractEstimator] = []
+    states = 1.0
+    for leaf, part in zip(flat, wanted, strict=True):
+        found = automatic(leaf, states) if part == "auto" else named(part) if isinstance(part, str) else part
+        if not isinstance(found, AbstractEstimator):
+            raise InvalidEstimator(
+                expected='"auto", the name of an estimator, or an instance of one',
+                got=repr(found),
+                cure="see reparax.registry.names('estimators')",
+            )
+        states *= num_states(leaf) if found.level == "enumerate" else 1.0
+        chosen.append(found)
+    return chosen
+
+
+def _is_choice(node: Any) -> bool:
+    return isinstance(node, str | AbstractEstimator)
+
+
+def _check_leaves(flat: list[Any]) -> None:
+    wrong = [leaf for leaf in flat if not isinstance(leaf, dist.Distribution)]
+    if wrong or not flat:
+        raise InvalidEstimator(
+            expected="q to be a numpyro distribution or a pytree of distributions",
+            got=type(wrong[0]).__name__ if wrong else "no distribution at all",
+            cure="pass for example numpyro.distributions.Normal(loc, scale)",
+        )
+
+
+def _grouped(estimators: list[AbstractEstimator]) -> list[tuple[AbstractEstimator, list[int]]]:
+    groups: list[tuple[AbstractEstimator, list[int]]] = []
+    for index, estimator in enumerate(estimators):
+        for known, members in groups:
+            if known is estimator or eqx.tree_equal(known, estimator) is True:
+                members.append(index)
+                break
+        else:
+            groups.append((estimator, [index]))
+    return sorted(groups, key=lambda group: LEVELS.index(group[0].level))
+
+
+def _nested(
+    f: Integrand,
+    flat: list[dist.Distribution],
+    groups: list[tuple[AbstractEstimator, list[int]]],
+    known: dict[int, Any],
+    key: jax.Array,
+    num_samples: int,
+) -> Any:
+    if not groups:
+        return f([known[index] for index in range(len(flat))], key)
+    (estimator, members), *inner = groups
+    # Only the outermost sampled level makes num_samples draws: the draws of inner levels are averaged over it.
+    left = num_samples if estimator.level == "enumerate" else 1
+
+    def given(z: list[Any], k: jax.Array) -> Any:
+        return _nested(f, flat, inner, known | dict(zip(members, z, strict=True)), k, left)
+
+    chosen = [flat[index] for index in members]
+    return estimator.estimate(given, chosen, key=key, num_samples=max(num_samples, estimator.minimum_samples))

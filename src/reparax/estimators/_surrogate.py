@@ -1,0 +1,82 @@
+"""Functions whose value is an estimate and whose derivatives, of every order, are estimates of the derivatives."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from reparax.estimators._base import Integrand
+
+
+def as_floating(tree: Any) -> Any:
+    """The same pytree with integers and booleans turned into floats, so that they can be averaged."""
+
+    def convert(leaf: Any) -> Array:
+        array = jnp.asarray(leaf)
+        return array if jnp.issubdtype(array.dtype, jnp.inexact) else array.astype(jnp.result_type(float))
+
+    return jax.tree.map(convert, tree)
+
+
+def evaluate(f: Integrand, z: Any, keys: jax.Array) -> Any:
+    """f at each of several draws: every leaf of the result has the draws in front."""
+    if len(keys) == 1:
+        # One draw needs no batching, which would change how f compiles (convolutions, branches).
+        one = f(jax.tree.map(lambda leaf: leaf[0], z), keys[0])
+        return jax.tree.map(lambda leaf: leaf[None], as_floating(one))
+    return as_floating(jax.vmap(f)(z, keys))
+
+
+def evaluate_common(f: Integrand, z: Any, key: jax.Array) -> Any:
+    """f at each of several values with the same inner randomness, which cancels from their differences."""
+    return as_floating(jax.vmap(lambda value: f(value, key))(z))
+
+
+def mean(tree: Any) -> Any:
+    """The mean over the leading axis of every leaf."""
+    return jax.tree.map(lambda leaf: jnp.mean(leaf, axis=0), tree)
+
+
+def magic_box(log_probs: Float[Array, "*n"]) -> Float[Array, "*n"]:
+    """exp(l - stop(l)): the value 1, and the derivatives of the density ratio, of every order.
+
+    Foerster et al. (2018), "DiCE: The infinitely differentiable Monte Carlo estimator", eq. 5.
+    """
+    return jnp.exp(log_probs - jax.lax.stop_gradient(log_probs))
+
+
+def along(weights: Float[Array, " n"], leaf: Float[Array, "n *rest"]) -> Float[Array, "n *ones"]:
+    """Weights of the draws shaped to multiply a leaf that has the draws in front."""
+    return weights.reshape(weights.shape + (1,) * (leaf.ndim - 1)).astype(leaf.dtype)
+
+
+def boxed(values: Any, log_probs: Float[Array, " n"], baselines: Any) -> Any:
+    """box * f + (1 - box) * baseline per draw: the value f, the derivative (f - baseline) * score + df.
+
+    Derivatives of every order are unbiased if each draw's baseline does not depend on that draw (Mao et al. 2019,
+    "A baseline for any order gradient estimation in stochastic computation graphs", eq. 8).
+    """
+    box = magic_box(log_probs)
+
+    def combine(value: Array, baseline: Array) -> Array:
+        weight = along(box, value)
+        return weight * value + (1 - weight) * baseline
+
+    return jax.tree.map(combine, values, baselines)
+
+
+def zeros_like(tree: Any) -> Any:
+    """A pytree of zeros."""
+    return jax.tree.map(jnp.zeros_like, tree)
+
+
+def leave_one_out(values: Any) -> Any:
+    """For each draw the mean of the others."""
+    return jax.tree.map(lambda v: (jnp.sum(v, axis=0, keepdims=True) - v) / (len(v) - 1), values)
+
+
+def log_probs(log_prob: Callable[[Any], Float[Array, ""]], z: Any) -> Float[Array, " n"]:
+    """The log density of each of several draws."""
+    return jax.vmap(log_prob)(z)
