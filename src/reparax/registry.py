@@ -1,7 +1,8 @@
 """Finds the parts of a room by reflection: one file is one part, its name the file's name.
 
 A part added as ``posteriors/full_covariance_normal.py`` holds the class ``FullCovarianceNormal`` and is called
-``full-covariance-normal`` on the command line. Listing the names imports nothing of the room, so that ``reparax --help``
+``full-covariance-normal`` on the command line. Listing the names imports nothing of the room, so that ``reparax
+--help``
 starts without jax.
 """
 
@@ -10,6 +11,7 @@ import pkgutil
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from reparax.errors import RecipeError
 
@@ -21,13 +23,14 @@ def names(room: str) -> tuple[str, ...]:
         room: The room's name, for example ``"posteriors"``.
     """
     spec = find_spec("reparax")
-    assert spec is not None and spec.submodule_search_locations is not None
+    assert spec is not None
+    assert spec.submodule_search_locations is not None
     folder = Path(next(iter(spec.submodule_search_locations))) / room
     modules = (module.name for module in pkgutil.iter_modules([str(folder)]))
     return tuple(sorted(name.replace("_", "-") for name in modules if not name.startswith("_")))
 
 
-def load(room: str, name: str) -> type:
+def load(room: str, name: str) -> Any:
     """The class of a part, by the room's and the part's name.
 
     Raises:

@@ -26,7 +26,8 @@ class ContinuousBernoulli(dist.Distribution):
 
     p(x) = exp(eta (y - 1/2)) / (sinhc(eta / 2) (high - low)),  sinhc(t) = sinh(t) / t,
 
-    which is Loaiza-Ganem & Cunningham (2019), equations 2 and 3, written symmetrically: the normalizer is exact, by series near eta = 0.
+    which is Loaiza-Ganem & Cunningham (2019), equations 2 and 3, written symmetrically: the normalizer is exact, by
+    series near eta = 0.
 
     Args:
         logits: eta, the log odds of the parameter lambda, of the batch shape.
@@ -34,8 +35,8 @@ class ContinuousBernoulli(dist.Distribution):
         high: The upper bound.
     """
 
-    arg_constraints = {"logits": constraints.real, "low": constraints.dependent, "high": constraints.dependent}  # noqa: RUF012
-    reparametrized_params = ["logits", "low", "high"]  # noqa: RUF012
+    arg_constraints = {"logits": constraints.real, "low": constraints.dependent, "high": constraints.dependent}
+    reparametrized_params = ["logits", "low", "high"]
     pytree_data_fields = ("logits", "low", "high")
 
     def __init__(

@@ -14,7 +14,8 @@ class DiscretizedLogistic(dist.Distribution):
     """A logistic rounded to the whole numbers low..high, the edge bins taking the tails; nats.
 
     P(x) = sigmoid((x + 1/2 - loc) / scale) - sigmoid((x - 1/2 - loc) / scale) inside, and the whole tail at the
-    edges: Kingma et al. (2016), "Improved variational inference with inverse autoregressive flow", equation 12; Salimans et al. (2017), equation 2.
+    edges: Kingma et al. (2016), "Improved variational inference with inverse autoregressive flow", equation 12;
+    Salimans et al. (2017), equation 2.
     The difference is computed as sigmoid(b) sigmoid(-a) (1 - exp(-1 / scale)), which loses no digits anywhere.
 
     Args:
@@ -24,7 +25,7 @@ class DiscretizedLogistic(dist.Distribution):
         high: The greatest value.
     """
 
-    arg_constraints = {"loc": constraints.real, "scale": constraints.positive}  # noqa: RUF012
+    arg_constraints = {"loc": constraints.real, "scale": constraints.positive}
     pytree_data_fields = ("loc", "scale")
     pytree_aux_fields = ("low", "high")
 

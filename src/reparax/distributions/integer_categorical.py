@@ -16,7 +16,7 @@ class IntegerCategorical(dist.Distribution):
         low: The least value.
     """
 
-    arg_constraints = {"logits": constraints.real_vector}  # noqa: RUF012
+    arg_constraints = {"logits": constraints.real_vector}
     has_enumerate_support = True
     pytree_data_fields = ("logits",)
     pytree_aux_fields = ("low",)

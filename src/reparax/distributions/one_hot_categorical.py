@@ -31,7 +31,7 @@ class OneHotCategorical(dist.Distribution):
         logits: Unnormalized log probabilities, shape ``(*batch, c)``.
     """
 
-    arg_constraints = {"logits": constraints.real_vector}  # noqa: RUF012
+    arg_constraints = {"logits": constraints.real_vector}
     support = one_hot
     has_enumerate_support = True
     pytree_data_fields = ("logits",)

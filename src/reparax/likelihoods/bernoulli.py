@@ -1,0 +1,34 @@
+"""The Bernoulli likelihood, for binary data."""
+
+from typing import Self
+
+import jax
+import jax.numpy as jnp
+import numpyro.distributions as dist
+from jaxtyping import Array, Float
+
+from reparax.likelihoods._base import AbstractLikelihood, MakeDecoder, require
+from reparax.networks import Network
+from reparax.summary import Summary
+
+
+class Bernoulli(AbstractLikelihood):
+    """p(x | z) = prod_d Bernoulli(x_d; sigmoid(logit_d(z))), Kingma & Welling (2014), appendix C.1, equation 11."""
+
+    network: Network
+
+    @classmethod
+    def create(cls, make_decoder: MakeDecoder, summary: Summary, *, key: jax.Array) -> Self:
+        require(
+            summary.kind == "binary",
+            likelihood="bernoulli",
+            expected="only 0 and 1",
+            summary=summary,
+            cure="choose --likelihood continuous-bernoulli, which is normalized on an interval, or binarize with "
+            "--binarize dynamic",
+        )
+        return cls(make_decoder(1))
+
+    def __call__(self, z: Float[Array, "*latent"]) -> dist.Distribution:
+        logits = self.network(jnp.ravel(z))[0]
+        return dist.Bernoulli(logits=logits).to_event(logits.ndim)

@@ -1,0 +1,42 @@
+"""The Normal likelihood with a learned scale, for real-valued data."""
+
+from typing import Self
+
+import jax
+import jax.numpy as jnp
+import numpyro.distributions as dist
+from jaxtyping import Array, Float
+
+from reparax.likelihoods._base import AbstractLikelihood, MakeDecoder
+from reparax.networks import Network
+from reparax.pytrees import Frozen, soft_bound
+from reparax.summary import Summary
+
+LOG_SCALE_BOUNDS = (-7.0, 3.0)
+
+
+class Normal(AbstractLikelihood):
+    """p(x | z) = prod_d N(x_d; m_d + s_d mu_d(z), (s_d sigma_d)^2) with one learned noise scale per dimension.
+
+    m and s are the data's mean and standard deviation: the network works in standard units, the density is in the
+    user's
+    (Tipping & Bishop 1999, equation 3, for a linear mu and one sigma). A ``log_scale`` of shape () is one scale for
+    all dimensions.
+    """
+
+    network: Network
+    log_scale: Float[Array, "*event"]
+    mean: Frozen
+    std: Frozen
+
+    @classmethod
+    def create(cls, make_decoder: MakeDecoder, summary: Summary, *, key: jax.Array) -> Self:
+        scale_shape = () if summary.is_image else summary.event_shape
+        mean, std = jnp.asarray(summary.mean, jnp.float32), jnp.asarray(summary.std, jnp.float32)
+        return cls(make_decoder(1), jnp.full(scale_shape, -0.5), Frozen(mean), Frozen(std))
+
+    def __call__(self, z: Float[Array, "*latent"]) -> dist.Distribution:
+        loc = self.network(jnp.ravel(z))[0]
+        mean, std = jnp.broadcast_to(self.mean.value, loc.shape), jnp.broadcast_to(self.std.value, loc.shape)
+        scale = jnp.broadcast_to(jnp.exp(soft_bound(self.log_scale, *LOG_SCALE_BOUNDS)), loc.shape)
+        return dist.Normal(mean + std * loc, std * scale).to_event(loc.ndim)

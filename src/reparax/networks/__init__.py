@@ -1,0 +1,12 @@
+"""Networks: equinox modules from one example to one array. Any equinox module of yours does as well.
+
+The architectures (`MLP`, `Convolutional`, `Linear`) are found by their files' names.
+"""
+
+from reparax.networks._base import AbstractArchitecture as AbstractArchitecture
+from reparax.networks._base import Affine as Affine
+from reparax.networks._base import Network as Network
+from reparax.networks._standardize import Standardized as Standardized
+from reparax.registry import lazy_parts
+
+__getattr__, __dir__ = lazy_parts(__name__)

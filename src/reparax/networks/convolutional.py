@@ -1,0 +1,94 @@
+"""Convolutional encoder and decoder for images of any size and number of channels."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from reparax.errors import RecipeError
+from reparax.networks._base import AbstractArchitecture, Affine
+from reparax.networks._convolution import double, halve, initialize
+
+
+class ConvolutionalEncoder(eqx.Module):
+    """4x4 convolutions of stride 2 with GELU, then one affine layer."""
+
+    kernels: tuple[Float[Array, "4 4 c o"], ...]
+    biases: tuple[Float[Array, " o"], ...]
+    head: Affine
+
+    def __call__(self, x: Float[Array, "h w c"]) -> Float[Array, " out"]:
+        for kernel, bias in zip(self.kernels, self.biases, strict=True):
+            x = jax.nn.gelu(halve(x, kernel) + bias[None, None])
+        return self.head(jnp.ravel(x))
+
+
+class ConvolutionalDecoder(eqx.Module):
+    """One affine layer, then 4x4 transposed convolutions of stride 2 with GELU, cropped to the image's size."""
+
+    stem: Affine
+    kernels: tuple[Float[Array, "4 4 c o"], ...]
+    biases: tuple[Float[Array, " o"], ...]
+    sizes: tuple[tuple[int, int], ...] = eqx.field(static=True)
+    out_shape: tuple[int, ...] = eqx.field(static=True)
+
+    def __call__(self, z: Float[Array, " in"]) -> Float[Array, "parameters h w c"]:
+        x = jax.nn.gelu(self.stem(z)).reshape(*self.sizes[0], -1)
+        for index, (kernel, bias) in enumerate(zip(self.kernels, self.biases, strict=True)):
+            if index:
+                x = jax.nn.gelu(x)
+            height, width = self.sizes[index + 1]
+            x = double(x, kernel)[:height, :width] + bias[None, None]
+        parameters, height, width, channels = self.out_shape
+        return x.reshape(height, width, parameters, channels).transpose(2, 0, 1, 3)
+
+
+class Convolutional(AbstractArchitecture):
+    """Convolutions that halve the image ``depth`` times, from ``width`` channels up, doubling.
+
+    Images that are too small are halved less often.
+
+    Raises:
+        RecipeError: One example is not an image (height, width, channels).
+    """
+
+    width: int = 32
+    depth: int = 2
+
+    def encoder(self, event_shape: tuple[int, ...], out_size: int, *, key: jax.Array) -> ConvolutionalEncoder:
+        sizes, channels = self._plan(event_shape)
+        keys = jax.random.split(key, len(channels))
+        pairs = zip(keys[1:], channels[:-1], channels[1:], strict=True)
+        kernels = tuple(initialize(k, a, b) for k, a, b in pairs)
+        biases = tuple(jnp.zeros(count) for count in channels[1:])
+        height, width = sizes[-1]
+        return ConvolutionalEncoder(kernels, biases, Affine(height * width * channels[-1], out_size, key=keys[0]))
+
+    def decoder(self, in_size: int, out_shape: tuple[int, ...], *, key: jax.Array) -> ConvolutionalDecoder:
+        sizes, channels = self._plan(out_shape[1:])
+        sizes, channels = sizes[::-1], [*channels[:0:-1], out_shape[0] * out_shape[-1]]
+        keys = jax.random.split(key, len(channels))
+        pairs = zip(keys[1:], channels[:-1], channels[1:], strict=True)
+        kernels = tuple(initialize(k, a, b) for k, a, b in pairs)
+        biases = tuple(jnp.zeros(count) for count in channels[1:])
+        height, width = sizes[0]
+        stem = Affine(in_size, height * width * channels[0], key=keys[0])
+        return ConvolutionalDecoder(stem, kernels, biases, tuple(sizes), out_shape)
+
+    def _plan(self, event_shape: tuple[int, ...]) -> tuple[list[tuple[int, int]], list[int]]:
+        """The image's sizes and channels before and after each halving."""
+        if len(event_shape) != 3:
+            raise RecipeError(
+                expected="images of shape (height, width, channels) for the convolutional network",
+                got=f"examples of shape {event_shape}",
+                cure="choose --network mlp",
+            )
+        height, width, channels = event_shape
+        sizes, counts = [(height, width)], [channels]
+        for stage in range(self.depth):
+            if min(height, width) < 2 and stage:
+                break
+            height, width = -(-height // 2), -(-width // 2)
+            sizes.append((height, width))
+            counts.append(self.width * 2**stage)
+        return sizes, counts

@@ -1,0 +1,55 @@
+"""The evidence lower bound."""
+
+from typing import ClassVar, Self
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Int, Num
+
+from reparax.distributions import has_analytic_kl, kl_per_dimension
+from reparax.estimators import expectation
+from reparax.model import Model
+from reparax.objectives._base import AbstractObjective, ObjectiveDials, Schedule, Terms, constant
+
+
+class ELBO(AbstractObjective):
+    """E_q[log p(x | z)] - beta KL(q(z | x) || p(z)), Kingma & Welling (2014), equation 3; nats.
+
+    The KL is the closed form where one exists and otherwise estimated with the same samples. ``beta`` (Higgins et al.
+    2017,
+    equation 4) and ``free_bits`` (Kingma et al. 2016, equation 15, per latent dimension and example) change what is
+    maximized,
+    never the reported ``reconstruction`` and ``kl``.
+    """
+
+    needs_density: ClassVar[bool] = True
+    beta: Schedule = eqx.field(default_factory=lambda: constant(1.0))
+    free_bits: Schedule = eqx.field(default_factory=lambda: constant(0.0))
+    num_samples: int = eqx.field(static=True, default=1)
+    estimator: str = eqx.field(static=True, default="auto")
+
+    @classmethod
+    def create(cls, dials: ObjectiveDials) -> Self:
+        beta = Schedule(0.0, dials.beta, dials.warmup_steps)
+        return cls(beta, constant(dials.free_bits), dials.num_samples, dials.estimator)
+
+    def __call__(self, model: Model, x: Num[Array, "*event"], *, key: jax.Array, step: Int[Array, ""]) -> Terms:
+        posterior = model.posterior(x)
+        prior = model.prior(model.posterior)
+        analytic = has_analytic_kl(posterior, prior)
+
+        def terms(z: Array) -> tuple[Array, Array]:
+            reconstruction = model.likelihood(z).log_prob(x)
+            if analytic:
+                return reconstruction, jnp.zeros_like(reconstruction)
+            return reconstruction, posterior.log_prob(z) - prior.log_prob(z)
+
+        reconstruction, kl_terms = expectation(
+            terms, posterior, key=key, num_samples=self.num_samples, estimator=self.estimator
+        )
+        if analytic:
+            kl_terms = kl_per_dimension(posterior, prior)
+        pressed = jnp.sum(jnp.maximum(kl_terms, self.free_bits(step)))
+        kl = jnp.sum(kl_terms)
+        return Terms(reconstruction - self.beta(step) * pressed, reconstruction - kl, reconstruction, kl)

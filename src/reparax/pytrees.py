@@ -1,0 +1,45 @@
+"""Parameters that training leaves alone, and the split of a pytree into what is trained and what is not."""
+
+from typing import Any, TypeVar
+
+import equinox as eqx
+import jax
+from jaxtyping import Array, Float, PyTree
+
+Tree = TypeVar("Tree")
+
+
+class Frozen(eqx.Module):
+    """An array that belongs to a model and is saved with it, but is never trained (a standardization, say)."""
+
+    value: Array
+
+
+def partition(tree: Tree) -> tuple[Tree, Tree]:
+    """Splits a pytree in two of the same structure: the trainable floating-point arrays, and all the rest."""
+    trainable = jax.tree.map(
+        lambda leaf: not isinstance(leaf, Frozen) and eqx.is_inexact_array(leaf), tree, is_leaf=_is_frozen
+    )
+    return eqx.partition(tree, trainable, is_leaf=_is_frozen)
+
+
+def combine(trainable: Tree, rest: Tree) -> Tree:
+    """The inverse of `partition`."""
+    return eqx.combine(trainable, rest, is_leaf=_is_frozen)
+
+
+def num_parameters(tree: PyTree) -> int:
+    """How many trainable numbers a pytree holds."""
+    return sum(leaf.size for leaf in jax.tree.leaves(partition(tree)[0]))
+
+
+def soft_bound(x: Float[Array, "*s"], low: float, high: float) -> Float[Array, "*s"]:
+    """A smooth, strictly increasing map of the reals into (low, high), the identity well inside.
+
+    low + softplus(x - low) - softplus(x - high).
+    """
+    return low + jax.nn.softplus(x - low) - jax.nn.softplus(x - high)
+
+
+def _is_frozen(leaf: Any) -> bool:
+    return isinstance(leaf, Frozen)

@@ -1,0 +1,282 @@
+"""The loop: compiled chunks of many steps, one look at the numbers per chunk, the best model kept."""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, Generic, Literal, Protocol, TypeVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array, Float, Num, PyTree
+
+from reparax.errors import TrainingError
+from reparax.pytrees import combine, partition
+
+LONGEST_CHUNK = 500
+SHORTEST_CHUNK = 100
+
+Tree = TypeVar("Tree")
+Status = Literal["all epochs done", "stopped early", "interrupted", "diverged"]
+
+
+class Terms(Protocol):
+    """What an objective gives for one example: a pytree with at least these two scalars, in nats."""
+
+    @property
+    def objective(self) -> Float[Array, ""]: ...
+
+    @property
+    def bound(self) -> Float[Array, ""]: ...
+
+
+class Objective(Protocol):
+    """A number for one example that training makes large."""
+
+    def __call__(self, model: Any, x: Array, *, key: jax.Array, step: Array) -> Any: ...
+
+
+Transform = Callable[[Array, jax.Array], Array]
+
+
+@dataclass(frozen=True)
+class Record:
+    """One chunk of training: means over its examples, and over the held-out ones after it.
+
+    Attributes:
+        epoch: How many times the data have been seen.
+        step: How many steps have been taken.
+        train: The terms, averaged over the chunk's examples, by name; nats per example.
+        valid: The held-out terms, or an empty mapping.
+        seconds: Since training began.
+    """
+
+    epoch: float
+    step: int
+    train: dict[str, float]
+    valid: dict[str, float]
+    seconds: float
+
+
+Progress = Callable[[Record], None]
+
+
+@dataclass(frozen=True)
+class FitResult(Generic[Tree]):
+    """What training gave.
+
+    Attributes:
+        model: The best model by the held-out bound; the last one when nothing is held out.
+        status: How it ended.
+        history: One record per chunk.
+        best_step: The step the model is from.
+    """
+
+    model: Tree
+    status: Status
+    history: list[Record] = field(default_factory=list)
+    best_step: int = 0
+
+
+def fit(
+    model: Tree,
+    objective: Objective,
+    data: Num[Array, "n *event"] | np.ndarray,
+    *,
+    key: jax.Array,
+    optimizer: optax.GradientTransformation,
+    epochs: int,
+    batch_size: int,
+    valid: Num[Array, "m *event"] | np.ndarray | None = None,
+    patience: int | None = None,
+    transform: Transform | None = None,
+    progress: Progress | None = None,
+) -> FitResult[Tree]:
+    """Maximizes the mean over examples of an objective, by stochastic gradient ascent.
+
+    The data stay on the device in their own dtype; the steps between two looks at the numbers are one compiled
+    program. Each
+    epoch visits the examples in a new order and drops the remainder that fills no batch.
+
+    Args:
+        model: Any pytree; its floating-point arrays are trained, except those inside `Frozen`.
+        objective: Terms for one example; it is vectorized over the batch here.
+        data: The examples along the first axis.
+        key: Makes the order of examples and all noise; the same key gives the same bits.
+        optimizer: An optax transformation; see `cosine_adam`.
+        epochs: How many times the data are seen, at most.
+        batch_size: Examples per step; all of them when there are fewer.
+        valid: Held-out examples; the model with the best held-out bound is kept.
+        patience: Stop after this many epochs without a better held-out bound.
+        transform: From a stored example and a key to what the objective sees (drawing binary pixels from intensities).
+        progress: Called after each chunk with its record.
+
+    Raises:
+        TrainingError: The objective is not finite from the first chunk on.
+    """
+    plan = _Plan(len(data), batch_size, epochs)
+    program = _Program(model, objective, optimizer, transform or _keep)
+    trainable, state = program.start(model)
+    data = jnp.asarray(data)
+    held_out = None if valid is None else jnp.asarray(valid)
+    order_key, noise_key, valid_key = jax.random.split(key, 3)
+    best = _Best(jax.tree.map(jnp.copy, trainable))
+    history: list[Record] = []
+    status: Status = "all epochs done"
+    began = time.perf_counter()
+    try:
+        for step, batches in plan.chunks(order_key):
+            trainable, state, train = program.chunk(trainable, state, data, batches, noise_key, step)
+            checked = {} if held_out is None else program.evaluate(trainable, held_out, valid_key, step)
+            done = step + len(batches)
+            record = Record(
+                done / plan.steps_per_epoch, done, _floats(train), _floats(checked), time.perf_counter() - began
+            )
+            history.append(record)
+            if not np.isfinite(record.train["objective"]):
+                status = "diverged"
+                break
+            best.see(record, trainable)
+            if progress is not None:
+                progress(record)
+            if patience is not None and record.epoch - best.epoch >= patience:
+                status = "stopped early"
+                break
+    except KeyboardInterrupt:
+        status = "interrupted"
+    if status == "diverged" and best.step == 0:
+        raise TrainingError(
+            expected="a finite objective",
+            got=f"{history[-1].train['objective']} in the first {history[-1].step} steps",
+            cure="lower the learning rate, or look for values far out of range in the data",
+        )
+    return FitResult(combine(best.trainable, partition(model)[1]), status, history, best.step)
+
+
+class _Plan:
+    """Which examples make which batch, and how many steps one compiled chunk takes."""
+
+    def __init__(self, num_examples: int, batch_size: int, epochs: int) -> None:
+        self.batch_size = min(batch_size, num_examples)
+        steps = num_examples // self.batch_size
+        parts = -(-steps // LONGEST_CHUNK)
+        self.chunk_steps = steps // parts
+        self.steps_per_epoch = self.chunk_steps * parts
+        self.epochs_per_chunk = min(epochs, max(1, SHORTEST_CHUNK // self.steps_per_epoch))
+        self.num_examples = num_examples
+        self.epochs = epochs
+
+    def chunks(self, key: jax.Array) -> Iterator[tuple[int, Array]]:
+        """For each chunk its first step and its examples' indices, shape (steps, batch size)."""
+        step = 0
+        for first in range(0, self.epochs, self.epochs_per_chunk):
+            epochs = jnp.arange(first, min(first + self.epochs_per_chunk, self.epochs))
+            order = self._order(key, epochs)
+            for start in range(0, len(order), self.chunk_steps * len(epochs)):
+                batches = order[start : start + self.chunk_steps * len(epochs)]
+                yield step, batches
+                step += len(batches)
+
+    def _order(self, key: jax.Array, epochs: Array) -> Array:
+        used = self.steps_per_epoch * self.batch_size
+        shuffle = jax.jit(
+            jax.vmap(lambda epoch: jax.random.permutation(jax.random.fold_in(key, epoch), self.num_examples)[:used])
+        )
+        return shuffle(epochs).reshape(-1, self.batch_size)
+
+
+class _Program:
+    """The compiled functions of one training run."""
+
+    def __init__(
+        self, model: PyTree, objective: Objective, optimizer: optax.GradientTransformation, transform: Transform
+    ) -> None:
+        _, rest = partition(model)
+
+        def terms(trainable: PyTree, x: Array, key: jax.Array, step: Array) -> Any:
+            whole = combine(trainable, rest)
+            seen, noise = jax.random.split(key)
+            return objective(whole, transform(x, seen), key=noise, step=step)
+
+        def batch_terms(trainable: PyTree, batch: Array, key: jax.Array, step: Array) -> Any:
+            keys = jax.random.split(key, len(batch))
+            return jax.vmap(terms, in_axes=(None, 0, 0, None))(trainable, batch, keys, step)
+
+        def loss(trainable: PyTree, batch: Array, key: jax.Array, step: Array) -> tuple[Array, Any]:
+            means = jax.tree.map(jnp.mean, batch_terms(trainable, batch, key, step))
+            return -means.objective, means
+
+        def chunk(
+            trainable: PyTree, state: PyTree, data: Array, batches: Array, key: jax.Array, step: Array
+        ) -> tuple[PyTree, PyTree, Any]:
+            def one(carry: tuple[PyTree, PyTree, Array], batch: Array) -> tuple[tuple[PyTree, PyTree, Array], Any]:
+                trainable, state, step = carry
+                noise = jax.random.fold_in(key, step)
+                gradient, means = jax.grad(loss, has_aux=True)(trainable, data[batch], noise, step)
+                updates, state = optimizer.update(gradient, state, trainable)
+                return (optax.apply_updates(trainable, updates), state, step + 1), means
+
+            (trainable, state, _), means = jax.lax.scan(one, (trainable, state, step), batches)
+            return trainable, state, jax.tree.map(jnp.mean, means)
+
+        def evaluate(trainable: PyTree, data: Array, key: jax.Array, step: Array) -> Any:
+            def one(total: Any, index: Array) -> tuple[Any, None]:
+                rows = jnp.minimum(index, len(data) - 1)
+                keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(rows)
+                found = jax.vmap(terms, in_axes=(None, 0, 0, None))(trainable, data[rows], keys, step)
+                counted = jax.tree.map(lambda t: jnp.sum(jnp.where(index < len(data), t, 0.0)), found)
+                return jax.tree.map(jnp.add, total, counted), None
+
+            size = min(len(data), 512)
+            rows = jnp.arange(-(-len(data) // size) * size).reshape(-1, size)
+            shape = jax.eval_shape(terms, trainable, data[0], key, step)
+            zero = jax.tree.map(lambda t: jnp.zeros(t.shape, t.dtype), shape)
+            total, _ = jax.lax.scan(one, zero, rows)
+            return jax.tree.map(lambda t: t / len(data), total)
+
+        self._optimizer = optimizer
+        self._chunk = jax.jit(chunk, donate_argnums=(0, 1))
+        self._evaluate = jax.jit(evaluate)
+
+    def start(self, model: Tree) -> tuple[Tree, PyTree]:
+        """Copies of the trainable arrays (they will be donated) and the optimizer's first state."""
+        trainable = jax.tree.map(lambda leaf: jnp.array(leaf, copy=True), partition(model)[0])
+        return trainable, jax.jit(self._optimizer.init)(trainable)
+
+    def chunk(
+        self, trainable: Tree, state: PyTree, data: Array, batches: Array, key: jax.Array, step: int
+    ) -> tuple[Tree, PyTree, Any]:
+        """Many steps; the mean terms over all of them."""
+        return self._chunk(trainable, state, data, batches, key, jnp.asarray(step))
+
+    def evaluate(self, trainable: Tree, data: Array, key: jax.Array, step: int) -> Any:
+        """The mean terms over held-out examples, with the same noise every time."""
+        return self._evaluate(trainable, data, key, jnp.asarray(step))
+
+
+class _Best:
+    """The best parameters so far, by the held-out bound; without one, the latest."""
+
+    def __init__(self, trainable: PyTree) -> None:
+        self.trainable = trainable
+        self.bound = -np.inf
+        self.step = 0
+        self.epoch = 0.0
+
+    def see(self, record: Record, trainable: PyTree) -> None:
+        bound = record.valid.get("bound", np.inf)
+        if bound > self.bound or bound == np.inf:
+            self.trainable = jax.tree.map(jnp.copy, trainable)
+            self.bound, self.step, self.epoch = bound, record.step, record.epoch
+
+
+def _keep(x: Array, key: jax.Array) -> Array:
+    return x
+
+
+def _floats(terms: Any) -> dict[str, float]:
+    """The terms by name, on the host: the one synchronization of a chunk."""
+    if isinstance(terms, dict):
+        return {}
+    return {name: float(getattr(terms, name)) for name in terms.__dataclass_fields__}
