@@ -6,7 +6,7 @@ from jaxtyping import Array, Float, Key
 from numpy.typing import DTypeLike
 
 from ._quadrature import gauss_legendre_floats
-from ._special import digamma_1p
+from ._special import digamma_1p, log_over_difference
 
 # From here on the uniform expansion in 1 / concentration is better than quadrature in float32.
 _LARGE = 1000.0
@@ -33,7 +33,7 @@ def log_gamma_sample(
     """
     concentration = jnp.asarray(concentration, dtype)
     concentration = jnp.broadcast_to(concentration, concentration.shape if shape is None else shape)
-    return log_gamma_path(_draw(key, jax.lax.stop_gradient(concentration)), concentration)
+    return log_gamma_path(draw_log_gamma(key, jax.lax.stop_gradient(concentration)), concentration)
 
 
 @jax.custom_jvp
@@ -109,16 +109,11 @@ def _by_expansion(log_x: Array, a: Array) -> Array:
     $a \, d\log x/da = \log\lambda / (\lambda - 1) + (1/6 - \delta/12 + \delta^2/20) / a$ with $\delta = \lambda - 1$.
     """
     ell = log_x - jnp.log(a)
-    near = jnp.abs(ell) < 0.5
-    e, far = jnp.where(near, ell, 0.0), jnp.where(near, 1.0, ell)
-    e2 = e * e
-    series = 1.0 - 0.5 * e + e2 * (1.0 / 12.0 - e2 * (1.0 / 720.0 - e2 / 30240.0))
     delta = jnp.expm1(jnp.clip(ell, -0.5, 0.5))
-    leading = jnp.where(near, series, far / jnp.expm1(far))
-    return (leading + (1.0 / 6.0 - delta * (1.0 / 12.0 - delta / 20.0)) / a) / a
+    return (log_over_difference(ell) + (1.0 / 6.0 - delta * (1.0 / 12.0 - delta / 20.0)) / a) / a
 
 
-def _draw(key: Array, a: Array) -> Array:
+def draw_log_gamma(key: Array, a: Array) -> Array:
     """Marsaglia and Tsang's rejection sampler, with log x = log gamma(a + 1) + log(u) / a below one."""
     boost_key, key = jax.random.split(key)
     small = a < 1.0

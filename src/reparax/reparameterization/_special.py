@@ -21,17 +21,28 @@ def digamma_1p(a: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     return jnp.log(z) + _digamma_tail(z) - down
 
 
-def digamma_difference(a: Float[Array, "*shape"], d: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
-    """digamma(a + d) - digamma(a) for a >= 1 and a + d > 0, without cancellation where d is small beside a.
+def digamma_difference(
+    low: Float[Array, "*shape"], high: Float[Array, "*shape"], d: Float[Array, "*shape"]
+) -> Float[Array, "*shape"]:
+    """digamma(high) - digamma(low) for positive arguments with d = high - low, without cancellation where d is small.
 
     Every term of the recurrence and of Stirling's series is differenced in closed form.
     """
-    down = sum(d / ((a + float(k)) * (a + d + float(k))) for k in range(_SHIFT))
-    z = a + float(_SHIFT)
+    down = sum(d / ((low + float(k)) * (high + float(k))) for k in range(_SHIFT))
     # With s = 1/z and t = 1/(z + d): t - s = -d s t, t^2 - s^2 = (t - s)(t + s), and so on.
-    s, t = 1.0 / z, 1.0 / (z + d)
+    s, t = 1.0 / (low + float(_SHIFT)), 1.0 / (high + float(_SHIFT))
     first = -d * s * t
     second = first * (s + t)
     s2, t2 = s * s, t * t
-    series = 1.0 / 12.0 - (s2 + t2) / 120.0 + (s2 * s2 + s2 * t2 + t2 * t2) / 252.0 - (s2 + t2) * (s2 * s2 + t2 * t2) / 240.0
+    square = s2 + t2
+    series = 1.0 / 12.0 - square / 120.0 + (square * square - s2 * t2) / 252.0 - square * (s2 * s2 + t2 * t2) / 240.0
     return down + jnp.log1p(d * s) - 0.5 * first - second * series
+
+
+def log_over_difference(ell: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+    """log(r) / (r - 1) at r = exp(ell): ell / expm1(ell), by its series (Bernoulli numbers) around zero."""
+    near = jnp.abs(ell) < 0.5
+    e, far = jnp.where(near, ell, 0.0), jnp.where(near, 1.0, ell)
+    e2 = e * e
+    series = 1.0 - 0.5 * e + e2 * (1.0 / 12.0 - e2 * (1.0 / 720.0 - e2 / 30240.0))
+    return jnp.where(near, series, far / jnp.expm1(far))
