@@ -104,7 +104,8 @@ def _by_quadrature(logit: Array, a: Array, b: Array) -> tuple[Array, Array]:
     mass, mass_r, mass_q = mass * scale, mass_r * scale * end, mass_q * scale
     parts = 1.0 + (b - 1.0) * mass
     n = a + b
-    log_x, log_1mx = -jnp.log1p(jnp.exp(-z)), -jnp.log1p(odds)
+    shared = jnp.log1p(jnp.exp(-jnp.abs(z)))
+    log_x, log_1mx = jnp.minimum(z, 0.0) - shared, -jnp.maximum(z, 0.0) - shared
     score_a = log_x + digamma_difference(a + 1.0, n, b - 1.0) - (b - 1.0) * mass_r / parts
     score_b = log_1mx + digamma_difference(b, n, a) + (mass + (b - 1.0) * mass_q) / parts
     mills = parts * (1.0 + odds) / a
