@@ -58,7 +58,7 @@ def read_csv(path: Path, header: bool | None = None) -> Table:
     for index, column in enumerate(names):
         if not column:
             names[index] = f"column_{index}"
-            notes.append(f"the column without a name, number {index + 1}, was called column_{index}")
+            notes.append(f"column {index + 1} has no name (a saved row index?) and was called column_{index}")
     return Table(table.rename_columns(names), named=True, notes=notes)
 
 

@@ -7,16 +7,12 @@ from collections import Counter
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from reparax.data._dataset import Dataset, from_array
 from reparax.data._labels import read_labels
 from reparax.errors import DataError
-
-if TYPE_CHECKING:
-    from PIL import Image
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
 _BROKEN = (OSError, ValueError, SyntaxError, EOFError, TypeError, KeyError, IndexError, OverflowError, MemoryError)
@@ -27,23 +23,32 @@ def read_folder(folder: Path, label: str | Path | None) -> Dataset:
 
     Gray images have one channel, color images three; among color images, gray ones become color. A palette
     becomes color. Transparency is laid over white. 16-bit gray keeps its 65536 levels; 1-bit images are 0/1.
-    Photographs are turned the way their EXIF data say. Hidden files are left out, other kinds of files too, with a note.
-    When every image lies in a subfolder, the subfolders' names are the labels.
+    Photographs are turned the way their EXIF data say. Hidden files are left out; other kinds of files too, with a
+    note. When every image lies in a subfolder, the subfolders' names are the labels.
 
     Raises:
         DataError: No images, images that cannot be read, or images of different sizes.
     """
     files, notes = _files(folder)
-    sizes, modes = _headers(folder, files)
-    if len(set(sizes)) > 1:
-        raise _different_sizes(sizes, [_relative(folder, file) for file in files])
-    mode, more = _common_mode(modes)
-    ids = np.array([_relative(folder, file) for file in files])
-    values = _pixels(folder, files, mode, sizes[0])
-    if any(seen in _TRANSPARENT for seen in modes):
+    names = [_relative(folder, file) for file in files]
+    images, broken, transparent = [], [], False
+    for file, name in zip(files, names, strict=True):
+        try:
+            image, had_transparency = _decode(file)
+        except _BROKEN:
+            broken.append(name)
+        else:
+            images.append(image)
+            transparent |= had_transparency
+    if broken:
+        raise _corrupt(folder, broken, len(files))
+    if len({image.shape[:2] for image in images}) > 1:
+        raise _different_sizes([image.shape[:2] for image in images], names)
+    values, more = _stack(images)
+    if transparent:
         more.append("transparent parts of images were laid over white")
     labels = _labels(folder, files) if label is None else read_labels(Path(label), len(files))
-    return from_array(values, labels=labels, ids=ids, notes=(*notes, *more))
+    return from_array(values, labels=labels, ids=np.array(names), notes=(*notes, *more))
 
 
 def _relative(folder: Path, file: Path) -> str:
@@ -69,38 +74,6 @@ def _files(folder: Path) -> tuple[list[Path], list[str]]:
     return files, notes
 
 
-def _open(file: Path) -> "Image.Image":
-    """An image turned the way its EXIF data say."""
-    from PIL import Image, ImageOps
-
-    image = Image.open(file, formats=("PNG", "JPEG"))
-    if image.getexif().get(0x0112, 1) == 1:
-        return image
-    return ImageOps.exif_transpose(image)
-
-
-def _headers(folder: Path, files: list[Path]) -> tuple[list[tuple[int, int]], list[str]]:
-    """Size and mode of every image.
-
-    Raises:
-        DataError: Names every image of the folder that cannot be read.
-    """
-    sizes, modes, broken = [], [], []
-    for file in files:
-        try:
-            with _strict(), _open(file) as image:
-                sizes.append(image.size)
-                modes.append(
-                    "transparent palette" if image.mode == "P" and "transparency" in image.info else image.mode
-                )
-        except _BROKEN:
-            broken.append(file)
-    if broken:
-        broken += [file for file in files if file not in set(broken) and not _decodes(file)]
-        raise _corrupt(folder, broken, len(files))
-    return sizes, modes
-
-
 @contextmanager
 def _strict() -> Generator[None]:
     """Within, every way in which Pillow fails is an `OSError`; images too large to be sane fail, too."""
@@ -115,17 +88,50 @@ def _strict() -> Generator[None]:
             raise OSError(str(error)) from error
 
 
-def _decodes(file: Path) -> bool:
-    try:
-        with _strict(), _open(file) as image:
-            image.load()
-    except _BROKEN:
-        return False
-    return True
+def _decode(file: Path) -> tuple[np.ndarray, bool]:
+    """The pixels of an image, of shape ``(height, width, channels)``, and whether parts of it were transparent."""
+    from PIL import Image, ImageOps
+
+    with _strict(), Image.open(file, formats=("PNG", "JPEG")) as opened:
+        image = ImageOps.exif_transpose(opened)
+        transparent = image.has_transparency_data
+        gray = image.mode in {"L", "LA", "La"}
+        if transparent:
+            colors = image.convert("RGBA")
+            white = Image.new("RGBA", colors.size, "white")
+            image = Image.alpha_composite(white, colors)
+            transparent = bool((np.asarray(colors)[..., 3] < 255).any())
+        if image.mode.startswith("I") or image.mode == "F":
+            pixels = np.asarray(image).astype(np.uint16)
+        else:
+            pixels = np.asarray(image if image.mode == "1" else image.convert("L" if gray else "RGB"))
+        return pixels.reshape(image.height, image.width, -1), transparent
 
 
-def _corrupt(folder: Path, broken: list[Path], total: int) -> DataError:
-    names = sorted(_relative(folder, file) for file in broken)
+def _stack(images: list[np.ndarray]) -> tuple[np.ndarray, list[str]]:
+    """All images in one array, and notes. The list is emptied on the way, so that memory holds them once.
+
+    Raises:
+        DataError: 16-bit images among 8-bit ones.
+    """
+    dtypes = {image.dtype for image in images}
+    num_deep = sum(image.dtype == np.uint16 for image in images)
+    if 0 < num_deep < len(images):
+        raise DataError(
+            expected="images of one depth",
+            got=f"{num_deep} images of 16 bits among {len(images)}",
+            cure="convert all to 8 bits, or all to 16",
+        )
+    channels = max(image.shape[-1] for image in images)
+    num_gray = sum(image.shape[-1] < channels for image in images)
+    values = np.empty((len(images), *images[0].shape[:2], channels), np.uint8 if len(dtypes) > 1 else dtypes.pop())
+    for index in reversed(range(len(images))):
+        image = images.pop()
+        values[index] = image * np.uint8(255) if image.dtype != values.dtype else image
+    return values, [f"{num_gray} gray images among color ones were read as color"] if num_gray else []
+
+
+def _corrupt(folder: Path, names: list[str], total: int) -> DataError:
     listed = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
     return DataError(
         expected=f"{total} readable PNG or JPEG images in {folder}",
@@ -134,11 +140,10 @@ def _corrupt(folder: Path, broken: list[Path], total: int) -> DataError:
     )
 
 
-def _different_sizes(sizes: list[tuple[int, int]], names: list[str]) -> DataError:
+def _different_sizes(sizes: list[tuple[int, ...]], names: list[str]) -> DataError:
     counted = Counter(sizes).most_common(4)
     described = "; ".join(
-        f"{width}x{height} ({count}, such as {names[sizes.index((width, height))]})"
-        for (width, height), count in counted
+        f"{size[1]}x{size[0]} ({count}, such as {names[sizes.index(size)]})" for size, count in counted
     )
     more = len(set(sizes)) - len(counted)
     return DataError(
@@ -146,55 +151,6 @@ def _different_sizes(sizes: list[tuple[int, int]], names: list[str]) -> DataErro
         got=f"width x height {described}{f' and {more} more sizes' if more else ''}",
         cure="resize or crop them to one size first",
     )
-
-
-_GRAY, _TRANSPARENT = {"1", "L", "LA"}, {"LA", "La", "RGBA", "RGBa", "PA", "transparent palette"}
-
-
-def _common_mode(modes: list[str]) -> tuple[str, list[str]]:
-    """The mode that all images are read in, and notes."""
-    deep = [mode for mode in modes if mode.startswith("I") or mode == "F"]
-    if deep and len(deep) < len(modes):
-        raise DataError(
-            expected="images of one depth",
-            got=f"{len(deep)} images of 16 bits among {len(modes)}",
-            cure="convert all to 8 bits, or all to 16",
-        )
-    if deep:
-        return "I;16", []
-    if set(modes) == {"1"}:
-        return "1", []
-    num_gray = sum(mode in _GRAY for mode in modes)
-    if num_gray == len(modes):
-        return "L", []
-    return "RGB", [f"{num_gray} gray images among color ones were read as color"] if num_gray else []
-
-
-def _pixels(folder: Path, files: list[Path], mode: str, size: tuple[int, int]) -> np.ndarray:
-    shape = (len(files), size[1], size[0], 3 if mode == "RGB" else 1)
-    values = np.empty(shape, {"1": np.bool_, "I;16": np.uint16}.get(mode, np.uint8))
-    broken = []
-    for index, file in enumerate(files):
-        try:
-            with _strict(), _open(file) as image:
-                values[index] = np.asarray(_convert(image, mode)).reshape(shape[1:])
-        except _BROKEN:
-            broken.append(file)
-    if broken:
-        raise _corrupt(folder, broken, len(files))
-    return values
-
-
-def _convert(image: "Image.Image", mode: str) -> "Image.Image":
-    from PIL import Image
-
-    if mode in {"1", "I;16"}:
-        return image
-    if image.mode in _TRANSPARENT or (image.mode == "P" and "transparency" in image.info):
-        colors = image.convert("RGBA")
-        white = Image.new("RGBA", colors.size, (255, 255, 255, 255))
-        return Image.alpha_composite(white, colors).convert(mode)
-    return image.convert(mode)
 
 
 def _labels(folder: Path, files: list[Path]) -> np.ndarray | None:

@@ -15,7 +15,7 @@ from reparax.data._images import read_folder
 from reparax.data._labels import read_labels, text_or_numbers
 from reparax.data._numpy_files import read_npy, read_npz
 from reparax.data._schema import Schema
-from reparax.data._tables import from_frame, read_csv_file, read_parquet_file
+from reparax.data._tables import from_frame, is_frame, read_csv_file, read_parquet_file
 from reparax.errors import DataError
 
 READABLE = ".npy, .npz, .csv, .tsv, .parquet or IDX files, folders of PNG and JPEG images, or builtin:digits"
@@ -52,7 +52,7 @@ def read(source: Any, *, label: str | Path | None = None) -> Dataset:
     if isinstance(source, str | Path):
         path = Path(source).expanduser()
         return _reader(path)(path, label)
-    if not isinstance(source, np.ndarray) and _is_frame(source):
+    if not isinstance(source, np.ndarray) and is_frame(source):
         return from_frame(source, label)
     return _with_labels(from_array(_to_array(source)), label)
 
@@ -150,12 +150,6 @@ def _with_labels(dataset: Dataset, label: str | Path | None) -> Dataset:
     return dataset if label is None else replace(dataset, labels=read_labels(Path(label), len(dataset)))
 
 
-def _is_frame(source: Any) -> bool:
-    import narwhals as nw
-
-    return isinstance(nw.from_native(source, pass_through=True), nw.DataFrame | nw.LazyFrame)
-
-
 def _to_array(source: Any) -> np.ndarray:
     """An array of what the user gave.
 
@@ -173,7 +167,7 @@ def _to_array(source: Any) -> np.ndarray:
     except (ValueError, TypeError, RuntimeError) as error:
         raise DataError(
             expected="an array, a data frame or a path",
-            got=f"a {type(source).__name__} that is none ({error})",
+            got=f"a {type(source).__name__} that is none ({str(error).split('. ')[0]})",
             cure="give rows of the same length, or numpy.asarray(...) of your data",
         ) from None
     if array.ndim == 0 and array.dtype.hasobject:

@@ -57,6 +57,16 @@ def read_parquet(path: Path) -> Any:
         raise damaged(path, "a whole Parquet file", str(error).splitlines()[0] if str(error) else error) from None
 
 
+def is_frame(source: Any) -> bool:
+    """Whether an object is a data frame of a library that is known, lazy ones included."""
+    import narwhals as nw
+
+    try:
+        return isinstance(nw.from_native(source, pass_through=True), nw.DataFrame | nw.LazyFrame)
+    except nw.exceptions.DuplicateError:
+        return True
+
+
 def from_frame(frame: Any, label: str | Path | None, *, named: bool = True, notes: list[str] | None = None) -> Dataset:
     """A dataset from a pandas, polars or arrow frame: every column must be numeric or boolean, but for the labels.
 
@@ -96,15 +106,13 @@ def from_frame(frame: Any, label: str | Path | None, *, named: bool = True, note
 def _open(frame: Any) -> "nw.DataFrame":
     import narwhals as nw
 
-    names = list(map(str, getattr(frame, "column_names", ()) or getattr(frame, "columns", ())))
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
+    try:
+        opened = nw.from_native(frame)
+    except nw.exceptions.DuplicateError as error:
+        twice = ", ".join(line.removeprefix("- ").split(" ")[0] for line in str(error).splitlines()[1:6])
         raise DataError(
-            expected="columns of different names",
-            got=f"{', '.join(map(repr, twice[:5]))} more than once",
-            cure="rename or drop the others",
-        )
-    opened = nw.from_native(frame)
+            expected="columns of different names", got=f"{twice} more than once", cure="rename or drop the others"
+        ) from None
     if isinstance(opened, nw.LazyFrame):
         raise DataError(expected="a data frame", got="a lazy frame", cure="call .collect() on it first")
     return opened

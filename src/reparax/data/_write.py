@@ -100,18 +100,14 @@ def _columns(arrays: dict[str, np.ndarray], names: Sequence[str] | None, *, name
 
 
 def _write_table(path: str | Path, suffix: str, columns: dict[str, np.ndarray]) -> None:
-    import pyarrow as pa
+    import polars as pl
 
-    table = pa.table({name: np.ascontiguousarray(column) for name, column in columns.items()})
+    table = pl.DataFrame({name: np.ascontiguousarray(column) for name, column in columns.items()})
     with atomic_write(path) as file:
         if suffix == ".csv":
-            from pyarrow import csv
-
-            csv.write_csv(table, file)
+            table.write_csv(file)
         else:
-            from pyarrow import parquet
-
-            parquet.write_table(table, file)
+            table.write_parquet(file)
 
 
 def _write_png(path: str | Path, arrays: dict[str, np.ndarray], schema: Schema | None) -> None:
