@@ -16,6 +16,21 @@ _ROOMS = (
 _EXPORTS = {
     "expectation": "estimators",
     "rsample": "reparameterization",
+    "Model": "model",
+    "FittedModel": "recipe",
+    "Recipe": "recipe",
+    "fit": "applications",
+    "plan": "applications",
+    "encode": "applications",
+    "encode_std": "applications",
+    "reconstruct": "applications",
+    "sample": "applications",
+    "sample_means": "applications",
+    "score": "applications",
+    "evaluate": "applications",
+    "read": "data",
+    "load": "artifact",
+    "save": "artifact",
 }
 
 __all__ = ["__version__", *_EXPORTS, *_ROOMS]

@@ -14,11 +14,11 @@ from reparax.posteriors._base import AbstractPosterior, LatentSpace, MakeEncoder
 class Deterministic(AbstractPosterior):
     """All of the mass at z = f(x): no density, so no KL and no bound; train it with the reconstruction objective.
 
-    A Normal fitted to the codes after training makes it a generative model, Ghosh et al. (2020), section 4.
+    With a Normal fitted to its codes after training it generates too, Ghosh et al. (2020), section 4.
     """
 
     latent_space: ClassVar[LatentSpace] = "point"
-    default_prior: ClassVar[str] = "standard-normal"
+    default_prior: ClassVar[str] = "fitted-normal"
     network: Network
     latent_dim: int = eqx.field(static=True)
 

@@ -15,7 +15,7 @@ from reparax.summary import Summary
 class StandardNormal(AbstractPrior):
     """p(z) = N(z; 0, I), Kingma & Welling (2014), section 3."""
 
-    latent_spaces: ClassVar[frozenset[str]] = frozenset({"real", "point"})
+    latent_spaces: ClassVar[frozenset[str]] = frozenset({"real"})
     shape: tuple[int, ...] = eqx.field(static=True)
 
     @classmethod

@@ -1,0 +1,13 @@
+"""What one does with a model: fit it, and apply it to data. Arrays in the user's units go in and come out."""
+
+from reparax.applications._encode import encode as encode
+from reparax.applications._encode import encode_std as encode_std
+from reparax.applications._encode import reconstruct as reconstruct
+from reparax.applications._fit import fit as fit
+from reparax.applications._fit import plan as plan
+from reparax.applications._sample import sample as sample
+from reparax.applications._sample import sample_means as sample_means
+from reparax.applications._score import Evaluation as Evaluation
+from reparax.applications._score import Scores as Scores
+from reparax.applications._score import evaluate as evaluate
+from reparax.applications._score import score as score

@@ -1,0 +1,65 @@
+"""From data to latent variables and back."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from reparax.applications._batches import map_rows
+from reparax.applications._door import values_of
+from reparax.errors import RecipeError
+from reparax.model import Model
+from reparax.recipe import FittedModel
+
+
+def encode(fitted: FittedModel, data: Any) -> Float[np.ndarray, "n latent"]:
+    """The posterior means E[z | x], flattened, one row for each example; never a random draw.
+
+    Args:
+        fitted: The fitted model.
+        data: Anything `reparax.data.read` reads, or a `Dataset`.
+
+    Raises:
+        DataError: Data of another shape or kind than at fitting.
+    """
+    return map_rows(_mean, fitted, values_of(fitted, data), key=jax.random.key(0))
+
+
+def encode_std(fitted: FittedModel, data: Any) -> Float[np.ndarray, "n latent"]:
+    """The posterior standard deviations, in the layout of `encode`: how sure the encoder is of each code.
+
+    Raises:
+        DataError: Data of another shape or kind than at fitting.
+        RecipeError: The posterior has no standard deviation.
+    """
+    if fitted.model.posterior.latent_space == "point":
+        raise RecipeError(
+            expected="a posterior with a standard deviation",
+            got="the deterministic posterior",
+            cure="leave --std out, or fit with --posterior diagonal-normal",
+        )
+    return map_rows(_std, fitted, values_of(fitted, data), key=jax.random.key(0))
+
+
+def reconstruct(fitted: FittedModel, data: Any) -> np.ndarray:
+    """E[x | z] at the posterior mean of z, in the user's units, in the shape of the data.
+
+    Raises:
+        DataError: Data of another shape or kind than at fitting.
+    """
+    found = map_rows(_reconstruction, fitted, values_of(fitted, data), key=jax.random.key(0))
+    return fitted.units.restored(found)
+
+
+def _mean(model: Model, x: Array, key: Array) -> Array:
+    return jnp.ravel(model.posterior(x).mean)
+
+
+def _std(model: Model, x: Array, key: Array) -> Array:
+    return jnp.sqrt(jnp.ravel(model.posterior(x).variance))
+
+
+def _reconstruction(model: Model, x: Array, key: Array) -> Array:
+    return model.likelihood(model.posterior(x).mean).mean

@@ -1,0 +1,101 @@
+"""Fitting: from data and as much of a recipe as the user decides to a fitted model."""
+
+from dataclasses import replace
+from typing import Any
+
+import equinox as eqx
+import jax
+
+from reparax.applications._encode import encode
+from reparax.data import Dataset, read, require_fit, split
+from reparax.model import Model
+from reparax.objectives import AbstractObjective
+from reparax.priors.fitted_normal import FittedNormal
+from reparax.recipe import FittedModel, Recipe, build, suggest
+from reparax.recipe import objective as recipe_objective
+from reparax.training import Progress, cosine_adam
+from reparax.training import fit as train
+
+
+def fit(
+    data: Any,
+    *,
+    model: Model | None = None,
+    objective: AbstractObjective | None = None,
+    progress: Progress | None = None,
+    **chosen: Any,
+) -> FittedModel:
+    """Fits a model to data; what is not chosen follows from the data by the rules of `reparax.recipe.suggest`.
+
+    Part of the data is held out; training stops by itself when the held-out bound no longer rises, and the best model
+    is kept. Ctrl-C ends training and keeps the best model so far.
+
+    Args:
+        data: Anything `reparax.data.read` reads, or a `Dataset`.
+        model: A model of your own parts; without it, the recipe's.
+        objective: An objective of your own; without it, the recipe's.
+        progress: Called after each chunk of training with its record.
+        **chosen: Fields of `reparax.recipe.Recipe`: ``latent_dim=16``, ``likelihood="bernoulli"``, ``seed=1``...
+
+    Raises:
+        DataError: Data that cannot be read, or that the likelihood gives no density to.
+        RecipeError: A setting out of range, or parts that do not go together.
+        TrainingError: The objective is not finite from the start.
+    """
+    dataset = read(data)
+    require_fit(dataset)
+    recipe = plan(dataset, **chosen)
+    part, held_out = (dataset, None) if recipe.valid == 0 else split(dataset, recipe.valid, recipe.seed)
+    initial, training = jax.random.split(jax.random.key(recipe.seed))
+    if model is None:
+        made = eqx.filter_jit(build)(recipe, part.schema, key=initial)
+        fitted = FittedModel(made, part.schema, recipe)
+    else:
+        fitted = FittedModel(model, part.schema)
+    return _train(fitted, recipe, objective, part, held_out, key=training, progress=progress)
+
+
+def plan(data: Any, **chosen: Any) -> Recipe:
+    """The recipe that `fit` follows for data: what is chosen, and the rules for the rest.
+
+    Raises:
+        DataError: Data that cannot be read.
+        RecipeError: A setting out of range, or a field that a recipe does not have.
+    """
+    dataset = read(data)
+    held_out = chosen.get("valid")
+    share = 0.1 if held_out is None else held_out
+    return suggest(dataset.schema, max(1, round(len(dataset) * (1 - share))), **chosen)
+
+
+def _train(
+    fitted: FittedModel,
+    recipe: Recipe,
+    objective: AbstractObjective | None,
+    part: Dataset,
+    held_out: Dataset | None,
+    *,
+    key: jax.Array,
+    progress: Progress | None,
+) -> FittedModel:
+    units = fitted.units
+    steps_per_epoch = max(1, len(part) // min(recipe.batch_size, len(part)))
+    result = train(
+        fitted.model,
+        objective or recipe_objective(recipe, steps_per_epoch),
+        units.stored(part.values),
+        key=key,
+        optimizer=cosine_adam(recipe.learning_rate, steps_per_epoch * recipe.epochs),
+        epochs=recipe.epochs,
+        batch_size=recipe.batch_size,
+        valid=None if held_out is None else units.stored(held_out.values),
+        patience=None if held_out is None else recipe.patience,
+        transform=units.transform,
+        progress=progress,
+    )
+    trained = replace(fitted, model=result.model, history=result.history, status=result.status)
+    prior = trained.model.prior
+    if not isinstance(prior, FittedNormal):
+        return trained
+    fitted_prior = prior.fitted_to(encode(trained, part))
+    return replace(trained, model=Model(trained.model.posterior, fitted_prior, trained.model.likelihood))

@@ -1,0 +1,159 @@
+"""Likelihoods: how probable each example is under the model."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from reparax.applications._batches import map_rows
+from reparax.applications._door import values_of
+from reparax.errors import RecipeError
+from reparax.model import Model
+from reparax.recipe import FittedModel
+
+ACTIVE_VARIANCE = 0.01
+"""Burda et al. (2016), section 5: a latent dimension is active where its mean varies more than this over the data."""
+
+
+@dataclass(frozen=True)
+class Scores:
+    """One number for each example.
+
+    Attributes:
+        log_density: A lower bound on log p(x), nats in the user's units; None for a model without one.
+        anomaly_score: Higher is odder: minus the log density, or minus log p(x | z) of a deterministic autoencoder.
+    """
+
+    log_density: Float[np.ndarray, " n"] | None
+    anomaly_score: Float[np.ndarray, " n"]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """How good a model is on data, means over examples, in nats.
+
+    Attributes:
+        num_examples: How many examples.
+        elbo: The evidence lower bound; None for a model without a density.
+        elbo_standard_error: Its standard error over examples.
+        iwae: The importance-weighted bound of ``num_samples`` samples.
+        iwae_standard_error: Its standard error over examples.
+        num_samples: K of the importance-weighted bound.
+        kl: KL(q(z | x) || p(z)).
+        reconstruction: E_q[log p(x | z)].
+        active_units: Latent dimensions whose posterior mean varies over the data, Burda et al. (2016), section 5.
+        latent_dim: All latent dimensions.
+        bits_per_dim: For images: -iwae / (values per image) in bits; of the deterministic autoencoder None.
+    """
+
+    num_examples: int
+    elbo: float | None
+    elbo_standard_error: float | None
+    iwae: float | None
+    iwae_standard_error: float | None
+    num_samples: int
+    kl: float | None
+    reconstruction: float
+    active_units: int
+    latent_dim: int
+    bits_per_dim: float | None
+
+
+def score(fitted: FittedModel, data: Any, *, num_samples: int = 100, seed: int = 0) -> Scores:
+    """log (1/K) sum_k p(x, z_k) / q(z_k | x) for each example, Burda et al. (2016), equation 8.
+
+    The noise of a row depends on the seed and on the row itself, so that its score does not depend on the rows around
+    it.
+
+    Args:
+        fitted: The fitted model.
+        data: Anything `reparax.data.read` reads, or a `Dataset`.
+        num_samples: K.
+        seed: The seed of the importance samples.
+
+    Raises:
+        DataError: Data of another shape or kind than at fitting.
+        RecipeError: A number of samples below 1.
+    """
+    terms = _terms(fitted, values_of(fitted, data), num_samples, seed)
+    if fitted.model.posterior.latent_space == "point":
+        return Scores(None, -terms.reconstruction)
+    return Scores(terms.iwae, -terms.iwae)
+
+
+def evaluate(fitted: FittedModel, data: Any, *, num_samples: int = 100, seed: int = 0) -> Evaluation:
+    """The bounds and their parts on data, with standard errors.
+
+    Args:
+        fitted: The fitted model.
+        data: Anything `reparax.data.read` reads, or a `Dataset`.
+        num_samples: K of the importance-weighted bound; the ELBO, the KL and the reconstruction average over it too.
+        seed: The seed of the samples of z.
+
+    Raises:
+        DataError: Data of another shape or kind than at fitting.
+        RecipeError: A number of samples below 1.
+    """
+    terms = _terms(fitted, values_of(fitted, data), num_samples, seed)
+    count, size = len(terms.iwae), fitted.units.summary.size
+    shared = {
+        "num_examples": count,
+        "num_samples": num_samples,
+        "reconstruction": float(np.mean(terms.reconstruction)),
+        "active_units": int((np.var(terms.mean, axis=0) > ACTIVE_VARIANCE).sum()),
+        "latent_dim": terms.mean.shape[1],
+    }
+    if fitted.model.posterior.latent_space == "point":
+        nothing = dict.fromkeys(("elbo", "elbo_standard_error", "iwae", "iwae_standard_error", "kl", "bits_per_dim"))
+        return Evaluation(**shared, **nothing)
+    elbo = terms.reconstruction - terms.kl
+    iwae = float(np.mean(terms.iwae))
+    return Evaluation(
+        **shared,
+        elbo=float(np.mean(elbo)),
+        elbo_standard_error=_standard_error(elbo),
+        iwae=iwae,
+        iwae_standard_error=_standard_error(terms.iwae),
+        kl=float(np.mean(terms.kl)),
+        bits_per_dim=-iwae / (size * np.log(2)) if fitted.schema.kind == "images" else None,
+    )
+
+
+class _Terms(eqx.Module):
+    iwae: Any
+    reconstruction: Any
+    kl: Any
+    mean: Any
+
+
+class _Weigh(eqx.Module):
+    """The bound of K samples and its parts, for one example; a value, so that one K is compiled once."""
+
+    num_samples: int = eqx.field(static=True)
+
+    def __call__(self, model: Model, x: Array, key: Array) -> _Terms:
+        posterior, prior = model.posterior(x), model.prior(model.posterior)
+        if model.posterior.latent_space == "point":
+            z = posterior.mean
+            reconstruction = model.likelihood(z).log_prob(x)
+            nothing = jnp.zeros_like(reconstruction)
+            return _Terms(nothing, reconstruction, nothing, jnp.ravel(z))
+        samples = posterior.sample(key, (self.num_samples,))
+        reconstruction = jax.vmap(lambda z: model.likelihood(z).log_prob(x))(samples)
+        kl = jax.vmap(lambda z: posterior.log_prob(z) - prior.log_prob(z))(samples)
+        iwae = jax.nn.logsumexp(reconstruction - kl) - jnp.log(float(self.num_samples))
+        return _Terms(iwae, jnp.mean(reconstruction), jnp.mean(kl), jnp.ravel(posterior.mean))
+
+
+def _terms(fitted: FittedModel, values: np.ndarray, num_samples: int, seed: int) -> _Terms:
+    if num_samples < 1:
+        raise RecipeError(expected="a number of samples from 1 up", got=f"{num_samples}", cure="ask for at least one")
+    return map_rows(_Weigh(num_samples), fitted, values, key=jax.random.key(seed), work=num_samples)
+
+
+def _standard_error(values: np.ndarray) -> float | None:
+    return float(np.std(values, ddof=1) / np.sqrt(len(values))) if len(values) > 1 else None

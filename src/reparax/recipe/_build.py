@@ -1,0 +1,59 @@
+"""A recipe becomes a model and an objective."""
+
+import math
+
+import jax
+
+from reparax import registry
+from reparax.data import Schema
+from reparax.model import Model, check_latent_space
+from reparax.networks import AbstractArchitecture, Network, Standardized
+from reparax.objectives import AbstractObjective, ObjectiveDials, check_objective
+from reparax.recipe._recipe import Recipe
+from reparax.recipe._units import Units
+
+
+def build(recipe: Recipe, schema: Schema, *, key: jax.Array) -> Model:
+    """The untrained model of a recipe, for data of a schema.
+
+    Args:
+        recipe: The choice of parts.
+        schema: What the data are.
+        key: Draws the initial parameters.
+
+    Raises:
+        RecipeError: The parts do not go together.
+        DataError: The likelihood gives no density to such data.
+    """
+    posterior_part = registry.load("posteriors", recipe.posterior)
+    prior_part = registry.load("priors", recipe.prior)
+    check_latent_space(posterior_part, prior_part)
+    check_objective(registry.load("objectives", recipe.objective), posterior_part)
+    summary = Units.of(schema, recipe.binarize).summary
+    architecture: AbstractArchitecture = registry.load("networks", recipe.network)(recipe.width, recipe.depth)
+    keys = jax.random.split(key, 5)
+
+    def make_encoder(out_size: int) -> Network:
+        network = architecture.encoder(summary.event_shape, out_size, key=keys[0])
+        return Standardized(network, summary.mean, summary.std)
+
+    posterior = posterior_part.create(make_encoder, recipe.latent_dim, key=keys[1])
+
+    def make_decoder(parameters: int) -> Network:
+        return architecture.decoder(math.prod(posterior.latent_shape), (parameters, *summary.event_shape), key=keys[2])
+
+    likelihood = registry.load("likelihoods", recipe.likelihood).create(make_decoder, summary, key=keys[3])
+    prior = prior_part.create(posterior, summary, num_components=recipe.num_components, key=keys[4])
+    return Model(posterior, prior, likelihood)
+
+
+def objective(recipe: Recipe, steps_per_epoch: int) -> AbstractObjective:
+    """The objective of a recipe, its schedules counted in steps."""
+    dials = ObjectiveDials(
+        beta=recipe.beta,
+        warmup_steps=recipe.warmup_epochs * steps_per_epoch,
+        free_bits=recipe.free_bits,
+        num_samples=recipe.num_samples,
+        estimator=recipe.estimator,
+    )
+    return registry.load("objectives", recipe.objective).create(dials)

@@ -1,0 +1,103 @@
+"""The rules that fill a recipe from the data: what a good model of such data looks like, before any is fitted."""
+
+from typing import Any
+
+import msgspec
+
+from reparax import registry
+from reparax.data import Schema
+from reparax.errors import RecipeError
+from reparax.recipe._recipe import Recipe
+
+LONG_RUN = 8000
+"""Steps after which a default model is trained, as epochs permit."""
+
+
+def suggest(schema: Schema, num_examples: int, **chosen: Any) -> Recipe:
+    """A recipe for data of a schema; what is chosen stays, the rest follows by rules.
+
+    Likelihood by the kind of values: 0/1, Bernoulli; whole pixel levels, discretized logistic; intensities in an
+    interval,
+    continuous Bernoulli; counts, negative binomial; real numbers, Normal. Networks: perceptrons, or convolutions for
+    images
+    beyond 1024 values. Batches of 128 (64 and 32 for small data), and as many epochs as make about 8000 steps, at
+    least 20: training stops earlier by itself.
+
+    Args:
+        schema: What the data are.
+        num_examples: How many examples there are to train on.
+        **chosen: Fields of `Recipe` that are decided; None leaves one open.
+
+    Raises:
+        RecipeError: A field that does not exist, or a setting out of its range.
+    """
+    given = {name: value for name, value in chosen.items() if value is not None}
+    unknown = sorted(set(given) - {field.name for field in msgspec.structs.fields(Recipe)})
+    if unknown:
+        raise RecipeError(
+            expected="fields of a recipe", got=", ".join(unknown), cure="see reparax.recipe.Recipe for their names"
+        )
+    return Recipe(**_rules(schema, num_examples, given) | given)
+
+
+def _rules(schema: Schema, num_examples: int, given: dict[str, Any]) -> dict[str, Any]:
+    size = schema.summary().size
+    objective = given.get("objective", "elbo")
+    posterior = given.get("posterior", "deterministic" if objective == "reconstruction" else "diagonal-normal")
+    network = given.get("network", _network(schema, size))
+    binarize = given.get("binarize", "none")
+    batch_size = given.get("batch_size", 128 if num_examples >= 10_000 else 64 if num_examples >= 500 else 32)
+    epochs = given.get("epochs", min(2000, max(20, -(-LONG_RUN * batch_size // max(1, num_examples)))))
+    return {
+        "objective": objective,
+        "posterior": posterior,
+        "prior": registry.load("posteriors", posterior).default_prior,
+        "likelihood": "bernoulli" if binarize != "none" else _likelihood(schema),
+        "network": network,
+        "latent_dim": _latent_dim(schema, size) * _latent_factor(posterior),
+        **_shape_of_network(schema, network, num_examples),
+        "batch_size": batch_size,
+        "epochs": epochs,
+        "learning_rate": 1e-3,
+        "patience": max(5, epochs // 5),
+    }
+
+
+def _likelihood(schema: Schema) -> str:
+    summary = schema.summary()
+    low, high = float(summary.low.min()), float(summary.high.max())
+    if schema.value_kind == "binary":
+        return "bernoulli"
+    if schema.kind == "images":
+        if schema.value_kind == "integer":
+            return "discretized-logistic"
+        return "continuous-bernoulli" if (low, high) == (0, 1) else "normal"
+    if schema.value_kind == "integer":
+        return "negative-binomial" if low >= 0 else "discretized-logistic"
+    return "normal"
+
+
+def _network(schema: Schema, size: int) -> str:
+    return "convolutional" if schema.kind == "images" and size > 1024 else "mlp"
+
+
+def _latent_dim(schema: Schema, size: int) -> int:
+    if schema.kind == "images":
+        return 8 if size <= 100 else 16 if size <= 1024 else 32 if size <= 4096 else 64
+    return min(16, max(2, -(-size // 2)))
+
+
+def _latent_factor(posterior: str) -> int:
+    """A bit holds less than a real number, so binary codes are longer."""
+    return {"binary": 8, "one-hot": 2}.get(registry.load("posteriors", posterior).latent_space, 1)
+
+
+def _shape_of_network(schema: Schema, network: str, num_examples: int) -> dict[str, int]:
+    if network == "convolutional":
+        halvings, side = 0, min(schema.event_shape[:2])
+        while side > 7 and halvings < 5:
+            halvings, side = halvings + 1, -(-side // 2)
+        return {"width": 32, "depth": max(1, halvings)}
+    if schema.kind == "images":
+        return {"width": 512 if num_examples >= 5000 else 256, "depth": 2}
+    return {"width": 256 if num_examples >= 20_000 else 128 if num_examples >= 1000 else 64, "depth": 2}

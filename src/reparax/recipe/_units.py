@@ -1,0 +1,105 @@
+"""Between the user's values and what the model sees: an exact shift for wide numbers, and binarization."""
+
+from dataclasses import dataclass, replace
+from typing import NamedTuple, Self
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Num
+
+from reparax.data import Schema
+from reparax.errors import RecipeError
+from reparax.recipe._recipe import Binarize
+from reparax.summary import Summary
+
+
+class Transform(NamedTuple):
+    """One stored example as the model sees it: float32, binarized where the recipe says so.
+
+    Attributes:
+        binarize: Whether intensities become bits.
+        low: The intensity of a sure 0.
+        high: The intensity of a sure 1.
+    """
+
+    binarize: Binarize
+    low: float
+    high: float
+
+    def __call__(self, x: Num[Array, "*event"], key: jax.Array) -> Num[Array, "*event"]:
+        """The example; the key draws the bits of a dynamic binarization."""
+        x = jnp.asarray(x, jnp.float32)
+        if self.binarize == "none":
+            return x
+        share = (x - self.low) / (self.high - self.low)
+        bits = share > 0.5 if self.binarize == "threshold" else jax.random.bernoulli(key, share)
+        return bits.astype(jnp.float32)
+
+
+@dataclass(frozen=True)
+class Units:
+    """How stored values become a model's, without changing any density.
+
+    A shift has Jacobian one, so it is taken where float32 would lose digits (a column of dates in seconds); all other
+    scaling is
+    inside the likelihood, with its Jacobian. Binarization changes the data themselves: the model is then one of bits.
+
+    Attributes:
+        summary: What the model sees of the data.
+        offset: What is subtracted first, per dimension, float64; None for nothing.
+        binarize: Whether intensities become bits.
+        low: The intensity of a sure 0.
+        high: The intensity of a sure 1.
+    """
+
+    summary: Summary
+    offset: np.ndarray | None
+    binarize: Binarize
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, schema: Schema, binarize: Binarize = "none") -> Self:
+        """The units of a schema's data.
+
+        Raises:
+            RecipeError: Binarization is asked of data that are not intensities.
+        """
+        summary = schema.summary()
+        low, high = float(summary.low.min()), float(summary.high.max())
+        if binarize != "none":
+            return cls(_binary(summary, binarize), None, binarize, low, high)
+        if schema.dtype == "float64":
+            offset = np.asarray(summary.mean, np.float64)
+            shifted = replace(summary, low=summary.low - offset, high=summary.high - offset, mean=np.zeros_like(offset))
+            return cls(shifted, offset, binarize, low, high)
+        return cls(summary, None, binarize, low, high)
+
+    def stored(self, values: np.ndarray) -> np.ndarray:
+        """The values as they go to the device: shifted where needed, else in their own compact dtype."""
+        return values if self.offset is None else (values - self.offset).astype(np.float32)
+
+    @property
+    def transform(self) -> "Transform":
+        """What is done on the device to each stored example before the model sees it."""
+        return Transform(self.binarize, self.low, self.high)
+
+    def restored(self, values: np.ndarray) -> np.ndarray:
+        """The model's values in the user's units (bits stay bits)."""
+        return values if self.offset is None else values + self.offset
+
+
+def _binary(summary: Summary, binarize: Binarize) -> Summary:
+    low, high = float(summary.low.min()), float(summary.high.max())
+    if low < 0 or high <= low:
+        raise RecipeError(
+            expected=f"intensities from 0 up for --binarize {binarize}",
+            got=f"values between {low:g} and {high:g}",
+            cure="leave --binarize out and choose --likelihood normal",
+        )
+    mean = np.clip((summary.mean - low) / (high - low), 1e-3, 1 - 1e-3)
+    shape = np.shape(mean)
+    return replace(
+        summary, kind="binary", low=np.zeros(shape), high=np.ones(shape), mean=mean, std=np.sqrt(mean * (1 - mean))
+    )
