@@ -12,6 +12,8 @@ from reparax.errors import RecipeError
 from reparax.model import Model
 from reparax.recipe import FittedModel
 
+Draw = Callable[[Model, Array], Array]
+
 
 def sample(fitted: FittedModel, num_samples: int, *, key: jax.Array) -> np.ndarray:
     """Examples drawn from p(z) p(x | z), in the user's units: samples, never means or the most probable values.
@@ -36,7 +38,7 @@ def sample_means(fitted: FittedModel, num_samples: int, *, key: jax.Array) -> np
     return fitted.units.restored(_draw(_sample_mean, fitted, num_samples, key))
 
 
-def _draw(function: Callable[[Model, Array], Array], fitted: FittedModel, num_samples: int, key: jax.Array) -> np.ndarray:
+def _draw(function: Draw, fitted: FittedModel, num_samples: int, key: jax.Array) -> np.ndarray:
     if num_samples < 1:
         raise RecipeError(expected="a number of samples from 1 up", got=f"{num_samples}", cure="ask for at least one")
     size = max(1, min(LARGEST_BATCH, VALUES_PER_BATCH // fitted.units.summary.size))
@@ -48,7 +50,7 @@ def _draw(function: Callable[[Model, Array], Array], fitted: FittedModel, num_sa
 
 
 @eqx.filter_jit
-def _batch(function: Callable[[Model, Array], Array], model: Model, keys: Array) -> Array:
+def _batch(function: Draw, model: Model, keys: Array) -> Array:
     return jax.vmap(lambda key: function(model, key))(keys)
 
 
