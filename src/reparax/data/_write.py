@@ -1,5 +1,6 @@
 """Writing arrays to files: the suffix chooses the format."""
 
+import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -103,11 +104,13 @@ def _write_table(path: str | Path, suffix: str, columns: dict[str, np.ndarray]) 
     import polars as pl
 
     table = pl.DataFrame({name: np.ascontiguousarray(column) for name, column in columns.items()})
+    stream = io.BytesIO()  # polars may abort where a write to a file fails
+    if suffix == ".csv":
+        table.write_csv(stream)
+    else:
+        table.write_parquet(stream)
     with atomic_write(path) as file:
-        if suffix == ".csv":
-            table.write_csv(file)
-        else:
-            table.write_parquet(file)
+        file.write_bytes(stream.getbuffer())
 
 
 def _write_png(path: str | Path, arrays: dict[str, np.ndarray], schema: Schema | None) -> None:
