@@ -77,6 +77,63 @@ def leave_one_out(values: Any) -> Any:
     return jax.tree.map(lambda v: (jnp.sum(v, axis=0, keepdims=True) - v) / (len(v) - 1), values)
 
 
-def log_probs(log_prob: Callable[[Any], Float[Array, ""]], z: Any) -> Float[Array, " n"]:
-    """The log density of each of several draws."""
-    return jax.vmap(log_prob)(z)
+@jax.custom_jvp
+def attach(value: Array, parameters: list[Array], gradient: list[Array]) -> Array:
+    """The value, with ``gradient`` added to its first derivative; ``gradient`` leaves have shape parameter + value."""
+    return value
+
+
+@attach.defjvp
+def _attach_jvp(primals: Any, tangents: Any) -> tuple[Array, Array]:
+    value, parameters, gradient = primals
+    moved, directions, _ = tangents
+    for parameter, direction, slope in zip(parameters, directions, gradient, strict=True):
+        moved = moved + jnp.tensordot(direction, slope, axes=parameter.ndim).astype(value.dtype)
+    return value, moved
+
+
+def with_gradient(
+    values: Any,
+    log_prob: Callable[[list[Array], Any], Float[Array, ""]],
+    z: Any,
+    parameters: list[Array],
+    gradients: Any,
+) -> Any:
+    """The mean of f over draws, with its first derivative in the parameters replaced by an estimate of lower variance.
+
+    Derivatives of higher order, and mixed ones, are those of the boxed score function: unbiased, if noisy.
+
+    Args:
+        values: f at n draws: a pytree of arrays of shape (n, ...).
+        log_prob: The log density of ONE draw given the parameters.
+        z: The n draws, constant.
+        parameters: The floating arrays in which the estimate is.
+        gradients: A pytree like ``values`` whose leaves are lists: per parameter, (n, *parameter, ...).
+    """
+    count = len(jax.tree.leaves(values)[0])
+    baselines = leave_one_out(values) if count > 1 else zeros_like(values)
+    log_probs = jax.vmap(lambda draw: log_prob(parameters, draw))(z)
+    constant = [jax.lax.stop_gradient(parameter) for parameter in parameters]
+    scores = jax.vmap(lambda draw: jax.grad(log_prob)(constant, draw))(z)
+    leaves, structure = jax.tree.flatten(boxed(values, log_probs, baselines))
+    centered = [v - b for v, b in zip(jax.tree.leaves(values), jax.tree.leaves(baselines), strict=True)]
+    results = []
+    for total, deviation, wanted in zip(leaves, centered, structure.flatten_up_to(gradients), strict=True):
+        correction = [
+            jax.lax.stop_gradient(jnp.mean(slope - outer(score, deviation), axis=0))
+            for slope, score in zip(wanted, scores, strict=True)
+        ]
+        results.append(attach(jnp.mean(total, axis=0), parameters, correction))
+    return jax.tree.unflatten(structure, results)
+
+
+def outer(score: Float[Array, "n *p"], value: Float[Array, "n *s"]) -> Float[Array, "n ..."]:
+    """The outer product per draw."""
+    left = score.reshape(score.shape + (1,) * (value.ndim - 1))
+    right = value.reshape(value.shape[:1] + (1,) * (score.ndim - 1) + value.shape[1:])
+    return left.astype(value.dtype) * right
+
+
+def scaled(factor: Float[Array, "n *p"], value: Float[Array, "n ..."]) -> Float[Array, "n ..."]:
+    """A factor per draw and parameter element times values that have these axes in front."""
+    return factor.reshape(factor.shape + (1,) * (value.ndim - factor.ndim)).astype(value.dtype) * value
