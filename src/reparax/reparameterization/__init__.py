@@ -4,7 +4,18 @@
 family.
 """
 
-from reparax.reparameterization import _composed, _location_scale, _uniform  # noqa: F401  (they register their rules)
+from reparax.reparameterization import (  # noqa: F401  (they register their rules)
+    _beta_families,
+    _composed,
+    _gamma_families,
+    _inverse_cdf,
+    _location_scale,
+    _mixture,
+    _multivariate_normal,
+    _student_von_mises,
+    _truncated,
+    _uniform,
+)
 from reparax.reparameterization._rsample import rsample
 from reparax.reparameterization._rule import ParameterRule, declared, is_reparameterizable, parameter_rules, rule
 

@@ -1,0 +1,126 @@
+"""Families with a quantile function in closed form, z = F^-1(u; theta), on exponential noise e = -log(1 - u)."""
+
+import jax
+import jax.numpy as jnp
+import numpyro.distributions as dist
+from jaxtyping import Array
+
+from reparax.reparameterization._bounded_exp import bounded_exp, log1m_exp, unit_exp
+from reparax.reparameterization._rsample import rsample
+from reparax.reparameterization._rule import declared, rule
+from reparax.reparameterization._shapes import full_shape, to_float
+
+METHOD = "inverse CDF"
+
+
+def exponential_noise(key: jax.Array, shape: tuple[int, ...], dtype: jnp.dtype) -> Array:
+    """Standard exponential draws, never zero, so that their logarithm is finite."""
+    return jnp.maximum(jax.random.exponential(key, shape, dtype), jnp.finfo(dtype).epsneg / 2)
+
+
+@rule(dist.Exponential, declare=declared(METHOD, "rate"))
+def _exponential(q: dist.Exponential, key: jax.Array, sample_shape: tuple[int, ...]) -> Array:
+    (rate,) = to_float(q.rate)
+    return exponential_noise(key, full_shape(q, sample_shape), rate.dtype) / rate
+
+
+@rule(dist.Weibull, declare=declared(METHOD, "scale", "concentration"))
+def _weibull(q: dist.Weibull, key: jax.Array, sample_shape: tuple[int, ...]) -> Array:
+    scale, concentration = to_float(q.scale, q.concentration)
+    noise = exponential_noise(key, full_shape(q, sample_shape), scale.dtype)
+    return bounded_exp(jnp.log(scale) + jnp.log(noise) / concentration)
+
+
+@rule(dist.Pareto, declare=declared(METHOD, "scale", "alpha"))
+def _pareto(q: dist.Pareto, key: jax.Array, sample_shape: tuple[int, ...]) -> Array:
+    scale, alpha = to_float(q.scale, q.alpha)
+    noise = exponential_noise(key, full_shape(q, sample_shape), scale.dtype)
+    return bounded_exp(jnp.log(scale) + noise / alpha)
+
+
+@rule(dist.LowerTruncatedPowerLaw, declare=declared(METHOD, "alpha", "low"))
+def _lower_truncated_power_law(q: dist.LowerTruncatedPowerLaw, key: jax.Array, sample_shape: tuple[int, ...]) -> Array:
+    return rsample(dist.Pareto(q.low, -1.0 - q.alpha), key, sample_shape)
+
+
+@rule(dist.DoublyTruncatedPowerLaw, declare=declared(METHOD, "alpha", "low", "high"))
+def _doubly_truncated_power_law(
+    q: dist.DoublyTruncatedPowerLaw, key: jax.Array, sample_shape: tuple[int, ...]
+) -> Array:
+    alpha, low, high = to_float(q.alpha, q.low, q.high)
+    u = jax.random.uniform(key, full_shape(q, sample_shape), alpha.dtype)
+    width = jnp.log(high) - jnp.log(low)
+    # y = log(z / low) has density proportional to exp((alpha + 1) y) on [0, width].
+    return low * jnp.exp(_tilted(u, (alpha + 1) * width) * width)
+
+
+def _tilted(u: Array, slope: Array) -> Array:
+    """The quantile of the density proportional to exp(slope t) on [0, 1], smooth through slope = 0."""
+    flat = jnp.abs(slope) < 1e-2
+    safe = jnp.where(flat, 1.0, slope)
+    # From the side where the mass is, so that no exponential overflows.
+    falling = -jnp.abs(safe)
+    v = jnp.where(safe < 0, u, 1 - u)
+    t = jnp.log1p(v * jnp.expm1(falling)) / falling
+    exact = jnp.where(safe < 0, t, 1 - t)
+    series = u + 0.5 * slope * u * (1 - u) * (1 + slope * (1 - 2 * u) / 3)
+    return jnp.where(flat, series, exact)
+
+
+@rule(dist.Kumaraswamy, declare=declared(METHOD, "concentration1", "concentration0"))
+def _kumaraswamy(q: dist.Kumaraswamy, key: jax.Array, sample_shape: tuple[int, ...]) -> Array:
+    power, tail = to_float(q.concentration1, q.concentration0)
+    noise = exponential_noise(key, full_shape(q, sample_shape), power.dtype)
+    # 1 - x^power = exp(-noise / tail)
+    log_x = log1m_exp(-noise / tail) / power
+    return unit_exp(log_x, log1m_exp(jnp.minimum(log_x, -jnp.finfo(power.dtype).tiny)))
+
+
+@rule(dist.Gompertz, declare=declared(METHOD, "concentration", "rate"))
+def _gompertz(q: dist.Gompertz, key: jax.Array, sample_shape: tuple[int, ...]) -> Array:
+    concentration, rate = to_float(q.concentration, q.rate)
+    return jnp.log1p(exponential_noise(key, full_shape(q, sample_shape), rate.dtype) / concentration) / rate
+
+
+@rule(dist.Dagum, declare=declared(METHOD, "concentration", "sharpness", "scale"))
+def _dagum(q: dist.Dagum, key: jax.Array, sample_shape: tuple[int, ...]) -> Array:
+    concentration, sharpness, scale = to_float(q.concentration, q.sharpness, q.scale)
+    noise = exponential_noise(key, full_shape(q, sample_shape), scale.dtype)
+    # F(x) = (1 + (x / scale)^-sharpness)^-concentration, and -log F is exponential.
+    t = noise / concentration
+    return bounded_exp(jnp.log(scale) - (t + log1m_exp(-t)) / sharpness)
+
+
+@rule(dist.Levy, declare=declared("location-scale", "loc", "scale", reason="1 / eps^2 with eps standard normal"))
+def _levy(q: dist.Levy, key: jax.Array, sample_shape: tuple[int, ...]) -> Array:
+    loc, scale = to_float(q.loc, q.scale)
+    eps = jax.random.normal(key, full_shape(q, sample_shape), loc.dtype)
+    return loc + scale / jnp.maximum(eps**2, jnp.finfo(loc.dtype).epsneg ** 2)
+
+
+@rule(dist.HalfNormal, declare=declared("location-scale", "scale"))
+def _half_normal(q: dist.HalfNormal, key: jax.Array, sample_shape: tuple[int, ...]) -> Array:
+    (scale,) = to_float(q.scale)
+    return scale * jnp.abs(jax.random.normal(key, full_shape(q, sample_shape), scale.dtype))
+
+
+@rule(dist.HalfCauchy, declare=declared("location-scale", "scale"))
+def _half_cauchy(q: dist.HalfCauchy, key: jax.Array, sample_shape: tuple[int, ...]) -> Array:
+    (scale,) = to_float(q.scale)
+    return scale * jnp.abs(jax.random.cauchy(key, full_shape(q, sample_shape), scale.dtype))
+
+
+@rule(dist.AsymmetricLaplace, declare=declared("location-scale", "loc", "scale", "asymmetry"))
+def _asymmetric_laplace(q: dist.AsymmetricLaplace, key: jax.Array, sample_shape: tuple[int, ...]) -> Array:
+    loc, scale, asymmetry = to_float(q.loc, q.scale, q.asymmetry)
+    left, right = jax.random.exponential(key, (2, *full_shape(q, sample_shape)), loc.dtype)
+    return loc + scale * (right / asymmetry - left * asymmetry)
+
+
+@rule(dist.AsymmetricLaplaceQuantile, declare=declared("location-scale", "loc", "scale", "quantile"))
+def _asymmetric_laplace_quantile(
+    q: dist.AsymmetricLaplaceQuantile, key: jax.Array, sample_shape: tuple[int, ...]
+) -> Array:
+    loc, scale, quantile = to_float(q.loc, q.scale, q.quantile)
+    asymmetry = jnp.sqrt(quantile / (1 - quantile))
+    return rsample(dist.AsymmetricLaplace(loc, scale * asymmetry / quantile, asymmetry), key, sample_shape)
