@@ -35,7 +35,9 @@ def test_what_is_written_is_read(tmp_path, suffix, array):
     assert read_back.values.dtype == direct.values.dtype
 
 
-names = st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"], exclude_characters=";"), min_size=1, max_size=9)
+names = st.text(
+    st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"], exclude_characters=";"), min_size=1, max_size=9
+)
 
 
 def is_plain(name):

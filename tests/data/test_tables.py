@@ -97,6 +97,14 @@ def test_bytes_that_are_not_utf8_beyond_the_first_rows(table):
         read(table(text))
 
 
+def test_a_column_that_is_whole_for_long_and_then_is_not(table):
+    dataset = read(table("a,b\n" + "1,2\n" * 400_000 + "0.5,2\n"))
+    assert dataset.schema.value_kind == "real"
+    assert dataset.values[-1].tolist() == [0.5, 2]
+    with pytest.raises(DataError, match="column 'a' with values such as 'x'"):
+        read(table("a,b\n" + "1,2\n" * 400_000 + "x,2\n"))
+
+
 def test_labels_never_enter_the_values(table):
     path = table("a,kind,b\n1,x,2.5\n3,y,4\n")
     dataset = read(path, label="kind")

@@ -11,11 +11,14 @@ from reparax.data._files import content_of, read_bytes, wrong_content
 from reparax.errors import DataError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import pyarrow as pa
 
 DELIMITERS = ("\t", ";", ",")
 MISSING = frozenset({"", "na", "n/a", "#n/a", "nan", "-nan", "null", "none"})
 _HEAD = 2**18
+_BLOCK = 2**20
 _DECIMAL_COMMA = re.compile(r"\s*[-+]?\d*,\d+([eE][-+]?\d+)?\s*")
 
 
@@ -128,21 +131,25 @@ def _is_number(cell: str) -> bool:
 
 def _parse(content: bytes, path: Path, delimiter: str, point: str, *, header: bool, width: int) -> "pa.Table":
     import pyarrow as pa
-    from pyarrow import csv as arrow_csv
+    from pyarrow import csv
 
     if width == 1:
         content = content.rstrip(b"\r\n")
-    try:
-        table = arrow_csv.read_csv(
+
+    def parse(block_size: int) -> pa.Table:
+        return csv.read_csv(
             pa.BufferReader(content),
-            read_options=arrow_csv.ReadOptions(autogenerate_column_names=not header, block_size=2**24),
-            parse_options=arrow_csv.ParseOptions(
+            read_options=csv.ReadOptions(autogenerate_column_names=not header, block_size=block_size),
+            parse_options=csv.ParseOptions(
                 delimiter=delimiter,
                 newlines_in_values=b'"' in content,
                 ignore_empty_lines=width > 1,  # of a single column, an empty line is a missing value
             ),
-            convert_options=arrow_csv.ConvertOptions(strings_can_be_null=True, decimal_point=point),
+            convert_options=csv.ConvertOptions(strings_can_be_null=True, decimal_point=point),
         )
+
+    try:
+        table = _first_that_parses(parse, (_BLOCK, min(len(content) + 1, 2**31 - 1)))
     except (pa.ArrowException, ValueError, OSError) as error:
         raise DataError(
             expected=f"a table in {path}, every row with the same number of cells",
@@ -152,6 +159,19 @@ def _parse(content: bytes, path: Path, delimiter: str, point: str, *, header: bo
     if table.num_rows == 0:
         raise DataError(expected=f"rows in {path}", got="a header and no rows", cure="check how the file was made")
     return table
+
+
+def _first_that_parses(parse: "Callable[[int], pa.Table]", block_sizes: tuple[int, int]) -> "pa.Table":
+    """Parses by small blocks, or else in one: arrow tells a column's type from the first block alone."""
+    import pyarrow as pa
+
+    small, whole = block_sizes
+    try:
+        return parse(small)
+    except pa.ArrowInvalid:
+        if whole <= small:
+            raise
+    return parse(whole)
 
 
 def _has_decimal_comma(table: "pa.Table") -> bool:
