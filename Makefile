@@ -1,0 +1,93 @@
+# Everything a developer or a newcomer runs. Needs python3, pip and make; no network besides the package index.
+
+PYTHON ?= python3
+JOBS ?= 2
+UV_VERSION := 0.13.8
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+DOCS_INSTALLED := $(VENV)/.docs-installed
+TORCH_INSTALLED := .venv-torch/.installed
+DEMO := runs/demo
+
+export UV_PYTHON_DOWNLOADS := never
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+# An environment without ensurepip, filled from outside: bare Debian has neither ensurepip nor a pip that may install
+# for the system. uv installs three times faster; where it is not to be had, pip does the same.
+environment = test -x $(1)/bin/python || $(PYTHON) -m venv --without-pip $(1)
+fetch_uv = test -x $(1)/bin/uv || $(PYTHON) -m pip --python $(1)/bin/python install -q uv==$(UV_VERSION) 2>/dev/null || \
+	echo "uv is not to be had; pip installs instead, which takes longer"
+install = if test -x $(1)/bin/uv; then $(1)/bin/uv pip install -q --python $(1)/bin/python $(2); \
+	else $(PYTHON) -m pip --python $(1)/bin/python install -q $(2); fi
+
+.PHONY: help install demo test test-all bench bench-gradients docs format clean
+
+help:
+	@echo "make demo             train on handwritten digits; pictures and numbers in $(DEMO)/"
+	@echo "make test             lint, types and the tests: what must pass before every change"
+	@echo "make test-all         the same, with the full-size statistical checks"
+	@echo "make bench            speed beside a bare JAX loop and PyTorch"
+	@echo "make bench-gradients  variance and cost of the gradient estimators"
+	@echo "make docs             build the documentation into site/"
+	@echo "make format           format the code"
+	@echo "make clean            remove what the others made"
+
+install: $(INSTALLED)
+
+$(INSTALLED): requirements/development.txt pyproject.toml
+	@echo "installing into $(VENV) ..."
+	@$(call environment,$(VENV))
+	@$(call fetch_uv,$(VENV))
+	@$(call install,$(VENV),-r requirements/development.txt)
+	@$(call install,$(VENV),--no-build-isolation --no-deps -e .)
+	@touch $@
+
+$(DOCS_INSTALLED): $(INSTALLED) requirements/docs.txt
+	@$(call install,$(VENV),-r requirements/docs.txt)
+	@touch $@
+
+$(TORCH_INSTALLED): requirements/torch.txt
+	@echo "installing into .venv-torch ..."
+	@$(call environment,.venv-torch)
+	@$(call fetch_uv,.venv-torch)
+	@$(call install,.venv-torch,-r requirements/torch.txt)
+	@touch $@
+
+demo: $(INSTALLED)
+	@mkdir -p $(DEMO)
+	$(BIN)/reparax fit builtin:digits --out $(DEMO)/model
+	$(BIN)/reparax sample $(DEMO)/model -n 64 -o $(DEMO)/samples.png
+	$(BIN)/reparax reconstruct $(DEMO)/model builtin:digits --held-out -o $(DEMO)/reconstructions.png
+	$(BIN)/reparax evaluate $(DEMO)/model builtin:digits --held-out -o $(DEMO)/evaluation.json
+	@cat $(DEMO)/evaluation.json
+	@echo "look at $(DEMO)/samples.png and $(DEMO)/reconstructions.png"
+
+test: $(INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/ty check src
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadscope -m "not full"
+
+test-all: $(INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/ty check src
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadscope -m "full or not full"
+
+bench: $(INSTALLED) $(TORCH_INSTALLED)
+	$(BIN)/python benchmarks/vae.py
+
+bench-gradients: $(INSTALLED) $(TORCH_INSTALLED)
+	$(BIN)/python benchmarks/gradients.py
+
+docs: $(DOCS_INSTALLED)
+	$(BIN)/zensical build
+
+format: $(INSTALLED)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf $(VENV) .venv-torch runs site build dist .pytest_cache .ruff_cache .hypothesis
+	find src tests -name __pycache__ -type d -exec rm -rf {} +

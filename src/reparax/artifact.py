@@ -1,0 +1,350 @@
+"""A fitted model on disk: a folder of JSON and safetensors, from which nothing is ever executed.
+
+``weights.safetensors`` holds every array of the model under its path in the pytree; ``model.json`` holds the format
+version, the recipe, the schema, the versions of the libraries, how training went, and the checksums.
+"""
+
+import hashlib
+import json
+import math
+import os
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import msgspec
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load as read_tensors
+from safetensors.numpy import save as tensor_bytes
+
+from reparax.data import Schema, atomic_write, check_output
+from reparax.errors import ArtifactError, DataError, OutputError, RecipeError
+from reparax.model import Model
+from reparax.recipe import FittedModel, Recipe, build
+from reparax.training import Record, Status
+
+FORMAT = "reparax model"
+FORMAT_VERSION = 1
+DESCRIPTION = "model.json"
+WEIGHTS = "weights.safetensors"
+LIBRARIES = ("reparax", "jax", "equinox", "numpyro", "numpy")
+NO_CHECKSUM = "0" * 64
+
+
+class _Training(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How training went."""
+
+    status: Status
+    history: list[dict[str, Any]]
+
+
+class _Leaf(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One array of the model: its dtype in the model, and its shape."""
+
+    dtype: str
+    shape: tuple[int, ...]
+
+
+class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a file of the folder must be."""
+
+    bytes: int
+    sha256: str
+
+
+class _Description(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The content of ``model.json``."""
+
+    format: str
+    format_version: int
+    libraries: dict[str, str]
+    recipe: Recipe | None
+    data: Schema
+    training: _Training
+    arrays: dict[str, _Leaf]
+    scalars: dict[str, bool | int | float | str]
+    files: dict[str, _File]
+    checksum: str
+
+
+def save(fitted: FittedModel, folder: str | Path) -> None:
+    """Writes a fitted model to a folder, all of it or nothing; a model that is there already is replaced as a whole.
+
+    Args:
+        fitted: The fitted model, of a recipe or of the user's own parts.
+        folder: The folder to write or replace; the folder around it must exist.
+
+    Raises:
+        OutputError: The folder cannot be written, or holds other things than a model.
+        ArtifactError: Two arrays of the model have the same path.
+    """
+    check_folder(folder)
+    arrays, scalars = _leaves(fitted.model)
+    weights = tensor_bytes({path: _plain(array) for path, array in arrays.items()})
+    description = _Description(
+        format=FORMAT,
+        format_version=FORMAT_VERSION,
+        libraries={name: version(name) for name in LIBRARIES},
+        recipe=fitted.recipe,
+        data=fitted.schema,
+        training=_Training(fitted.status, [_from_record(record) for record in fitted.history]),
+        arrays={path: _Leaf(_dtype_name(array), array.shape) for path, array in arrays.items()},
+        scalars=_escaped(scalars),
+        files={WEIGHTS: _File(len(weights), hashlib.sha256(weights).hexdigest())},
+        checksum=NO_CHECKSUM,
+    )
+    text = json.dumps(msgspec.to_builtins(description), indent=1, allow_nan=False).encode() + b"\n"
+    text = text.replace(NO_CHECKSUM.encode(), hashlib.sha256(text).hexdigest().encode())
+    with atomic_write(folder) as beside:
+        beside.unlink()
+        beside.mkdir()
+        (beside / WEIGHTS).write_bytes(weights)
+        (beside / DESCRIPTION).write_bytes(text)
+
+
+def load(folder: str | Path, *, model: Model | None = None) -> FittedModel:
+    """Reads a fitted model from a folder; everything in it is checked, and nothing in it is executed.
+
+    Args:
+        folder: What `save` wrote.
+        model: For a model of the user's own parts: one of the same structure, freshly built; its arrays are replaced.
+
+    Raises:
+        ArtifactError: Not a model folder, a damaged or altered one, one of another format version, or one whose parts
+            are not those of ``model``.
+    """
+    folder = Path(folder).expanduser()
+    description = _described(folder)
+    weights = _checked(folder, WEIGHTS, description.files)
+    try:
+        stored = read_tensors(weights)
+    except (SafetensorError, ValueError, KeyError, TypeError) as error:
+        raise _damaged(folder / WEIGHTS, f"what is no safetensors file ({error})") from None
+    skeleton = _skeleton(folder, description) if model is None else model
+    filled = _filled(skeleton, stored, description, folder)
+    history = [_to_record(record, folder) for record in description.training.history]
+    return FittedModel(filled, description.data, description.recipe, history, description.training.status)
+
+
+def describe(folder: str | Path) -> dict[str, Any]:
+    """What ``model.json`` says, checked, as plain values: recipe, data, training, libraries, arrays.
+
+    Raises:
+        ArtifactError: Not a model folder, or a damaged or altered description.
+    """
+    found = msgspec.to_builtins(_described(Path(folder).expanduser()))
+    return {name: value for name, value in found.items() if name not in {"format", "checksum", "scalars"}}
+
+
+def check_folder(folder: str | Path) -> None:
+    """Raises `OutputError` unless a model could be saved in a folder; to be asked before long work.
+
+    Raises:
+        OutputError: The folder cannot be written, or holds other things than a model.
+    """
+    check_output(folder, ())
+    path = Path(folder).expanduser()
+    others = sorted(set(os.listdir(path)) - {DESCRIPTION, WEIGHTS}) if path.is_dir() else []
+    if others:
+        raise OutputError(
+            expected=f"{folder} to be a new folder or one that holds a model alone",
+            got=f"a folder with {', '.join(others[:3])}{' and more' if len(others) > 3 else ''} in it",
+            cure="give another name; a model takes the place of the whole folder",
+        )
+
+
+def _leaves(model: Any) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """Every array of a pytree, as NumPy, and every number, by path."""
+    arrays: dict[str, np.ndarray] = {}
+    scalars: dict[str, Any] = {}
+    for path, leaf in _with_paths(model):
+        if path in arrays or path in scalars:
+            raise ArtifactError(
+                expected="one path for each array of the model",
+                got=f"two arrays at {path}",
+                cure="use keys in your module's dictionaries that differ when written out",
+            )
+        if eqx.is_array(leaf) or isinstance(leaf, np.ndarray):
+            arrays[path] = np.asarray(jax.random.key_data(leaf) if _is_key(leaf) else leaf)
+        elif isinstance(leaf, bool | int | float):
+            scalars[path] = leaf
+    return arrays, scalars
+
+
+def _with_paths(tree: Any) -> list[tuple[str, Any]]:
+    flat = jax.tree_util.tree_flatten_with_path(tree)[0]
+    return [(jax.tree_util.keystr(path, simple=True, separator="."), leaf) for path, leaf in flat]
+
+
+def _is_key(leaf: Any) -> bool:
+    return isinstance(leaf, jax.Array | jax.ShapeDtypeStruct) and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+
+
+def _plain(array: np.ndarray) -> np.ndarray:
+    """As safetensors takes it: contiguous, and a dtype that NumPy has not by itself (bfloat16) as unsigned integers."""
+    array = np.ascontiguousarray(array).reshape(array.shape)
+    return array.view(f"uint{8 * array.dtype.itemsize}") if array.dtype.kind == "V" else array
+
+
+def _dtype_name(array: np.ndarray) -> str:
+    return array.dtype.name
+
+
+def _described(folder: Path) -> _Description:
+    """The description, its checksum and format checked."""
+    text = _bytes(folder, DESCRIPTION)
+    try:
+        content = json.loads(text)
+        found, number, checksum = content["format"], content["format_version"], content["checksum"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise _damaged(folder / DESCRIPTION, "a file that is not the description of a model") from None
+    if found != FORMAT:
+        raise _damaged(folder / DESCRIPTION, f"the format {found!r}")
+    if number != FORMAT_VERSION:
+        raise ArtifactError(
+            expected=f"format version {FORMAT_VERSION} in {folder / DESCRIPTION}",
+            got=f"version {number!r}",
+            cure="install the version of reparax that wrote it, or fit the model again",
+        )
+    _check_own_checksum(folder, text, checksum)
+    try:
+        return msgspec.convert(content, _Description, strict=False)
+    except (msgspec.ValidationError, RecipeError) as error:
+        wrote = content.get("libraries", {}).get("reparax", "another version")
+        raise ArtifactError(
+            expected=f"parts and settings that this version of reparax knows in {folder / DESCRIPTION}",
+            got=str(error),
+            cure=f"install reparax {wrote}, which wrote it, or fit the model again",
+        ) from None
+
+
+def _check_own_checksum(folder: Path, text: bytes, checksum: Any) -> None:
+    written = str(checksum).encode()
+    blank = text.replace(written, NO_CHECKSUM.encode()) if written else text
+    if hashlib.sha256(blank).hexdigest() != checksum:
+        raise _damaged(folder / DESCRIPTION, "other content than was written")
+
+
+def _bytes(folder: Path, name: str) -> bytes:
+    try:
+        return (folder / name).read_bytes()
+    except FileNotFoundError:
+        if folder.is_dir():
+            got = f"a folder without {name}"
+        else:
+            got = "nothing there" if not folder.exists() else "a file"
+    except NotADirectoryError:
+        got = "a file"
+    except OSError as error:
+        got = f"a {name} that cannot be read ({error.strerror})"
+    raise ArtifactError(
+        expected=f"a model folder at {folder}", got=got, cure="give the folder that reparax fit --out wrote"
+    )
+
+
+def _checked(folder: Path, name: str, files: Mapping[str, _File]) -> bytes:
+    """The bytes of a file, if they are those that were written."""
+    content = _bytes(folder, name)
+    wanted = files.get(name)
+    if wanted is None:
+        raise _damaged(folder / DESCRIPTION, f"no checksum of {name}")
+    if len(content) != wanted.bytes:
+        raise _damaged(folder / name, f"{len(content)} bytes instead of {wanted.bytes}")
+    if hashlib.sha256(content).hexdigest() != wanted.sha256:
+        raise _damaged(folder / name, "other content than was written")
+    return content
+
+
+def _damaged(path: Path, got: str) -> ArtifactError:
+    return ArtifactError(
+        expected=f"{path} as reparax wrote it", got=got, cure="copy the folder again from where it came, or fit anew"
+    )
+
+
+def _skeleton(folder: Path, description: _Description) -> Model:
+    """The model of a recipe with shapes and dtypes in the place of arrays: nothing is computed or allocated."""
+    if description.recipe is None:
+        raise ArtifactError(
+            expected=f"your own model for the parts of {folder}",
+            got="a model that no recipe describes",
+            cure="build the model again and give it: rx.load(folder, model=your_model)",
+        )
+    try:
+        return eqx.filter_eval_shape(build, description.recipe, description.data, key=jax.random.key(0))
+    except (RecipeError, DataError) as error:
+        wrote = description.libraries.get("reparax", "the version")
+        raise ArtifactError(
+            expected=f"a recipe in {folder} that this version of reparax can build",
+            got=str(error),
+            cure=f"install reparax {wrote}, which wrote it, or fit the model again",
+        ) from None
+
+
+def _filled(skeleton: Any, stored: Mapping[str, np.ndarray], description: _Description, folder: Path) -> Any:
+    """The skeleton with its arrays and numbers from the folder, by path; every shape and dtype is checked."""
+    paths = {path: leaf for path, leaf in _with_paths(skeleton) if _is_arrayish(leaf)}
+    if set(paths) != set(stored) or set(stored) != set(description.arrays):
+        missing, extra = sorted(set(paths) - set(stored)), sorted(set(stored) - set(paths))
+        parts = [f"{word} {', '.join(some[:3])}" for word, some in (("no", missing), ("also", extra)) if some]
+        raise ArtifactError(
+            expected=f"the arrays of this model in {folder}",
+            got=f"a file with {' and '.join(parts) or 'other arrays'}",
+            cure="give a model of the structure that was saved",
+        )
+
+    def fill(path: Any, leaf: Any) -> Any:
+        name = jax.tree_util.keystr(path, simple=True, separator=".")
+        if _is_arrayish(leaf):
+            return _restored(name, leaf, stored[name], description.arrays[name])
+        return _unescaped(description.scalars[name]) if name in description.scalars else leaf
+
+    return jax.tree_util.tree_map_with_path(fill, skeleton)
+
+
+def _is_arrayish(leaf: Any) -> bool:
+    return eqx.is_array(leaf) or isinstance(leaf, np.ndarray | jax.ShapeDtypeStruct)
+
+
+def _restored(name: str, leaf: Any, array: np.ndarray, written: _Leaf) -> Any:
+    """One array as the skeleton has it: a jax array, a NumPy array or a random key."""
+    wanted = jax.eval_shape(jax.random.key_data, leaf) if _is_key(leaf) else leaf
+    expected, got = (str(wanted.dtype), tuple(wanted.shape)), (written.dtype, written.shape)
+    if expected != got or array.shape != written.shape:
+        raise ArtifactError(
+            expected=f"the array {name} to be {expected[0]} of shape {expected[1]}",
+            got=f"{got[0]} of shape {got[1]}",
+            cure="load with the same model and the same jax_enable_x64 as it was saved with",
+        )
+    array = array.view(np.dtype(wanted.dtype)) if array.dtype != wanted.dtype else array
+    if isinstance(leaf, np.ndarray):
+        return array
+    if _is_key(leaf):
+        return jax.random.wrap_key_data(array, impl=jax.random.key_impl(leaf))
+    return jnp.asarray(array)
+
+
+def _from_record(record: Record) -> dict[str, Any]:
+    fields = {name: getattr(record, name) for name in Record.__dataclass_fields__}
+    return {name: _escaped(value) if isinstance(value, dict) else value for name, value in fields.items()}
+
+
+def _to_record(fields: dict[str, Any], folder: Path) -> Record:
+    try:
+        terms = {name: {key: _unescaped(x) for key, x in fields[name].items()} for name in ("train", "valid")}
+        return Record(**(fields | terms))
+    except (TypeError, KeyError, AttributeError, ValueError):
+        raise _damaged(folder / DESCRIPTION, "a record of training that is none") from None
+
+
+def _escaped(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Numbers as JSON has them: NaN and infinities as text."""
+    return {name: str(x) if isinstance(x, float) and not math.isfinite(x) else x for name, x in values.items()}
+
+
+def _unescaped(value: Any) -> Any:
+    return float(value) if isinstance(value, str) else value
