@@ -234,10 +234,7 @@ def _bytes(folder: Path, name: str) -> bytes:
     try:
         return (folder / name).read_bytes()
     except FileNotFoundError:
-        if folder.is_dir():
-            got = f"a folder without {name}"
-        else:
-            got = "nothing there" if not folder.exists() else "a file"
+        got = f"a folder without {name}" if folder.is_dir() else "nothing there"
     except NotADirectoryError:
         got = "a file"
     except OSError as error:
@@ -324,7 +321,7 @@ def _restored(name: str, leaf: Any, array: np.ndarray, written: _Leaf) -> Any:
     if isinstance(leaf, np.ndarray):
         return array
     if _is_key(leaf):
-        return jax.random.wrap_key_data(array, impl=jax.random.key_impl(leaf))
+        return jax.random.wrap_key_data(jnp.asarray(array), impl=str(jax.random.key_impl(leaf)))
     return jnp.asarray(array)
 
 
@@ -335,8 +332,8 @@ def _from_record(record: Record) -> dict[str, Any]:
 
 def _to_record(fields: dict[str, Any], folder: Path) -> Record:
     try:
-        terms = {name: {key: _unescaped(x) for key, x in fields[name].items()} for name in ("train", "valid")}
-        return Record(**(fields | terms))
+        train, valid = ({key: _unescaped(x) for key, x in fields[name].items()} for name in ("train", "valid"))
+        return Record(fields["epoch"], fields["step"], train, valid, fields["seconds"])
     except (TypeError, KeyError, AttributeError, ValueError):
         raise _damaged(folder / DESCRIPTION, "a record of training that is none") from None
 

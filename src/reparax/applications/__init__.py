@@ -7,6 +7,7 @@ from reparax.applications._fit import fit as fit
 from reparax.applications._fit import plan as plan
 from reparax.applications._sample import sample as sample
 from reparax.applications._sample import sample_means as sample_means
+from reparax.applications._score import ACTIVE_VARIANCE as ACTIVE_VARIANCE
 from reparax.applications._score import Evaluation as Evaluation
 from reparax.applications._score import Scores as Scores
 from reparax.applications._score import evaluate as evaluate

@@ -1,0 +1,29 @@
+"""The commands, by name."""
+
+from importlib.util import find_spec
+
+from cyclopts import App, Parameter
+
+from reparax import __version__
+from reparax.cli.apply import encode, reconstruct, sample, score
+from reparax.cli.evaluate import evaluate
+from reparax.cli.fit import fit
+from reparax.cli.info import info
+
+GRADIENTS = "reparax.cli.gradients"
+
+
+def make_app() -> App:
+    """The application; nothing that is imported for it imports jax."""
+    app = App(
+        name="reparax",
+        help="Variational autoencoders from data to results. Start with: reparax fit DATA --out MODEL",
+        version=__version__,
+        help_format="plaintext",
+        default_parameter=Parameter(negative=(), show_default=False),
+    )
+    for order, command in enumerate((fit, encode, reconstruct, sample, score, evaluate, info)):
+        app.command(command, sort_key=order)
+    if find_spec(GRADIENTS) is not None:
+        app.command(f"{GRADIENTS}:gradients", help="Compare gradient estimators: bias, variance and cost.", sort_key=7)
+    return app

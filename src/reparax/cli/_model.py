@@ -1,0 +1,54 @@
+"""What every command that applies a model begins with: the model, and data held against its schema."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from reparax.cli._jax import prepare_jax
+from reparax.cli._say import Say, notes
+from reparax.errors import DataError
+
+if TYPE_CHECKING:
+    from reparax.data import Dataset
+    from reparax.recipe import FittedModel
+
+
+def open_model(folder: str) -> "FittedModel":
+    """The fitted model of a folder."""
+    prepare_jax()
+    from reparax.artifact import load
+
+    return load(Path(folder))
+
+
+def open_data(source: str, fitted: "FittedModel", say: Say, *, held_out: bool = False) -> "Dataset":
+    """The data as the model takes them.
+
+    Args:
+        source: What the user named.
+        fitted: The model.
+        say: Where notes on the data go.
+        held_out: Only the rows that were held out when the model was fitted to these data.
+
+    Raises:
+        DataError: Data that do not fit the model, or held-out rows of data it was not fitted to.
+    """
+    from reparax.data import read_as, split
+
+    dataset = read_as(source, fitted.schema)
+    notes(say, dataset.notes)
+    if not held_out:
+        return dataset
+    recipe = fitted.recipe
+    if recipe is None or recipe.valid == 0:
+        raise DataError(
+            expected="a model that held out rows when it was fitted", got="one that held out none",
+            cure="leave --held-out out, or fit with --valid 0.1",
+        )  # fmt: skip
+    part, rest = split(dataset, recipe.valid, recipe.seed)
+    if len(part) != fitted.schema.num_examples:
+        raise DataError(
+            expected=f"the data of the fit, with {fitted.schema.num_examples} rows besides those held out",
+            got=f"{len(part)} rows",
+            cure="give the data that the model was fitted to, or leave --held-out out",
+        )
+    return rest

@@ -1,0 +1,102 @@
+"""How training goes, while it does: a bar on a terminal, a few lines elsewhere, nothing under ``--quiet``."""
+
+import sys
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from reparax.cli._say import warn
+
+if TYPE_CHECKING:
+    from reparax.training import Record
+
+LINES = 5
+BOUND_NAMES = {"elbo": "ELBO", "iwae": "IWAE bound", "reconstruction": "log p(x|z)"}
+
+Watch = Callable[["Record"], None]
+
+
+def bound_name(objective: str) -> str:
+    """What the bound of an objective is called."""
+    return BOUND_NAMES.get(objective, "bound")
+
+
+@contextmanager
+def watch(epochs: int, name: str, batch_size: int, *, quiet: bool) -> Generator[Watch]:
+    """The function to call with each record of training.
+
+    Args:
+        epochs: How many epochs there are at most.
+        name: What the bound is called.
+        batch_size: Examples per step.
+        quiet: Whether to show nothing.
+    """
+    if quiet:
+        yield _nothing
+    elif sys.stderr.isatty():
+        with _bar(epochs, name, batch_size) as show:
+            yield show
+    else:
+        yield _lines(epochs, name, batch_size)
+
+
+def _nothing(record: "Record") -> None:
+    """Shows nothing."""
+
+
+@contextmanager
+def _bar(epochs: int, name: str, batch_size: int) -> Generator[Watch]:
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("epoch {task.completed:.0f}/{task.total:.0f}"),
+        BarColumn(),
+        TextColumn("{task.fields[numbers]}"),
+        TimeRemainingColumn(compact=True),
+        TextColumn("left at most"),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("", total=epochs, numbers="compiling")
+        speed = _Speed(batch_size)
+
+        def show(record: "Record") -> None:
+            progress.update(task, completed=record.epoch, numbers=f"{_numbers(record, name)} {speed.of(record)}")
+
+        yield show
+
+
+def _lines(epochs: int, name: str, batch_size: int) -> Watch:
+    shown = 0.0
+    speed = _Speed(batch_size)
+
+    def show(record: "Record") -> None:
+        nonlocal shown
+        rate = speed.of(record)
+        if record.epoch >= shown + epochs / LINES or record.epoch >= epochs:
+            shown = record.epoch
+            warn(f"epoch {record.epoch:.0f}/{epochs} {_numbers(record, name)} {rate} {record.seconds:.0f} s")
+
+    return show
+
+
+def _numbers(record: "Record", name: str) -> str:
+    held_out = f" held-out {record.valid['bound']:.2f}" if record.valid else ""
+    return f"{name} {record.train['bound']:.2f}{held_out}"
+
+
+class _Speed:
+    """Examples per second since the last record."""
+
+    def __init__(self, batch_size: int) -> None:
+        self._batch_size = batch_size
+        self._step, self._seconds = 0, 0.0
+
+    def of(self, record: "Record") -> str:
+        rate = (record.step - self._step) * self._batch_size / max(record.seconds - self._seconds, 1e-9)
+        self._step, self._seconds = record.step, record.seconds
+        return f"{_short(rate)} examples/s"
+
+
+def _short(number: float) -> str:
+    return f"{number / 1000:.0f}k" if number >= 10_000 else f"{number:.0f}"

@@ -1,0 +1,101 @@
+"""A recipe in words: what was chosen, what was suggested, and why."""
+
+from typing import TYPE_CHECKING
+
+from reparax.cli._progress import bound_name
+
+if TYPE_CHECKING:
+    from reparax.data import Dataset, Schema
+    from reparax.recipe import Recipe
+
+
+def data_line(dataset: "Dataset") -> str:
+    """The data in words: how many examples of what."""
+    schema = dataset.schema
+    shape = "x".join(map(str, schema.event_shape))
+    if schema.kind == "images":
+        return f"{len(dataset)} images of {shape}, {_values(schema)}"
+    if schema.kind == "table":
+        return f"{len(dataset)} rows of {shape} column{'s' if shape != '1' else ''}, {_values(schema)}"
+    return f"{len(dataset)} examples of shape {shape}, {_values(schema)}"
+
+
+def recipe_lines(recipe: "Recipe", chosen: frozenset[str], dataset: "Dataset") -> list[str]:
+    """One line for each choice; what was not chosen says why it was suggested.
+
+    Args:
+        recipe: The whole recipe.
+        chosen: The names of the fields that the user decided.
+        dataset: The data it was suggested for.
+    """
+    held_out = round(len(dataset) * recipe.valid)
+    training = (
+        f"at most {recipe.epochs} epochs in batches of {recipe.batch_size}, learning rate {recipe.learning_rate:g}"
+    )
+    if held_out:
+        training += f", stops after {recipe.patience} epochs without a better held-out {bound_name(recipe.objective)}"
+    why = "so many that it can stop by itself" if held_out else "nothing is held out, so it does not stop by itself"
+    rows = [
+        ("data", f"{data_line(dataset)}; {f'{held_out} held out' if held_out else 'none held out'}", ""),
+        ("likelihood", recipe.likelihood, _why("likelihood", chosen, _values(dataset.schema))),
+        ("posterior", _posterior(recipe), _why("posterior", chosen, "the default of this objective")),
+        ("prior", _prior(recipe), _why("prior", chosen, "what goes with this posterior")),
+        ("network", _network(recipe), _why("network", chosen, _size(dataset))),
+        ("objective", _objective(recipe), _why("objective", chosen, "the default")),
+        ("training", training, _why("epochs", chosen, why)),
+    ]
+    if recipe.binarize != "none":
+        rows.insert(1, ("binarize", recipe.binarize, "chosen"))
+    return [f"{name:<11} {text}{f'  ({reason})' if reason else ''}" for name, text, reason in rows]
+
+
+def _why(field: str, chosen: frozenset[str], reason: str) -> str:
+    return "chosen" if field in chosen else f"suggested: {reason}"
+
+
+def _values(schema: "Schema") -> str:
+    if schema.value_kind == "binary":
+        return "0 or 1"
+    kind = "whole numbers" if schema.value_kind == "integer" else "real numbers"
+    if schema.kind != "images":
+        return kind
+    return f"{kind} from {schema.low:g} to {schema.high:g}"
+
+
+def _size(dataset: "Dataset") -> str:
+    values = 1
+    for length in dataset.schema.event_shape:
+        values *= length
+    return f"{len(dataset)} examples of {values} value{'s' if values != 1 else ''}"
+
+
+def _posterior(recipe: "Recipe") -> str:
+    return f"{recipe.posterior}, {recipe.latent_dim} latent dimension{'s' if recipe.latent_dim != 1 else ''}"
+
+
+def _prior(recipe: "Recipe") -> str:
+    many = recipe.prior in {"vamp", "normal-mixture"}
+    return f"{recipe.prior}, {recipe.num_components} components" if many else recipe.prior
+
+
+def _network(recipe: "Recipe") -> str:
+    if recipe.network == "linear":
+        return "linear"
+    if recipe.network == "convolutional":
+        return f"convolutional, {recipe.depth} convolutions from {recipe.width} channels"
+    return f"{recipe.network}, {recipe.depth} layer{'s' if recipe.depth != 1 else ''} of {recipe.width}"
+
+
+def _objective(recipe: "Recipe") -> str:
+    parts = [recipe.objective]
+    if recipe.beta != 1:
+        parts.append(f"beta {recipe.beta:g}")
+    if recipe.warmup_epochs:
+        parts.append(f"KL warm-up over {recipe.warmup_epochs} epochs")
+    if recipe.free_bits:
+        parts.append(f"{recipe.free_bits:g} free nats per dimension")
+    if recipe.num_samples > 1:
+        parts.append(f"{recipe.num_samples} samples")
+    if recipe.estimator != "auto":
+        parts.append(f"{recipe.estimator} gradients")
+    return ", ".join(parts)

@@ -1,0 +1,119 @@
+"""``reparax fit``: from data to a model folder."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Parameter
+
+from reparax.cli._interrupt import stoppable
+from reparax.cli._jax import prepare_jax
+from reparax.cli._options import RecipeOptions
+from reparax.cli._progress import bound_name, watch
+from reparax.cli._recipe_text import recipe_lines
+from reparax.cli._say import Say, notes, speaker, warn
+
+if TYPE_CHECKING:
+    from reparax.data import Dataset
+    from reparax.recipe import FittedModel
+    from reparax.training import Record
+
+INTERRUPTED = 130
+ROWS_FOR_ACTIVITY = 5000
+
+
+def fit(
+    data: str,
+    /,
+    *,
+    out: str,
+    label: Annotated[
+        str | None, Parameter(help="Labels: a column, an array of an npz, or a file; not modelled.")
+    ] = None,
+    recipe: RecipeOptions = RecipeOptions(),
+    quiet: bool = False,
+) -> int:
+    """Fit a model to data; what is not chosen is suggested from the data.
+
+    Training stops by itself on a held-out bound and keeps the best model.
+
+    Ctrl-C stops it and keeps the best so far; the exit code is then 130.
+
+    Args:
+        data: A .npy, .npz, .csv, .parquet or IDX file, a folder of PNG or JPEG images, or builtin:digits.
+        out: The model folder to write; an existing model there is replaced.
+        label: Where labels are; they are left out of the values.
+        recipe: What is decided about the model.
+        quiet: Show no progress and no notes.
+    """
+    from reparax.data import check_output, read, require_fit
+
+    say = speaker(quiet)
+    check_output(out, ())
+    dataset = read(data, label=label)
+    require_fit(dataset)
+    prepare_jax()
+    from reparax.applications import plan
+    from reparax.artifact import check_folder, save
+
+    check_folder(out)
+    chosen = recipe.chosen()
+    whole = plan(dataset, **chosen)
+    for line in recipe_lines(whole, frozenset(chosen), dataset):
+        say(line)
+    notes(say, dataset.notes)
+    with stoppable() as stop:
+        fitted = _train(dataset, chosen, stop.check, quiet=quiet)
+        if not fitted.history:
+            warn("interrupted before the first steps of training were done; nothing was written")
+            return INTERRUPTED
+        save(fitted, out)
+    _report(fitted, dataset, say)
+    say(f"model       {out}")
+    return INTERRUPTED if fitted.status == "interrupted" else 0
+
+
+def _train(dataset: "Dataset", chosen: dict[str, Any], check: Callable[[], None], *, quiet: bool) -> "FittedModel":
+    from reparax import applications
+
+    recipe = applications.plan(dataset, **chosen)
+    with watch(recipe.epochs, bound_name(recipe.objective), recipe.batch_size, quiet=quiet) as show:
+
+        def progress(record: "Record") -> None:
+            show(record)
+            check()
+
+        return applications.fit(dataset, progress=progress, **chosen)
+
+
+def _report(fitted: "FittedModel", dataset: "Dataset", say: Say) -> None:
+    """The result, and a warning where the latent variable carries nothing."""
+    assert fitted.recipe is not None
+    held_out = [record for record in fitted.history if record.valid]
+    best = max(held_out, key=lambda record: record.valid["bound"]) if held_out else fitted.history[-1]
+    kind, bound = ("held-out", best.valid["bound"]) if held_out else ("training", best.train["bound"])
+    last = fitted.history[-1]
+    say(f"{fitted.status} after {last.epoch:.0f} epochs, {last.seconds:.0f} s; the model is of epoch {best.epoch:.0f}")
+    say(f"{kind} {bound_name(fitted.recipe.objective)} {bound:.2f} nats per example")
+    if fitted.status == "interrupted":
+        warn("interrupted: the best model so far is kept")
+    if fitted.status == "diverged":
+        warn("warning: training diverged, the best model before is kept; a lower --learning-rate may help")
+    active, size = _active_units(fitted, dataset)
+    say(f"active      {active} of {size} latent dimensions")
+    if active == 0:
+        warn(
+            "warning: posterior collapse: no latent dimension carries information on the data, so that embeddings are "
+            "empty; try --warmup-epochs, --free-bits 0.1, --beta 0.5 or more epochs"
+        )
+    elif size >= 4 and active <= size // 4:
+        warn(f"warning: only {active} of {size} latent dimensions are used; a smaller --latent-dim would do as well")
+
+
+def _active_units(fitted: "FittedModel", dataset: "Dataset") -> tuple[int, int]:
+    import numpy as np
+
+    from reparax.applications import ACTIVE_VARIANCE, encode
+
+    rows = np.arange(len(dataset))[:: -(-len(dataset) // ROWS_FOR_ACTIVITY)]
+    means = encode(fitted, dataset.take(rows))
+    return int((means.var(axis=0) > ACTIVE_VARIANCE).sum()), means.shape[1]
