@@ -11,6 +11,7 @@ from typing import TypeVar
 import jax
 import jax.numpy as jnp
 import numpyro.distributions as dist
+from jax.scipy.special import betaln, digamma
 from jaxtyping import Array, Float
 
 from reparax.distributions.one_hot_categorical import OneHotCategorical
@@ -48,7 +49,7 @@ def kl_per_dimension(q: dist.Distribution, p: dist.Distribution) -> Float[Array,
     Raises:
         NoAnalyticKL: No closed form is known for the pair.
     """
-    q, p = _factor(q), _factor(p)
+    (q, q_shape), (p, p_shape) = _factor(q), _factor(p)
     formula = _find(q, p)
     if formula is None:
         raise NoAnalyticKL(
@@ -56,12 +57,12 @@ def kl_per_dimension(q: dist.Distribution, p: dist.Distribution) -> Float[Array,
             got=f"KL({type(q).__name__} || {type(p).__name__})",
             cure="estimate E_q[log q - log p] with rx.expectation, as the ELBO does",
         )
-    return formula(q, p)
+    return jnp.broadcast_to(formula(q, p), jnp.broadcast_shapes(q_shape, p_shape))
 
 
 def has_analytic_kl(q: dist.Distribution, p: dist.Distribution) -> bool:
     """Whether `kl_divergence` knows the pair."""
-    return _find(_factor(q), _factor(p)) is not None
+    return _find(_factor(q)[0], _factor(p)[0]) is not None
 
 
 def analytic_pairs() -> Iterator[tuple[type, type]]:
@@ -77,11 +78,12 @@ def _find(q: dist.Distribution, p: dist.Distribution) -> Formula | None:
     return None
 
 
-def _factor(d: dist.Distribution) -> dist.Distribution:
-    """The independent factors of a distribution: `Independent` taken off."""
-    while isinstance(d, dist.Independent):
+def _factor(d: dist.Distribution) -> tuple[dist.Distribution, tuple[int, ...]]:
+    """The family of a distribution's independent factors, `Independent` and `expand` taken off, and their shape."""
+    shape = d.batch_shape + d.event_shape
+    while isinstance(d, dist.Independent | dist.ExpandedDistribution):
         d = d.base_dist
-    return d
+    return d, shape[: len(shape) - d.event_dim]
 
 
 for _pair in (
@@ -136,3 +138,24 @@ def _poisson(q: dist.Poisson, p: dist.Poisson) -> Array:
 @analytic_kl(dist.LogNormal, dist.LogNormal)
 def _log_normal(q: dist.LogNormal, p: dist.LogNormal) -> Array:
     return dist.kl_divergence(dist.Normal(q.loc, q.scale), dist.Normal(p.loc, p.scale))
+
+
+@analytic_kl(dist.Laplace, dist.Normal)
+def _laplace_against_normal(q: dist.Laplace, p: dist.Normal) -> Array:
+    squares = ((q.loc - p.loc) ** 2 + 2 * q.scale**2) / (2 * p.scale**2)
+    return squares + 0.5 * jnp.log(2 * jnp.pi) + jnp.log(p.scale) - jnp.log(2 * q.scale) - 1
+
+
+@analytic_kl(dist.Beta, dist.Uniform)
+def _beta_against_uniform(q: dist.Beta, p: dist.Uniform) -> Array:
+    a, b = q.concentration1, q.concentration0
+    entropy = betaln(a, b) - (a - 1) * digamma(a) - (b - 1) * digamma(b) + (a + b - 2) * digamma(a + b)
+    return jnp.log(p.high - p.low) - entropy
+
+
+@analytic_kl(dist.Kumaraswamy, dist.Uniform)
+def _kumaraswamy_against_uniform(q: dist.Kumaraswamy, p: dist.Uniform) -> Array:
+    a, b = q.concentration1, q.concentration0
+    harmonic = digamma(b + 1) + jnp.euler_gamma
+    entropy = (1 - 1 / b) + (1 - 1 / a) * harmonic - jnp.log(a) - jnp.log(b)
+    return jnp.log(p.high - p.low) - entropy

@@ -1,16 +1,17 @@
 """The posterior of categorical latent variables."""
 
-from typing import ClassVar, Self
+from typing import ClassVar
 
 import equinox as eqx
-import jax
 import numpyro.distributions as dist
 from jaxtyping import Array, Float
 
 from reparax.distributions import OneHotCategorical
 from reparax.networks import Network
-from reparax.posteriors._base import AbstractPosterior, LatentSpace, MakeEncoder
+from reparax.posteriors._base import AbstractPosterior, LatentSpace
 from reparax.pytrees import soft_bound
+
+CLASSES = 10
 
 
 class Categorical(AbstractPosterior):
@@ -24,11 +25,11 @@ class Categorical(AbstractPosterior):
     default_prior: ClassVar[str] = "uniform-categorical"
     network: Network
     latent_dim: int = eqx.field(static=True)
-    num_classes: int = eqx.field(static=True, default=10)
+    num_classes: int = eqx.field(static=True, default=CLASSES)
 
-    @classmethod
-    def create(cls, make_encoder: MakeEncoder, latent_dim: int, *, key: jax.Array) -> Self:
-        return cls(make_encoder(latent_dim * 10), latent_dim)
+    @staticmethod
+    def num_outputs(latent_dim: int) -> int:
+        return latent_dim * CLASSES
 
     @property
     def latent_shape(self) -> tuple[int, ...]:

@@ -1,14 +1,13 @@
 """The point posterior of a deterministic autoencoder, the baseline."""
 
-from typing import ClassVar, Self
+from typing import ClassVar
 
 import equinox as eqx
-import jax
 import numpyro.distributions as dist
 from jaxtyping import Array, Float
 
 from reparax.networks import Network
-from reparax.posteriors._base import AbstractPosterior, LatentSpace, MakeEncoder
+from reparax.posteriors._base import AbstractPosterior, LatentSpace
 
 
 class Deterministic(AbstractPosterior):
@@ -22,9 +21,9 @@ class Deterministic(AbstractPosterior):
     network: Network
     latent_dim: int = eqx.field(static=True)
 
-    @classmethod
-    def create(cls, make_encoder: MakeEncoder, latent_dim: int, *, key: jax.Array) -> Self:
-        return cls(make_encoder(latent_dim), latent_dim)
+    @staticmethod
+    def num_outputs(latent_dim: int) -> int:
+        return latent_dim
 
     @property
     def latent_shape(self) -> tuple[int, ...]:

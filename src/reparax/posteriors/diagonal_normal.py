@@ -1,15 +1,14 @@
 """The diagonal Normal posterior of the original variational autoencoder."""
 
-from typing import ClassVar, Self
+from typing import ClassVar
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import numpyro.distributions as dist
 from jaxtyping import Array, Float
 
 from reparax.networks import Network
-from reparax.posteriors._base import AbstractPosterior, LatentSpace, MakeEncoder
+from reparax.posteriors._base import AbstractPosterior, LatentSpace
 from reparax.pytrees import soft_bound
 
 LOG_VARIANCE_BOUNDS = (-14.0, 8.0)
@@ -26,9 +25,9 @@ class DiagonalNormal(AbstractPosterior):
     network: Network
     latent_dim: int = eqx.field(static=True)
 
-    @classmethod
-    def create(cls, make_encoder: MakeEncoder, latent_dim: int, *, key: jax.Array) -> Self:
-        return cls(make_encoder(2 * latent_dim), latent_dim)
+    @staticmethod
+    def num_outputs(latent_dim: int) -> int:
+        return 2 * latent_dim
 
     @property
     def latent_shape(self) -> tuple[int, ...]:

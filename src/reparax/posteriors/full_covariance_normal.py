@@ -1,15 +1,14 @@
 """The Normal posterior with a full covariance matrix."""
 
-from typing import ClassVar, Self
+from typing import ClassVar
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import numpyro.distributions as dist
 from jaxtyping import Array, Float
 
 from reparax.networks import Network
-from reparax.posteriors._base import AbstractPosterior, LatentSpace, MakeEncoder
+from reparax.posteriors._base import AbstractPosterior, LatentSpace
 from reparax.posteriors.diagonal_normal import LOG_VARIANCE_BOUNDS
 from reparax.pytrees import soft_bound
 
@@ -25,9 +24,9 @@ class FullCovarianceNormal(AbstractPosterior):
     network: Network
     latent_dim: int = eqx.field(static=True)
 
-    @classmethod
-    def create(cls, make_encoder: MakeEncoder, latent_dim: int, *, key: jax.Array) -> Self:
-        return cls(make_encoder(2 * latent_dim + latent_dim * (latent_dim - 1) // 2), latent_dim)
+    @staticmethod
+    def num_outputs(latent_dim: int) -> int:
+        return 2 * latent_dim + latent_dim * (latent_dim - 1) // 2
 
     @property
     def latent_shape(self) -> tuple[int, ...]:

@@ -31,19 +31,19 @@ def build(recipe: Recipe, schema: Schema, *, key: jax.Array) -> Model:
     check_objective(registry.load("objectives", recipe.objective), posterior_part)
     summary = Units.of(schema, recipe.binarize).summary
     architecture: AbstractArchitecture = registry.load("networks", recipe.network)(recipe.width, recipe.depth)
-    keys = jax.random.split(key, 5)
+    keys = jax.random.split(key, 4)
 
     def make_encoder(out_size: int) -> Network:
         network = architecture.encoder(summary.event_shape, out_size, key=keys[0])
         return Standardized(network, summary.mean, summary.std)
 
-    posterior = posterior_part.create(make_encoder, recipe.latent_dim, key=keys[1])
+    posterior = posterior_part.create(make_encoder, recipe.latent_dim)
 
     def make_decoder(parameters: int) -> Network:
         return architecture.decoder(math.prod(posterior.latent_shape), (parameters, *summary.event_shape), key=keys[2])
 
-    likelihood = registry.load("likelihoods", recipe.likelihood).create(make_decoder, summary, key=keys[3])
-    prior = prior_part.create(posterior, summary, num_components=recipe.num_components, key=keys[4])
+    likelihood = registry.load("likelihoods", recipe.likelihood).create(make_decoder, summary, key=keys[1])
+    prior = prior_part.create(posterior, summary, num_components=recipe.num_components, key=keys[3])
     return Model(posterior, prior, likelihood)
 
 

@@ -1,0 +1,26 @@
+"""The uniform prior of proportions."""
+
+from typing import ClassVar, Self
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpyro.distributions as dist
+
+from reparax.posteriors import AbstractPosterior
+from reparax.priors._base import AbstractPrior
+from reparax.summary import Summary
+
+
+class UniformDirichlet(AbstractPrior):
+    """p(z) = (d - 1)! on the simplex of d proportions: the Dirichlet with all concentrations 1."""
+
+    latent_spaces: ClassVar[frozenset[str]] = frozenset({"simplex"})
+    shape: tuple[int, ...] = eqx.field(static=True)
+
+    @classmethod
+    def create(cls, posterior: AbstractPosterior, summary: Summary, *, num_components: int, key: jax.Array) -> Self:
+        return cls(posterior.latent_shape)
+
+    def __call__(self, posterior: AbstractPosterior) -> dist.Distribution:
+        return dist.Dirichlet(jnp.ones(self.shape))
