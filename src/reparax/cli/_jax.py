@@ -17,7 +17,7 @@ def prepare_jax() -> None:
 
     logging.getLogger("jax").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", message=".*persistent compilation cache.*")
-    if jax.config.jax_compilation_cache_dir is None:
+    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
         folder = cache_folder()
         try:
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)

@@ -10,7 +10,7 @@ from reparax.cli._say import warn
 if TYPE_CHECKING:
     from reparax.training import Record
 
-LINES = 5
+LINES = 8
 BOUND_NAMES = {"elbo": "ELBO", "iwae": "IWAE bound", "reconstruction": "log p(x|z)"}
 
 Watch = Callable[["Record"], None]

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 TABLES = (".npy", ".npz", ".csv", ".parquet")
 PICTURES = (*TABLES, ".png")
 LARGEST_GRID = 64
+LARGEST_PAIRS = 50
+SMALLEST_TILE = 56
+FRAME = 2
 
 Out = Annotated[str, Parameter(name=["--out", "-o"])]
 
@@ -73,8 +76,8 @@ def reconstruct(model: str, data: str, /, *, out: Out, held_out: bool = False, q
     from reparax import applications
 
     if out.lower().endswith(".png"):
-        if len(dataset) > LARGEST_GRID:
-            say(f"note: the picture shows {LARGEST_GRID} of {len(dataset)} images")
+        if len(dataset) > LARGEST_PAIRS:
+            say(f"note: the picture shows {LARGEST_PAIRS} of {len(dataset)} images")
         dataset = _some(dataset)
         found = applications.reconstruct(fitted, dataset)
         _write_pairs(out, fitted, dataset.values, found)
@@ -115,7 +118,7 @@ def sample(
     draw = applications.sample_means if means else applications.sample
     found = draw(fitted, count, key=jax.random.key(seed))
     if out.lower().endswith(".png"):
-        files.write(out, _shares(fitted, found))
+        files.write(out, _framed(_enlarged(_shares(fitted, found))))
     else:
         _write_values(out, fitted.schema, found)
     speaker(quiet)(f"wrote {out}: {count} {'means' if means else 'samples'}")
@@ -186,7 +189,7 @@ def _check_picture(fitted: "FittedModel", out: str) -> None:
 def _some(dataset: "Dataset") -> "Dataset":
     import numpy as np
 
-    return dataset.take(np.arange(min(LARGEST_GRID, len(dataset))))
+    return dataset.take(np.arange(min(LARGEST_PAIRS, len(dataset))))
 
 
 def _shares(fitted: "FittedModel", values: "np.ndarray") -> "np.ndarray":
@@ -208,4 +211,17 @@ def _write_pairs(out: str, fitted: "FittedModel", originals: "np.ndarray", found
 
     low, high = float(np.min(fitted.schema.low)), float(np.max(fitted.schema.high))
     left = (np.asarray(originals, np.float64) - low) / (high - low if high > low else 1.0)
-    write(out, np.concatenate([left, _shares(fitted, found)], axis=2))
+    write(out, _framed(np.concatenate([_enlarged(left), _enlarged(_shares(fitted, found))], axis=2)))
+
+
+def _enlarged(images: "np.ndarray") -> "np.ndarray":
+    """Tiny images, made large enough to be seen."""
+    scale = -(-SMALLEST_TILE // max(images.shape[1:3]))
+    return images.repeat(scale, axis=1).repeat(scale, axis=2)
+
+
+def _framed(images: "np.ndarray") -> "np.ndarray":
+    """Images with a gray frame, so that neighbors do not run into each other."""
+    import numpy as np
+
+    return np.pad(images, ((0, 0), (FRAME, FRAME), (FRAME, FRAME), (0, 0)), constant_values=0.5)
