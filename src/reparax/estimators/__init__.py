@@ -5,6 +5,7 @@ how to add an estimator.
 """
 
 from reparax.estimators._base import AbstractEstimator as AbstractEstimator
+from reparax.estimators._continuity import Vouched as Vouched
 from reparax.estimators._expectation import expectation as expectation
 from reparax.registry import lazy_parts
 

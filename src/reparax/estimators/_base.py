@@ -9,7 +9,8 @@ import jax
 import numpyro.distributions as dist
 
 from reparax.errors import InvalidEstimator
-from reparax.estimators._distributions import leaves
+from reparax.estimators._continuity import Vouched
+from reparax.estimators._distributions import is_distribution
 
 Integrand = Callable[[Any, jax.Array], Any]
 Level = Literal["enumerate", "score", "pathwise"]
@@ -71,9 +72,12 @@ class AbstractEstimator(eqx.Module):
         Raises:
             InvalidEstimator: With the reason and the estimators that are valid instead.
         """
+        # These know every estimator, and so stand above this file.
         from reparax.estimators._choice import valid_names
+        from reparax.estimators._validity import discontinuous, jump_of, with_key
 
-        for leaf in leaves(q):
+        flat, structure = jax.tree.flatten(q, is_leaf=is_distribution)
+        for leaf in flat:
             reason = self.refusal(leaf)
             if reason is not None:
                 raise InvalidEstimator(
@@ -81,3 +85,8 @@ class AbstractEstimator(eqx.Module):
                     got=reason,
                     cure=f"use one of: {', '.join(valid_names(leaf))}",
                 )
+        if f is not None and self.differentiates_the_sample and not isinstance(f, Vouched):
+            call, key = with_key(f), jax.random.key(0)
+            jump = jump_of(lambda z: call(jax.tree.unflatten(structure, z), key), flat, [True] * len(flat))
+            if jump is not None:
+                raise discontinuous(self, jump)

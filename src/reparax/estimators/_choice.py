@@ -11,6 +11,7 @@ from reparax.estimators._base import AbstractEstimator
 from reparax.estimators._distributions import is_binary, num_states
 
 CHEAP_STATES = 64
+FEW_COMPONENTS = 8
 
 
 def named(name: str) -> AbstractEstimator:
@@ -64,6 +65,8 @@ def automatic(q: dist.Distribution, states_so_far: float = 1.0) -> AbstractEstim
     order: list[str] = []
     if num_states(q) * states_so_far <= CHEAP_STATES:
         order.append("enumeration")
+    if isinstance(q, dist.MixtureSameFamily | dist.MixtureGeneral) and q.mixture_size <= FEW_COMPONENTS:
+        order.append("rao-blackwellized-mixture")
     order.append("pathwise")
     if is_binary(q):
         order.append("disarm")

@@ -1,6 +1,6 @@
 """The front door: E_q[f(z)], whose derivative is an estimate of the derivative."""
 
-import inspect
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -11,7 +11,9 @@ import numpyro.distributions as dist
 from reparax.errors import InvalidEstimator
 from reparax.estimators._base import LEVELS, AbstractEstimator, Integrand
 from reparax.estimators._choice import automatic, named
-from reparax.estimators._distributions import is_distribution, num_states
+from reparax.estimators._continuity import Vouched
+from reparax.estimators._distributions import is_distribution, leaves, num_states
+from reparax.estimators._validity import discontinuous, jump_of, with_key
 
 
 def expectation(
@@ -48,35 +50,26 @@ def expectation(
     """
     flat, structure = jax.tree.flatten(q, is_leaf=is_distribution)
     _check_leaves(flat)
-    estimators = assign(q, estimator)
     call = with_key(f)
+
+    def integrand(z: list[Any], k: jax.Array) -> Any:
+        return call(jax.tree.unflatten(structure, z), k)
+
+    estimators = assign(q, estimator)
     for part, leaf in zip(estimators, flat, strict=True):
         part.check(leaf)
-    groups = _grouped(estimators)
-    return _nested(lambda z, k: call(jax.tree.unflatten(structure, z), k), flat, groups, {}, key, num_samples)
-
-
-def with_key(f: Callable[..., Any]) -> Integrand:
-    """f as a function ``(z, key)``, whether or not it asks for a key."""
-    parameters = inspect.signature(f).parameters
-    if "key" in parameters and parameters["key"].kind is inspect.Parameter.KEYWORD_ONLY:
-        return lambda z, key: f(z, key=key)
-    return lambda z, key: f(z)
+    if not isinstance(f, Vouched):
+        automatic_ones = [wish == "auto" for wish in spread(q, estimator)]
+        estimators = _with_continuity(integrand, flat, estimators, automatic_ones)
+    return _nested(integrand, flat, _grouped(estimators), {}, key, num_samples)
 
 
 def assign(q: Any, estimator: Any) -> list[AbstractEstimator]:
     """One estimator per distribution of q, from a name, an instance or a pytree of these."""
-    flat, structure = jax.tree.flatten(q, is_leaf=is_distribution)
-    spread = jax.tree.map(
-        lambda part, below: jax.tree.map(lambda _: part, below, is_leaf=is_distribution),
-        estimator,
-        jax.tree.unflatten(structure, flat),
-        is_leaf=_is_choice,
-    )
-    wanted = jax.tree.leaves(spread, is_leaf=_is_choice)
+    flat = leaves(q)
     chosen: list[AbstractEstimator] = []
     states = 1.0
-    for leaf, part in zip(flat, wanted, strict=True):
+    for leaf, part in zip(flat, spread(q, estimator), strict=True):
         found = automatic(leaf, states) if part == "auto" else named(part) if isinstance(part, str) else part
         if not isinstance(found, AbstractEstimator):
             raise InvalidEstimator(
@@ -87,6 +80,42 @@ def assign(q: Any, estimator: Any) -> list[AbstractEstimator]:
         states *= num_states(leaf) if found.level == "enumerate" else 1.0
         chosen.append(found)
     return chosen
+
+
+def spread(q: Any, estimator: Any) -> list[Any]:
+    """The wish for each distribution of q: an estimator, a name or "auto"."""
+    flat, structure = jax.tree.flatten(q, is_leaf=is_distribution)
+    wishes = jax.tree.map(
+        lambda part, below: jax.tree.map(lambda _: part, below, is_leaf=is_distribution),
+        estimator,
+        jax.tree.unflatten(structure, flat),
+        is_leaf=_is_choice,
+    )
+    return jax.tree.leaves(wishes, is_leaf=_is_choice)
+
+
+def _with_continuity(
+    integrand: Integrand, flat: list[Any], estimators: list[AbstractEstimator], automatic_ones: list[bool]
+) -> list[AbstractEstimator]:
+    varying = [part.differentiates_the_sample for part in estimators]
+    jump = jump_of(lambda z: integrand(z, jax.random.key(0)), flat, varying)
+    if jump is None:
+        return estimators
+    changed = list(estimators)
+    for place, (part, moves, own) in enumerate(zip(estimators, varying, automatic_ones, strict=True)):
+        if not moves:
+            continue
+        fallback = named("leave-one-out")
+        if not own or fallback.refusal(flat[place]) is not None:
+            raise discontinuous(part, jump)
+        changed[place] = fallback
+    warnings.warn(
+        f"f is not continuous in z ({jump.reason}): leave-one-out is used, which is right but noisier than pathwise. "
+        "Name it to silence this, or wrap a continuous f as estimators.Vouched(f).",
+        UserWarning,
+        stacklevel=3,
+    )
+    return changed
 
 
 def _is_choice(node: Any) -> bool:

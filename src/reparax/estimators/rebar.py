@@ -1,0 +1,49 @@
+"""REBAR: the score function with the relaxed integrand as its control variate."""
+
+from typing import Any, ClassVar
+
+import jax
+import numpyro.distributions as dist
+from jaxtyping import Array
+
+from reparax.estimators._base import AbstractEstimator, Integrand, Level
+from reparax.estimators._controlled import controlled
+from reparax.estimators._distributions import is_distribution
+from reparax.estimators._relaxed import not_relaxable, soft
+
+
+class REBAR(AbstractEstimator):
+    """(f(b) - eta f(s(z~))) d log q(b) + eta d f(s(z)) - eta d f(s(z~)), s a sigmoid or softmax at a temperature.
+
+    f is evaluated between the values of b too: it must take floating arrays and be continuous there. Three evaluations
+    of f per draw. ``scale`` (eta) and ``temperature`` may be arrays, learned by minimizing the variance.
+    Tucker et al. (2017), eq. 4.
+    """
+
+    unbiased: ClassVar[bool] = True
+    level: ClassVar[Level] = "score"
+    minimum_samples: ClassVar[int] = 1
+    valid_for: ClassVar[str] = "Bernoulli and one-hot variables, and an f that is continuous between their values"
+    reference: ClassVar[str] = "Tucker et al. (2017), eq. 4"
+
+    temperature: float | Array = 0.5
+    scale: float | Array = 1.0
+
+    @property
+    def differentiates_the_sample(self) -> bool:
+        return True
+
+    def refusal(self, q: dist.Distribution) -> str | None:
+        return not_relaxable(q)
+
+    def estimate(self, f: Integrand, q: Any, *, key: jax.Array, num_samples: int) -> Any:
+        flat, structure = jax.tree.flatten(q, is_leaf=is_distribution)
+
+        def control(logits: list[Array], k: jax.Array) -> Any:
+            relaxed = [soft(leaf, z, self.temperature) for leaf, z in zip(flat, logits, strict=True)]
+            return f(jax.tree.unflatten(structure, relaxed), k)
+
+        return controlled(f, q, control, self.scale, key, num_samples)
+
+    def evaluations(self, q: Any, num_samples: int) -> int:
+        return 3 * num_samples
