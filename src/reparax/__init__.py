@@ -6,6 +6,10 @@ Names are imported when first used, so that ``import reparax`` costs nothing.
 import importlib
 from typing import Any
 
+from reparax._xla import avoid_wrong_sums
+
+avoid_wrong_sums()
+
 __version__ = "0.1.0"
 
 _ROOMS = (
