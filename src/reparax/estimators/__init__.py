@@ -5,6 +5,9 @@ how to add an estimator.
 """
 
 from reparax.estimators._base import AbstractEstimator as AbstractEstimator
+from reparax.estimators._bound_base import AbstractBoundEstimator as AbstractBoundEstimator
+from reparax.estimators._bounds import elbo_estimate as elbo_estimate
+from reparax.estimators._bounds import iwae_estimate as iwae_estimate
 from reparax.estimators._continuity import Vouched as Vouched
 from reparax.estimators._expectation import expectation as expectation
 from reparax.registry import lazy_parts

@@ -1,0 +1,139 @@
+"""Estimates of bounds on log p(x), whose gradients may use log q itself: the ELBO and the importance-weighted bound."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from reparax import registry
+from reparax.errors import InvalidEstimator
+from reparax.estimators._bound_base import AbstractBoundEstimator, Bound, LogJoint
+from reparax.estimators._choice import named
+from reparax.estimators._continuity import Vouched
+from reparax.estimators._distributions import is_distribution, leaves, log_prob
+from reparax.estimators._expectation import expectation
+from reparax.estimators._validity import discontinuous, jump_of
+from reparax.estimators.importance_weighted_pathwise import ImportanceWeightedPathwise
+from reparax.estimators.vimco import VIMCO
+from reparax.reparameterization import is_reparameterizable
+
+
+def elbo_estimate(
+    log_joint: LogJoint, q: Any, *, key: jax.Array, num_samples: int = 1, estimator: Any = "auto"
+) -> Float[Array, ""]:
+    """An estimate of the evidence lower bound E_q[log p(x, z) - log q(z)], in nats.
+
+    Args:
+        log_joint: z -> log p(x, z), a scalar.
+        q: The approximate posterior: a distribution or a pytree of independent ones.
+        key: The random key.
+        num_samples: The number of draws, averaged over.
+        estimator: ``"auto"`` or any estimator of expectations (see `expectation`), or one of bounds by name or
+            instance: ``"sticking-the-landing"``, ``"doubly-reparameterized"`` (the same for this bound).
+
+    Raises:
+        InvalidEstimator: The estimator would be wrong for q, for log_joint or for this bound.
+    """
+    found = _of_bounds(estimator)
+    if found is not None:
+        return _estimate(found, log_joint, q, key, num_samples, "elbo")
+    integrand = _log_weight(log_joint, q)
+    return expectation(integrand, q, key=key, num_samples=num_samples, estimator=estimator)
+
+
+def iwae_estimate(
+    log_joint: LogJoint, q: Any, *, key: jax.Array, num_samples: int, estimator: Any = "auto"
+) -> Float[Array, ""]:
+    """An estimate of the importance-weighted bound E[log (1/K) sum_k p(x, z_k) / q(z_k)], in nats.
+
+    Burda, Grosse & Salakhutdinov (2016), eq. 8; at K = 1 the ELBO, non-decreasing in K.
+
+    Args:
+        log_joint: z -> log p(x, z), a scalar.
+        q: The approximate posterior: a distribution or a pytree of independent ones.
+        key: The random key.
+        num_samples: K, the number of draws inside the logarithm.
+        estimator: ``"importance-weighted-pathwise"``, ``"doubly-reparameterized"`` or ``"vimco"``, or an instance; or
+            an estimator of expectations, which then sees the bound as the expectation of a function of all K draws.
+            "auto" takes the first where q is reparameterizable, else VIMCO.
+
+    Raises:
+        InvalidEstimator: The estimator would be wrong for q, for log_joint or for this bound.
+    """
+    if estimator == "auto":
+        smooth = all(is_reparameterizable(leaf) for leaf in leaves(q))
+        estimator = ImportanceWeightedPathwise() if smooth or num_samples == 1 else VIMCO()
+        if not smooth and num_samples == 1:
+            return elbo_estimate(log_joint, q, key=key)
+    found = _of_bounds(estimator)
+    if found is not None:
+        return _estimate(found, log_joint, q, key, num_samples, "iwae")
+    weight = _log_weight(log_joint, q)
+
+    def of_all(draws: list[Any]) -> Array:
+        weights = jnp.stack([weight(draw) for draw in draws])
+        return jax.nn.logsumexp(weights) - jnp.log(jnp.asarray(num_samples, weights.dtype))
+
+    part = named(estimator) if isinstance(estimator, str) else estimator
+    return expectation(of_all, [q] * num_samples, key=key, estimator=part)
+
+
+def _log_weight(log_joint: LogJoint, q: Any) -> LogJoint:
+    def weight(z: Any) -> Array:
+        return log_joint(z) - log_prob(q, z)
+
+    return Vouched(weight) if isinstance(log_joint, Vouched) else weight
+
+
+def _of_bounds(estimator: Any) -> AbstractBoundEstimator | None:
+    """The estimator of bounds that is meant, or ``None`` where an estimator of expectations is."""
+    if isinstance(estimator, AbstractBoundEstimator):
+        return estimator
+    if isinstance(estimator, str) and estimator != "auto":
+        kind = registry.load("estimators", estimator)
+        return kind() if issubclass(kind, AbstractBoundEstimator) else None
+    return None
+
+
+def _estimate(
+    part: AbstractBoundEstimator, log_joint: LogJoint, q: Any, key: jax.Array, num_samples: int, bound: Bound
+) -> Array:
+    check_bound(part, log_joint, q, bound)
+    return part.estimate(log_joint, q, key=key, num_samples=max(num_samples, part.minimum_samples), bound=bound)
+
+
+def check_bound(part: AbstractBoundEstimator, log_joint: LogJoint, q: Any, bound: Bound) -> None:
+    """Refuses an estimator that would be wrong for a bound, a posterior or a joint density.
+
+    Raises:
+        InvalidEstimator: With the reason and the alternatives.
+    """
+    if bound not in part.bounds:
+        raise InvalidEstimator(
+            expected=f"an estimator that is unbiased for the {bound} bound",
+            got=f"{type(part).__name__}, valid for {' and '.join(part.bounds)} only",
+            cure=f"use one of: {', '.join(bound_names(bound))}",
+        )
+    flat, structure = jax.tree.flatten(q, is_leaf=is_distribution)
+    reasons = [reason for leaf in flat if (reason := part.refusal(leaf)) is not None]
+    if reasons:
+        raise InvalidEstimator(
+            expected=f"{type(part).__name__} to be used for {part.valid_for}",
+            got=reasons[0],
+            cure="use one of: vimco, leave-one-out" if part.differentiates_the_sample else "use estimator='pathwise'",
+        )
+    if part.differentiates_the_sample and not isinstance(log_joint, Vouched):
+        jump = jump_of(lambda z: log_joint(jax.tree.unflatten(structure, z)), flat, [True] * len(flat))
+        if jump is not None:
+            raise discontinuous(part, jump)
+
+
+def bound_names(bound: Bound) -> tuple[str, ...]:
+    """The names of the unbiased estimators made for a bound."""
+    kinds = ((name, registry.load("estimators", name)) for name in registry.names("estimators"))
+    return tuple(
+        name
+        for name, kind in kinds
+        if issubclass(kind, AbstractBoundEstimator) and bound in kind.bounds and kind.unbiased
+    )

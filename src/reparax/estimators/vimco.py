@@ -1,0 +1,48 @@
+"""VIMCO: the score function for the importance-weighted bound, with a baseline per draw from the others."""
+
+import functools
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+import numpyro.distributions as dist
+from jaxtyping import Array, Float
+
+from reparax.estimators._bound_base import AbstractBoundEstimator, Bound, LogJoint
+from reparax.estimators._distributions import draw, log_prob
+from reparax.estimators._score import moving_support, with_unmoved_support
+from reparax.estimators._surrogate import magic_box
+from reparax.estimators._weights import log_mean_exp
+
+
+class VIMCO(AbstractBoundEstimator):
+    """sum_k (L - L_k) d log q(z_k) + sum_k w_k d log w_k, L_k the bound with w_k replaced by the others' geometric mean.
+
+    For variables that cannot be reparameterized. Mnih & Rezende (2016), eq. 10.
+    """
+
+    unbiased: ClassVar[bool] = True
+    bounds: ClassVar[tuple[Bound, ...]] = ("iwae",)
+    differentiates_the_sample: ClassVar[bool] = False
+    minimum_samples: ClassVar[int] = 2
+    valid_for: ClassVar[str] = "distributions whose support does not move with their parameters"
+    reference: ClassVar[str] = "Mnih & Rezende (2016), eq. 10"
+
+    def refusal(self, q: dist.Distribution) -> str | None:
+        return moving_support(q)
+
+    def estimate(self, log_joint: LogJoint, q: Any, *, key: jax.Array, num_samples: int, bound: Bound) -> Array:
+        z = draw(q, key, num_samples)
+        log_q = jax.vmap(functools.partial(log_prob, with_unmoved_support(q)))(z)
+        log_weights = jax.vmap(log_joint)(z) - log_q
+        baselines = _without_each(log_weights)
+        boxes = magic_box(log_q)
+        everything = magic_box(jnp.sum(log_q))
+        return everything * log_mean_exp(log_weights) + jnp.sum((1 - boxes) * baselines)
+
+
+def _without_each(log_weights: Float[Array, " k"]) -> Float[Array, " k"]:
+    count = len(log_weights)
+    others = (jnp.sum(log_weights) - log_weights) / (count - 1)
+    replaced = jnp.where(jnp.eye(count, dtype=bool), others[:, None], log_weights[None, :])
+    return jax.vmap(log_mean_exp)(replaced)
