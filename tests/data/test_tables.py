@@ -42,6 +42,9 @@ def table(tmp_path):
         ("a,b\n1,2\n\n3,4\n\n", ("a", "b"), [[1, 2], [3, 4]]),
         ("a\n1\n2\n\n", ("a",), [[1], [2]]),
         ("1\n2", None, [[1], [2]]),
+        ("a,b\r1,2\r", ("a", "b"), [[1, 2]]),
+        ("a,b\n77371252455336267181195264,1\n1,2\n", ("a", "b"), [[2.0**86, 1], [1, 2]]),
+        ("a;b\n 1,5;TRUE\n-,5;false \n", ("a", "b"), [[1.5, 1], [-0.5, 0]]),
     ],
 )
 def test_delimiter_and_header_are_told_from_the_text(table, text, names, values):
@@ -65,8 +68,8 @@ def test_gzipped_table(tmp_path):
         ("", "an empty file"),
         ("\n \n", "blank lines only"),
         ("a,b\n", "a header and no rows"),
-        ("a,b\n1,2\n3\n", "Expected 2 columns, got 1"),
-        ("a,b\n1,2\n3,4,5\n", "Expected 2 columns, got 3"),
+        ("a,b\n1,2\n3\n", "every row of 2 cells; got 1 cells in row 3: '3'"),
+        ("a,b\n1,2\n3,4,5\n", "every row of 2 cells; got 3 cells in row 3: '3,4,5'"),
         ("a,b\n1,2\n,4\n", "1 missing, NaN or infinite value, the first in column 'a', row 2"),
         ("a,b\n1,NA\n,4\n", "2 missing"),
         ("a,b\n1,inf\n3,4\n", "column 'b', row 1"),
@@ -74,13 +77,16 @@ def test_gzipped_table(tmp_path):
         ("a\n1\n\n3\n", "column 'a', row 2"),
         ("a,b\n,1\n,2\n", "2 missing"),
         ("a,a\n1,2\n", "'a' more than once"),
+        ('a,b\n"1,234",2\n', "such as '1,234'"),
+        ('"a",b\n1,2,3\n', "every row of 2 cells"),
+        ('"a",b\n1,2\n3\n', "column 'b', row 2"),
         ("a,b\n1,x\n", "column 'b' with values such as 'x'; drop or encode it, or use it as the labels: --label b"),
         ("a,b\n1,2\n1,?\n", "such as '?'"),
         ("a,b,c\n1,x,2020-01-01\n", "(likewise 'c'); drop or encode them"),
         (b"a,b\n1,\xe9\n", "text in UTF-8"),
         ("a,b\n1,2\n".encode("utf-16"), "text in UTF-8"),
         (b"a,b\n1,\x002\n", "binary content"),
-        ('"a,b\n1,2\n', "mend that row"),
+        ('"a,b\n1,2\n', "a header and no rows"),
         ("a," + "x" * 200_000 + "\n1,2\n", "field larger than field limit"),
     ],
     ids=lambda value: str(value)[:30],
@@ -93,7 +99,7 @@ def test_refused(table, text, message):
 
 def test_bytes_that_are_not_utf8_beyond_the_first_rows(table):
     text = b"a,b\n" + b"1,2\n" * 100_000 + b"1,\xe9\n"
-    with pytest.raises(DataError, match="'b'"):
+    with pytest.raises(DataError, match="invalid utf-8"):
         read(table(text))
 
 

@@ -4,6 +4,7 @@ import csv
 import io
 import itertools
 import re
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -11,21 +12,18 @@ from reparax.data._files import content_of, read_bytes, wrong_content
 from reparax.errors import DataError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    import pyarrow as pa
+    import polars as pl
 
 DELIMITERS = ("\t", ";", ",")
 MISSING = frozenset({"", "na", "n/a", "#n/a", "nan", "-nan", "null", "none"})
 _HEAD = 2**18
-_BLOCK = 2**20
-_DECIMAL_COMMA = re.compile(r"\s*[-+]?\d*,\d+([eE][-+]?\d+)?\s*")
+_BLANK_LINES = re.compile(rb"(?:\r?\n){2,}")
 
 
 class Table(NamedTuple):
-    """An arrow table, and whether its column names come from the file."""
+    """A table of numbers and text, and whether its column names come from the file."""
 
-    table: "pa.Table"
+    table: "pl.DataFrame"
     named: bool
     notes: list[str]
 
@@ -50,19 +48,27 @@ def read_csv(path: Path, header: bool | None = None) -> Table:
     rows, delimiter = _sniff(content, path)
     if header is None:
         header = has_header(rows)
-    table = _parse(content, path, delimiter, ".", header=header, width=len(rows[0]))
-    if delimiter != "," and _has_decimal_comma(table):
-        table = _parse(content, path, delimiter, ",", header=header, width=len(rows[0]))
+    names = [cell.strip() for cell in rows[0]]
+    table = _parse(content, path, delimiter, header=header, width=len(names))
     if not header:
         return Table(table, named=False, notes=[])
     if _counts_up(rows[0]):
         return Table(table, named=False, notes=["the first row counts the columns and was read as a header"])
-    names, notes = [name.strip() for name in table.column_names], []
-    for index, column in enumerate(names):
-        if not column:
-            names[index] = f"column_{index}"
-            notes.append(f"column {index + 1} has no name (a saved row index?) and was called column_{index}")
-    return Table(table.rename_columns(names), named=True, notes=notes)
+    notes = [
+        f"column {index + 1} has no name (a saved row index?) and was called column_{index}"
+        for index, name in enumerate(names)
+        if not name
+    ]
+    names = [name or f"column_{index}" for index, name in enumerate(names)]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise DataError(
+            expected="columns of different names",
+            got=f"{', '.join(map(repr, twice[:5]))} more than once in {path}",
+            cure="rename or drop the others",
+        )
+    table.columns = names
+    return Table(table, named=True, notes=notes)
 
 
 def _sniff(content: bytes, path: Path) -> tuple[list[list[str]], str]:
@@ -129,53 +135,67 @@ def _is_number(cell: str) -> bool:
     return True
 
 
-def _parse(content: bytes, path: Path, delimiter: str, point: str, *, header: bool, width: int) -> "pa.Table":
-    import pyarrow as pa
-    from pyarrow import csv
+def _parse(content: bytes, path: Path, delimiter: str, *, header: bool, width: int) -> "pl.DataFrame":
+    import polars as pl
 
-    if width == 1:
-        content = content.rstrip(b"\r\n")
-
-    def parse(block_size: int) -> pa.Table:
-        return csv.read_csv(
-            pa.BufferReader(content),
-            read_options=csv.ReadOptions(autogenerate_column_names=not header, block_size=block_size),
-            parse_options=csv.ParseOptions(
-                delimiter=delimiter,
-                newlines_in_values=b'"' in content,
-                ignore_empty_lines=width > 1,  # of a single column, an empty line is a missing value
-            ),
-            convert_options=csv.ConvertOptions(strings_can_be_null=True, decimal_point=point),
-        )
-
+    content = _without_blank_lines(content, width)
+    _refuse_ragged(content, path, delimiter, width)
+    read = partial(pl.read_csv, content, has_header=header, separator=delimiter, infer_schema_length=None)
     try:
-        table = _first_that_parses(parse, (_BLOCK, min(len(content) + 1, 2**31 - 1)))
-    except (pa.ArrowException, ValueError, OSError) as error:
+        try:
+            table = read()
+        except pl.exceptions.ComputeError:  # a number too long for the type that was told from others
+            table = read(infer_schema=False)
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
         raise DataError(
-            expected=f"a table in {path}, every row with the same number of cells",
+            expected=f"a table in {path}, every row of {width} cells",
             got=str(error).splitlines()[0][:200],
             cure="mend that row of the file",
         ) from None
-    if table.num_rows == 0:
+    if table.height == 0:
         raise DataError(expected=f"rows in {path}", got="a header and no rows", cure="check how the file was made")
-    return table
+    if table.width != width:
+        raise _ragged(path, width, f"rows of {table.width} cells")
+    texts = [column for column in table.get_columns() if column.dtype == pl.String]
+    return table.with_columns(_numbers(column, decimal_comma=delimiter != ",") for column in texts)
 
 
-def _first_that_parses(parse: "Callable[[int], pa.Table]", block_sizes: tuple[int, int]) -> "pa.Table":
-    """Parses by small blocks, or else in one: arrow tells a column's type from the first block alone."""
-    import pyarrow as pa
-
-    small, whole = block_sizes
-    try:
-        return parse(small)
-    except pa.ArrowInvalid:
-        if whole <= small:
-            raise
-    return parse(whole)
+def _without_blank_lines(content: bytes, width: int) -> bytes:
+    """The text without blank lines, which separate nothing; but of a single column, they are missing values."""
+    if b"\n" not in content:
+        content = content.replace(b"\r", b"\n")
+    content = content.strip(b"\r\n")
+    if width > 1 and b'"' not in content and _BLANK_LINES.search(content):
+        content = _BLANK_LINES.sub(b"\n", content)
+    return content
 
 
-def _has_decimal_comma(table: "pa.Table") -> bool:
-    import pyarrow as pa
+def _refuse_ragged(content: bytes, path: Path, delimiter: str, width: int) -> None:
+    """Raises `DataError` for rows of another length, which the parser would fill up; text with quotes is left to it."""
+    separator = delimiter.encode()
+    if b'"' in content or content.count(separator) == (content.count(b"\n") + 1) * (width - 1):
+        return
+    for index, row in enumerate(content.split(b"\n")):
+        if row.count(separator) != width - 1:
+            start = row[:40].decode("utf-8", errors="replace").strip()
+            raise _ragged(path, width, f"{row.count(separator) + 1} cells in row {index + 1}: {start!r}")
 
-    texts = (column for column in table.columns if pa.types.is_string(column.type))
-    return any(_DECIMAL_COMMA.fullmatch(next((str(v) for v in column if v.is_valid), "")) for column in texts)
+
+def _ragged(path: Path, width: int, got: str) -> DataError:
+    return DataError(
+        expected=f"a table in {path}, every row of {width} cells", got=got, cure="mend that row of the file"
+    )
+
+
+def _numbers(column: "pl.Series", *, decimal_comma: bool) -> "pl.Series":
+    """A column of text as numbers or truth values, where all of it is: with blanks around or with decimal commas."""
+    import polars as pl
+
+    text = column.str.strip_chars()
+    lower = text.str.to_lowercase()
+    text = text.set(lower.is_in(sorted(MISSING)).fill_null(True), None)
+    if text.null_count() < len(text) and lower.filter(text.is_not_null()).is_in(["true", "false"]).all():
+        return lower.replace_strict({"true": True, "false": False}, default=None, return_dtype=pl.Boolean)
+    pointed = text.str.replace(",", ".", literal=True) if decimal_comma else text
+    numbers = pointed.cast(pl.Float64, strict=False)
+    return numbers if numbers.null_count() == text.null_count() else text

@@ -1,6 +1,7 @@
 """Labels from files of their own."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -44,18 +45,27 @@ def read_labels(path: Path, num_examples: int) -> np.ndarray:
 
 def _from_csv(path: Path, num_examples: int) -> np.ndarray:
     table = read_csv(path).table
-    if table.num_rows == num_examples - 1:  # text without a header: the first label looked like one
+    if table.height == num_examples - 1:  # text without a header: the first label looked like one
         table = read_csv(path, header=False).table
-    if table.num_columns != 1:
+    if table.width != 1:
         raise DataError(
             expected=f"one column of labels in {path}",
-            got=f"{table.num_columns} columns",
+            got=f"{table.width} columns",
             cure="keep the labels' column alone",
         )
-    column = table.column(0)
-    if column.null_count:
-        return np.array(["" if value is None else str(value) for value in column.to_pylist()])
-    return np.asarray(column.to_pylist())
+    return labels_of_column(table.to_series())
+
+
+def labels_of_column(column: Any) -> np.ndarray:
+    """The labels in a column of a data frame; empty text where text is missing, text where numbers are.
+
+    Args:
+        column: A series of narwhals or polars.
+    """
+    numeric = column.dtype.is_numeric() or str(column.dtype) == "Boolean"
+    if numeric and not column.null_count():
+        return text_or_numbers(np.asarray(column.to_numpy()))
+    return np.array(["" if value is None else str(value) for value in column.to_list()])
 
 
 def text_or_numbers(labels: np.ndarray) -> np.ndarray:

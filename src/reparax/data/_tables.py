@@ -9,7 +9,7 @@ import numpy as np
 from reparax.data._csv import read_csv
 from reparax.data._dataset import Dataset, from_array
 from reparax.data._files import LabelNotFoundError, content_of, damaged, read_bytes, wrong_content
-from reparax.data._labels import read_labels, text_or_numbers
+from reparax.data._labels import labels_of_column, read_labels
 from reparax.errors import DataError
 
 if TYPE_CHECKING:
@@ -51,8 +51,8 @@ def read_parquet(path: Path) -> Any:
     name, words = content_of(content)
     if name != "parquet":
         raise wrong_content(path, "a Parquet file", words)
-    try:
-        return parquet.ParquetFile(pa.BufferReader(content)).read()
+    try:  # without threads: those of arrow can abort the interpreter when it exits (apache/arrow issue 34314)
+        return parquet.ParquetFile(pa.BufferReader(content)).read(use_threads=False)
     except (pa.ArrowException, OSError, ValueError, KeyError, TypeError) as error:
         raise damaged(path, "a whole Parquet file", str(error).splitlines()[0] if str(error) else error) from None
 
@@ -89,7 +89,7 @@ def from_frame(frame: Any, label: str | Path | None, *, named: bool = True, note
     labels, key = None, None
     if label is not None:
         key = _label_column(names, label, named=named)
-        labels = read_labels(Path(label), len(table)) if key is None else _labels(table[:, names.index(key)])
+        labels = read_labels(Path(label), len(table)) if key is None else labels_of_column(table[:, names.index(key)])
     kept = [index for index, name in enumerate(names) if name != key]
     columns = [table[:, index] for index in kept]
     values = _stack(columns, [_shown(names[index], index, named=named) for index in kept], len(table))
@@ -145,12 +145,6 @@ def _label_column(names: list[str], label: str | Path, *, named: bool) -> str | 
         got=repr(wanted),
         cure=f"did you mean {' or '.join(near)}?" if near else "give the name of a column, or the path of a file",
     )
-
-
-def _labels(column: "nw.Series") -> np.ndarray:
-    if _is_numeric(column) and not column.null_count():
-        return text_or_numbers(column.to_numpy())
-    return np.array(["" if value is None else str(value) for value in column.to_list()])
 
 
 def _is_numeric(column: "nw.Series") -> bool:
