@@ -5,10 +5,12 @@ import os
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
+from difflib import get_close_matches
 
 from reparax.cli._say import warn
 from reparax.errors import ReparaxError
 
+COMMANDS = ("fit", "encode", "reconstruct", "sample", "score", "evaluate", "info", "gradients")
 MENDABLE = 2
 INTERRUPTED = 130
 BROKEN_PIPE = 141
@@ -50,6 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return BROKEN_PIPE
     except OSError as error:
         warn(f"error: {_system(error)}")
+        _drop_stdout()
         return MENDABLE
     except (MemoryError, RuntimeError) as error:
         if not _out_of_memory(error):
@@ -65,8 +68,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _usage(error: Exception) -> str:
     """The sentence of a usage error, with the command that explains the usage."""
     tokens = getattr(error, "unused_tokens", None)
-    sentence = f"Unexpected {', '.join(map(repr, tokens))}." if tokens else " ".join(str(error).split())
-    chain = getattr(error, "command_chain", None) or ()
+    chain = tuple(getattr(error, "command_chain", None) or ())
+    if tokens and not chain:
+        near = get_close_matches(tokens[0], COMMANDS, n=1)
+        hint = f' Did you mean "{near[0]}"?' if near else f" The commands are {', '.join(COMMANDS)}."
+        sentence = f'Unknown command "{tokens[0]}".{hint}'
+    elif tokens:
+        sentence = f"Unexpected {', '.join(map(repr, tokens))}."
+    else:
+        sentence = " ".join(str(error).split())
     return f"{sentence} See {' '.join(('reparax', *chain, '--help'))}."
 
 
@@ -82,6 +92,6 @@ def _out_of_memory(error: BaseException) -> bool:
 
 
 def _drop_stdout() -> None:
-    """Lets the interpreter close a standard output that nobody reads, without a complaint."""
+    """Lets the interpreter close a standard output that cannot be written, without a complaint."""
     with suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -8,11 +8,12 @@ from cyclopts import Parameter
 from reparax import registry
 
 if TYPE_CHECKING:
-    Posterior = Prior = Likelihood = Objective = Network = str
+    Posterior = Prior = Likelihood = Objective = Network = Estimator = str
 else:
     Posterior, Prior, Likelihood, Objective, Network = (
         Literal[registry.names(room)] for room in ("posteriors", "priors", "likelihoods", "objectives", "networks")
     )
+    Estimator = Literal[("auto", *registry.names("estimators"))]
 
 
 @Parameter(name="*")
@@ -63,7 +64,7 @@ class RecipeOptions:
     warmup_epochs: int | None = None
     free_bits: float | None = None
     num_samples: int | None = None
-    estimator: str | None = None
+    estimator: Estimator | None = None
     binarize: Literal["dynamic", "threshold"] | None = None
 
     def chosen(self) -> dict[str, Any]:

@@ -67,14 +67,14 @@ def _bar(epochs: int, name: str, batch_size: int) -> Generator[Watch]:
 
 
 def _lines(epochs: int, name: str, batch_size: int) -> Watch:
-    shown = 0.0
+    due = 0.0
     speed = _Speed(batch_size)
 
     def show(record: "Record") -> None:
-        nonlocal shown
+        nonlocal due
         rate = speed.of(record)
-        if record.epoch >= shown + epochs / LINES or record.epoch >= epochs:
-            shown = record.epoch
+        if record.epoch >= due or record.epoch >= epochs:
+            due = record.epoch + epochs / LINES
             warn(f"epoch {record.epoch:.0f}/{epochs} {_numbers(record, name)} {rate} {record.seconds:.0f} s")
 
     return show

@@ -214,7 +214,8 @@ class _Program:
                 trainable, state, step = carry
                 noise = jax.random.fold_in(key, step)
                 gradient, means = jax.grad(loss, has_aux=True)(trainable, data[batch], noise, step)
-                updates, state = optimizer.update(gradient, state, trainable)
+                with jax.numpy_dtype_promotion("standard"):  # optax raises a float to a whole number
+                    updates, state = optimizer.update(gradient, state, trainable)
                 return (optax.apply_updates(trainable, updates), state, step + 1), means
 
             (trainable, state, _), means = jax.lax.scan(one, (trainable, state, step), batches)
