@@ -61,18 +61,21 @@ class ContinuousBernoulli(dist.Distribution):
     def log_prob(self, value: Float[Array, "*sample"]) -> Float[Array, "*sample"]:
         width = self.high - self.low
         position = (value - self.low) / width
-        return self.logits * (position - 0.5) - log_sinhc(0.5 * self.logits) - jnp.log(width)
+        density = self.logits * (position - 0.5) - log_sinhc(0.5 * self.logits) - jnp.log(width)
+        return jnp.where((value >= self.low) & (value <= self.high), density, -jnp.inf)
 
     def icdf(self, q: Float[Array, "*sample"]) -> Float[Array, "*sample"]:
         """The quantile function, in the user's units: differentiable in every parameter."""
         size = jnp.abs(self.logits)
         flat = size < 1e-3
         rate = jnp.where(flat, 1.0, size)
-        level = jnp.where(self.logits > 0, 1 - q, q)
-        decaying = -jnp.log1p(-level * -jnp.expm1(-rate)) / rate
-        linear = q + 0.5 * self.logits * q * (q - 1)
+        mass = jnp.where(self.logits > 0, 1 - q, q) * -jnp.expm1(-rate)
+        # In float32 the mass rounds to 1 at the far end of a steep density, where the logarithm would be infinite.
+        below_one = mass < 1
+        decaying = jnp.where(below_one, -jnp.log1p(-jnp.where(below_one, mass, 0.0)), rate) / rate
+        linear = q + 0.5 * self.logits * q * (1 - q)
         position = jnp.where(flat, linear, jnp.where(self.logits > 0, 1 - decaying, decaying))
-        return self.low + (self.high - self.low) * position
+        return jnp.clip(self.low + (self.high - self.low) * position, self.low, self.high)
 
     def sample(self, key: jax.Array, sample_shape: tuple[int, ...] = ()) -> Float[Array, "*sample"]:
         shape = sample_shape + self.batch_shape

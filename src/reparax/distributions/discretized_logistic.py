@@ -55,7 +55,8 @@ class DiscretizedLogistic(dist.Distribution):
         above = jnp.where(value >= self.high, 0.0, above)
         below = jnp.where(value <= self.low, 0.0, below)
         inside = (value > self.low) & (value < self.high)
-        return above + below + jnp.where(inside, jnp.log(-jnp.expm1(-1 / self.scale)), 0.0)
+        log_mass = above + below + jnp.where(inside, jnp.log(-jnp.expm1(-1 / self.scale)), 0.0)
+        return jnp.where((value >= self.low) & (value <= self.high), log_mass, -jnp.inf)
 
     def sample(self, key: jax.Array, sample_shape: tuple[int, ...] = ()) -> Float[Array, "*sample"]:
         noise = jax.random.logistic(key, sample_shape + self.batch_shape, self.loc.dtype)

@@ -52,4 +52,4 @@ class IntegerCategorical(dist.Distribution):
     def mean(self) -> Float[Array, "*batch"]:
         """The mean of the values, not the most probable one."""
         offsets = jnp.arange(self.logits.shape[-1], dtype=self.logits.dtype)
-        return self.low + jnp.sum(jax.nn.softmax(self.logits, axis=-1) * offsets, axis=-1)
+        return self.low + jax.nn.softmax(self.logits, axis=-1) @ offsets

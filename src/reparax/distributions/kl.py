@@ -57,7 +57,9 @@ def kl_per_dimension(q: dist.Distribution, p: dist.Distribution) -> Float[Array,
             got=f"KL({type(q).__name__} || {type(p).__name__})",
             cure="estimate E_q[log q - log p] with rx.expectation, as the ELBO does",
         )
-    return jnp.broadcast_to(formula(q, p), jnp.broadcast_shapes(q_shape, p_shape))
+    joint = max(q.event_dim, p.event_dim)
+    shape = jnp.broadcast_shapes(q_shape, p_shape)
+    return jnp.broadcast_to(formula(q, p), shape[: len(shape) - joint])
 
 
 def has_analytic_kl(q: dist.Distribution, p: dist.Distribution) -> bool:
@@ -79,11 +81,11 @@ def _find(q: dist.Distribution, p: dist.Distribution) -> Formula | None:
 
 
 def _factor(d: dist.Distribution) -> tuple[dist.Distribution, tuple[int, ...]]:
-    """The family of a distribution's independent factors, `Independent` and `expand` taken off, and their shape."""
+    """The family of a distribution's factors, `Independent` and `expand` taken off, and the shape of one draw."""
     shape = d.batch_shape + d.event_shape
     while isinstance(d, dist.Independent | dist.ExpandedDistribution):
         d = d.base_dist
-    return d, shape[: len(shape) - d.event_dim]
+    return d, shape
 
 
 for _pair in (

@@ -47,7 +47,9 @@ class OneHotCategorical(dist.Distribution):
 
     @validate_sample
     def log_prob(self, value: Float[Array, "*sample c"]) -> Float[Array, "*sample"]:
-        return jnp.sum(value * jax.nn.log_softmax(self.logits, axis=-1), axis=-1)
+        shape = jnp.broadcast_shapes(jnp.shape(value), self.logits.shape)
+        log_probs = jnp.broadcast_to(jax.nn.log_softmax(self.logits, axis=-1), shape)
+        return jnp.sum(jnp.broadcast_to(value, shape) * log_probs, axis=-1)
 
     def sample(self, key: jax.Array, sample_shape: tuple[int, ...] = ()) -> Float[Array, "*sample c"]:
         index = jax.random.categorical(key, self.logits, shape=sample_shape + self.batch_shape)
