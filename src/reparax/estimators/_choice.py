@@ -1,7 +1,8 @@
 """The choice that needs no run: which estimators are valid for a distribution, and which of them "auto" takes."""
 
 import inspect
-from typing import Any
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpyro.distributions as dist
 
@@ -52,7 +53,15 @@ def valid_names(q: dist.Distribution) -> tuple[str, ...]:
     return tuple(name for name, part in all_named().items() if part.unbiased and part.refusal(q) is None)
 
 
-def automatic(q: dist.Distribution, states_so_far: float = 1.0) -> AbstractEstimator:
+@dataclass(frozen=True)
+class Choice:
+    """An estimator, and why it was taken."""
+
+    estimator: AbstractEstimator
+    why: str
+
+
+def automatic(q: dist.Distribution, states_so_far: float = 1.0) -> Choice:
     """The estimator "auto" takes: enumerate if cheap, reparameterize if possible, DisARM for binary, else leave-one-out.
 
     Args:
@@ -62,27 +71,27 @@ def automatic(q: dist.Distribution, states_so_far: float = 1.0) -> AbstractEstim
     Raises:
         InvalidEstimator: No estimator is valid.
     """
-    order: list[str] = []
-    if num_states(q) * states_so_far <= CHEAP_STATES:
-        order.append("enumeration")
-    if isinstance(q, dist.MixtureSameFamily | dist.MixtureGeneral) and q.mixture_size <= FEW_COMPONENTS:
-        order.append("rao-blackwellized-mixture")
-    order.append("pathwise")
-    if is_binary(q):
-        order.append("disarm")
-    order.append("leave-one-out")
-    known: Any = registry.names("estimators")
     reasons = []
-    for name in order:
-        if name not in known:
-            continue
+    for name, why in _preferences(q, states_so_far):
         estimator = named(name)
         reason = estimator.refusal(q)
         if reason is None:
-            return estimator
+            return Choice(estimator, why)
         reasons.append(f"{name}: {reason}")
     raise InvalidEstimator(
         expected=f"an estimator that is valid for {type(q).__name__}",
         got="; ".join(reasons),
         cure="replace the distribution, or name an estimator explicitly",
     )
+
+
+def _preferences(q: dist.Distribution, states_so_far: float) -> Iterator[tuple[str, str]]:
+    states = num_states(q) * states_so_far
+    if states <= CHEAP_STATES:
+        yield "enumeration", f"exact, and {states:.0f} joint states are cheap (at most {CHEAP_STATES})"
+    if isinstance(q, dist.MixtureSameFamily | dist.MixtureGeneral) and q.mixture_size <= FEW_COMPONENTS:
+        yield "rao-blackwellized-mixture", f"its {q.mixture_size} components can be enumerated with common noise"
+    yield "pathwise", "its samples are differentiable in every parameter"
+    if is_binary(q):
+        yield "disarm", "binary, with too many joint states to enumerate"
+    yield "leave-one-out", "neither enumerable cheaply, nor reparameterizable, nor binary"

@@ -70,7 +70,7 @@ def assign(q: Any, estimator: Any) -> list[AbstractEstimator]:
     chosen: list[AbstractEstimator] = []
     states = 1.0
     for leaf, part in zip(flat, spread(q, estimator), strict=True):
-        found = automatic(leaf, states) if part == "auto" else named(part) if isinstance(part, str) else part
+        found = automatic(leaf, states).estimator if part == "auto" else named(part) if isinstance(part, str) else part
         if not isinstance(found, AbstractEstimator):
             raise InvalidEstimator(
                 expected='"auto", the name of an estimator, or an instance of one',

@@ -3,7 +3,6 @@
 from typing import Any, ClassVar
 
 import jax
-import jax.numpy as jnp
 import numpyro.distributions as dist
 from jaxtyping import Array, Float
 

@@ -9,8 +9,8 @@ from jaxtyping import Array
 
 from reparax.estimators._base import AbstractEstimator, Integrand, Level
 from reparax.estimators._biased import substituted
-from reparax.estimators._relaxed import natural_logits, not_relaxable, relaxed_draw
 from reparax.estimators._categorical import is_one_hot
+from reparax.estimators._relaxed import natural_logits, not_relaxable, relaxed_draw
 
 
 class ReinMax(AbstractEstimator):

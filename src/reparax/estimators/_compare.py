@@ -1,0 +1,274 @@
+"""Estimators side by side on one problem: mean, variance, cost, tails, and whether they agree."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import jax
+import numpy as np
+from jaxtyping import Array, Float
+
+from reparax.errors import InvalidEstimator
+from reparax.estimators._base import AbstractEstimator
+from reparax.estimators._expectation import assign
+from reparax.estimators._measure import Measured, candidates, check_scalar, measure, refusal_of
+from reparax.estimators._table import short, table
+from reparax.estimators._tails import tail_shape
+
+if TYPE_CHECKING:
+    import polars
+    from matplotlib.figure import Figure
+
+ALARM = 5.0
+HEAVY_TAIL = 0.7
+
+
+@dataclass(frozen=True)
+class Row:
+    """One estimator and one parameter.
+
+    Args:
+        estimator: The estimator's name.
+        parameter: The parameter's name.
+        mean: The mean gradient, in the parameter's shape.
+        standard_error: Its standard error.
+        variance: The variance of one gradient, summed over the parameter's elements.
+        evaluations: Evaluations of f per gradient.
+        seconds: Time per gradient, many computed at once.
+        non_finite: The share of draws that are not finite.
+        tail: The shape of a Pareto fit to the tail; above 1/2 the variance is in doubt, above 0.7 it is warned of.
+        claims_unbiased: What the estimator says of itself.
+        disagreement: The largest |z| of a paired test against any other estimator that claims to be unbiased.
+        against: The estimator of which that is.
+        alarm: It claims to be unbiased, and disagrees with at least half of the others that do.
+    """
+
+    estimator: str
+    parameter: str
+    mean: Float[np.ndarray, "*s"]
+    standard_error: Float[np.ndarray, "*s"]
+    variance: float
+    evaluations: int
+    seconds: float
+    non_finite: float
+    tail: float
+    claims_unbiased: bool
+    disagreement: float
+    against: str
+    alarm: bool
+
+    @property
+    def variance_times_cost(self) -> float:
+        """The variance at a budget of one evaluation of f: what a fair choice minimizes."""
+        return self.variance * self.evaluations
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The result of `compare`: prints as a table, ``plot()`` draws it, ``to_frame()`` gives it to polars.
+
+    Args:
+        rows: One per estimator and parameter.
+        repeats: How many gradients each estimator computed.
+        num_samples: The number of draws each was asked for per gradient.
+        refused: Why estimators were left out, by name.
+    """
+
+    rows: tuple[Row, ...]
+    repeats: int
+    num_samples: int
+    refused: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def alarms(self) -> tuple[Row, ...]:
+        """The rows whose claim to be unbiased is contradicted by the others."""
+        return tuple(row for row in self.rows if row.alarm)
+
+    def row(self, estimator: str, parameter: str) -> Row:
+        """The row of one estimator and parameter."""
+        return next(row for row in self.rows if (row.estimator, row.parameter) == (estimator, parameter))
+
+    def __str__(self) -> str:
+        header = ("parameter", "estimator", "gradient", "std. error", "variance", "evaluations", "variance x cost",
+                  "microseconds", "notes")  # fmt: skip
+        body = [
+            (row.parameter, row.estimator, _summary(row.mean), _summary(row.standard_error), short(row.variance),
+             str(row.evaluations), short(row.variance_times_cost), f"{1e6 * row.seconds:.2f}", _notes(row))
+            for row in sorted(self.rows, key=lambda row: (row.parameter, row.variance_times_cost))
+        ]  # fmt: skip
+        lines = [table(header, body), "", f"{self.repeats} gradients of {self.num_samples} draws each"]
+        lines += [f"left out: {name} ({reason})" for name, reason in self.refused.items()]
+        return "\n".join(lines)
+
+    def __repr__(self) -> str:
+        return str(self)
+
+    def to_frame(self) -> "polars.DataFrame":
+        """One row per estimator and parameter; means of parameters with several elements are lists."""
+        import polars
+
+        return polars.DataFrame([_record(row) for row in self.rows])
+
+    def plot(self) -> "Figure":
+        """Variance times cost per parameter and estimator, on a logarithmic axis, as a matplotlib figure."""
+        from matplotlib.figure import Figure
+
+        parameters = list(dict.fromkeys(row.parameter for row in self.rows))
+        figure = Figure(figsize=(4.5 * len(parameters), 1.2 + 0.32 * len(self.rows) / len(parameters)), layout="tight")
+        for place, parameter in enumerate(parameters):
+            axes = figure.add_subplot(1, len(parameters), place + 1)
+            rows = sorted((r for r in self.rows if r.parameter == parameter), key=lambda r: -r.variance_times_cost)
+            shown = [max(row.variance_times_cost, 1e-12) for row in rows]
+            colors = ["C3" if row.alarm or not row.claims_unbiased else "C0" for row in rows]
+            axes.barh([row.estimator for row in rows], shown, color=colors)
+            axes.set_xscale("log")
+            axes.set_xlabel("variance x evaluations of f")
+            axes.set_title(f"d/d {parameter}")
+        return figure
+
+
+def compare(
+    f: Callable[..., Any],
+    q: Any,
+    *,
+    key: jax.Array,
+    estimators: Sequence[Any] | dict[str, Any] | None = None,
+    num_samples: int = 2,
+    repeats: int = 2000,
+) -> Comparison:
+    """Measures estimators of the gradient of E_q[f(z)] in the parameters of q, side by side.
+
+    Args:
+        f: The integrand, of one draw; it returns one real number.
+        q: A distribution, or a pytree of independent ones.
+        key: The random key. All estimators get the same keys, so that their differences can be tested in pairs.
+        estimators: Names and instances, or a dict from any names to what `expectation` takes as ``estimator``. By
+            default every estimator that is valid, the biased ones included.
+        num_samples: The number of draws per gradient; estimators that need more make more, and pay for it in cost.
+        repeats: The number of gradients per estimator.
+
+    Returns:
+        Gradient mean with standard error, variance, cost, their product, the share of non-finite draws, a warning of
+        heavy tails, and a paired test of every estimator that claims to be unbiased against the others.
+
+    Raises:
+        InvalidEstimator: An estimator named explicitly would be wrong, or f does not return one number.
+    """
+    check_scalar(f, q)
+    wanted = _wanted(q, estimators)
+    refused: dict[str, str] = {}
+    measured: dict[str, Measured] = {}
+    unbiased: dict[str, bool] = {}
+    for name, estimator in wanted.items():
+        reason = refusal_of(f, q, estimator, num_samples) if estimators is None else None
+        if reason is not None:
+            refused[name] = reason
+            continue
+        measured[name] = measure(f, q, estimator, key, num_samples, repeats)
+        unbiased[name] = all(part.unbiased for part in assign(q, estimator))
+    rows = [
+        row
+        for parameter in next(iter(measured.values())).gradients
+        for row in _rows(parameter, measured, unbiased)
+    ]  # fmt: skip
+    return Comparison(tuple(rows), repeats, num_samples, refused)
+
+
+def _wanted(q: Any, estimators: Sequence[Any] | dict[str, Any] | None) -> dict[str, Any]:
+    if estimators is None:
+        return dict(candidates(q, biased=True))
+    if isinstance(estimators, dict):
+        return dict(estimators)
+    named: dict[str, Any] = {}
+    for part in estimators:
+        name = part if isinstance(part, str) else str(part) if isinstance(part, AbstractEstimator) else repr(part)
+        named[name] = part
+    if not named:
+        raise InvalidEstimator(expected="at least one estimator", got="none", cure="leave estimators=None for all")
+    return named
+
+
+def _rows(parameter: str, measured: dict[str, Measured], unbiased: dict[str, bool]) -> list[Row]:
+    draws = {name: result.gradients[parameter] for name, result in measured.items()}
+    honest = [name for name in draws if unbiased[name]]
+    rows = []
+    for name, result in measured.items():
+        mine = draws[name]
+        finite = np.isfinite(mine.reshape(len(mine), -1)).all(axis=1)
+        kept = mine[finite]
+        tests = {other: _paired(mine, draws[other]) for other in honest if other != name}
+        worst = max(tests, key=lambda other: tests[other], default="")
+        disagreeing = sum(z > ALARM for z in tests.values())
+        rows.append(
+            Row(
+                estimator=name,
+                parameter=parameter,
+                mean=kept.mean(axis=0),
+                standard_error=kept.std(axis=0, ddof=1) / np.sqrt(len(kept)),
+                variance=float(kept.var(axis=0, ddof=1).sum()),
+                evaluations=result.evaluations,
+                seconds=result.seconds,
+                non_finite=float(1 - finite.mean()),
+                tail=_worst_tail(kept),
+                claims_unbiased=unbiased[name],
+                disagreement=tests.get(worst, 0.0),
+                against=worst,
+                alarm=unbiased[name] and disagreeing > 0 and 2 * disagreeing >= len(tests),
+            )
+        )
+    return rows
+
+
+def _paired(one: Array, other: Array) -> float:
+    """The largest |z| over elements of the mean difference, in standard errors of the difference."""
+    difference = (one - other).reshape(len(one), -1)
+    difference = difference[np.isfinite(difference).all(axis=1)]
+    error = difference.std(axis=0, ddof=1) / np.sqrt(len(difference))
+    # Below single-precision rounding two exact estimators agree.
+    rounding = 1e-5 * (np.abs(one).mean() + np.abs(other).mean()) + 1e-12
+    return float(np.max(np.abs(difference.mean(axis=0)) / np.hypot(error, rounding)))
+
+
+def _worst_tail(draws: np.ndarray) -> float:
+    flat = draws.reshape(len(draws), -1)[:, :32]
+    shapes = [tail_shape(column) for column in flat.T]
+    return float(np.nanmax(shapes)) if np.isfinite(shapes).any() else float("nan")
+
+
+def _summary(value: np.ndarray) -> str:
+    flat = np.ravel(value)
+    if flat.size == 1:
+        return f"{flat[0]:.4g}"
+    return " ".join(f"{x:.3g}" for x in flat[:3]) + (" ..." if flat.size > 3 else "")
+
+
+def _notes(row: Row) -> str:
+    notes = []
+    if not row.claims_unbiased:
+        notes.append(f"biased, as declared ({row.disagreement:.1f} standard errors)")
+    if row.alarm:
+        notes.append(f"BIAS ALARM: {row.disagreement:.1f} standard errors from {row.against}")
+    if row.non_finite > 0:
+        notes.append(f"{100 * row.non_finite:.2g} % not finite")
+    if row.tail > HEAVY_TAIL:
+        notes.append(f"heavy tail (k = {row.tail:.2f}): the variance may be infinite")
+    return "; ".join(notes)
+
+
+def _record(row: Row) -> dict[str, Any]:
+    return {
+        "estimator": row.estimator,
+        "parameter": row.parameter,
+        "mean": np.ravel(row.mean).tolist(),
+        "standard_error": np.ravel(row.standard_error).tolist(),
+        "variance": row.variance,
+        "evaluations": row.evaluations,
+        "seconds": row.seconds,
+        "variance_times_cost": row.variance_times_cost,
+        "non_finite": row.non_finite,
+        "tail": row.tail,
+        "claims_unbiased": row.claims_unbiased,
+        "disagreement": row.disagreement,
+        "against": row.against,
+        "alarm": row.alarm,
+    }
