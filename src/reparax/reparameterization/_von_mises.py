@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 from numpy.typing import DTypeLike
 
-from ._gamma import log_uniform
+from ._gamma import draw_until_accepted, log_uniform
 from ._quadrature import gauss_legendre_floats
 
 _NUM_POINTS = 16
@@ -104,12 +104,4 @@ def _draw(key: Array, kappa: Array) -> Array:
         # A concentration that is not a number is accepted and shows, instead of looping for ever.
         return 2.0 * jnp.arctan(tangent), log_uniform(accept_key, kappa.shape, kappa.dtype) > jnp.log(c) + 1.0 - c
 
-    def again(state: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
-        key, x, rejected = state
-        key, here = jax.random.split(key)
-        new, still = attempt(here)
-        return key, jnp.where(rejected, new, x), rejected & still
-
-    key, here = jax.random.split(key)
-    x, rejected = attempt(here)
-    return jax.lax.while_loop(lambda state: state[2].any(), again, (key, x, rejected))[1]
+    return draw_until_accepted(key, attempt)
