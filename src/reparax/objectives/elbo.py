@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Int, Num
 
 from reparax.distributions import has_analytic_kl, kl_per_dimension
-from reparax.estimators import expectation
+from reparax.estimators import Vouched, expectation
 from reparax.model import Model
 from reparax.objectives._base import AbstractObjective, ObjectiveDials, Schedule, Terms, constant
 
@@ -39,6 +39,7 @@ class ELBO(AbstractObjective):
         prior = model.prior(model.posterior)
         analytic = has_analytic_kl(posterior, prior)
 
+        # A likelihood is continuous in z by contract: its guards for infinite logits are no jumps.
         def terms(z: Array) -> tuple[Array, Array]:
             reconstruction = model.likelihood(z).log_prob(x)
             if analytic:
@@ -46,7 +47,7 @@ class ELBO(AbstractObjective):
             return reconstruction, posterior.log_prob(z) - prior.log_prob(z)
 
         reconstruction, kl_terms = expectation(
-            terms, posterior, key=key, num_samples=self.num_samples, estimator=self.estimator
+            Vouched(terms), posterior, key=key, num_samples=self.num_samples, estimator=self.estimator
         )
         if analytic:
             kl_terms = kl_per_dimension(posterior, prior)

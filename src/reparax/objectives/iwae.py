@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int, Num
 
-from reparax.estimators import expectation
+from reparax.estimators import Vouched, expectation
 from reparax.model import Model
 from reparax.objectives._base import AbstractObjective, ObjectiveDials, Terms
 
@@ -38,7 +38,7 @@ class IWAE(AbstractObjective):
             return log_mean_exp(reconstruction - kl), jnp.mean(reconstruction), jnp.mean(kl)
 
         samples = posterior.expand((self.num_samples,)).to_event(1)
-        value, reconstruction, kl = expectation(bound, samples, key=key, estimator=self.estimator)
+        value, reconstruction, kl = expectation(Vouched(bound), samples, key=key, estimator=self.estimator)
         return Terms(value, value, reconstruction, kl)
 
 

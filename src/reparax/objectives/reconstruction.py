@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int, Num
 
-from reparax.estimators import expectation
+from reparax.estimators import Vouched, expectation
 from reparax.model import Model
 from reparax.objectives._base import AbstractObjective, ObjectiveDials, Terms
 
@@ -29,7 +29,7 @@ class Reconstruction(AbstractObjective):
     def __call__(self, model: Model, x: Num[Array, "*event"], *, key: jax.Array, step: Int[Array, ""]) -> Terms:
         posterior = model.posterior(x)
         reconstruction = expectation(
-            lambda z: model.likelihood(z).log_prob(x),
+            Vouched(lambda z: model.likelihood(z).log_prob(x)),
             posterior,
             key=key,
             num_samples=self.num_samples,
