@@ -30,13 +30,13 @@ class PosteriorMixture(dist.Distribution):
         self.inputs = inputs
         super().__init__((), posterior.latent_shape, validate_args=validate_args)
 
-    def log_prob(self, value: Float[Array, "*sample *latent"]) -> Float[Array, "*sample"]:
+    def log_prob(self, value: Float[Array, "..."]) -> Float[Array, "..."]:
         flat = value.reshape(-1, *self.event_shape)
         components = jax.vmap(lambda u: jax.vmap(lambda z: self.posterior(u).log_prob(z))(flat))(self.inputs)
         mixed = jax.nn.logsumexp(components, axis=0) - jnp.log(float(len(self.inputs)))
         return mixed.reshape(value.shape[: value.ndim - len(self.event_shape)])
 
-    def sample(self, key: jax.Array, sample_shape: tuple[int, ...] = ()) -> Float[Array, "*sample *latent"]:
+    def sample(self, key: jax.Array, sample_shape: tuple[int, ...] = ()) -> Float[Array, "..."]:
         def draw(key: jax.Array) -> Array:
             which, inner = jax.random.split(key)
             index = jax.random.randint(which, (), 0, len(self.inputs))
