@@ -140,11 +140,11 @@ def _parse(content: bytes, path: Path, delimiter: str, *, header: bool, width: i
 
     content = _without_blank_lines(content, width)
     _refuse_ragged(content, path, delimiter, width)
-    read = partial(pl.read_csv, content, has_header=header, separator=delimiter, infer_schema_length=None)
+    read = partial(pl.read_csv, content, has_header=header, separator=delimiter)
     try:
         try:
-            table = read()
-        except pl.exceptions.ComputeError:  # a number too long for the type that was told from others
+            table = read(infer_schema_length=1000)
+        except pl.exceptions.ComputeError:  # a later cell is not of the type that the first rows suggest
             table = read(infer_schema=False)
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
         raise DataError(
@@ -165,7 +165,7 @@ def _without_blank_lines(content: bytes, width: int) -> bytes:
     if b"\n" not in content:
         content = content.replace(b"\r", b"\n")
     content = content.strip(b"\r\n")
-    if width > 1 and b'"' not in content and _BLANK_LINES.search(content):
+    if width > 1 and b'"' not in content and (b"\n\n" in content or b"\n\r\n" in content):
         content = _BLANK_LINES.sub(b"\n", content)
     return content
 

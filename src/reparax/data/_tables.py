@@ -181,7 +181,8 @@ def _numbers(column: "nw.Series") -> np.ndarray:
 
 def _not_numeric(texts: list[tuple[str, "nw.Series"]]) -> DataError:
     name, column = texts[0]
-    example = next(value for value in column.to_list() if value is not None and not _parses(value))
+    found = column.drop_nulls().to_list()
+    example = next((value for value in found if not _parses(value)), found[0])
     others = ", ".join(repr(other) for other, _ in texts[1:6]) + (", ..." if len(texts) > 6 else "")
     return DataError(
         expected="columns of numbers",
