@@ -1,8 +1,10 @@
 """How long one epoch of a variational autoencoder takes, beside the least it could take; ratios from one run.
 
-Three loops train the same model (784-512-16, GELU, Bernoulli, Adam, batch 128) on the same data, in turn, several times:
+Three loops train the same model (784-512-16, GELU, Bernoulli, Adam, batch 128) on the same data, in turn, several
+times:
 reparax, a bare scanned JAX loop with nothing around it, and a careful PyTorch loop in an environment of its own
-(``.venv-torch``; left out, with a word, where it is absent). Then the command line: ``--help``, and a first and a second fit.
+(``.venv-torch``; left out, with a word, where it is absent). Then the command line: ``--help``, and a first and a
+second fit.
 """
 
 import argparse
@@ -28,7 +30,6 @@ from reparax.objectives.elbo import ELBO
 from reparax.posteriors.diagonal_normal import DiagonalNormal
 from reparax.priors.standard_normal import StandardNormal
 from reparax.recipe import Units
-from reparax.training import cosine_adam
 from reparax.training._fit import _Plan, _Program
 
 ROOT = Path(__file__).resolve().parents[1]

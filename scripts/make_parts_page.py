@@ -35,13 +35,15 @@ def page() -> str:
     lines = [
         "# The parts",
         "",
-        "Made from the classes by `make docs`. A posterior goes with any prior on the same latent space, with any likelihood that",
-        "fits the data, any objective (the deterministic posterior: reconstruction alone) and any network.",
+        "Made from the classes by `make docs`. A posterior goes with any prior on the same latent space, with any",
+        "likelihood that fits the data, any objective (the deterministic posterior: reconstruction alone) and any network.",
     ]
     for room, (title, what) in ROOMS.items():
         with_spaces = room in ("posteriors", "priors")
         lines += ["", f"## {title}", "", f"{what[0].upper()}{what[1:]}.", ""]
-        lines += ["| name | latent space | what |", "|---|---|---|"] if with_spaces else ["| name | what |", "|---|---|"]
+        lines += (
+            ["| name | latent space | what |", "|---|---|---|"] if with_spaces else ["| name | what |", "|---|---|"]
+        )
         for name in registry.names(room):
             part = registry.load(room, name)
             cells = [f"`{name}`", *([spaces(part)] if with_spaces else []), sentence(part)]
