@@ -1,6 +1,7 @@
 """Small data, and one small model of them, fitted through the command line."""
 
-from contextlib import contextmanager
+import io
+from contextlib import contextmanager, redirect_stderr
 
 import equinox as eqx
 import jax
@@ -72,8 +73,10 @@ def model(data, tmp_path_factory, _cache):
     """A model of the table, its label column left out, fitted through the command line."""
     out = tmp_path_factory.mktemp("models") / "table"
     source, size = str(data / "table.csv"), ["--width", "8", "--latent-dim", "2", "--epochs", "30"]
-    with relaxed():
+    said = io.StringIO()
+    with relaxed(), redirect_stderr(said):
         assert main(["fit", source, "--out", str(out), "--label", "kind", *size, "--learning-rate", "0.01"]) == 0
+    out.with_suffix(".txt").write_text(said.getvalue())
     return out
 
 

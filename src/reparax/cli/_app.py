@@ -20,6 +20,7 @@ def make_app() -> App:
         help="Variational autoencoders from data to results. Start with: reparax fit DATA --out MODEL",
         version=__version__,
         help_format="plaintext",
+        suppress_keyboard_interrupt=False,
         default_parameter=Parameter(negative=(), show_default=False),
     )
     for order, command in enumerate((fit, encode, reconstruct, sample, score, evaluate, info)):

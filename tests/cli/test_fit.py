@@ -1,0 +1,171 @@
+"""``reparax fit``: the recipe it tells, its progress, its warnings, Ctrl-C."""
+
+import io
+import signal
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+import reparax as rx
+from reparax import applications, registry
+from reparax.cli import main
+from reparax.cli._interrupt import stoppable
+from reparax.cli._jax import cache_folder, prepare_jax
+from reparax.cli._progress import watch
+from reparax.training import Record
+
+
+def records(epochs, valid=True):
+    for epoch in range(1, epochs + 1):
+        held_out = {"bound": -20.0 - epoch} if valid else {}
+        yield Record(epoch, 10 * epoch, {"bound": -10.0 - epoch}, held_out, float(epoch))
+
+
+def test_a_fit_tells_its_recipe_its_progress_and_its_result(model):
+    said = model.with_suffix(".txt").read_text()
+    lines = said.splitlines()
+    assert lines[0] == "data        120 rows of 3 columns, real numbers; 12 held out"
+    assert "likelihood  normal  (suggested: real numbers)" in lines
+    assert "posterior   diagonal-normal, 2 latent dimensions  (suggested: the default of this objective)" in lines
+    assert "epoch 30/30 ELBO" in said
+    assert "held-out ELBO" in said
+    assert lines[-1] == f"model       {model}"
+    fitted = rx.load(model)
+    assert fitted.schema.names == ("a", "b", "c")
+    assert (fitted.recipe.latent_dim, fitted.recipe.width) == (2, 8)
+
+
+@pytest.fixture
+def instant(model, monkeypatch):
+    """Makes ``reparax fit`` give a model without training it."""
+    fitted = rx.load(model)
+
+    def run(**changes):
+        monkeypatch.setattr(applications, "fit", lambda *arguments, **options: replace(fitted, **changes))
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("active", "words"), [(0, "warning: posterior collapse"), (1, "warning: only 1 of 4"), (2, None), (4, None)]
+)
+def test_collapse_is_told_in_plain_words_even_when_quiet(active, words, instant, data, tmp_path, capsys, monkeypatch):
+    codes = np.zeros((120, 4))
+    codes[:, :active] = np.random.default_rng(0).normal(size=(120, active))
+    instant()
+    monkeypatch.setattr(applications, "encode", lambda *arguments: codes)
+    assert main(["fit", str(data / "table.csv"), "--out", str(tmp_path / "model"), "--quiet"]) == 0
+    said = capsys.readouterr().err
+    assert said == "" if words is None else words in said
+
+
+def test_divergence_is_told(instant, data, tmp_path, capsys):
+    instant(status="diverged")
+    assert main(["fit", str(data / "table.csv"), "--out", str(tmp_path / "model"), "--label", "kind", "--quiet"]) == 0
+    assert "training diverged" in capsys.readouterr().err
+
+
+def test_an_interrupt_keeps_the_model(instant, data, tmp_path, capsys):
+    instant(status="interrupted")
+    assert main(["fit", str(data / "table.csv"), "--out", str(tmp_path / "model"), "--label", "kind"]) == 130
+    assert "interrupted: the best model so far is kept" in capsys.readouterr().err
+    assert rx.load(tmp_path / "model").status == "interrupted"
+
+
+def test_an_interrupt_before_training_writes_nothing(instant, data, tmp_path, capsys):
+    instant(status="interrupted", history=[])
+    assert main(["fit", str(data / "table.csv"), "--out", str(tmp_path / "model")]) == 130
+    assert "nothing was written" in capsys.readouterr().err
+    assert not (tmp_path / "model").exists()
+
+
+def stop(*arguments, **options):
+    raise KeyboardInterrupt
+
+
+def test_constant_columns_are_told_of(tmp_path, capsys, monkeypatch):
+    rows = np.random.default_rng(0).normal(size=(30, 2))
+    np.save(tmp_path / "rows.npy", np.column_stack([rows, np.ones(30)]))
+
+    monkeypatch.setattr(applications, "fit", stop)
+    assert main(["fit", str(tmp_path / "rows.npy"), "--out", str(tmp_path / "model")]) == 130
+    said = capsys.readouterr().err
+    assert "note: constant columns carry no information" in said
+    assert said.splitlines()[-1] == "interrupted; nothing was written"
+    assert not (tmp_path / "model").exists()
+
+
+def test_whole_images_given_as_floats_are_taken_for_pixel_levels(data, capsys, tmp_path, monkeypatch):
+    monkeypatch.setattr(applications, "fit", stop)
+    main(["fit", str(data / "pictures.npy"), "--out", str(tmp_path / "model")])
+    said = capsys.readouterr().err
+    assert "40 images of 6x5x1, whole numbers from 0 to 16; 4 held out" in said
+    assert "likelihood  discretized-logistic" in said
+
+
+def test_ctrl_c_waits_for_the_steps_under_way_and_a_second_one_does_not(capsys):
+    with stoppable() as stop:
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)  # nothing is trained yet
+        stop.check()
+        signal.raise_signal(signal.SIGINT)
+        assert stop.requested
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+        with pytest.raises(KeyboardInterrupt):
+            stop.check()
+    assert "to keep the best model so far" in capsys.readouterr().err
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_few_plain_lines_where_there_is_no_terminal(capsys):
+    with watch(1000, "ELBO", 8, quiet=False) as show:
+        for record in records(1000):
+            show(record)
+    lines = capsys.readouterr().err.splitlines()
+    assert 5 <= len(lines) <= 12
+    assert lines[0] == "epoch 1/1000 ELBO -11.00 held-out -21.00 80 examples/s 1 s"
+    assert lines[-1].startswith("epoch 1000/1000 ")
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_a_bar_on_a_terminal(monkeypatch):
+    terminal = Terminal()
+    monkeypatch.setattr("sys.stderr", terminal)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "120")
+    with watch(3, "ELBO", 8, quiet=False) as show:
+        for record in records(3, valid=False):
+            show(record)
+    text = terminal.getvalue()
+    assert "epoch 3/3" in text
+    assert "ELBO -13.00" in text
+    assert "80 examples/s" in text
+
+
+def test_quiet_shows_nothing(capsys):
+    with watch(3, "ELBO", 8, quiet=True) as show:
+        for record in records(3):
+            show(record)
+    assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("room", ["posteriors", "priors", "likelihoods", "objectives", "networks", "estimators"])
+def test_every_part_is_a_choice(room, capsys):
+    assert main(["fit", "--help"]) == 0
+    text = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    for name in registry.names(room):
+        assert f"{name}," in text or f"{name}]" in text
+
+
+def test_a_cache_that_cannot_be_written_is_done_without(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    assert cache_folder() == tmp_path / "file" / "reparax" / "jax"
+    prepare_jax()
+    assert (tmp_path / "file").read_text() == ""
