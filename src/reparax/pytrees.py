@@ -4,6 +4,7 @@ from typing import Any, TypeVar
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
 Tree = TypeVar("Tree")
@@ -38,6 +39,8 @@ def soft_bound(x: Float[Array, "*s"], low: float, high: float) -> Float[Array, "
 
     low + softplus(x - low) - softplus(x - high).
     """
+    # Far outside, the two softplus would cancel to nothing (or to NaN at infinity), and are flat anyway.
+    x = jnp.clip(x, low - 40.0, high + 40.0)
     return low + jax.nn.softplus(x - low) - jax.nn.softplus(x - high)
 
 
