@@ -127,14 +127,14 @@ def fit(
     began = time.perf_counter()
     try:
         for step, batches in plan.chunks(order_key):
-            trainable, state, train = program.chunk(trainable, state, data, batches, noise_key, step)
+            trainable, state, train, healthy = program.chunk(trainable, state, data, batches, noise_key, step)
             checked = {} if held_out is None else program.evaluate(trainable, held_out, valid_key, step)
             done = step + len(batches)
             record = Record(
                 done / plan.steps_per_epoch, done, _floats(train), _floats(checked), time.perf_counter() - began
             )
             history.append(record)
-            if not np.isfinite(record.train["objective"]):
+            if not (healthy and np.isfinite(record.train["objective"])):
                 status = "diverged"
                 break
             best.see(record, trainable)
@@ -146,9 +146,10 @@ def fit(
     except KeyboardInterrupt:
         status = "interrupted"
     if status == "diverged" and best.step == 0:
+        reached = history[-1].train["objective"]
         raise TrainingError(
             expected="a finite objective",
-            got=f"{history[-1].train['objective']} in the first {history[-1].step} steps",
+            got=f"{reached if not np.isfinite(reached) else 'nan parameters'} in the first {history[-1].step} steps",
             cure="lower the learning rate, or look for values far out of range in the data",
         )
     return FitResult(combine(best.trainable, partition(model)[1]), status, history, best.step)
@@ -160,9 +161,11 @@ class _Plan:
     def __init__(self, num_examples: int, batch_size: int, epochs: int) -> None:
         self.batch_size = min(batch_size, num_examples)
         steps = num_examples // self.batch_size
-        parts = -(-steps // LONGEST_CHUNK)
-        self.chunk_steps = steps // parts
-        self.steps_per_epoch = self.chunk_steps * parts
+        # Equal chunks are one compiled program; where none are to be had, the last of an epoch is shorter.
+        fewest = -(-steps // LONGEST_CHUNK)
+        parts = next((count for count in range(fewest, 2 * fewest + 1) if steps % count == 0), fewest)
+        self.chunk_steps = -(-steps // parts)
+        self.steps_per_epoch = steps
         self.epochs_per_chunk = min(epochs, max(1, SHORTEST_CHUNK // self.steps_per_epoch))
         self.num_examples = num_examples
         self.epochs = epochs
@@ -209,7 +212,7 @@ class _Program:
 
         def chunk(
             trainable: PyTree, state: PyTree, data: Array, batches: Array, key: jax.Array, step: Array
-        ) -> tuple[PyTree, PyTree, Any]:
+        ) -> tuple[PyTree, PyTree, Any, Array]:
             def one(carry: tuple[PyTree, PyTree, Array], batch: Array) -> tuple[tuple[PyTree, PyTree, Array], Any]:
                 trainable, state, step = carry
                 noise = jax.random.fold_in(key, step)
@@ -219,7 +222,8 @@ class _Program:
                 return (optax.apply_updates(trainable, updates), state, step + 1), means
 
             (trainable, state, _), means = jax.lax.scan(one, (trainable, state, step), batches)
-            return trainable, state, jax.tree.map(jnp.mean, means)
+            finite = [jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(trainable)]
+            return trainable, state, jax.tree.map(jnp.mean, means), jnp.all(jnp.asarray(finite))
 
         def evaluate(trainable: PyTree, data: Array, key: jax.Array, step: Array) -> Any:
             def one(total: Any, index: Array) -> tuple[Any, None]:
@@ -247,8 +251,8 @@ class _Program:
 
     def chunk(
         self, trainable: Tree, state: PyTree, data: Array, batches: Array, key: jax.Array, step: int
-    ) -> tuple[Tree, PyTree, Any]:
-        """Many steps; the mean terms over all of them."""
+    ) -> tuple[Tree, PyTree, Any, Array]:
+        """Many steps; the mean terms over all of them, and whether the parameters they led to are all finite."""
         return self._chunk(trainable, state, data, batches, key, jnp.asarray(step))
 
     def evaluate(self, trainable: Tree, data: Array, key: jax.Array, step: int) -> Any:
