@@ -16,7 +16,8 @@ from reparax.reparameterization import (  # noqa: F401  (they register their rul
     _truncated,
     _uniform,
 )
+from reparax.reparameterization._implicit import implicit
 from reparax.reparameterization._rsample import rsample
 from reparax.reparameterization._rule import ParameterRule, declared, is_reparameterizable, parameter_rules, rule
 
-__all__ = ["ParameterRule", "declared", "is_reparameterizable", "parameter_rules", "rsample", "rule"]
+__all__ = ["ParameterRule", "declared", "implicit", "is_reparameterizable", "parameter_rules", "rsample", "rule"]
