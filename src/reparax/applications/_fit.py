@@ -8,20 +8,26 @@ import jax
 
 from reparax.applications._encode import encode
 from reparax.data import Dataset, read, require_fit, split
+from reparax.errors import RecipeError
 from reparax.model import Model
-from reparax.objectives import AbstractObjective
+from reparax.objectives import AbstractObjective, check_objective
 from reparax.priors.fitted_normal import FittedNormal
-from reparax.recipe import FittedModel, Recipe, build, suggest
+from reparax.recipe import FittedModel, Recipe, build, checked, suggest
 from reparax.recipe import objective as recipe_objective
 from reparax.training import Progress, cosine_adam
 from reparax.training import fit as train
+
+MODEL_FIELDS = frozenset(
+    {"posterior", "prior", "likelihood", "network", "latent_dim", "width", "depth", "num_components", "binarize"}
+)
+"""The fields of a recipe that say what the model is, not how it is trained."""
 
 
 def fit(
     data: Any,
     *,
     model: Model | None = None,
-    objective: AbstractObjective | None = None,
+    objective: AbstractObjective | str | None = None,
     progress: Progress | None = None,
     **chosen: Any,
 ) -> FittedModel:
@@ -33,26 +39,50 @@ def fit(
     Args:
         data: Anything `reparax.data.read` reads, or a `Dataset`.
         model: A model of your own parts; without it, the recipe's.
-        objective: An objective of your own; without it, the recipe's.
+        objective: The name of an objective, or one of your own; without it, the recipe's.
         progress: Called after each chunk of training with its record.
         **chosen: Fields of `reparax.recipe.Recipe`: ``latent_dim=16``, ``likelihood="bernoulli"``, ``seed=1``...
 
     Raises:
         DataError: Data that cannot be read, or that the likelihood gives no density to.
-        RecipeError: A setting out of range, or parts that do not go together.
+        RecipeError: A setting out of range, parts that do not go together, or a choice of parts beside a ready model.
         TrainingError: The objective is not finite from the start.
     """
     dataset = read(data)
     require_fit(dataset)
-    recipe = plan(dataset, **chosen)
+    named = objective if isinstance(objective, str) else None
+    recipe = plan(dataset, objective=named, **chosen)
     part, held_out = (dataset, None) if recipe.valid == 0 else split(dataset, recipe.valid, recipe.seed)
     initial, training = jax.random.split(jax.random.key(recipe.seed))
     if model is None:
         made = eqx.filter_jit(build)(recipe, part.schema, key=initial)
         fitted = FittedModel(made, part.schema, recipe)
     else:
+        _refuse_parts(chosen)
         fitted = FittedModel(model, part.schema)
+    if objective is None or isinstance(objective, str):
+        objective = recipe_objective(recipe, _steps_per_epoch(recipe, part))
+    check_objective(type(objective), type(fitted.model.posterior))
     return _train(fitted, recipe, objective, part, held_out, key=training, progress=progress)
+
+
+def _steps_per_epoch(recipe: Recipe, part: Dataset) -> int:
+    return max(1, len(part) // min(recipe.batch_size, len(part)))
+
+
+def _refuse_parts(chosen: dict[str, Any]) -> None:
+    """Refuses settings that would have no effect on a ready model.
+
+    Raises:
+        RecipeError: One of them is set.
+    """
+    idle = sorted(name for name in MODEL_FIELDS if chosen.get(name) is not None)
+    if idle:
+        raise RecipeError(
+            expected="settings of the training alone beside a ready model",
+            got=", ".join(idle),
+            cure="leave them out, or leave the model out and let them choose its parts",
+        )
 
 
 def plan(data: Any, **chosen: Any) -> Recipe:
@@ -64,14 +94,14 @@ def plan(data: Any, **chosen: Any) -> Recipe:
     """
     dataset = read(data)
     held_out = chosen.get("valid")
-    share = 0.1 if held_out is None else held_out
+    share = 0.1 if held_out is None else checked("valid", held_out)
     return suggest(dataset.schema, max(1, round(len(dataset) * (1 - share))), **chosen)
 
 
 def _train(
     fitted: FittedModel,
     recipe: Recipe,
-    objective: AbstractObjective | None,
+    objective: AbstractObjective,
     part: Dataset,
     held_out: Dataset | None,
     *,
@@ -79,13 +109,12 @@ def _train(
     progress: Progress | None,
 ) -> FittedModel:
     units = fitted.units
-    steps_per_epoch = max(1, len(part) // min(recipe.batch_size, len(part)))
     result = train(
         fitted.model,
-        objective or recipe_objective(recipe, steps_per_epoch),
+        objective,
         units.stored(part.values),
         key=key,
-        optimizer=cosine_adam(recipe.learning_rate, steps_per_epoch * recipe.epochs),
+        optimizer=cosine_adam(recipe.learning_rate, _steps_per_epoch(recipe, part) * recipe.epochs),
         epochs=recipe.epochs,
         batch_size=recipe.batch_size,
         valid=None if held_out is None else units.stored(held_out.values),

@@ -1,6 +1,7 @@
 """The recipe's fields and their ranges."""
 
-from typing import Literal
+import operator
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 
@@ -10,6 +11,24 @@ from reparax.errors import RecipeError
 Binarize = Literal["none", "dynamic", "threshold"]
 
 LARGEST = 1_000_000_000
+
+
+class Range(NamedTuple):
+    """The type and the bounds of a setting."""
+
+    kind: type[int] | type[float]
+    low: float
+    high: float
+
+
+RANGES = (
+    dict.fromkeys(
+        ("latent_dim", "num_components", "num_samples", "epochs", "batch_size", "patience"), Range(int, 1, LARGEST)
+    )
+    | dict.fromkeys(("width", "depth", "warmup_epochs", "seed"), Range(int, 0, LARGEST))
+    | dict.fromkeys(("beta", "free_bits"), Range(float, 0, 1e6))
+    | {"learning_rate": Range(float, 1e-8, 10), "valid": Range(float, 0, 0.9)}
+)
 
 
 class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -65,17 +84,13 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("latent_dim", "num_components", "num_samples", "epochs", "batch_size", "patience"):
-            _require(name, getattr(self, name), 1, LARGEST)
-        for name in ("width", "depth", "warmup_epochs", "seed"):
-            _require(name, getattr(self, name), 0, LARGEST)
-        _require("beta", self.beta, 0, 1e6)
-        _require("free_bits", self.free_bits, 0, 1e6)
-        _require("learning_rate", self.learning_rate, 1e-8, 10)
-        _require("valid", self.valid, 0, 0.9)
+        for name in RANGES:
+            msgspec.structs.force_setattr(self, name, checked(name, getattr(self, name)))
         for room, name in self.parts().items():
             if name not in registry.names(room):
                 registry.load(room, name)
+        if self.estimator != "auto" and self.estimator not in registry.names("estimators"):
+            registry.load("estimators", self.estimator)
         if self.binarize not in ("none", "dynamic", "threshold"):
             raise RecipeError(
                 expected="binarize to be none, dynamic or threshold", got=repr(self.binarize), cure="choose one of them"
@@ -92,11 +107,33 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         }
 
 
-def _require(name: str, value: float, low: float, high: float) -> None:
-    if not low <= value <= high:
+def checked(name: str, value: Any) -> Any:
+    """A setting as Python's own int or float; a field that is no number, as it is.
+
+    Raises:
+        RecipeError: A number out of its range, or none at all.
+    """
+    if name not in RANGES:
+        return value
+    kind, low, high = RANGES[name]
+    number = _number(value, kind)
+    if number is None or not low <= number <= high:
+        whole = "a whole number " if kind is int else ""
         raise RecipeError(
-            expected=f"{name} between {low:g} and {high:g}", got=f"{value:g}", cure=f"choose another --{flag(name)}"
+            expected=f"{name} {whole}between {low:g} and {high:g}",
+            got=repr(value) if number is None else f"{number:g}",
+            cure=f"choose another --{flag(name)}",
         )
+    return number
+
+
+def _number(value: Any, kind: type[int] | type[float]) -> int | float | None:
+    if isinstance(value, str):
+        return None
+    try:
+        return int(operator.index(value)) if kind is int else float(value)
+    except (TypeError, ValueError):
+        return None
 
 
 def flag(name: str) -> str:

@@ -7,7 +7,7 @@ import msgspec
 from reparax import registry
 from reparax.data import Schema
 from reparax.errors import RecipeError
-from reparax.recipe._recipe import Recipe
+from reparax.recipe._recipe import Recipe, checked
 
 LONG_RUN = 8000
 """Steps after which a default model is trained, as epochs permit."""
@@ -37,6 +37,7 @@ def suggest(schema: Schema, num_examples: int, **chosen: Any) -> Recipe:
         raise RecipeError(
             expected="fields of a recipe", got=", ".join(unknown), cure="see reparax.recipe.Recipe for their names"
         )
+    given = {name: checked(name, value) for name, value in given.items()}
     return Recipe(**_rules(schema, num_examples, given) | given)
 
 
