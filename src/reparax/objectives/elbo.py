@@ -51,6 +51,9 @@ class ELBO(AbstractObjective):
         )
         if analytic:
             kl_terms = kl_per_dimension(posterior, prior)
-        pressed = jnp.sum(jnp.maximum(kl_terms, self.free_bits(step)))
+        # One number for all dimensions (a joint density, or an estimate) has the free bits of all of them.
+        free = self.free_bits(step) * ((*posterior.event_shape, 1)[0] if kl_terms.ndim == 0 else 1)
+        # Without free bits nothing is pressed up: an estimated KL may be negative.
+        pressed = jnp.sum(jnp.maximum(kl_terms, jnp.where(free > 0, free, -jnp.inf)))
         kl = jnp.sum(kl_terms)
         return Terms(reconstruction - self.beta(step) * pressed, reconstruction - kl, reconstruction, kl)
