@@ -19,6 +19,11 @@ _ROOMS = (
 
 _EXPORTS = {
     "expectation": "estimators",
+    "elbo_estimate": "estimators",
+    "iwae_estimate": "estimators",
+    "tune": "estimators",
+    "explain": "estimators",
+    "compare": "estimators",
     "rsample": "reparameterization",
     "Model": "model",
     "FittedModel": "recipe",

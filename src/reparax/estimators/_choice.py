@@ -62,7 +62,7 @@ class Choice:
 
 
 def automatic(q: dist.Distribution, states_so_far: float = 1.0) -> Choice:
-    """The estimator "auto" takes: enumerate if cheap, reparameterize if possible, DisARM for binary, else leave-one-out.
+    """What "auto" takes: enumerate if cheap, reparameterize if possible, DisARM for binary, else leave-one-out.
 
     Args:
         q: One distribution.

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Float
 
 from reparax.errors import InvalidEstimator
 from reparax.estimators._base import AbstractEstimator
@@ -219,7 +219,7 @@ def _rows(parameter: str, measured: dict[str, Measured], unbiased: dict[str, boo
     return rows
 
 
-def _paired(one: Array, other: Array) -> float:
+def _paired(one: np.ndarray, other: np.ndarray) -> float:
     """The largest |z| over elements of the mean difference, in standard errors of the difference."""
     difference = (one - other).reshape(len(one), -1)
     difference = difference[np.isfinite(difference).all(axis=1)]

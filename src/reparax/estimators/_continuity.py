@@ -15,6 +15,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, Var
 
 
@@ -213,9 +214,8 @@ def _branches_agree(flat: _Inlined, index: int, step: _Step) -> bool:
     if comparison is None or len(step.inputs) != 3:
         return False
     wanted = (*comparison.inputs, *step.inputs[1:])
-    if any(flat.avals[number].shape != flat.avals[wanted[2]].shape for number in wanted[:2]):
-        if any(flat.avals[number].shape not in ((), flat.avals[wanted[2]].shape) for number in wanted[:2]):
-            return False
+    if any(flat.avals[number].shape not in ((), flat.avals[wanted[2]].shape) for number in wanted[:2]):
+        return False
     steps, sources = _slice(flat, index, wanted)
     if any(_opaque(part.equation) for part in steps):
         return False
@@ -255,7 +255,7 @@ _TRIES, _ROUNDS, _SCALES = 48, 60, (1.0, 4.0, 32.0)
 
 
 def _probe(flat: _Inlined, steps: list[_Step], sources: list[int], wanted: Sequence[int]) -> bool:
-    known = {n: flat.values[n] for n in sources if n in flat.values and not isinstance(flat.values[n], jax.core.Tracer)}
+    known = {n: flat.values[n] for n in sources if n in flat.values and not isinstance(flat.values[n], Tracer)}
     free = [number for number in sources if number not in known]
     if any(not jnp.issubdtype(flat.avals[number].dtype, jnp.floating) for number in free):
         return False

@@ -1,4 +1,4 @@
-"""What estimators ask of distributions: drawing without a derivative, log densities, supports, and what is inside wrappers."""
+"""What estimators ask of distributions: constant draws, log densities, supports, and what is inside wrappers."""
 
 import math
 from collections.abc import Callable
@@ -82,7 +82,7 @@ def is_binary(q: dist.Distribution) -> bool:
 
 
 def atoms(q: dist.Distribution) -> Array | None:
-    """The values that one element of a finite discrete distribution takes, shape ``(states, *event)``, else ``None``."""
+    """The values of one element of a finite discrete distribution, shape ``(states, *event)``, else ``None``."""
     base = innermost(q)
     if not base.has_enumerate_support:
         return None
@@ -110,7 +110,7 @@ def num_states(q: Any) -> float:
 def joint_states(q: Any) -> Any:
     """All joint states of a pytree of finite discrete distributions, along a new leading axis."""
     flat, structure = jax.tree.flatten(q, is_leaf=is_distribution)
-    values = [atoms(leaf) for leaf in flat]
+    values = [value for leaf in flat if (value := atoms(leaf)) is not None]
     shapes = [leaf.shape()[: len(leaf.shape()) - value.ndim + 1] for leaf, value in zip(flat, values, strict=True)]
     sizes = [math.prod(shape) for shape in shapes]
     axes = [range(len(value)) for value, size in zip(values, sizes, strict=True) for _ in range(size)]

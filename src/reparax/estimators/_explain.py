@@ -50,14 +50,26 @@ class Explanation:
     def __str__(self) -> str:
         header = ("variable", "distribution", "parameter", "estimator", "method", "unbiased", "why", "reference")
         rows = [
-            (a.variable or "z", a.distribution, a.parameter, a.estimator, a.method, "yes" if a.unbiased else "NO: biased",
-             a.why, a.reference)
+            (
+                a.variable or "z",
+                a.distribution,
+                a.parameter,
+                a.estimator,
+                a.method,
+                _yes(a.unbiased),
+                a.why,
+                a.reference,
+            )
             for a in self.lines
-        ]  # fmt: skip
+        ]
         return table(header, rows)
 
     def __repr__(self) -> str:
         return str(self)
+
+
+def _yes(unbiased: bool) -> str:
+    return "yes" if unbiased else "NO: biased"
 
 
 def explain(q: Any, estimator: Any = "auto") -> Explanation:

@@ -102,7 +102,7 @@ def _dtype(value: Any) -> Any:
 
 
 def elements(q: dist.Distribution) -> tuple[Named, Rebuild] | None:
-    """The parameters of the elements of a distribution of batch shape (k,), k in front, and how to build one element."""
+    """The parameters of the elements of a distribution of batch shape (k,), and how to build one element."""
     inner, wrap = (q.base_dist, q.reinterpreted_batch_ndims) if isinstance(q, dist.Independent) else (q, 0)
     arguments = _arguments(inner)
     if arguments is None or not all(_is_floating(value) for value in arguments.values()):

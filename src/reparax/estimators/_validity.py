@@ -4,12 +4,13 @@ import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpyro.distributions as dist
 
 from reparax.errors import InvalidEstimator
-from reparax.estimators._base import AbstractEstimator, Integrand
+from reparax.estimators._base import Integrand
 from reparax.estimators._continuity import Jump, Vouched, find_jump
 from reparax.estimators._distributions import draw, is_discrete
 
@@ -50,7 +51,7 @@ def _drawn_shape(q: dist.Distribution) -> jax.ShapeDtypeStruct:
     return jax.ShapeDtypeStruct(drawn.shape[1:], drawn.dtype)
 
 
-def discontinuous(estimator: AbstractEstimator, jump: Jump) -> InvalidEstimator:
+def discontinuous(estimator: eqx.Module, jump: Jump) -> InvalidEstimator:
     """The error for an integrand that jumps."""
     return InvalidEstimator(
         expected=f"an f that is continuous in z, which {type(estimator).__name__} differentiates",

@@ -1,7 +1,7 @@
 """Weak derivatives: dq/dtheta = c (p+ - p-) per family and parameter, with coupled draws of p+ and p-."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -106,7 +106,7 @@ def _not_differentiated(concentration: Float[Array, "*s"]) -> Float[Array, "*s"]
 
 
 @_not_differentiated.defjvp
-def _refuse(primals: object, tangents: object) -> None:
+def _refuse(primals: Any, tangents: Any) -> Any:
     raise InvalidEstimator(
         expected="the measure-valued estimator to differentiate the rate of a Gamma",
         got="a derivative with respect to its concentration, for which no simple pair of measures is known",

@@ -10,15 +10,15 @@ from jaxtyping import Array
 from reparax.estimators._base import AbstractEstimator, Integrand, Level
 from reparax.estimators._distributions import draw, innermost, is_distribution, leaves, log_prob
 from reparax.estimators._surrogate import evaluate, evaluate_common, with_gradient
-from reparax.estimators._weak_derivatives import KNOWN, Pair, family_of
+from reparax.estimators._weak_derivatives import KNOWN, Family, Pair, family_of
 
 
 class MeasureValued(AbstractEstimator):
     """dE[f]/dtheta_j = c_j (E[f(z+)] - E[f(z-)]), where dq/dtheta_j = c_j (p+ - p-), z+ and z- coupled.
 
     Valid for any f, with little variance, at two evaluations of f per parameter element.
-    Mohamed et al. (2020), section 6 and table 1 (Normal: Weibull pair in the location; double-sided Maxwell minus Normal
-    in the scale; Poisson: a shift by one; Exponential and Gamma: one more Exponential added).
+    Mohamed et al. (2020), section 6 and table 1 (Normal: Weibull pair in the location; double-sided Maxwell minus
+    Normal in the scale; Poisson: a shift by one; Exponential and Gamma: one more Exponential added).
     """
 
     unbiased: ClassVar[bool] = True
@@ -32,7 +32,7 @@ class MeasureValued(AbstractEstimator):
         return None if known else f"no weak derivative is known here for {type(innermost(q)).__name__}"
 
     def estimate(self, f: Integrand, q: Any, *, key: jax.Array, num_samples: int) -> Any:
-        families = [family_of(leaf) for leaf in leaves(q)]
+        families = _families(q)
         parameters = [family.parameters for family in families]
         structure = jax.tree.structure(q, is_leaf=is_distribution)
         draw_key, pair_key, f_key = jax.random.split(key, 3)
@@ -44,10 +44,11 @@ class MeasureValued(AbstractEstimator):
 
         def slopes(values: list[Array], k: jax.Array, inner: jax.Array) -> Any:
             constant = jax.lax.stop_gradient(parameters)
-            found = []
-            for place, family in enumerate(families):
-                for pair in family.pairs(constant[place], values[place], jax.random.fold_in(k, place)):
-                    found.append(_differences(g, values, place, pair, inner))
+            found = [
+                _differences(g, values, place, pair, inner)
+                for place, family in enumerate(families)
+                for pair in family.pairs(constant[place], values[place], jax.random.fold_in(k, place))
+            ]
             return jax.tree.map(lambda *parts: list(parts), *found)
 
         def density(flat: list[Array], values: list[Array]) -> Array:
@@ -60,8 +61,12 @@ class MeasureValued(AbstractEstimator):
         return with_gradient(evaluate(g, z, keys), density, z, flat, gradients)
 
     def evaluations(self, q: Any, num_samples: int) -> int:
-        elements = sum(parameter.size for leaf in leaves(q) for parameter in family_of(leaf).parameters)
+        elements = sum(parameter.size for family in _families(q) for parameter in family.parameters)
         return num_samples * (1 + 2 * elements)
+
+
+def _families(q: Any) -> list[Family]:
+    return [family for leaf in leaves(q) if (family := family_of(leaf)) is not None]
 
 
 def _differences(g: Integrand, values: list[Array], place: int, pair: Pair, key: jax.Array) -> Any:

@@ -16,7 +16,7 @@ from reparax.estimators._weights import log_mean_exp
 
 
 class VIMCO(AbstractBoundEstimator):
-    """sum_k (L - L_k) d log q(z_k) + sum_k w_k d log w_k, L_k the bound with w_k replaced by the others' geometric mean.
+    """sum_k (L - L_k) d log q(z_k) + sum_k w_k d log w_k, L_k with w_k replaced by the others' geometric mean.
 
     For variables that cannot be reparameterized. Mnih & Rezende (2016), eq. 10.
     """
