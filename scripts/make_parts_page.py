@@ -36,7 +36,8 @@ def page() -> str:
         "# The parts",
         "",
         "Made from the classes by `make docs`. A posterior goes with any prior on the same latent space, with any",
-        "likelihood that fits the data, any objective (the deterministic posterior: reconstruction alone) and any network.",
+        "likelihood that fits the data, any objective (the deterministic posterior: reconstruction alone) and any",
+        "network.",
     ]
     for room, (title, what) in ROOMS.items():
         with_spaces = room in ("posteriors", "priors")

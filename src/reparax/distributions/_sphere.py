@@ -1,14 +1,15 @@
 """Geometry of the unit sphere shared by its distributions: directions about a mean, and how they turn with it."""
 
+import math
+
 import jax
 import jax.numpy as jnp
-from jax.scipy.special import gammaln
 from jaxtyping import Array, Float
 
 
 def log_area(dimension: int) -> float:
     """log of the area of the unit sphere in R^d: 2 pi^(d/2) / Gamma(d/2)."""
-    return float(jnp.log(2.0) + dimension / 2 * jnp.log(jnp.pi) - gammaln(dimension / 2))
+    return math.log(2.0) + dimension / 2 * math.log(math.pi) - math.lgamma(dimension / 2)
 
 
 def normalize(x: Float[Array, "*s d"]) -> Float[Array, "*s d"]:
@@ -50,3 +51,13 @@ def dot(a: Float[Array, "*s d"], b: Float[Array, "*s d"]) -> Float[Array, "*s"]:
 def square_distance(a: Float[Array, "*s d"], b: Float[Array, "*s d"]) -> Float[Array, "*s"]:
     """|a - b|^2 along the last axis."""
     return jnp.sum((a - b) ** 2, axis=-1)
+
+
+def symmetric_variance(
+    mean_direction: Float[Array, "*batch d"], cosine: Float[Array, "*batch"], square: Float[Array, "*batch"]
+) -> Float[Array, "*batch d"]:
+    """The variance of each coordinate of a distribution symmetric around mu, from E t and E t^2, t = mu . x."""
+    along = mean_direction**2
+    across = ((1 - square) / (mean_direction.shape[-1] - 1))[..., None]
+    # Rounding must not make a tight one negative.
+    return jnp.maximum((square - cosine**2)[..., None] * along + across * (1 - along), 0.0)

@@ -17,7 +17,8 @@ MOMENT_PAIRS = 512
 class LogisticNormal(dist.Distribution):
     """z = softmax((y, 0)), y ~ N(loc, diag(scale^2)): d numbers give d + 1 proportions; nats.
 
-    log p(z) = sum_i log N(log z_i - log z_{d+1}; loc_i, scale_i) - sum_i log z_i, Aitchison & Shen (1980), equation 2.1.
+    log p(z) = sum_i log N(log z_i - log z_{d+1}; loc_i, scale_i) - sum_i log z_i, Aitchison & Shen (1980), equation
+    2.1.
 
     Args:
         loc: The means of the log ratios, shape ``(*batch, d)``.

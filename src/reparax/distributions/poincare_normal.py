@@ -10,6 +10,8 @@ from numpyro.distributions import constraints
 from reparax.distributions._hyperbolic import ball_exp_origin, ball_log_origin, log_sinhc, moebius_add, safe_norm
 from reparax.reparameterization import declared, rsample, rule
 
+MOMENT_PAIRS = 512
+
 
 class PoincareNormal(dist.Distribution):
     r"""The wrapped normal on the Poincare ball of curvature -c.
@@ -58,6 +60,20 @@ class PoincareNormal(dist.Distribution):
         flat = jnp.sum(dist.Normal(0.0, scale).log_prob(tangent), -1)
         radius = safe_norm(tangent)[..., 0]
         return flat - (value.shape[-1] - 1) * log_sinhc(jnp.sqrt(self.curvature) * radius)
+
+    @property
+    def mean(self) -> Float[Array, "*batch d"]:
+        """The Frechet mean, which is the location."""
+        return self.location
+
+    @property
+    def variance(self) -> Float[Array, "*batch d"]:
+        """The mean squared deviation of each coordinate from the location, over 512 fixed antithetic pairs."""
+        half = jax.random.normal(jax.random.key(0), (MOMENT_PAIRS, *self.scale.shape), self.scale.dtype)
+        tangent = self.scale[None] * jnp.concatenate([half, -half])
+        location = jnp.broadcast_to(self.location, tangent.shape)
+        draws = moebius_add(location, ball_exp_origin(tangent, self.curvature), self.curvature)
+        return jnp.mean((draws - location) ** 2, axis=0)
 
 
 @rule(PoincareNormal, declare=declared("composed (location-scale)", "location", "scale", "curvature"))

@@ -9,7 +9,7 @@ from jaxtyping import Array, Float
 from numpyro.distributions import constraints
 from numpyro.distributions.util import validate_sample
 
-from reparax.distributions._sphere import around, log_area, normalize, square_distance
+from reparax.distributions._sphere import around, log_area, normalize, square_distance, symmetric_variance
 from reparax.distributions.hyperspherical_uniform import HypersphericalUniform
 from reparax.distributions.kl import analytic_kl
 from reparax.reparameterization import ParameterRule, rsample, rule
@@ -76,6 +76,15 @@ class PowerSpherical(dist.Distribution):
     def mean(self) -> Float[Array, "*batch d"]:
         """kappa / (kappa + d - 1) mu."""
         return (self.concentration / (self.concentration + self.dimension - 1))[..., None] * self.mean_direction
+
+    @property
+    def variance(self) -> Float[Array, "*batch d"]:
+        """The variance of each coordinate, from the first two moments of the Beta variable (1 + mu . x) / 2."""
+        alpha, beta = self.shapes()
+        total = alpha + beta
+        cosine = (alpha - beta) / total
+        square = 4 * alpha * beta / (total**2 * (total + 1)) + cosine**2
+        return symmetric_variance(self.mean_direction, cosine, square)
 
     def entropy(self) -> Float[Array, "*batch"]:
         """The differential entropy, in nats: log Z - kappa (log 2 + digamma(alpha) - digamma(alpha + beta))."""

@@ -8,7 +8,7 @@ from jaxtyping import Array, Float
 from numpyro.distributions import constraints
 from numpyro.distributions.util import validate_sample
 
-from reparax.distributions._sphere import around, log_area, normalize, square_distance
+from reparax.distributions._sphere import around, log_area, normalize, square_distance, symmetric_variance
 from reparax.distributions.hyperspherical_uniform import HypersphericalUniform
 from reparax.distributions.kl import analytic_kl
 from reparax.reparameterization import ParameterRule, implicit, rsample, rule
@@ -80,6 +80,14 @@ class VonMisesFisher(dist.Distribution):
     def mean(self) -> Float[Array, "*batch d"]:
         """A_d(kappa) mu."""
         return self.mean_cosine()[..., None] * self.mean_direction
+
+    @property
+    def variance(self) -> Float[Array, "*batch d"]:
+        """The variance of each coordinate; E[(mu . x)^2] = 1 - (d - 1) A_d(kappa) / kappa."""
+        cosine = self.mean_cosine()
+        flat = self.concentration < 1e-3
+        ratio = jnp.where(flat, 1 / self.dimension, cosine / jnp.where(flat, 1.0, self.concentration))
+        return symmetric_variance(self.mean_direction, cosine, 1 - (self.dimension - 1) * ratio)
 
     def entropy(self) -> Float[Array, "*batch"]:
         """The differential entropy, in nats: log Z - kappa A_d(kappa)."""
