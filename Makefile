@@ -82,6 +82,7 @@ bench-gradients: $(INSTALLED) $(TORCH_INSTALLED)
 	$(BIN)/python benchmarks/gradients.py
 
 docs: $(DOCS_INSTALLED)
+	$(BIN)/python scripts/make_parts_page.py
 	$(BIN)/zensical build
 
 format: $(INSTALLED)

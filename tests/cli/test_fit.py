@@ -73,6 +73,15 @@ def test_an_interrupt_keeps_the_model(instant, data, tmp_path, capsys):
     assert rx.load(tmp_path / "model").status == "interrupted"
 
 
+def test_labels_from_a_file_are_checked_and_left_out(data, tmp_path, capsys, monkeypatch, refused):
+    monkeypatch.setattr(applications, "fit", stop)
+    argv = ["fit", str(data / "table.csv"), "--out", str(tmp_path / "model"), "--label"]
+    assert main([*argv, str(data / "labels.npy")]) == 130
+    assert "120 rows of 4 columns" in capsys.readouterr().err
+    np.save(tmp_path / "few.npy", np.arange(3))
+    assert "one label for each of the 120 examples" in refused(*argv, tmp_path / "few.npy")
+
+
 def test_an_interrupt_before_training_writes_nothing(instant, data, tmp_path, capsys):
     instant(status="interrupted", history=[])
     assert main(["fit", str(data / "table.csv"), "--out", str(tmp_path / "model")]) == 130

@@ -4,7 +4,7 @@ from importlib.util import find_spec
 
 from cyclopts import App, Parameter
 
-from reparax import __version__
+import reparax
 from reparax.cli.apply import encode, reconstruct, sample, score
 from reparax.cli.evaluate import evaluate
 from reparax.cli.fit import fit
@@ -18,7 +18,7 @@ def make_app() -> App:
     app = App(
         name="reparax",
         help="Variational autoencoders from data to results. Start with: reparax fit DATA --out MODEL",
-        version=__version__,
+        version=reparax.__version__,
         help_format="plaintext",
         suppress_keyboard_interrupt=False,
         default_parameter=Parameter(negative=(), show_default=False),

@@ -32,9 +32,8 @@ def recipe_lines(recipe: "Recipe", chosen: frozenset[str], dataset: "Dataset") -
     training = (
         f"at most {recipe.epochs} epochs in batches of {recipe.batch_size}, learning rate {recipe.learning_rate:g}"
     )
-    if held_out:
-        training += f", stops after {recipe.patience} epochs without a better held-out {bound_name(recipe.objective)}"
-    why = "so many that it can stop by itself" if held_out else "nothing is held out, so it does not stop by itself"
+    patience = f"after {recipe.patience} epochs without a better held-out {bound_name(recipe.objective)}"
+    steps = recipe.epochs * max(1, (len(dataset) - held_out) // recipe.batch_size)
     rows = [
         ("data", f"{data_line(dataset)}; {f'{held_out} held out' if held_out else 'none held out'}", ""),
         ("likelihood", recipe.likelihood, _why("likelihood", chosen, _values(dataset.schema))),
@@ -42,7 +41,8 @@ def recipe_lines(recipe: "Recipe", chosen: frozenset[str], dataset: "Dataset") -
         ("prior", _prior(recipe), _why("prior", chosen, "what goes with this posterior")),
         ("network", _network(recipe), _why("network", chosen, _size(dataset))),
         ("objective", _objective(recipe), _why("objective", chosen, "the default")),
-        ("training", training, _why("epochs", chosen, why)),
+        ("training", training, _why("epochs", chosen, f"about {steps} steps")),
+        ("stopping", patience if held_out else "when all epochs are done: nothing is held out", ""),
     ]
     if recipe.binarize != "none":
         rows.insert(1, ("binarize", recipe.binarize, "chosen"))
