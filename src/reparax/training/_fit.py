@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Generic, Literal, Protocol, TypeVar
 
 import jax
@@ -166,7 +167,8 @@ class _Plan:
         parts = next((count for count in range(fewest, 2 * fewest + 1) if steps % count == 0), fewest)
         self.chunk_steps = -(-steps // parts)
         self.steps_per_epoch = steps
-        self.epochs_per_chunk = min(epochs, max(1, SHORTEST_CHUNK // self.steps_per_epoch))
+        fewest = min(epochs, max(1, SHORTEST_CHUNK // self.steps_per_epoch))
+        self.epochs_per_chunk = next((count for count in range(fewest, 2 * fewest) if epochs % count == 0), fewest)
         self.num_examples = num_examples
         self.epochs = epochs
 
@@ -174,19 +176,24 @@ class _Plan:
         """For each chunk its first step and its examples' indices, shape (steps, batch size)."""
         step = 0
         for first in range(0, self.epochs, self.epochs_per_chunk):
-            epochs = jnp.arange(first, min(first + self.epochs_per_chunk, self.epochs))
-            order = self._order(key, epochs)
-            for start in range(0, len(order), self.chunk_steps * len(epochs)):
-                batches = order[start : start + self.chunk_steps * len(epochs)]
+            count = min(self.epochs_per_chunk, self.epochs - first)
+            order = self._order(key, first)[: count * self.steps_per_epoch]
+            for start in range(0, len(order), self.chunk_steps * count):
+                batches = order[start : start + self.chunk_steps * count]
                 yield step, batches
                 step += len(batches)
 
-    def _order(self, key: jax.Array, epochs: Array) -> Array:
+    def _order(self, key: jax.Array, first: int) -> Array:
+        """Batches of ``epochs_per_chunk`` epochs from ``first`` on, whether or not all of them are run."""
+        epochs = jnp.arange(first, first + self.epochs_per_chunk)
         used = self.steps_per_epoch * self.batch_size
-        shuffle = jax.jit(
-            jax.vmap(lambda epoch: jax.random.permutation(jax.random.fold_in(key, epoch), self.num_examples)[:used])
-        )
-        return shuffle(epochs).reshape(-1, self.batch_size)
+        return _shuffled(key, epochs, self.num_examples)[:, :used].reshape(-1, self.batch_size)
+
+
+@partial(jax.jit, static_argnums=2)
+def _shuffled(key: jax.Array, epochs: Array, num_examples: int) -> Array:
+    """An order of the examples for each epoch; compiled once for all chunks, as sorting is slow to compile."""
+    return jax.vmap(lambda epoch: jax.random.permutation(jax.random.fold_in(key, epoch), num_examples))(epochs)
 
 
 class _Program:
