@@ -56,7 +56,7 @@ $(TORCH_INSTALLED): requirements/torch.txt
 
 demo: $(INSTALLED)
 	@mkdir -p $(DEMO)
-	$(BIN)/reparax fit builtin:digits --out $(DEMO)/model
+	$(BIN)/reparax fit builtin:digits --prior vamp --out $(DEMO)/model
 	$(BIN)/reparax sample $(DEMO)/model -n 64 --means -o $(DEMO)/samples.png
 	$(BIN)/reparax reconstruct $(DEMO)/model builtin:digits --held-out -o $(DEMO)/reconstructions.png
 	$(BIN)/reparax evaluate $(DEMO)/model builtin:digits --held-out -o $(DEMO)/evaluation.json
