@@ -16,7 +16,8 @@ from reparax.pytrees import soft_bound
 class PoincareNormal(AbstractPosterior):
     """q(z | x): a Normal in the tangent space at 0, carried to the point exp_0(m(x)) of the ball of curvature -1.
 
-    Mathieu et al. (2019), "Continuous hierarchical representations with Poincare variational auto-encoders", section 3.2.
+    Mathieu et al. (2019), "Continuous hierarchical representations with Poincare variational auto-encoders", section
+    3.2.
     """
 
     latent_space: ClassVar[LatentSpace] = "ball"
