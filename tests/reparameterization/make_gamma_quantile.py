@@ -1,8 +1,8 @@
 """Writes src/reparax/reparameterization/_gamma_quantile_table.py: the Gamma quantile function as a fitted polynomial.
 
-With w standard normal, a >= 1 and s = 1 / sqrt(a), the quantile is log(x / a) = s D(w, s), where D(-w, -s) = -D(w, s) up to
-terms beyond all orders: only products of Chebyshev polynomials of odd total degree are fitted, to SciPy's inverses of the
-incomplete gamma functions, polished by Newton's method.
+With w standard normal, a >= 1 and s = 1 / sqrt(a), the quantile is log(x / a) = s D(w, s), where D(-w, -s) = -D(w, s)
+up to terms beyond all orders: only products of Chebyshev polynomials of odd total degree are fitted, to SciPy's
+inverses of the incomplete gamma functions, polished by Newton's method.
 """
 
 from pathlib import Path
@@ -64,7 +64,7 @@ def main():
     table = list(rows(*fit()))
     print("largest sum of coefficients", max(np.abs(row).sum() for row in table))
     lines = [
-        '"""Coefficients of the Gamma quantile function; written by tests/reparameterization/make_gamma_quantile.py."""',
+        '"""The Gamma quantile function in numbers; written by tests/reparameterization/make_gamma_quantile.py."""',
         "",
         f"WIDTH = {WIDTH}",
         "",

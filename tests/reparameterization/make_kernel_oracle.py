@@ -36,6 +36,7 @@ def gamma_row(a, y):
 
     def tail(a):
         """The lower or upper tail probability at y, times the same Gamma(a) and density factor."""
+
         def log_density(t):
             return a * t - mp.exp(t) - (a0 * y - mp.exp(y))
 

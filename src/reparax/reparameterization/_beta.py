@@ -2,11 +2,11 @@
 
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Key
-from numpy.typing import DTypeLike
 
 from ._gamma import draw_log_gamma
-from ._materialized import materialized
+from ._materialized import broadcast_flat, materialized
 from ._quadrature import gauss_legendre_floats
 from ._special import digamma_difference, log_over_difference
 
@@ -35,11 +35,11 @@ def log_beta_sample(
     a = jnp.asarray(a, dtype)
     b = jnp.asarray(b, a.dtype)
     shape = jnp.broadcast_shapes(a.shape, b.shape) if shape is None else shape
-    a, b = jnp.broadcast_to(a, shape), jnp.broadcast_to(b, shape)
+    a, b = broadcast_flat(a, shape), broadcast_flat(b, shape)
     first_key, second_key = jax.random.split(key)
     first = draw_log_gamma(first_key, jax.lax.stop_gradient(a))
     second = draw_log_gamma(second_key, jax.lax.stop_gradient(b))
-    logit = logit_beta_path(first - second, a, b)
+    logit = logit_beta_path(first - second, a, b).reshape(shape)
     return -jax.nn.softplus(-logit), -jax.nn.softplus(logit)
 
 
@@ -69,14 +69,17 @@ def _logit_beta_path_jvp(
     return logit, in_a * tangents[1] + in_b * tangents[2]
 
 
+@jax.jit
 def logit_beta_derivatives(
     logit: Float[Array, "*shape"], a: Float[Array, "*shape"], b: Float[Array, "*shape"]
 ) -> tuple[Float[Array, "*shape"], Float[Array, "*shape"]]:
     """(dz/da, dz/db) of z = logit(x), x from Beta(a, b), at a fixed quantile: the first positive, the second negative."""
     large = jnp.minimum(a, b) > _LARGE
-    moderate = _by_quadrature(*(jnp.where(large, safe, value) for safe, value in ((0.0, logit), (1.0, a), (1.0, b))))
-    # Only the lanes that use the expansion may see their own values: elsewhere it would overflow.
-    expanded = _by_expansion(*(jnp.where(large, value, safe) for safe, value in ((0.0, logit), (_LARGE, a), (_LARGE, b))))
+    # Each formula sees its own lanes only: where it is not used it could overflow, and spoil the derivative.
+    inside = zip((0.0, 1.0, 1.0), (logit, a, b), strict=True)
+    outside = zip((0.0, _LARGE, _LARGE), (logit, a, b), strict=True)
+    moderate = _by_quadrature(*(jnp.where(large, safe, value) for safe, value in inside))
+    expanded = _by_expansion(*(jnp.where(large, value, safe) for safe, value in outside))
     # As one complex array they share one pass over the nodes, which the compiler would otherwise make for each.
     both = materialized(jnp.where(large, jax.lax.complex(*expanded), jax.lax.complex(*moderate)), a)
     return both.real, both.imag

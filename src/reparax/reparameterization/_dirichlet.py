@@ -2,8 +2,8 @@
 
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Key
-from numpy.typing import DTypeLike
 
 from ._gamma import log_gamma_sample
 

@@ -4,11 +4,11 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Key
-from numpy.typing import DTypeLike
 
 from . import _gamma_quantile_table as table
-from ._materialized import materialized
+from ._materialized import broadcast_flat, materialized
 from ._quadrature import gauss_legendre_floats
 from ._special import digamma_1p, log_over_difference
 
@@ -33,12 +33,13 @@ def log_gamma_sample(
         shape: Shape of the result; by default that of ``concentration``.
         dtype: Floating type of the result; by default that of ``concentration``.
 
-    The derivative is that of :func:`log_gamma_path`, whatever drew x: in float32 a fitted quantile function, in float64 the
-    rejection sampler of Marsaglia and Tsang (2000).
+    The derivative is that of :func:`log_gamma_path`, whatever drew x: in float32 a fitted quantile function, in
+    float64 the rejection sampler of Marsaglia and Tsang (2000).
     """
     concentration = jnp.asarray(concentration, dtype)
-    concentration = jnp.broadcast_to(concentration, concentration.shape if shape is None else shape)
-    return log_gamma_path(draw_log_gamma(key, jax.lax.stop_gradient(concentration)), concentration)
+    shape = concentration.shape if shape is None else shape
+    a = broadcast_flat(concentration, shape)
+    return log_gamma_path(draw_log_gamma(key, jax.lax.stop_gradient(a)), a).reshape(shape)
 
 
 @jax.custom_jvp
@@ -60,10 +61,11 @@ def _log_gamma_path_jvp(primals: tuple[Array, Array], tangents: tuple[Array, Arr
     return log_x, log_gamma_derivative(log_x, primals[1]) * tangents[1]
 
 
+@jax.jit
 def log_gamma_derivative(
     log_x: Float[Array, "*shape"], concentration: Float[Array, "*shape"]
 ) -> Float[Array, "*shape"]:
-    """d log x / d a of a Gamma(a, 1) draw at a fixed quantile; positive, and itself differentiable in both arguments."""
+    """d log x / d a of a Gamma(a, 1) draw at a fixed quantile; positive, and differentiable in both arguments."""
     large = concentration > _LARGE
     moderate = _by_quadrature(jnp.where(large, 0.0, log_x), jnp.where(large, 1.0, concentration))
     expanded = _by_expansion(log_x, jnp.where(large, concentration, _LARGE))
@@ -119,6 +121,7 @@ def _by_expansion(log_x: Array, a: Array) -> Array:
     return (log_over_difference(ell) + (1.0 / 6.0 - delta * (1.0 / 12.0 - delta / 20.0)) / a) / a
 
 
+@jax.jit
 def draw_log_gamma(key: Array, a: Array) -> Array:
     """log x for x from Gamma(a, 1), without a derivative; log x = log gamma(a + 1) + log(u) / a below a = 1."""
     boost_key, key = jax.random.split(key)
@@ -176,7 +179,7 @@ def _by_rejection(key: Array, a: Array) -> Array:
 
 
 def draw_until_accepted(key: Array, attempt: Callable[[Array], tuple[Array, Array]]) -> Array:
-    """Repeats ``attempt(key) -> (draws, rejected)`` on all lanes, keeping in each lane the first that was not rejected."""
+    """Repeats ``attempt(key) -> (draws, rejected)`` on all lanes; each keeps its first that was not rejected."""
 
     def again(state: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
         key, draws, rejected = state

@@ -1,4 +1,4 @@
-"""Coefficients of the Gamma quantile function; written by tests/reparameterization/make_gamma_quantile.py."""
+"""The Gamma quantile function in numbers; written by tests/reparameterization/make_gamma_quantile.py."""
 
 WIDTH = 5.45
 

@@ -8,7 +8,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, PyTree
 
-from ..errors import NotReparameterizable
+from reparax.errors import NotReparameterizable
+
 from ._quadrature import gauss_legendre
 
 # A function of (x, params), elementwise in x.
@@ -35,18 +36,18 @@ def implicit(
        = -\frac{1}{p(x)} \int_{l}^{x} \frac{\partial \log p(t; \theta)}{\partial\theta}\, p(t)\, dt, $$
 
     whatever algorithm drew it. Derivatives of every order are right, because the derivative is itself evaluated at the
-    differentiable draw. Without a CDF the integral is taken by Gauss-Legendre quadrature, 200 points on either side of x.
+    differentiable draw. Without a CDF the integral is taken by Gauss-Legendre quadrature, 200 points on either side.
 
     Args:
         x: Draws from the distribution with parameters ``params``. No derivative flows into how they were drawn.
-        params: A pytree of parameters; its arrays broadcast against ``x`` in the functions below. Only what is in here is
-            differentiated: the functions must not close over anything that is.
+        params: A pytree of parameters; its arrays broadcast against ``x`` in the functions below. Only what is in here
+            is differentiated: the functions must not close over anything that is.
         log_prob: ``log_prob(x, params)``, elementwise in x. It need not be normalized where no CDF is given.
         cdf: ``cdf(x, params)``, elementwise in x, itself differentiable in both.
         lower: Lower end of the support, independent of the parameters. Only read without a CDF.
         upper: Upper end, likewise.
-        scale: For an unbounded support without a CDF, roughly the width of the density: half of the nodes fall within this
-            distance of x. A factor of ten either way does no harm.
+        scale: For an unbounded support without a CDF, roughly the width of the density: half of the nodes fall within
+            this distance of x. A factor of ten either way does no harm.
 
     Raises:
         NotReparameterizable: Neither a CDF nor a log-density was given.

@@ -9,9 +9,9 @@ from jaxtyping import Array, Num
 def materialized(value: Num[Array, "*shape"], positive: Array) -> Num[Array, "*shape"]:
     """``value``, computed once and stored.
 
-    On CPU, XLA fuses producers into each of their consumers and drops its own optimization barriers before it does so; a loop
-    is never fused. This one has no round, which hangs on the sign of the first element of ``positive`` and so cannot be seen
-    through (a value that ought to be positive and is not makes the result NaN, as it should).
+    On CPU, XLA fuses producers into each of their consumers and drops its own optimization barriers before it does
+    so; a loop is never fused. This one has no round, which hangs on the sign of the first element of ``positive`` and
+    so cannot be seen through (a value that ought to be positive and is not makes the result NaN, as it should).
 
     Args:
         value: Any array.
@@ -21,9 +21,17 @@ def materialized(value: Num[Array, "*shape"], positive: Array) -> Num[Array, "*s
         return value
     rounds = (positive.reshape(-1)[0] < 0.0).astype(jnp.int32)
     start = jnp.zeros_like(rounds), value
-    return jax.lax.while_loop(lambda state: state[0] < rounds, lambda state: (state[0] + 1, state[1] * jnp.nan), start)[1]
+    return jax.lax.while_loop(lambda state: state[0] < rounds, lambda state: (state[0] + 1, state[1] * jnp.nan), start)[
+        1
+    ]
 
 
 @materialized.defjvp
 def _materialized_jvp(primals: tuple[Array, Array], tangents: tuple[Array, Array]) -> tuple[Array, Array]:
     return materialized(*primals), tangents[0]
+
+
+def broadcast_flat(parameter: Num[Array, "..."], shape: tuple[int, ...]) -> Num[Array, " size"]:
+    """A positive parameter broadcast to ``shape`` and stored flat: loops over a short last axis are not vectorized."""
+    flat = jnp.broadcast_to(parameter, shape).reshape(-1)
+    return materialized(flat, parameter) if 1 < parameter.size < flat.size else flat

@@ -4,8 +4,8 @@ from functools import lru_cache
 
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float
-from numpy.typing import DTypeLike
 
 
 @lru_cache(maxsize=16)

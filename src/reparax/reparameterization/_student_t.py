@@ -2,13 +2,14 @@
 
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Key
-from numpy.typing import DTypeLike
 
 from ._beta import logit_beta_path
 from ._gamma import draw_log_gamma
+from ._materialized import broadcast_flat
 
-# Shares of the largest exponent kept free, so that a draw times its own derivative is still a number.
+# The share of the largest exponent that draws may use: a draw times its own derivative is still a number.
 _HEADROOM = 0.85
 
 
@@ -46,11 +47,13 @@ def log_abs_student_t_sample(
     implicit derivative is univariate: the least noisy of all pathwise derivatives.
     """
     df = jnp.asarray(df, dtype)
-    df = jnp.broadcast_to(df, df.shape if shape is None else shape)
+    shape = df.shape if shape is None else shape
+    df = broadcast_flat(df, shape)
     normal_key, gamma_key = jax.random.split(key)
     normal = jax.random.normal(normal_key, df.shape, df.dtype)
     half = 0.5 * df
     log_chi = jnp.log(jnp.maximum(0.5 * normal * normal, jnp.finfo(df.dtype).tiny))
     drawn = log_chi - draw_log_gamma(gamma_key, jax.lax.stop_gradient(half))
     logit = logit_beta_path(drawn, jnp.full_like(half, 0.5), half)
-    return 0.5 * (logit + jnp.log(df)), jnp.where(normal < 0.0, -1.0, 1.0).astype(df.dtype)
+    sign = jnp.where(normal < 0.0, -1.0, 1.0).astype(df.dtype)
+    return (0.5 * (logit + jnp.log(df))).reshape(shape), sign.reshape(shape)

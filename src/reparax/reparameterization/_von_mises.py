@@ -2,10 +2,11 @@
 
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Key
-from numpy.typing import DTypeLike
 
 from ._gamma import draw_until_accepted, log_uniform
+from ._materialized import broadcast_flat, materialized
 from ._quadrature import gauss_legendre_floats
 
 _NUM_POINTS = 16
@@ -32,8 +33,9 @@ def von_mises_sample(
         dtype: Floating type of the result; by default that of ``concentration``.
     """
     concentration = jnp.asarray(concentration, dtype)
-    concentration = jnp.broadcast_to(concentration, concentration.shape if shape is None else shape)
-    return von_mises_path(_draw(key, jax.lax.stop_gradient(concentration)), concentration)
+    shape = concentration.shape if shape is None else shape
+    kappa = broadcast_flat(concentration, shape)
+    return von_mises_path(_draw(key, jax.lax.stop_gradient(kappa)), kappa).reshape(shape)
 
 
 @jax.custom_jvp
@@ -54,6 +56,7 @@ def _von_mises_path_jvp(primals: tuple[Array, Array], tangents: tuple[Array, Arr
     return x, von_mises_derivative(x, primals[1]) * tangents[1]
 
 
+@jax.jit
 def von_mises_derivative(x: Float[Array, "*shape"], concentration: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     """dx / dkappa at a fixed quantile: of the opposite sign to x, and itself differentiable in both arguments.
 
@@ -74,7 +77,7 @@ def von_mises_derivative(x: Float[Array, "*shape"], concentration: Float[Array, 
         h = half * node
         beyond = jnp.sin(h) * jnp.sin(angle + h)
         total = total + weight * (spread - 2.0 * (here + beyond)) * jnp.exp(-2.0 * concentration * beyond)
-    return jnp.sign(x) * 2.0 * half * total
+    return materialized(jnp.sign(x) * 2.0 * half * total, concentration)
 
 
 def one_minus_bessel_ratio(concentration: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
@@ -85,14 +88,13 @@ def one_minus_bessel_ratio(concentration: Float[Array, "*shape"]) -> Float[Array
     for depth in range(_DEPTH, 1, -1):
         fraction = k2 / (2.0 * depth + fraction)
     r = 1.0 / jnp.where(large, concentration, _LARGE)
-    series = 0.5 + r * (
-        0.125 + r * (0.125 + r * (25.0 / 128.0 + r * (13.0 / 32.0 + r * (1073.0 / 1024.0))))
-    )
+    series = 0.5 + r * (0.125 + r * (0.125 + r * (25.0 / 128.0 + r * (13.0 / 32.0 + r * (1073.0 / 1024.0)))))
     return jnp.where(large, r * series, 1.0 - k / (2.0 + fraction))
 
 
+@jax.jit
 def _draw(key: Array, kappa: Array) -> Array:
-    """Rejection from a wrapped Cauchy (Best and Fisher 1979), in half-angle tangents so that large kappa loses nothing."""
+    """Rejection from a wrapped Cauchy (Best and Fisher 1979), in half-angle tangents: large kappa loses nothing."""
     q = jnp.sqrt(1.0 + 4.0 * kappa * kappa) + 2.0 * kappa
     squeeze = jax.lax.rsqrt(q)
 
