@@ -73,7 +73,7 @@ def _logit_beta_path_jvp(
 def logit_beta_derivatives(
     logit: Float[Array, "*shape"], a: Float[Array, "*shape"], b: Float[Array, "*shape"]
 ) -> tuple[Float[Array, "*shape"], Float[Array, "*shape"]]:
-    """(dz/da, dz/db) of z = logit(x), x from Beta(a, b), at a fixed quantile: the first positive, the second negative."""
+    """(dz/da, dz/db) of z = logit(x), x from Beta(a, b), at a fixed quantile: one positive, one negative."""
     large = jnp.minimum(a, b) > _LARGE
     # Each formula sees its own lanes only: where it is not used it could overflow, and spoil the derivative.
     inside = zip((0.0, 1.0, 1.0), (logit, a, b), strict=True)

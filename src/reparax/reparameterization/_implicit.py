@@ -54,16 +54,16 @@ def implicit(
 
     Reference: Figurnov, Mohamed and Mnih (2018), Implicit Reparameterization Gradients, equations 5 to 7.
     """
-    if cdf is None and log_prob is None:
+    if cdf is not None:
+        tangent = partial(_tangent_from_cdf, cdf, log_prob)
+    elif log_prob is not None:
+        tangent = partial(_tangent_from_log_prob, log_prob, (lower, upper, scale))
+    else:
         raise NotReparameterizable(
             expected="a cdf or a log_prob of the one-dimensional distribution",
             got="neither",
             cure="pass cdf=..., or log_prob=... with the support's lower and upper ends",
         )
-    if cdf is not None:
-        tangent = partial(_tangent_from_cdf, cdf, log_prob)
-    else:
-        tangent = partial(_tangent_from_log_prob, log_prob, (lower, upper, scale))
     return _follow(tangent, jax.lax.stop_gradient(x), params)
 
 
