@@ -33,15 +33,6 @@ def ball_log_origin(y: Float[Array, "*s d"], c: Float[Array, ""]) -> Float[Array
     return 2 * jnp.arctanh(inside) / (root * length) * y
 
 
-def log_sinhc(t: Float[Array, "*s"]) -> Float[Array, "*s"]:
-    """log(sinh(t) / t) for t >= 0: how hyperbolic spheres outgrow flat ones."""
-    near = t < 0.3
-    small = jnp.where(near, t, 0.0) ** 2
-    far = jnp.where(near, 1.0, t)
-    series = small * (1 / 6 + small * (-1 / 180 + small * (1 / 2835 - small / 37800)))
-    return jnp.where(near, series, far + jnp.log1p(-jnp.exp(-2 * far)) - jnp.log(2 * far))
-
-
 def ball_to_hyperboloid(z: Float[Array, "*s d"]) -> Float[Array, "*s d_plus_1"]:
     """The point of the hyperboloid that projects stereographically to z in the ball of curvature -1."""
     square = jnp.sum(z * z, -1, keepdims=True)

@@ -8,6 +8,8 @@ from jaxtyping import Array, Float
 from numpyro.distributions import constraints
 from numpyro.distributions.util import promote_shapes, validate_sample
 
+from reparax.reparameterization import declared, rule
+
 
 def log_sinhc(t: Float[Array, "*s"]) -> Float[Array, "*s"]:
     """log(sinh(t) / t), even in t, by series where |t| < 0.3 (the remainder is below 1e-9 there)."""
@@ -89,3 +91,8 @@ class ContinuousBernoulli(dist.Distribution):
         t = jnp.where(flat, 1.0, half)
         curve = jnp.where(flat, half / 3 - half**3 / 45, 1 / jnp.tanh(t) - 1 / t)
         return jnp.broadcast_to(self.low + (self.high - self.low) * (0.5 + 0.5 * curve), self.batch_shape)
+
+
+@rule(ContinuousBernoulli, declare=declared("inverse CDF", "logits", "low", "high"))
+def _continuous_bernoulli(q: ContinuousBernoulli, key: jax.Array, sample_shape: tuple[int, ...]) -> Array:
+    return q.icdf(jax.random.uniform(key, (*sample_shape, *q.batch_shape), q.logits.dtype))

@@ -7,7 +7,8 @@ from jax import lax
 from jaxtyping import Array, Float
 from numpyro.distributions import constraints
 
-from reparax.distributions._hyperbolic import ball_exp_origin, ball_log_origin, log_sinhc, moebius_add, safe_norm
+from reparax.distributions._hyperbolic import ball_exp_origin, ball_log_origin, moebius_add, safe_norm
+from reparax.distributions.continuous_bernoulli import log_sinhc
 from reparax.reparameterization import declared, rsample, rule
 
 MOMENT_PAIRS = 512

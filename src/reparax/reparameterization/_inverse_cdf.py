@@ -9,6 +9,7 @@ from reparax.reparameterization._bounded_exp import bounded_exp, log1m_exp, unit
 from reparax.reparameterization._rsample import rsample
 from reparax.reparameterization._rule import declared, rule
 from reparax.reparameterization._shapes import full_shape, to_float
+from reparax.reparameterization._truncated_normal import tilted_quantile
 
 METHOD = "inverse CDF"
 
@@ -51,20 +52,7 @@ def _doubly_truncated_power_law(
     u = jax.random.uniform(key, full_shape(q, sample_shape), alpha.dtype)
     width = jnp.log(high) - jnp.log(low)
     # y = log(z / low) has density proportional to exp((alpha + 1) y) on [0, width].
-    return low * jnp.exp(_tilted(u, (alpha + 1) * width) * width)
-
-
-def _tilted(u: Array, slope: Array) -> Array:
-    """The quantile of the density proportional to exp(slope t) on [0, 1], smooth through slope = 0."""
-    flat = jnp.abs(slope) < 1e-2
-    safe = jnp.where(flat, 1.0, slope)
-    # From the side where the mass is, so that no exponential overflows.
-    falling = -jnp.abs(safe)
-    v = jnp.where(safe < 0, u, 1 - u)
-    t = jnp.log1p(v * jnp.expm1(falling)) / falling
-    exact = jnp.where(safe < 0, t, 1 - t)
-    series = u + 0.5 * slope * u * (1 - u) * (1 + slope * (1 - 2 * u) / 3)
-    return jnp.where(flat, series, exact)
+    return low * jnp.exp(tilted_quantile(u, (alpha + 1) * width) * width)
 
 
 @rule(dist.Kumaraswamy, declare=declared(METHOD, "concentration1", "concentration0"))

@@ -1,5 +1,7 @@
 """Location-scale families: z = loc + scale * eps, with eps a standard draw."""
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 import numpyro.distributions as dist
@@ -11,7 +13,7 @@ from reparax.reparameterization._shapes import float_dtype, full_shape
 METHOD = "location-scale"
 
 
-def _register(family: type, noise: object) -> None:
+def _register(family: type, noise: Callable[..., Array]) -> None:
     def sampler(q: dist.Distribution, key: jax.Array, sample_shape: tuple[int, ...]) -> Array:
         eps = noise(key, full_shape(q, sample_shape), float_dtype(q.loc, q.scale))
         return q.loc + q.scale * eps

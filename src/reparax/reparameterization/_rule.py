@@ -60,7 +60,7 @@ def rule(*types: type, declare: Declaration | tuple[ParameterRule, ...]) -> Call
         types: The distribution types. Subclasses inherit the rule as long as they do not override ``sample``.
         declare: One `ParameterRule` per parameter, or a function of q that returns them.
     """
-    declaration: Declaration = declare if callable(declare) else lambda q: declare
+    declaration: Declaration = (lambda q: declare) if isinstance(declare, tuple) else declare
 
     def register(sampler: Sampler) -> Sampler:
         for owner in types:

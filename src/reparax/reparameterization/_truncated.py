@@ -85,7 +85,7 @@ def _quantile_jvp(
     return z, left * da + right * db
 
 
-def _ends(q: dist.Distribution) -> tuple[Array, Array]:
+def _ends(q: dist.Distribution) -> tuple[object, object]:
     return getattr(q, "low", -jnp.inf), getattr(q, "high", jnp.inf)
 
 
