@@ -4,8 +4,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-# Far enough from the ends of the floating range that products with derivatives are neither infinite nor flushed to zero.
-_HEADROOM = 1e-8
+# Far enough from the ends of the floating range that products with derivatives are neither infinite nor flushed to
+zero. _HEADROOM = 1e-8
 _FLOOR = 1024.0
 
 
@@ -13,8 +13,8 @@ _FLOOR = 1024.0
 def bounded_exp(log_x: Array) -> Array:
     """exp(log x), kept inside the floating range; the derivative of its logarithm is always the one of log x.
 
-    Where exp underflows the value is held at the edge of the range (1e-35 in float32); its tangent is still x dlog x, so
-    that d log(x) stays dlog x and nothing becomes zero, infinite or NaN.
+    Where exp underflows the value is held at the edge of the range (1e-35 in float32); its tangent is still x dlog x,
+    so that d log(x) stays dlog x and nothing becomes zero, infinite or NaN.
     """
     limits = jnp.finfo(log_x.dtype)
     return jnp.clip(jnp.exp(log_x), limits.tiny * _FLOOR, limits.max * _HEADROOM)

@@ -2,8 +2,8 @@ r"""Mixtures, differentiable in the components' parameters and in the weights.
 
 In one dimension the draw moves with its quantile, $dx = -(\partial F / \partial\theta) / p$ with
 $F = \sum_k w_k F_k$ (Figurnov et al. 2018, section 4). In d dimensions with components that factorize, coordinate i is
-a one-dimensional mixture given those before it, with weights $w_{ik} \propto w_k \prod_{j<i} p_{kj}(x_j)$ (Graves 2016),
-and the triangular system for dx is solved forward.
+a one-dimensional mixture given those before it, with weights $w_{ik} \propto w_k \prod_{j<i} p_{kj}(x_j)$ (Graves
+2016), and the triangular system for dx is solved forward.
 """
 
 import math
