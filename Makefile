@@ -28,7 +28,7 @@ help:
 	@echo "make test             lint, types and the tests: what must pass before every change"
 	@echo "make test-all         the same, with the full-size statistical checks"
 	@echo "make bench            speed beside a bare JAX loop and PyTorch"
-	@echo "make bench-gradients  variance and cost of the gradient estimators"
+	@echo "make bench-gradients  speed of reparameterized gradients beside numpyro and PyTorch"
 	@echo "make docs             build the documentation into site/"
 	@echo "make format           format the code"
 	@echo "make clean            remove what the others made"
