@@ -1,0 +1,68 @@
+"""A user's own parts, written against nothing but the public abstract bases."""
+
+from typing import ClassVar, Self
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpyro.distributions as dist
+from jaxtyping import Array, Float
+
+from reparax.likelihoods import AbstractLikelihood
+from reparax.posteriors import AbstractPosterior
+from reparax.summary import Summary
+
+
+class Wave(eqx.Module):
+    """A network of two layers with a sine between them."""
+
+    first: Float[Array, "in hidden"]
+    second: Float[Array, "hidden out"]
+    out_shape: tuple[int, ...] = eqx.field(static=True)
+
+    def __init__(self, in_size: int, out_shape: tuple[int, ...], *, key: jax.Array) -> None:
+        one, two = jax.random.split(key)
+        size = 1
+        for side in out_shape:
+            size *= side
+        self.first = 0.3 * jax.random.normal(one, (in_size, 8))
+        self.second = 0.3 * jax.random.normal(two, (8, size))
+        self.out_shape = out_shape
+
+    def __call__(self, x: Float[Array, "..."]) -> Float[Array, "..."]:
+        return (jnp.sin(jnp.ravel(x).astype(jnp.float32) @ self.first) @ self.second).reshape(self.out_shape)
+
+
+class LogisticNoise(AbstractPosterior):
+    """q(z | x): a Logistic around the network's output, a posterior that reparax does not have."""
+
+    latent_space: ClassVar = "real"
+    default_prior: ClassVar[str] = "standard-normal"
+    network: Wave
+    latent_dim: int = eqx.field(static=True)
+
+    @staticmethod
+    def num_outputs(latent_dim: int) -> int:
+        return latent_dim
+
+    @property
+    def latent_shape(self) -> tuple[int, ...]:
+        return (self.latent_dim,)
+
+    def __call__(self, x: Float[Array, "*event"]) -> dist.Distribution:
+        return dist.Logistic(self.network(x), jnp.full(self.latent_dim, 0.2)).to_event(1)
+
+
+class LaplaceNoise(AbstractLikelihood):
+    """p(x | z) = prod_d Laplace(x_d; mu_d(z), b), a likelihood that reparax does not have."""
+
+    network: Wave
+    log_scale: Float[Array, ""]
+
+    @classmethod
+    def create(cls, make_decoder, summary: Summary, *, key: jax.Array) -> Self:
+        return cls(make_decoder(1), jnp.zeros(()))
+
+    def __call__(self, z: Float[Array, "*latent"]) -> dist.Distribution:
+        loc = self.network(z)[0]
+        return dist.Laplace(loc, jnp.broadcast_to(jnp.exp(self.log_scale), loc.shape)).to_event(1)

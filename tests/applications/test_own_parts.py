@@ -1,0 +1,110 @@
+"""A user's own likelihood, posterior and network, in their own file, through the whole of the library."""
+
+import importlib
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from scipy import special, stats
+
+import reparax as rx
+from reparax.errors import RecipeError
+from reparax.likelihoods import Normal
+from reparax.objectives import ELBO
+from reparax.posteriors import Deterministic
+from reparax.priors import FittedNormal, StandardNormal
+
+ROWS = np.random.default_rng(0).normal(size=(60, 1)) @ np.array([[1.0, -2.0, 0.5]]) + 0.1
+
+
+@pytest.fixture(scope="module")
+def parts():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(Path(__file__).parent)
+        yield importlib.import_module("my_parts")
+
+
+@pytest.fixture(scope="module")
+def fitted(parts):
+    keys = jax.random.split(jax.random.key(0))
+    model = rx.Model(
+        posterior=parts.LogisticNoise(parts.Wave(3, (2,), key=keys[0]), 2),
+        prior=StandardNormal((2,)),
+        likelihood=parts.LaplaceNoise(parts.Wave(2, (1, 3), key=keys[1]), np.zeros((), np.float32)),
+    )
+    with jax.numpy_dtype_promotion("standard"):
+        return rx.fit(ROWS, model=model, objective=ELBO(num_samples=2), epochs=200, learning_rate=0.02, seed=3)
+
+
+def test_training_makes_it_better_and_reports_a_history(fitted):
+    assert fitted.recipe is None
+    bounds = [record.valid["bound"] for record in fitted.history]
+    assert bounds[-1] > bounds[0] or max(bounds) > bounds[0]
+    assert float(np.exp(fitted.model.likelihood.log_scale)) < 0.8  # it started at 1
+
+
+def test_codes_are_the_posterior_means(fitted):
+    codes = rx.encode(fitted, ROWS)
+    network = fitted.model.posterior.network
+    by_hand = np.sin(ROWS @ np.asarray(network.first, np.float64)) @ np.asarray(network.second, np.float64)
+    np.testing.assert_allclose(codes, by_hand, atol=1e-4)
+    np.testing.assert_allclose(rx.encode_std(fitted, ROWS), 0.2 * np.pi / np.sqrt(3), rtol=1e-5)
+
+
+def test_log_density_is_the_importance_weighted_bound_done_by_hand(fitted):
+    scores = rx.score(fitted, ROWS[:6], num_samples=2000)
+    mean = rx.encode(fitted, ROWS[:6]).astype(np.float64)
+    rng = np.random.default_rng(1)
+    z = mean[:, None] + rng.logistic(size=(6, 20_000, 2)) * 0.2
+    decoder = fitted.model.likelihood.network
+    located = np.sin(z @ np.asarray(decoder.first, np.float64)) @ np.asarray(decoder.second, np.float64)
+    noise = float(np.exp(fitted.model.likelihood.log_scale))
+    log_w = (
+        stats.laplace.logpdf(ROWS[:6, None], located, noise).sum(axis=2)
+        + stats.norm.logpdf(z).sum(axis=2)
+        - stats.logistic.logpdf(z, mean[:, None], 0.2).sum(axis=2)
+    )
+    w = np.exp(log_w - log_w.max(axis=1, keepdims=True))
+    relative = w.std(axis=1) / w.mean(axis=1)
+    by_hand = special.logsumexp(log_w, axis=1) - np.log(20_000)
+    error = relative * np.sqrt(1 / 2000 + 1 / 20_000)
+    assert np.all(np.abs(scores.log_density - by_hand) <= 5 * error + relative**2 / 2000)
+    np.testing.assert_array_equal(scores.anomaly_score, -scores.log_density)
+
+
+def test_evaluation_and_samples(fitted):
+    found = rx.evaluate(fitted, ROWS, num_samples=50)
+    assert found.num_examples == 60
+    assert found.elbo == pytest.approx(found.reconstruction - found.kl, abs=1e-4)
+    assert found.iwae > found.elbo
+    assert found.bits_per_dim is None
+    assert found.latent_dim == 2
+    samples = rx.sample(fitted, 500, key=jax.random.key(0))
+    assert samples.shape == (500, 3)
+    assert np.corrcoef(samples[:, 0], samples[:, 1])[0, 1] < -0.3  # as in the data, whose columns are one line
+
+
+def test_the_kind_of_objective_must_suit_the_users_posterior(parts):
+    keys = jax.random.split(jax.random.key(0))
+    summary = rx.read(ROWS).schema.summary()
+    posterior = Deterministic(parts.Wave(3, (2,), key=keys[0]), 2)
+    likelihood = Normal.create(lambda count: parts.Wave(2, (count, 3), key=keys[1]), summary, key=keys[1])
+    prior = FittedNormal.create(posterior, summary, num_components=1, key=keys[0])
+    model = rx.Model(posterior, prior, likelihood)
+    with pytest.raises(RecipeError, match="reconstruction"):
+        rx.fit(ROWS, model=model, epochs=1)
+    with pytest.raises(RecipeError, match="reconstruction"):
+        rx.fit(ROWS, model=model, objective=ELBO(), epochs=1)
+
+
+@pytest.mark.parametrize("chosen", [{"posterior": "bernoulli"}, {"latent_dim": 3}, {"binarize": "dynamic"}])
+def test_a_choice_of_parts_beside_a_ready_model_is_refused(parts, chosen):
+    keys = jax.random.split(jax.random.key(0))
+    model = rx.Model(
+        posterior=parts.LogisticNoise(parts.Wave(3, (2,), key=keys[0]), 2),
+        prior=StandardNormal((2,)),
+        likelihood=parts.LaplaceNoise(parts.Wave(2, (1, 3), key=keys[1]), np.zeros((), np.float32)),
+    )
+    with pytest.raises(RecipeError, match=next(iter(chosen))):
+        rx.fit(ROWS, model=model, epochs=1, **chosen)

@@ -1,0 +1,152 @@
+"""Recipes: suggested for any data, refused out of range, the same after a round trip."""
+
+import equinox as eqx
+import hypothesis
+import hypothesis.strategies as st
+import jax
+import jax.numpy as jnp
+import msgspec
+import numpy as np
+import pytest
+
+from reparax import registry
+from reparax.data import from_array
+from reparax.errors import RecipeError
+from reparax.recipe import Recipe, Units, build, objective, suggest
+
+ROWS = np.random.default_rng(0).normal(size=(30, 4))
+SCHEMA = from_array(ROWS).schema
+
+
+@st.composite
+def data(draw) -> np.ndarray:
+    count = draw(st.integers(1, 6))
+    shape = draw(
+        st.one_of(
+            st.tuples(st.integers(1, 40)),
+            st.tuples(st.integers(1, 40), st.integers(1, 40), st.sampled_from([1, 2, 3, 4])),
+            st.tuples(*[st.integers(1, 4)] * 4),
+        )
+    )
+    kind = draw(st.sampled_from(["bits", "bytes", "whole", "real", "unit"]))
+    seed = draw(st.integers(0, 99))
+    rng = np.random.default_rng(seed)
+    size = (count, *shape)
+    if kind == "bits":
+        return rng.integers(0, 2, size)
+    if kind == "bytes":
+        return rng.integers(0, 256, size).astype(np.uint8)
+    if kind == "whole":
+        return rng.integers(-40, 300, size)
+    if kind == "unit":
+        return rng.uniform(size=size)
+    scale = draw(st.sampled_from([1e-6, 1.0, 1e6]))
+    return scale * rng.normal(draw(st.sampled_from([0.0, 3.0, 1e5])), 1.0, size)
+
+
+@hypothesis.settings(max_examples=40, deadline=None, derandomize=True)
+@hypothesis.given(data(), st.integers(1, 10**6))
+def test_every_data_set_gets_a_recipe_that_builds_a_model_of_it(values, num_examples):
+    dataset = from_array(values)
+    recipe = suggest(dataset.schema, num_examples)
+    assert recipe.epochs * max(1, num_examples // recipe.batch_size) >= 20
+    made = objective(recipe, 10)
+
+    def terms(key, x):
+        model = build(recipe, dataset.schema, key=key)
+        x = Units.of(dataset.schema, recipe.binarize).transform(x, key)
+        drawn = model.sample(key)
+        return made(model, x, key=key, step=jnp.asarray(0)), drawn
+
+    # Shapes and types only: nothing is computed.
+    x = jax.ShapeDtypeStruct(dataset.schema.event_shape, np.float32)
+    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+        found, drawn = eqx.filter_eval_shape(terms, jax.random.key(0), x)
+    assert found.objective.shape == ()
+    assert drawn.shape == dataset.schema.event_shape
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("latent_dim", 0), ("latent_dim", -1), ("width", -1), ("depth", -2), ("num_components", 0), ("beta", -0.1),
+        ("beta", float("nan")), ("warmup_epochs", -1), ("free_bits", -1.0), ("num_samples", 0), ("epochs", 0),
+        ("batch_size", 0), ("learning_rate", 0.0), ("learning_rate", float("inf")), ("patience", 0), ("valid", 1.0),
+        ("valid", -0.1), ("seed", -1), ("binarize", "often"), ("latent_dim", 2.5), ("latent_dim", "16"),
+        ("epochs", 10**12), ("learning_rate", "fast"), ("estimator", "magic"),
+    ],
+)  # fmt: skip
+def test_settings_out_of_range_or_of_another_type_are_refused(name, value):
+    with pytest.raises(RecipeError) as caught:
+        suggest(SCHEMA, 100, **{name: value})
+    assert name.replace("_", "-") in str(caught.value).replace("_", "-")
+
+
+@pytest.mark.parametrize("room", ["posterior", "prior", "likelihood", "objective", "network"])
+def test_unknown_parts_are_refused_with_those_that_exist(room):
+    with pytest.raises(RecipeError) as caught:
+        suggest(SCHEMA, 100, **{room: "no-such-part"})
+    rooms = {"posterior": "posteriors", "prior": "priors", "likelihood": "likelihoods", "objective": "objectives",
+             "network": "networks"}  # fmt: skip
+    assert all(name in caught.value.expected for name in registry.names(rooms[room]))
+
+
+def test_unknown_fields_are_refused():
+    with pytest.raises(RecipeError, match="latent_dims"):
+        suggest(SCHEMA, 100, latent_dims=3)
+
+
+@pytest.mark.parametrize(
+    "chosen",
+    [{}, {"posterior": "bernoulli", "objective": "iwae", "num_samples": 5}, {"beta": 0.25, "warmup_epochs": 3},
+     {"latent_dim": np.int64(3), "learning_rate": np.float32(0.5), "valid": np.float64(0.25), "beta": 2}],
+)  # fmt: skip
+def test_recipes_survive_json(chosen):
+    recipe = suggest(SCHEMA, 100, **chosen)
+    text = msgspec.json.encode(recipe)
+    assert msgspec.json.decode(text, type=Recipe) == recipe
+    with pytest.raises(msgspec.ValidationError):
+        msgspec.json.decode(text.replace(b'"epochs"', b'"eras"'), type=Recipe)
+
+
+def test_out_of_range_json_is_refused_too():
+    text = msgspec.json.encode(suggest(SCHEMA, 100)).replace(b'"seed":0', b'"seed":-4')
+    with pytest.raises((RecipeError, msgspec.ValidationError), match="seed"):
+        msgspec.json.decode(text, type=Recipe)
+
+
+def test_rules_follow_the_kind_of_values():
+    rng = np.random.default_rng(0)
+    expected = {
+        "bernoulli": rng.integers(0, 2, (9, 5)),
+        "negative-binomial": rng.integers(0, 50, (9, 5)),
+        "normal": rng.normal(size=(9, 5)),
+    }
+    for likelihood, values in expected.items():
+        assert suggest(from_array(values).schema, 9).likelihood == likelihood
+    images = from_array(rng.integers(0, 256, (9, 40, 40)).astype(np.uint8)).schema
+    recipe = suggest(images, 9)
+    assert (recipe.likelihood, recipe.network) == ("discretized-logistic", "convolutional")
+    assert suggest(images, 9, binarize="dynamic").likelihood == "bernoulli"
+    assert suggest(SCHEMA, 9, objective="reconstruction").posterior == "deterministic"
+    assert suggest(SCHEMA, 9, posterior="bernoulli").prior == "uniform-bernoulli"
+    assert suggest(SCHEMA, 9, latent_dim=None).latent_dim == suggest(SCHEMA, 9).latent_dim
+
+
+@pytest.mark.parametrize("binarize", ["dynamic", "threshold"])
+def test_binarization_draws_each_pixel_from_its_intensity(binarize):
+    schema = from_array(np.array([[[0, 4, 8, 12, 16]], [[16, 0, 3, 1, 2]]])).schema
+    units = Units.of(schema, binarize)
+    assert (units.low, units.high) == (0, 16)
+    row = jnp.asarray([[[0], [4], [8], [12], [16]]], jnp.uint8)
+    bits = jax.vmap(lambda key: units.transform(row, key))(jax.random.split(jax.random.key(0), 4000))
+    assert bits.dtype == jnp.float32
+    share = np.asarray(bits).mean(axis=0).ravel()
+    expected = np.array([0, 0.25, 0.5, 0.75, 1]) if binarize == "dynamic" else np.array([0.0, 0, 0, 1, 1])
+    error = 5 * np.sqrt(expected * (1 - expected) / 4000) if binarize == "dynamic" else 0
+    assert np.all(np.abs(share - expected) <= error)
+
+
+def test_binarization_of_negative_values_is_refused():
+    with pytest.raises(RecipeError, match="intensities"):
+        Units.of(SCHEMA, "dynamic")
