@@ -33,5 +33,6 @@ class Gamma(AbstractPosterior):
 
     def __call__(self, x: Float[Array, "*event"]) -> dist.Distribution:
         log_concentration, log_rate = jnp.split(self.network(x), 2)
-        concentration = jnp.exp(soft_bound(log_concentration, -4.0, 8.0))
+        # Below a concentration of about 0.2, draws underflow to 0 in float32, where the density is infinite.
+        concentration = jnp.exp(soft_bound(log_concentration, -1.5, 8.0))
         return dist.Gamma(concentration, jnp.exp(soft_bound(log_rate, -8.0, 8.0))).to_event(1)
