@@ -4,8 +4,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-# Far enough from the ends of the floating range that products with derivatives are neither infinite nor flushed to
-zero. _HEADROOM = 1e-8
+# Far enough from the ends of the floating range that products with derivatives are neither infinite nor flushed.
+_HEADROOM = 1e-8
 _FLOOR = 1024.0
 
 
