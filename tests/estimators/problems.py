@@ -59,7 +59,9 @@ PROBLEMS = {
         _all_categories,
         CATEGORIES,
     ),
-    "one-hot": Problem(lambda t: OneHotCategorical(t.reshape(2, 3)).to_event(1), one_hot_f, _all_categories, CATEGORIES),
+    "one-hot": Problem(
+        lambda t: OneHotCategorical(t.reshape(2, 3)).to_event(1), one_hot_f, _all_categories, CATEGORIES
+    ),
     "normal": Problem(
         lambda t: dist.Normal(t[:2], jnp.exp(t[2:])).to_event(1),
         normal_f,

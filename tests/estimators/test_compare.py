@@ -17,11 +17,11 @@ KEY = jax.random.key(0)
 
 
 class Wrong(Pathwise):
-    """Claims to be unbiased, and is 3 % too large."""
+    """Claims to be unbiased, and is 10 % too large."""
 
     def estimate(self, f, q, *, key, num_samples):
         right = Pathwise().estimate(f, q, key=key, num_samples=num_samples)
-        return right + 0.03 * (right - jax.lax.stop_gradient(right))
+        return right + 0.1 * (right - jax.lax.stop_gradient(right))
 
 
 @pytest.fixture(scope="module")
@@ -74,9 +74,10 @@ def test_all_valid_estimators_by_default_and_why_others_are_left_out():
 
 
 def test_biased_estimators_are_shown_as_declared():
+    two = ["enumeration", "straight-through"]
     found = rx.compare(
-        lambda z: jnp.exp(z), dist.Bernoulli(logits=0.2), key=KEY, estimators=["enumeration", "straight-through"], repeats=500
-    )  # fmt: skip
+        lambda z: jnp.exp(z.astype(float)), dist.Bernoulli(logits=0.2), key=KEY, estimators=two, repeats=500
+    )
     assert not found.alarms
     assert "biased, as declared" in str(found)
 
@@ -119,7 +120,7 @@ def test_the_closed_forms_of_the_study(cost):
 
 
 def test_study_answers_why_reparameterize():
-    found = study(["quadratic"], loc=1.0, scale=1.0, num_samples=8, repeats=500, key=KEY)
+    found = study(["quadratic"], loc=1.0, scale=1.0, num_samples=8, repeats=400, key=KEY)
     held = [row for row in found.rows if row.estimator == "sample held constant"]
     assert all(row.mean == 0 and row.variance == 0 for row in held)
     rest = [row for row in found.rows if row.estimator != "sample held constant"]

@@ -197,6 +197,8 @@ def test_refusals():
         rx.expectation(lambda z: z, 3.0, key=key)
     with pytest.raises(InvalidEstimator, match="instance"):
         rx.expectation(lambda z: z, dist.Poisson(1.0), key=key, estimator=3)
+    with pytest.raises(InvalidEstimator, match="mask"):
+        rx.expectation(lambda z: z, dist.Normal(0.0, 1.0).mask(False).expand([2]), key=key)
     assert isinstance(Enumeration(maximum_states=3).refusal(dist.Categorical(logits=jnp.zeros(4))), str)
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import reparax as rx
+from reparax.errors import InvalidEstimator
 from reparax.estimators import RELAX, AbstractEstimator, CommonRandomNumbers, LearnedBaseline, LinearCombination
 from reparax.estimators._choice import all_named
 from reparax.estimators.leave_one_out import LeaveOneOut
@@ -48,7 +49,10 @@ def check(name, problem, repeats, with_hessian):
     values, gradients = many(lambda key: jax.value_and_grad(loss)(theta, key), repeats)
     assert z_score(values, exact(theta)) < 5
     assert z_score(gradients, jax.grad(exact)(theta)) < 5
-    if with_hessian:
+    if with_hessian and problem == "laplace" and INSTANCES[name].level == "score":
+        with pytest.raises(InvalidEstimator, match="kink"):
+            jax.hessian(loss)(theta, jax.random.key(0))
+    elif with_hessian:
         hessians = many(lambda key: jax.hessian(loss)(theta, key), repeats)
         assert z_score(hessians, jax.hessian(exact)(theta)) < 5
 
@@ -63,6 +67,10 @@ def test_unbiased(name, problem):
 )
 def test_unbiased_to_second_order(name, problem):
     check(name, problem, 20000, with_hessian=True)
+
+
+def test_second_derivatives_of_a_score_with_a_kink_are_refused():
+    check("leave-one-out", "laplace", 4000, with_hessian=True)
 
 
 @pytest.mark.full

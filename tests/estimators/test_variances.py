@@ -54,8 +54,8 @@ def test_leave_one_out_variance_formula(count):
 
 
 def test_optimal_baseline_approaches_the_optimal_variance():
-    draws = normal_gradients("optimal-baseline", 512, 4000)
-    measured = np.var(np.asarray(draws), axis=0) * 512
+    draws = normal_gradients("optimal-baseline", 2048, 2000)
+    measured = np.var(np.asarray(draws), axis=0) * 2048
     np.testing.assert_allclose(measured, OPTIMAL, rtol=0.12)
 
 
@@ -91,7 +91,7 @@ def test_mixture_weight_gradient_enumerated_beats_implicit_beats_leave_one_out()
         def loss(logit, key):
             weights = dist.Categorical(logits=jnp.stack([logit, jnp.float32(0)]))
             q = dist.MixtureSameFamily(weights, dist.Normal(jnp.array([-1.0, 1.0]), 0.7))
-            return rx.expectation(lambda z: (z - 0.5) ** 2, q, key=key, num_samples=count, estimator=name)
+            return rx.expectation(jnp.sin, q, key=key, num_samples=count, estimator=name)
 
         return np.var(np.asarray(many(lambda k: jax.grad(loss)(jnp.float32(0.3), k), 10000)))
 

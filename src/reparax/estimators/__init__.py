@@ -12,6 +12,8 @@ from reparax.estimators._compare import Comparison as Comparison
 from reparax.estimators._compare import compare as compare
 from reparax.estimators._continuity import Vouched as Vouched
 from reparax.estimators._expectation import expectation as expectation
+from reparax.estimators._explain import Explanation as Explanation
+from reparax.estimators._explain import Line as Line
 from reparax.estimators._explain import explain as explain
 from reparax.estimators._tune import tune as tune
 from reparax.registry import lazy_parts

@@ -59,19 +59,9 @@ def is_discrete(q: dist.Distribution) -> bool:
     return support is not None and bool(support.is_discrete)
 
 
-def unwrapped(q: dist.Distribution) -> dist.Distribution:
-    """The distribution inside `Independent` and `ExpandedDistribution`, with the batch shape of the whole."""
-    if isinstance(q, dist.Independent):
-        return unwrapped(q.base_dist)
-    if isinstance(q, dist.ExpandedDistribution):
-        inner = unwrapped(q.base_dist)
-        return inner if inner.batch_shape == q.batch_shape else inner.expand(q.batch_shape)
-    return q
-
-
 def innermost(q: dist.Distribution) -> dist.Distribution:
     """The distribution inside all wrappers, whose batch shape may be smaller than that of the whole."""
-    while isinstance(q, dist.Independent | dist.ExpandedDistribution | dist.MaskedDistribution):
+    while isinstance(q, dist.Independent | dist.ExpandedDistribution):
         q = q.base_dist
     return q
 

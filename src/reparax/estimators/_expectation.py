@@ -130,6 +130,16 @@ def _check_leaves(flat: list[Any]) -> None:
             got=type(wrong[0]).__name__ if wrong else "no distribution at all",
             cure="pass for example numpyro.distributions.Normal(loc, scale)",
         )
+    if any(_is_masked(leaf) for leaf in flat):
+        raise InvalidEstimator(
+            expected="q to be a distribution whose log density is that of its draws",
+            got="a masked distribution: the mask changes its log density, but not its draws",
+            cure="mask inside f instead, for example lambda z: jnp.where(mask, f(z), 0)",
+        )
+
+
+def _is_masked(q: dist.Distribution) -> bool:
+    return isinstance(q, dist.MaskedDistribution) or (hasattr(q, "base_dist") and _is_masked(q.base_dist))
 
 
 def _grouped(estimators: list[AbstractEstimator]) -> list[tuple[AbstractEstimator, list[int]]]:

@@ -46,17 +46,48 @@ def _refuse(primals: Any, tangents: Any) -> Any:
     )
 
 
+@jax.custom_jvp
+def _smooth_once(loc: Float[Array, "*s"]) -> Float[Array, "*s"]:
+    return loc
+
+
+@_smooth_once.defjvp
+def _smooth_once_jvp(primals: Any, tangents: Any) -> Any:
+    return _smooth_no_more(primals[0]), tangents[0]
+
+
+@jax.custom_jvp
+def _smooth_no_more(loc: Float[Array, "*s"]) -> Float[Array, "*s"]:
+    return loc
+
+
+@_smooth_no_more.defjvp
+def _refuse_second(primals: Any, tangents: Any) -> Any:
+    raise InvalidEstimator(
+        expected="a log density that is twice differentiable, for second derivatives of the score-function estimator",
+        got="the location of a Laplace, whose log density has a kink there: its second derivative misses a point mass",
+        cure="use estimator='pathwise' for second derivatives",
+    )
+
+
 def with_unmoved_support(q: Any) -> Any:
-    """The same distributions, raising once a parameter on which the support depends is differentiated."""
+    """The same distributions, raising where the score would be wrong.
+
+    That is in a parameter on which the support depends, and in the second derivative in a location with a kink.
+    """
     return jax.tree.map(_with_unmoved_support, q, is_leaf=is_distribution)
 
 
 def _with_unmoved_support(q: dist.Distribution) -> dist.Distribution:
     flat, structure = jax.tree.flatten(q)
-    guarded = [
-        _unmoved(leaf) if moves and jnp.issubdtype(jnp.result_type(leaf), jnp.floating) else leaf
-        for moves, leaf in zip(support_reads(q), flat, strict=True)
-    ]
+    base = innermost(q)
+    kink = base.loc if isinstance(base, dist.Laplace | dist.AsymmetricLaplace) else None
+    guarded = []
+    for moves, leaf in zip(support_reads(q), flat, strict=True):
+        if moves and jnp.issubdtype(jnp.result_type(leaf), jnp.floating):
+            guarded.append(_unmoved(leaf))
+        else:
+            guarded.append(_smooth_once(leaf) if leaf is kink else leaf)
     return jax.tree.unflatten(structure, guarded)
 
 
