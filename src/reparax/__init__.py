@@ -22,7 +22,7 @@ _EXPORTS = {
     "elbo_estimate": "estimators",
     "iwae_estimate": "estimators",
     "tune": "estimators",
-    "explain": "estimators",
+    "explain": "applications",
     "compare": "estimators",
     "rsample": "reparameterization",
     "Model": "model",

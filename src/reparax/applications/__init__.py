@@ -3,6 +3,7 @@
 from reparax.applications._encode import encode as encode
 from reparax.applications._encode import encode_std as encode_std
 from reparax.applications._encode import reconstruct as reconstruct
+from reparax.applications._explain import explain as explain
 from reparax.applications._fit import fit as fit
 from reparax.applications._fit import plan as plan
 from reparax.applications._sample import sample as sample
