@@ -25,6 +25,8 @@ _EXPORTS = {
     "explain": "applications",
     "compare": "estimators",
     "rsample": "reparameterization",
+    "parameter_rules": "reparameterization",
+    "is_reparameterizable": "reparameterization",
     "Model": "model",
     "FittedModel": "recipe",
     "Recipe": "recipe",
