@@ -96,8 +96,8 @@ def test_elbo_is_its_closed_form_and_below_the_log_marginal():
 def test_importance_weighted_bound_rises_from_the_elbo_and_never_passes_the_log_marginal():
     log_marginal, elbo = exact()
     before, error_before = None, None
-    for count in (1, 2, 8, 64):
-        found = values(IWAE(num_samples=count), linear_gaussian(), 3000)["bound"]
+    for count in (1, 4, 64):
+        found = values(IWAE(num_samples=count), linear_gaussian(), 2000)["bound"]
         mean, se = found.mean(axis=0), error(found)
         if count == 1:
             assert np.all(np.abs(mean - elbo) <= 5 * se)
@@ -175,7 +175,7 @@ def test_gradients_with_bits_are_unbiased(estimator):
     def gradient(key: jax.Array):
         return eqx.filter_grad(lambda model: objective(model, x, key=key, step=STEP).objective)(discrete())
 
-    sampled = gradient(jax.random.split(jax.random.key(1), 20_000 if estimator != "auto" else 4))
+    sampled = gradient(jax.random.split(jax.random.key(1), 8_000 if estimator != "auto" else 4))
     for found, expected in zip(jax.tree.leaves(sampled), jax.tree.leaves(exact_gradient), strict=True):
         found = np.asarray(found, np.float64)
         assert np.abs(expected).max() > 1e-3

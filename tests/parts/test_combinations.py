@@ -1,0 +1,140 @@
+"""Every valid combination of parts takes training steps, and no part is left without a gradient in silence."""
+
+import itertools
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from reparax import registry
+from reparax.data import Schema, from_array
+from reparax.errors import DataError, RecipeError
+from reparax.objectives import AbstractObjective
+from reparax.pytrees import combine, partition
+from reparax.recipe import build, objective, suggest
+
+RNG = np.random.default_rng(0)
+IMAGES = {
+    "levels": RNG.integers(0, 5, (12, 4, 4, 1)),
+    "bits": RNG.integers(0, 2, (12, 4, 4, 1)),
+    "intensities": RNG.uniform(0, 1, (12, 4, 4, 1)),
+}
+ROOMS = ("posteriors", "priors", "likelihoods", "objectives", "networks")
+
+
+def valid(posterior: str, prior: str, objective: str) -> bool:
+    space = registry.load("posteriors", posterior).latent_space
+    needs = registry.load("objectives", objective).needs_density
+    return space in registry.load("priors", prior).latent_spaces and not (space == "point" and needs)
+
+
+ALL = [
+    combination
+    for combination in itertools.product(*(registry.names(room) for room in ROOMS))
+    if valid(combination[0], combination[1], combination[3])
+]
+
+
+def covering() -> list[tuple[str, ...]]:
+    """Few combinations in which every part occurs; the posteriors take turns with the priors that fit them."""
+    posteriors, priors, *rest = (registry.names(room) for room in ROOMS)
+    used: dict[str, int] = dict.fromkeys(priors, 0)
+    found = []
+    for index, posterior in enumerate(posteriors):
+        fitting = [prior for prior in priors if any(valid(posterior, prior, name) for name in rest[1])]
+        prior = min(fitting, key=lambda name: (used[name], fitting.index(name)))
+        used[prior] += 1
+        objectives = [name for name in rest[1] if valid(posterior, prior, name)]
+        network = "convolutional" if index % 6 == 5 else ("linear", "mlp")[index % 2]  # it is the slowest to compile
+        parts = rest[0][index % len(rest[0])], objectives[index % len(objectives)], network
+        found.append((posterior, prior, *parts))
+    left = [prior for prior in priors if not used[prior]]
+    for index, prior in enumerate(left):
+        found.append(next(c for c in ALL if c[1] == prior and c[2] == rest[0][index % len(rest[0])]))
+    return found
+
+
+def thorough() -> list[tuple[str, ...]]:
+    """Every pair of a posterior and a prior with every objective, and every three of the other parts with two pairs."""
+    plain = {("diagonal-normal", "standard-normal"), ("bernoulli", "uniform-bernoulli")}
+    groups: dict[tuple[str, ...], list[tuple[str, ...]]] = {}
+    for combination in ALL:
+        posterior, prior, _, objective, _ = combination
+        groups.setdefault((posterior, prior, objective), []).append(combination)
+    taking_turns = [group[index % len(group)] for index, group in enumerate(groups.values())]
+    return list(dict.fromkeys(taking_turns + [combination for combination in ALL if combination[:2] in plain]))
+
+
+def data_for(likelihood: str) -> tuple[np.ndarray, Schema]:
+    part = registry.load("likelihoods", likelihood)
+    for values in IMAGES.values():
+        dataset = from_array(values)
+        try:
+            part.create(lambda count: lambda z: z, dataset.schema.summary(), key=jax.random.key(0))
+        except DataError:
+            continue
+        return dataset.values, dataset.schema
+    pytest.fail(f"no data here suit the {likelihood} likelihood: add some")
+
+
+def train_a_little(combination: tuple[str, ...]) -> None:
+    posterior, prior, likelihood, name, network = combination
+    values, schema = data_for(likelihood)
+    recipe = suggest(
+        schema, len(values), posterior=posterior, prior=prior, likelihood=likelihood, objective=name, network=network,
+        latent_dim=2, width=4, depth=1, num_components=3, num_samples=2,
+    )  # fmt: skip
+    made: AbstractObjective = objective(recipe, 10)
+    x = jnp.asarray(values, jnp.float32)
+
+    with jax.numpy_dtype_promotion("standard"):
+        trainable, rest = partition(eqx.filter_jit(build)(recipe, schema, key=jax.random.key(0)))
+
+        def loss(trainable, key: jax.Array):
+            model = combine(trainable, rest)
+            keys = jax.random.split(key, len(x))
+            terms = jax.vmap(lambda x, key: made(model, x, key=key, step=jnp.asarray(3)))(x, keys)
+            return -jnp.mean(terms.objective), terms
+
+        @jax.jit
+        def step(trainable, key: jax.Array):
+            (_, terms), slopes = jax.value_and_grad(loss, has_aux=True)(trainable, key)
+            return jax.tree.map(lambda leaf, slope: leaf - 1e-4 * slope, trainable, slopes), terms, slopes
+
+        trainable, first, _ = step(trainable, jax.random.key(1))
+        trainable, second, slopes = step(trainable, jax.random.key(2))
+        all_terms = first, second
+    for leaf in jax.tree.leaves((all_terms, slopes, trainable)):
+        assert np.isfinite(leaf).all()
+    parts = {"posterior": slopes.posterior.network, "likelihood": slopes.likelihood}
+    if registry.load("objectives", name).needs_density:
+        parts["prior"] = slopes.prior
+    for part, tree in parts.items():
+        for path, slope in jax.tree.leaves_with_path(tree):
+            assert np.any(np.asarray(slope) != 0), f"no gradient for {part}{jax.tree_util.keystr(path)}"
+
+
+@pytest.mark.parametrize("combination", covering(), ids="-".join)
+def test_covering_combinations_train(combination):
+    train_a_little(combination)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("combination", thorough(), ids="-".join)
+def test_many_more_combinations_train(combination):
+    train_a_little(combination)
+
+
+def test_every_part_is_covered():
+    for index, room in enumerate(ROOMS):
+        assert {combination[index] for combination in covering()} == set(registry.names(room))
+
+
+@pytest.mark.parametrize("objective_name", registry.names("objectives"))
+def test_a_recipe_of_parts_that_do_not_go_together_is_refused_when_built(objective_name):
+    _, schema = data_for("normal")
+    wrong = suggest(schema, 12, posterior="bernoulli", prior="standard-normal", objective=objective_name)
+    with pytest.raises(RecipeError, match="uniform-bernoulli"):
+        build(wrong, schema, key=jax.random.key(0))
