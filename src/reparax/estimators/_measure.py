@@ -66,8 +66,7 @@ def _relaxes(q: Any, estimator: Any) -> bool:
 def measure(f: Callable[..., Any], q: Any, estimator: Any, key: jax.Array, num_samples: int, repeats: int) -> Measured:
     """Repeated gradients of one estimator; the same key gives every estimator the same keys."""
     gradient, parameters = gradient_of(f, q, estimator, num_samples)
-    batch = min(repeats, _BATCH)
-    run = jax.jit(lambda named, keys: jax.lax.map(lambda k: gradient(named, k), keys, batch_size=batch))
+    run = jax.jit(lambda named, keys: repeated(lambda k: gradient(named, k), keys))
     keys = jax.random.split(key, repeats)
     compiled = run.lower(parameters, keys).compile()
     start = time.perf_counter()
@@ -75,6 +74,15 @@ def measure(f: Callable[..., Any], q: Any, estimator: Any, key: jax.Array, num_s
     seconds = (time.perf_counter() - start) / repeats
     gradients = {name: np.asarray(value, np.float64) for name, value in found.items()}
     return Measured(gradients, _evaluations(q, estimator, num_samples), seconds)
+
+
+def repeated(function: Callable[[jax.Array], Any], keys: jax.Array) -> Any:
+    """``function`` at every key, in batches of bounded memory: one program, whatever the number of keys."""
+    batches = -(-len(keys) // _BATCH)
+    size = -(-len(keys) // batches)
+    padded = jnp.resize(keys, (batches, size))
+    found = jax.lax.map(jax.vmap(function), padded)
+    return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:])[: len(keys)], found)
 
 
 def _evaluations(q: Any, estimator: Any, num_samples: int) -> int:

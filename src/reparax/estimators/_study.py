@@ -12,6 +12,7 @@ from jaxtyping import Array, Float
 
 from reparax.estimators._choice import named
 from reparax.estimators._expectation import expectation
+from reparax.estimators._measure import repeated
 from reparax.estimators._table import short, table
 
 if TYPE_CHECKING:
@@ -198,7 +199,7 @@ def _gradients(
         return expectation(lambda z: cost(z, k), q, key=key, num_samples=num_samples, estimator=named(name))
 
     one = jax.grad(value)
-    per_k = jax.jit(lambda k: jax.lax.map(lambda key: one(theta, k, key), keys, batch_size=256))
+    per_k = jax.jit(lambda k: repeated(lambda key: one(theta, k, key), keys))
     return np.stack([np.asarray(per_k(k), np.float64) for k in ks])
 
 
