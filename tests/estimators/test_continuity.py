@@ -103,6 +103,26 @@ def test_a_vouched_function_is_not_inspected():
     np.testing.assert_allclose(Vouched(jnp.abs)(-2.0), 2.0)
 
 
+def test_an_angle_needs_a_periodic_function():
+    q, key = dist.VonMises(0.3, 2.0), jax.random.key(0)
+    with pytest.raises(InvalidEstimator, match="angle"):
+        rx.expectation(lambda z: z, q, key=key, estimator="pathwise")
+
+    def loss(theta, key, estimator, f):
+        return rx.expectation(f, dist.VonMises(theta[0], theta[1]), key=key, num_samples=4, estimator=estimator)
+
+    theta = jnp.array([0.3, 2.0])
+    grid = jnp.linspace(-jnp.pi, jnp.pi, 4001)
+
+    def exact(theta, f):
+        density = jnp.exp(theta[1] * jnp.cos(grid - theta[0]))
+        return jnp.trapezoid(density * f(grid)) / jnp.trapezoid(density)
+
+    for estimator, f in (("auto", jnp.cos), ("leave-one-out", lambda z: z)):
+        draws = many(lambda k, e=estimator, f=f: jax.grad(loss)(theta, k, e, f), 10000)
+        assert z_score(draws, jax.grad(exact)(theta, f)) < 5
+
+
 def test_auto_raises_where_neither_the_path_nor_the_score_is_right():
     with pytest.raises(InvalidEstimator, match="continuous"):
         rx.expectation(step, dist.Uniform(0.0, 1.0), key=jax.random.key(0))

@@ -190,6 +190,8 @@ class _Walk:
             return Jump(name, "the result of a comparison (where, >, <) makes it jump in z")
         if name == "convert_element_type":
             return Jump(name, "z is rounded to whole numbers")
+        if name == "rem":
+            return Jump(name, "a remainder, or for an angle the cut at +-pi, makes it jump in z")
         return Jump(name, f"{name} is a step function of z")
 
 

@@ -8,11 +8,12 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpyro.distributions as dist
+from jaxtyping import Array
 
 from reparax.errors import InvalidEstimator
 from reparax.estimators._base import Integrand
 from reparax.estimators._continuity import Jump, Vouched, find_jump
-from reparax.estimators._distributions import draw, is_discrete
+from reparax.estimators._distributions import draw, innermost, is_discrete
 
 
 def with_key(f: Callable[..., Any]) -> Integrand:
@@ -34,9 +35,17 @@ def jump_of(f: Callable[[list[Any]], Any], flat: Sequence[dist.Distribution], va
 
     def arranged(moved: list[Any], held: list[Any]) -> Any:
         sources = {True: iter(moved), False: iter(held)}
-        return f([next(sources[moves]) for moves in varying])
+        drawn = [next(sources[moves]) for moves in varying]
+        return f([_wrapped(leaf, z) if moves else z for leaf, z, moves in zip(flat, drawn, varying, strict=True)])
 
     return find_jump(arranged, moving, fixed)
+
+
+def _wrapped(q: dist.Distribution, z: Array) -> Array:
+    """An angle cut at +-pi, where a function that is not periodic jumps; anything else as it is."""
+    if not isinstance(innermost(q), dist.VonMises):
+        return z
+    return jnp.remainder(z + jnp.pi, 2 * jnp.pi) - jnp.pi
 
 
 def _relaxed_shape(q: dist.Distribution) -> jax.ShapeDtypeStruct:
