@@ -8,8 +8,11 @@ import pytest
 from scipy import integrate
 
 from reparax.distributions import (
+    HypersphericalUniform,
     LogisticNormal,
     OneHotCategorical,
+    PowerSpherical,
+    VonMisesFisher,
     analytic_pairs,
     has_analytic_kl,
     kl_divergence,
@@ -34,6 +37,9 @@ EXAMPLES = {
     LogisticNormal: lambda i: LogisticNormal(
         jnp.array([[0.3, -1.0], [1.0, 0.2]])[i], jnp.array([[0.7, 1.2], [1.0, 0.5]])[i]
     ),
+    PowerSpherical: lambda i: PowerSpherical(jnp.array([0.3, -1.0, 0.2]), jnp.array([2.5, 9.0])[i]),
+    VonMisesFisher: lambda i: VonMisesFisher(jnp.array([0.3, -1.0, 0.2]), jnp.array([2.5, 9.0])[i]),
+    HypersphericalUniform: lambda i: HypersphericalUniform(3),
     OneHotCategorical: lambda i: OneHotCategorical(jnp.array([[0.0, 1.0, -2.0], [1.0, 1.5, 0.0]])[i]),
     dist.CategoricalLogits: lambda i: dist.Categorical(logits=jnp.array([[0.0, 1.0, -2.0], [1.0, 1.5, 0.0]])[i]),
     dist.CategoricalProbs: lambda i: dist.Categorical(probs=jnp.array([[0.2, 0.5, 0.3], [0.1, 0.1, 0.8]])[i]),
