@@ -26,7 +26,7 @@ class IWAE(AbstractObjective):
 
     @classmethod
     def create(cls, dials: ObjectiveDials) -> Self:
-        return cls(dials.num_samples if dials.num_samples > 1 else 8, dials.estimator)
+        return cls(dials.num_samples, dials.estimator)
 
     def __call__(self, model: Model, x: Num[Array, "*event"], *, key: jax.Array, step: Int[Array, ""]) -> Terms:
         posterior = model.posterior(x)

@@ -58,6 +58,7 @@ def _rules(schema: Schema, num_examples: int, given: dict[str, Any]) -> dict[str
         "network": network,
         "latent_dim": _latent_dim(schema, size) * _latent_factor(posterior),
         **_shape_of_network(schema, network, num_examples),
+        "num_samples": 8 if objective == "iwae" else 1,
         "batch_size": batch_size,
         "epochs": epochs,
         "learning_rate": 3e-3 if network == "mlp" and num_examples >= 10_000 else 1e-3,
