@@ -14,6 +14,7 @@ import numpy as np
 import numpyro.distributions as dist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 
 import reparax as rx
 from reparax.estimators import REBAR, GumbelSoftmax, MeanBaseline, StraightThroughGumbelSoftmax, SumAndSample
@@ -293,7 +294,7 @@ def bounds(repeats: int) -> Figure:
 
 def choosing(repeats: int) -> Figure:
     """The picture that `rx.compare` draws, for the example of the page on choosing."""
-    return rx.compare(
+    figure = rx.compare(
         lambda z: jnp.exp(-0.5 * z**2),
         dist.Normal(1.0, 1.0),
         key=jax.random.key(0),
@@ -301,6 +302,11 @@ def choosing(repeats: int) -> Figure:
         num_samples=4,
         repeats=max(repeats // 10, 2),
     ).plot()
+    for axes in figure.axes:
+        # Over less than a decade the labels of the minor ticks would overlap.
+        axes.xaxis.set_minor_formatter(NullFormatter())
+        axes.set_xlim(1e-2, 1.0)
+    return figure
 
 
 PICTURES = (

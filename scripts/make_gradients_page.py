@@ -56,10 +56,15 @@ def rows() -> list[str]:
             ways.setdefault((rule.method, rule.reason, rule.reference), []).append(rule.parameter)
         source = f"`{name}`" if any(name == known for known, _ in OWN) else name
         lines[name] = [
-            f"| {source} | {', '.join(dict.fromkeys(names))} | {method} | {'; '.join(filter(None, notes))} |"
+            f"| {source} | {', '.join(dict.fromkeys(names))} | {method} | {_literal('; '.join(filter(None, notes)))} |"
             for (method, *notes), names in ways.items()
         ]
     return [line for name in sorted(lines) for line in lines[name]]
+
+
+def _literal(note: str) -> str:
+    """Powers as code: markdown would take the carets away."""
+    return f"`{note}`" if "^" in note else note
 
 
 def page(text: str) -> str:

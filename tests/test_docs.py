@@ -1,0 +1,118 @@
+"""The documentation: its code runs, its links lead somewhere, its navigation is whole, its tables are fresh."""
+
+import ast
+import importlib.util
+import re
+import tomllib
+from pathlib import Path
+
+import jax
+import pytest
+
+from reparax import registry
+
+ROOT = Path(__file__).resolve().parents[1]
+DOCS = ROOT / "docs"
+PAGES = sorted(page.relative_to(DOCS).as_posix() for page in DOCS.rglob("*.md"))
+GENERATED = {"parts.md"}  # by make docs, not kept in the repository
+# Pages whose code trains models or is a file of its own: compiled, not run.
+COMPILED_ONLY = {"quickstart.md", "adding-a-part.md"}
+
+
+def blocks(page):
+    return re.findall(r"^```python\n(.*?)^```", (DOCS / page).read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+
+
+def script(name):
+    spec = importlib.util.spec_from_file_location(name, ROOT / "scripts" / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+WITH_CODE = [page for page in PAGES if blocks(page)]
+
+
+def cheaper(code):
+    """The same code with fewer repetitions."""
+    return re.sub(r"(repeats|num_pilot)=\d+", r"\1=16", code)
+
+
+@pytest.mark.parametrize("page", [page for page in WITH_CODE if page not in COMPILED_ONLY])
+def test_code_runs(page):
+    names = {}
+    with jax.numpy_rank_promotion("allow"), jax.numpy_dtype_promotion("standard"):
+        for code in blocks(page):
+            exec(compile(cheaper(code), page, "exec"), names)
+    assert "jax" in names
+
+
+@pytest.mark.parametrize("page", WITH_CODE)
+def test_names_of_the_package_exist(page):
+    """Every ``from reparax... import`` and every ``rx.name`` of the code."""
+    for code in blocks(page):
+        for node in ast.walk(ast.parse(code)):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("reparax"):
+                module = importlib.import_module(node.module)
+                assert all(hasattr(module, alias.name) for alias in node.names), ast.unparse(node)
+            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "rx":
+                assert hasattr(importlib.import_module("reparax"), node.attr), ast.unparse(node)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_relative_links_lead_to_files(page):
+    text = (DOCS / page).read_text(encoding="utf-8")
+    text = re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE)
+    for target in re.findall(r"\]\(([^)#:\s]+)(?:#[^)]*)?\)", text):
+        found = (DOCS / page).parent / target
+        assert found.is_file() or found.name in GENERATED, f"{page} links to {target}"
+
+
+def targets(nav):
+    for entry in nav:
+        for value in entry.values():
+            yield from targets(value) if isinstance(value, list) else [value]
+
+
+def test_the_navigation_holds_every_page_once():
+    nav = list(targets(tomllib.loads((ROOT / "zensical.toml").read_text(encoding="utf-8"))["project"]["nav"]))
+    assert sorted(nav) == sorted({*PAGES, *GENERATED})
+
+
+def test_every_estimator_is_on_a_page():
+    text = "\n".join(page.read_text(encoding="utf-8") for page in (DOCS / "estimators").glob("*.md"))
+    text += (DOCS / "choosing-an-estimator.md").read_text(encoding="utf-8")
+    for name in registry.names("estimators"):
+        assert f"`{name}`" in text or registry.load("estimators", name).__name__ in text, name
+
+
+def test_the_page_of_parts_names_every_part():
+    module = script("make_parts_page")
+    text = module.page()
+    assert all(f"`{name}`" in text for room in module.ROOMS for name in registry.names(room))
+
+
+def test_the_table_of_families_is_fresh():
+    with jax.numpy_rank_promotion("allow"), jax.numpy_dtype_promotion("standard"):
+        module = script("make_gradients_page")
+        text = module.PAGE.read_text(encoding="utf-8")
+        assert module.page(text) == text, "run scripts/make_gradients_page.py"
+
+
+def test_the_page_of_unbiasedness_is_made_from_the_tables_of_the_tests():
+    module = script("make_unbiasedness_page")
+    rows = list(module.bounds(2000, True))
+    assert {row.estimator for row in rows} >= {"vimco", "sticking-the-landing", "doubly-reparameterized"}
+    text = module.page({"Bounds": rows}, 2000, ["Bounds"])
+    assert text.count("\n| `q = Normal") == len(rows) > 20
+    wrong = rows[0]._replace(z=6.0)
+    assert "**1 are beyond 5.**" in module.page({"Bounds": [*rows, wrong]}, 2000, [])
+
+
+def test_integrands_are_written_as_in_their_source():
+    module = script("make_unbiasedness_page")
+    table = module.test_module("reparameterization.test_rsample_unbiased")
+    shown = {module.written(f) for case in table.CASES for f in case.functions}
+    assert {"log(x)", "exp(-x)", "log1p(-x)", "sum x^2", "1 / (1 + x^2)", "x[0] * x[1]"} <= {
+        text.replace("x[0]] *", "x[0] *") for text in shown
+    }
