@@ -35,19 +35,21 @@ def map_rows(
     fitted: FittedModel,
     values: np.ndarray,
     *,
+    transform: Callable[[Array, Array], Array],
     key: jax.Array,
     work: int = 1,
 ) -> PyTree:
     """``function(model, x, key)`` for every row x; the results, stacked, as NumPy arrays.
 
     All batches have one shape that depends on the model and ``work`` alone, the last one padded, so that a row's result
-    has the same bits in whatever company it comes. x is as the model sees it, binarized where the recipe says so, once,
-    from the row's own key.
+    has the same bits in whatever company it comes. x is as ``transform`` makes it from the stored row: binarized where
+    the recipe says so, once, from the row's own key.
 
     Args:
         function: Of one row; hashable, so that it is compiled once and not at every call.
         fitted: The fitted model.
         values: Rows in the user's units, already checked against the schema.
+        transform: From a stored row and a key to x, hashable as well: `Units.transform` or `Units.expected`.
         key: With the row's hash it makes the row's key.
         work: How many times the memory of one row a row's computation takes.
     """
@@ -55,7 +57,7 @@ def map_rows(
     size = max(1, min(LARGEST_BATCH, VALUES_PER_BATCH // (units.summary.size * work)))
     pieces = []
     for rows, marks, kept in _padded(units.stored(values), size):
-        found = _batch(function, units.transform, fitted.model, key, jnp.asarray(rows), jnp.asarray(marks))
+        found = _batch(function, transform, fitted.model, key, jnp.asarray(rows), jnp.asarray(marks))
         pieces.append(jax.tree.map(lambda leaf, kept=kept: leaf[:kept], jax.device_get(found)))
     return jax.tree.map(lambda *parts: np.concatenate(parts), *pieces)
 

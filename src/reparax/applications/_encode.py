@@ -1,5 +1,6 @@
 """From data to latent variables and back."""
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -17,6 +18,8 @@ from reparax.recipe import FittedModel
 def encode(fitted: FittedModel, data: Any) -> Float[np.ndarray, "n latent"]:
     """The posterior means E[z | x], flattened, one row for each example; never a random draw.
 
+    Of a model trained on bits drawn from intensities, the encoder is given the intensities, the bits' expectation.
+
     Args:
         fitted: The fitted model.
         data: Anything `reparax.data.read` reads, or a `Dataset`.
@@ -24,7 +27,7 @@ def encode(fitted: FittedModel, data: Any) -> Float[np.ndarray, "n latent"]:
     Raises:
         DataError: Data of another shape or kind than at fitting.
     """
-    return map_rows(_mean, fitted, values_of(fitted, data), key=jax.random.key(0))
+    return _apply(_mean, fitted, data)
 
 
 def encode_std(fitted: FittedModel, data: Any) -> Float[np.ndarray, "n latent"]:
@@ -40,7 +43,7 @@ def encode_std(fitted: FittedModel, data: Any) -> Float[np.ndarray, "n latent"]:
             got="the deterministic posterior",
             cure="leave --std out, or fit with --posterior diagonal-normal",
         )
-    return map_rows(_std, fitted, values_of(fitted, data), key=jax.random.key(0))
+    return _apply(_std, fitted, data)
 
 
 def reconstruct(fitted: FittedModel, data: Any) -> np.ndarray:
@@ -49,8 +52,12 @@ def reconstruct(fitted: FittedModel, data: Any) -> np.ndarray:
     Raises:
         DataError: Data of another shape or kind than at fitting.
     """
-    found = map_rows(_reconstruction, fitted, values_of(fitted, data), key=jax.random.key(0))
-    return fitted.units.restored(found)
+    return fitted.units.restored(_apply(_reconstruction, fitted, data))
+
+
+def _apply(function: Callable[[Model, Array, Array], Array], fitted: FittedModel, data: Any) -> np.ndarray:
+    values = values_of(fitted, data)
+    return map_rows(function, fitted, values, transform=fitted.units.expected, key=jax.random.key(0))
 
 
 def _mean(model: Model, x: Array, key: Array) -> Array:

@@ -152,7 +152,14 @@ class _Weigh(eqx.Module):
 def _terms(fitted: FittedModel, values: np.ndarray, num_samples: int, seed: int) -> _Terms:
     if num_samples < 1:
         raise RecipeError(expected="a number of samples from 1 up", got=f"{num_samples}", cure="ask for at least one")
-    return map_rows(_Weigh(num_samples), fitted, values, key=jax.random.key(seed), work=num_samples)
+    return map_rows(
+        _Weigh(num_samples),
+        fitted,
+        values,
+        transform=fitted.units.transform,
+        key=jax.random.key(seed),
+        work=num_samples,
+    )
 
 
 def _standard_error(values: np.ndarray) -> float | None:

@@ -37,6 +37,22 @@ class Transform(NamedTuple):
         return bits.astype(jnp.float32)
 
 
+class Expected(NamedTuple):
+    """One stored example as the encoder sees it outside training: where bits are drawn, their expectation instead.
+
+    Attributes:
+        transform: What training sees.
+    """
+
+    transform: Transform
+
+    def __call__(self, x: Num[Array, "*event"], key: jax.Array) -> Num[Array, "*event"]:
+        """The example; nothing is drawn."""
+        if self.transform.binarize != "dynamic":
+            return self.transform(x, key)
+        return (jnp.asarray(x, jnp.float32) - self.transform.low) / (self.transform.high - self.transform.low)
+
+
 @dataclass(frozen=True)
 class Units:
     """How stored values become a model's, without changing any density.
@@ -84,6 +100,11 @@ class Units:
     def transform(self) -> "Transform":
         """What is done on the device to each stored example before the model sees it."""
         return Transform(self.binarize, self.low, self.high)
+
+    @property
+    def expected(self) -> Expected:
+        """The same without drawing anything: what codes and reconstructions are made from."""
+        return Expected(self.transform)
 
     def restored(self, values: np.ndarray) -> np.ndarray:
         """The model's values in the user's units (bits stay bits)."""

@@ -149,7 +149,7 @@ def _solve_forward(moved: Array, pull: Array, slopes: Array, density: Array) -> 
     if moved.shape[-1] == 1:
         return -moved / density
 
-    def step(carried: Array, inputs: tuple[Array, Array, Array, Array]) -> tuple[Array, Array]:
+    def step(carried: Array, inputs: tuple[Array, ...]) -> tuple[Array, Array]:
         moved, pull, slope, density = inputs
         dx = -(moved + (pull * carried).sum(-1)) / density
         return carried + slope * dx[..., None], dx
