@@ -21,7 +21,7 @@ fetch_uv = test -x $(1)/bin/uv || $(PYTHON) -m pip --python $(1)/bin/python inst
 install = if test -x $(1)/bin/uv; then $(1)/bin/uv pip install -q --python $(1)/bin/python $(2); \
 	else $(PYTHON) -m pip --python $(1)/bin/python install -q $(2); fi
 
-.PHONY: help install demo test test-all bench bench-gradients docs format clean
+.PHONY: help install demo test test-all bench bench-gradients unbiasedness docs format clean
 
 help:
 	@echo "make demo             train on handwritten digits; pictures and numbers in $(DEMO)/"
@@ -29,6 +29,7 @@ help:
 	@echo "make test-all         the same, with the full-size statistical checks"
 	@echo "make bench            speed beside a bare JAX loop and PyTorch"
 	@echo "make bench-gradients  speed of reparameterized gradients beside numpyro and PyTorch"
+	@echo "make unbiasedness     measure every unbiased estimator at full size and write docs/unbiasedness.md"
 	@echo "make docs             build the documentation into site/"
 	@echo "make format           format the code"
 	@echo "make clean            remove what the others made"
@@ -81,8 +82,12 @@ bench: $(INSTALLED) $(TORCH_INSTALLED)
 bench-gradients: $(INSTALLED) $(TORCH_INSTALLED)
 	$(BIN)/python benchmarks/gradients.py
 
+unbiasedness: $(INSTALLED)
+	$(BIN)/python scripts/make_unbiasedness_page.py
+
 docs: $(DOCS_INSTALLED)
 	$(BIN)/python scripts/make_parts_page.py
+	$(BIN)/python scripts/make_gradients_page.py
 	$(BIN)/zensical build
 
 format: $(INSTALLED)

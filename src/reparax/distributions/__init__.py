@@ -1,5 +1,6 @@
 """Distributions that numpyro lacks or has wrong, and closed-form divergences; everything else is numpyro's."""
 
+from reparax.distributions.bernoulli import Bernoulli as Bernoulli
 from reparax.distributions.continuous_bernoulli import ContinuousBernoulli as ContinuousBernoulli
 from reparax.distributions.discretized_logistic import DiscretizedLogistic as DiscretizedLogistic
 from reparax.distributions.from_cdf import FromCDF as FromCDF

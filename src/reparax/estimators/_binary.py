@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpyro.distributions as dist
 from jaxtyping import Array, Float
 
+from reparax.distributions.bernoulli import bernoulli_log_prob
 from reparax.estimators._distributions import innermost, is_binary, leaves
 
 
@@ -22,10 +23,7 @@ def logits_of(q: Any) -> list[Float[Array, "*s"]]:
 
 def binary_log_prob(logits: list[Array], z: list[Array]) -> Float[Array, ""]:
     """log q(z) of one draw: sum of z * logit - softplus(logit)."""
-    terms = [
-        jnp.sum(value.astype(logit.dtype) * logit - jax.nn.softplus(logit))
-        for logit, value in zip(logits, z, strict=True)
-    ]
+    terms = [jnp.sum(bernoulli_log_prob(logit, value)) for logit, value in zip(logits, z, strict=True)]
     return jnp.sum(jnp.stack(terms))
 
 

@@ -12,6 +12,8 @@ import numpyro.distributions as dist
 from jax.extend.core import Jaxpr, Literal
 from jaxtyping import Array, Float
 
+from reparax.distributions.bernoulli import bernoulli_log_prob
+
 
 def is_distribution(node: Any) -> bool:
     """Whether a node of a pytree is a distribution, so that a pytree of them can be walked."""
@@ -49,8 +51,20 @@ def log_prob(q: Any, z: Any) -> Float[Array, ""]:
     """log q(z) of ONE draw of a pytree of distributions, summed over batch dimensions; nats."""
     flat, structure = jax.tree.flatten(q, is_leaf=is_distribution)
     with numpyro_rules():
-        terms = [jnp.sum(leaf.log_prob(value)) for leaf, value in zip(flat, structure.flatten_up_to(z), strict=True)]
+        terms = [_log_prob(leaf, value) for leaf, value in zip(flat, structure.flatten_up_to(z), strict=True)]
         return jnp.sum(jnp.stack(terms))
+
+
+def _log_prob(q: dist.Distribution, z: Any) -> Float[Array, ""]:
+    # numpyro writes these two with a clip and an absolute value that both bend at a logit of 0, where training often
+    # starts, and so have a wrong derivative exactly there.
+    base = innermost(q)
+    if isinstance(base, dist.BernoulliLogits):
+        return jnp.sum(bernoulli_log_prob(jnp.broadcast_to(base.logits, q.shape()), z))
+    if isinstance(base, dist.BinomialLogits):
+        smooth = z * base.logits - base.total_count * jax.nn.softplus(base.logits)
+        return jnp.sum(smooth) + jax.lax.stop_gradient(jnp.sum(q.log_prob(z)) - jnp.sum(smooth))
+    return jnp.sum(q.log_prob(z))
 
 
 def is_discrete(q: dist.Distribution) -> bool:

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpyro.distributions as dist
 from jaxtyping import Array, Float
 
+from reparax.distributions.bernoulli import Bernoulli
 from reparax.errors import InvalidEstimator
 from reparax.estimators._distributions import innermost
 
@@ -118,6 +119,7 @@ _FAMILIES: dict[type, Callable[..., Family]] = {
     dist.Normal: _normal,
     dist.BernoulliLogits: _bernoulli,
     dist.BernoulliProbs: _bernoulli,
+    Bernoulli: _bernoulli,
     dist.Poisson: _poisson,
     dist.Exponential: _exponential,
     dist.Gamma: _gamma,

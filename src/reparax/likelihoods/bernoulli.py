@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpyro.distributions as dist
 from jaxtyping import Array, Float
 
+from reparax.distributions.bernoulli import Bernoulli as BernoulliDistribution
 from reparax.likelihoods._base import AbstractLikelihood, MakeDecoder, require
 from reparax.networks import Network
 from reparax.summary import Summary
@@ -31,4 +32,4 @@ class Bernoulli(AbstractLikelihood):
 
     def __call__(self, z: Float[Array, "*latent"]) -> dist.Distribution:
         logits = self.network(jnp.ravel(z))[0]
-        return dist.Bernoulli(logits=logits).to_event(logits.ndim)
+        return BernoulliDistribution(logits).to_event(logits.ndim)

@@ -6,6 +6,7 @@ import equinox as eqx
 import numpyro.distributions as dist
 from jaxtyping import Array, Float
 
+from reparax.distributions.bernoulli import Bernoulli as BernoulliDistribution
 from reparax.networks import Network
 from reparax.posteriors._base import AbstractPosterior, LatentSpace
 from reparax.pytrees import soft_bound
@@ -32,4 +33,4 @@ class Bernoulli(AbstractPosterior):
         return (self.latent_dim,)
 
     def __call__(self, x: Float[Array, "*event"]) -> dist.Distribution:
-        return dist.Bernoulli(logits=soft_bound(self.network(x), -15.0, 15.0)).to_event(1)
+        return BernoulliDistribution(soft_bound(self.network(x), -15.0, 15.0)).to_event(1)

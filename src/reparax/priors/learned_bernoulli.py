@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpyro.distributions as dist
 from jaxtyping import Array, Float
 
+from reparax.distributions.bernoulli import Bernoulli as BernoulliDistribution
 from reparax.posteriors import AbstractPosterior
 from reparax.priors._base import AbstractPrior
 from reparax.pytrees import soft_bound
@@ -27,4 +28,4 @@ class LearnedBernoulli(AbstractPrior):
         return cls(jnp.zeros(posterior.latent_shape))
 
     def __call__(self, posterior: AbstractPosterior) -> dist.Distribution:
-        return dist.Bernoulli(logits=soft_bound(self.logits, -15.0, 15.0)).to_event(self.logits.ndim)
+        return BernoulliDistribution(soft_bound(self.logits, -15.0, 15.0)).to_event(self.logits.ndim)

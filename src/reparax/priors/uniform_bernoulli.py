@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpyro.distributions as dist
 
+from reparax.distributions.bernoulli import Bernoulli as BernoulliDistribution
 from reparax.posteriors import AbstractPosterior
 from reparax.priors._base import AbstractPrior
 from reparax.summary import Summary
@@ -23,4 +24,4 @@ class UniformBernoulli(AbstractPrior):
         return cls(posterior.latent_shape)
 
     def __call__(self, posterior: AbstractPosterior) -> dist.Distribution:
-        return dist.Bernoulli(logits=jnp.zeros(self.shape)).to_event(len(self.shape))
+        return BernoulliDistribution(jnp.zeros(self.shape)).to_event(len(self.shape))
