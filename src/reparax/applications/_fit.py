@@ -12,7 +12,7 @@ from reparax.errors import RecipeError
 from reparax.model import Model
 from reparax.objectives import AbstractObjective, check_objective
 from reparax.priors.fitted_normal import FittedNormal
-from reparax.recipe import FittedModel, Recipe, build, checked, suggest
+from reparax.recipe import FittedModel, Recipe, build, checked, held_out_share, suggest
 from reparax.recipe import objective as recipe_objective
 from reparax.training import Progress, cosine_adam
 from reparax.training import fit as train
@@ -93,9 +93,9 @@ def plan(data: Any, **chosen: Any) -> Recipe:
         RecipeError: A setting out of range, or a field that a recipe does not have.
     """
     dataset = read(data)
-    held_out = chosen.get("valid")
-    share = 0.1 if held_out is None else checked("valid", held_out)
-    return suggest(dataset.schema, max(1, round(len(dataset) * (1 - share))), **chosen)
+    given = chosen.pop("valid", None)
+    share = held_out_share(len(dataset)) if given is None else checked("valid", given)
+    return suggest(dataset.schema, max(1, round(len(dataset) * (1 - share))), valid=share, **chosen)
 
 
 def _train(
@@ -114,7 +114,9 @@ def _train(
         objective,
         units.stored(part.values),
         key=key,
-        optimizer=cosine_adam(recipe.learning_rate, _steps_per_epoch(recipe, part) * recipe.epochs),
+        optimizer=cosine_adam(
+            recipe.learning_rate, _steps_per_epoch(recipe, part) * recipe.epochs, recipe.weight_decay
+        ),
         epochs=recipe.epochs,
         batch_size=recipe.batch_size,
         valid=None if held_out is None else units.stored(held_out.values),

@@ -26,8 +26,9 @@ class RecipeOptions:
         epochs: How many times the data are seen, at most.
         batch_size: Examples per training step.
         learning_rate: Adam's highest rate.
+        weight_decay: The share of each weight matrix that a step takes off, times the rate.
         seed: The seed of everything random (default: 0).
-        valid: The fraction of the data held out (default: 0.1; 0 holds out nothing).
+        valid: The fraction of the data held out (default: a tenth, at most 1000 examples; 0: nothing).
         patience: Epochs without a better held-out bound after which training stops.
         network: The architecture of encoder and decoder.
         width: Units of a hidden layer, or channels of the first convolution.
@@ -49,6 +50,7 @@ class RecipeOptions:
     epochs: int | None = None
     batch_size: int | None = None
     learning_rate: float | None = None
+    weight_decay: float | None = None
     seed: int | None = None
     valid: float | None = None
     patience: int | None = None

@@ -5,5 +5,6 @@ from reparax.recipe._build import objective as objective
 from reparax.recipe._fitted import FittedModel as FittedModel
 from reparax.recipe._recipe import Recipe as Recipe
 from reparax.recipe._recipe import checked as checked
+from reparax.recipe._suggest import held_out_share as held_out_share
 from reparax.recipe._suggest import suggest as suggest
 from reparax.recipe._units import Units as Units

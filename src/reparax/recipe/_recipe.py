@@ -27,7 +27,7 @@ RANGES = (
     )
     | dict.fromkeys(("width", "depth", "warmup_epochs", "seed"), Range(int, 0, LARGEST))
     | dict.fromkeys(("beta", "free_bits"), Range(float, 0, 1e6))
-    | {"learning_rate": Range(float, 1e-8, 10), "valid": Range(float, 0, 0.9)}
+    | {"learning_rate": Range(float, 1e-8, 10), "weight_decay": Range(float, 0, 10), "valid": Range(float, 0, 0.9)}
 )
 
 
@@ -53,6 +53,7 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         epochs: How many times the data are seen, at most.
         batch_size: Examples per step.
         learning_rate: Adam's highest rate.
+        weight_decay: The share of each weight matrix that a step takes off, times the rate.
         patience: Epochs without a better held-out bound after which training stops.
         valid: The fraction of the data held out.
         seed: The seed of everything random.
@@ -79,6 +80,7 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     epochs: int
     batch_size: int
     learning_rate: float
+    weight_decay: float = 0.0
     patience: int
     valid: float = 0.1
     seed: int = 0

@@ -20,7 +20,7 @@ def suggest(schema: Schema, num_examples: int, **chosen: Any) -> Recipe:
     interval,
     continuous Bernoulli; counts, negative binomial; real numbers, Normal. Networks: perceptrons, or convolutions for
     images
-    beyond 1024 values. Batches of 128 (64 and 32 for small data), and as many epochs as make about 8000 steps, at
+    beyond 1024 values. Batches of 100 (64 and 32 for small data), and as many epochs as make about 8000 steps, at
     least 20: training stops earlier by itself. Learning rate 0.001, or 0.003 for perceptrons on 10,000 examples and
     more.
 
@@ -42,13 +42,19 @@ def suggest(schema: Schema, num_examples: int, **chosen: Any) -> Recipe:
     return Recipe(**_rules(schema, num_examples, given) | given)
 
 
+def held_out_share(num_examples: int) -> float:
+    """The fraction of the data that is held out: a tenth, but no more than a thousand examples."""
+    return min(0.1, 1000 / max(1, num_examples))
+
+
 def _rules(schema: Schema, num_examples: int, given: dict[str, Any]) -> dict[str, Any]:
     size = schema.summary().size
     objective = given.get("objective", "elbo")
     posterior = given.get("posterior", "deterministic" if objective == "reconstruction" else "diagonal-normal")
     network = given.get("network", _network(schema, size))
     binarize = given.get("binarize", "none")
-    batch_size = given.get("batch_size", 128 if num_examples >= 10_000 else 64 if num_examples >= 500 else 32)
+    batch_size = given.get("batch_size", 100 if num_examples >= 10_000 else 64 if num_examples >= 500 else 32)
+    large_perceptron = network == "mlp" and num_examples >= 10_000
     epochs = given.get("epochs", min(2000, max(20, -(-LONG_RUN * batch_size // max(1, num_examples)))))
     return {
         "objective": objective,
@@ -61,7 +67,8 @@ def _rules(schema: Schema, num_examples: int, given: dict[str, Any]) -> dict[str
         "num_samples": 8 if objective == "iwae" else 1,
         "batch_size": batch_size,
         "epochs": epochs,
-        "learning_rate": 3e-3 if network == "mlp" and num_examples >= 10_000 else 1e-3,
+        "learning_rate": 3e-3 if large_perceptron else 1e-3,
+        "weight_decay": 0.02 if large_perceptron else 0.0,
         "patience": max(5, epochs // 5),
     }
 
@@ -86,7 +93,7 @@ def _network(schema: Schema, size: int) -> str:
 
 def _latent_dim(schema: Schema, size: int) -> int:
     if schema.kind == "images":
-        return 8 if size <= 100 else 16 if size <= 1024 else 32 if size <= 4096 else 64
+        return 8 if size <= 100 else 20 if size <= 1024 else 32 if size <= 4096 else 64
     return min(16, max(2, -(-size // 2)))
 
 
