@@ -105,6 +105,9 @@ def test_lists_and_array_likes_are_read():
 
 
 class Sparse:
+    def __repr__(self):
+        return "Sparse()"
+
     def toarray(self):
         return np.eye(2)
 

@@ -69,11 +69,6 @@ def test_iwae(name):
     check(rx.iwae_estimate, name, 2, exact_iwae, 20000)
 
 
-@pytest.mark.parametrize("name", ["doubly-reparameterized"])
-def test_second_order(name):
-    check(rx.iwae_estimate, name, 2, exact_iwae, 20000, with_hessian=True)
-
-
 @pytest.mark.full
 @pytest.mark.parametrize("name", [*ELBO, "pathwise", "doubly-reparameterized", "optimal-baseline"])
 def test_elbo_full(name):

@@ -47,3 +47,13 @@ def test_binomial_counts_are_smooth_at_zero():
         return expectation(lambda z: jnp.asarray(z, jnp.float32), q, key=jax.random.key(0), estimator="enumeration")
 
     np.testing.assert_allclose(jax.value_and_grad(value)(0.0), (2.0, 1.0), rtol=1e-6)
+
+
+@pytest.mark.parametrize("estimator", ["optimal-baseline", "measure-valued", "leave-one-out"])
+def test_a_plain_number_is_a_parameter_too(estimator):
+    def value(logit, key):
+        return expectation(cost, dist.Bernoulli(logits=logit), key=key, num_samples=2, estimator=estimator)
+
+    keys = jax.random.split(jax.random.key(1), 20_000)
+    gradients = np.asarray(jax.vmap(jax.grad(value), in_axes=(None, 0))(0.0, keys), np.float64)
+    assert abs(gradients.mean() - 0.025) <= 5 * gradients.std() / np.sqrt(len(gradients)) + 1e-7

@@ -62,7 +62,7 @@ def test_unbiased(name, problem):
     check(name, problem, 4000, with_hessian=False)
 
 
-@pytest.mark.parametrize(("name", "problem"), [("disarm", "bernoulli"), ("rebar", "one-hot")])
+@pytest.mark.parametrize(("name", "problem"), [("disarm", "bernoulli")])
 def test_unbiased_to_second_order(name, problem):
     check(name, problem, 20000, with_hessian=True)
 

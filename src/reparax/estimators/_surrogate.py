@@ -88,7 +88,7 @@ def _attach_jvp(primals: Any, tangents: Any) -> tuple[Array, Array]:
     value, parameters, gradient = primals
     moved, directions, _ = tangents
     for parameter, direction, slope in zip(parameters, directions, gradient, strict=True):
-        moved = moved + jnp.tensordot(direction, slope, axes=parameter.ndim).astype(value.dtype)
+        moved = moved + jnp.tensordot(direction, slope, axes=jnp.ndim(parameter)).astype(value.dtype)
     return value, moved
 
 
