@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 from scipy import special, stats
 
+import reparax as rx
 from reparax import registry
+from reparax.errors import InvalidEstimator
 from reparax.estimators import expectation
 from reparax.likelihoods import Bernoulli as BernoulliLikelihood
 from reparax.likelihoods import Normal as NormalLikelihood
@@ -298,3 +300,21 @@ def test_the_front_door_agrees_with_the_objective_on_the_same_key():
     by_hand = expectation(lambda z: model.likelihood(z).log_prob(x), posterior, key=key, num_samples=4)
     terms = run(ELBO(num_samples=4), model, x, key)
     assert float(terms.reconstruction) == pytest.approx(float(by_hand), rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("posterior", "estimator"),
+    [("diagonal-normal", "doubly-reparameterized"), ("bernoulli", "vimco"), ("categorical", "vimco")],
+)
+def test_the_estimators_of_bounds_train_the_importance_weighted_objective(posterior, estimator):
+    fitted = rx.fit(
+        "builtin:iris", objective="iwae", posterior=posterior, estimator=estimator, num_samples=3, latent_dim=2,
+        width=8, epochs=60,
+    )  # fmt: skip
+    first, last = fitted.history[0].train["bound"], fitted.history[-1].train["bound"]
+    assert last > first + 0.1
+
+
+def test_an_estimator_of_another_bound_is_refused():
+    with pytest.raises(InvalidEstimator, match="valid for elbo only"):
+        rx.fit("builtin:iris", objective="iwae", estimator="sticking-the-landing", num_samples=3, epochs=2)

@@ -12,6 +12,8 @@ from reparax.recipe._recipe import Recipe, checked
 LONG_RUN = 8000
 """Steps after which a default model is trained, as epochs permit."""
 
+DISCRETE_SPACES = frozenset({"binary", "one-hot", "count"})
+
 
 def suggest(schema: Schema, num_examples: int, **chosen: Any) -> Recipe:
     """A recipe for data of a schema; what is chosen stays, the rest follows by rules.
@@ -55,6 +57,8 @@ def _rules(schema: Schema, num_examples: int, given: dict[str, Any]) -> dict[str
     binarize = given.get("binarize", "none")
     batch_size = given.get("batch_size", 100 if num_examples >= 10_000 else 64 if num_examples >= 500 else 32)
     large_perceptron = network == "mlp" and num_examples >= 10_000
+    # Gradients through discrete latent variables are noisier: more draws and a lower rate.
+    discrete = registry.load("posteriors", posterior).latent_space in DISCRETE_SPACES
     epochs = given.get("epochs", min(2000, max(20, -(-LONG_RUN * batch_size // max(1, num_examples)))))
     return {
         "objective": objective,
@@ -64,10 +68,10 @@ def _rules(schema: Schema, num_examples: int, given: dict[str, Any]) -> dict[str
         "network": network,
         "latent_dim": _latent_dim(schema, size) * _latent_factor(posterior),
         **_shape_of_network(schema, network, num_examples),
-        "num_samples": 8 if objective == "iwae" else 1,
+        "num_samples": 8 if objective == "iwae" else 4 if discrete else 1,
         "batch_size": batch_size,
         "epochs": epochs,
-        "learning_rate": 3e-3 if large_perceptron else 1e-3,
+        "learning_rate": 3e-3 if large_perceptron and not discrete else 1e-3,
         "weight_decay": 0.02 if large_perceptron else 0.0,
         "patience": max(5, epochs // 5),
     }
@@ -99,7 +103,7 @@ def _latent_dim(schema: Schema, size: int) -> int:
 
 def _latent_factor(posterior: str) -> int:
     """A bit holds less than a real number, so binary codes are longer."""
-    return {"binary": 8, "one-hot": 2}.get(registry.load("posteriors", posterior).latent_space, 1)
+    return {"binary": 3, "one-hot": 2}.get(registry.load("posteriors", posterior).latent_space, 1)
 
 
 def _shape_of_network(schema: Schema, network: str, num_examples: int) -> dict[str, int]:
