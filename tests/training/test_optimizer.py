@@ -24,15 +24,3 @@ def test_only_matrices_decay():
     np.testing.assert_allclose(updates["matrix"], -0.005, rtol=1e-6)
     np.testing.assert_array_equal(updates["vector"], 0.0)
     np.testing.assert_array_equal(updates["scalar"], 0.0)
-
-
-def test_the_rate_rises_and_falls_to_a_hundredth():
-    optimizer = cosine_adam(0.1, 100)
-    parameters = jnp.zeros(())
-    state = optimizer.init(parameters)
-    sizes = []
-    for _ in range(101):
-        update, state = optimizer.update(jnp.ones(()), state, parameters)
-        sizes.append(abs(float(update)))
-    assert int(np.argmax(sizes)) == 10
-    np.testing.assert_allclose([sizes[0], max(sizes), sizes[-1]], [0.01, 0.1, 0.001], rtol=1e-3)

@@ -20,6 +20,8 @@ def cosine_adam(learning_rate: float, steps: int, weight_decay: float = 0.0) -> 
     )
     # A shorter memory of squared gradients than the usual 0.999 follows them as the posterior sharpens (measured on
     # binarized MNIST, with a rate of 0.003 for 0.002: 1.6 nats after 5 epochs).
+    if weight_decay == 0:
+        return optax.adam(rate, b2=0.99)
     return optax.adamw(rate, b2=0.99, weight_decay=weight_decay, mask=_matrices)
 
 
