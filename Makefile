@@ -68,13 +68,13 @@ test: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/ty check src
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadscope -m "not full"
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m "not full"
 
 test-all: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/ty check src
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadscope -m "full or not full"
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m "full or not full"
 
 bench: $(INSTALLED) $(TORCH_INSTALLED)
 	$(BIN)/python benchmarks/vae.py
