@@ -61,7 +61,7 @@ def reparax_epoch(data: np.ndarray) -> Callable[[], None]:
 
     def epoch() -> None:
         for step, batches in plan.chunks(jax.random.key(1)):
-            state[0], state[1], terms = program.chunk(state[0], state[1], stored, batches, jax.random.key(2), step)
+            state[0], state[1], terms, _ = program.chunk(state[0], state[1], stored, batches, jax.random.key(2), step)
             float(terms.objective)
 
     return epoch
