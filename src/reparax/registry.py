@@ -2,8 +2,7 @@
 
 A part added as ``posteriors/full_covariance_normal.py`` holds the class ``FullCovarianceNormal`` and is called
 ``full-covariance-normal`` on the command line. Listing the names imports nothing of the room, so that ``reparax
---help``
-starts without jax.
+--help`` starts without jax.
 """
 
 import importlib

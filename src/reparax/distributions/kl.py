@@ -1,8 +1,7 @@
 """Kullback-Leibler divergences in closed form, by pair; exact ones only.
 
 numpyro's table lacks Bernoulli, one-hot categorical and Laplace and holds a truncated series for Kumaraswamy; a pair
-that is
-not here has no analytic divergence, and the caller must say how it is estimated.
+that is not here has no analytic divergence, and the caller must say how it is estimated.
 """
 
 from collections.abc import Callable, Iterator

@@ -11,10 +11,9 @@ from reparax.networks.mlp import Perceptron
 class Linear(AbstractArchitecture):
     """Affine encoder and decoder; ``width`` and ``depth`` are not used.
 
-    With a diagonal Normal posterior and a Normal likelihood this is the linear variational autoencoder of Lucas et
-    al. (2019),
-    whose optimum is probabilistic PCA (Tipping & Bishop 1999) for one noise scale and factor analysis for one per
-    column.
+    With a diagonal Normal posterior and a Normal likelihood this is the linear variational autoencoder of Lucas et al.
+    (2019), whose optimum is probabilistic PCA (Tipping & Bishop 1999) for one noise scale and factor analysis for one
+    per column.
     """
 
     width: int = 0

@@ -17,10 +17,8 @@ class ELBO(AbstractObjective):
     """E_q[log p(x | z)] - beta KL(q(z | x) || p(z)), Kingma & Welling (2014), equation 3; nats.
 
     The KL is the closed form where one exists and otherwise estimated with the same samples. ``beta`` (Higgins et al.
-    2017,
-    equation 4) and ``free_bits`` (Kingma et al. 2016, equation 15, per latent dimension and example) change what is
-    maximized,
-    never the reported ``reconstruction`` and ``kl``.
+    2017, equation 4) and ``free_bits`` (Kingma et al. 2016, equation 15, per latent dimension and example) change what
+    is maximized, never the reported ``reconstruction`` and ``kl``.
     """
 
     needs_density: ClassVar[bool] = True

@@ -58,8 +58,8 @@ class Units:
     """How stored values become a model's, without changing any density.
 
     A shift has Jacobian one, so it is taken where float32 would lose digits (a column of dates in seconds); all other
-    scaling is
-    inside the likelihood, with its Jacobian. Binarization changes the data themselves: the model is then one of bits.
+    scaling is inside the likelihood, with its Jacobian. Binarization changes the data themselves: the model is then
+    one of bits.
 
     Attributes:
         summary: What the model sees of the data.

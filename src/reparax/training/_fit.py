@@ -97,8 +97,7 @@ def fit(
     """Maximizes the mean over examples of an objective, by stochastic gradient ascent.
 
     The data stay on the device in their own dtype; the steps between two looks at the numbers are one compiled
-    program. Each
-    epoch visits the examples in a new order and drops the remainder that fills no batch.
+    program. Each epoch visits the examples in a new order and drops the remainder that fills no batch.
 
     Args:
         model: Any pytree; its floating-point arrays are trained, except those inside `Frozen`.
