@@ -12,6 +12,7 @@ from jaxtyping import Array, Float
 from reparax.applications._batches import map_rows
 from reparax.applications._door import values_of
 from reparax.errors import RecipeError
+from reparax.estimators import log_mean_exp
 from reparax.model import Model
 from reparax.recipe import FittedModel
 
@@ -145,7 +146,7 @@ class _Weigh(eqx.Module):
         samples = posterior.sample(key, (self.num_samples,))
         reconstruction = jax.vmap(lambda z: model.likelihood(z).log_prob(x))(samples)
         kl = jax.vmap(lambda z: posterior.log_prob(z) - prior.log_prob(z))(samples)
-        iwae = jax.nn.logsumexp(reconstruction - kl) - jnp.log(float(self.num_samples))
+        iwae = log_mean_exp(reconstruction - kl)
         return _Terms(iwae, jnp.mean(reconstruction), jnp.mean(kl), jnp.ravel(posterior.mean))
 
 

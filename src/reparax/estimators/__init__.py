@@ -16,6 +16,7 @@ from reparax.estimators._explain import Explanation as Explanation
 from reparax.estimators._explain import Line as Line
 from reparax.estimators._explain import explain as explain
 from reparax.estimators._tune import tune as tune
+from reparax.estimators._weights import log_mean_exp as log_mean_exp
 from reparax.registry import lazy_parts
 
 __getattr__, __dir__ = lazy_parts(__name__)

@@ -14,6 +14,7 @@ from reparax.estimators._continuity import Vouched
 from reparax.estimators._distributions import is_distribution, leaves, log_prob
 from reparax.estimators._expectation import expectation
 from reparax.estimators._validity import discontinuous, jump_of
+from reparax.estimators._weights import log_mean_exp
 from reparax.estimators.importance_weighted_pathwise import ImportanceWeightedPathwise
 from reparax.estimators.vimco import VIMCO
 from reparax.reparameterization import is_reparameterizable
@@ -72,8 +73,7 @@ def iwae_estimate(
     weight = _log_weight(log_joint, q)
 
     def of_all(draws: list[Any]) -> Array:
-        weights = jnp.stack([weight(draw) for draw in draws])
-        return jax.nn.logsumexp(weights) - jnp.log(jnp.asarray(num_samples, weights.dtype))
+        return log_mean_exp(jnp.stack([weight(draw) for draw in draws]))
 
     part = named(estimator) if isinstance(estimator, str) else estimator
     return expectation(of_all, [q] * num_samples, key=key, estimator=part)
