@@ -3,9 +3,69 @@
 from dataclasses import dataclass
 from typing import Literal
 
+import msgspec
 import numpy as np
 
-Kind = Literal["binary", "integer", "real"]
+Kind = Literal["binary", "integer", "real", "mixed"]
+
+ColumnKind = Literal[
+    "continuous", "positive", "zero-inflated", "count", "ordinal", "datetime", "binary", "boolean", "categorical"
+]
+
+CATEGORY_LIKE = frozenset({"binary", "boolean", "categorical"})
+"""Kinds whose values are codes: places in the list of categories."""
+
+QUANTILE_LEVELS = (
+    0.0, 0.001, 0.0025, 0.005, 0.01, 0.02, 0.035, 0.05, 0.075, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6, 0.65,
+    0.7, 0.75, 0.8, 0.85, 0.9, 0.925, 0.95, 0.965, 0.98, 0.99, 0.995, 0.9975, 0.999, 1.0,
+)  # fmt: skip
+"""The levels of `Column.quantiles`: finer toward the ends, where tails are."""
+
+
+class Column(msgspec.Struct, frozen=True, kw_only=True):
+    """One column of a table: what its values are, from the data it was fitted on.
+
+    Attributes:
+        name: Its name; ``column_0``, ... where the table has none.
+        kind: What its values are. Of ``"binary"``, ``"boolean"`` and ``"categorical"`` the matrix holds codes, of
+            ``"datetime"`` days since 1970, of the others the numbers themselves.
+        dtype: The data type it came with and is given back in: ``"int64"``, ``"float32"``, ``"string"``, ``"boolean"``,
+            ``"date"``, ``"datetime"``, ``"category"``, ...
+        missing: The share of missing cells.
+        low: The least value (of a category-like column 0).
+        high: The greatest value (of a category-like column the last code).
+        mean: The mean of the values that are there; of codes 0.
+        std: Their standard deviation, 1 where constant; of codes 1.
+        step: The largest number that all values are whole multiples of: 1 for whole numbers, 0.01 for two decimals, 1
+            for dates; 0 where there is none.
+        quantiles: Of the values that are no atoms, at `QUANTILE_LEVELS`; empty for category-like columns, and where
+            every value is an atom.
+        atoms: Single numbers that many rows share (0 of a zero-inflated column, every level of an ordinal one), in
+            ascending order; empty for category-like columns.
+        atom_shares: The share of each atom among the values that are there.
+        categories: The categories of a category-like column, most frequent first.
+        category_shares: The share of each category among the values that are there.
+    """
+
+    name: str
+    kind: ColumnKind
+    dtype: str
+    missing: float = 0.0
+    low: float
+    high: float
+    mean: float
+    std: float
+    step: float = 0.0
+    quantiles: tuple[float, ...] = ()
+    atoms: tuple[float, ...] = ()
+    atom_shares: tuple[float, ...] = ()
+    categories: tuple[str | int | float | bool, ...] = ()
+    category_shares: tuple[float, ...] = ()
+
+    @property
+    def is_category(self) -> bool:
+        """Whether its values are codes."""
+        return self.kind in CATEGORY_LIKE
 
 
 @dataclass(frozen=True)
@@ -14,12 +74,14 @@ class Summary:
 
     Attributes:
         event_shape: The shape of one example: ``(columns,)``, or ``(height, width, channels)`` for images.
-        kind: ``"binary"`` when every value is 0 or 1, ``"integer"`` when every value is whole, else ``"real"``.
+        kind: ``"binary"`` when every value is 0 or 1, ``"integer"`` when every value is whole, ``"mixed"`` for a table
+            with categories, dates or missing cells, else ``"real"``.
         low: The lower bound of the values, shape () for images (0), else per dimension (the observed minimum).
         high: The upper bound, likewise (255 for 8-bit images).
         mean: The mean, shape () for images, else per dimension.
         std: The standard deviation, likewise; 1 where a column is constant.
         num_examples: How many examples were seen.
+        columns: The columns of a table; empty for images and arrays.
     """
 
     event_shape: tuple[int, ...]
@@ -29,6 +91,7 @@ class Summary:
     mean: np.ndarray
     std: np.ndarray
     num_examples: int
+    columns: tuple[Column, ...] = ()
 
     @property
     def size(self) -> int:
