@@ -34,7 +34,11 @@ def table(tmp_path):
         ('"a","b, c"\n"1","2"\n', ("a", "b, c"), [[1, 2]]),
         (" a , b \n 1 , 2 \n", ("a", "b"), [[1, 2]]),
         ("name,2019\n1,2\n3,4\n", ("name", "2019"), [[1, 2], [3, 4]]),
-        ("NA,2019\n1,2\n3,4\n", None, None),
+        ("NA,2019\n1,2\n3,4\n", None, [[np.nan, 2019], [1, 2], [3, 4]]),
+        ("a,b\n1,2\n,4\n", ("a", "b"), [[1, 2], [np.nan, 4]]),
+        ("a,b\n1,NA\n?,4\n", ("a", "b"), [[1, np.nan], [np.nan, 4]]),
+        ("a\n1\n\n3\n", ("a",), [[1], [np.nan], [3]]),
+        ("1,?\n2,3\n", None, [[1, np.nan], [2, 3]]),
         ("0,1,2\n5,6,7\n", None, [[5, 6, 7]]),
         (",0,1\n0,6.5,7\n", None, [[0, 6.5, 7]]),
         (",a\n0,6\n1,7\n", ("column_0", "a"), [[0, 6], [1, 7]]),
@@ -48,10 +52,6 @@ def table(tmp_path):
     ],
 )
 def test_delimiter_and_header_are_told_from_the_text(table, text, names, values):
-    if values is None:  # a missing value in the first row does not make it a header
-        with pytest.raises(DataError, match="column 'column_0', row 1"):
-            read(table(text))
-        return
     dataset = read(table(text))
     assert dataset.schema.names == names
     np.testing.assert_array_equal(dataset.values, values)
@@ -70,19 +70,10 @@ def test_gzipped_table(tmp_path):
         ("a,b\n", "a header and no rows"),
         ("a,b\n1,2\n3\n", "every row of 2 cells; got 1 cells in row 3: '3'"),
         ("a,b\n1,2\n3,4,5\n", "every row of 2 cells; got 3 cells in row 3: '3,4,5'"),
-        ("a,b\n1,2\n,4\n", "1 missing, NaN or infinite value, the first in column 'a', row 2"),
-        ("a,b\n1,NA\n,4\n", "2 missing"),
         ("a,b\n1,inf\n3,4\n", "column 'b', row 1"),
         ("a,b\n1,1e39\n3,4\n", "column 'b', row 1; rescale"),
-        ("a\n1\n\n3\n", "column 'a', row 2"),
-        ("a,b\n,1\n,2\n", "2 missing"),
         ("a,a\n1,2\n", "'a' more than once"),
-        ('a,b\n"1,234",2\n', "such as '1,234'"),
         ('"a",b\n1,2,3\n', "every row of 2 cells"),
-        ('"a",b\n1,2\n3\n', "column 'b', row 2"),
-        ("a,b\n1,x\n", "column 'b' with values such as 'x'; drop or encode it, or use it as the labels: --label b"),
-        ("a,b\n1,2\n1,?\n", "such as '?'"),
-        ("a,b,c\n1,x,2020-01-01\n", "(likewise 'c'); drop or encode them"),
         (b"a,b\n1,\xe9\n", "text in UTF-8"),
         ("a,b\n1,2\n".encode("utf-16"), "text in UTF-8"),
         (b"a,b\n1,\x002\n", "binary content"),
@@ -107,8 +98,8 @@ def test_a_column_that_is_whole_for_long_and_then_is_not(table):
     dataset = read(table("a,b\n" + "1,2\n" * 400_000 + "0.5,2\n"))
     assert dataset.schema.value_kind == "real"
     assert dataset.values[-1].tolist() == [0.5, 2]
-    with pytest.raises(DataError, match="column 'a' with values such as 'x'"):
-        read(table("a,b\n" + "1,2\n" * 400_000 + "x,2\n"))
+    dataset = read(table("a,b\n" + "1,2\n" * 400_000 + "x,2\n"))
+    assert dataset.schema.columns[0].categories == ("1", "x")
 
 
 def test_labels_never_enter_the_values(table):
@@ -162,8 +153,7 @@ def test_columns_of_uncommon_types():
 @pytest.mark.parametrize(
     ("frame", "message"),
     [
-        (pl.DataFrame({"a": [1, None]}), "column 'a', row 2"),
-        (pl.DataFrame({"a": [None, None]}), "2 missing"),
+        (pl.DataFrame({"a": [None, None]}), "every cell is missing"),
         (pl.DataFrame({"a": [[1], [2]]}), "such as"),
         (pl.DataFrame({"a": []}), "got none"),
         (pl.DataFrame({"a": [1]}).lazy(), "collect"),
@@ -206,17 +196,3 @@ def test_wine(shared_data):
     assert dataset.schema.names is None
     np.testing.assert_allclose(dataset.values[0], [7, 0.27, 0.36, 20.7, 0.045, 45, 170, 1.001, 3, 0.45, 8.8], rtol=1e-6)
     assert np.bincount(dataset.labels).tolist() == [0, 0, 0, 20, 163, 1457, 2198, 880, 175, 5]
-
-
-@pytest.mark.parametrize(
-    ("name", "label", "message"),
-    [
-        ("adult", "income", "column 'workclass'"),
-        ("titanic", "survived", "column 'sex'"),
-        ("penguins", "species", "column 'island'"),
-        ("mpg", "name", "column 'origin' with values such as 'usa'; drop or encode it"),
-    ],
-)
-def test_tables_of_mixed_types_are_refused_by_column(shared_data, name, label, message):
-    with pytest.raises(DataError, match=message):
-        read(shared_data / "tables" / f"{name}.csv", label=label)

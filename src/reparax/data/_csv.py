@@ -9,14 +9,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from reparax.data._files import content_of, read_bytes, wrong_content
+from reparax.data._text import LEADING_ZERO, MISSING_NUMBERS
 from reparax.errors import DataError
 
 if TYPE_CHECKING:
     import polars as pl
 
 DELIMITERS = ("\t", ";", ",")
-MISSING = frozenset({"", "na", "n/a", "#n/a", "nan", "-nan", "null", "none"})
 _HEAD = 2**18
+_ZIP_CODE = re.compile(rb'(?:^|[,;\t"\r\n])[ ]*[+-]?0\d+[ ]*(?:[,;\t"\r\n]|$)')
 _BLANK_LINES = re.compile(rb"(?:\r?\n){2,}")
 
 
@@ -106,7 +107,7 @@ def _first_rows(text: str, delimiter: str) -> list[list[str]]:
 def has_header(rows: list[list[str]]) -> bool:
     """Whether the first row names the columns."""
     first = rows[0]
-    filled = [cell for cell in first if cell.strip().lower() not in MISSING]
+    filled = [cell for cell in first if cell.strip().lower() not in MISSING_NUMBERS]
     if _counts_up(first):
         return len(rows) > 1
     texts = [not _is_number(cell) for cell in filled]
@@ -115,7 +116,7 @@ def has_header(rows: list[list[str]]) -> bool:
     if not any(texts) or len(rows) < 2:
         return False
     over_numbers = (
-        not _is_number(above) and _is_number(below) and above.strip().lower() not in MISSING
+        not _is_number(above) and _is_number(below) and above.strip().lower() not in MISSING_NUMBERS
         for above, below in zip(first, rows[1], strict=False)
     )  # fmt: skip
     return any(over_numbers)
@@ -143,7 +144,7 @@ def _parse(content: bytes, path: Path, delimiter: str, *, header: bool, width: i
     read = partial(pl.read_csv, content, has_header=header, separator=delimiter)
     try:
         try:
-            table = read(infer_schema_length=1000)
+            table = read(infer_schema=False) if _ZIP_CODE.search(content) else read(infer_schema_length=1000)
         except pl.exceptions.ComputeError:  # a later cell is not of the type that the first rows suggest
             table = read(infer_schema=False)
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
@@ -193,9 +194,14 @@ def _numbers(column: "pl.Series", *, decimal_comma: bool) -> "pl.Series":
 
     text = column.str.strip_chars()
     lower = text.str.to_lowercase()
-    text = text.set(lower.is_in(sorted(MISSING)).fill_null(True), None)
+    text = text.set(lower.is_in(sorted(MISSING_NUMBERS)).fill_null(True), None)
     if text.null_count() < len(text) and lower.filter(text.is_not_null()).is_in(["true", "false"]).all():
         return lower.replace_strict({"true": True, "false": False}, default=None, return_dtype=pl.Boolean)
+    if text.str.contains(LEADING_ZERO).any():
+        return column
     pointed = text.str.replace(",", ".", literal=True) if decimal_comma else text
-    numbers = pointed.cast(pl.Float64, strict=False)
-    return numbers if numbers.null_count() == text.null_count() else text
+    for dtype in (pl.Int64, pl.Float64):
+        numbers = pointed.cast(dtype, strict=False)
+        if numbers.null_count() == text.null_count():
+            return numbers
+    return column

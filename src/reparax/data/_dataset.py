@@ -1,11 +1,16 @@
 """A data set: the values in the user's units, their schema, and what came beside them."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import msgspec
 import numpy as np
 
+from reparax.data._cells import Cells
+from reparax.data._columns import column_of, refitted
+from reparax.data._exclude import notes_on
 from reparax.data._layout import Layout, as_examples
+from reparax.data._match import refuse_infinite
 from reparax.data._schema import Schema, describe_shape
 from reparax.data._values import (
     LARGEST_INTEGER,
@@ -13,12 +18,13 @@ from reparax.data._values import (
     as_real,
     column_name,
     kind_of,
+    loses_digits,
     moments,
     refuse_non_finite,
     refuse_non_numbers,
 )
 from reparax.errors import DataError
-from reparax.summary import Kind
+from reparax.summary import Column, ColumnKind, Kind
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,7 +34,8 @@ class Dataset:
     Attributes:
         values: An array of shape ``(n, *event_shape)``. Dtypes: uint8 for 0/1 values and for images of up to 8 bits,
             uint16 for deeper ones, int32 for other whole numbers, float32 for real ones (float64 where float32 would
-            lose digits that matter; a note says so).
+            lose digits that matter; a note says so), and for tables with categories, dates or missing cells: the
+            numbers, codes of categories, days since 1970; NaN where missing.
         schema: The description of the values.
         labels: One label per example, shape ``(n,)``, or None. They never enter the values.
         ids: One name per example (the files of a folder of images), or None.
@@ -77,24 +84,177 @@ def from_array(
     """
     refuse_non_numbers(array)
     layout = as_examples(array)
-    if layout.values.size == 0:
-        got = "none" if len(layout.values) == 0 else f"{len(layout.values)} examples of no values"
-        raise DataError(expected="at least one example", got=got, cure="check that this is the right file")
+    _refuse_empty(*layout.values.shape[:1], layout.values.size)
+    _refuse_labels(labels, len(array))
+    if layout.kind == "table":
+        cells = {column_name(names, index): array_cells(array[:, index]) for index in range(array.shape[1])}
+        return from_cells(cells, named=names is not None, labels=labels, label=label, ids=ids, notes=notes, array=array)
     refuse_non_finite(layout.values, names, ids)
-    if labels is not None and labels.shape != (len(array),):
-        raise DataError(
-            expected=f"one label for each of the {len(array)} examples",
-            got=f"labels of shape {labels.shape}",
-            cure="give the labels that belong to these data",
-        )
     kind = kind_of(layout.values)
     values = _compact(layout, kind, names)
     schema, more = _describe(values, layout, kind, names, label)
+    notes = (*notes, *layout.notes, *more)
+    return Dataset(values=_frozen(values, array), schema=schema, labels=labels, ids=ids, notes=notes)
+
+
+def array_cells(column: np.ndarray) -> Cells:
+    """The cells of an array's column."""
+    if column.dtype.kind == "b":
+        return Cells("boolean", column.view(np.uint8), "boolean", (False, True))
+    if column.dtype == np.float16:
+        return Cells("number", column.astype(np.float32), "float16")
+    return Cells("number", column, column.dtype.name)
+
+
+def from_cells(
+    cells: Mapping[str, Cells],
+    *,
+    named: bool,
+    labels: np.ndarray | None = None,
+    label: str | None = None,
+    ids: np.ndarray | None = None,
+    notes: tuple[str, ...] = (),
+    excluded: Mapping[str, str] | None = None,
+    kinds: Mapping[str, ColumnKind] | None = None,
+    array: np.ndarray | None = None,
+) -> Dataset:
+    """A dataset from the cells of a table, by column.
+
+    Numbers without missing cells are kept in a compact dtype of their own; a table with categories, dates or missing
+    cells becomes a matrix of numbers and codes.
+
+    Args:
+        cells: The columns, by name.
+        named: Whether the names mean anything.
+        labels: One label per row.
+        label: The column that the labels came from.
+        ids: One name per row.
+        notes: Sentences to keep with the dataset.
+        excluded: Columns that are left out, and why.
+        kinds: What the user says columns are.
+        array: The cells as one array, where they are numbers that came as one.
+
+    Raises:
+        DataError: No rows or no columns left, infinities, or cells that cannot be of the kind that the user says.
+    """
+    num_rows = len(next(iter(cells.values())).values) if cells else 0 if labels is None else len(labels)
+    _refuse_empty(num_rows, num_rows * len(cells))
+    _refuse_labels(labels, num_rows)
+    excluded, kinds = dict(excluded or {}), kinds or {}
+    excluded |= {name: "every cell is missing" for name, found in cells.items() if found.num_missing == num_rows}
+    kept = {name: found for name, found in cells.items() if name not in excluded}
+    if not kept:
+        raise DataError(
+            expected="columns to learn from", got=f"none: {'; '.join(notes_on(excluded, 3))}", cure="check the data"
+        )
+    for name, found in kept.items():
+        refuse_infinite(found, name)
+    columns = tuple(column_of(name, found, kinds.get(name)) for name, found in kept.items())
+    names = tuple(kept) if named else None
+    if all(_is_plain(found, column) for found, column in zip(kept.values(), columns, strict=True)):
+        whole = array if array is not None and len(kept) == len(cells) else _stacked(list(kept.values()))
+        values, schema, more = _plain_table(whole, names, label, columns)
+    else:
+        values, schema, more = _mixed_table(kept, names, label, columns)
+    more = [*(f"column {name!r}: {note}" for name, found in kept.items() for note in found.notes), *more]
+    return Dataset(
+        values=_frozen(values, array),
+        schema=msgspec.structs.replace(schema, excluded=tuple(excluded.items())),
+        labels=labels,
+        ids=ids,
+        notes=(*notes, *notes_on(excluded), *more),
+    )
+
+
+def _refuse_empty(num_rows: int, size: int) -> None:
+    if size == 0:
+        got = "none" if num_rows == 0 else f"{num_rows} examples of no values"
+        raise DataError(expected="at least one example", got=got, cure="check that this is the right file")
+
+
+def _refuse_labels(labels: np.ndarray | None, num_rows: int) -> None:
+    if labels is not None and labels.shape != (num_rows,):
+        raise DataError(
+            expected=f"one label for each of the {num_rows} examples",
+            got=f"labels of shape {labels.shape}",
+            cure="give the labels that belong to these data",
+        )
+
+
+def _is_plain(cells: Cells, column: Column) -> bool:
+    """Whether the values are the numbers themselves, all of them there."""
+    if cells.num_missing or cells.kind not in {"number", "boolean"}:
+        return False
+    return not column.is_category or cells.kind == "boolean" or column.categories == (0, 1)
+
+
+def _stacked(columns: list[Cells]) -> np.ndarray:
+    values = np.empty((len(columns[0].values), len(columns)), np.result_type(*(cells.values for cells in columns)))
+    for index, cells in enumerate(columns):
+        values[:, index] = cells.values
+    return values
+
+
+def _frozen(values: np.ndarray, array: np.ndarray | None) -> np.ndarray:
+    """Contiguous values that cannot be written to; the user's own array stays writeable."""
     values = np.ascontiguousarray(values)
     if values is array:
         values = values.view()
     values.flags.writeable = False
-    return Dataset(values=values, schema=schema, labels=labels, ids=ids, notes=(*notes, *layout.notes, *more))
+    return values
+
+
+def _plain_table(
+    array: np.ndarray, names: tuple[str, ...] | None, label: str | None, columns: tuple[Column, ...]
+) -> tuple[np.ndarray, Schema, list[str]]:
+    layout = Layout(array, "table")
+    kind = kind_of(array)
+    values = _compact(layout, kind, names)
+    schema, notes = _describe(values, layout, kind, names, label)
+    return values, msgspec.structs.replace(schema, columns=columns), notes
+
+
+def _mixed_table(
+    kept: Mapping[str, Cells], names: tuple[str, ...] | None, label: str | None, columns: tuple[Column, ...]
+) -> tuple[np.ndarray, Schema, list[str]]:
+    """The matrix of numbers and codes: float32, or float64 where that would lose digits of some column."""
+    wide = [column.name for cells, column in zip(kept.values(), columns, strict=True) if loses_digits(cells, column)]
+    dtype = np.float64 if wide else np.float32
+    values = np.empty((len(next(iter(kept.values())).values), len(kept)), dtype)
+    for index, (cells, column) in enumerate(zip(kept.values(), columns, strict=True)):
+        codes = column.is_category and cells.kind == "number"
+        values[:, index] = cells.as_categories().values if codes else cells.values
+    schema = Schema(
+        kind="table",
+        event_shape=(len(columns),),
+        value_kind="mixed",
+        low=tuple(column.low for column in columns),
+        high=tuple(column.high for column in columns),
+        mean=tuple(column.mean for column in columns),
+        std=tuple(column.std for column in columns),
+        num_examples=len(values),
+        dtype="float64" if wide else "float32",
+        names=names,
+        label=label,
+        columns=columns,
+    )
+    return values, schema, _notes_on_mixed(columns, len(values), wide)
+
+
+def _notes_on_mixed(columns: tuple[Column, ...], num_rows: int, wide: list[str]) -> list[str]:
+    notes = []
+    missing = sorted((column for column in columns if column.missing), key=lambda column: -column.missing)
+    if missing:
+        listed = ", ".join(f"{column.name!r} {100 * column.missing:.2g} %" for column in missing[:5])
+        more = ", ..." if len(missing) > 5 else ""
+        notes.append(f"cells are missing in {len(missing)} of {len(columns)} columns: {listed}{more}")
+    constant = [repr(column.name) for column in columns if column.low == column.high]
+    if constant and num_rows > 1:
+        listed = ", ".join(constant[:5]) + (f" and {len(constant) - 5} more" if len(constant) > 5 else "")
+        notes.append(f"constant columns carry no information; their standard deviation is set to 1: {listed}")
+    if wide:
+        notes.append(f"kept in float64: float32 would lose digits of {', '.join(map(repr, wide[:5]))}")
+    return notes
 
 
 def _compact(layout: Layout, kind: Kind, names: tuple[str, ...] | None) -> np.ndarray:
@@ -189,13 +349,21 @@ def require_fit(dataset: Dataset) -> None:
         raise DataError(
             expected="at least 2 examples to fit a model", got=f"{len(dataset)}", cure="give more data to fit on"
         )
-    if all(bool((chunk == dataset.values[0]).all()) for chunk in np.array_split(dataset.values, 16) if len(chunk)):
+    if not _varies(dataset.values):
         raise DataError(
             expected="examples that differ",
             got=f"{len(dataset)} equal {'rows' if dataset.schema.kind == 'table' else 'examples'} of "
             f"{describe_shape(dataset.schema.event_shape)}",
             cure="check that these are the right data: there is nothing to learn from them",
         )
+
+
+def _varies(values: np.ndarray) -> bool:
+    """Whether two examples differ; missing cells are alike."""
+    first = values[0]
+    gaps = np.isnan(first) if first.dtype.kind == "f" else np.zeros(first.shape, bool)
+    blocks = (chunk for chunk in np.array_split(values, 16) if len(chunk))
+    return not all(bool(((block == first) | (gaps & (block != block))).all()) for block in blocks)
 
 
 def split(dataset: Dataset, fraction: float, seed: int) -> tuple[Dataset, Dataset]:
@@ -226,8 +394,16 @@ def split(dataset: Dataset, fraction: float, seed: int) -> tuple[Dataset, Datase
 
 
 def _with_moments_of(train: Dataset) -> Schema:
-    mean, std = moments(train.values, per_dimension=train.schema.kind != "images")
-    axis = None if train.schema.kind == "images" else 0
-    constant = (train.values.min(axis=axis) == train.values.max(axis=axis)) | (std < SMALLEST_STD)
-    std = np.where(constant, 1.0, std)
-    return msgspec.structs.replace(train.schema, mean=_plain(mean), std=_plain(std), num_examples=len(train))
+    columns = train.schema.columns
+    if columns is not None:
+        columns = tuple(refitted(column, train.values[:, index]) for index, column in enumerate(columns))
+    if train.schema.value_kind == "mixed" and columns is not None:
+        mean, std = np.asarray([column.mean for column in columns]), np.asarray([column.std for column in columns])
+    else:
+        mean, std = moments(train.values, per_dimension=train.schema.kind != "images")
+        axis = None if train.schema.kind == "images" else 0
+        constant = (train.values.min(axis=axis) == train.values.max(axis=axis)) | (std < SMALLEST_STD)
+        std = np.where(constant, 1.0, std)
+    return msgspec.structs.replace(
+        train.schema, mean=_plain(mean), std=_plain(std), num_examples=len(train), columns=columns
+    )

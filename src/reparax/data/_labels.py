@@ -65,7 +65,7 @@ def labels_of_column(column: Any) -> np.ndarray:
     numeric = column.dtype.is_numeric() or str(column.dtype) == "Boolean"
     if numeric and not column.null_count():
         return text_or_numbers(np.asarray(column.to_numpy()))
-    return np.array(["" if value is None else str(value) for value in column.to_list()])
+    return np.array(["" if value is None else str(value).strip() for value in column.to_list()])
 
 
 def text_or_numbers(labels: np.ndarray) -> np.ndarray:

@@ -1,26 +1,77 @@
 """The door for data: whatever the user has becomes a `Dataset`."""
 
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from reparax.data._builtin import PREFIX, read_builtin
-from reparax.data._dataset import Dataset, from_array
+from reparax.data._cells import Cells
+from reparax.data._dataset import Dataset, array_cells, from_array
 from reparax.data._files import LabelNotFoundError, content_of, missing, read_bytes
+from reparax.data._frames import Frame, is_frame, load_frame
 from reparax.data._idx import read_idx
 from reparax.data._images import read_folder
 from reparax.data._labels import read_labels, text_or_numbers
+from reparax.data._match import match_table
 from reparax.data._numpy_files import read_npy, read_npz
 from reparax.data._schema import Schema
-from reparax.data._tables import from_frame, is_frame, read_csv_file, read_parquet_file
+from reparax.data._tables import read_csv_file, read_parquet_file
 from reparax.errors import DataError
+from reparax.summary import Column
 
 READABLE = ".npy, .npz, .csv, .tsv, .parquet or IDX files, folders of PNG and JPEG images, or builtin:digits"
 
-_Reader = Callable[[Path, str | Path | None], Dataset]
+
+@dataclass(frozen=True)
+class Arrays:
+    """An array, and what came beside it."""
+
+    array: np.ndarray
+    labels: np.ndarray | None = None
+    label: str | None = None
+    notes: tuple[str, ...] = ()
+
+    def dataset(self) -> Dataset:
+        """The array, its axes and kind told from its values."""
+        return from_array(self.array, labels=self.labels, label=self.label, notes=self.notes)
+
+    def matched(self, schema: Schema) -> Dataset:
+        """The array, held against a schema: a table column by column, images as they are."""
+        if schema.columns is None or self.array.ndim != 2 or self.array.dtype.kind not in "biuf":
+            dataset = self.dataset()
+            found = schema.match(dataset)
+            return replace(dataset, values=found.values, schema=schema, notes=(*dataset.notes, *found.notes))
+        names = [f"column_{index}" for index in range(self.array.shape[1])]
+
+        def cells(place: int, column: Column) -> Cells:
+            return array_cells(self.array[:, place])
+
+        found = schema.finished(match_table(schema, names, len(self.array), cells, named=False))
+        return Dataset(found.values, schema, self.labels, notes=(*self.notes, *found.notes))
+
+
+@dataclass(frozen=True)
+class Read:
+    """A dataset that its reader made whole: images."""
+
+    found: Dataset
+
+    def dataset(self) -> Dataset:
+        """The dataset."""
+        return self.found
+
+    def matched(self, schema: Schema) -> Dataset:
+        """The dataset, held against a schema."""
+        matched = schema.match(self.found)
+        notes = (*self.found.notes, *matched.notes)
+        return replace(self.found, values=matched.values, schema=schema, notes=notes)
+
+
+_Loaded = Arrays | Frame | Read
+_Reader = Callable[[Path, str | Path | None], _Loaded]
 
 
 def read(source: Any, *, label: str | Path | None = None) -> Dataset:
@@ -45,16 +96,21 @@ def read(source: Any, *, label: str | Path | None = None) -> Dataset:
     Raises:
         DataError: The source is missing, damaged, or not numbers throughout; it says what to do about it.
     """
+    return source if isinstance(source, Dataset) else _load(source, label).dataset()
+
+
+def _load(source: Any, label: str | Path | None) -> _Loaded:
     if isinstance(source, Dataset):
-        return source
+        return Read(source)
     if isinstance(source, str) and source.startswith(PREFIX):
-        return _with_labels(read_builtin(source.removeprefix(PREFIX)), label)
+        found = read_builtin(source.removeprefix(PREFIX))
+        return Read(found if label is None else replace(found, labels=read_labels(Path(label), len(found))))
     if isinstance(source, str | Path):
         path = Path(source).expanduser()
         return _reader(path)(path, label)
     if not isinstance(source, np.ndarray) and is_frame(source):
-        return from_frame(source, label)
-    return _with_labels(from_array(_to_array(source)), label)
+        return load_frame(source, label)
+    return _arrays(_to_array(source), label)
 
 
 def read_as(source: Any, schema: Schema) -> Dataset:
@@ -72,27 +128,27 @@ def read_as(source: Any, schema: Schema) -> Dataset:
     Raises:
         DataError: As of `read`; or the data do not have the shape, columns or kind of values of the fit.
     """
-    dataset = _read_with_any_label(source, schema)
-    return replace(dataset, values=schema.check(dataset), schema=schema)
+    return _load_with_any_label(source, schema).matched(schema)
 
 
-def _read_with_any_label(source: Any, schema: Schema) -> Dataset:
+def _load_with_any_label(source: Any, schema: Schema) -> _Loaded:
     if schema.label is None:
-        return read(source)
+        return _load(source, None)
     try:
-        dataset = read(source, label=schema.label)
+        loaded = _load(source, schema.label)
     except LabelNotFoundError:
-        return read(source)
-    if schema.names is None and len(schema.event_shape) == 1 and len(dataset.schema.event_shape) == 1:
-        (fitted,), (found,) = schema.event_shape, dataset.schema.event_shape
-        return read(source) if found == fitted - 1 else dataset  # the columns have no names, and none are labels
-    return dataset
+        return _load(source, None)
+    if isinstance(loaded, Frame) and schema.names is None and not loaded.named:
+        (fitted,) = schema.event_shape if len(schema.event_shape) == 1 else (0,)
+        if len(loaded.kept) == fitted - 1:  # the columns have no names, and none are labels
+            return _load(source, None)
+    return loaded
 
 
 def _reader(path: Path) -> _Reader:
     """The function that reads a path: by its suffix, or else by the first bytes of the file."""
     if path.is_dir():
-        return read_folder
+        return _folder
     if not path.exists():
         raise missing(path)
     by_suffix = {
@@ -113,28 +169,32 @@ def _reader(path: Path) -> _Reader:
     raise DataError(expected=READABLE, got=f"{path}, {words}", cure="convert the data to one of those")
 
 
-def _npy(path: Path, label: str | Path | None) -> Dataset:
-    return _with_labels(from_array(read_npy(path)), label)
+def _folder(path: Path, label: str | Path | None) -> Read:
+    return Read(read_folder(path, label))
 
 
-def _npz(path: Path, label: str | Path | None) -> Dataset:
+def _npy(path: Path, label: str | Path | None) -> Arrays:
+    return _arrays(read_npy(path), label)
+
+
+def _npz(path: Path, label: str | Path | None) -> Arrays:
     try:
         values, labels, key, notes = read_npz(path, None if label is None else str(label))
     except LabelNotFoundError:
         if label is None or not Path(label).expanduser().is_file():
             raise
         values, _, _, notes = read_npz(path, None)
-        return _with_labels(from_array(values, notes=tuple(notes)), label)
+        return _arrays(values, label, notes)
     if labels is None:
-        return from_array(values, notes=tuple(notes))
+        return Arrays(values, notes=tuple(notes))
     labels = labels[:, 0] if labels.ndim == 2 and labels.shape[1] == 1 else labels
     if label is None and (values.ndim == 0 or labels.shape != (len(values),)):
         notes.append(f"the array {key} was not read: its shape {labels.shape} is not that of labels")
-        return from_array(values, notes=tuple(notes))
-    return from_array(values, labels=text_or_numbers(labels), label=key, notes=tuple(notes))
+        return Arrays(values, notes=tuple(notes))
+    return Arrays(values, text_or_numbers(labels), key, tuple(notes))
 
 
-def _idx(path: Path, label: str | Path | None) -> Dataset:
+def _idx(path: Path, label: str | Path | None) -> Arrays:
     array = read_idx(path)
     if array.ndim == 1:
         raise DataError(
@@ -142,12 +202,13 @@ def _idx(path: Path, label: str | Path | None) -> Dataset:
             got=f"{len(array)} single values, as of labels",
             cure="give the file of images as the data, and this one as --label",
         )
-    return _with_labels(from_array(array), label)
+    return _arrays(array, label)
 
 
-def _with_labels(dataset: Dataset, label: str | Path | None) -> Dataset:
-    """The dataset with the labels of a file."""
-    return dataset if label is None else replace(dataset, labels=read_labels(Path(label), len(dataset)))
+def _arrays(array: np.ndarray, label: str | Path | None, notes: Sequence[str] = ()) -> Arrays:
+    """The array with the labels of a file."""
+    labels = None if label is None else read_labels(Path(label), len(array) if array.ndim else 0)
+    return Arrays(array, labels, notes=tuple(notes))
 
 
 def _to_array(source: Any) -> np.ndarray:

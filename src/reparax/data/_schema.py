@@ -5,9 +5,11 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 import numpy as np
 
+from reparax.data._cells import Cells
+from reparax.data._match import Matched, match_table, quoted
 from reparax.data._values import LARGEST_INTEGER, as_real, refuse_non_finite, refuse_non_numbers, whole
 from reparax.errors import DataError
-from reparax.summary import Kind, Summary
+from reparax.summary import Column, Kind, Summary
 
 if TYPE_CHECKING:
     from reparax.data._dataset import Dataset
@@ -20,7 +22,8 @@ class Schema(msgspec.Struct, frozen=True):
         kind: ``"images"`` (height, width, channels), ``"table"`` (one axis) or ``"array"`` (four axes or more).
         event_shape: The shape of one example.
         value_kind: ``"binary"`` when every value is 0 or 1; ``"integer"`` when every value is whole and below 2**24
-            in size, so that float32 carries it exactly; else ``"real"``.
+            in size, so that float32 carries it exactly; ``"mixed"`` for a table with categories, dates or missing
+            cells; else ``"real"``.
         low: The lower bound of the values: one number for images, else the observed minimum of each dimension.
         high: The upper bound, likewise: for images the highest level (255, 16, ...) or 1 for intensities in [0, 1].
         mean: The mean, one number for images, else one for each dimension.
@@ -29,6 +32,8 @@ class Schema(msgspec.Struct, frozen=True):
         dtype: The name of the values' dtype.
         names: The columns' names; None when the table has none, and for images.
         label: The column or key that holds the labels, None when there is none or they come from another file.
+        columns: The columns of a table, as the matrix of values has them; None for images and arrays.
+        excluded: The columns of the user's table that are left out of the values, each with the reason.
     """
 
     kind: Literal["images", "table", "array"]
@@ -42,6 +47,8 @@ class Schema(msgspec.Struct, frozen=True):
     dtype: Literal["uint8", "uint16", "int32", "float32", "float64"]
     names: tuple[str, ...] | None = None
     label: str | None = None
+    columns: tuple[Column, ...] | None = None
+    excluded: tuple[tuple[str, str], ...] = ()
 
     def __post_init__(self) -> None:
         size = int(np.prod(self.event_shape, dtype=int))
@@ -51,6 +58,8 @@ class Schema(msgspec.Struct, frozen=True):
                 raise ValueError(f"low, high, mean and std need {'one number' if scalar else f'{size} numbers'} each")
         if self.names is not None and len(self.names) != size:
             raise ValueError(f"{len(self.names)} names for {size} columns")
+        if self.columns is not None and len(self.columns) != size:
+            raise ValueError(f"{len(self.columns)} descriptions of {size} columns")
 
     def summary(self) -> Summary:
         """What the parts of a model need to know: the same facts as arrays (float64), without the names."""
@@ -60,40 +69,91 @@ class Schema(msgspec.Struct, frozen=True):
         )
         return Summary(
             event_shape=self.event_shape, kind=self.value_kind, low=low, high=high, mean=mean, std=std,
-            num_examples=self.num_examples,
+            num_examples=self.num_examples, columns=self.columns or (),
         )  # fmt: skip
 
     def check(self, data: "Dataset | np.ndarray") -> np.ndarray:
         """The values of ``data`` as a model fitted on this schema takes them: columns in its order, its dtype.
 
         Columns are matched by name where both sides have names, else by position. Values of a table may lie outside
-        the range seen at fitting (an anomaly does); levels of an image may not.
+        the range seen at fitting (an anomaly does); levels of an image may not. A category that the fit had not gets
+        the code after the last.
 
         Args:
-            data: A dataset, or an array of shape ``(n, *event_shape)``.
+            data: A dataset, or an array of shape ``(n, *event_shape)`` that holds numbers and codes as values do.
 
         Returns:
             An array of shape ``(n, *event_shape)`` and dtype `dtype`.
 
         Raises:
             DataError: Another shape, missing or unexpected columns, values of another kind or outside an image's
-                levels, or values that are not finite.
+                levels, infinities, or missing values where the fit had none.
         """
-        values, names = (data, None) if isinstance(data, np.ndarray) else (data.values, data.schema.names)
+        return self.match(data).values
+
+    def match(self, data: "Dataset | np.ndarray") -> Matched:
+        """As `check`, with sentences on what was noticed."""
+        if isinstance(data, np.ndarray):
+            return Matched(self._checked(data, None))
+        columns, own = self.columns, data.schema.columns
+        if columns is None or own is None:
+            return Matched(self._checked(data.values, data.schema.names))
+        names = tuple(column.name for column in own)
+        values = data.values
+
+        def cells(place: int, column: Column) -> Cells:
+            return Cells.of_column(values[:, place], own[place])
+
+        return self.finished(match_table(self, names, len(values), cells, named=data.schema.names is not None))
+
+    def finished(self, matched: Matched) -> Matched:
+        """Matched values in the dtype of the fit, checked.
+
+        Raises:
+            DataError: Values of another kind than at fitting, or missing ones where the fit had none.
+        """
+        if self.value_kind != "mixed":
+            refuse_non_finite(matched.values, self._shown())
+            self._check_values(matched.values)
+        return Matched(np.ascontiguousarray(matched.values, dtype=self.dtype), matched.notes)
+
+    def _shown(self) -> tuple[str, ...] | None:
+        return self.names if self.columns is None else tuple(column.name for column in self.columns)
+
+    def _checked(self, values: np.ndarray, names: tuple[str, ...] | None) -> np.ndarray:
         refuse_non_numbers(values)
         values = self._aligned(values, names)
-        refuse_non_finite(values, self.names)
+        if self.value_kind == "mixed":
+            self._check_codes(values)
+            return np.ascontiguousarray(values, dtype=self.dtype)
+        refuse_non_finite(values, self._shown())
         self._check_values(values)
         if self.value_kind == "real":
             as_real(values, self.names)
         return np.ascontiguousarray(values, dtype=self.dtype)
+
+    def _check_codes(self, values: np.ndarray) -> None:
+        for index, column in enumerate(self.columns or ()):
+            cells = values[:, index]
+            if np.isinf(cells).any():
+                raise DataError(
+                    expected="finite numbers only", got=f"infinity in column {column.name!r}", cure="leave it out"
+                )
+            present = cells[~np.isnan(cells)]
+            last = len(column.categories)
+            if column.is_category and not (np.isin(present, np.arange(last + 1))).all():
+                raise DataError(
+                    expected=f"codes from 0 to {last} in column {column.name!r}",
+                    got=f"values from {present.min():g} to {present.max():g}",
+                    cure="give a data frame, whose columns are matched by name and by category",
+                )
 
     def _aligned(self, values: np.ndarray, names: tuple[str, ...] | None) -> np.ndarray:
         if self.names is not None and names is not None and self.names != names:
             missing = [name for name in self.names if name not in names]
             extra = [name for name in names if name not in self.names]
             if missing or extra:
-                parts = [f"{word} {_quoted(some)}" for word, some in (("no", missing), ("also", extra)) if some]
+                parts = [f"{word} {quoted(some)}" for word, some in (("no", missing), ("also", extra)) if some]
                 raise DataError(
                     expected=f"the {len(self.names)} columns the model was fitted on",
                     got=f"a table with {' and '.join(parts)}",
@@ -141,8 +201,3 @@ def describe_shape(event_shape: tuple[int, ...]) -> str:
     if len(event_shape) == 3:
         return f"images of {'x'.join(map(str, event_shape))}"
     return f"examples of shape {event_shape}"
-
-
-def _quoted(names: list[str]) -> str:
-    shown = ", ".join(repr(name) for name in names[:5])
-    return f"{shown} and {len(names) - 5} more" if len(names) > 5 else shown

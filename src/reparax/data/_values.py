@@ -4,8 +4,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from reparax.data._cells import Cells
 from reparax.errors import DataError
-from reparax.summary import Kind
+from reparax.summary import Column, Kind
 
 LARGEST_INTEGER = 2**24  # float32 carries every whole number up to here
 LARGEST_REAL = 1e37  # a tenth of float32's range, so that differences of two values still fit
@@ -118,6 +119,15 @@ def as_real(values: np.ndarray, names: tuple[str, ...] | None) -> np.ndarray:
     lost = np.max([np.abs(exact - rounded.astype(np.float64)).max(axis=0) for exact, rounded in pairs], axis=0)
     constant = values.min(axis=0) == values.max(axis=0)
     return single if bool(((lost <= LOST_DIGITS * std) | constant).all()) else values.astype(np.float64)
+
+
+def loses_digits(cells: Cells, column: Column) -> bool:
+    """Whether float32 would lose digits of a column: more than 1e-4 standard deviations, or a quarter of its step."""
+    if column.is_category:
+        return False
+    exact = cells.present().astype(np.float64)
+    lost = float(np.abs(exact - exact.astype(np.float32)).max(initial=0.0))
+    return lost > LOST_DIGITS * column.std or (column.step > 0 and lost > column.step / 4)
 
 
 def _refuse_too_large(values: np.ndarray, names: tuple[str, ...] | None) -> None:

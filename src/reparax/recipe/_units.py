@@ -7,11 +7,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Num
+from msgspec import structs
 
 from reparax.data import Schema
 from reparax.errors import RecipeError
 from reparax.recipe._recipe import Binarize
-from reparax.summary import Summary
+from reparax.summary import Column, Summary
 
 
 class Transform(NamedTuple):
@@ -87,8 +88,11 @@ class Units:
         if binarize != "none":
             return cls(_binary(summary, binarize), None, binarize, low, high)
         if schema.dtype == "float64":
-            offset = np.asarray(summary.mean, np.float64)
-            shifted = replace(summary, low=summary.low - offset, high=summary.high - offset, mean=np.zeros_like(offset))
+            offset = _offset(summary)
+            shifted = replace(
+                summary, low=summary.low - offset, high=summary.high - offset, mean=summary.mean - offset,
+                columns=tuple(map(_shifted, summary.columns, offset.ravel().tolist())),
+            )  # fmt: skip
             return cls(shifted, offset, binarize, low, high)
         return cls(summary, None, binarize, low, high)
 
@@ -109,6 +113,28 @@ class Units:
     def restored(self, values: np.ndarray) -> np.ndarray:
         """The model's values in the user's units (bits stay bits)."""
         return values if self.offset is None else values + self.offset
+
+
+def _offset(summary: Summary) -> np.ndarray:
+    """The mean of each dimension, as a whole multiple of its step; 0 for codes of categories, which are no amounts."""
+    offset = np.array(summary.mean, np.float64)
+    for index, column in enumerate(summary.columns):
+        if column.is_category:
+            offset[index] = 0.0
+        elif column.step > 0:
+            offset[index] = np.rint(offset[index] / column.step) * column.step
+    return offset
+
+
+def _shifted(column: Column, offset: float) -> Column:
+    return structs.replace(
+        column,
+        low=column.low - offset,
+        high=column.high - offset,
+        mean=column.mean - offset,
+        quantiles=tuple(quantile - offset for quantile in column.quantiles),
+        atoms=tuple(atom - offset for atom in column.atoms),
+    )
 
 
 def _binary(summary: Summary, binarize: Binarize) -> Summary:

@@ -1,0 +1,197 @@
+"""What one column of a table is, told from its values."""
+
+from typing import get_args
+
+import numpy as np
+from msgspec.structs import replace
+
+from reparax.data._cells import Cells
+from reparax.data._levels import Levels, atoms_of, step_of
+from reparax.errors import DataError
+from reparax.summary import CATEGORY_LIKE, Column, ColumnKind
+
+KINDS: tuple[ColumnKind, ...] = get_args(ColumnKind)
+MOST_ORDINAL = 20
+LEAST_REPEATED = 5
+LEAST_INFLATED = 0.1
+NEXT_INFLATED = 0.2  # any other atom holds at most this share of what the inflated one holds
+HEAVY_TAIL = 1.0
+FEWEST_QUANTILES = 5
+MOST_FORCED_ATOMS = 1000
+
+
+def column_of(name: str, cells: Cells, kind: ColumnKind | None = None) -> Column:
+    """The column of cells that are not all missing.
+
+    Numbers: ``binary`` where they are 0 and 1; ``ordinal`` where there are at most 20 distinct ones, each in five rows
+    or more on average; ``zero-inflated`` where 0 is the least (or greatest) and the only one that very many rows share;
+    ``count`` where they are whole and not negative; ``positive`` where they are, and only their logarithms are about
+    symmetric; else ``continuous``. Text: ``binary`` where there are two different ones, else ``categorical``.
+
+    Args:
+        name: The column's name.
+        cells: Its cells.
+        kind: What the user says it is; None to tell from the cells.
+
+    Raises:
+        DataError: The cells cannot be of that kind.
+    """
+    if cells.kind == "datetime" and kind not in {None, "datetime"}:
+        raise _impossible(name, cells, kind)
+    if kind in CATEGORY_LIKE or (kind is None and cells.categories):
+        return _category_column(name, cells, kind)
+    if cells.kind == "category" or (kind == "datetime" and cells.kind != "datetime"):
+        raise _impossible(name, cells, kind)
+    return _number_column(name, cells, kind)
+
+
+def _impossible(name: str, cells: Cells, kind: ColumnKind | None) -> DataError:
+    of = {"category": "text", "boolean": "truth values", "datetime": "dates", "number": "numbers"}[cells.kind]
+    examples = ", ".join(repr(str(value)[:20]) for value in cells.categories[:3])
+    return DataError(
+        expected=f"column {name!r} of kind {kind}",
+        got=f"{of}{f' such as {examples}' if examples else ''}",
+        cure="choose categorical, or exclude it",
+    )
+
+
+def _category_column(name: str, cells: Cells, kind: ColumnKind | None) -> Column:
+    if cells.kind == "number":
+        cells = cells.as_categories()
+    codes = cells.present().astype(np.int64)
+    counts = np.bincount(codes, minlength=len(cells.categories))
+    told = "boolean" if cells.kind == "boolean" else "binary" if len(cells.categories) == 2 else "categorical"
+    if kind in {"binary", "boolean"} and len(cells.categories) > 2:
+        raise DataError(
+            expected=f"two different values in column {name!r}, to be {kind}",
+            got=f"{len(cells.categories)}",
+            cure="choose categorical",
+        )
+    return Column(
+        name=name,
+        kind=kind or told,
+        dtype=cells.dtype,
+        missing=cells.missing,
+        low=0.0,
+        high=float(len(cells.categories) - 1),
+        mean=0.0,
+        std=1.0,
+        categories=cells.categories,
+        category_shares=tuple((counts / max(1, len(codes))).tolist()),
+    )
+
+
+def _number_column(name: str, cells: Cells, kind: ColumnKind | None) -> Column:
+    levels = Levels.of(cells.present())
+    if cells.kind == "number" and kind is None and levels.values.tolist() == [0.0, 1.0]:
+        return _category_column(name, cells, None)
+    found, atoms = _kind_and_atoms(name, levels, kind, datetime=cells.kind == "datetime")
+    mean, std = levels.moments()
+    return Column(
+        name=name,
+        kind=found,
+        dtype=cells.dtype,
+        missing=cells.missing,
+        low=float(levels.values[0]),
+        high=float(levels.values[-1]),
+        mean=mean,
+        std=std,
+        step=cells.step if cells.kind == "datetime" else step_of(levels.values, cells.precision),
+        quantiles=_quantiles(levels, atoms),
+        atoms=tuple(atoms.tolist()),
+        atom_shares=levels.shares_of(atoms),
+    )
+
+
+def _kind_and_atoms(
+    name: str, levels: Levels, kind: ColumnKind | None, *, datetime: bool
+) -> tuple[ColumnKind, np.ndarray]:
+    if kind is not None:
+        return kind, _forced_atoms(name, levels, kind)
+    atoms = atoms_of(levels)
+    if datetime:
+        return "datetime", atoms
+    few = len(levels.values) <= MOST_ORDINAL and levels.num_rows >= LEAST_REPEATED * len(levels.values)
+    if few or len(levels.values) == 1:
+        return "ordinal", levels.values
+    return _told(levels, atoms), atoms
+
+
+def _told(levels: Levels, atoms: np.ndarray) -> ColumnKind:
+    """The kind of numbers that are neither few nor dates."""
+    low, high = levels.values[0], levels.values[-1]
+    if 0.0 in atoms and 0.0 in {low, high}:
+        shares = sorted(levels.shares_of(atoms))
+        (zero,) = levels.shares_of(np.zeros(1))
+        if zero >= LEAST_INFLATED and zero == shares[-1] and (len(shares) < 2 or shares[-2] <= NEXT_INFLATED * zero):
+            return "zero-inflated"
+    if low >= 0 and levels.whole:
+        return "count"
+    if low > 0 and levels.skewness() > HEAVY_TAIL:
+        logs = Levels(np.log(levels.values), levels.counts)
+        if abs(logs.skewness()) < levels.skewness() / 2:
+            return "positive"
+    return "continuous"
+
+
+def _forced_atoms(name: str, levels: Levels, kind: ColumnKind) -> np.ndarray:
+    """The atoms of a kind that the user chose.
+
+    Raises:
+        DataError: The values cannot be of that kind.
+    """
+    low = levels.values[0]
+    if kind == "ordinal":
+        if len(levels.values) > MOST_FORCED_ATOMS:
+            raise DataError(
+                expected=f"at most {MOST_FORCED_ATOMS} different values in column {name!r}, to be ordinal",
+                got=f"{len(levels.values)}", cure="choose continuous or count",
+            )  # fmt: skip
+        return levels.values
+    wrong = {
+        "count": "whole numbers from 0 up" if low < 0 or not levels.whole else "",
+        "positive": "numbers above 0" if low <= 0 else "",
+        "zero-inflated": "some zeros" if 0.0 not in levels.values else "",
+    }.get(kind, "")
+    if wrong:
+        raise DataError(
+            expected=f"{wrong} in column {name!r}, to be {kind}",
+            got=f"values from {low:g} to {levels.values[-1]:g}", cure="choose continuous",
+        )  # fmt: skip
+    return np.zeros(1) if kind == "zero-inflated" else levels.values[:0]
+
+
+def _quantiles(levels: Levels, atoms: np.ndarray) -> tuple[float, ...]:
+    rest = levels.without(atoms) if len(atoms) else levels
+    if not len(rest.values):
+        return ()
+    if rest.num_rows < FEWEST_QUANTILES and len(atoms):
+        rest = Levels.of(np.concatenate([np.repeat(rest.values, rest.counts), atoms]))
+    return rest.quantiles()
+
+
+def refitted(column: Column, values: np.ndarray) -> Column:
+    """The same column with the shares, moments and quantiles of some of its values; kind, range and levels stay.
+
+    Args:
+        column: The column.
+        values: The column of a matrix: numbers or codes, NaN where missing.
+    """
+    present = values[~np.isnan(values)] if values.dtype.kind == "f" else values
+    missing = 1.0 - len(present) / len(values)
+    if not len(present):
+        return replace(column, missing=missing)
+    if column.is_category:
+        counts = np.bincount(present.astype(np.int64), minlength=len(column.categories))
+        return replace(column, missing=missing, category_shares=tuple((counts / len(present)).tolist()))
+    levels = Levels.of(present)
+    mean, std = levels.moments()
+    atoms = np.asarray(column.atoms, values.dtype if values.dtype.kind == "f" else None).astype(np.float64)
+    return replace(
+        column,
+        missing=missing,
+        mean=mean,
+        std=std,
+        quantiles=_quantiles(levels, atoms) or column.quantiles,
+        atom_shares=levels.shares_of(atoms),
+    )

@@ -1,0 +1,149 @@
+"""Data frames of any library: columns by name, and a column of labels beside them."""
+
+import difflib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from reparax.data._cells import Cells
+from reparax.data._dataset import Dataset, from_cells
+from reparax.data._exclude import exclusions
+from reparax.data._files import LabelNotFoundError
+from reparax.data._frame_cells import cells_of
+from reparax.data._labels import labels_of_column, read_labels
+from reparax.data._match import match_table
+from reparax.data._schema import Schema
+from reparax.errors import DataError
+from reparax.summary import Column
+
+if TYPE_CHECKING:
+    import narwhals as nw
+
+
+PANDAS_INDEX = "__index_level_0__"
+
+
+def is_frame(source: Any) -> bool:
+    """Whether an object is a data frame of a library that is known, lazy ones included."""
+    import narwhals as nw
+
+    try:
+        return isinstance(nw.from_native(source, pass_through=True), nw.DataFrame | nw.LazyFrame)
+    except nw.exceptions.DuplicateError:
+        return True
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A data frame, its labels taken out.
+
+    Attributes:
+        table: All columns.
+        kept: The places of the columns beside the labels.
+        names: The names of all columns: ``column_0``, ... where they have none.
+        named: Whether they have some.
+        labels: One label per row, or None.
+        label: The column that the labels came from.
+        notes: Sentences on what was noticed.
+    """
+
+    table: "nw.DataFrame"
+    kept: list[int]
+    names: list[str]
+    named: bool
+    labels: np.ndarray | None
+    label: str | None
+    notes: tuple[str, ...]
+
+    def dataset(self) -> Dataset:
+        """The columns, each told from its cells."""
+        cells = {self.names[index]: cells_of(self.table[:, index], self.names[index]) for index in self.kept}
+        return from_cells(
+            cells, named=self.named, labels=self.labels, label=self.label, notes=self.notes, excluded=exclusions(cells)
+        )
+
+    def matched(self, schema: Schema) -> Dataset:
+        """The columns, held against those of the fit."""
+        names = [self.names[index] for index in self.kept]
+
+        def cells(place: int, column: Column) -> Cells:
+            return cells_of(self.table[:, self.kept[place]], names[place], column)
+
+        found = schema.finished(match_table(schema, names, len(self.table), cells, named=self.named))
+        return Dataset(found.values, schema, self.labels, notes=(*self.notes, *found.notes))
+
+
+def load_frame(frame: Any, label: str | Path | None, *, named: bool = True, notes: Sequence[str] = ()) -> Frame:
+    """A pandas, polars or arrow frame, its labels taken out.
+
+    Args:
+        frame: The frame.
+        label: The column that holds the labels, or a file of labels.
+        named: Whether the columns' names mean anything.
+        notes: Sentences to keep with the dataset.
+
+    Raises:
+        DataError: Names that occur twice, no rows, no such label.
+    """
+    table, notes = _open(frame), list(notes)
+    if PANDAS_INDEX in table.columns:
+        table = table.drop(PANDAS_INDEX)
+        notes.append("the row index that pandas saved along was left out")
+    names = [str(name) for name in table.columns]
+    if named and names == [str(index) for index in range(len(names))]:
+        named = False
+    labels, key = None, None
+    if label is not None:
+        key = _label_column(names, label, named=named)
+        labels = read_labels(Path(label), len(table)) if key is None else labels_of_column(table[:, names.index(key)])
+    kept = [index for index, name in enumerate(names) if name != key]
+    shown = [_shown(name, index, named=named) for index, name in enumerate(names)]
+    from_column = shown[names.index(key)] if key is not None else None
+    return Frame(table, kept, shown, named, labels, from_column, tuple(notes))
+
+
+def _open(frame: Any) -> "nw.DataFrame":
+    import narwhals as nw
+
+    try:
+        opened = nw.from_native(frame)
+    except nw.exceptions.DuplicateError as error:
+        twice = ", ".join(line.removeprefix("- ").split(" ")[0] for line in str(error).splitlines()[1:6])
+        raise DataError(
+            expected="columns of different names", got=f"{twice} more than once", cure="rename or drop the others"
+        ) from None
+    if isinstance(opened, nw.LazyFrame):
+        raise DataError(expected="a data frame", got="a lazy frame", cure="call .collect() on it first")
+    return opened
+
+
+def _shown(name: str, index: int, *, named: bool) -> str:
+    return name if named else f"column_{index}"
+
+
+def _label_column(names: list[str], label: str | Path, *, named: bool) -> str | None:
+    """The name of the labels' column; None when ``label`` is a file."""
+    wanted = str(label)
+    if not named:
+        numbers = {f"column_{index}": name for index, name in enumerate(names)}
+        numbers |= {str(index): name for index, name in enumerate(names)} | {"-1": names[-1]}
+        if wanted in numbers:
+            return numbers[wanted]
+    elif wanted in names:
+        return wanted
+    if Path(label).is_file():
+        return None
+    near = difflib.get_close_matches(wanted, names, n=3)
+    known = (
+        ", ".join(names[:10]) + (", ..." if len(names) > 10 else "")
+        if named
+        else f"column_0 to column_{len(names) - 1}"
+    )
+    raise LabelNotFoundError(
+        expected=f"labels in a column of the table ({known}) or in a file",
+        got=repr(wanted),
+        cure=f"did you mean {' or '.join(near)}?" if near else "give the name of a column, or the path of a file",
+    )

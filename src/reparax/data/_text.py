@@ -1,0 +1,107 @@
+"""Columns of text: are they numbers, truth values, dates, or words; which cells are missing."""
+
+import re
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from reparax.data._cells import Cells
+from reparax.data._dates import dates_of
+
+if TYPE_CHECKING:
+    import polars as pl
+
+MISSING_NUMBERS = frozenset({"", "na", "n/a", "#n/a", "nan", "-nan", "null", "none", "?"})
+"""What stands for a missing cell where all others are numbers, in lower case."""
+
+MISSING_TEXT = frozenset({"", "NA", "N/A", "n/a", "#N/A", "NaN", "nan", "NAN", "null", "NULL", "?"})
+"""What stands for a missing cell among words."""
+
+LEADING_ZERO = r"^[+-]?0\d"
+GROUPED = re.compile(r"[+-]?\d{1,3}([,.' ]\d{3})*([.,]\d+)?|[+-]?\d+,\d+")
+
+
+class Distinct(NamedTuple):
+    """The distinct texts of a column, most frequent first, and each row's place among them (-1 where missing)."""
+
+    texts: "pl.Series"
+    codes: np.ndarray
+    counts: np.ndarray
+
+
+def distinct(series: "pl.Series") -> Distinct:
+    """The distinct texts of a column; ties in alphabetical order."""
+    import polars as pl
+
+    counted = series.rename("text").drop_nulls().value_counts(name="count")
+    table = counted.sort(["count", "text"], descending=[True, False])
+    texts = table["text"]
+    codes = series.cast(pl.Enum(texts), strict=False).to_physical().cast(pl.Int64).fill_null(-1)
+    return Distinct(texts, codes.to_numpy(), table["count"].to_numpy())
+
+
+def text_cells(series: "pl.Series", date_format: str | None = None) -> Cells:
+    """The cells of a column of text, as numbers, truth values or dates where all of it is.
+
+    Numbers that begin with a zero (zip codes) stay text.
+
+    Args:
+        series: The text.
+        date_format: How dates were written at fitting, to be tried first.
+    """
+    found = distinct(series)
+    stripped = found.texts.str.strip_chars()
+    lower = stripped.str.to_lowercase()
+    missing = lower.is_in(sorted(MISSING_NUMBERS)).to_numpy()
+    numbers = _numbers(stripped, missing)
+    if numbers is not None:
+        return Cells("number", _spread(numbers, found.codes), "string")
+    missing = stripped.is_in(sorted(MISSING_TEXT)).to_numpy()
+    words = lower.filter(~missing)
+    if words.is_in(["true", "false"]).all():
+        truth = (lower == "true").cast(int).cast(float).to_numpy().copy()
+        truth[missing] = np.nan
+        return Cells("boolean", _spread(truth, found.codes), "string", (False, True))
+    dates = dates_of(stripped.filter(~missing), date_format)
+    if dates is not None:
+        days = np.full(len(stripped), np.nan)
+        days[~missing] = dates.days
+        return Cells(
+            "datetime", _spread(days, found.codes), f"string:{dates.format}", step=dates.step, notes=dates.notes
+        )
+    return _words(found, stripped, missing)
+
+
+def _numbers(stripped: "pl.Series", missing: np.ndarray) -> np.ndarray | None:
+    import polars as pl
+
+    numbers = stripped.cast(pl.Float64, strict=False)
+    values = numbers.fill_null(float("nan")).to_numpy().copy()
+    values[missing] = np.nan
+    if (numbers.is_null().to_numpy() & ~missing).any() or stripped.str.contains(LEADING_ZERO).any():
+        return None
+    return values
+
+
+def _spread(values: np.ndarray, codes: np.ndarray) -> np.ndarray:
+    """The value of each row, from those of the distinct texts."""
+    return np.append(values, np.nan)[codes]
+
+
+def _words(found: Distinct, stripped: "pl.Series", missing: np.ndarray) -> Cells:
+    """Categories, spelled as in the data; where blanks alone tell some apart, without blanks."""
+    import polars as pl
+
+    texts, codes = found.texts, found.codes
+    if stripped.n_unique() < len(texts):
+        merged = stripped.to_frame("text").with_columns(count=pl.Series(found.counts))
+        table = merged.group_by("text").agg(pl.col("count").sum()).sort(["count", "text"], descending=[True, False])
+        place = stripped.cast(pl.Enum(table["text"])).to_physical().to_numpy().astype(np.int64)
+        codes = np.append(place, -1)[codes]
+        texts, stripped = table["text"], table["text"]
+        missing = stripped.is_in(sorted(MISSING_TEXT)).to_numpy()
+    rank = np.where(missing, np.nan, np.cumsum(~missing) - 1.0)
+    kept = tuple(texts.filter(~missing).to_list())
+    tokens = [token for token in stripped.filter(missing).to_list() if token]
+    notes = (f"cells of {', '.join(map(repr, tokens))} are missing",) if tokens else ()
+    return Cells("category", _spread(rank, codes), "string", kept, is_text=True, notes=notes)
