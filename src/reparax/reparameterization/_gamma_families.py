@@ -87,8 +87,22 @@ def _inverse_wishart_factor(q: dist.InverseWishartCholesky, key: jax.Array, samp
     shape = full_shape(q, sample_shape)
     steps = jnp.arange(dimension, dtype=df.dtype) - (dimension - 1)
     factor = bartlett(key, df[..., None] + steps, shape)
-    identity = jnp.broadcast_to(jnp.eye(dimension, dtype=df.dtype), shape)
-    return scale_tril @ jax.lax.linalg.triangular_solve(factor, identity, left_side=True, lower=True)
+    return scale_tril @ _inverse_of_lower(factor)
+
+
+def _inverse_of_lower(factor: Array) -> Array:
+    """The inverses of many lower triangular matrices, by forward substitution.
+
+    The batched LAPACK solve of jaxlib 0.10.2 waits forever when as many of them run at once as the CPU has threads,
+    and the derivative of a solve is several solves.
+    """
+    dimension = factor.shape[-1]
+    rows: list[Array] = []
+    for i in range(dimension):
+        unit = jnp.zeros(dimension, factor.dtype).at[i].set(1.0)
+        known = sum((factor[..., i, j, None] * rows[j] for j in range(i)), jnp.zeros((), factor.dtype))
+        rows.append((unit - known) / factor[..., i, i, None])
+    return jnp.stack(rows, axis=-2)
 
 
 def _squared(factor: Array) -> Array:
