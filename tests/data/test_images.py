@@ -121,8 +121,8 @@ def test_sizes_that_differ_are_named(tmp_path):
 def test_folders_without_images(tmp_path):
     with pytest.raises(DataError, match="an empty folder"):
         read(tmp_path)
-    (tmp_path / "a.csv").write_text("1,2\n")
-    with pytest.raises(DataError, match=r"other files \(1 x \.csv\)"):
+    (tmp_path / "a.pdf").write_text("1,2\n")
+    with pytest.raises(DataError, match=r"other files \(1 x \.pdf\)"):
         read(tmp_path)
 
 

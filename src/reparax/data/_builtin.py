@@ -4,17 +4,19 @@ import importlib
 
 import numpy as np
 
-from reparax.data._dataset import Dataset, from_array
 from reparax.errors import DataError
 
 PREFIX = "builtin:"
 BUILTIN = ("digits", "iris", "wine", "breast_cancer", "diabetes")
 
 
-def read_builtin(name: str) -> Dataset:
+def read_builtin(name: str) -> tuple[np.ndarray, tuple[str, ...] | None, np.ndarray, str | None]:
     """One of scikit-learn's bundled data sets, with its target as labels.
 
     Digits are images of 8x8x1 with levels 0 to 16; the others are tables with named columns.
+
+    Returns:
+        The values, the columns' names, the labels and the name of their column.
 
     Raises:
         DataError: There is none of that name.
@@ -27,6 +29,5 @@ def read_builtin(name: str) -> Dataset:
         )
     bundle = getattr(importlib.import_module("sklearn.datasets"), f"load_{name}")()
     if name == "digits":
-        return from_array(bundle.images, labels=bundle.target)
-    names = tuple(map(str, bundle.feature_names))
-    return from_array(bundle.data, names=names, labels=np.asarray(bundle.target), label="target")
+        return bundle.images, None, bundle.target, None
+    return bundle.data, tuple(map(str, bundle.feature_names)), np.asarray(bundle.target), "target"

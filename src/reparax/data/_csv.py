@@ -8,6 +8,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+import numpy as np
+
 from reparax.data._files import content_of, read_bytes, wrong_content
 from reparax.data._text import LEADING_ZERO, MISSING_NUMBERS
 from reparax.errors import DataError
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
 
 DELIMITERS = ("\t", ";", ",")
 _HEAD = 2**18
-_ZIP_CODE = re.compile(rb'(?:^|[,;\t"\r\n])[ ]*[+-]?0\d+[ ]*(?:[,;\t"\r\n]|$)')
+_BLOCK = 2**22
 _BLANK_LINES = re.compile(rb"(?:\r?\n){2,}")
 
 
@@ -144,7 +146,7 @@ def _parse(content: bytes, path: Path, delimiter: str, *, header: bool, width: i
     read = partial(pl.read_csv, content, has_header=header, separator=delimiter)
     try:
         try:
-            table = read(infer_schema=False) if _ZIP_CODE.search(content) else read(infer_schema_length=1000)
+            table = read(infer_schema=False) if _has_codes(content, delimiter) else read(infer_schema_length=1000)
         except pl.exceptions.ComputeError:  # a later cell is not of the type that the first rows suggest
             table = read(infer_schema=False)
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
@@ -159,6 +161,20 @@ def _parse(content: bytes, path: Path, delimiter: str, *, header: bool, width: i
         raise _ragged(path, width, f"rows of {table.width} cells")
     texts = [column for column in table.get_columns() if column.dtype == pl.String]
     return table.with_columns(_numbers(column, decimal_comma=delimiter != ",") for column in texts)
+
+
+def _has_codes(content: bytes, delimiter: str) -> bool:
+    """Whether a cell begins with a zero and another digit, as of zip codes, which are no numbers."""
+    before = np.zeros(256, bool)
+    before[[ord(delimiter), *b'\n" ']] = True
+    digit = np.zeros(256, bool)
+    digit[ord("0") : ord("9") + 1] = True
+    whole = np.frombuffer(content, np.uint8)
+    for start in range(0, len(whole), _BLOCK):
+        block = whole[start : start + _BLOCK + 2]
+        if (before[block[:-2]] & (block[1:-1] == ord("0")) & digit[block[2:]]).any():
+            return True
+    return False
 
 
 def _without_blank_lines(content: bytes, width: int) -> bytes:
@@ -189,14 +205,12 @@ def _ragged(path: Path, width: int, got: str) -> DataError:
 
 
 def _numbers(column: "pl.Series", *, decimal_comma: bool) -> "pl.Series":
-    """A column of text as numbers or truth values, where all of it is: with blanks around or with decimal commas."""
+    """A column of text as numbers, where all of it is: with blanks around or with decimal commas."""
     import polars as pl
 
     text = column.str.strip_chars()
     lower = text.str.to_lowercase()
     text = text.set(lower.is_in(sorted(MISSING_NUMBERS)).fill_null(True), None)
-    if text.null_count() < len(text) and lower.filter(text.is_not_null()).is_in(["true", "false"]).all():
-        return lower.replace_strict({"true": True, "false": False}, default=None, return_dtype=pl.Boolean)
     if text.str.contains(LEADING_ZERO).any():
         return column
     pointed = text.str.replace(",", ".", literal=True) if decimal_comma else text

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 import msgspec
 import numpy as np
@@ -26,6 +27,8 @@ from reparax.data._values import (
 from reparax.errors import DataError
 from reparax.summary import Column, ColumnKind, Kind
 
+FrameKind = Literal["polars", "pandas", "pyarrow", "numpy"]
+
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
@@ -40,6 +43,8 @@ class Dataset:
         labels: One label per example, shape ``(n,)``, or None. They never enter the values.
         ids: One name per example (the files of a folder of images), or None.
         notes: Sentences on what was noticed or decided while reading, for people.
+        frame_kind: The library of the data frame, or ``"numpy"`` for an array, that the user gave; None for files.
+        native: The table as it came, columns that are left out included; None for images, and for a part of the data.
     """
 
     values: np.ndarray
@@ -47,6 +52,8 @@ class Dataset:
     labels: np.ndarray | None = None
     ids: np.ndarray | None = None
     notes: tuple[str, ...] = ()
+    frame_kind: FrameKind | None = None
+    native: Any = None
 
     def __len__(self) -> int:
         return len(self.values)
@@ -55,7 +62,7 @@ class Dataset:
         """The examples at ``indices``, with the same schema."""
         labels = None if self.labels is None else self.labels[indices]
         ids = None if self.ids is None else self.ids[indices]
-        return replace(self, values=self.values[indices], labels=labels, ids=ids)
+        return replace(self, values=self.values[indices], labels=labels, ids=ids, native=None)
 
 
 def from_array(

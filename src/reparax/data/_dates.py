@@ -117,3 +117,9 @@ def datetime_cells_days(series: "pl.Series") -> tuple[np.ndarray, float]:
     micros = series.cast(pl.Datetime("us")).dt.timestamp("us")
     present = micros.drop_nulls().to_numpy()
     return micros.cast(pl.Float64).fill_null(float("nan")).to_numpy() / MICROSECONDS, step_of_micros(present)
+
+
+def texts_of(times: "pl.Series", form: str) -> "pl.Series":
+    """Times as text of a format."""
+    zoned = times.dt.replace_time_zone("UTC") if "%z" in form else times
+    return zoned.dt.strftime(form)

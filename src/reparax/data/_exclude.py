@@ -8,8 +8,8 @@ import numpy as np
 from reparax.data._cells import Cells
 from reparax.data._levels import LARGEST_EXACT
 
-MOST_DISTINCT = 0.9
-FEWEST_TEXTS = 50  # texts that almost all differ name the rows where there are more than so many
+MOST_ALONE = 0.5  # texts that are in one row alone say nothing of others
+FEWEST_TEXTS = 50
 FEWEST_ROWS = 20
 FEWEST_NAMED = 10  # where the column's name says that it names the rows
 WORDS = 4.0
@@ -24,8 +24,8 @@ CHOSEN = "as asked"
 def exclusions(columns: Mapping[str, Cells]) -> dict[str, str]:
     """The columns that are left out, and why.
 
-    Left out are text that differs in almost every row or is long (names, addresses, comments), and whole numbers that
-    count the rows or are called id, all of them different.
+    Left out are text that is in one row alone in most rows, or long (names, addresses, comments), and whole numbers
+    that count the rows or are called id, all of them different.
     """
     reasons = {name: _reason(name, cells) for name, cells in columns.items()}
     return {name: reason for name, reason in reasons.items() if reason}
@@ -41,13 +41,15 @@ def _reason(name: str, cells: Cells) -> str | None:
 
 
 def _text_reason(cells: Cells, present: int) -> str | None:
-    share = len(cells.categories) / max(1, present)
-    if share > 0.5:
-        texts = [str(category) for category in cells.categories[:1000]]
-        if sum(len(text.split()) for text in texts) > WORDS * len(texts):
-            return "free text"
-    differ = (share > MOST_DISTINCT and present > FEWEST_TEXTS) or (share == 1 and present >= FEWEST_ROWS)
-    return "an identifier, or free text: almost every row has a text of its own" if differ else None
+    counts = np.bincount(cells.present().astype(np.int64), minlength=1)
+    alone = int((counts == 1).sum()) / max(1, present)
+    if present > FEWEST_TEXTS and alone > MOST_ALONE:
+        return "an identifier or free text: most rows have a text that no other has"
+    if present >= FEWEST_ROWS and alone == 1:
+        return "an identifier: every row has a text of its own"
+    texts = [str(category) for category in cells.categories[:1000]]
+    long = sum(len(text.split()) for text in texts) > WORDS * len(texts)
+    return "free text" if long and len(cells.categories) > MOST_ALONE * present else None
 
 
 def _number_reason(name: str, values: np.ndarray) -> str | None:

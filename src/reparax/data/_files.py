@@ -11,6 +11,9 @@ _MAGIC = (
     (b"\x93NUMPY", "npy", "a NumPy array (.npy)"),
     (b"PK\x03\x04", "npz", "a zip archive (.npz)"),
     (b"PAR1", "parquet", "a Parquet file"),
+    (b"ARROW1", "arrow", "an Arrow file"),
+    (b"FEA1", "arrow", "a Feather file"),
+    (b"\xff\xff\xff\xff", "arrow", "an Arrow stream"),
     (b"\x1f\x8b", "gzip", "a gzipped file"),
     (b"\x89PNG", "image", "a PNG image"),
     (b"\xff\xd8\xff", "image", "a JPEG image"),
@@ -49,6 +52,16 @@ def read_bytes(path: Path) -> bytes:
     if not content:
         raise DataError(expected=f"data in {path}", got="an empty file", cure="check how the file was made")
     return content
+
+
+def visible_files(folder: Path) -> list[Path]:
+    """Every file of a folder and its subfolders that is not hidden, sorted by path."""
+    files = [
+        file
+        for file in folder.rglob("*")
+        if not any(part.startswith(".") for part in file.relative_to(folder).parts) and file.is_file()
+    ]
+    return sorted(files, key=lambda file: file.relative_to(folder).as_posix())
 
 
 def missing(path: Path) -> DataError:

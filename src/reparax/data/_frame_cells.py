@@ -12,6 +12,7 @@ from reparax.summary import Column
 
 if TYPE_CHECKING:
     import narwhals as nw
+    import polars as pl
 
 
 def cells_of(column: "nw.Series", name: str, fitted: Column | None = None) -> Cells:
@@ -46,7 +47,7 @@ def cells_of(column: "nw.Series", name: str, fitted: Column | None = None) -> Ce
     if column.null_count() == len(column):
         return Cells("number", np.full(len(column), np.nan), "float64")
     if dtype == nw.Object:
-        return _objects(column, name, fitted)
+        return cells_of(nw.from_native(polars_series(column), series_only=True), name, fitted)
     raise _no_place(name, column.drop_nulls()[0])
 
 
@@ -92,22 +93,30 @@ def _declared(column: "nw.Series") -> Cells:
     return Cells("category", rank[codes], "category", tuple(declared[code] for code in order))
 
 
-def _objects(column: "nw.Series", name: str, fitted: Column | None) -> Cells:
-    """Python objects: numbers, truth values, text, and a mixture of them as text."""
+def polars_series(column: "nw.Series") -> "pl.Series":
+    """A column as a series of polars; Python objects as what they are, mixtures as text.
+
+    Raises:
+        DataError: Objects that have no place in a table: lists, records, bytes.
+    """
     import narwhals as nw
     import polars as pl
 
+    if column.dtype != nw.Object:
+        return column.to_polars()
+    name = str(column.name)
     values = [None if value is None or value != value else value for value in column.to_list()]
-    kinds = {type(value) for value in values if value is not None}
     strange = next((value for value in values if isinstance(value, list | tuple | dict | set | bytes)), None)
     if strange is not None:
         raise _no_place(name, strange)
-    if len(kinds) > 1 and not all(issubclass(kind, int | float | np.number) and kind is not bool for kind in kinds):
+    kinds = {type(value) for value in values if value is not None}
+    numbers = all(issubclass(kind, int | float | np.number) and kind is not bool for kind in kinds)
+    if len(kinds) > 1 and not numbers:
         values = [None if value is None else str(value) for value in values]
     try:
         series = pl.Series(name, values, strict=False)
     except (TypeError, pl.exceptions.PolarsError):
-        series = pl.Series(name, [None if value is None else str(value) for value in values], dtype=pl.String)
+        return pl.Series(name, [None if value is None else str(value) for value in values], dtype=pl.String)
     if series.dtype == pl.Object:
         raise _no_place(name, next(value for value in values if value is not None))
-    return cells_of(nw.from_native(series, series_only=True), name, fitted)
+    return series

@@ -2,19 +2,20 @@
 
 import difflib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from reparax.data._cells import Cells
-from reparax.data._dataset import Dataset, from_cells
+from reparax.data._dataset import Dataset, FrameKind, from_cells
 from reparax.data._exclude import exclusions
 from reparax.data._files import LabelNotFoundError
 from reparax.data._frame_cells import cells_of
 from reparax.data._labels import labels_of_column, read_labels
 from reparax.data._match import match_table
+from reparax.data._overrides import NOTHING, Overrides
 from reparax.data._schema import Schema
 from reparax.errors import DataError
 from reparax.summary import Column
@@ -48,6 +49,7 @@ class Frame:
         labels: One label per row, or None.
         label: The column that the labels came from.
         notes: Sentences on what was noticed.
+        kind: The library that it came from; None for files.
     """
 
     table: "nw.DataFrame"
@@ -57,26 +59,52 @@ class Frame:
     labels: np.ndarray | None
     label: str | None
     notes: tuple[str, ...]
+    kind: FrameKind | None = None
 
-    def dataset(self) -> Dataset:
-        """The columns, each told from its cells."""
-        cells = {self.names[index]: cells_of(self.table[:, index], self.names[index]) for index in self.kept}
-        return from_cells(
-            cells, named=self.named, labels=self.labels, label=self.label, notes=self.notes, excluded=exclusions(cells)
-        )
+    def dataset(self, said: Overrides = NOTHING) -> Dataset:
+        """The columns, each told from its cells, or as the user says."""
+        said = said.checked([self.names[index] for index in self.kept], self.label)
+        columns = list(self.table.iter_columns())
+        cells = {self.names[index]: cells_of(columns[index], self.names[index]) for index in self.kept}
+        told = {name: why for name, why in exclusions(cells).items() if name not in said.kinds} | said.excluded
+        found = from_cells(
+            cells, named=self.named, labels=self.labels, label=self.label, notes=self.notes, kinds=said.kinds,
+            excluded={name: told[name] for name in cells if name in told},
+        )  # fmt: skip
+        return replace(found, frame_kind=self.kind, native=self.table.to_native())
 
     def matched(self, schema: Schema) -> Dataset:
         """The columns, held against those of the fit."""
         names = [self.names[index] for index in self.kept]
+        columns = list(self.table.iter_columns())
 
         def cells(place: int, column: Column) -> Cells:
-            return cells_of(self.table[:, self.kept[place]], names[place], column)
+            return cells_of(columns[self.kept[place]], names[place], column)
 
         found = schema.finished(match_table(schema, names, len(self.table), cells, named=self.named))
-        return Dataset(found.values, schema, self.labels, notes=(*self.notes, *found.notes))
+        return Dataset(
+            found.values, schema, self.labels, notes=(*self.notes, *found.notes), frame_kind=self.kind,
+            native=self.table.to_native(),
+        )  # fmt: skip
 
 
-def load_frame(frame: Any, label: str | Path | None, *, named: bool = True, notes: Sequence[str] = ()) -> Frame:
+def kind_of_frame(frame: Any) -> FrameKind:
+    """The library of a data frame; polars for one that has no name here."""
+    import narwhals as nw
+
+    if nw.dependencies.is_pandas_dataframe(frame):
+        return "pandas"
+    return "pyarrow" if nw.dependencies.is_pyarrow_table(frame) else "polars"
+
+
+def load_frame(
+    frame: Any,
+    label: str | Path | None,
+    *,
+    named: bool = True,
+    notes: Sequence[str] = (),
+    kind: FrameKind | None = None,
+) -> Frame:
     """A pandas, polars or arrow frame, its labels taken out.
 
     Args:
@@ -84,6 +112,7 @@ def load_frame(frame: Any, label: str | Path | None, *, named: bool = True, note
         label: The column that holds the labels, or a file of labels.
         named: Whether the columns' names mean anything.
         notes: Sentences to keep with the dataset.
+        kind: The library that the user's frame is of; None for files.
 
     Raises:
         DataError: Names that occur twice, no rows, no such label.
@@ -102,7 +131,7 @@ def load_frame(frame: Any, label: str | Path | None, *, named: bool = True, note
     kept = [index for index, name in enumerate(names) if name != key]
     shown = [_shown(name, index, named=named) for index, name in enumerate(names)]
     from_column = shown[names.index(key)] if key is not None else None
-    return Frame(table, kept, shown, named, labels, from_column, tuple(notes))
+    return Frame(table, kept, shown, named, labels, from_column, tuple(notes), kind)
 
 
 def _open(frame: Any) -> "nw.DataFrame":

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from reparax.data._dataset import Dataset, from_array
+from reparax.data._files import visible_files
 from reparax.data._labels import read_labels
 from reparax.errors import DataError
 
@@ -56,19 +57,15 @@ def _relative(folder: Path, file: Path) -> str:
 
 
 def _files(folder: Path) -> tuple[list[Path], list[str]]:
-    visible = [
-        file
-        for file in folder.rglob("*")
-        if not any(part.startswith(".") for part in file.relative_to(folder).parts) and file.is_file()
-    ]
+    visible = visible_files(folder)
     files = sorted((f for f in visible if f.suffix.lower() in SUFFIXES), key=lambda file: _relative(folder, file))
     others = Counter(file.suffix.lower() or "no suffix" for file in visible if file.suffix.lower() not in SUFFIXES)
     listed = ", ".join(f"{count} x {suffix}" for suffix, count in others.most_common(5))
     if not files:
         raise DataError(
-            expected=f"PNG or JPEG images in the folder {folder}",
+            expected=f"PNG or JPEG images, or tables, in the folder {folder}",
             got=f"other files ({listed})" if others else "an empty folder",
-            cure="give a folder of images, or the path of a single data file",
+            cure="give a folder of images or of tables, or the path of a single data file",
         )
     notes = [f"{sum(others.values())} files that are not PNG or JPEG were not read ({listed})"] if others else []
     return files, notes

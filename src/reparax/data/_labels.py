@@ -65,7 +65,10 @@ def labels_of_column(column: Any) -> np.ndarray:
     numeric = column.dtype.is_numeric() or str(column.dtype) == "Boolean"
     if numeric and not column.null_count():
         return text_or_numbers(np.asarray(column.to_numpy()))
-    return np.array(["" if value is None else str(value).strip() for value in column.to_list()])
+    texts = ["" if value is None else str(value).strip() for value in column.to_list()]
+    if {text.lower() for text in texts} <= {"true", "false"}:
+        return np.array([int(text.lower() == "true") for text in texts])
+    return np.array(texts)
 
 
 def text_or_numbers(labels: np.ndarray) -> np.ndarray:

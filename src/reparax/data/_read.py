@@ -1,6 +1,6 @@
 """The door for data: whatever the user has becomes a `Dataset`."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -9,20 +9,34 @@ import numpy as np
 
 from reparax.data._builtin import PREFIX, read_builtin
 from reparax.data._cells import Cells
-from reparax.data._dataset import Dataset, array_cells, from_array
-from reparax.data._files import LabelNotFoundError, content_of, missing, read_bytes
-from reparax.data._frames import Frame, is_frame, load_frame
+from reparax.data._dataset import Dataset, FrameKind, array_cells, from_array, from_cells
+from reparax.data._files import LabelNotFoundError, content_of, missing, read_bytes, visible_files
+from reparax.data._frames import Frame, is_frame, kind_of_frame, load_frame
 from reparax.data._idx import read_idx
-from reparax.data._images import read_folder
+from reparax.data._images import SUFFIXES, read_folder
 from reparax.data._labels import read_labels, text_or_numbers
 from reparax.data._match import match_table
 from reparax.data._numpy_files import read_npy, read_npz
+from reparax.data._overrides import NOTHING, Overrides, overrides
 from reparax.data._schema import Schema
-from reparax.data._tables import read_csv_file, read_parquet_file
+from reparax.data._tables import (
+    ARROW,
+    PARQUET,
+    TEXT,
+    read_arrow_file,
+    read_csv_file,
+    read_parquet_file,
+    read_table_folder,
+    table_suffix,
+)
+from reparax.data._values import column_name
 from reparax.errors import DataError
 from reparax.summary import Column
 
-READABLE = ".npy, .npz, .csv, .tsv, .parquet or IDX files, folders of PNG and JPEG images, or builtin:digits"
+READABLE = (
+    ".npy, .npz, .csv, .tsv, .parquet, .feather, .arrow or IDX files, folders of tables or of PNG and JPEG images, or "
+    "builtin:digits"
+)
 
 
 @dataclass(frozen=True)
@@ -33,10 +47,31 @@ class Arrays:
     labels: np.ndarray | None = None
     label: str | None = None
     notes: tuple[str, ...] = ()
+    names: tuple[str, ...] | None = None
+    kind: FrameKind | None = None
 
-    def dataset(self) -> Dataset:
+    def dataset(self, said: Overrides = NOTHING) -> Dataset:
         """The array, its axes and kind told from its values."""
-        return from_array(self.array, labels=self.labels, label=self.label, notes=self.notes)
+        if said:
+            return self._table(said)
+        found = from_array(self.array, names=self.names, labels=self.labels, label=self.label, notes=self.notes)
+        return replace(found, frame_kind=self.kind, native=self.array if self.array.ndim == 2 else None)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The names of a table's columns; ``column_0``, ... where they have none."""
+        return tuple(column_name(self.names, index) for index in range(self.array.shape[1]))
+
+    def _table(self, said: Overrides) -> Dataset:
+        if self.array.ndim != 2 or self.array.dtype.kind not in "biuf":
+            raise _no_table()
+        said = said.checked(self.columns, self.label)
+        cells = {name: array_cells(self.array[:, index]) for index, name in enumerate(self.columns)}
+        found = from_cells(
+            cells, named=self.names is not None, labels=self.labels, label=self.label, notes=self.notes,
+            kinds=said.kinds, excluded=said.excluded, array=self.array,
+        )  # fmt: skip
+        return replace(found, frame_kind=self.kind, native=self.array)
 
     def matched(self, schema: Schema) -> Dataset:
         """The array, held against a schema: a table column by column, images as they are."""
@@ -44,13 +79,16 @@ class Arrays:
             dataset = self.dataset()
             found = schema.match(dataset)
             return replace(dataset, values=found.values, schema=schema, notes=(*dataset.notes, *found.notes))
-        names = [f"column_{index}" for index in range(self.array.shape[1])]
 
         def cells(place: int, column: Column) -> Cells:
             return array_cells(self.array[:, place])
 
-        found = schema.finished(match_table(schema, names, len(self.array), cells, named=False))
-        return Dataset(found.values, schema, self.labels, notes=(*self.notes, *found.notes))
+        named = self.names is not None
+        found = schema.finished(match_table(schema, self.columns, len(self.array), cells, named=named))
+        return Dataset(
+            found.values, schema, self.labels, notes=(*self.notes, *found.notes), frame_kind=self.kind,
+            native=self.array,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -59,8 +97,10 @@ class Read:
 
     found: Dataset
 
-    def dataset(self) -> Dataset:
+    def dataset(self, said: Overrides = NOTHING) -> Dataset:
         """The dataset."""
+        if said:
+            raise _no_table()
         return self.found
 
     def matched(self, schema: Schema) -> Dataset:
@@ -70,11 +110,24 @@ class Read:
         return replace(self.found, values=matched.values, schema=schema, notes=notes)
 
 
+def _no_table() -> DataError:
+    return DataError(
+        expected="a table, whose columns have kinds", got="images, or data that were read before",
+        cure="leave schema and exclude out, or give the table itself",
+    )  # fmt: skip
+
+
 _Loaded = Arrays | Frame | Read
 _Reader = Callable[[Path, str | Path | None], _Loaded]
 
 
-def read(source: Any, *, label: str | Path | None = None) -> Dataset:
+def read(
+    source: Any,
+    *,
+    label: str | Path | None = None,
+    schema: str | Path | Mapping[str, Any] | Schema | None = None,
+    exclude: Iterable[str] = (),
+) -> Dataset:
     """Reads data from a file, a folder, an array or a data frame.
 
     Sources: ``.npy`` and ``.npz`` files (never a pickle); IDX files, gzipped or not; folders of PNG and JPEG images
@@ -92,25 +145,33 @@ def read(source: Any, *, label: str | Path | None = None) -> Dataset:
         source: A path, ``builtin:NAME``, an array, a data frame, or a dataset (returned as it is).
         label: Where the labels are: a column of a table (``column_0``, ... or its number where it has no names), an
             array of an npz, or a file (``.npy``, IDX, one-column CSV). Labels never enter the values.
+        schema: What columns are, where that is not as told from their cells: a mapping such as
+            ``{"age": "continuous", "zip": "categorical", "id": "exclude"}``, a JSON or TOML file of the like, or the
+            schema of other data.
+        exclude: Columns to leave out.
 
     Raises:
         DataError: The source is missing, damaged, or not numbers throughout; it says what to do about it.
     """
-    return source if isinstance(source, Dataset) else _load(source, label).dataset()
+    said = overrides(schema, exclude)
+    if isinstance(source, Dataset) and not said:
+        return source
+    return _load(source, label).dataset(said)
 
 
 def _load(source: Any, label: str | Path | None) -> _Loaded:
     if isinstance(source, Dataset):
         return Read(source)
     if isinstance(source, str) and source.startswith(PREFIX):
-        found = read_builtin(source.removeprefix(PREFIX))
-        return Read(found if label is None else replace(found, labels=read_labels(Path(label), len(found))))
+        array, names, labels, key = read_builtin(source.removeprefix(PREFIX))
+        found = Arrays(array, labels, key, names=names)
+        return found if label is None else replace(found, labels=read_labels(Path(label), len(array)))
     if isinstance(source, str | Path):
         path = Path(source).expanduser()
         return _reader(path)(path, label)
     if not isinstance(source, np.ndarray) and is_frame(source):
-        return load_frame(source, label)
-    return _arrays(_to_array(source), label)
+        return load_frame(source, label, kind=kind_of_frame(source))
+    return replace(_arrays(_to_array(source), label), kind="numpy")
 
 
 def read_as(source: Any, schema: Schema) -> Dataset:
@@ -152,13 +213,15 @@ def _reader(path: Path) -> _Reader:
     if not path.exists():
         raise missing(path)
     by_suffix = {
-        ".npy": _npy, ".npz": _npz, ".parquet": read_parquet_file, ".pq": read_parquet_file, ".idx": _idx,
-        ".csv": read_csv_file, ".tsv": read_csv_file, ".txt": read_csv_file,
+        ".npy": _npy, ".npz": _npz, ".idx": _idx,
+        **dict.fromkeys(TEXT, read_csv_file),
+        **dict.fromkeys(PARQUET, read_parquet_file),
+        **dict.fromkeys(ARROW, read_arrow_file),
     }  # fmt: skip
-    suffix = Path(path.name.lower().removesuffix(".gz")).suffix
+    suffix = table_suffix(path)
     if suffix in by_suffix:
         return by_suffix[suffix]
-    by_content = {"npy": _npy, "npz": _npz, "idx": _idx, "parquet": read_parquet_file}
+    by_content = {"npy": _npy, "npz": _npz, "idx": _idx, "parquet": read_parquet_file, "arrow": read_arrow_file}
     found, words = content_of(read_bytes(path))
     if found in by_content:
         return by_content[found]
@@ -169,7 +232,12 @@ def _reader(path: Path) -> _Reader:
     raise DataError(expected=READABLE, got=f"{path}, {words}", cure="convert the data to one of those")
 
 
-def _folder(path: Path, label: str | Path | None) -> Read:
+def _folder(path: Path, label: str | Path | None) -> Read | Frame:
+    """A folder of images, or of tables where it holds none."""
+    files = visible_files(path)
+    tables = [file for file in files if table_suffix(file) in {*TEXT, *PARQUET, *ARROW}]
+    if tables and not any(file.suffix.lower() in SUFFIXES for file in files):
+        return read_table_folder(path, tables, label)
     return Read(read_folder(path, label))
 
 

@@ -61,7 +61,7 @@ def text_cells(series: "pl.Series", date_format: str | None = None) -> Cells:
     if words.is_in(["true", "false"]).all():
         truth = (lower == "true").cast(int).cast(float).to_numpy().copy()
         truth[missing] = np.nan
-        return Cells("boolean", _spread(truth, found.codes), "string", (False, True))
+        return Cells("boolean", _spread(truth, found.codes), "string", _spelled_like(stripped.filter(~missing)[0]))
     dates = dates_of(stripped.filter(~missing), date_format)
     if dates is not None:
         days = np.full(len(stripped), np.nan)
@@ -70,6 +70,13 @@ def text_cells(series: "pl.Series", date_format: str | None = None) -> Cells:
             "datetime", _spread(days, found.codes), f"string:{dates.format}", step=dates.step, notes=dates.notes
         )
     return _words(found, stripped, missing)
+
+
+def _spelled_like(word: str) -> tuple[str, str]:
+    """False and true in the spelling of one of them."""
+    if word.isupper():
+        return "FALSE", "TRUE"
+    return ("False", "True") if word[0].isupper() else ("false", "true")
 
 
 def _numbers(stripped: "pl.Series", missing: np.ndarray) -> np.ndarray | None:

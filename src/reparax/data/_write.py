@@ -3,48 +3,61 @@
 import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from reparax.data._atomic import atomic_write, check_output
+from reparax.data._frames import is_frame
 from reparax.data._grid import grid
+from reparax.data._restore import to_frame
 from reparax.data._schema import Schema
 from reparax.data._values import column_name
 from reparax.errors import DataError
 
-WRITABLE = (".npy", ".npz", ".csv", ".parquet", ".png")
+if TYPE_CHECKING:
+    import polars as pl
+
+WRITABLE = (".npy", ".npz", ".csv", ".tsv", ".parquet", ".feather", ".arrow", ".png")
 
 
 def write(
     path: str | Path,
-    values: np.ndarray | Mapping[str, np.ndarray],
+    values: Any,
     *,
     names: Sequence[str] | None = None,
     schema: Schema | None = None,
 ) -> None:
-    """Writes rows of numbers, or images, to a file; all of it or nothing.
+    """Writes rows of a table, or images, to a file; all of it or nothing.
 
-    ========  ============================================================================================
-    suffix    what is written
-    ========  ============================================================================================
-    npy       the array; of several named arrays, their columns side by side
-    npz       the array under the name X; of several named arrays, each under its name
-    csv       a table with a header; the values of an image, or of each array, are columns name_0, name_1, ...
-    parquet   likewise
-    png       images as a grid (see `grid`), scaled by the schema's bounds
-    ========  ============================================================================================
+    ==============  ============================================================================================
+    suffix          what is written
+    ==============  ============================================================================================
+    npy             the array; of several named arrays, their columns side by side
+    npz             the array under the name X; of several named arrays, each under its name
+    csv, tsv        a table with a header; the values of an image, or of each array, are columns name_0, name_1, ...
+    parquet         likewise
+    feather, arrow  likewise
+    png             images as a grid (see `grid`), scaled by the schema's bounds
+    ==============  ============================================================================================
 
     Args:
         path: The file. Its folder must exist.
-        values: An array with one row, or one image, per example; or several such arrays, by name.
+        values: An array with one row, or one image, per example; several such arrays, by name; or a data frame.
         names: The columns' names; by default the schema's, else ``column_0``, ``column_1``, ...
-        schema: The schema of the values, for names and for the bounds of images.
+        schema: The schema of the values, for names and for the bounds of images. Rows of a table are written as they
+            came: data types, categories, rounding, dates, missing cells (see `to_frame`).
 
     Raises:
         OutputError: The file cannot be written, or its suffix is unknown.
-        DataError: Names that do not fit the columns, arrays of different lengths, or a table as png.
+        DataError: Names that do not fit the columns, arrays of different lengths, a table as png, or text as npy.
     """
     check_output(path, WRITABLE)
+    if schema is not None and schema.columns is not None and names is None and isinstance(values, np.ndarray):
+        values = to_frame(values, schema)
+    if is_frame(values):
+        _write_frame(path, values)
+        return
     if names is None and schema is not None:
         names = schema.names
     arrays = _by_name(values)
@@ -104,13 +117,40 @@ def _write_table(path: str | Path, suffix: str, columns: dict[str, np.ndarray]) 
     import polars as pl
 
     table = pl.DataFrame({name: np.ascontiguousarray(column) for name, column in columns.items()})
+    _write_polars(path, suffix, table)
+
+
+def _write_polars(path: str | Path, suffix: str, table: "pl.DataFrame") -> None:
     stream = io.BytesIO()  # polars may abort where a write to a file fails
-    if suffix == ".csv":
-        table.write_csv(stream)
-    else:
+    if suffix in {".csv", ".tsv"}:
+        table.write_csv(stream, separator="\t" if suffix == ".tsv" else ",")
+    elif suffix == ".parquet":
         table.write_parquet(stream)
+    else:
+        table.write_ipc(stream)
     with atomic_write(path) as file:
         file.write_bytes(stream.getbuffer())
+
+
+def _write_frame(path: str | Path, frame: Any) -> None:
+    """A data frame; as npy and npz only where every column is of numbers."""
+    import narwhals as nw
+
+    table = nw.from_native(frame, eager_only=True).to_polars()
+    suffix = Path(path).suffix.lower()
+    if suffix == ".png":
+        raise DataError(expected="images, for a png", got="a table", cure="write tables as csv, parquet, npy or npz")
+    if suffix not in {".npy", ".npz"}:
+        _write_polars(path, suffix, table)
+        return
+    texts = [column.name for column in table.get_columns() if not (column.dtype.is_numeric() or column.dtype == bool)]
+    if texts:
+        raise DataError(
+            expected=f"columns of numbers alone, for {suffix}",
+            got=f"column {texts[0]!r} of text, categories or dates",
+            cure="write it as csv, parquet or feather",
+        )
+    write(path, table.to_numpy())
 
 
 def _write_png(path: str | Path, arrays: dict[str, np.ndarray], schema: Schema | None) -> None:
