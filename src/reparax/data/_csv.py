@@ -17,7 +17,7 @@ from reparax.errors import DataError
 if TYPE_CHECKING:
     import polars as pl
 
-DELIMITERS = ("\t", ";", ",")
+DELIMITERS = ("\t", ";", ",", "|")
 _HEAD = 2**18
 _BLOCK = 2**22
 _BLANK_LINES = re.compile(rb"(?:\r?\n){2,}")
@@ -32,10 +32,11 @@ class Table(NamedTuple):
 
 
 def read_csv(path: Path, header: bool | None = None) -> Table:
-    """Reads comma-, semicolon- or tab-separated text.
+    """Reads text with commas, semicolons, tabs or bars between the cells.
 
-    The first row is a header when none of its cells is a number, or when cells that are text stand over
-    numbers in the second row, or when it counts 0, 1, 2, ... (column numbers that a data frame was saved with).
+    The first row is a header when none of its cells is a number (and they are not values of the rows below), or when
+    cells that are text stand over numbers in the second row, or when it counts 0, 1, 2, ... (column numbers that a data
+    frame was saved with).
 
     Args:
         path: The file: UTF-8, with or without a byte-order mark, gzipped or not.
@@ -80,11 +81,7 @@ def _sniff(content: bytes, path: Path) -> tuple[list[list[str]], str]:
     try:
         text = head.decode("utf-8") if len(content) <= _HEAD else head[: head.rfind(b"\n") + 1].decode("utf-8")
     except UnicodeDecodeError as error:
-        raise DataError(
-            expected=f"text in UTF-8 in {path}",
-            got=f"other bytes, the first at position {error.start}",
-            cure="save the file as UTF-8, or give it the suffix of its format",
-        ) from None
+        raise not_utf8(content, path, error.start) from None
     if "\0" in text:
         raise DataError(expected=f"text in {path}", got="binary content", cure="give the file the suffix of its format")
     lines = [line for line in text.splitlines() if line.strip()]
@@ -96,7 +93,7 @@ def _sniff(content: bytes, path: Path) -> tuple[list[list[str]], str]:
         raise DataError(expected=f"a table in {path}", got=str(error), cure="check how the file was made") from None
     widths = {delimiter: {len(row) for row in rows} for delimiter, rows in by_delimiter.items()}
     regular = [delimiter for delimiter in DELIMITERS if len(widths[delimiter]) == 1 and max(widths[delimiter]) > 1]
-    split = [delimiter for delimiter in DELIMITERS if max(widths[delimiter]) > 1]
+    split = [delimiter for delimiter in DELIMITERS if max(widths[delimiter]) > 1 and delimiter != "|"]
     delimiter = (*regular, *split, ",")[0]
     return by_delimiter[delimiter], delimiter
 
@@ -114,7 +111,7 @@ def has_header(rows: list[list[str]]) -> bool:
         return len(rows) > 1
     texts = [not _is_number(cell) for cell in filled]
     if all(texts):
-        return bool(filled)
+        return bool(filled) and not _recurs(rows)
     if not any(texts) or len(rows) < 2:
         return False
     over_numbers = (
@@ -122,6 +119,13 @@ def has_header(rows: list[list[str]]) -> bool:
         for above, below in zip(first, rows[1], strict=False)
     )  # fmt: skip
     return any(over_numbers)
+
+
+def _recurs(rows: list[list[str]]) -> bool:
+    """Whether most cells of the first row are in their columns again below: a row of values, not of names."""
+    below = [set(column) for column in zip(*rows[1:], strict=False)]
+    again = sum(cell in column for cell, column in zip(rows[0], below, strict=False))
+    return 2 * again > len(rows[0])
 
 
 def _counts_up(row: list[str]) -> bool:
@@ -150,6 +154,7 @@ def _parse(content: bytes, path: Path, delimiter: str, *, header: bool, width: i
         except pl.exceptions.ComputeError:  # a later cell is not of the type that the first rows suggest
             table = read(infer_schema=False)
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
+        _refuse_other_encodings(content, path)
         raise DataError(
             expected=f"a table in {path}, every row of {width} cells",
             got=str(error).splitlines()[0][:200],
@@ -159,6 +164,9 @@ def _parse(content: bytes, path: Path, delimiter: str, *, header: bool, width: i
         raise DataError(expected=f"rows in {path}", got="a header and no rows", cure="check how the file was made")
     if table.width != width:
         raise _ragged(path, width, f"rows of {table.width} cells")
+    if b'"' in content and table.to_series(width - 1).null_count():
+        _refuse_short_rows(content, path, delimiter, width)
+    _refuse_blanks_between(table, path)
     texts = [column for column in table.get_columns() if column.dtype == pl.String]
     return table.with_columns(_numbers(column, decimal_comma=delimiter != ",") for column in texts)
 
@@ -196,6 +204,51 @@ def _refuse_ragged(content: bytes, path: Path, delimiter: str, width: int) -> No
         if row.count(separator) != width - 1:
             start = row[:40].decode("utf-8", errors="replace").strip()
             raise _ragged(path, width, f"{row.count(separator) + 1} cells in row {index + 1}: {start!r}")
+
+
+def _refuse_short_rows(content: bytes, path: Path, delimiter: str, width: int) -> None:
+    """Raises `DataError` for rows with quotes of too few cells, which the parser filled up."""
+    reader = csv.reader(io.StringIO(content.decode("utf-8", errors="replace"), newline=""), delimiter=delimiter)
+    for row in reader:
+        if row and len(row) != width:
+            raise _ragged(path, width, f"{len(row)} cells in line {reader.line_num}: {delimiter.join(row)[:40]!r}")
+
+
+def _refuse_blanks_between(table: "pl.DataFrame", path: Path) -> None:
+    """Raises `DataError` for a single column of rows that are numbers with blanks between them."""
+    column = table.to_series(0)
+    if table.width > 1 or str(column.dtype) != "String":
+        return
+    rows = [text.split() for text in column.head(100).drop_nulls().to_list()]
+    if rows and len(rows[0]) > 1 and all(len(row) == len(rows[0]) and all(map(_is_number, row)) for row in rows):
+        raise DataError(
+            expected=f"commas, semicolons, tabs or bars between the cells of {path}",
+            got=f"blanks: {' '.join(rows[0])[:40]!r}",
+            cure="replace the blanks by commas",
+        )
+
+
+def not_utf8(content: bytes, path: Path, position: int) -> DataError:
+    """The error for text of another encoding, which it names."""
+    if content[:2] in {b"\xff\xfe", b"\xfe\xff"}:
+        got, name = "text in UTF-16", "UTF-16"
+    else:
+        start = content.rfind(b"\n", 0, position) + 1
+        line = content[start : position + 20].split(b"\n")[0].decode("cp1252", errors="replace").strip()
+        got = f"text in another encoding, probably Latin-1 (Windows-1252): {line[-40:]!r} in line "
+        got, name = got + str(content.count(b"\n", 0, position) + 1), "WINDOWS-1252"
+    return DataError(
+        expected=f"text in UTF-8 in {path}",
+        got=got,
+        cure=f"save it as UTF-8: iconv -f {name} -t UTF-8 {path.name} > utf8-{path.name}",
+    )
+
+
+def _refuse_other_encodings(content: bytes, path: Path) -> None:
+    try:
+        content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise not_utf8(content, path, error.start) from None
 
 
 def _ragged(path: Path, width: int, got: str) -> DataError:

@@ -61,6 +61,13 @@ def dates_of(texts: "pl.Series", preferred: str | None = None) -> Dates | None:
     return Dates(micros / MICROSECONDS, _exact_format(texts, found, form), step_of_micros(micros), notes)
 
 
+def any_date(text: str) -> bool:
+    """Whether a text is a date of any format."""
+    import polars as pl
+
+    return dates_of(pl.Series([text])) is not None
+
+
 def _formats() -> list[str]:
     timed = [date + between + time for time in TIMES for date in DATES for between in (" ", "T")]
     return [*DATES, *timed]

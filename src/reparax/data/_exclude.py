@@ -55,13 +55,20 @@ def _text_reason(cells: Cells, present: int) -> str | None:
 def _number_reason(name: str, values: np.ndarray) -> str | None:
     low, high = float(values.min()), float(values.max())
     counts = low in {0.0, 1.0} and high - low == len(values) - 1 and len(values) >= FEWEST_ROWS
-    huge = max(-low, high) > LARGEST_EXACT and values.dtype.kind in "iu"
+    huge = values.dtype.kind in "iu" and max(-low, high) > LARGEST_EXACT
     named = _NAME.fullmatch(name) is not None or _CAMEL.fullmatch(name) is not None
     if not (counts or huge or named) or (values != np.rint(values)).any() or len(np.unique(values)) < len(values):
         return None
     if counts:
         return "a count of the rows"
     return "an identifier: whole numbers, each in one row" + (" and too large for a real number" if huge else "")
+
+
+def too_large(cells: Cells) -> bool:
+    """Whether the cells are whole numbers that real numbers cannot tell apart."""
+    if cells.kind != "number" or cells.values.dtype.kind not in "iu":
+        return False
+    return max(-float(cells.values.min()), float(cells.values.max())) > LARGEST_EXACT
 
 
 def notes_on(excluded: Mapping[str, str], most: int = 10) -> list[str]:

@@ -1,7 +1,7 @@
 """Data frames of any library: columns by name, and a column of labels beside them."""
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,15 +10,16 @@ import numpy as np
 
 from reparax.data._cells import Cells
 from reparax.data._dataset import Dataset, FrameKind, from_cells
-from reparax.data._exclude import exclusions
+from reparax.data._exclude import exclusions, too_large
 from reparax.data._files import LabelNotFoundError
 from reparax.data._frame_cells import cells_of
+from reparax.data._hints import hint_on, refuse_separators
 from reparax.data._labels import labels_of_column, read_labels
 from reparax.data._match import match_table
 from reparax.data._overrides import NOTHING, Overrides
 from reparax.data._schema import Schema
 from reparax.errors import DataError
-from reparax.summary import Column
+from reparax.summary import Column, ColumnKind
 
 if TYPE_CHECKING:
     import narwhals as nw
@@ -67,8 +68,10 @@ class Frame:
         columns = list(self.table.iter_columns())
         cells = {self.names[index]: cells_of(columns[index], self.names[index]) for index in self.kept}
         told = {name: why for name, why in exclusions(cells).items() if name not in said.kinds} | said.excluded
+        kinds, hints = _looked_at({name: cells[name] for name in cells if name not in {*told, *said.kinds}})
         found = from_cells(
-            cells, named=self.named, labels=self.labels, label=self.label, notes=self.notes, kinds=said.kinds,
+            cells, named=self.named, labels=self.labels, label=self.label, notes=(*self.notes, *hints),
+            kinds=kinds | said.kinds,
             excluded={name: told[name] for name in cells if name in told},
         )  # fmt: skip
         return replace(found, frame_kind=self.kind, native=self.table.to_native())
@@ -86,6 +89,25 @@ class Frame:
             found.values, schema, self.labels, notes=(*self.notes, *found.notes), frame_kind=self.kind,
             native=self.table.to_native(),
         )  # fmt: skip
+
+
+def _looked_at(cells: Mapping[str, Cells]) -> tuple[dict[str, ColumnKind], list[str]]:
+    """Kinds of columns whose cells mislead, and sentences on those that may.
+
+    Raises:
+        DataError: Numbers with thousands separators or decimal commas.
+    """
+    kinds: dict[str, ColumnKind] = {}
+    hints = []
+    for name, found in cells.items():
+        if found.is_text:
+            refuse_separators(name, found)
+            hint = hint_on(found)
+            hints += [f"column {name!r} was read as {hint}"] if hint else []
+        elif too_large(found):
+            kinds[name] = "categorical"
+            hints.append(f"column {name!r} holds whole numbers beyond 2**53 and was read as names, not amounts")
+    return kinds, hints
 
 
 def kind_of_frame(frame: Any) -> FrameKind:

@@ -39,6 +39,9 @@ READABLE = (
 )
 
 
+SPREADSHEETS = (".xlsx", ".xls", ".xlsm", ".ods")
+
+
 @dataclass(frozen=True)
 class Arrays:
     """An array, and what came beside it."""
@@ -221,6 +224,8 @@ def _reader(path: Path) -> _Reader:
     suffix = table_suffix(path)
     if suffix in by_suffix:
         return by_suffix[suffix]
+    if suffix in SPREADSHEETS:
+        raise DataError(expected=READABLE, got=f"a spreadsheet, {path}", cure="save the sheet as CSV (UTF-8) first")
     by_content = {"npy": _npy, "npz": _npz, "idx": _idx, "parquet": read_parquet_file, "arrow": read_arrow_file}
     found, words = content_of(read_bytes(path))
     if found in by_content:
