@@ -115,10 +115,11 @@ class Sparse:
 @pytest.mark.parametrize(
     ("array", "message"),
     [
-        (np.array([["a"]]), "got strings"),
         (np.array([[b"a"]]), "got byte strings"),
         (np.array([[1j]]), "got complex numbers"),
-        (np.array([[None, 1]], dtype=object), "got Python objects"),
+        (np.array([[[None, 1]]], dtype=object), "got Python objects"),
+        (np.array([[["a"]]]), "got strings"),
+        (np.array([[[1], 1]], dtype=object), "such as '[1]' (list)"),
         (np.array([["2020-01-01"]], dtype="M8[D]"), "got dates"),
         (np.array([[1]], dtype="m8[s]"), "got durations"),
         (np.zeros(3, dtype=[("a", float)]), "got records"),

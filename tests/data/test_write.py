@@ -117,9 +117,7 @@ def test_no_grid(images, high, message):
 
 
 def test_unknown_suffix(tmp_path):
-    with pytest.raises(
-        OutputError, match=r"\.npy, \.npz, \.csv, \.tsv, \.parquet, \.feather, \.arrow, \.png"
-    ):
+    with pytest.raises(OutputError, match=r"\.npy, \.npz, \.csv, \.tsv, \.parquet, \.feather, \.arrow, \.png"):
         write(tmp_path / "a.xlsx", ROWS)
 
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import polars as pl
 
 DELIMITERS = ("\t", ";", ",", "|")
+FEWEST_RECURRING = 3
 _HEAD = 2**18
 _BLOCK = 2**22
 _BLANK_LINES = re.compile(rb"(?:\r?\n){2,}")
@@ -125,7 +126,7 @@ def _recurs(rows: list[list[str]]) -> bool:
     """Whether most cells of the first row are in their columns again below: a row of values, not of names."""
     below = [set(column) for column in zip(*rows[1:], strict=False)]
     again = sum(cell in column for cell, column in zip(rows[0], below, strict=False))
-    return 2 * again > len(rows[0])
+    return len(rows[0]) >= FEWEST_RECURRING and 2 * again > len(rows[0])
 
 
 def _counts_up(row: list[str]) -> bool:

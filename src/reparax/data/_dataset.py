@@ -9,7 +9,7 @@ import numpy as np
 
 from reparax.data._cells import Cells
 from reparax.data._columns import column_of, refitted
-from reparax.data._exclude import notes_on
+from reparax.data._exclude import EMPTY, notes_on
 from reparax.data._layout import Layout, as_examples
 from reparax.data._match import refuse_infinite
 from reparax.data._schema import Schema, describe_shape
@@ -148,7 +148,7 @@ def from_cells(
     _refuse_empty(num_rows, num_rows * len(cells))
     _refuse_labels(labels, num_rows)
     excluded, kinds = dict(excluded or {}), kinds or {}
-    excluded |= {name: "every cell is missing" for name, found in cells.items() if found.num_missing == num_rows}
+    excluded |= {name: EMPTY for name, found in cells.items() if found.num_missing == num_rows}
     kept = {name: found for name, found in cells.items() if name not in excluded}
     if not kept:
         raise DataError(

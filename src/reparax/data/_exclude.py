@@ -19,6 +19,7 @@ _NAME = re.compile(
 )
 _CAMEL = re.compile(r".*[a-z](Id|ID)")
 CHOSEN = "as asked"
+EMPTY = "every cell is missing"
 
 
 def exclusions(columns: Mapping[str, Cells]) -> dict[str, str]:
@@ -49,7 +50,7 @@ def _text_reason(cells: Cells, present: int) -> str | None:
         return "an identifier: every row has a text of its own"
     texts = [str(category) for category in cells.categories[:1000]]
     long = sum(len(text.split()) for text in texts) > WORDS * len(texts)
-    return "free text" if long and len(cells.categories) > MOST_ALONE * present else None
+    return "free text" if long and len(cells.categories) >= MOST_ALONE * present else None
 
 
 def _number_reason(name: str, values: np.ndarray) -> str | None:

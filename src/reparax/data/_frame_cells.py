@@ -1,6 +1,7 @@
 """The cells of a data frame's column, whatever its data type."""
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -90,22 +91,28 @@ def _declared(column: "nw.Series") -> Cells:
     order = sorted(np.flatnonzero(counts).tolist(), key=lambda code: (-counts[code], str(declared[code])))
     rank = np.full(len(declared) + 1, np.nan)
     rank[order] = np.arange(len(order))
-    return Cells("category", rank[codes], "category", tuple(declared[code] for code in order))
+    plain = [value if isinstance(value, str | int | float) else str(value) for value in declared]
+    return Cells("category", rank[codes], "category", tuple(plain[code] for code in order))
 
 
 def polars_series(column: "nw.Series") -> "pl.Series":
-    """A column as a series of polars; Python objects as what they are, mixtures as text.
+    """A column as a series of polars; see `object_series` for columns of Python objects."""
+    import narwhals as nw
+
+    if column.dtype != nw.Object:
+        return column.to_polars()
+    return object_series(str(column.name), column.to_list())
+
+
+def object_series(name: str, objects: Sequence[Any]) -> "pl.Series":
+    """Python objects as a series: as what they are where they are alike, mixtures as text.
 
     Raises:
         DataError: Objects that have no place in a table: lists, records, bytes.
     """
-    import narwhals as nw
     import polars as pl
 
-    if column.dtype != nw.Object:
-        return column.to_polars()
-    name = str(column.name)
-    values = [None if value is None or value != value else value for value in column.to_list()]
+    values = [None if value is None or value != value else value for value in objects]
     strange = next((value for value in values if isinstance(value, list | tuple | dict | set | bytes)), None)
     if strange is not None:
         raise _no_place(name, strange)

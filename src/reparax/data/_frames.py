@@ -51,6 +51,7 @@ class Frame:
         label: The column that the labels came from.
         notes: Sentences on what was noticed.
         kind: The library that it came from; None for files.
+        original: What the user gave, where that is no data frame.
     """
 
     table: "nw.DataFrame"
@@ -61,6 +62,12 @@ class Frame:
     label: str | None
     notes: tuple[str, ...]
     kind: FrameKind | None = None
+    original: Any = None
+
+    @property
+    def native(self) -> Any:
+        """The table as the user gave it, or as the file was read."""
+        return self.table.to_native() if self.original is None else self.original
 
     def dataset(self, said: Overrides = NOTHING) -> Dataset:
         """The columns, each told from its cells, or as the user says."""
@@ -74,20 +81,24 @@ class Frame:
             kinds=kinds | said.kinds,
             excluded={name: told[name] for name in cells if name in told},
         )  # fmt: skip
-        return replace(found, frame_kind=self.kind, native=self.table.to_native())
+        return replace(found, frame_kind=self.kind, native=self.native)
 
-    def matched(self, schema: Schema) -> Dataset:
+    def matched(self, schema: Schema, *, allow_missing: bool = False) -> Dataset:
         """The columns, held against those of the fit."""
+        if schema.columns is None:
+            dataset = self.dataset()
+            return replace(dataset, values=schema.check(dataset), schema=schema)
         names = [self.names[index] for index in self.kept]
         columns = list(self.table.iter_columns())
 
         def cells(place: int, column: Column) -> Cells:
             return cells_of(columns[self.kept[place]], names[place], column)
 
-        found = schema.finished(match_table(schema, names, len(self.table), cells, named=self.named))
+        table = match_table(schema, names, len(self.table), cells, named=self.named)
+        found = schema.finished(table, allow_missing=allow_missing)
         return Dataset(
             found.values, schema, self.labels, notes=(*self.notes, *found.notes), frame_kind=self.kind,
-            native=self.table.to_native(),
+            native=self.native,
         )  # fmt: skip
 
 

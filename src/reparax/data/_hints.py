@@ -12,9 +12,7 @@ EXAMINED = 1000
 MOST = 0.9
 FEWEST_NUMBERS = 10
 _PLAIN = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.IGNORECASE)
-_GROUPED = re.compile(
-    r"[+-]?\d{1,3}(,\d{3})+(\.\d+)?|[+-]?\d{1,3}(\.\d{3})+(,\d+)?|[+-]?\d{1,3}([ '\u00a0]\d{3})+([.,]\d+)?"
-)
+_GROUPED = re.compile(r"[+-]?\d{1,3}((,\d{3})+(\.\d+)?|(\.\d{3})+(,\d+)?|([ '\u00a0]\d{3})+([.,]\d+)?)")
 _COMMA = re.compile(r"[+-]?\d+,\d+")
 _SIGNED = re.compile(r"([$€£¥]\s*[+-]?[\d.,]+|[+-]?[\d.,]+\s*[%$€£¥])")
 
@@ -26,14 +24,13 @@ def refuse_separators(name: str, cells: Cells) -> None:
         DataError: It is.
     """
     texts = _examined(cells)
-    grouped = [text for text in texts if _GROUPED.fullmatch(text) or _COMMA.fullmatch(text)]
+    grouped = [code for code, text in enumerate(texts) if _GROUPED.fullmatch(text) or _COMMA.fullmatch(text)]
     if not grouped or len(grouped) + sum(bool(_PLAIN.fullmatch(text)) for text in texts) < len(texts):
         return
-    code = [str(category).strip() for category in cells.categories].index(grouped[0])
-    row = int(np.argmax(cells.values == code)) + 1
+    row = int(np.argmax(np.isin(cells.values, grouped)))
     raise DataError(
         expected=f"numbers in column {name!r}, such as 1234.5",
-        got=f"{grouped[0]!r} in row {row}: thousands separators or decimal commas",
+        got=f"{texts[int(cells.values[row])]!r} in row {row + 1}: thousands separators or decimal commas",
         cure="write them without (tables with decimal commas need ; between the cells), or call the column categorical",
     )
 

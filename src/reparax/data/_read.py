@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -11,6 +11,7 @@ from reparax.data._builtin import PREFIX, read_builtin
 from reparax.data._cells import Cells
 from reparax.data._dataset import Dataset, FrameKind, array_cells, from_array, from_cells
 from reparax.data._files import LabelNotFoundError, content_of, missing, read_bytes, visible_files
+from reparax.data._frame_cells import object_series
 from reparax.data._frames import Frame, is_frame, kind_of_frame, load_frame
 from reparax.data._idx import read_idx
 from reparax.data._images import SUFFIXES, read_folder
@@ -32,6 +33,9 @@ from reparax.data._tables import (
 from reparax.data._values import column_name
 from reparax.errors import DataError
 from reparax.summary import Column
+
+if TYPE_CHECKING:
+    import polars as pl
 
 READABLE = (
     ".npy, .npz, .csv, .tsv, .parquet, .feather, .arrow or IDX files, folders of tables or of PNG and JPEG images, or "
@@ -76,18 +80,19 @@ class Arrays:
         )  # fmt: skip
         return replace(found, frame_kind=self.kind, native=self.array)
 
-    def matched(self, schema: Schema) -> Dataset:
+    def matched(self, schema: Schema, *, allow_missing: bool = False) -> Dataset:
         """The array, held against a schema: a table column by column, images as they are."""
         if schema.columns is None or self.array.ndim != 2 or self.array.dtype.kind not in "biuf":
             dataset = self.dataset()
-            found = schema.match(dataset)
+            found = schema.match(dataset, allow_missing=allow_missing)
             return replace(dataset, values=found.values, schema=schema, notes=(*dataset.notes, *found.notes))
 
         def cells(place: int, column: Column) -> Cells:
             return array_cells(self.array[:, place])
 
         named = self.names is not None
-        found = schema.finished(match_table(schema, self.columns, len(self.array), cells, named=named))
+        table = match_table(schema, self.columns, len(self.array), cells, named=named)
+        found = schema.finished(table, allow_missing=allow_missing)
         return Dataset(
             found.values, schema, self.labels, notes=(*self.notes, *found.notes), frame_kind=self.kind,
             native=self.array,
@@ -106,9 +111,9 @@ class Read:
             raise _no_table()
         return self.found
 
-    def matched(self, schema: Schema) -> Dataset:
+    def matched(self, schema: Schema, *, allow_missing: bool = False) -> Dataset:
         """The dataset, held against a schema."""
-        matched = schema.match(self.found)
+        matched = schema.match(self.found, allow_missing=allow_missing)
         notes = (*self.found.notes, *matched.notes)
         return replace(self.found, values=matched.values, schema=schema, notes=notes)
 
@@ -174,10 +179,20 @@ def _load(source: Any, label: str | Path | None) -> _Loaded:
         return _reader(path)(path, label)
     if not isinstance(source, np.ndarray) and is_frame(source):
         return load_frame(source, label, kind=kind_of_frame(source))
-    return replace(_arrays(_to_array(source), label), kind="numpy")
+    array = _to_array(source)
+    if array.ndim == 2 and array.dtype.kind in "OU" and array.size:
+        return replace(load_frame(_frame_of_objects(array), label), kind="numpy", original=array)
+    return replace(_arrays(array, label), kind="numpy")
 
 
-def read_as(source: Any, schema: Schema) -> Dataset:
+def _frame_of_objects(array: np.ndarray) -> "pl.DataFrame":
+    """A frame of an array of text, or of Python objects, whose columns have numbers for names."""
+    import polars as pl
+
+    return pl.DataFrame([object_series(str(index), column.tolist()) for index, column in enumerate(array.T)])
+
+
+def read_as(source: Any, schema: Schema, *, allow_missing: bool = False) -> Dataset:
     """Reads data for a model fitted on data of another source, as its schema has it: columns by name, the same dtype.
 
     The column or array that held the labels at fitting is taken for the labels where it is present.
@@ -185,17 +200,35 @@ def read_as(source: Any, schema: Schema) -> Dataset:
     Args:
         source: As of `read`.
         schema: The schema that the model was fitted on.
+        allow_missing: Whether cells may be missing where the fit had none (NaN in values of a floating dtype).
 
     Returns:
-        A dataset that carries ``schema``.
+        A dataset that carries ``schema``; its notes say what was noticed, such as categories that the fit had not.
 
     Raises:
         DataError: As of `read`; or the data do not have the shape, columns or kind of values of the fit.
     """
-    return _load_with_any_label(source, schema).matched(schema)
+    return _load_with_any_label(source, schema).matched(schema, allow_missing=allow_missing)
+
+
+def _reopened(dataset: Dataset) -> _Loaded:
+    """The table that a dataset was read from, so that another schema may take other columns of it."""
+    native, names = dataset.native, dataset.schema.names
+    if native is None or dataset.schema.columns is None:
+        return Read(dataset)
+    if isinstance(native, np.ndarray) and native.dtype.kind in "biuf":
+        names = names if names is not None and len(names) == native.shape[1] else None
+        return Arrays(native, dataset.labels, dataset.schema.label, names=names, kind=dataset.frame_kind)
+    table = _frame_of_objects(native) if isinstance(native, np.ndarray) else native
+    frame = load_frame(table, None, named=names is not None, kind=dataset.frame_kind)
+    kept = [index for index in frame.kept if frame.names[index] != dataset.schema.label]
+    original = native if isinstance(native, np.ndarray) else None
+    return replace(frame, kept=kept, labels=dataset.labels, label=dataset.schema.label, original=original)
 
 
 def _load_with_any_label(source: Any, schema: Schema) -> _Loaded:
+    if isinstance(source, Dataset):
+        return _reopened(source)
     if schema.label is None:
         return _load(source, None)
     try:

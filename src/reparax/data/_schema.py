@@ -6,6 +6,7 @@ import msgspec
 import numpy as np
 
 from reparax.data._cells import Cells
+from reparax.data._exclude import EMPTY
 from reparax.data._match import Matched, match_table, quoted
 from reparax.data._values import LARGEST_INTEGER, as_real, refuse_non_finite, refuse_non_numbers, whole
 from reparax.errors import DataError
@@ -91,31 +92,50 @@ class Schema(msgspec.Struct, frozen=True):
         """
         return self.match(data).values
 
-    def match(self, data: "Dataset | np.ndarray") -> Matched:
-        """As `check`, with sentences on what was noticed."""
+    def match(self, data: "Dataset | np.ndarray", *, allow_missing: bool = False) -> Matched:
+        """As `check`, with sentences on what was noticed.
+
+        Args:
+            data: As of `check`.
+            allow_missing: Whether cells of a dataset may be missing where the fit had none.
+        """
         if isinstance(data, np.ndarray):
             return Matched(self._checked(data, None))
         columns, own = self.columns, data.schema.columns
         if columns is None or own is None:
             return Matched(self._checked(data.values, data.schema.names))
-        names = tuple(column.name for column in own)
         values = data.values
+        empty = [name for name, why in data.schema.excluded if why == EMPTY]
+        names = [*(column.name for column in own), *empty]
 
         def cells(place: int, column: Column) -> Cells:
+            if place >= len(own):
+                return Cells("number", np.full(len(values), np.nan), "float64")
             return Cells.of_column(values[:, place], own[place])
 
-        return self.finished(match_table(self, names, len(values), cells, named=data.schema.names is not None))
+        found = match_table(self, names, len(values), cells, named=data.schema.names is not None)
+        return self.finished(found, allow_missing=allow_missing)
 
-    def finished(self, matched: Matched) -> Matched:
+    def finished(self, matched: Matched, *, allow_missing: bool = False) -> Matched:
         """Matched values in the dtype of the fit, checked.
+
+        Args:
+            matched: The values of the columns of the fit.
+            allow_missing: Whether cells may be missing where the fit had none; the dtype is then a floating one.
 
         Raises:
             DataError: Values of another kind than at fitting, or missing ones where the fit had none.
         """
+        values, dtype = matched.values, self.dtype
         if self.value_kind != "mixed":
-            refuse_non_finite(matched.values, self._shown())
-            self._check_values(matched.values)
-        return Matched(np.ascontiguousarray(matched.values, dtype=self.dtype), matched.notes)
+            gaps = np.isnan(values)
+            if allow_missing and gaps.any():
+                self._check_values(values[~gaps])
+                dtype = "float64" if self.dtype == "float64" else "float32"
+            else:
+                refuse_non_finite(values, self._shown())
+                self._check_values(values)
+        return Matched(np.ascontiguousarray(values, dtype=dtype), matched.notes)
 
     def _shown(self) -> tuple[str, ...] | None:
         return self.names if self.columns is None else tuple(column.name for column in self.columns)

@@ -55,12 +55,14 @@ def refuse_non_finite(values: np.ndarray, names: tuple[str, ...] | None, ids: np
     inside = tuple(map(int, np.argwhere(~np.isfinite(values[row]))[0]))
     if values.ndim == 2:
         place = f"column {column_name(names, inside[0])!r}, row {row + 1}"
+        cure = "fill them first, or fit a model on data in which cells are missing, too"
     else:
+        cure = "drop or fill them first"
         place = f"example {row + 1}{f' ({ids[row]})' if ids is not None else ''} at {inside}"
     raise DataError(
         expected="finite numbers only",
         got=f"{num_missing} missing, NaN or infinite value{'s' if num_missing > 1 else ''}, the first in {place}",
-        cure="drop or fill them first (missing values are not supported yet)",
+        cure=cure,
     )
 
 
