@@ -11,9 +11,9 @@ Tree = TypeVar("Tree")
 
 
 class Frozen(eqx.Module):
-    """An array that belongs to a model and is saved with it, but is never trained (a standardization, say)."""
+    """Arrays that belong to a model and are saved with it, but are never trained (a standardization, say)."""
 
-    value: Array
+    value: PyTree[Array]
 
 
 def partition(tree: Tree) -> tuple[Tree, Tree]:

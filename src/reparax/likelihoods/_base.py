@@ -1,8 +1,7 @@
 """What a likelihood is: a conditional distribution of one example given the latent variable."""
 
 from abc import abstractmethod
-from collections.abc import Callable
-from typing import Self
+from typing import Protocol, Self
 
 import equinox as eqx
 import jax
@@ -13,7 +12,11 @@ from reparax.errors import DataError
 from reparax.networks import Network
 from reparax.summary import Summary
 
-MakeDecoder = Callable[[int], Network]
+
+class MakeDecoder(Protocol):
+    """Gives a network with ``parameters`` numbers for each value of x, or an output of a shape of one's own."""
+
+    def __call__(self, parameters: int, shape: tuple[int, ...] | None = None) -> Network: ...
 
 
 class AbstractLikelihood(eqx.Module):

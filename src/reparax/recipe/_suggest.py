@@ -18,11 +18,11 @@ DISCRETE_SPACES = frozenset({"binary", "one-hot", "count"})
 def suggest(schema: Schema, num_examples: int, **chosen: Any) -> Recipe:
     """A recipe for data of a schema; what is chosen stays, the rest follows by rules.
 
-    Likelihood by the kind of values: 0/1, Bernoulli; whole pixel levels, discretized logistic; intensities in an
-    interval, continuous Bernoulli; counts, negative binomial; real numbers, Normal. Networks: perceptrons, or
-    convolutions for images beyond 1024 values. Batches of 100 (64 and 32 for small data), and as many epochs as make
-    about 8000 steps, at least 20: training stops earlier by itself. Learning rate 0.001, or 0.003 for perceptrons on
-    10,000 examples and more.
+    Likelihood by the kind of values: tables, columns; 0/1, Bernoulli; whole pixel levels, discretized logistic;
+    intensities in an interval, continuous Bernoulli; counts, negative binomial; real numbers, Normal. Networks:
+    perceptrons, or convolutions for images beyond 1024 values. Batches of 100 (64 and 32 for small data), and as many
+    epochs as make about 8000 steps, at least 20: training stops earlier by itself. Learning rate 0.001, or 0.003 for
+    perceptrons on 10,000 examples and more.
 
     Args:
         schema: What the data are.
@@ -78,6 +78,8 @@ def _rules(schema: Schema, num_examples: int, given: dict[str, Any]) -> dict[str
 def _likelihood(schema: Schema) -> str:
     summary = schema.summary()
     low, high = float(summary.low.min()), float(summary.high.max())
+    if schema.kind == "table":
+        return "columns"
     if schema.value_kind == "binary":
         return "bernoulli"
     if schema.kind == "images":

@@ -1,0 +1,254 @@
+"""The distribution of one row of a table: a product over its columns, missing cells left out."""
+
+import jax
+import jax.numpy as jnp
+import numpyro.distributions as dist
+from jax.nn import log_sigmoid
+from jaxtyping import Array, Float, Int
+from numpyro.distributions import constraints
+
+from reparax.distributions._layout import MOST_STATES, Layout
+
+LOG_SCALE_BOUNDS = (-6.0, 2.0)
+LARGEST_LOGIT = 20.0
+LEVELS_OF_MEAN = 16
+
+
+class Columns(dist.Distribution):
+    """p(x) = prod_j p_j(x_j) over the observed cells of one row, in the units of the table; nats.
+
+    A category-like column: P_j(c) = (1 - e_j) softmax(logits_j)_c and the small share e_j for categories unseen when
+    fitted. A number: the probability of its atom where it is one, plus that of being none times the density
+    sum_k w_k logistic(T(x); m_k, s_k) T'(x), T the column's monotone transform. Where numbers are rounded to a step d,
+    the density is the probability of the cell (x - d/2, x + d/2) over d, as in Salimans et al. (2017), equation 2, so
+    that its integral is one and a change of units changes it by the Jacobian alone. An atom's probability is divided
+    by d likewise; without a step it is a probability, not a density.
+
+    Args:
+        logits: One number for each state of the layout's groups, shape ``(num_states,)``.
+        mixture: Logits, locations and log-scales of the components, shape ``(3, components, numeric)``, in units of T.
+        layout: The columns.
+    """
+
+    arg_constraints = {}
+    pytree_data_fields = ("logits", "mixture", "layout")
+
+    def __init__(
+        self,
+        logits: Float[Array, " states"],
+        mixture: Float[Array, "3 k numeric"],
+        layout: Layout,
+        *,
+        validate_args: bool | None = None,
+    ) -> None:
+        self.logits, self.mixture, self.layout = logits, mixture, layout
+        super().__init__(event_shape=(layout.size,), validate_args=False)
+
+    @property
+    def support(self) -> constraints.Constraint:
+        return constraints.real_vector
+
+    def log_prob(self, value: Float[Array, " d"]) -> Float[Array, ""]:
+        """The log density of the observed cells."""
+        return jnp.sum(self.log_prob_of_columns(value))
+
+    def log_prob_of_columns(self, value: Float[Array, " d"]) -> Float[Array, " d"]:
+        """The log density of each cell; 0 where it is missing."""
+        layout = self.layout
+        x = jnp.asarray(value, self.logits.dtype)
+        observed = ~jnp.isnan(x)
+        x = jnp.where(observed, x, 0.0)
+        of_states = self._log_probabilities()
+        total = self._discrete(x, of_states)
+        if layout.numeric:
+            numeric = jnp.asarray(layout.numeric)
+            total = total.at[numeric].set(self._numbers(x, total[numeric], self._log_rest(of_states)[numeric]))
+        return jnp.where(observed, total, 0.0)
+
+    def _numbers(
+        self, x: Float[Array, " d"], of_state: Float[Array, " m"], log_rest: Float[Array, " m"]
+    ) -> Float[Array, " m"]:
+        """The log density of each number: its atom's share where it is one, and what the mixture gives it."""
+        layout = self.layout
+        rounded = layout.step > 0
+        log_step = jnp.log(jnp.where(rounded, layout.step, 1.0))
+        mixture = log_rest + self._log_density(x[jnp.asarray(layout.numeric)])
+        # A number drawn from the mixture may be rounded to an atom, but is never equal to one without rounding.
+        atom = jnp.where(rounded, jnp.logaddexp(of_state - log_step, mixture), of_state)
+        return jnp.where(layout.is_atom(x), atom, mixture)
+
+    def _log_rest(self, of_states: list[Float[Array, "c k"]]) -> Float[Array, " d"]:
+        """The log-probability of being no atom; 0 for columns without atoms."""
+        rest = jnp.zeros(self.layout.size, self.logits.dtype)
+        for group, log_probability in zip(self.layout.groups, of_states, strict=True):
+            _, numbers = self._split(group.columns)
+            if numbers:
+                at, _, count = self._atoms_of(numbers)
+                rows = log_probability[jnp.asarray([i for i, _ in numbers])]
+                rest = rest.at[at].set(jnp.take_along_axis(rows, count[:, None], axis=1)[:, 0])
+        return rest
+
+    def _discrete(self, x: Float[Array, " d"], of_states: list[Float[Array, "c k"]]) -> Float[Array, " d"]:
+        """The log-probability of each cell's state, of its category within the state, and of unseen categories."""
+        layout = self.layout
+        state = layout.state(x)
+        total = jnp.zeros(layout.size, self.logits.dtype)
+        for group, log_probability in zip(layout.groups, of_states, strict=True):
+            columns = jnp.asarray(group.columns)
+            found = jnp.take_along_axis(log_probability, state[columns][:, None], axis=1)[:, 0]
+            total = total.at[columns].set(found)
+        if layout.log_within.shape[1] == 0:
+            return total
+        category = layout.num_categories > 0
+        code = x.astype(jnp.int32)
+        unseen = code >= layout.num_categories
+        within = jnp.take_along_axis(
+            layout.log_within, jnp.clip(code, 0, layout.log_within.shape[1] - 1)[:, None], axis=1
+        )[:, 0]
+        seen = total + within + jnp.log1p(-jnp.exp(jnp.where(category, layout.log_unseen, -1.0)))
+        return jnp.where(category, jnp.where(unseen, layout.log_unseen, seen), total)
+
+    def _log_probabilities(self) -> list[Float[Array, "c k"]]:
+        """The log-probabilities of the states, group by group."""
+        found, start = [], 0
+        for group, exists, log_shares in zip(
+            self.layout.groups, self.layout.states, self.layout.log_shares, strict=True
+        ):
+            size = len(group.columns) * group.size
+            logits = self.logits[start : start + size].reshape(len(group.columns), group.size)
+            start += size
+            bounded = LARGEST_LOGIT * jnp.tanh(logits / LARGEST_LOGIT) + log_shares
+            found.append(jax.nn.log_softmax(jnp.where(exists, bounded, -1e9), axis=-1))
+        return found
+
+    def _components(self) -> tuple[Float[Array, "k m"], Float[Array, "k m"], Float[Array, "k m"]]:
+        """Log-weights, locations and log-scales."""
+        weights, locations, log_scales = self.mixture
+        count = weights.shape[0]
+        spread = jnp.linspace(-1.0, 1.0, count)[:, None] if count > 1 else jnp.zeros((1, 1))
+        low, high = LOG_SCALE_BOUNDS
+        bounded = low + jax.nn.softplus(log_scales - low) - jax.nn.softplus(log_scales - high)
+        return jax.nn.log_softmax(weights, axis=0), locations + spread, bounded
+
+    def _log_density(self, x: Float[Array, " m"]) -> Float[Array, " m"]:
+        """The log density of the mixtures; of rounded numbers that of the cell around them, over its width."""
+        layout = self.layout
+        log_weights, locations, log_scales = self._components()
+        rounded = layout.step > 0
+        below, slope = layout.transformed(x - layout.step / 2)
+        above, _ = layout.transformed(x + layout.step / 2)
+        inverse = jnp.exp(-log_scales)
+        lower, upper = (below - locations) * inverse, (above - locations) * inverse
+        width = jnp.where(rounded, jnp.maximum(above - below, 1e-6), 1.0) * inverse
+        cell = jnp.log(-jnp.expm1(-width)) - jnp.log(jnp.where(rounded, layout.step, 1.0))
+        point = jnp.log(slope) - log_scales
+        terms = log_weights + log_sigmoid(upper) + log_sigmoid(-lower) + jnp.where(rounded, cell, point)
+        return jax.nn.logsumexp(terms, axis=0)
+
+    def sample(self, key: jax.Array, sample_shape: tuple[int, ...] = ()) -> Float[Array, "*s d"]:
+        """Rows without missing cells: categories and atoms drawn, numbers rounded and kept within the range seen."""
+        size = 1
+        for extent in sample_shape:
+            size *= extent
+        rows = jax.vmap(self._row)(jax.random.split(key, size))
+        return rows.reshape(*sample_shape, self.layout.size)
+
+    def _row(self, key: jax.Array) -> Float[Array, " d"]:
+        layout = self.layout
+        for_state, for_component, for_place, for_rare = jax.random.split(key, 4)
+        row = jnp.zeros(layout.size, self.logits.dtype)
+        if layout.numeric:
+            log_weights, locations, log_scales = self._components()
+            which = jax.random.categorical(for_component, log_weights, axis=0)[None]
+            location, log_scale = (jnp.take_along_axis(a, which, axis=0)[0] for a in (locations, log_scales))
+            noise = jax.random.logistic(for_place, location.shape, location.dtype)
+            number = layout.restored(location + jnp.exp(log_scale) * noise)
+            row = row.at[jnp.asarray(layout.numeric)].set(self._rounded(number))
+        keys = jax.random.split(for_state, max(1, len(layout.groups)))
+        for group, log_probability, own in zip(layout.groups, self._log_probabilities(), keys, strict=False):
+            state = jax.random.categorical(own, log_probability, axis=-1)
+            row = self._with_states(row, group.columns, state)
+        return self._with_rare(row, for_rare)
+
+    def _rounded(self, number: Float[Array, "*s m"]) -> Float[Array, "*s m"]:
+        step = jnp.where(self.layout.step > 0, self.layout.step, 1.0)
+        # Whole steps from the least value, which is itself a whole multiple: shifted units stay exact.
+        whole = self.layout.low + jnp.round((number - self.layout.low) / step) * step
+        number = jnp.where(self.layout.step > 0, whole, number)
+        return jnp.clip(number, self.layout.low, self.layout.high)
+
+    def _with_states(
+        self, row: Float[Array, " d"], columns: tuple[int, ...], state: Int[Array, " c"]
+    ) -> Float[Array, " d"]:
+        """A row with the values of drawn states: codes, or atoms where the state is one."""
+        codes, numbers = self._split(columns)
+        if codes:
+            drawn = state[jnp.asarray([i for i, _ in codes])].astype(row.dtype)
+            row = row.at[jnp.asarray([column for _, column in codes])].set(drawn)
+        if numbers:
+            at, atoms, count = self._atoms_of(numbers)
+            chosen = state[jnp.asarray([i for i, _ in numbers])]
+            value = jnp.take_along_axis(atoms, jnp.minimum(chosen, atoms.shape[1] - 1)[:, None], axis=1)[:, 0]
+            row = row.at[at].set(jnp.where(chosen >= count, row[at], value))
+        return row
+
+    def _with_rare(self, row: Float[Array, " d"], key: jax.Array) -> Float[Array, " d"]:
+        """A row whose shared states are drawn out into the categories that share them."""
+        most = self.layout.log_within.shape[1]
+        if most <= MOST_STATES:
+            return row
+        inside = (jnp.arange(most) >= MOST_STATES - 1) & (jnp.arange(most)[None] < self.layout.num_categories[:, None])
+        cumulative = jnp.cumsum(jnp.where(inside, jnp.exp(self.layout.log_within), 0.0), axis=1)
+        uniform = jax.random.uniform(key, (self.layout.size, 1))
+        drawn = jnp.sum(cumulative < uniform, axis=1)
+        drawn = jnp.minimum(drawn, self.layout.num_categories - 1)
+        shared = (self.layout.num_categories > MOST_STATES) & (row == MOST_STATES - 1)
+        return jnp.where(shared, drawn.astype(row.dtype), row)
+
+    @property
+    def mean(self) -> Float[Array, " d"]:
+        """The expected number of a numeric column; the most probable category of a category-like one."""
+        row = jnp.zeros(self.layout.size, self.logits.dtype)
+        if self.layout.numeric:
+            row = row.at[jnp.asarray(self.layout.numeric)].set(self._expected_numbers())
+        for group, log_probability in zip(self.layout.groups, self._log_probabilities(), strict=True):
+            codes, numbers = self._split(group.columns)
+            if codes:
+                found = jnp.argmax(log_probability[jnp.asarray([i for i, _ in codes])], axis=1)
+                row = row.at[jnp.asarray([column for _, column in codes])].set(found.astype(row.dtype))
+            if numbers:
+                row = self._with_expected_atoms(row, numbers, jnp.exp(log_probability))
+        return row
+
+    def _expected_numbers(self) -> Float[Array, " m"]:
+        """The means of the mixtures, in the units of the table: an average over their quantiles."""
+        layout = self.layout
+        log_weights, locations, log_scales = self._components()
+        levels = (jnp.arange(LEVELS_OF_MEAN) + 0.5) / LEVELS_OF_MEAN
+        scores = jnp.log(levels) - jnp.log1p(-levels)
+        places = locations[None] + jnp.exp(log_scales)[None] * scores[:, None, None]
+        numbers = jnp.clip(layout.restored(places), layout.low, layout.high)
+        return jnp.sum(jnp.exp(log_weights) * jnp.mean(numbers, axis=0), axis=0)
+
+    def _with_expected_atoms(
+        self, row: Float[Array, " d"], numbers: list[tuple[int, int]], shares: Float[Array, "c k"]
+    ) -> Float[Array, " d"]:
+        at, atoms, count = self._atoms_of(numbers)
+        shares = shares[jnp.asarray([i for i, _ in numbers])]
+        padded = jnp.pad(atoms, ((0, 0), (0, shares.shape[1])))[:, : shares.shape[1]]
+        is_atom = jnp.arange(shares.shape[1])[None] < count[:, None]
+        of_atoms = jnp.sum(jnp.where(is_atom, shares * jnp.nan_to_num(padded), 0.0), axis=1)
+        rest = jnp.take_along_axis(shares, count[:, None], axis=1)[:, 0]
+        return row.at[at].set(of_atoms + rest * row[at])
+
+    def _split(self, columns: tuple[int, ...]) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
+        """A group's category-like columns and its numeric ones: places in the group and in the table."""
+        mixed = frozenset(self.layout.mixed)
+        codes = [(i, column) for i, column in enumerate(columns) if column not in mixed]
+        return codes, [(i, column) for i, column in enumerate(columns) if column in mixed]
+
+    def _atoms_of(self, numbers: list[tuple[int, int]]) -> tuple[Array, Array, Array]:
+        """Where numeric columns with atoms are, their atoms, and how many these are."""
+        place = {column: index for index, column in enumerate(self.layout.mixed)}
+        atoms = self.layout.atoms[jnp.asarray([place[column] for _, column in numbers])]
+        return jnp.asarray([column for _, column in numbers]), atoms, jnp.sum(~jnp.isnan(atoms), axis=1)

@@ -1,0 +1,45 @@
+"""The likelihood of table rows: a product over columns of every kind, missing cells left out."""
+
+from typing import Self
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from reparax.distributions import Columns as ColumnsDistribution
+from reparax.distributions import Layout
+from reparax.errors import DataError
+from reparax.likelihoods._base import AbstractLikelihood, MakeDecoder
+from reparax.networks import Network
+from reparax.pytrees import Frozen
+from reparax.summary import Summary
+
+NUM_COMPONENTS = 3
+
+
+class Columns(AbstractLikelihood):
+    """p(x | z) = prod_j p_j(x_j | z) over the observed cells; see `reparax.distributions.Columns` for the p_j.
+
+    The network gives the logits of all discrete states and the mixtures of all numbers in one product.
+    Nazabal et al. (2020), "Handling incomplete heterogeneous data using VAEs", equation 2, with other families.
+    """
+
+    network: Network
+    layout: Frozen
+
+    @classmethod
+    def create(cls, make_decoder: MakeDecoder, summary: Summary, *, key: jax.Array) -> Self:
+        if not summary.columns:
+            raise DataError(
+                expected="a table for the columns likelihood",
+                got=f"examples of shape {summary.event_shape}",
+                cure="choose another --likelihood for images and arrays",
+            )
+        layout = Layout.of(summary.columns, summary.num_examples)
+        return cls(make_decoder(layout.num_states + 3 * NUM_COMPONENTS * len(layout.numeric), ()), Frozen(layout))
+
+    def __call__(self, z: Float[Array, "*latent"]) -> ColumnsDistribution:
+        layout = self.layout.value
+        parameters = self.network(jnp.ravel(z))
+        logits, mixture = parameters[: layout.num_states], parameters[layout.num_states :]
+        return ColumnsDistribution(logits, mixture.reshape(3, NUM_COMPONENTS, len(layout.numeric)), layout)

@@ -1,0 +1,222 @@
+"""Rows of tables: a density that is normalized over mixed columns, exact about missing cells, in the table's units."""
+
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import polars as pl
+import pytest
+
+from reparax.data import read
+from reparax.distributions import Columns, Layout
+from reparax.errors import DataError, RecipeError
+from reparax.likelihoods.columns import Columns as ColumnsLikelihood
+from reparax.networks import num_features
+from reparax.networks._table import features
+from reparax.recipe import build, suggest
+from reparax.summary import Column
+
+ROWS = 400
+
+
+def frame(scale: float = 1.0) -> pl.DataFrame:
+    """Weights in kilograms times ``scale``, rounded amounts, spikes at zero, dice, two kinds of categories."""
+    weight = rng_of("weight").gamma(3.0, 2.0, ROWS)
+    spiked = np.where(rng_of("spiked").random(ROWS) < 0.4, 0.0, rng_of("amount").lognormal(1.0, 0.7, ROWS))
+    return pl.DataFrame(
+        {
+            "weight": weight * scale,
+            "tenths": np.round(rng_of("tenths").normal(5.0, 0.6, ROWS), 1),
+            "spiked": spiked,
+            "die": rng_of("die").integers(1, 7, ROWS),
+            "sex": rng_of("sex").choice(["f", "m"], ROWS),
+            "town": rng_of("town").choice(["a", "b", "c"], ROWS, p=[0.6, 0.3, 0.1]),
+        }
+    )
+
+
+def rng_of(name: str) -> np.random.Generator:
+    return np.random.default_rng(list(name.encode()))
+
+
+def law_of(source: pl.DataFrame, size: float = 0.7) -> tuple[Columns, list[Column]]:
+    """A distribution of rows with parameters drawn at random, and its columns."""
+    schema = read(source).schema
+    layout = Layout.of(schema.columns, schema.num_examples)
+    draw = np.random.default_rng(5)
+    logits = jnp.asarray(size * draw.normal(size=layout.num_states), jnp.float32)
+    mixture = jnp.asarray(size * draw.normal(size=(3, 3, len(layout.numeric))), jnp.float32)
+    return Columns(logits, mixture, layout), list(schema.columns)
+
+
+def density(law: Columns, column: int, values: np.ndarray) -> np.ndarray:
+    """exp(log density) of one column at many values, the other cells missing."""
+    rows = np.full((len(values), law.layout.size), np.nan, np.float32)
+    rows[:, column] = values
+    return np.exp(np.asarray(jax.jit(jax.vmap(law.log_prob))(jnp.asarray(rows)), np.float64))
+
+
+def grid(column: Column) -> tuple[np.ndarray, np.ndarray]:
+    """All values of a column, with the measure of each: 1 for a category or an atom, a length for others."""
+    if column.is_category:
+        codes = np.arange(len(column.categories) + 1.0)
+        return codes, np.ones(len(codes))
+    width = column.high - column.low
+    if column.step:
+        low = round((column.low - 12 * width) / column.step)
+        high = round((column.high + 12 * width) / column.step)
+        return np.arange(low, high + 1) * column.step, np.full(high - low + 1, column.step)
+    edges = np.concatenate([
+        column.low - width * np.geomspace(30, 1e-3, 4000),
+        np.linspace(column.low, column.high, 60001)[1:-1],
+        column.high + width * np.geomspace(1e-3, 30, 4000),
+    ])  # fmt: skip
+    middles = (edges[1:] + edges[:-1]) / 2
+    single = ~np.isin(middles.astype(np.float32), np.asarray(column.atoms, np.float32))
+    values = np.concatenate([middles[single], np.asarray(column.atoms)])
+    return values, np.concatenate([np.diff(edges)[single], np.ones(len(column.atoms))])
+
+
+LAW, COLUMNS = law_of(frame())
+
+
+@pytest.mark.parametrize("index", range(len(COLUMNS)), ids=[column.name for column in COLUMNS])
+def test_density_of_each_column_integrates_to_one_over_numbers_atoms_and_categories(index):
+    values, measure = grid(COLUMNS[index])
+    assert abs(density(LAW, index, values) @ measure - 1) < 2e-3
+
+
+def test_the_kinds_of_this_table_cover_every_branch():
+    steps = [column.step for column in COLUMNS]
+    assert [bool(column.atoms) for column in COLUMNS[:4]] == [False, False, True, True]
+    assert (steps[0], steps[2]) == (0.0, 0.0)
+    assert steps[1] == pytest.approx(0.1)
+
+
+def test_a_row_has_the_product_of_its_cells_and_missing_ones_are_left_out():
+    rows = jnp.asarray(read(frame()).values[:20])
+    joint = jax.vmap(LAW.log_prob)(rows)
+    cells = jax.vmap(LAW.log_prob_of_columns)(rows)
+    np.testing.assert_allclose(joint, cells.sum(1), rtol=1e-5)
+    for missing in itertools.combinations(range(6), 2):
+        gone = rows.at[:, jnp.asarray(missing)].set(jnp.nan)
+        kept = [i for i in range(6) if i not in missing]
+        np.testing.assert_allclose(
+            jax.vmap(LAW.log_prob)(gone), cells[:, jnp.asarray(kept)].sum(1), rtol=1e-4, atol=1e-4
+        )
+
+
+def test_marginal_over_a_missing_cell_is_the_integral_over_it():
+    row = np.asarray(read(frame()).values[3], np.float32)
+    for index, column in enumerate(COLUMNS):
+        values, measure = grid(column)
+        filled = np.repeat(row[None], len(values), 0)
+        filled[:, index] = values
+        total = np.exp(np.asarray(jax.vmap(LAW.log_prob)(jnp.asarray(filled)), np.float64)) @ measure
+        gone = row.copy()
+        gone[index] = np.nan
+        assert total == pytest.approx(np.exp(float(LAW.log_prob(jnp.asarray(gone)))), rel=2e-3)
+
+
+def test_another_unit_changes_the_log_density_by_the_jacobian():
+    grams, _ = law_of(frame(1000.0))
+    kilograms = read(frame()).values
+    other = read(frame(1000.0)).values
+    difference = jax.vmap(LAW.log_prob)(jnp.asarray(kilograms)) - jax.vmap(grams.log_prob)(jnp.asarray(other))
+    np.testing.assert_allclose(difference, np.log(1000.0), atol=2e-3)
+
+
+@pytest.fixture(scope="module")
+def draws() -> np.ndarray:
+    return np.asarray(jax.jit(lambda key: LAW.sample(key, (20_000,)))(jax.random.key(0)))
+
+
+@pytest.mark.parametrize("index", range(len(COLUMNS)), ids=[column.name for column in COLUMNS])
+def test_samples_follow_the_density_of_each_column(draws, index):
+    column, sample = COLUMNS[index], draws[:, index]
+    values, measure = grid(column)
+    mass = density(LAW, index, values) * measure
+    if column.is_category:
+        counts = np.bincount(sample.astype(int), minlength=len(values))
+        error = np.sqrt(mass * (1 - mass) / len(sample)) + 1e-4
+        # No row of an unseen category is drawn, whatever its share.
+        assert np.max(np.abs(counts / len(sample) - mass)[:-1] / error[:-1]) <= 5
+        return
+    for level in (0.05, 0.3, 0.5, 0.7, 0.95):
+        at = np.quantile(sample, level)
+        below = mass[values <= at + 1e-6].sum() if column.low < at < column.high else None
+        if below is not None:
+            found = (sample <= at + 1e-6).mean()
+            assert abs(found - below) <= 5 * np.sqrt(found * (1 - found) / len(sample)) + 3e-3
+
+
+def test_samples_keep_rounding_range_and_atoms(draws):
+    for column, sample in zip(COLUMNS, draws.T, strict=True):
+        assert sample.min() >= np.float32(column.low)
+        assert sample.max() <= np.float32(column.high)
+        if column.step:
+            np.testing.assert_allclose(sample / column.step, np.rint(sample / column.step), atol=1e-3)
+    assert 0.1 < (draws[:, 2] == 0).mean() < 0.9
+
+
+def test_mean_is_the_expectation_of_numbers_and_the_most_probable_category(draws):
+    mean = np.asarray(jax.jit(lambda: LAW.mean)())
+    for index, column in enumerate(COLUMNS):
+        if column.is_category:
+            assert mean[index] == np.bincount(draws[:, index].astype(int)).argmax()
+        else:
+            spread = draws[:, index].std()
+            assert abs(mean[index] - draws[:, index].mean()) < 0.05 * spread
+
+
+def test_unseen_category_has_the_share_that_was_kept_for_it():
+    values, measure = grid(COLUMNS[5])
+    found = density(LAW, 5, values)
+    assert found[-1] == pytest.approx(0.5 / (ROWS + 1), rel=1e-4)
+    assert found @ measure == pytest.approx(1.0, abs=1e-5)
+
+
+def test_rare_categories_share_a_state_and_stay_normalized():
+    names = [f"t{i}" for i in rng_of("many").zipf(1.2, 4000) % 1500]
+    law, columns = law_of(pl.DataFrame({"town": names, "x": rng_of("x").normal(size=4000)}))
+    count = len(columns[0].categories)
+    assert count > 400
+    assert density(law, 0, np.arange(count + 1.0)).sum() == pytest.approx(1.0, abs=1e-4)
+    draws = np.asarray(jax.jit(lambda key: law.sample(key, (5000,)))(jax.random.key(1)))[:, 0]
+    assert (draws >= 256).mean() > 0.01
+    assert draws.max() < count
+
+
+def test_features_show_missing_and_unseen_cells_and_nothing_else_of_them():
+    layout = LAW.layout
+    row = jnp.asarray(read(frame()).values[0], jnp.float32)
+    gone = features(layout, row.at[5].set(jnp.nan))
+    unseen = features(layout, row.at[5].set(3.0))
+    assert gone.shape == (num_features(layout),)
+    np.testing.assert_array_equal(gone, unseen)
+    assert gone[-1] == 1.0
+    assert features(layout, row)[-1] == 0.0
+
+
+def test_derivatives_are_finite_far_outside_the_data():
+    def total(scale: jax.Array) -> jax.Array:
+        law = Columns(LAW.logits * scale, LAW.mixture * scale, LAW.layout)
+        return law.log_prob(jnp.asarray([1e6, -300.0, 1e7, 40.0, 2.0, 3.0]))
+
+    value, slope = jax.value_and_grad(total)(jnp.asarray(1.0))
+    assert np.isfinite(value)
+    assert np.isfinite(slope)
+
+
+def test_images_are_refused():
+    schema = read(np.zeros((5, 4, 4), np.uint8) + np.arange(5, dtype=np.uint8)[:, None, None]).schema
+    with pytest.raises(DataError, match="a table for the columns likelihood"):
+        ColumnsLikelihood.create(lambda n, shape=None: lambda z: z, schema.summary(), key=jax.random.key(0))
+
+
+def test_pseudo_rows_are_refused():
+    schema = read(frame()).schema
+    recipe = suggest(schema, ROWS, prior="vamp")
+    with pytest.raises(RecipeError, match="pseudo-rows"):
+        build(recipe, schema, key=jax.random.key(0))
