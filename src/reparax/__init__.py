@@ -38,6 +38,8 @@ _EXPORTS = {
     "sample": "applications",
     "sample_means": "applications",
     "score": "applications",
+    "impute": "applications",
+    "impute_draws": "applications",
     "evaluate": "applications",
     "read": "data",
     "load": "artifact",

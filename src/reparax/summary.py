@@ -67,6 +67,11 @@ class Column(msgspec.Struct, frozen=True, kw_only=True):
         """Whether its values are codes."""
         return self.kind in CATEGORY_LIKE
 
+    @property
+    def near(self) -> float:
+        """How far what is near a number reaches: half a standard deviation; 0 for codes."""
+        return 0.0 if self.is_category else 0.5 * self.std
+
 
 @dataclass(frozen=True)
 class Summary:

@@ -5,9 +5,10 @@ from typing import Any
 
 import equinox as eqx
 import jax
+import numpy as np
 
 from reparax.applications._encode import encode
-from reparax.data import Dataset, read, require_fit, split
+from reparax.data import Dataset, marginal_oddity, read, require_fit, split
 from reparax.errors import RecipeError
 from reparax.model import Model
 from reparax.objectives import AbstractObjective, check_objective
@@ -53,6 +54,7 @@ def fit(
     named = objective if isinstance(objective, str) else None
     recipe = plan(dataset, objective=named, **chosen)
     part, held_out = (dataset, None) if recipe.valid == 0 else split(dataset, recipe.valid, recipe.seed)
+    part, held_out = _trimmed(part, recipe.trim), None if held_out is None else _trimmed(held_out, recipe.trim)
     initial, training = jax.random.split(jax.random.key(recipe.seed))
     if model is None:
         made = eqx.filter_jit(build)(recipe, part.schema, key=initial)
@@ -64,6 +66,24 @@ def fit(
         objective = recipe_objective(recipe, _steps_per_epoch(recipe, part))
     check_objective(type(objective), type(fitted.model.posterior))
     return _train(fitted, recipe, objective, part, held_out, key=training, progress=progress)
+
+
+def _trimmed(dataset: Dataset, share: float) -> Dataset:
+    """The rows without the share that is oddest by each column alone, in their order; the schema stays.
+
+    Raises:
+        RecipeError: Rows of something else than a table are to be left out.
+    """
+    if share == 0:
+        return dataset
+    columns = dataset.schema.columns
+    if columns is None:
+        raise RecipeError(
+            expected="a table to trim", got=f"examples of kind {dataset.schema.kind}", cure="leave --trim out"
+        )
+    oddity = marginal_oddity(dataset.values.astype(np.float64), columns)
+    kept = np.argsort(oddity, kind="stable")[: max(1, round(len(dataset) * (1 - share)))]
+    return dataset.take(np.sort(kept))
 
 
 def _steps_per_epoch(recipe: Recipe, part: Dataset) -> int:

@@ -1,32 +1,74 @@
 """Generation: new examples from the prior and the likelihood."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
 from reparax.applications._batches import LARGEST_BATCH, VALUES_PER_BATCH
-from reparax.errors import RecipeError
+from reparax.data import FrameKind, cell_value, to_frame
+from reparax.errors import DataError, RecipeError
 from reparax.model import Model
 from reparax.recipe import FittedModel
 
 Draw = Callable[[Model, Array], Array]
 
+PROPOSALS = 20_000
+"""Draws from the prior among which a condition chooses."""
+FEWEST_EFFECTIVE = 20.0
+"""Effective proposals below which rows under a condition would be copies of a few latent points."""
 
-def sample(fitted: FittedModel, num_samples: int, *, key: jax.Array) -> np.ndarray:
+
+def sample(
+    fitted: FittedModel,
+    num_samples: int,
+    *,
+    key: jax.Array,
+    where: Mapping[str, Any] | None = None,
+    like: FrameKind | None = None,
+) -> Any:
     """Examples drawn from p(z) p(x | z), in the user's units: samples, never means or the most probable values.
+
+    Rows of a table have the names, data types, categories, rounding, range and share of missing cells of the data.
 
     Args:
         fitted: The fitted model.
         num_samples: How many.
         key: The random key; the same key gives the same examples.
+        where: For tables, cells that every row must have, by column: z is then drawn from p(z | those cells), by
+            importance resampling among draws from the prior.
+        like: For tables, the library of the frame; by default an array where the data were one of plain numbers
+            without names, else a polars frame.
+
+    Returns:
+        An array of images or of plain numbers, else a data frame.
 
     Raises:
-        RecipeError: A number of samples below 1.
+        RecipeError: A number of samples below 1, or a condition on data that are no table.
+        DataError: A column or a category that the data do not have, or a condition too rare to sample from.
     """
-    return fitted.units.restored(_draw(_sample, fitted, num_samples, key))
+    values = sample_values(fitted, num_samples, key=key, where=where)
+    schema = fitted.schema
+    if schema.columns is None or (like is None and schema.names is None and schema.value_kind != "mixed"):
+        return values
+    return to_frame(values, schema, like=like or "polars")
+
+
+def sample_values(
+    fitted: FittedModel, num_samples: int, *, key: jax.Array, where: Mapping[str, Any] | None = None
+) -> np.ndarray:
+    """As `sample`, as the matrix that `reparax.data.to_frame` makes a table of: codes of categories, NaN for gaps."""
+    if not where:
+        return _with_gaps(fitted, fitted.units.restored(_draw(_sample, fitted, num_samples, key)), key, {})
+    cells = _conditions(fitted, where)
+    rows = fitted.units.restored(_draw_where(fitted, num_samples, cells, key))
+    for column, value in cells.items():
+        rows[:, column] = value
+    return _with_gaps(fitted, rows, key, cells)
 
 
 def sample_means(fitted: FittedModel, num_samples: int, *, key: jax.Array) -> np.ndarray:
@@ -39,8 +81,7 @@ def sample_means(fitted: FittedModel, num_samples: int, *, key: jax.Array) -> np
 
 
 def _draw(function: Draw, fitted: FittedModel, num_samples: int, key: jax.Array) -> np.ndarray:
-    if num_samples < 1:
-        raise RecipeError(expected="a number of samples from 1 up", got=f"{num_samples}", cure="ask for at least one")
+    _require_some(num_samples)
     size = max(1, min(LARGEST_BATCH, VALUES_PER_BATCH // fitted.units.summary.size))
     pieces = []
     for batch, start in enumerate(range(0, num_samples, size)):
@@ -49,9 +90,87 @@ def _draw(function: Draw, fitted: FittedModel, num_samples: int, key: jax.Array)
     return np.concatenate(pieces)
 
 
+def _require_some(num_samples: int) -> None:
+    if num_samples < 1:
+        raise RecipeError(expected="a number of samples from 1 up", got=f"{num_samples}", cure="ask for at least one")
+
+
+def _conditions(fitted: FittedModel, where: Mapping[str, Any]) -> dict[int, float]:
+    """The columns of a condition and the values of their cells, as the matrix has them."""
+    columns = fitted.schema.columns
+    if columns is None:
+        raise RecipeError(
+            expected="a table for a condition", got=f"a model of {fitted.schema.kind}", cure="leave the condition out"
+        )
+    places = {column.name: index for index, column in enumerate(columns)}
+    unknown = [name for name in where if name not in places]
+    if unknown:
+        raise DataError(
+            expected=f"columns of the data: {', '.join(list(places)[:12])}",
+            got=", ".join(map(repr, unknown)),
+            cure="name a column that the model was fitted on",
+        )
+    return {places[name]: cell_value(columns[places[name]], str(value)) for name, value in where.items()}
+
+
+def _draw_where(fitted: FittedModel, num_samples: int, cells: Mapping[int, float], key: jax.Array) -> np.ndarray:
+    """Rows whose latent variable is resampled from the prior by how probable it makes the cells."""
+    _require_some(num_samples)
+    row = np.full((1, fitted.units.summary.size), np.nan)
+    for column, value in cells.items():
+        row[0, column] = value
+    seen = jnp.asarray(fitted.units.stored(row)[0], jnp.float32)
+    for_z, for_choice, for_x = jax.random.split(key, 3)
+    proposals = max(PROPOSALS, 2 * num_samples)
+    z, log_weights = _proposed(fitted.model, seen, jax.random.split(for_z, -(-proposals // LARGEST_BATCH)))
+    weights = np.exp(np.asarray(log_weights, np.float64) - float(np.max(log_weights)))
+    effective = float(weights.sum() ** 2 / (weights**2).sum()) if np.isfinite(weights).all() else 0.0
+    if effective < FEWEST_EFFECTIVE:
+        raise DataError(
+            expected=f"a condition that at least {FEWEST_EFFECTIVE:g} of {len(weights)} draws from the prior explain",
+            got=f"one that {effective:.1f} explain: it is too rare under the model",
+            cure="condition on fewer columns, or on values that are more common",
+        )
+    chosen = jax.random.choice(for_choice, len(weights), (num_samples,), p=jnp.asarray(weights / weights.sum()))
+    pieces = []
+    for batch, start in enumerate(range(0, num_samples, LARGEST_BATCH)):
+        some = np.resize(np.asarray(chosen[start : start + LARGEST_BATCH]), LARGEST_BATCH)
+        keys = jax.random.split(jax.random.fold_in(for_x, batch), LARGEST_BATCH)
+        pieces.append(np.asarray(_given(fitted.model, z[some], keys))[: num_samples - start])
+    return np.concatenate(pieces).astype(np.float64)
+
+
+def _with_gaps(fitted: FittedModel, rows: np.ndarray, key: jax.Array, given: Mapping[int, float]) -> np.ndarray:
+    """Rows of a table with as many missing cells in each column as the data have."""
+    columns = fitted.schema.columns or ()
+    if not any(column.missing for column in columns):
+        return rows
+    draw = np.random.default_rng(np.asarray(jax.random.key_data(jax.random.fold_in(key, 2**31 - 1))))
+    share = [0.0 if index in given else column.missing for index, column in enumerate(columns)]
+    return np.where(draw.random(rows.shape) < np.asarray(share), np.nan, rows)
+
+
 @eqx.filter_jit
 def _batch(function: Draw, model: Model, keys: Array) -> Array:
     return jax.vmap(lambda key: function(model, key))(keys)
+
+
+@eqx.filter_jit
+def _proposed(model: Model, x: Array, keys: Array) -> tuple[Array, Array]:
+    """Draws of z from the prior, and log p(x | z) of the cells of x that are there."""
+    prior = model.prior(model.posterior)
+
+    def some(key: Array) -> tuple[Array, Array]:
+        z = prior.sample(key, (LARGEST_BATCH,))
+        return z, jax.vmap(lambda one: model.likelihood(one).log_prob(x))(z)
+
+    z, log_weights = jax.lax.map(some, keys)
+    return z.reshape(-1, *z.shape[2:]), log_weights.reshape(-1)
+
+
+@eqx.filter_jit
+def _given(model: Model, z: Array, keys: Array) -> Array:
+    return jax.vmap(lambda one, key: model.likelihood(one).sample(key))(z, keys)
 
 
 def _sample(model: Model, key: Array) -> Array:

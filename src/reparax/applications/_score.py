@@ -7,10 +7,12 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+import numpyro.distributions as dist
 from jaxtyping import Array, Float
 
 from reparax.applications._batches import map_rows
 from reparax.applications._door import values_of
+from reparax.distributions import Columns
 from reparax.errors import RecipeError
 from reparax.estimators import log_mean_exp
 from reparax.model import Model
@@ -22,15 +24,22 @@ ACTIVE_VARIANCE = 0.01
 
 @dataclass(frozen=True)
 class Scores:
-    """One number for each example.
+    """Numbers for each example.
 
     Attributes:
         log_density: A lower bound on log p(x), nats in the user's units; None for a model without one.
-        anomaly_score: Higher is odder: minus the log density, or minus log p(x | z) of a deterministic autoencoder.
+        anomaly_score: Higher is odder. Of tables: the sum of the shares. Else minus the log density, or minus
+            log p(x | z) of a deterministic autoencoder.
+        shares: Of tables, each column's share of the anomaly score, nats: -E[log P_j(near x_j | z)] under the
+            posterior (importance-weighted), near being the same category or within half a standard deviation; 0 for
+            missing cells. None for images and arrays.
+        names: The columns that the shares belong to.
     """
 
     log_density: Float[np.ndarray, " n"] | None
     anomaly_score: Float[np.ndarray, " n"]
+    shares: Float[np.ndarray, "n d"] | None = None
+    names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -49,6 +58,8 @@ class Evaluation:
         active_units: Latent dimensions whose posterior mean varies over the data, Burda et al. (2016), section 5.
         latent_dim: All latent dimensions.
         bits_per_dim: For images: -iwae / (values per image) in bits; of the deterministic autoencoder None.
+        columns: For tables: E[log p(x_j | z)] of each column j under the posterior (importance-weighted), the mean over
+            the rows where it is observed.
     """
 
     num_examples: int
@@ -62,6 +73,7 @@ class Evaluation:
     active_units: int
     latent_dim: int
     bits_per_dim: float | None
+    columns: dict[str, float] | None = None
 
 
 def score(fitted: FittedModel, data: Any, *, num_samples: int = 100, seed: int = 0) -> Scores:
@@ -81,9 +93,11 @@ def score(fitted: FittedModel, data: Any, *, num_samples: int = 100, seed: int =
         RecipeError: A number of samples below 1.
     """
     terms = _terms(fitted, values_of(fitted, data), num_samples, seed)
-    if fitted.model.posterior.latent_space == "point":
-        return Scores(None, -terms.reconstruction)
-    return Scores(terms.iwae, -terms.iwae)
+    log_density = None if fitted.model.posterior.latent_space == "point" else terms.iwae
+    if terms.oddity is not None:
+        names = tuple(column.name for column in fitted.schema.columns or ())
+        return Scores(log_density, terms.oddity.sum(axis=1), terms.oddity, names)
+    return Scores(log_density, -terms.reconstruction if log_density is None else -log_density)
 
 
 def evaluate(fitted: FittedModel, data: Any, *, num_samples: int = 100, seed: int = 0) -> Evaluation:
@@ -99,7 +113,8 @@ def evaluate(fitted: FittedModel, data: Any, *, num_samples: int = 100, seed: in
         DataError: Data of another shape or kind than at fitting.
         RecipeError: A number of samples below 1.
     """
-    terms = _terms(fitted, values_of(fitted, data), num_samples, seed)
+    values = values_of(fitted, data)
+    terms = _terms(fitted, values, num_samples, seed)
     count, size = len(terms.iwae), fitted.units.summary.size
     shared = {
         "num_examples": count,
@@ -108,9 +123,10 @@ def evaluate(fitted: FittedModel, data: Any, *, num_samples: int = 100, seed: in
         "active_units": int((np.var(terms.mean, axis=0) > ACTIVE_VARIANCE).sum()),
         "latent_dim": terms.mean.shape[1],
     }
+    columns = _of_columns(fitted, values, terms)
     if fitted.model.posterior.latent_space == "point":
         nothing = dict.fromkeys(("elbo", "elbo_standard_error", "iwae", "iwae_standard_error", "kl", "bits_per_dim"))
-        return Evaluation(**shared, **nothing)
+        return Evaluation(**shared, **nothing, columns=columns)
     elbo = terms.reconstruction - terms.kl
     iwae = float(np.mean(terms.iwae))
     return Evaluation(
@@ -121,6 +137,7 @@ def evaluate(fitted: FittedModel, data: Any, *, num_samples: int = 100, seed: in
         iwae_standard_error=_standard_error(terms.iwae),
         kl=float(np.mean(terms.kl)),
         bits_per_dim=-iwae / (size * np.log(2)) if fitted.schema.kind == "images" else None,
+        columns=columns,
     )
 
 
@@ -129,6 +146,8 @@ class _Terms(eqx.Module):
     reconstruction: Any
     kl: Any
     mean: Any
+    oddity: Any = None
+    of_columns: Any = None
 
 
 class _Weigh(eqx.Module):
@@ -139,15 +158,32 @@ class _Weigh(eqx.Module):
     def __call__(self, model: Model, x: Array, key: Array) -> _Terms:
         posterior, prior = model.posterior(x), model.prior(model.posterior)
         if model.posterior.latent_space == "point":
-            z = posterior.mean
-            reconstruction = model.likelihood(z).log_prob(x)
-            nothing = jnp.zeros_like(reconstruction)
-            return _Terms(nothing, reconstruction, nothing, jnp.ravel(z))
-        samples = posterior.sample(key, (self.num_samples,))
-        reconstruction = jax.vmap(lambda z: model.likelihood(z).log_prob(x))(samples)
-        kl = jax.vmap(lambda z: posterior.log_prob(z) - prior.log_prob(z))(samples)
-        iwae = log_mean_exp(reconstruction - kl)
-        return _Terms(iwae, jnp.mean(reconstruction), jnp.mean(kl), jnp.ravel(posterior.mean))
+            samples, kl = posterior.mean[None], jnp.zeros(1)
+        else:
+            samples = posterior.sample(key, (self.num_samples,))
+            kl = jax.vmap(lambda z: posterior.log_prob(z) - prior.log_prob(z))(samples)
+        reconstruction, by_column = jax.vmap(lambda z: _of_sample(model.likelihood(z), x))(samples)
+        weights = jax.nn.softmax(reconstruction - kl)
+        means = jax.tree.map(lambda of_samples: weights @ of_samples, by_column)
+        return _Terms(
+            log_mean_exp(reconstruction - kl), jnp.mean(reconstruction), jnp.mean(kl), jnp.ravel(posterior.mean), *means
+        )
+
+
+def _of_sample(law: dist.Distribution, x: Array) -> tuple[Float[Array, ""], tuple[Float[Array, " d"], ...]]:
+    """log p(x | z); of a row of a table also minus the log mass near each cell, and the log density of each."""
+    if not isinstance(law, Columns):
+        return law.log_prob(x), ()
+    of_columns = law.log_prob_of_columns(x)
+    return jnp.sum(of_columns), (-law.log_mass_near(x), of_columns)
+
+
+def _of_columns(fitted: FittedModel, values: np.ndarray, terms: _Terms) -> dict[str, float] | None:
+    if terms.of_columns is None:
+        return None
+    observed = np.maximum(1, (~np.isnan(values)).sum(axis=0))
+    means = terms.of_columns.sum(axis=0, dtype=np.float64) / observed
+    return dict(zip((column.name for column in fitted.schema.columns or ()), means.tolist(), strict=True))
 
 
 def _terms(fitted: FittedModel, values: np.ndarray, num_samples: int, seed: int) -> _Terms:

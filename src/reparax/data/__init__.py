@@ -6,6 +6,7 @@ from reparax.data._dataset import Dataset, FrameKind, from_array, require_fit, s
 from reparax.data._describe import ColumnLine, cell_text, cell_value, column_lines
 from reparax.data._fill import fill
 from reparax.data._grid import grid
+from reparax.data._marginals import marginal_oddity
 from reparax.data._overrides import kinds_of
 from reparax.data._read import read, read_as
 from reparax.data._restore import to_frame
@@ -13,7 +14,7 @@ from reparax.data._schema import Schema
 from reparax.data._write import WRITABLE, write
 
 __all__ = [
-    "BUILTIN", "WRITABLE", "ColumnLine", "Dataset", "FrameKind", "Schema", "atomic_write", "cell_text", "cell_value",
-    "check_output", "column_lines", "fill", "from_array", "grid", "kinds_of", "read", "read_as", "require_fit", "split",
-    "to_frame", "write",
+    "BUILTIN", "WRITABLE", "ColumnLine", "Dataset", "FrameKind", "Schema", "atomic_write", "cell_text",
+    "cell_value", "check_output", "column_lines", "fill", "from_array", "grid", "kinds_of", "marginal_oddity",
+    "read", "read_as", "require_fit", "split", "to_frame", "write",
 ]  # fmt: skip

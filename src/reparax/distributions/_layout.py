@@ -50,6 +50,7 @@ class Layout(eqx.Module):
         step: The rounding of each numeric column; 0 for none.
         low: The least value of each numeric column.
         high: The greatest.
+        near: How far what is near a number reaches, for each column; 0 for category-like ones.
         log_within: For each category-like column, the log of a category's share of its state; 0 beyond.
         log_unseen: The log-probability of a category that no row had, for each column; 0 for numeric ones.
         num_categories: The number of categories of each column; 0 for numeric ones.
@@ -68,6 +69,7 @@ class Layout(eqx.Module):
     step: Float[Array, " numeric"]
     low: Float[Array, " numeric"]
     high: Float[Array, " numeric"]
+    near: Float[Array, " d"]
     log_within: Float[Array, "d k"]
     log_unseen: Float[Array, " d"]
     num_categories: Int[Array, " d"]
@@ -103,6 +105,7 @@ class Layout(eqx.Module):
             step=_single([_step(columns[i]) for i in numeric]),
             low=_single([columns[i].low for i in numeric]),
             high=_single([columns[i].high for i in numeric]),
+            near=_single([column.near for column in columns]),
             log_within=_single(within),
             log_unseen=_single([_log_unseen(column, num_examples) for column in columns]),
             num_categories=jnp.asarray([len(column.categories) for column in columns], jnp.int32),

@@ -65,6 +65,47 @@ class Columns(dist.Distribution):
             total = total.at[numeric].set(self._numbers(x, total[numeric], self._log_rest(of_states)[numeric]))
         return jnp.where(observed, total, 0.0)
 
+    def log_mass_near(self, value: Float[Array, " d"]) -> Float[Array, " d"]:
+        """log P_j(near x_j) of each cell: of its category, or of numbers up to `Column.near` away; 0 where missing.
+
+        Unlike a density it is the same in every unit and does not tend to infinity at values that many rows share.
+        """
+        layout = self.layout
+        x = jnp.asarray(value, self.logits.dtype)
+        observed = ~jnp.isnan(x)
+        x = jnp.where(observed, x, 0.0)
+        of_states = self._log_probabilities()
+        total = self._discrete(x, of_states)
+        if layout.numeric:
+            numeric = jnp.asarray(layout.numeric)
+            half = layout.near[numeric].astype(x.dtype)
+            log_mass = self._log_rest(of_states)[numeric] + self._log_mass(x[numeric] - half, x[numeric] + half)
+            near = jnp.logaddexp(total.at[numeric].set(log_mass), self._log_atoms_near(x, of_states))
+            total = total.at[numeric].set(near[numeric])
+        return jnp.where(observed, total, 0.0)
+
+    def _log_atoms_near(self, x: Float[Array, " d"], of_states: list[Float[Array, "c k"]]) -> Float[Array, " d"]:
+        """The log-probability of the atoms near a number; hardly any where there is none."""
+        near = jnp.full(self.layout.size, 1e-30, self.logits.dtype)
+        for group, log_probability in zip(self.layout.groups, of_states, strict=True):
+            _, numbers = self._split(group.columns)
+            if numbers:
+                at, atoms, _ = self._atoms_of(numbers)
+                shares = jnp.exp(log_probability[jnp.asarray([i for i, _ in numbers])])[:, : atoms.shape[1]]
+                atoms = atoms[:, : shares.shape[1]]
+                inside = jnp.abs(atoms - x[at][:, None]) <= self.layout.near[at][:, None] * (1 + 1e-5)
+                near = near.at[at].add(jnp.sum(jnp.where(inside, shares, 0.0), axis=1))
+        return jnp.log(near)
+
+    def _log_mass(self, low: Float[Array, " m"], high: Float[Array, " m"]) -> Float[Array, " m"]:
+        """The log-probability that the mixtures give to intervals."""
+        log_weights, locations, log_scales = self._components()
+        inverse = jnp.exp(-log_scales)
+        lower = (self.layout.transformed(low)[0] - locations) * inverse
+        upper = (self.layout.transformed(high)[0] - locations) * inverse
+        width = jnp.log(-jnp.expm1(-jnp.maximum(upper - lower, 1e-9)))
+        return jax.nn.logsumexp(log_weights + log_sigmoid(upper) + log_sigmoid(-lower) + width, axis=0)
+
     def _numbers(
         self, x: Float[Array, " d"], of_state: Float[Array, " m"], log_rest: Float[Array, " m"]
     ) -> Float[Array, " m"]:
@@ -211,13 +252,24 @@ class Columns(dist.Distribution):
         row = jnp.zeros(self.layout.size, self.logits.dtype)
         if self.layout.numeric:
             row = row.at[jnp.asarray(self.layout.numeric)].set(self._expected_numbers())
-        for group, log_probability in zip(self.layout.groups, self._log_probabilities(), strict=True):
-            codes, numbers = self._split(group.columns)
-            if codes:
-                found = jnp.argmax(log_probability[jnp.asarray([i for i, _ in codes])], axis=1)
-                row = row.at[jnp.asarray([column for _, column in codes])].set(found.astype(row.dtype))
+        shares = self.state_probabilities()
+        for group, of_states in zip(self.layout.groups, shares, strict=True):
+            _, numbers = self._split(group.columns)
             if numbers:
-                row = self._with_expected_atoms(row, numbers, jnp.exp(log_probability))
+                row = self._with_expected_atoms(row, numbers, of_states)
+        return self.with_most_probable(row, shares)
+
+    def state_probabilities(self) -> list[Float[Array, "c k"]]:
+        """The probability of each state, group by group of the layout."""
+        return [jnp.exp(log_probability) for log_probability in self._log_probabilities()]
+
+    def with_most_probable(self, row: Float[Array, " d"], shares: list[Float[Array, "c k"]]) -> Float[Array, " d"]:
+        """A row whose category-like cells are the most probable categories under given probabilities of states."""
+        for group, of_states in zip(self.layout.groups, shares, strict=True):
+            codes, _ = self._split(group.columns)
+            if codes:
+                found = jnp.argmax(of_states[jnp.asarray([i for i, _ in codes])], axis=1)
+                row = row.at[jnp.asarray([column for _, column in codes])].set(found.astype(row.dtype))
         return row
 
     def _expected_numbers(self) -> Float[Array, " m"]:

@@ -12,6 +12,9 @@ from reparax.recipe._recipe import Recipe, checked
 LONG_RUN = 8000
 """Steps after which a default model is trained, as epochs permit."""
 
+LONG_RUN_OF_ROWS = 4000
+"""The same for rows of tables."""
+
 DISCRETE_SPACES = frozenset({"binary", "one-hot", "count"})
 
 
@@ -48,25 +51,52 @@ def held_out_share(num_examples: int) -> float:
 
 
 def _rules(schema: Schema, num_examples: int, given: dict[str, Any]) -> dict[str, Any]:
-    size = schema.summary().size
     objective = given.get("objective", "elbo")
     posterior = given.get("posterior", "deterministic" if objective == "reconstruction" else "diagonal-normal")
-    network = given.get("network", _network(schema, size))
-    binarize = given.get("binarize", "none")
-    batch_size = given.get("batch_size", 100 if num_examples >= 10_000 else 64 if num_examples >= 500 else 32)
-    large_perceptron = network == "mlp" and num_examples >= 10_000
-    # Gradients through discrete latent variables are noisier: more draws and a lower rate.
-    discrete = registry.load("posteriors", posterior).latent_space in DISCRETE_SPACES
-    epochs = given.get("epochs", min(2000, max(20, -(-LONG_RUN * batch_size // max(1, num_examples)))))
-    return {
+    likelihood = "bernoulli" if given.get("binarize", "none") != "none" else _likelihood(schema)
+    parts = {
         "objective": objective,
         "posterior": posterior,
         "prior": registry.load("posteriors", posterior).default_prior,
-        "likelihood": "bernoulli" if binarize != "none" else _likelihood(schema),
-        "network": network,
-        "latent_dim": _latent_dim(schema, size) * _latent_factor(posterior),
-        **_shape_of_network(schema, network, num_examples),
-        "num_samples": 8 if objective == "iwae" else 4 if discrete else 1,
+        "likelihood": given.get("likelihood", likelihood),
+        "network": given.get("network", _network(schema, schema.summary().size)),
+    }
+    # Gradients through discrete latent variables are noisier: more draws and a lower rate.
+    discrete = registry.load("posteriors", posterior).latent_space in DISCRETE_SPACES
+    parts["num_samples"] = 8 if objective == "iwae" else 4 if discrete else 1
+    if parts["likelihood"] == "columns":
+        return parts | _rules_for_rows(schema, num_examples, parts | given, discrete=discrete)
+    return parts | _rules_for_arrays(schema, num_examples, parts | given, discrete=discrete)
+
+
+def _rules_for_rows(schema: Schema, num_examples: int, given: dict[str, Any], *, discrete: bool) -> dict[str, Any]:
+    """Rows of tables; measured on adult (synthetic rows), and on small tables with anomalies in them."""
+    batch_size = given.get("batch_size", 256 if num_examples >= 10_000 else 128 if num_examples >= 2000 else 32)
+    epochs = given.get("epochs", min(1000, max(20, -(-LONG_RUN_OF_ROWS * batch_size // max(1, num_examples)))))
+    # A flow follows the aggregate posterior, so that samples keep what the columns have to do with each other; where
+    # odd rows are to be told, the plain prior leaves them odd.
+    flow = num_examples >= 2000 and given["posterior"] == "diagonal-normal" and not given.get("trim")
+    size = schema.summary().size
+    return {
+        **({"prior": "coupling-flow"} if flow else {}),
+        "latent_dim": min(16, max(2, size if flow else -(-size // 2))) * _latent_factor(given["posterior"]),
+        **_shape_of_network(schema, given["network"], num_examples),
+        "batch_size": batch_size,
+        "epochs": epochs,
+        # Without a warm-up the columns' dependence is given up before the latent variables can carry it.
+        "warmup_epochs": epochs // 3 if flow else 0,
+        "learning_rate": 2e-3 if num_examples >= 10_000 and not discrete else 1e-3,
+        "patience": max(5, epochs // 5),
+    }
+
+
+def _rules_for_arrays(schema: Schema, num_examples: int, given: dict[str, Any], *, discrete: bool) -> dict[str, Any]:
+    batch_size = given.get("batch_size", 100 if num_examples >= 10_000 else 64 if num_examples >= 500 else 32)
+    large_perceptron = given["network"] == "mlp" and num_examples >= 10_000
+    epochs = given.get("epochs", min(2000, max(20, -(-LONG_RUN * batch_size // max(1, num_examples)))))
+    return {
+        "latent_dim": _latent_dim(schema, schema.summary().size) * _latent_factor(given["posterior"]),
+        **_shape_of_network(schema, given["network"], num_examples),
         "batch_size": batch_size,
         "epochs": epochs,
         "learning_rate": 3e-3 if large_perceptron and not discrete else 1e-3,

@@ -1,0 +1,128 @@
+"""Imputation: what missing cells of a table may have been, given those that are there."""
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+
+from reparax.applications._batches import map_rows
+from reparax.data import fill, read_as
+from reparax.distributions import Columns
+from reparax.errors import RecipeError
+from reparax.model import Model
+from reparax.recipe import FittedModel
+
+
+def impute(fitted: FittedModel, data: Any, *, num_samples: int = 100, seed: int = 0) -> Any:
+    """The table with its missing cells filled by E[x_j | observed cells], or the most probable category.
+
+    The expectation is over p(z | observed), by self-normalized importance sampling from the posterior q(z | observed):
+    Mattei & Frellsen (2019), "MIWAE", equation 13. Cells that are there stay as they are.
+
+    Args:
+        fitted: A model with the columns likelihood.
+        data: Anything `reparax.data.read` reads: a table.
+        num_samples: Importance samples for each row.
+        seed: The seed of the importance samples.
+
+    Returns:
+        The same kind of frame or array as was given; a polars frame for files.
+
+    Raises:
+        DataError: Data of other columns than at fitting.
+        RecipeError: A model without the columns likelihood, or a number of samples below 1.
+    """
+    dataset = read_as(data, fitted.schema)
+    return fill(dataset, _filled(fitted, dataset.values, _Expect(num_samples), num_samples, seed))
+
+
+def impute_draws(fitted: FittedModel, data: Any, num_draws: int, *, num_samples: int = 100, seed: int = 0) -> list[Any]:
+    """Multiple imputations: tables whose missing cells are drawn from p(x_missing | observed), not averaged.
+
+    Each draw resamples one z by its importance weight and draws the cells given it (Mattei & Frellsen 2019, section
+    3.2), so that the spread between tables is the uncertainty of the cells.
+
+    Args:
+        fitted: A model with the columns likelihood.
+        data: Anything `reparax.data.read` reads: a table.
+        num_draws: How many tables.
+        num_samples: Importance samples for each row.
+        seed: The seed of everything random.
+
+    Raises:
+        DataError: Data of other columns than at fitting.
+        RecipeError: A model without the columns likelihood, or a number below 1.
+    """
+    if num_draws < 1:
+        raise RecipeError(expected="a number of draws from 1 up", got=f"{num_draws}", cure="ask for at least one")
+    dataset = read_as(data, fitted.schema)
+    values = _filled(fitted, dataset.values, _Draws(num_samples, num_draws), num_samples * num_draws, seed)
+    return [fill(dataset, values[:, index]) for index in range(num_draws)]
+
+
+class _Expect(eqx.Module):
+    """Expected numbers and most probable categories of one row."""
+
+    num_samples: int = eqx.field(static=True)
+
+    def __call__(self, model: Model, x: Array, key: Array) -> Array:
+        z, log_weights = _weighted(model, x, key, self.num_samples)
+        weights = jax.nn.softmax(log_weights)
+        means = jax.vmap(lambda one: model.likelihood(one).mean)(z)
+        shares = jax.vmap(lambda one: model.likelihood(one).state_probabilities())(z)
+        expected = [jnp.tensordot(weights, some, axes=1) for some in shares]
+        return model.likelihood(z[0]).with_most_probable(weights @ means, expected)
+
+
+class _Draws(eqx.Module):
+    """Draws of one row, shape (num_draws, columns)."""
+
+    num_samples: int = eqx.field(static=True)
+    num_draws: int = eqx.field(static=True)
+
+    def __call__(self, model: Model, x: Array, key: Array) -> Array:
+        for_z, for_choice, for_x = jax.random.split(key, 3)
+        z, log_weights = _weighted(model, x, for_z, self.num_samples)
+        chosen = jax.random.categorical(for_choice, log_weights, shape=(self.num_draws,))
+        keys = jax.random.split(for_x, self.num_draws)
+        return jax.vmap(lambda one, own: model.likelihood(one).sample(own))(z[chosen], keys)
+
+
+def _weighted(model: Model, x: Array, key: Array, num_samples: int) -> tuple[Array, Array]:
+    """Draws of z from the posterior given the observed cells, and their log importance weights."""
+    posterior, prior = model.posterior(x), model.prior(model.posterior)
+    if model.posterior.latent_space == "point":
+        return posterior.mean[None], jnp.zeros(1)
+    z = posterior.sample(key, (num_samples,))
+
+    def log_weight(one: Array) -> Array:
+        return model.likelihood(one).log_prob(x) + prior.log_prob(one) - posterior.log_prob(one)
+
+    return z, jax.vmap(log_weight)(z)
+
+
+def _filled(fitted: FittedModel, values: np.ndarray, function: Any, work: int, seed: int) -> np.ndarray:
+    """What a function of one row makes of the rows with gaps; the other rows as they are."""
+    if work < 1:
+        raise RecipeError(expected="a number of samples from 1 up", got=f"{work}", cure="ask for at least one")
+    if not isinstance(fitted.model.likelihood(jnp.zeros(fitted.model.posterior.latent_shape)), Columns):
+        raise RecipeError(
+            expected="a model with the columns likelihood, which knows missing cells",
+            got="one without it",
+            cure="fit the table with --likelihood columns (the default for tables)",
+        )
+    gaps = np.isnan(values).any(axis=1) if values.dtype.kind == "f" else np.zeros(len(values), bool)
+    inner = (function.num_draws,) if isinstance(function, _Draws) else ()
+    result = np.broadcast_to(
+        values.astype(np.float64).reshape(len(values), *(1 for _ in inner), values.shape[1]),
+        (len(values), *inner, values.shape[1]),
+    ).copy()
+    if gaps.any():
+        found = map_rows(
+            function, fitted, values[gaps], transform=fitted.units.transform, key=jax.random.key(seed), work=work
+        )
+        result[gaps] = fitted.units.restored(found)
+    return result
