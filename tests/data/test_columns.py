@@ -78,6 +78,9 @@ def test_atoms_are_the_values_that_many_rows_share():
     ("values", "count"),
     [
         (RNG.integers(0, 100, 1000), 0),  # about ten rows each, by chance
+        (np.append(RNG.integers(0, 100, 1000), [44] * 20), 1),
+        (np.rint(RNG.normal(200, 14, 342)), 0),
+        (np.concatenate([np.repeat(np.arange(10, 20) * 10, 12), RNG.integers(100, 200, 100)]), 10),
         (RNG.integers(0, 100_000, 5000), 0),
         (RNG.integers(17, 60, 20_000), 43),
         (RNG.permutation(2000), 0),
@@ -86,7 +89,7 @@ def test_atoms_are_the_values_that_many_rows_share():
     ],
 )
 def test_values_spread_evenly_are_no_atoms(values, count):
-    assert len(atoms_of(Levels.of(values))) == count
+    assert len(atoms_of(Levels.of(values), 1.0)) == count
 
 
 def test_few_values_beside_the_atoms_still_have_quantiles():

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image
-from pyarrow import parquet
+from pyarrow import feather, parquet
 
 from reparax.data import Dataset, grid, read, write
 from reparax.errors import DataError
@@ -60,16 +60,18 @@ def test_names_come_back(tmp_path, suffix, names):
 
 def samples():
     """A small valid file of each kind, to be damaged."""
-    npy, npz, png, table = io.BytesIO(), io.BytesIO(), io.BytesIO(), io.BytesIO()
+    npy, npz, png, table, feathered = (io.BytesIO() for _ in range(5))
     np.save(npy, np.eye(3))
     np.savez(npz, X=np.eye(3), y=np.arange(3))
     Image.fromarray(np.eye(8, dtype=np.uint8)).save(png, format="PNG")
     parquet.write_table(pa.table({"a": [1.5, 2], "b": [3, 4]}), table)
+    feather.write_feather(pa.table({"a": ["x", None], "b": [3, 4]}), feathered)
     return {
         "npy": npy.getvalue(),
         "npz": npz.getvalue(),
         "png": png.getvalue(),
         "parquet": table.getvalue(),
+        "feather": feathered.getvalue(),
         "idx": bytes([0, 0, 8, 2, 0, 0, 0, 2, 0, 0, 0, 2, 1, 2, 3, 4]),
         "csv": b'a;b\n1;2,5\n"3";4\n',
     }
@@ -125,6 +127,21 @@ def test_archives_of_random_bytes(tmp_path, member, name):
 @given(text=st.text(st.sampled_from('0123456789.,;\t\n\r"eE+-naNx \ufeff'), max_size=60))
 def test_text_of_all_sorts(tmp_path, text):
     read_or_refuse(tmp_path / "in", "csv", text.encode())
+
+
+@many
+@given(text=st.text(st.sampled_from("012345?.,;|\t\n\"aTe-/: N\u00e9'$"), max_size=80))
+def test_text_of_mixed_sorts(tmp_path, text):
+    read_or_refuse(tmp_path / "in", "csv", text.encode())
+
+
+@many
+@given(content=st.one_of(st.binary(max_size=60), st.text('{}[]":,ancolumskidexud01', max_size=60).map(str.encode)))
+@pytest.mark.parametrize("suffix", ["json", "toml"])
+def test_schema_files_of_all_sorts(tmp_path, suffix, content):
+    (tmp_path / f"schema.{suffix}").write_bytes(content)
+    with suppress(DataError):
+        read(np.eye(3), schema=tmp_path / f"schema.{suffix}")
 
 
 @few

@@ -85,7 +85,8 @@ def _number_column(name: str, cells: Cells, kind: ColumnKind | None) -> Column:
     levels = Levels.of(cells.present())
     if cells.kind == "number" and kind is None and levels.values.tolist() == [0.0, 1.0]:
         return _category_column(name, cells, None)
-    found, atoms = _kind_and_atoms(name, levels, kind, datetime=cells.kind == "datetime")
+    step = cells.step if cells.kind == "datetime" else step_of(levels.values, cells.precision)
+    found, atoms = _kind_and_atoms(name, levels, kind, step, datetime=cells.kind == "datetime")
     mean, std = levels.moments()
     return Column(
         name=name,
@@ -96,7 +97,7 @@ def _number_column(name: str, cells: Cells, kind: ColumnKind | None) -> Column:
         high=float(levels.values[-1]),
         mean=mean,
         std=std,
-        step=cells.step if cells.kind == "datetime" else step_of(levels.values, cells.precision),
+        step=step,
         quantiles=_quantiles(levels, atoms),
         atoms=tuple(atoms.tolist()),
         atom_shares=levels.shares_of(atoms),
@@ -104,11 +105,11 @@ def _number_column(name: str, cells: Cells, kind: ColumnKind | None) -> Column:
 
 
 def _kind_and_atoms(
-    name: str, levels: Levels, kind: ColumnKind | None, *, datetime: bool
+    name: str, levels: Levels, kind: ColumnKind | None, step: float, *, datetime: bool
 ) -> tuple[ColumnKind, np.ndarray]:
     if kind is not None:
         return kind, _forced_atoms(name, levels, kind)
-    atoms = atoms_of(levels)
+    atoms = atoms_of(levels, step)
     if datetime:
         return "datetime", atoms
     few = len(levels.values) <= MOST_ORDINAL and levels.num_rows >= LEAST_REPEATED * len(levels.values)

@@ -11,6 +11,8 @@ MOST_ATOMS = 64
 FEWEST_ROWS = 10  # an atom is a value of at least so many rows
 SMALLEST_SHARE = 0.005  # and of at least this share of the rows
 STICKS_OUT = 3.0
+DENSE = 2.0
+NEIGHBORS = 5
 FEWEST_LEVELS = 10  # from so many distinct values on, a common divisor is no accident
 DECIMALS = 6
 LARGEST_EXACT = 2.0**53
@@ -79,24 +81,39 @@ class Levels(NamedTuple):
         return tuple((low + (high - low) * (positions - below)).tolist())
 
 
-def atoms_of(levels: Levels) -> np.ndarray:
+def atoms_of(levels: Levels, step: float) -> np.ndarray:
     """The values that many rows share: at least 10 rows and 0.5 % of all, at most the 64 most frequent.
 
-    Where more than 64 do, only those three times as frequent as the middle one; and none where all levels are about
-    equally frequent and few rows have each, as of whole numbers spread over a wide range.
+    Where a typical row shares its value with few others (numbers spread over a wide range), only those that stick out
+    from their neighbors; where more than 64 remain, only those three times as frequent as the middle one.
+
+    Args:
+        levels: The values that are there.
+        step: What all are whole multiples of, 0 for nothing.
     """
     fewest = max(FEWEST_ROWS, int(np.ceil(SMALLEST_SHARE * levels.num_rows)))
     many = levels.counts >= fewest
     if not many.any():
         return levels.values[:0]
-    mean = levels.counts.mean()
-    if len(levels.values) > 1 and levels.counts.max() < STICKS_OUT * mean and mean < 2 * fewest:
-        return levels.values[:0]
+    typical = float((levels.counts * (levels.counts / levels.num_rows)).sum())
+    if len(levels.values) > 1 and typical < DENSE * fewest:
+        around = _around(levels, step)
+        many &= levels.counts >= np.maximum(2 * around, around + 3 * np.sqrt(around))
     if many.sum() > MOST_ATOMS:
         many &= levels.counts >= STICKS_OUT * np.median(levels.counts[many])
     places = np.flatnonzero(many)
     places = places[np.argsort(-levels.counts[places], kind="stable")[:MOST_ATOMS]]
     return levels.values[np.sort(places)]
+
+
+def _around(levels: Levels, step: float) -> np.ndarray:
+    """The mean count of the multiples of the step (of the distinct values where there is none) within five of each."""
+    places = np.rint(levels.values / step) if step > 0 else np.arange(len(levels.values), dtype=np.float64)
+    sums = np.concatenate([[0], np.cumsum(levels.counts)])
+    first = np.searchsorted(places, places - NEIGHBORS, side="left")
+    last = np.searchsorted(places, places + NEIGHBORS, side="right")
+    room = np.minimum(places - places[0], NEIGHBORS) + np.minimum(places[-1] - places, NEIGHBORS)
+    return (sums[last] - sums[first] - levels.counts) / np.maximum(room, 1)
 
 
 def step_of(values: np.ndarray, precision: float) -> float:
