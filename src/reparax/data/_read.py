@@ -1,24 +1,23 @@
 """The door for data: whatever the user has becomes a `Dataset`."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from reparax.data._arrays import Arrays, Read
 from reparax.data._builtin import PREFIX, read_builtin
-from reparax.data._cells import Cells
-from reparax.data._dataset import Dataset, FrameKind, array_cells, from_array, from_cells
+from reparax.data._dataset import Dataset
 from reparax.data._files import LabelNotFoundError, content_of, missing, read_bytes, visible_files
 from reparax.data._frame_cells import object_series
 from reparax.data._frames import Frame, is_frame, kind_of_frame, load_frame
 from reparax.data._idx import read_idx
 from reparax.data._images import SUFFIXES, read_folder
 from reparax.data._labels import read_labels, text_or_numbers
-from reparax.data._match import match_table
 from reparax.data._numpy_files import read_npy, read_npz
-from reparax.data._overrides import NOTHING, Overrides, overrides
+from reparax.data._overrides import overrides
 from reparax.data._schema import Schema
 from reparax.data._tables import (
     ARROW,
@@ -30,9 +29,7 @@ from reparax.data._tables import (
     read_table_folder,
     table_suffix,
 )
-from reparax.data._values import column_name
 from reparax.errors import DataError
-from reparax.summary import Column
 
 if TYPE_CHECKING:
     import polars as pl
@@ -44,85 +41,6 @@ READABLE = (
 
 
 SPREADSHEETS = (".xlsx", ".xls", ".xlsm", ".ods")
-
-
-@dataclass(frozen=True)
-class Arrays:
-    """An array, and what came beside it."""
-
-    array: np.ndarray
-    labels: np.ndarray | None = None
-    label: str | None = None
-    notes: tuple[str, ...] = ()
-    names: tuple[str, ...] | None = None
-    kind: FrameKind | None = None
-
-    def dataset(self, said: Overrides = NOTHING) -> Dataset:
-        """The array, its axes and kind told from its values."""
-        if said:
-            return self._table(said)
-        found = from_array(self.array, names=self.names, labels=self.labels, label=self.label, notes=self.notes)
-        return replace(found, frame_kind=self.kind, native=self.array if self.array.ndim == 2 else None)
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """The names of a table's columns; ``column_0``, ... where they have none."""
-        return tuple(column_name(self.names, index) for index in range(self.array.shape[1]))
-
-    def _table(self, said: Overrides) -> Dataset:
-        if self.array.ndim != 2 or self.array.dtype.kind not in "biuf":
-            raise _no_table()
-        said = said.checked(self.columns, self.label)
-        cells = {name: array_cells(self.array[:, index]) for index, name in enumerate(self.columns)}
-        found = from_cells(
-            cells, named=self.names is not None, labels=self.labels, label=self.label, notes=self.notes,
-            kinds=said.kinds, excluded=said.excluded, array=self.array,
-        )  # fmt: skip
-        return replace(found, frame_kind=self.kind, native=self.array)
-
-    def matched(self, schema: Schema, *, allow_missing: bool = False) -> Dataset:
-        """The array, held against a schema: a table column by column, images as they are."""
-        if schema.columns is None or self.array.ndim != 2 or self.array.dtype.kind not in "biuf":
-            dataset = self.dataset()
-            found = schema.match(dataset, allow_missing=allow_missing)
-            return replace(dataset, values=found.values, schema=schema, notes=(*dataset.notes, *found.notes))
-
-        def cells(place: int, column: Column) -> Cells:
-            return array_cells(self.array[:, place])
-
-        named = self.names is not None
-        table = match_table(schema, self.columns, len(self.array), cells, named=named)
-        found = schema.finished(table, allow_missing=allow_missing)
-        return Dataset(
-            found.values, schema, self.labels, notes=(*self.notes, *found.notes), frame_kind=self.kind,
-            native=self.array,
-        )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Read:
-    """A dataset that its reader made whole: images."""
-
-    found: Dataset
-
-    def dataset(self, said: Overrides = NOTHING) -> Dataset:
-        """The dataset."""
-        if said:
-            raise _no_table()
-        return self.found
-
-    def matched(self, schema: Schema, *, allow_missing: bool = False) -> Dataset:
-        """The dataset, held against a schema."""
-        matched = schema.match(self.found, allow_missing=allow_missing)
-        notes = (*self.found.notes, *matched.notes)
-        return replace(self.found, values=matched.values, schema=schema, notes=notes)
-
-
-def _no_table() -> DataError:
-    return DataError(
-        expected="a table, whose columns have kinds", got="images, or data that were read before",
-        cure="leave schema and exclude out, or give the table itself",
-    )  # fmt: skip
 
 
 _Loaded = Arrays | Frame | Read
@@ -139,9 +57,14 @@ def read(
     """Reads data from a file, a folder, an array or a data frame.
 
     Sources: ``.npy`` and ``.npz`` files (never a pickle); IDX files, gzipped or not; folders of PNG and JPEG images
-    (see `read_folder`); CSV (comma, semicolon or tab; header or none) and Parquet tables of numbers;
-    ``builtin:digits`` and other sets of scikit-learn; NumPy arrays and whatever converts to one; pandas, polars and
-    arrow frames.
+    (see `read_folder`); tables as CSV (commas, semicolons, tabs or bars; header or none), Parquet, Arrow or Feather,
+    and folders of them; ``builtin:digits`` and other sets of scikit-learn; NumPy arrays and whatever converts to one;
+    pandas, polars and arrow frames.
+
+    Columns of tables are told from their cells (see `column_of`): numbers of every sort, truth values, categories,
+    dates. Cells that are empty, NaN, null, NA or ? are missing. Columns that name the rows, free text and empty columns
+    are left out, with a note. A table of numbers without missing cells is an array of a compact dtype; any other is a
+    matrix of numbers, codes of categories and days since 1970, NaN where a cell is missing.
 
     Two axes are a table, three are gray images, four are images with channels last (or first, where that is the only
     reading), more stay an array. Values that are all 0 or 1 are binary; values that are all whole are integer, whatever
@@ -159,7 +82,7 @@ def read(
         exclude: Columns to leave out.
 
     Raises:
-        DataError: The source is missing, damaged, or not numbers throughout; it says what to do about it.
+        DataError: The source is missing, damaged, or not what can be modelled; it says what to do about it.
     """
     said = overrides(schema, exclude)
     if isinstance(source, Dataset) and not said:
