@@ -5,7 +5,7 @@ from importlib.util import find_spec
 from cyclopts import App, Parameter
 
 import reparax
-from reparax.cli.apply import encode, reconstruct, sample, score
+from reparax.cli.apply import encode, impute, reconstruct, sample, score
 from reparax.cli.evaluate import evaluate
 from reparax.cli.fit import fit
 from reparax.cli.info import info
@@ -23,8 +23,8 @@ def make_app() -> App:
         suppress_keyboard_interrupt=False,
         default_parameter=Parameter(negative=(), show_default=False),
     )
-    for order, command in enumerate((fit, encode, reconstruct, sample, score, evaluate, info)):
+    for order, command in enumerate((fit, encode, reconstruct, sample, impute, score, evaluate, info)):
         app.command(command, sort_key=order)
     if find_spec(GRADIENTS) is not None:
-        app.command(f"{GRADIENTS}:gradients", help="Compare gradient estimators: bias, variance and cost.", sort_key=7)
+        app.command(f"{GRADIENTS}:gradients", help="Compare gradient estimators: bias, variance and cost.", sort_key=8)
     return app

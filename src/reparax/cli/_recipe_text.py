@@ -54,6 +54,8 @@ def _why(field: str, chosen: frozenset[str], reason: str) -> str:
 
 
 def _values(schema: "Schema") -> str:
+    if schema.kind == "table":
+        return "a table"
     if schema.value_kind == "binary":
         return "0 or 1"
     kind = "whole numbers" if schema.value_kind == "integer" else "real numbers"

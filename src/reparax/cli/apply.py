@@ -1,6 +1,7 @@
-"""``reparax encode``, ``reconstruct``, ``sample`` and ``score``: from a model to a file."""
+"""``reparax encode``, ``reconstruct``, ``sample``, ``impute`` and ``score``: from a model to a file."""
 
 from collections.abc import Mapping
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
@@ -11,12 +12,14 @@ from reparax.cli._say import speaker
 if TYPE_CHECKING:
     import numpy as np
 
+    from reparax.applications import Scores
     from reparax.data import Dataset, Schema
     from reparax.recipe import FittedModel
 
-TABLES = (".npy", ".npz", ".csv", ".parquet")
+TABLES = (".npy", ".npz", ".csv", ".tsv", ".parquet", ".feather", ".arrow")
 PICTURES = (*TABLES, ".png")
 LARGEST_GRID = 64
+MOST_SHOWN = 10
 LARGEST_PAIRS = 50
 SMALLEST_TILE = 56
 FRAME = 2
@@ -93,16 +96,18 @@ def sample(
     out: Out,
     count: Annotated[int, Parameter(name=["-n", "--count"])] = LARGEST_GRID,
     seed: int = 0,
+    where: str | None = None,
     means: bool = False,
     quiet: bool = False,
 ) -> None:
-    """Draw new examples from the model.
+    """Draw new examples from the model; rows of a table are as the data's, missing cells included.
 
     Args:
         model: The model folder.
-        out: The file to write: .npy, .npz, .csv, .parquet, or .png (images: a grid).
+        out: The file to write: .npy, .npz, .csv, .parquet, ... or .png (images: a grid).
         count: How many.
         seed: The seed; the same seed gives the same examples.
+        where: For tables, cells that every row must have: sex=F,age=30.
         means: Write E[x | z] at drawn z: smoother, but not samples of the data.
         quiet: Show no notes.
     """
@@ -115,8 +120,11 @@ def sample(
 
     from reparax import applications
 
-    draw = applications.sample_means if means else applications.sample
-    found = draw(fitted, count, key=jax.random.key(seed))
+    key = jax.random.key(seed)
+    if means:
+        found = applications.sample_means(fitted, count, key=key)
+    else:
+        found = applications.sample_values(fitted, count, key=key, where=_cells(where))
     if out.lower().endswith(".png"):
         files.write(out, _framed(_enlarged(_shares(fitted, found))))
     else:
@@ -124,13 +132,81 @@ def sample(
     speaker(quiet)(f"wrote {out}: {count} {'means' if means else 'samples'}")
 
 
-def score(model: str, data: str, /, *, out: Out, samples: int = 100, seed: int = 0, quiet: bool = False) -> None:
+def impute(
+    model: str,
+    data: str,
+    /,
+    *,
+    out: Out,
+    draws: int | None = None,
+    samples: int = 100,
+    seed: int = 0,
+    quiet: bool = False,
+) -> None:
+    """Fill the missing cells of a table: the expected number or the most probable category, given the other cells.
+
+    Args:
+        model: The model folder.
+        data: A table with the columns of the fit.
+        out: The file to write; all other cells and columns stay as they are.
+        draws: Write so many tables with drawn cells instead (multiple imputation): OUT gets the numbers 1, 2, ...
+        samples: Importance samples for each row.
+        seed: The seed of everything random.
+        quiet: Show no notes.
+    """
+    from reparax import data as files
+
+    files.check_output(out, TABLES)
+    say = speaker(quiet)
+    fitted = open_model(model)
+    dataset = open_data(data, fitted, say)
+    from reparax import applications
+
+    if draws is None:
+        files.write(out, applications.impute(fitted, dataset, num_samples=samples, seed=seed))
+        say(f"wrote {out}: {_gaps(dataset)} cells filled")
+        return
+    names = [_numbered(out, number) for number in range(1, draws + 1)]
+    for name in names:
+        files.check_output(name, TABLES)
+    found = applications.impute_draws(fitted, dataset, draws, num_samples=samples, seed=seed)
+    for name, table in zip(names, found, strict=True):
+        files.write(name, table)
+        say(f"wrote {name}: {_gaps(dataset)} cells drawn")
+
+
+def _gaps(dataset: "Dataset") -> int:
+    import numpy as np
+
+    return int(np.isnan(dataset.values).sum()) if dataset.values.dtype.kind == "f" else 0
+
+
+def _numbered(out: str, number: int) -> str:
+    """people.csv as people-1.csv."""
+    path = PurePath(out)
+    return str(path.with_name(f"{path.stem}-{number}{path.suffix}"))
+
+
+def score(
+    model: str,
+    data: str,
+    /,
+    *,
+    out: Out,
+    top: int | None = None,
+    samples: int = 100,
+    seed: int = 0,
+    quiet: bool = False,
+) -> None:
     """Write log_density (nats, an importance-weighted bound) and anomaly_score (higher is odder) of each example.
+
+    Of tables, also each column's share of the anomaly score: why a row is odd.
 
     Args:
         model: The model folder.
         data: Data of the shape the model was fitted to.
-        out: The file to write: .npy, .npz, .csv or .parquet.
+        out: The file to write: .npy, .npz, .csv, .parquet, ...
+        top: Only so many rows, the oddest first, with their row numbers; the oddest are also shown.
         samples: Importance samples for each example.
         seed: The seed of the importance samples.
         quiet: Show no notes.
@@ -148,8 +224,54 @@ def score(model: str, data: str, /, *, out: Out, samples: int = 100, seed: int =
     if found.log_density is None:
         say("note: a deterministic autoencoder has no density; the anomaly score is minus log p(x|z)")
     given = {name: column for name, column in columns.items() if column is not None}
-    files.write(out, _with_ids(given, dataset, out))
-    say(f"wrote {out}: {len(dataset)} rows")
+    if found.shares is not None:
+        given |= {f"share_{name}": share for name, share in zip(found.names, found.shares.T, strict=True)}
+    given = dict(_with_ids(given, dataset, out))
+    if top is not None:
+        order = _oddest(found, top)
+        given = {"row": order + 1, **{name: column[order] for name, column in given.items()}}
+        for row in order[:MOST_SHOWN]:
+            say(_why(found, int(row)))
+    files.write(out, given)
+    say(f"wrote {out}: {len(next(iter(given.values())))} rows")
+
+
+def _oddest(found: "Scores", top: int) -> "np.ndarray":
+    """The rows of the highest anomaly scores, the oddest first."""
+    import numpy as np
+
+    from reparax.errors import RecipeError
+
+    if top < 1:
+        raise RecipeError(expected="a number of rows from 1 up for --top", got=f"{top}", cure="ask for at least one")
+    return np.argsort(-found.anomaly_score, kind="stable")[:top]
+
+
+def _why(found: "Scores", row: int) -> str:
+    """One line on a row: its score, and the columns that make most of it."""
+    text = f"row {row + 1}: anomaly score {found.anomaly_score[row]:.1f}"
+    if found.shares is None:
+        return text
+    shares = found.shares[row]
+    parts = [f"{found.names[index]} {shares[index]:.1f}" for index in (-shares).argsort()[:3]]
+    return f"{text}, of it {', '.join(parts)}"
+
+
+def _cells(where: str | None) -> dict[str, str]:
+    """``sex=F,age=30`` as a mapping."""
+    from reparax.errors import RecipeError
+
+    if not where:
+        return {}
+    pairs = [pair.partition("=") for pair in where.split(",")]
+    wrong = [name for name, equals, value in pairs if not equals or not name.strip() or not value.strip()]
+    if wrong:
+        raise RecipeError(
+            expected="conditions such as sex=F,age=30 for --where",
+            got=repr(where),
+            cure="write column=value, several with commas between them",
+        )
+    return {name.strip(): value.strip() for name, _, value in pairs}
 
 
 def _with_ids(arrays: Mapping[str, "np.ndarray"], dataset: "Dataset", out: str) -> Mapping[str, "np.ndarray"]:
@@ -165,6 +287,9 @@ def _write_values(out: str, schema: "Schema", values: "np.ndarray") -> None:
 
     from reparax.data import write
 
+    if schema.kind == "table":
+        write(out, values, schema=schema)
+        return
     dtype = np.dtype(schema.dtype)
     if dtype.kind in "iu":
         limits = np.iinfo(schema.dtype)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from reparax.training import Record
 
 INTERRUPTED = 130
+MOST_COLUMNS = 40
 ROWS_FOR_ACTIVITY = 5000
 
 
@@ -29,6 +30,8 @@ def fit(
     label: Annotated[
         str | None, Parameter(help="Labels: a column, an array of an npz, or a file; not modelled.")
     ] = None,
+    schema: str | None = None,
+    exclude: Annotated[tuple[str, ...], Parameter(consume_multiple=True)] = (),
     recipe: RecipeOptions = RecipeOptions(),
     quiet: bool = False,
 ) -> int:
@@ -39,9 +42,12 @@ def fit(
     Ctrl-C stops it and keeps the best so far; the exit code is then 130.
 
     Args:
-        data: A .npy, .npz, .csv, .parquet or IDX file, a folder of PNG or JPEG images, or builtin:digits.
+        data: A .csv, .tsv, .parquet, .feather, .npy, .npz or IDX file, a folder of tables or images, or
+            builtin:digits.
         out: The model folder to write; an existing model there is replaced.
         label: Where labels are; they are left out of the values.
+        schema: A .json or .toml file that says what columns of a table are: {"zip": "categorical", "id": "exclude"}.
+        exclude: Columns of a table that are left out.
         recipe: What is decided about the model.
         quiet: Show no progress and no notes.
     """
@@ -49,7 +55,7 @@ def fit(
 
     say = speaker(quiet)
     check_output(out, ())
-    dataset = read(data, label=label)
+    dataset = read(data, label=label, schema=schema, exclude=exclude)
     require_fit(dataset)
     prepare_jax()
     from reparax.applications import plan
@@ -61,6 +67,8 @@ def fit(
     for line in recipe_lines(whole, frozenset(chosen), dataset):
         say(line)
     notes(say, dataset.notes)
+    for line in _columns_text(dataset):
+        say(line)
     with stoppable() as stop:
         fitted = _train(dataset, chosen, stop.check, quiet=quiet)
         if not fitted.history:
@@ -70,6 +78,22 @@ def fit(
     _report(fitted, dataset, say)
     say(f"model       {out}")
     return INTERRUPTED if fitted.status == "interrupted" else 0
+
+
+def _columns_text(dataset: "Dataset") -> list[str]:
+    """The columns of a table of mixed kinds, one in a line: name, kind, missing share, values."""
+    from reparax.data import column_lines
+
+    if dataset.schema.value_kind != "mixed":
+        return []
+    lines = column_lines(dataset.schema)
+    shown = lines[:MOST_COLUMNS]
+    widths = [max(len(getattr(line, field)) for line in shown) for field in ("name", "kind", "missing")]
+    text = [
+        f"  {line.name:{widths[0]}}  {line.kind:{widths[1]}}  {line.missing:>{widths[2]}}  {line.values}".rstrip()
+        for line in shown
+    ]
+    return text + ([f"  and {len(lines) - len(shown)} more"] if len(lines) > len(shown) else [])
 
 
 def _train(dataset: "Dataset", chosen: dict[str, Any], check: Callable[[], None], *, quiet: bool) -> "FittedModel":

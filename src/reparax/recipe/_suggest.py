@@ -14,6 +14,8 @@ LONG_RUN = 8000
 
 LONG_RUN_OF_ROWS = 4000
 """The same for rows of tables."""
+SHORT_RUN_OF_ROWS = 1000
+"""The same where anomalies are looked for (``trim``)."""
 
 DISCRETE_SPACES = frozenset({"binary", "one-hot", "count"})
 
@@ -72,7 +74,9 @@ def _rules(schema: Schema, num_examples: int, given: dict[str, Any]) -> dict[str
 def _rules_for_rows(schema: Schema, num_examples: int, given: dict[str, Any], *, discrete: bool) -> dict[str, Any]:
     """Rows of tables; measured on adult (synthetic rows), and on small tables with anomalies in them."""
     batch_size = given.get("batch_size", 256 if num_examples >= 10_000 else 128 if num_examples >= 2000 else 32)
-    epochs = given.get("epochs", min(1000, max(20, -(-LONG_RUN_OF_ROWS * batch_size // max(1, num_examples)))))
+    # A short run learns what is common; a longer one also what is odd, which then no longer scores so.
+    steps = SHORT_RUN_OF_ROWS if given.get("trim") else LONG_RUN_OF_ROWS
+    epochs = given.get("epochs", min(1000, max(5, -(-steps * batch_size // max(1, num_examples)))))
     # A flow follows the aggregate posterior, so that samples keep what the columns have to do with each other; where
     # odd rows are to be told, the plain prior leaves them odd.
     flow = num_examples >= 2000 and given["posterior"] == "diagonal-normal" and not given.get("trim")

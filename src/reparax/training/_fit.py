@@ -203,13 +203,12 @@ class _Program:
     ) -> None:
         _, rest = partition(model)
 
-        def terms(trainable: PyTree, x: Array, key: jax.Array, step: Array) -> Any:
+        def terms(trainable: PyTree, x: Array, keys: jax.Array, step: Array) -> Any:
             whole = combine(trainable, rest)
-            seen, noise = jax.random.split(key)
-            return objective(whole, transform(x, seen), key=noise, step=step)
+            return objective(whole, transform(x, keys[0]), key=keys[1], step=step)
 
         def batch_terms(trainable: PyTree, batch: Array, key: jax.Array, step: Array) -> Any:
-            keys = jax.random.split(key, len(batch))
+            keys = jax.random.split(key, (len(batch), 2))
             return jax.vmap(terms, in_axes=(None, 0, 0, None))(trainable, batch, keys, step)
 
         def loss(trainable: PyTree, batch: Array, key: jax.Array, step: Array) -> tuple[Array, Any]:
@@ -234,14 +233,14 @@ class _Program:
         def evaluate(trainable: PyTree, data: Array, key: jax.Array, step: Array) -> Any:
             def one(total: Any, index: Array) -> tuple[Any, None]:
                 rows = jnp.minimum(index, len(data) - 1)
-                keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(rows)
+                keys = jax.vmap(lambda i: jax.random.split(jax.random.fold_in(key, i)))(rows)
                 found = jax.vmap(terms, in_axes=(None, 0, 0, None))(trainable, data[rows], keys, step)
                 counted = jax.tree.map(lambda t: jnp.sum(jnp.where(index < len(data), t, 0.0)), found)
                 return jax.tree.map(jnp.add, total, counted), None
 
             size = min(len(data), 512)
             rows = jnp.arange(-(-len(data) // size) * size).reshape(-1, size)
-            shape = jax.eval_shape(terms, trainable, data[0], key, step)
+            shape = jax.eval_shape(terms, trainable, data[0], jax.random.split(key), step)
             zero = jax.tree.map(lambda t: jnp.zeros(t.shape, t.dtype), shape)
             total, _ = jax.lax.scan(one, zero, rows)
             return jax.tree.map(lambda t: t / len(data), total)
