@@ -1,5 +1,7 @@
 """Tables of mixed columns: the matrix they become, and later data held against them."""
 
+import datetime as dt
+
 import numpy as np
 import polars as pl
 import pyarrow as pa
@@ -129,6 +131,7 @@ def test_cells_of_another_kind_than_at_fitting(schema, column, cells, message):
         (FITTED.drop("k"), "no 'k'"),
         (FITTED.rename({"k": "kk"}), "no 'k' and also 'kk'"),
         (FITTED.with_columns(extra=1), "also 'extra'"),
+        (FITTED.head(0), "at least one example; got none"),
         (np.ones((3, 4)), "5 columns as at fitting; got 4 columns"),
         (np.ones((3, 8, 8)), "images of 8x8x1"),
     ],
@@ -265,7 +268,7 @@ def test_columns_of_arrow_types():
     assert [field.type for field in back.schema][1:] == [field.type for field in table.schema][1:]
 
 
-@pytest.mark.parametrize("cells", [[[1], [2]], [{"a": 1}, {"a": 2}], [b"x", b"y"]], ids=str)
+@pytest.mark.parametrize("cells", [[[1], [2]], [{"a": 1}, {"a": 2}], [b"x", b"y"], [dt.timedelta(1)] * 2], ids=str)
 def test_cells_that_have_no_place_in_a_table(cells):
     with pytest.raises(DataError, match=r"column 'a' with values such as .*convert or drop it"):
         read(pl.DataFrame({"a": cells, "b": [1, 2]}))

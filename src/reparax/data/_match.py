@@ -37,9 +37,11 @@ def match_table(
         named: Whether the names mean anything.
 
     Raises:
-        DataError: Missing or unexpected columns, infinities, or cells of another kind than at fitting.
+        DataError: No rows, missing or unexpected columns, infinities, or cells of another kind than at fitting.
     """
     assert schema.columns is not None
+    if num_rows == 0:
+        raise DataError(expected="at least one example", got="none", cure="check that this is the right file")
     places, notes = _places(schema, names, named=named)
     values = np.empty((num_rows, len(places)), schema.dtype if schema.dtype.startswith("float") else np.float64)
     for index, (place, column) in enumerate(zip(places, schema.columns, strict=True)):
