@@ -1,0 +1,232 @@
+"""Tables of mixed columns with missing cells, from frame to frame: scores, samples, imputations, evaluation."""
+
+import jax
+import numpy as np
+import pandas as pd
+import polars as pl
+import pytest
+
+import reparax as rx
+from reparax.applications import impute, impute_draws, sample_values, score
+from reparax.data import marginal_oddity, read
+from reparax.errors import DataError, RecipeError
+
+ROWS = 600
+
+
+def people(rows: int = ROWS, seed: int = 0) -> pl.DataFrame:
+    """Height follows sex, weight follows height, pay is spiked at zero; a tenth of the weights is missing."""
+    rng = np.random.default_rng(seed)
+    sex = rng.choice(["f", "m"], rows)
+    height = np.round(rng.normal(np.where(sex == "m", 180.0, 165.0), 6.0), 1)
+    weight = height - 105 + rng.normal(0, 5.0, rows)
+    pay = np.where(rng.random(rows) < 0.3, 0.0, np.round(rng.lognormal(7.5, 0.5, rows)))
+    children = rng.poisson(1.2, rows)
+    weight = np.where(rng.random(rows) < 0.1, np.nan, weight)
+    return pl.DataFrame(
+        {"sex": sex, "height": height, "weight": weight, "pay": pay, "children": children}
+    ).with_columns(pl.col("weight").fill_nan(None))
+
+
+TABLE = people()
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    with jax.numpy_rank_promotion("allow"), jax.numpy_dtype_promotion("standard"):
+        return rx.fit(TABLE, epochs=60, latent_dim=3, width=32, learning_rate=3e-3, seed=1)
+
+
+def test_columns_are_the_likelihood_of_tables(fitted):
+    assert fitted.recipe.likelihood == "columns"
+    assert fitted.schema.value_kind == "mixed"
+
+
+def test_samples_are_rows_as_the_data_are(fitted):
+    found = rx.sample(fitted, 4000, key=jax.random.key(0))
+    assert found.schema == TABLE.schema
+    assert set(found["sex"].unique()) == {"f", "m"}
+    assert found["children"].is_between(0, TABLE["children"].max()).all()
+    np.testing.assert_allclose(found["height"] * 10, (found["height"] * 10).round(), atol=1e-6)
+    missing = found["weight"].null_count() / 4000
+    assert missing == pytest.approx(TABLE["weight"].null_count() / ROWS, abs=0.02)
+    assert (found["pay"] == 0).mean() == pytest.approx((TABLE["pay"] == 0).mean(), abs=0.05)
+
+
+def test_samples_keep_what_columns_have_to_do_with_each_other(fitted):
+    found = rx.sample(fitted, 4000, key=jax.random.key(0)).drop_nulls()
+    real = people(4000, seed=5).drop_nulls()
+    for table in (found, real):
+        gap = table.filter(pl.col("sex") == "m")["height"].mean() - table.filter(pl.col("sex") == "f")["height"].mean()
+        assert gap == pytest.approx(15.0, abs=4.0)
+        assert np.corrcoef(table["height"], table["weight"])[0, 1] > 0.6
+
+
+def test_conditional_samples_have_the_condition_and_what_follows_from_it(fitted):
+    found = rx.sample(fitted, 500, key=jax.random.key(0), where={"sex": "m"})
+    assert set(found["sex"]) == {"m"}
+    everyone = rx.sample(fitted, 2000, key=jax.random.key(0))
+    assert found["height"].mean() > everyone["height"].mean() + 3
+
+
+def test_a_condition_that_is_too_rare_is_refused(fitted):
+    with pytest.raises(DataError, match="too rare"):
+        rx.sample(
+            fitted, 10, key=jax.random.key(0), where={"height": 145.0, "weight": 110.0, "sex": "m", "children": 7}
+        )
+
+
+@pytest.mark.parametrize(
+    ("where", "words"), [({"sexx": "m"}, "sexx"), ({"sex": "q"}, "'q'"), ({"height": "tall"}, "tall")]
+)
+def test_conditions_on_what_is_not_there(fitted, where, words):
+    with pytest.raises(DataError, match=words):
+        rx.sample(fitted, 5, key=jax.random.key(0), where=where)
+
+
+def test_a_condition_needs_a_table(picture_model):
+    with pytest.raises(RecipeError, match="a table for a condition"):
+        rx.sample(picture_model, 5, key=jax.random.key(0), where={"a": 1})
+
+
+@pytest.fixture(scope="module")
+def picture_model():
+    with jax.numpy_rank_promotion("allow"), jax.numpy_dtype_promotion("standard"):
+        return rx.fit(np.random.default_rng(0).integers(0, 2, (40, 4, 4)), epochs=1, width=4, latent_dim=2)
+
+
+def test_imputation_fills_gaps_alone_and_better_than_the_mean(fitted):
+    whole = people(ROWS, seed=3).drop_nulls()
+    gone = whole.with_columns(weight=pl.when(pl.int_range(pl.len()) % 2 == 0).then(None).otherwise("weight"))
+    found = impute(fitted, gone)
+    kept = gone["weight"].is_not_null()
+    assert found.drop("weight").equals(whole.drop("weight"))
+    assert found.filter(kept).equals(whole.filter(kept))
+    truth, guess = whole.filter(~kept)["weight"].to_numpy(), found.filter(~kept)["weight"].to_numpy()
+    error = np.sqrt(np.mean((truth - guess) ** 2))
+    assert error < 0.8 * truth.std()
+    assert error > 4.0  # nothing can be better than the noise
+
+
+def test_categories_are_imputed_from_the_other_cells(fitted):
+    whole = people(400, seed=4)
+    gone = whole.with_columns(sex=pl.lit(None, pl.String))
+    found = impute(fitted, gone)
+    assert (found["sex"] == whole["sex"]).mean() > 0.75
+
+
+def test_imputation_gives_back_the_frame_it_was_given(fitted):
+    frame = people(30, seed=6).to_pandas()
+    found = impute(fitted, frame)
+    assert isinstance(found, pd.DataFrame)
+    assert list(found.columns) == list(frame.columns)
+    assert not found["weight"].isna().any()
+
+
+def test_multiple_imputations_spread_as_the_cells_do(fitted):
+    gone = people(200, seed=7).with_columns(weight=pl.lit(None, pl.Float64))
+    tables = impute_draws(fitted, gone, 8)
+    drawn = np.stack([table["weight"].to_numpy() for table in tables])
+    assert len(tables) == 8
+    assert 2.5 < drawn.std(axis=0, ddof=1).mean() < 9.0
+    single = impute(fitted, gone)["weight"].to_numpy()
+    assert np.corrcoef(drawn.mean(axis=0), single)[0, 1] > 0.8
+
+
+def test_shares_add_up_to_the_anomaly_score_and_name_the_odd_cell(fitted):
+    rows = people(50, seed=8)
+    odd = rows.with_columns(height=pl.when(pl.int_range(pl.len()) == 0).then(260.0).otherwise("height"))
+    found = score(fitted, odd)
+    np.testing.assert_allclose(found.shares.sum(axis=1), found.anomaly_score, rtol=1e-5)
+    assert found.anomaly_score.argmax() == 0
+    assert found.names[int(found.shares[0].argmax())] == "height"
+    assert (found.shares[rows["weight"].is_null().to_numpy(), found.names.index("weight")] == 0).all()
+
+
+def test_scores_do_not_depend_on_batch_row_order_or_column_order(fitted):
+    rows = people(40, seed=9)
+    whole = score(fitted, rows, num_samples=5)
+    order = np.random.default_rng(0).permutation(40)
+    shuffled = score(fitted, rows[order].select(reversed(rows.columns)), num_samples=5)
+    np.testing.assert_array_equal(whole.log_density[order], shuffled.log_density)
+    np.testing.assert_array_equal(whole.shares[order], shuffled.shares)
+
+
+def test_another_unit_changes_log_densities_by_the_jacobian_alone():
+    with jax.numpy_rank_promotion("allow"), jax.numpy_dtype_promotion("standard"):
+        settings = {"epochs": 2, "latent_dim": 2, "width": 8}
+        table = people(100).drop_nulls().select("sex", "weight")
+        grams = table.with_columns(pl.col("weight") * 1024.0)
+        found = [score(rx.fit(some, **settings), some, num_samples=5).log_density for some in (table, grams)]
+    np.testing.assert_allclose(found[0] - found[1], np.log(1024.0), atol=1e-3)
+
+
+def test_evaluation_tells_the_columns_apart(fitted):
+    found = rx.evaluate(fitted, TABLE, num_samples=5)
+    assert set(found.columns) == set(TABLE.columns)
+    total = sum(value * (1 - share) for value, share in zip(found.columns.values(), missing_shares(), strict=True))
+    # The parts are averaged over weighted samples, the reconstruction over plain ones.
+    assert found.reconstruction <= total + 0.05
+    assert total - found.reconstruction < 3.0
+
+
+def missing_shares() -> list[float]:
+    return [TABLE[name].null_count() / ROWS for name in TABLE.columns]
+
+
+def test_trimming_leaves_the_oddest_rows_out():
+    rng = np.random.default_rng(0)
+    values = np.concatenate([rng.normal(size=(180, 2)), rng.normal(9.0, 0.1, size=(20, 2))])
+    dataset = read(values)
+    oddity = marginal_oddity(dataset.values.astype(np.float64), dataset.schema.columns)
+    assert set(np.argsort(-oddity)[:20]) >= set(range(180, 200)) - set(np.argsort(-oddity)[20:30])
+    with jax.numpy_rank_promotion("allow"), jax.numpy_dtype_promotion("standard"):
+        settings = {"epochs": 40, "latent_dim": 2, "width": 16, "valid": 0.0}
+        plain, trimmed = rx.fit(values, **settings), rx.fit(values, trim=0.15, **settings)
+        gap = [
+            score(some, values, num_samples=10).anomaly_score[180:].mean()
+            - score(some, values, num_samples=10).anomaly_score[:180].mean()
+            for some in (plain, trimmed)
+        ]
+    assert gap[1] > gap[0] + 1.0
+
+
+def test_trimming_needs_a_table():
+    with pytest.raises(RecipeError, match="a table to trim"):
+        rx.fit(np.random.default_rng(0).integers(0, 2, (40, 4, 4)), epochs=1, trim=0.1)
+
+
+def test_marginal_oddity_counts_neighbors():
+    values = np.array([[0.0], [0.0], [0.0], [10.0]])
+    columns = read(values).schema.columns
+    found = marginal_oddity(values, columns)
+    expected = -np.log([4 / 5, 4 / 5, 4 / 5, 2 / 5])
+    np.testing.assert_allclose(found, expected)
+
+
+@pytest.mark.parametrize("call", [lambda m: impute(m, TABLE, num_samples=0), lambda m: impute_draws(m, TABLE, 0)])
+def test_imputation_needs_samples(fitted, call):
+    with pytest.raises(RecipeError, match="from 1 up"):
+        call(fitted)
+
+
+def test_imputation_needs_the_columns_likelihood():
+    with jax.numpy_rank_promotion("allow"), jax.numpy_dtype_promotion("standard"):
+        model = rx.fit(np.random.default_rng(0).normal(size=(40, 3)), likelihood="normal", epochs=1, width=4)
+        with pytest.raises(RecipeError, match="columns likelihood"):
+            impute(model, np.zeros((3, 3)) + 0.5)
+
+
+def test_a_model_of_a_table_comes_back_from_disk_bit_by_bit(fitted, tmp_path):
+    rx.save(fitted, tmp_path / "model")
+    loaded = rx.load(tmp_path / "model")
+    before, after = (score(some, TABLE[:30], num_samples=3).log_density for some in (fitted, loaded))
+    np.testing.assert_array_equal(before, after)
+    assert loaded.schema == fitted.schema
+
+
+def test_values_of_samples_are_the_matrix_of_the_frame(fitted):
+    values = sample_values(fitted, 20, key=jax.random.key(4))
+    frame = rx.sample(fitted, 20, key=jax.random.key(4))
+    assert values.shape == (20, 5)
+    np.testing.assert_array_equal(np.isnan(values[:, 2]), frame["weight"].is_null().to_numpy())
