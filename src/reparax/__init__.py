@@ -14,7 +14,7 @@ __version__ = "0.1.0"
 
 _ROOMS = (
     "applications", "artifact", "data", "distributions", "errors", "estimators", "likelihoods", "model", "networks",
-    "objectives", "posteriors", "priors", "recipe", "reparameterization", "training",
+    "objectives", "posteriors", "priors", "recipe", "reparameterization", "sklearn", "training",
 )  # fmt: skip
 
 _EXPORTS = {
@@ -44,6 +44,8 @@ _EXPORTS = {
     "read": "data",
     "load": "artifact",
     "save": "artifact",
+    "VAE": "sklearn",
+    "AnomalyDetector": "sklearn",
 }
 
 __all__ = ["__version__", *_EXPORTS, *_ROOMS]

@@ -9,7 +9,8 @@ import numpy as np
 from jaxtyping import Array
 
 from reparax.applications._batches import map_rows
-from reparax.data import fill, read_as
+from reparax.applications._door import dataset_of
+from reparax.data import fill
 from reparax.distributions import Columns
 from reparax.errors import RecipeError
 from reparax.model import Model
@@ -35,7 +36,7 @@ def impute(fitted: FittedModel, data: Any, *, num_samples: int = 100, seed: int 
         DataError: Data of other columns than at fitting.
         RecipeError: A model without the columns likelihood, or a number of samples below 1.
     """
-    dataset = read_as(data, fitted.schema)
+    dataset = dataset_of(fitted, data)
     return fill(dataset, _filled(fitted, dataset.values, _Expect(num_samples), num_samples, seed))
 
 
@@ -58,7 +59,7 @@ def impute_draws(fitted: FittedModel, data: Any, num_draws: int, *, num_samples:
     """
     if num_draws < 1:
         raise RecipeError(expected="a number of draws from 1 up", got=f"{num_draws}", cure="ask for at least one")
-    dataset = read_as(data, fitted.schema)
+    dataset = dataset_of(fitted, data)
     values = _filled(fitted, dataset.values, _Draws(num_samples, num_draws), num_samples * num_draws, seed)
     return [fill(dataset, values[:, index]) for index in range(num_draws)]
 

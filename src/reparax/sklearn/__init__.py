@@ -1,0 +1,4 @@
+"""Estimators for scikit-learn: a VAE that transforms, scores, samples and imputes, and a detector of odd rows."""
+
+from reparax.sklearn._anomaly_detector import AnomalyDetector as AnomalyDetector
+from reparax.sklearn._vae import VAE as VAE

@@ -1,0 +1,96 @@
+"""The detector of odd rows: scores, threshold, shares of columns."""
+
+import numpy as np
+import polars as pl
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.metrics import roc_auc_score
+
+import reparax as rx
+from reparax.errors import RecipeError
+
+TINY = {"epochs": 2, "latent_dim": 2, "width": 8, "depth": 1, "valid": 0, "importance_samples": 5, "random_state": 0}
+
+
+def contaminated(rows=300, odd=15):
+    """Rows on a line, in a box, and some that are in the box but far from the line."""
+    rng = np.random.default_rng(0)
+    hidden = rng.normal(size=rows)
+    data = np.column_stack([hidden, hidden, -hidden]) + 0.05 * rng.normal(size=(rows, 3))
+    data[:odd, 1] = -np.sign(data[:odd, 1]) * rng.uniform(1, 2, odd)
+    return data, np.arange(rows) < odd
+
+
+@pytest.fixture
+def detector(climate):
+    return rx.AnomalyDetector(**TINY, contamination=0.05).fit(contaminated()[0])
+
+
+def test_scores_are_those_of_the_functions(detector):
+    data, _ = contaminated()
+    found = rx.score(detector.model_, data, num_samples=5)
+    assert_array_equal(detector.score_samples(data), -found.anomaly_score.astype(np.float64))
+    assert_allclose(detector.decision_function(data), detector.score_samples(data) - detector.offset_, rtol=1e-12)
+    shares = detector.column_shares(data)
+    assert_array_equal(shares, found.shares.astype(np.float64))
+    assert_allclose(shares.sum(axis=1), -detector.score_samples(data), rtol=1e-5)
+    assert detector.columns_ == ("column_0", "column_1", "column_2")
+
+
+@pytest.mark.parametrize(("contamination", "odd"), [(0.05, 15), (0.2, 60), ("auto", 30)])
+def test_the_threshold_calls_the_given_share_odd(contamination, odd):
+    data, _ = contaminated()
+    detector = rx.AnomalyDetector(**TINY, contamination=contamination)
+    labels = detector.fit_predict(data)
+    assert (labels == -1).sum() == odd
+    assert_array_equal(labels, detector.predict(data))
+    assert_array_equal(labels, np.where(detector.decision_function(data) < 0, -1, 1))
+
+
+def test_contamination_moves_the_threshold_alone(detector):
+    data, _ = contaminated()
+    other = rx.AnomalyDetector(**TINY, contamination=0.3).fit(data)
+    assert_array_equal(other.score_samples(data), detector.score_samples(data))
+    assert other.offset_ > detector.offset_
+
+
+def test_rows_off_the_line_are_found():
+    """Each cell alone is common; a fit on the contaminated rows tells them by what belongs together."""
+    data, odd = contaminated()
+    settings = TINY | {"epochs": 60, "latent_dim": 1, "width": 32, "learning_rate": 0.01, "importance_samples": 50}
+    detector = rx.AnomalyDetector(**settings, contamination=0.05).fit(data)
+    assert roc_auc_score(odd, -detector.score_samples(data)) > 0.97
+    shares = detector.column_shares(data)[odd]
+    assert (shares.argmax(axis=1) == 1).mean() > 0.6
+
+
+def test_training_leaves_the_oddest_rows_out(detector):
+    assert detector.model_.recipe.trim == 0.1
+    assert rx.AnomalyDetector(**TINY, trim=0.25).fit(contaminated()[0]).model_.recipe.trim == 0.25
+
+
+def test_frames_with_categories_and_gaps():
+    rng = np.random.default_rng(0)
+    table = pl.DataFrame({"kind": rng.choice(["a", "b"], 80), "size": rng.normal(size=80)})
+    table = table.with_columns(size=pl.when(pl.int_range(80) % 7 == 0).then(None).otherwise("size"))
+    detector = rx.AnomalyDetector(**TINY).fit(table)
+    assert detector.columns_ == ("kind", "size")
+    scores = detector.score_samples(table)
+    assert_array_equal(detector.score_samples(table[::-1]), scores[::-1])
+    assert (detector.column_shares(table)[::7, 1] == 0).all()
+    unseen = table.with_columns(kind=pl.lit("never"))
+    assert (detector.score_samples(unseen) < scores - 1).all()
+
+
+@pytest.mark.parametrize("contamination", [0, -0.1, 0.6, "much", True, None])
+def test_a_share_out_of_range_is_refused(contamination):
+    with pytest.raises(RecipeError, match=r"expected contamination above 0 and up to 0\.5, or 'auto'"):
+        rx.AnomalyDetector(**TINY, contamination=contamination).fit(contaminated()[0])
+
+
+def test_shares_need_the_columns_likelihood():
+    data, _ = contaminated()
+    detector = rx.AnomalyDetector(**TINY, likelihood="normal").fit(data)
+    assert (detector.predict(data) == -1).sum() == 30
+    with pytest.raises(RecipeError, match="expected a model with the columns likelihood"):
+        detector.column_shares(data)
