@@ -1,7 +1,9 @@
 """The VAE as an estimator: what goes in, what comes out, in which units and kind of table."""
 
 from datetime import date, timedelta
+from functools import cache
 
+import msgspec
 import numpy as np
 import polars as pl
 import pyarrow as pa
@@ -38,6 +40,11 @@ def people(rows=80):
     )
 
 
+@cache
+def fitted_on(make):
+    return rx.VAE(**TINY).fit(make())
+
+
 @pytest.fixture(scope="module")
 def table():
     return people()
@@ -45,12 +52,12 @@ def table():
 
 @pytest.fixture
 def of_numbers(climate):
-    return rx.VAE(**TINY).fit(numbers())
+    return fitted_on(numbers)
 
 
 @pytest.fixture
-def of_people(climate, table):
-    return rx.VAE(**TINY).fit(table)
+def of_people(climate):
+    return fitted_on(people)
 
 
 def test_an_integer_state_is_the_seed_of_fit(of_numbers):
@@ -58,12 +65,6 @@ def test_an_integer_state_is_the_seed_of_fit(of_numbers):
     fitted = rx.fit(numbers(), seed=0, **chosen)
     assert_array_equal(of_numbers.transform(numbers()), rx.encode(fitted, numbers()).astype(np.float64))
     assert of_numbers.model_.recipe == fitted.recipe
-
-
-def test_parameters_are_fields_of_the_recipe():
-    chosen = {"beta": 0.5, "gradient_estimator": "antithetic", "num_samples": 2, "learning_rate": 0.01}
-    recipe = rx.VAE(**TINY, **chosen).fit(numbers()).model_.recipe
-    assert (recipe.beta, recipe.estimator, recipe.num_samples, recipe.learning_rate) == (0.5, "antithetic", 2, 0.01)
 
 
 def test_a_random_state_draws_the_seed():
@@ -132,7 +133,7 @@ def test_samples_are_rows_like_those_of_the_frame(of_people, table):
 
 
 @pytest.mark.parametrize("like", ["arrow", "pandas"])
-def test_rows_come_back_in_the_library_of_the_frame(table, like):
+def test_rows_come_back_in_the_library_of_the_frame(of_people, table, like):
     if like == "pandas":
         pytest.importorskip("pandas")
     native = table.to_arrow() if like == "arrow" else table.to_pandas()
@@ -141,7 +142,7 @@ def test_rows_come_back_in_the_library_of_the_frame(table, like):
     for rows in (vae.sample(4), vae.inverse_transform(vae.transform(native)), vae.impute(native)):
         assert isinstance(rows, kind)
         assert list(rows.columns if like == "pandas" else rows.column_names) == table.columns
-    assert_allclose(vae.transform(native), rx.VAE(**TINY).fit(table).transform(table))
+    assert_allclose(vae.transform(native), of_people.transform(table))
 
 
 def test_text_in_an_array(table):
@@ -154,7 +155,7 @@ def test_text_in_an_array(table):
     assert all(isinstance(age, int) for age in rows[:, 2])
 
 
-@pytest.mark.parametrize("dtype", [bool, np.int64, np.uint8])
+@pytest.mark.parametrize("dtype", [bool, np.int64])
 def test_samples_have_the_data_type_of_the_array(dtype):
     data = (numbers() > 0).astype(dtype)
     vae = rx.VAE(**TINY).fit(data)
@@ -164,27 +165,23 @@ def test_samples_have_the_data_type_of_the_array(dtype):
     assert set(np.unique(vae.inverse_transform(vae.transform(data)))) <= {0.0, 1.0}
 
 
-def test_columns_that_were_empty_stay_in_arrays():
+def test_arrays_with_gaps_and_an_empty_column():
+    """The most frequent category has code 0, here the number 1: codes must become what they stand for."""
     data = numbers()
+    data[:, 0] = np.random.default_rng(0).random(60) < 0.9
     data[:, 1] = np.nan
-    data[::2, 0] = 7
-    data[5, 2] = np.nan
+    data[::3, 2] = np.nan
     vae = rx.VAE(**TINY).fit(data)
-    for rows in (vae.sample(50), vae.inverse_transform(vae.transform(data))):
-        assert rows.shape == (len(rows), 3)
-        assert np.isnan(rows[:, 1]).all()
-        assert not np.isnan(rows[:, 0]).any()
-
-
-def test_codes_of_categories_become_the_numbers_they_stand_for():
-    """The most frequent category has code 0, here the number 1, or 5."""
-    rng = np.random.default_rng(0)
-    data = np.column_stack([rng.random(60) < 0.9, np.where(rng.random(60) < 0.9, 5, 2), rng.normal(size=60)])
-    data[0, 2] = np.nan
-    vae = rx.VAE(**TINY).fit(data)
-    found = vae.inverse_transform(vae.transform(data))
-    assert (found[:, 0] == 1).all()
-    assert set(np.unique(vae.sample(100)[:, 0])) == {0, 1}
+    expected, drawn = vae.inverse_transform(vae.transform(data)), vae.sample(100)
+    assert expected.shape == (60, 3)
+    assert drawn.shape == (100, 3)
+    assert np.isnan(expected[:, 1]).all()
+    assert np.isnan(drawn[:, 1]).all()
+    assert (expected[:, 0] == 1).all()
+    assert set(np.unique(drawn[:, 0])) == {0, 1}
+    filled, there = vae.impute(data), ~np.isnan(data)
+    assert_array_equal(filled[there], data[there])
+    assert not np.isnan(filled[:, [0, 2]]).any()
 
 
 def test_imputation_fills_the_gaps_alone(of_people, table):
@@ -197,16 +194,6 @@ def test_imputation_fills_the_gaps_alone(of_people, table):
     assert filled.equals(rx.impute(of_people.model_, table, num_samples=5))
 
 
-def test_imputation_of_an_array():
-    data = numbers()
-    data[::3, 1] = np.nan
-    filled = rx.VAE(**TINY).fit(data).impute(data)
-    gaps = np.isnan(data)
-    assert_array_equal(filled[~gaps], data[~gaps])
-    assert not np.isnan(filled).any()
-    assert isinstance(filled, np.ndarray)
-
-
 def test_missing_cells_where_the_fit_had_none(of_numbers):
     data = numbers()
     density = of_numbers.score_samples(data)
@@ -217,8 +204,11 @@ def test_missing_cells_where_the_fit_had_none(of_numbers):
     assert not np.isnan(of_numbers.impute(data)).any()
 
 
-def test_kinds_and_columns_that_the_user_names(table):
-    vae = rx.VAE(**TINY, schema={"age": "categorical"}, exclude=["income"]).fit(table)
+def test_parameters_kinds_and_columns_that_the_user_names(table):
+    chosen = {"beta": 0.5, "gradient_estimator": "antithetic", "num_samples": 2, "learning_rate": 0.01}
+    vae = rx.VAE(**TINY, **chosen, schema={"age": "categorical"}, exclude=["income"]).fit(table)
+    recipe = vae.model_.recipe
+    assert (recipe.beta, recipe.estimator, recipe.num_samples, recipe.learning_rate) == (0.5, "antithetic", 2, 0.01)
     columns = {column.name: column.kind for column in vae.model_.schema.columns}
     assert columns["age"] == "categorical"
     assert "income" not in columns
@@ -226,11 +216,18 @@ def test_kinds_and_columns_that_the_user_names(table):
     assert vae.sample(2).columns == [name for name in table.columns if name != "income"]
 
 
+def test_every_field_of_a_recipe_is_a_parameter():
+    fields = {field.name for field in msgspec.structs.fields(rx.Recipe)} - {"seed", "binarize"}
+    renamed = {"estimator": "gradient_estimator"}
+    assert {renamed.get(name, name) for name in fields} <= set(rx.VAE().get_params())
+
+
 def test_fitted_estimators_survive_worker_processes(of_people, table):
+    density = of_people.score_samples(table)
     pieces = Parallel(n_jobs=2, backend="loky")(
         delayed(of_people.score_samples)(table[start : start + 40]) for start in (0, 40)
     )
-    assert_allclose(np.concatenate(pieces), of_people.score_samples(table), rtol=1e-5)
+    assert_allclose(np.concatenate(pieces), density, rtol=1e-5)
 
 
 def test_a_model_without_a_density_scores_nothing():
