@@ -17,7 +17,7 @@ FLOOR = {
     "training": 5,
     "data": 2,
     "recipe": 10, "artifact": 11, "applications": 12,
-    "report": 13, "sklearn": 13, "cli": 14, "explorer": 14, "__main__": 15,
+    "reports": 13, "sklearn": 13, "cli": 14, "explorer": 14, "__main__": 15,
 }  # fmt: skip
 ALLOWED = {
     "data": {"errors", "summary", "registry", "data"},

@@ -14,7 +14,7 @@ __version__ = "0.1.0"
 
 _ROOMS = (
     "applications", "artifact", "data", "distributions", "errors", "estimators", "likelihoods", "model", "networks",
-    "objectives", "posteriors", "priors", "recipe", "reparameterization", "sklearn", "training",
+    "objectives", "posteriors", "priors", "recipe", "reparameterization", "reports", "sklearn", "training",
 )  # fmt: skip
 
 _EXPORTS = {
@@ -41,6 +41,7 @@ _EXPORTS = {
     "impute": "applications",
     "impute_draws": "applications",
     "evaluate": "applications",
+    "report": "reports",
     "read": "data",
     "load": "artifact",
     "save": "artifact",

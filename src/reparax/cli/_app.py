@@ -9,6 +9,7 @@ from reparax.cli.apply import encode, impute, reconstruct, sample, score
 from reparax.cli.evaluate import evaluate
 from reparax.cli.fit import fit
 from reparax.cli.info import info
+from reparax.cli.report import report
 
 GRADIENTS = "reparax.cli.gradients"
 
@@ -23,8 +24,8 @@ def make_app() -> App:
         suppress_keyboard_interrupt=False,
         default_parameter=Parameter(negative=(), show_default=False),
     )
-    for order, command in enumerate((fit, encode, reconstruct, sample, impute, score, evaluate, info)):
+    for order, command in enumerate((fit, encode, reconstruct, sample, impute, score, evaluate, report, info)):
         app.command(command, sort_key=order)
     if find_spec(GRADIENTS) is not None:
-        app.command(f"{GRADIENTS}:gradients", help="Compare gradient estimators: bias, variance and cost.", sort_key=8)
+        app.command(f"{GRADIENTS}:gradients", help="Compare gradient estimators: bias, variance and cost.", sort_key=9)
     return app

@@ -1,0 +1,234 @@
+"""What a report is about: the model, the data, and everything that is computed of them, once."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import equinox as eqx
+import jax
+import numpy as np
+from jaxtyping import Array, Float
+
+from reparax import applications
+from reparax.applications import Evaluation, Scores
+from reparax.data import Dataset, read, read_as, split
+from reparax.distributions import has_analytic_kl, kl_per_dimension
+from reparax.errors import DataError
+from reparax.likelihoods.columns import Columns
+from reparax.model import Model
+from reparax.recipe import FittedModel
+from reparax.summary import Column
+
+MOST_SCORED = 20_000
+MOST_EVALUATED = 5000
+MOST_COMPARED = 5000
+MOST_MAPPED = 2000
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a model and its data come from, for the commands that make them again.
+
+    Attributes:
+        model: The model's folder.
+        data: The data's name.
+        libraries: Versions of the libraries that fitted the model, by name.
+        date: When the model was made.
+    """
+
+    model: str = "model"
+    data: str = "DATA"
+    libraries: Mapping[str, str] = field(default_factory=dict)
+    date: str = ""
+
+
+@dataclass(frozen=True)
+class Study:
+    """A fitted model and the data that it is looked at with; numbers are computed when they are first asked for.
+
+    Attributes:
+        fitted: The model.
+        dataset: The rows.
+        held_out: Those of them that were held out of the fit; None where these are not the data of the fit.
+        label: What was asked to color the map first.
+        origin: Where all this comes from.
+        num_samples: K, the importance samples for each row.
+        seed: The seed of everything random.
+    """
+
+    fitted: FittedModel
+    dataset: Dataset
+    held_out: Dataset | None
+    label: str | None
+    origin: Origin
+    num_samples: int
+    seed: int
+
+    @property
+    def label_name(self) -> str:
+        """What the labels of the rows are called."""
+        return self.label or self.fitted.schema.label or "label"
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        """The columns of a table; none of images and arrays."""
+        return self.fitted.schema.columns or ()
+
+    @property
+    def has_density(self) -> bool:
+        """Whether the model gives x a density."""
+        return self.fitted.model.posterior.latent_space != "point"
+
+    @property
+    def is_images(self) -> bool:
+        """Whether there are pictures to show."""
+        return self.fitted.schema.kind == "images" and self.fitted.schema.event_shape[-1] in {1, 3, 4}
+
+    @property
+    def is_table(self) -> bool:
+        """Whether there are columns to show, in the units of the user."""
+        return bool(self.columns) and self.fitted.binarize == "none"
+
+    @cached_property
+    def evaluated(self) -> Dataset:
+        """The rows that likelihoods and reconstructions are measured on: held out of the fit where they can be."""
+        return thinned(self.dataset if self.held_out is None else self.held_out, MOST_EVALUATED)
+
+    @property
+    def evaluated_words(self) -> str:
+        """Which rows these are."""
+        count = f"{len(self.evaluated):,} {self.rows_word(len(self.evaluated))}"
+        if self.held_out is not None:
+            return f"{count} that were held out of the fit"
+        if len(self.evaluated) < len(self.dataset):
+            return f"{count}, evenly taken from the {len(self.dataset):,} that were given"
+        return f"the {count} that were given"
+
+    def rows_word(self, count: int = 2) -> str:
+        """What one example is called."""
+        word = {"table": "row", "images": "image"}.get(self.fitted.schema.kind, "example")
+        return word if count == 1 else f"{word}s"
+
+    @cached_property
+    def evaluation(self) -> Evaluation:
+        """Bounds and their parts."""
+        return applications.evaluate(self.fitted, self.evaluated, num_samples=self.num_samples, seed=self.seed)
+
+    @cached_property
+    def reconstructed(self) -> np.ndarray:
+        """The reconstructions of the evaluated rows."""
+        return applications.reconstruct(self.fitted, self.evaluated)
+
+    @cached_property
+    def scored(self) -> tuple[np.ndarray, Scores]:
+        """The rows that are scored, by number, and their scores."""
+        rows = evenly(len(self.dataset), MOST_SCORED)
+        part = self.dataset.take(rows)
+        return rows, applications.score(self.fitted, part, num_samples=self.num_samples, seed=self.seed)
+
+    @cached_property
+    def mapped(self) -> Dataset:
+        """The rows of the latent map."""
+        return thinned(self.dataset, MOST_MAPPED)
+
+    @cached_property
+    def codes(self) -> Float[np.ndarray, "n latent"]:
+        """The posterior means of the mapped rows."""
+        return applications.encode(self.fitted, self.mapped)
+
+    @cached_property
+    def compared(self) -> tuple[np.ndarray, np.ndarray]:
+        """Real rows, and as many synthetic ones as give steady numbers."""
+        real = thinned(self.dataset, MOST_COMPARED).values.astype(np.float64)
+        key = jax.random.key(self.seed)
+        return real, applications.sample_values(self.fitted, MOST_COMPARED, key=key).astype(np.float64)
+
+    @cached_property
+    def information(self) -> tuple[Float[np.ndarray, " k"], bool]:
+        """Nats in each latent dimension, and whether they are the KL to the prior.
+
+        Where the KL to the prior is no sum over dimensions (a flow, a mixture), 0.5 (log Var z_j - E log Var(z_j | x))
+        instead: the information on x in z_j, were it normally distributed.
+        """
+        exact = _kl_of(self.fitted, self.mapped)
+        if exact is not None and exact.ndim == 2:
+            return exact.mean(axis=0), True
+        means = self.codes.astype(np.float64)
+        if not self.has_density:
+            return means.var(axis=0), False
+        within = np.maximum(applications.encode_std(self.fitted, self.mapped).astype(np.float64) ** 2, 1e-30)
+        total = means.var(axis=0) + within.mean(axis=0)
+        return 0.5 * (np.log(total) - np.log(within).mean(axis=0)), False
+
+
+def study_of(
+    fitted: FittedModel, data: Any, *, label: str | Path | None, origin: Origin | None, num_samples: int, seed: int
+) -> Study:
+    """A study of a model with data that are held against its schema; the arguments are those of `report`.
+
+    Raises:
+        DataError: Data that cannot be read, of another shape or kind than at fitting, or without the label.
+    """
+    by_name = {column.name for column in fitted.schema.columns or ()}
+    colored = isinstance(label, str) and label in by_name
+    source = data if label is None or colored or isinstance(data, Dataset) else read(data, label=label)
+    missing_allowed = isinstance(fitted.model.likelihood, Columns)
+    dataset = read_as(source, fitted.schema, allow_missing=missing_allowed)
+    if label is not None and not colored and dataset.labels is None:
+        raise DataError(
+            expected="a label that is a column of the data, or comes with them",
+            got=f"{str(label)!r}",
+            cure="name a column of the table, or read the data with reparax.read(data, label=...)",
+        )
+    if origin is None:
+        origin = Origin(data=str(data)) if isinstance(data, str | Path) else Origin()
+    asked = None if label is None else str(label)
+    return Study(fitted, dataset, held_out_of(fitted, dataset), asked, origin, num_samples, seed)
+
+
+def held_out_of(fitted: FittedModel, dataset: Dataset) -> Dataset | None:
+    """The rows that were held out when the model was fitted; None where these are other data."""
+    recipe = fitted.recipe
+    if recipe is None or recipe.valid == 0 or len(dataset) < 2:
+        return None
+    part, rest = split(dataset, recipe.valid, recipe.seed)
+    if len(part) != fitted.schema.num_examples:
+        return None
+    return replace(rest, schema=fitted.schema)
+
+
+def evenly(count: int, most: int) -> np.ndarray:
+    """At most so many places among ``count``, evenly spaced."""
+    return np.arange(count) if count <= most else np.linspace(0, count - 1, most).astype(np.int64)
+
+
+def thinned(dataset: Dataset, most: int) -> Dataset:
+    """At most so many rows, evenly spaced."""
+    return dataset if len(dataset) <= most else dataset.take(evenly(len(dataset), most))
+
+
+def _kl_of(fitted: FittedModel, dataset: Dataset) -> np.ndarray | None:
+    """The KL of each row and dimension; None where no closed form is known."""
+    if fitted.model.posterior.latent_space == "point":
+        return None
+    stored = fitted.units.stored(dataset.values)
+    rows = jax.numpy.asarray(stored)
+    posterior = eqx.filter_eval_shape(lambda x: fitted.model.posterior(fitted.units.expected(x, _key())), rows[0])
+    prior = eqx.filter_eval_shape(lambda: fitted.model.prior(fitted.model.posterior))
+    if not has_analytic_kl(posterior, prior):
+        return None
+    return np.asarray(_kl_of_rows(fitted.model, rows, fitted.units.expected))
+
+
+def _key() -> Array:
+    return jax.random.key(0)
+
+
+@eqx.filter_jit
+def _kl_of_rows(model: Model, rows: Array, expected: Any) -> Array:
+    def one(x: Array) -> Array:
+        return kl_per_dimension(model.posterior(expected(x, _key())), model.prior(model.posterior))
+
+    return jax.lax.map(one, rows, batch_size=256)
