@@ -67,7 +67,12 @@ def leaves(tree):
 
 @pytest.mark.parametrize(
     "chosen",
-    [{}, {"prior": "vamp", "num_components": 3}, {"objective": "reconstruction"}, {"network": "linear"}],
+    [
+        {},
+        {"prior": "vamp", "num_components": 3, "likelihood": "normal"},
+        {"objective": "reconstruction"},
+        {"network": "linear"},
+    ],
     ids=["default", "vamp", "autoencoder", "linear"],
 )
 def test_a_round_trip_gives_the_same_bits(chosen, tmp_path):

@@ -118,9 +118,10 @@ def test_out_of_range_json_is_refused_too():
 def test_rules_follow_the_kind_of_values():
     rng = np.random.default_rng(0)
     expected = {
-        "bernoulli": rng.integers(0, 2, (9, 5)),
-        "negative-binomial": rng.integers(0, 50, (9, 5)),
-        "normal": rng.normal(size=(9, 5)),
+        "columns": rng.normal(size=(9, 5)),
+        "bernoulli": rng.integers(0, 2, (9, 5, 5)),
+        "negative-binomial": rng.integers(0, 50, (9, 5, 2, 3, 2)),
+        "normal": rng.normal(size=(9, 5, 5)),
     }
     for likelihood, values in expected.items():
         assert suggest(from_array(values).schema, 9).likelihood == likelihood

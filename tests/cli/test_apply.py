@@ -133,7 +133,13 @@ def test_quiet_says_nothing(model, data, tmp_path, capsys):
 def test_a_deterministic_autoencoder_scores_without_a_density(data, tmp_path, capsys, refused, make_model):
     model = make_model(tmp_path / "model", data / "table.csv", objective="reconstruction")
     run("score", model, data / "table.csv", "-o", tmp_path / "scores.csv")
-    assert pl.read_csv(tmp_path / "scores.csv").columns == ["anomaly_score"]
+    assert pl.read_csv(tmp_path / "scores.csv").columns == [
+        "anomaly_score",
+        "share_a",
+        "share_b",
+        "share_kind",
+        "share_c",
+    ]
     assert "no density" in capsys.readouterr().err
     run("evaluate", model, data / "table.csv")
     assert json.loads(capsys.readouterr().out)["elbo"] is None

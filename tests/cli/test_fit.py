@@ -26,7 +26,7 @@ def test_a_fit_tells_its_recipe_its_progress_and_its_result(model):
     said = model.with_suffix(".txt").read_text()
     lines = said.splitlines()
     assert lines[0] == "data        120 rows of 3 columns, real numbers; 12 held out"
-    assert "likelihood  normal  (suggested: real numbers)" in lines
+    assert "likelihood  columns  (suggested: a table)" in lines
     assert "posterior   diagonal-normal, 2 latent dimensions  (suggested: the default of this objective)" in lines
     assert "epoch 30/30 ELBO" in said
     assert "held-out ELBO" in said

@@ -308,8 +308,8 @@ def test_the_front_door_agrees_with_the_objective_on_the_same_key():
 )
 def test_the_estimators_of_bounds_train_the_importance_weighted_objective(posterior, estimator):
     fitted = rx.fit(
-        "builtin:iris", objective="iwae", posterior=posterior, estimator=estimator, num_samples=3, latent_dim=2,
-        width=8, epochs=60,
+        "builtin:iris", likelihood="normal", objective="iwae", posterior=posterior, estimator=estimator, num_samples=3,
+        latent_dim=2, width=8, epochs=60,
     )  # fmt: skip
     first, last = fitted.history[0].train["bound"], fitted.history[-1].train["bound"]
     assert last > first + 0.1

@@ -272,3 +272,19 @@ def test_a_wrong_parameter_is_named(table):
         rx.VAE(latent_dim=0).fit(table)
     with pytest.raises(RecipeError, match="expected a number of samples from 1 up"):
         rx.VAE(**TINY | {"importance_samples": 0}).fit(numbers()).score(numbers())
+
+
+def test_frames_that_are_none_are_refused(table):
+    with pytest.raises(DataError, match="expected a data frame; got a lazy frame"):
+        rx.VAE(**TINY).fit(table.lazy())
+    twice = pa.table([table["age"].to_arrow()] * 2, names=["age", "age"])
+    with pytest.raises(DataError, match="expected columns of different names"):
+        rx.VAE(**TINY).fit(twice)
+
+
+def test_masked_cells_are_missing(of_numbers):
+    data = numbers()
+    gaps = data.copy()
+    gaps[3, 1] = np.nan
+    masked = np.ma.masked_array(data, np.isnan(gaps))
+    assert_array_equal(of_numbers.transform(masked), of_numbers.transform(gaps))

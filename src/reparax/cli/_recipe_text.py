@@ -36,7 +36,11 @@ def recipe_lines(recipe: "Recipe", chosen: frozenset[str], dataset: "Dataset") -
     steps = recipe.epochs * max(1, (len(dataset) - held_out) // recipe.batch_size)
     rows = [
         ("data", f"{data_line(dataset)}; {f'{held_out} held out' if held_out else 'none held out'}", ""),
-        ("likelihood", recipe.likelihood, _why("likelihood", chosen, _values(dataset.schema))),
+        (
+            "likelihood",
+            recipe.likelihood,
+            _why("likelihood", chosen, "a table" if dataset.schema.kind == "table" else _values(dataset.schema)),
+        ),
         ("posterior", _posterior(recipe), _why("posterior", chosen, "the default of this objective")),
         ("prior", _prior(recipe), _why("prior", chosen, "what goes with this posterior")),
         ("network", _network(recipe), _why("network", chosen, _size(dataset))),
@@ -54,8 +58,8 @@ def _why(field: str, chosen: frozenset[str], reason: str) -> str:
 
 
 def _values(schema: "Schema") -> str:
-    if schema.kind == "table":
-        return "a table"
+    if schema.value_kind == "mixed":
+        return "columns of several kinds"
     if schema.value_kind == "binary":
         return "0 or 1"
     kind = "whole numbers" if schema.value_kind == "integer" else "real numbers"

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import NamedTuple, Self
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
@@ -149,6 +150,18 @@ class Layout(eqx.Module):
         knot = jnp.maximum(place - 1, 0)
         rows = jnp.arange(len(self.numeric))
         return self.knots[rows, knot] + (u - self.heights[rows, knot]) / self.slopes[rows, place]
+
+    def expected(self, loc: Float[Array, "k numeric"], scale: Float[Array, "k numeric"]) -> Float[Array, "k numeric"]:
+        """E[T^-1(u)] for u logistic(loc, scale).
+
+        T^-1 bends at the knots alone, and E[max(u - c, 0)] = scale softplus((loc - c) / scale).
+        """
+        exists = jnp.isfinite(self.knots)
+        heights = jnp.where(exists, self.heights, 0.0)
+        bends = jnp.where(exists, 1 / self.slopes[:, 1:] - 1 / self.slopes[:, :-1], 0.0)
+        above = jax.nn.softplus((loc[..., None] - heights) / scale[..., None]) * scale[..., None]
+        straight = self.knots[:, 0] + (loc - heights[:, 0]) / self.slopes[:, 0]
+        return straight + jnp.sum(bends * above, axis=-1)
 
 
 def _single(values: object) -> Array:

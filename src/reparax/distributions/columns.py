@@ -11,7 +11,6 @@ from reparax.distributions._layout import MOST_STATES, Layout
 
 LOG_SCALE_BOUNDS = (-6.0, 2.0)
 LARGEST_LOGIT = 20.0
-LEVELS_OF_MEAN = 16
 
 
 class Columns(dist.Distribution):
@@ -273,14 +272,10 @@ class Columns(dist.Distribution):
         return row
 
     def _expected_numbers(self) -> Float[Array, " m"]:
-        """The means of the mixtures, in the units of the table: an average over their quantiles."""
-        layout = self.layout
+        """The means of the mixtures, in the units of the table."""
         log_weights, locations, log_scales = self._components()
-        levels = (jnp.arange(LEVELS_OF_MEAN) + 0.5) / LEVELS_OF_MEAN
-        scores = jnp.log(levels) - jnp.log1p(-levels)
-        places = locations[None] + jnp.exp(log_scales)[None] * scores[:, None, None]
-        numbers = jnp.clip(layout.restored(places), layout.low, layout.high)
-        return jnp.sum(jnp.exp(log_weights) * jnp.mean(numbers, axis=0), axis=0)
+        means = self.layout.expected(locations, jnp.exp(log_scales))
+        return jnp.clip(jnp.sum(jnp.exp(log_weights) * means, axis=0), self.layout.low, self.layout.high)
 
     def _with_expected_atoms(
         self, row: Float[Array, " d"], numbers: list[tuple[int, int]], shares: Float[Array, "c k"]

@@ -7,6 +7,8 @@ import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from reparax.errors import DataError
+
 FEWEST_ROWS = 2
 
 
@@ -23,16 +25,17 @@ def admitted(estimator: BaseEstimator, data: Any, *, fitting: bool) -> Any:
 
     Raises:
         ValueError: Another number of columns or other names than at fitting, infinities, too few rows.
+        DataError: A lazy frame, or names that occur twice.
         TypeError: Sparse data, or cells that are neither numbers nor strings.
     """
     if not fitting:
         check_is_fitted(estimator)
-    if nw.dependencies.is_into_dataframe(data):
+    if _is_frame(data):
         frame = data if fitting else _ordered(estimator, data)
         return validate_data(estimator, frame, reset=fitting, skip_check_array=True)
     array = validate_data(
         estimator,
-        data,
+        _unmasked(data),
         reset=fitting,
         dtype=None,
         ensure_all_finite="allow-nan",
@@ -41,6 +44,27 @@ def admitted(estimator: BaseEstimator, data: Any, *, fitting: bool) -> Any:
     if array.dtype.hasobject:
         _refuse_strange(array)
     return array
+
+
+def _is_frame(data: Any) -> bool:
+    if nw.dependencies.is_polars_lazyframe(data):
+        raise DataError(expected="a data frame", got="a lazy frame", cure="call .collect() on it first")
+    if not nw.dependencies.is_into_dataframe(data):
+        return False
+    try:
+        nw.from_native(data)
+    except nw.exceptions.DuplicateError:
+        raise DataError(
+            expected="columns of different names", got="some name more than once", cure="rename or drop the others"
+        ) from None
+    return True
+
+
+def _unmasked(data: Any) -> Any:
+    """A masked array of numbers with NaN in the cells that are masked."""
+    if not isinstance(data, np.ma.MaskedArray) or data.dtype.kind not in "biuf":
+        return data
+    return data.astype(np.result_type(data.dtype, np.float32)).filled(np.nan)
 
 
 def _ordered(estimator: BaseEstimator, frame: Any) -> Any:

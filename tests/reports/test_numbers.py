@@ -1,0 +1,147 @@
+"""The numbers of a page against scipy, scikit-learn and closed forms."""
+
+import numpy as np
+import pytest
+from scipy import stats
+from sklearn.decomposition import PCA
+from sklearn.metrics import r2_score
+
+import reparax as rx
+from reparax.applications import encode, encode_std
+from reparax.data import split
+from reparax.recipe import suggest
+from reparax.reports import study_of
+from reparax.reports._commands import chosen_fields, reproduce
+from reparax.reports._measures import association, distance, distance_by_chance, explained, main_directions
+from reparax.reports._svg import Scale, nats, number
+from reparax.summary import Column
+
+NUMBER = Column(name="x", kind="continuous", dtype="float64", low=0, high=1, mean=0, std=1)
+CATEGORY = Column(
+    name="c", kind="categorical", dtype="string", low=0, high=3, mean=0, std=1, categories=("a", "b", "c", "d")
+)
+
+
+def test_distances():
+    rng = np.random.default_rng(0)
+    real, made = rng.normal(size=300), np.append(rng.normal(0.3, 1, 500), np.nan)
+    assert distance(real, made, NUMBER) == pytest.approx(stats.ks_2samp(real, made[:-1]).statistic, abs=1e-12)
+    codes = np.asarray([0.0, 0, 1, 1, 2, np.nan]), np.asarray([0.0, 1, 1, 1, 4, 4])  # 4: never seen
+    assert distance(*codes, CATEGORY) == pytest.approx(0.5 * (abs(2 / 5 - 1 / 6) + abs(2 / 5 - 1 / 2) + 1 / 5 + 1 / 3))
+    assert np.isnan(distance(np.full(3, np.nan), made, NUMBER))
+
+
+@pytest.mark.parametrize("column", [NUMBER, CATEGORY])
+def test_distance_by_chance(column):
+    rng = np.random.default_rng(0)
+
+    def draw(count):
+        return rng.choice(4, count, p=[0.5, 0.3, 0.15, 0.05]).astype(float) if column.is_category else rng.random(count)
+
+    found = [distance(draw(400), draw(900), column) for _ in range(400)]
+    expected = distance_by_chance(draw(100_000)[:400], draw(900), column)
+    # Asymptotic formulas: within a tenth.
+    assert np.mean(found) == pytest.approx(expected, rel=0.1)
+
+
+def test_associations():
+    rng = np.random.default_rng(0)
+    x, codes = rng.normal(size=200), rng.integers(0, 3, 200).astype(float)
+    y, more = x + rng.normal(size=200), np.where(rng.random(200) < 0.5, codes, rng.integers(0, 2, 200))
+    assert association(x, NUMBER, -y, NUMBER) == pytest.approx(stats.spearmanr(x, y).statistic)
+    counts = stats.contingency.crosstab(codes, more).count
+    assert association(codes, CATEGORY, more, CATEGORY) == pytest.approx(stats.contingency.association(counts))
+    ranks = stats.rankdata(x + codes)
+    groups = [ranks[codes == code] for code in range(3)]
+    f = stats.f_oneway(*groups).statistic
+    eta = np.sqrt(f * 2 / (f * 2 + 197))  # of the F statistic with 2 and 197 degrees of freedom
+    assert association(codes, CATEGORY, x + codes, NUMBER) == pytest.approx(eta)
+    assert association(x + codes, NUMBER, codes, CATEGORY) == pytest.approx(eta)
+    assert np.isnan(association(x, NUMBER, np.ones(200), NUMBER))
+    gaps = np.where(np.arange(200) < 20, np.nan, y)
+    assert association(x, NUMBER, gaps, NUMBER) == pytest.approx(stats.spearmanr(x[20:], y[20:]).statistic)
+
+
+def test_main_directions():
+    codes = np.random.default_rng(0).normal(size=(100, 5)) * np.asarray([3, 1, 2, 0.1, 0.5])
+    found, parts = main_directions(codes)
+    pca = PCA(2).fit(codes)
+    np.testing.assert_allclose(np.abs(found), np.abs(pca.transform(codes)), atol=1e-9)
+    np.testing.assert_allclose(parts, pca.explained_variance_ratio_)
+    again, _ = main_directions(codes[::-1])
+    np.testing.assert_allclose(found, again[::-1], atol=1e-9)
+
+
+def test_explained():
+    rng = np.random.default_rng(0)
+    real = rng.normal(size=50)
+    found = real + rng.normal(size=50)
+    assert explained(np.append(real, np.nan), np.append(found, 0), NUMBER) == pytest.approx((r2_score(real, found), 0))
+    assert explained(np.asarray([0.0, 0, 1, 2]), np.asarray([0.0, 1, 1, 1]), CATEGORY) == (0.5, 0.5)
+
+
+def test_kl_of_each_dimension_is_the_closed_form(table, table_model):
+    study = study_of(table_model, table, label=None, origin=None, num_samples=1, seed=0)
+    values, exact = study.information
+    means, scales = encode(table_model, table).astype(float), encode_std(table_model, table).astype(float)
+    assert exact
+    expected = (0.5 * (means**2 + scales**2 - 1) - np.log(scales)).mean(axis=0)
+    np.testing.assert_allclose(values, expected, rtol=1e-3, atol=1e-6)
+
+
+def test_information_where_the_kl_is_no_sum(table, make_model):
+    fitted = make_model(table, prior="normal-mixture", num_components=2)
+    study = study_of(fitted, table, label=None, origin=None, num_samples=1, seed=0)
+    values, exact = study.information
+    assert not exact
+    means, scales = encode(fitted, table).astype(float), encode_std(fitted, table).astype(float)
+    whole = means.var(axis=0) + (scales**2).mean(axis=0)
+    entropies = np.log(np.sqrt(2 * np.pi * np.e) * scales).mean(axis=0)
+    expected = 0.5 * np.log(2 * np.pi * np.e * whole) - entropies
+    np.testing.assert_allclose(values, expected, rtol=1e-4, atol=1e-6)
+    assert (values > -1e-6).all()
+
+
+def test_measured_rows_are_those_held_out(table, table_model):
+    dataset = rx.read(table)
+    study = study_of(table_model, table, label=None, origin=None, num_samples=1, seed=0)
+    recipe = table_model.recipe
+    np.testing.assert_array_equal(study.evaluated.values, split(dataset, recipe.valid, recipe.seed)[1].values)
+    other = study_of(table_model, table.head(50), label=None, origin=None, num_samples=1, seed=0)
+    assert other.held_out is None
+    assert len(other.evaluated) == 50
+
+
+def test_the_command_gives_the_recipe(table, make_model):
+    for chosen in ({}, {"epochs": 7, "beta": 0.5}, {"objective": "iwae", "posterior": "laplace", "seed": 3}):
+        fitted = make_model(table, **chosen)
+        fields = chosen_fields(fitted.recipe, fitted.schema)
+        assert fields == {"latent_dim": 3, "width": 4, **chosen}
+        count, valid = fitted.schema.num_examples, fitted.recipe.valid
+        assert suggest(fitted.schema, count, **{"valid": valid} | fields) == fitted.recipe
+
+
+def test_the_command_leaves_out_what_was_left_out(table, make_model):
+    dataset = rx.read(table, exclude=["count"], label="kind")
+    study = study_of(make_model(dataset), dataset, label=None, origin=None, num_samples=1, seed=0)
+    (command,) = [block.text for block in reproduce(study).blocks if block.form == "code"]
+    assert (
+        command.splitlines()[0] == "reparax fit DATA --out model --label kind --exclude count --latent-dim 3 --width 4"
+    )
+
+
+def test_ticks_are_round_and_inside():
+    assert Scale(0, 60, 0, 1).ticks() == [0, 20, 40, 60]
+    assert Scale(-20.4, -16.7, 0, 1).ticks() == [-20, -19, -18, -17]
+    assert Scale(1, 1, 0, 1).ticks() == [1]
+
+
+def test_numbers_in_words():
+    assert [number(x) for x in (-1.2345, 0.0, 12345.6, 2e10, 1e-5)] == [
+        "\u22121.23",
+        "0",
+        "12,346",
+        "2.00e+10",
+        "1e\u221205",
+    ]
+    assert nats(-1234.567) == "\u22121,234.57"
