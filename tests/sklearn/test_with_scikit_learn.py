@@ -100,7 +100,8 @@ def test_output_as_pandas():
     assert vae.impute(gaps).index.equals(frame.index)
 
 
-@pytest.mark.parametrize("name", ["VAE", pytest.param("AnomalyDetector", marks=pytest.mark.full)])
+@pytest.mark.full
+@pytest.mark.parametrize("name", ["VAE", "AnomalyDetector"])
 def test_the_check_that_needs_a_setting_of_scipy(name):
     """scikit-learn runs it only where SCIPY_ARRAY_API is set before scipy is imported."""
     code = f"""if True:
