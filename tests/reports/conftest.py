@@ -78,7 +78,7 @@ def untrained(source, **chosen):
     """A model without the time that training takes, with a history made up."""
     dataset = rx.read(source)
     with relaxed():
-        recipe = rx.plan(dataset, **({"width": 4, "latent_dim": 3} | chosen))
+        recipe = rx.plan(dataset, **({"width": 4, "latent_dim": 4} | chosen))
         part, _ = split(dataset, recipe.valid, recipe.seed)
         model = eqx.filter_jit(build)(recipe, part.schema, key=jax.random.key(0))
     history = [

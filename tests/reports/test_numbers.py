@@ -116,7 +116,7 @@ def test_the_command_gives_the_recipe(table, make_model):
     for chosen in ({}, {"epochs": 7, "beta": 0.5}, {"objective": "iwae", "posterior": "laplace", "seed": 3}):
         fitted = make_model(table, **chosen)
         fields = chosen_fields(fitted.recipe, fitted.schema)
-        assert fields == {"latent_dim": 3, "width": 4, **chosen}
+        assert fields == {"latent_dim": 4, "width": 4, **chosen}
         count, valid = fitted.schema.num_examples, fitted.recipe.valid
         assert suggest(fitted.schema, count, **{"valid": valid} | fields) == fitted.recipe
 
@@ -126,7 +126,7 @@ def test_the_command_leaves_out_what_was_left_out(table, make_model):
     study = study_of(make_model(dataset), dataset, label=None, origin=None, num_samples=1, seed=0)
     (command,) = [block.text for block in reproduce(study).blocks if block.form == "code"]
     assert (
-        command.splitlines()[0] == "reparax fit DATA --out model --label kind --exclude count --latent-dim 3 --width 4"
+        command.splitlines()[0] == "reparax fit DATA --out model --label kind --exclude count --latent-dim 4 --width 4"
     )
 
 

@@ -172,7 +172,7 @@ def heatmap(matrix: np.ndarray, names: Sequence[str], words: str) -> Markup:
         for other, value in enumerate(matrix[index]):
             if not np.isfinite(value):
                 continue
-            tip = element("title", f"{names[index]} with {names[other]}: {value:.2f}")
+            tip = element("title", f"{short[index]}, {short[other]}: {value:.2f}")
             parts.append(
                 element(
                     "rect", tip, x=left + other * side, y=top + index * side, width=side - 1, height=side - 1, rx=1.5,

@@ -185,6 +185,7 @@ def study_of(
     if origin is None:
         origin = Origin(data=str(data)) if isinstance(data, str | Path) else Origin()
     asked = None if label is None else str(label)
+    dataset = replace(dataset, native=None)  # its values are checked; the columns beside them are not asked for again
     return Study(fitted, dataset, held_out_of(fitted, dataset), asked, origin, num_samples, seed)
 
 
