@@ -10,7 +10,7 @@ import reparax as rx
 from reparax.applications import encode, encode_std
 from reparax.data import split
 from reparax.recipe import suggest
-from reparax.reports import study_of
+from reparax.reports import Origin, Study, study_of
 from reparax.reports._commands import chosen_fields, reproduce
 from reparax.reports._measures import association, distance, distance_by_chance, explained, main_directions
 from reparax.reports._svg import Scale, nats, number
@@ -112,22 +112,33 @@ def test_measured_rows_are_those_held_out(table, table_model):
     assert len(other.evaluated) == 50
 
 
-def test_the_command_gives_the_recipe(table, make_model):
+def unbuilt(source, **chosen):
+    """A recipe and a schema without a model: enough for commands."""
+    dataset = rx.read(source)
+    recipe = rx.plan(dataset, **({"latent_dim": 4, "width": 4} | chosen))
+    return rx.FittedModel(None, split(dataset, recipe.valid, recipe.seed)[0].schema, recipe)
+
+
+def test_the_command_gives_the_recipe(table):
     for chosen in ({}, {"epochs": 7, "beta": 0.5}, {"objective": "iwae", "posterior": "laplace", "seed": 3}):
-        fitted = make_model(table, **chosen)
+        fitted = unbuilt(table, **chosen)
         fields = chosen_fields(fitted.recipe, fitted.schema)
         assert fields == {"latent_dim": 4, "width": 4, **chosen}
         count, valid = fitted.schema.num_examples, fitted.recipe.valid
         assert suggest(fitted.schema, count, **{"valid": valid} | fields) == fitted.recipe
 
 
-def test_the_command_leaves_out_what_was_left_out(table, make_model):
+def test_the_command_has_the_held_out_share(table):
+    fitted = unbuilt(table, valid=0.3)
+    assert chosen_fields(fitted.recipe, fitted.schema) == {"latent_dim": 4, "width": 4, "valid": 0.3}
+
+
+def test_the_command_leaves_out_what_was_left_out(table):
     dataset = rx.read(table, exclude=["count"], label="kind")
-    study = study_of(make_model(dataset), dataset, label=None, origin=None, num_samples=1, seed=0)
+    study = Study(unbuilt(dataset), dataset, None, None, Origin(), 1, 0)
     (command,) = [block.text for block in reproduce(study).blocks if block.form == "code"]
-    assert (
-        command.splitlines()[0] == "reparax fit DATA --out model --label kind --exclude count --latent-dim 4 --width 4"
-    )
+    fit = command.splitlines()[0]
+    assert fit == "reparax fit DATA --out model --label kind --exclude count --latent-dim 4 --width 4"
 
 
 def test_ticks_are_round_and_inside():

@@ -10,7 +10,7 @@ from reparax.reports._svg import Scale, element, joined, label, number, path, pi
 Points = list[tuple[float, float]]
 
 WIDTH, HEIGHT = 340.0, 210.0
-LEFT, RIGHT, TOP, BOTTOM = 52.0, 10.0, 26.0, 34.0
+LEFT, RIGHT, TOP, BOTTOM = 54.0, 10.0, 26.0, 34.0
 SHOWN_CATEGORIES = 6
 CELL = 24.0
 
@@ -161,7 +161,7 @@ def heatmap(matrix: np.ndarray, names: Sequence[str], words: str) -> Markup:
     short = [shortened(name, 16) for name in names]
     side = min(CELL, max(14.0, 300.0 / count)) if count > 8 else min(34.0, 240.0 / count)
     longest = max(len(name) for name in short)
-    left, top = 8.0 + 6.1 * longest, 8.0 + 4.6 * longest
+    left, top = 12.0 + 6.6 * longest, 16.0 + 5.0 * longest
     width, height = left + side * count + 4.3 * longest, top + side * count + 4
     parts = []
     for index, (name, full) in enumerate(zip(short, names, strict=True)):
@@ -212,25 +212,36 @@ def _steps(shares: np.ndarray, edges: np.ndarray, across: Scale, up: Scale) -> P
     return [*found, (across(edges[-1]), up(0.0))]
 
 
-def category_bars(names: Sequence[str], real: Sequence[float], made: Sequence[float], words: str) -> Markup:
-    """For each category a bar for its real share and one for its synthetic share."""
+def category_bars(
+    names: Sequence[str], real: Sequence[float], made: Sequence[float], words: str, *, rest: str = ""
+) -> Markup:
+    """For each category a bar for its real share and one for its synthetic share.
+
+    Args:
+        names: The categories.
+        real: Their real shares.
+        made: Their synthetic shares.
+        words: What is to be seen.
+        rest: The name of what stands for all others: it has shares, but no bars.
+    """
     width, left = 260.0, 96.0
     line = min(28.0, max(18.0, 128.0 / len(names)))
     thick = 0.36 * line
     height = line * len(names) + 4
-    along = Scale(0.0, max(*real, *made, 1e-9), left, width - 56.0)
+    named = [share for name, *pair in zip(names, real, made, strict=True) if name != rest for share in pair]
+    along = Scale(0.0, max([*named, 1e-9]), left, width - 56.0)
     parts = []
     for index, (name, here, there) in enumerate(zip(names, real, made, strict=True)):
         y = 3 + index * line
         shares = f"{100 * here:.0f} / {100 * there:.0f} %"
-        parts += [
-            label(shortened(name, 15), left - 6, y + thick + 4, anchor="end", full=name),
-            element("rect", x=left, y=y, width=max(along(here) - left, 0.75), height=thick, rx=1, class_="bar"),
-            element(
-                "rect", x=left, y=y + thick + 1, width=max(along(there) - left, 0.75), height=thick, rx=1, class_="bar2"
-            ),
-            label(shares, along(max(here, there)) + 4, y + thick + 4),
-        ]  # fmt: skip
+        parts.append(label(shortened(name, 15), left - 6, y + thick + 4, anchor="end", full=name))
+        if name == rest:
+            parts.append(label(shares, left + 4, y + thick + 4))
+            continue
+        for place, share, class_ in ((y, here, "bar"), (y + thick + 1, there, "bar2")):
+            long = max(along(share) - left, 0.75)
+            parts.append(element("rect", x=left, y=place, width=long, height=thick, rx=1, class_=class_))
+        parts.append(label(shares, along(max(here, there)) + 4, y + thick + 4))
     return picture(width, height, words, *parts)
 
 

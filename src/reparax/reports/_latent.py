@@ -5,12 +5,12 @@ from collections.abc import Callable
 import numpy as np
 
 from reparax.applications import ACTIVE_VARIANCE
-from reparax.data import cell_text
 from reparax.reports._charts import bars, points
 from reparax.reports._measures import association, main_directions
 from reparax.reports._page import Beside, Block, Coloring, Figure, Figures, Map, Section, Text
 from reparax.reports._study import Study
 from reparax.reports._svg import number, percent
+from reparax.reports._words import in_words
 from reparax.summary import Column
 
 MOST_COLORINGS = 24
@@ -55,8 +55,12 @@ def _colorings(study: Study, places: np.ndarray) -> tuple[Coloring, ...]:
 
 
 def _strength(cells: np.ndarray, column: Column, places: np.ndarray) -> float:
-    found = [association(cells, column, places[:, k], None) for k in range(2)]
-    return float(np.nan_to_num(found).max())
+    """How much a column has to do with the map, less what many categories have by chance."""
+    found = float(np.nan_to_num([association(cells, column, places[:, k], None) for k in range(2)]).max())
+    if not column.is_category:
+        return found
+    rows, levels = int((~np.isnan(cells)).sum()), len(np.unique(cells[~np.isnan(cells)]))
+    return float(np.sqrt(max(0.0, 1 - (1 - found**2) * (rows - 1) / max(rows - levels, 1))))
 
 
 def _of_labels(name: str, labels: np.ndarray) -> Coloring:
@@ -78,7 +82,7 @@ def _of_labels(name: str, labels: np.ndarray) -> Coloring:
 
 def _of_column(column: Column, cells: np.ndarray) -> Coloring:
     if not column.is_category:
-        return _graded(column.name, cells, lambda value: cell_text(column, value))
+        return _graded(column.name, cells, lambda value: in_words(column, value))
     places = np.where(np.isnan(cells), -1, np.nan_to_num(cells)).astype(np.int64)
     names = [str(category).strip() or "(blank)" for category in column.categories]
     return _sorted_apart(column.name, places, names)
@@ -105,7 +109,7 @@ def _graded(name: str, cells: np.ndarray, words: Callable[[float], str]) -> Colo
         for gone, step in zip(np.isnan(cells).tolist(), np.searchsorted(inner, cells, "left").tolist(), strict=True)
     )
     low, high = (words(float(value)) for value in (there.min(), there.max())) if len(there) else ("", "")
-    legend = [(str(step), "") for step in range(9)] + [("9", f"{low} to {high}, by rank")]
+    legend = [*((str(step), "") for step in range(10)), ("", f"{low} to {high}, by rank")]
     return Coloring(name, codes, (*legend, ("x", "missing")) if "x" in codes else tuple(legend))
 
 
@@ -142,30 +146,7 @@ def dimensions(study: Study) -> Section:
     if study.has_density and found.kl is not None:
         beside.append(Text(f"The whole KL is {number(found.kl)} nats per {study.rows_word(1)}.", "small"))
     figures = Figures((Figure(drawn, title, "Largest first."),), "large")
-    return Section("dimensions", "Latent dimensions", (Beside(figures, tuple(beside)), *collapse(study)))
-
-
-def collapse(study: Study) -> tuple[Text, ...]:
-    """What is to be said of latent dimensions that carry nothing."""
-    active, size = study.evaluation.active_units, study.evaluation.latent_dim
-    if active == 0:
-        return (
-            Text(
-                "Posterior collapse: no latent dimension carries information on the data. The map, the embeddings and "
-                "the reconstructions below say nothing; synthetic data have the columns right but not what they have "
-                "to do with each other. Fit again with --warmup-epochs, --free-bits 0.1, --beta 0.5 or more epochs.",
-                "warning",
-            ),
-        )
-    if size >= 4 and active <= size // 4:
-        return (
-            Text(
-                f"Only {active} of {size} latent dimensions are used; a smaller --latent-dim would do as well. This "
-                "does no harm.",
-                "warning",
-            ),
-        )
-    return ()
+    return Section("dimensions", "Latent dimensions", (Beside(figures, tuple(beside)),))
 
 
 def _active(study: Study, count: int) -> np.ndarray:

@@ -4,7 +4,6 @@ import numpy as np
 
 from reparax.data import column_lines
 from reparax.reports._charts import Points, curves
-from reparax.reports._latent import collapse
 from reparax.reports._page import Block, Details, Figure, Figures, Section, Table, Text, Tile, Tiles
 from reparax.reports._study import Study
 from reparax.reports._svg import nats, number, percent, shortened
@@ -56,6 +55,29 @@ def _activity(study: Study) -> str:
 def error_words(error: float | None) -> str:
     """A standard error in words."""
     return "" if error is None else f"\u00b1 {nats(error)} (standard error); "
+
+
+def collapse(study: Study) -> tuple[Text, ...]:
+    """What is to be said of latent dimensions that carry nothing."""
+    active, size = study.evaluation.active_units, study.evaluation.latent_dim
+    if active == 0:
+        return (
+            Text(
+                "Posterior collapse: no latent dimension carries information on the data. The map, the embeddings and "
+                "the reconstructions below say nothing; synthetic data have the columns right but not what they have "
+                "to do with each other. Fit again with --warmup-epochs, --free-bits 0.1, --beta 0.5 or more epochs.",
+                "warning",
+            ),
+        )
+    if size >= 4 and active <= size // 4:
+        return (
+            Text(
+                f"Only {active} of {size} latent dimensions are used; a smaller --latent-dim would do as well. This "
+                "does no harm.",
+                "warning",
+            ),
+        )
+    return ()
 
 
 def about_data(study: Study) -> Section:

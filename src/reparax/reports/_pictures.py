@@ -10,7 +10,6 @@ from jaxtyping import Array
 from markupsafe import Markup
 
 from reparax import applications
-from reparax.data import grid
 from reparax.model import Model
 from reparax.reports._page import Beside, Block, Figure, Figures, Section, Text
 from reparax.reports._study import Study, evenly
@@ -23,6 +22,8 @@ REACH = 2.5
 MOST_TRAVERSED = 8
 TYPICAL = 8
 ACROSS = 8
+SMALLEST_TILE = 64
+GAP = 0.1
 
 
 def reconstructed_pictures(study: Study) -> Section:
@@ -40,8 +41,10 @@ def reconstructed_pictures(study: Study) -> Section:
 
 
 def _pairs(originals: np.ndarray, found: np.ndarray, words: str) -> Markup:
-    pairs = np.stack([originals, found], axis=1).reshape(-1, *originals.shape[1:])
-    return _image(pairs, words, min(2 * len(originals), ACROSS))
+    """Each image and its reconstruction as one, with a narrow gap between."""
+    count, height, width, channels = originals.shape
+    gap = np.full((count, height, max(1, width // 28), channels), np.nan)
+    return _image(np.concatenate([originals, gap, found], axis=2), words, ACROSS // 2)
 
 
 def sampled_pictures(study: Study) -> Section:
@@ -134,6 +137,23 @@ def _image(images: np.ndarray, words: str, columns: int) -> Markup:
     from PIL import Image
 
     stream = io.BytesIO()
-    Image.fromarray(grid(images, low=0, high=1, columns=columns)).save(stream, format="PNG", optimize=True)
+    Image.fromarray(_mosaic(images, columns)).save(stream, format="PNG", optimize=True)
     source = f"data:image/png;base64,{base64.b64encode(stream.getvalue()).decode()}"
     return Markup("<img src='{}' alt='{}'>").format(source, words)
+
+
+def _mosaic(images: np.ndarray, columns: int) -> np.ndarray:
+    """Images enlarged to be seen; the page shines through gaps and NaN: uint8, shape (height, width, 4)."""
+    scale = -(-SMALLEST_TILE // max(images.shape[1:3]))
+    there = np.isfinite(images).all(axis=-1, keepdims=True)
+    levels = np.rint(255 * np.clip(np.where(there, images, 0.0), 0, 1)).astype(np.uint8)
+    colors = levels.repeat(3, axis=-1) if levels.shape[-1] == 1 else levels[..., :3]
+    pixels = np.concatenate([colors, np.where(there, 255, 0).astype(np.uint8)], axis=-1)
+    pixels = pixels.repeat(scale, axis=1).repeat(scale, axis=2)
+    count, height, width, _ = pixels.shape
+    gap = max(2, round(GAP * height))
+    down, columns = -(-count // columns), min(count, columns)
+    tiles = np.zeros((down * columns, height + gap, width + gap, 4), np.uint8)
+    tiles[:count, :height, :width] = pixels
+    rows = tiles.reshape(down, columns, height + gap, width + gap, 4).transpose(0, 2, 1, 3, 4)
+    return rows.reshape(down * (height + gap), columns * (width + gap), 4)[:-gap, :-gap]

@@ -3,12 +3,12 @@
 import numpy as np
 from markupsafe import Markup
 
-from reparax.data import cell_text
 from reparax.reports._charts import histogram
 from reparax.reports._measures import explained
 from reparax.reports._page import Beside, Block, Cell, Figure, Figures, Row, Rows, Section, Table, Text
 from reparax.reports._study import Study
 from reparax.reports._svg import element, nats, number, percent, shortened
+from reparax.reports._words import in_words
 from reparax.summary import Column
 
 TOP = 10
@@ -57,7 +57,7 @@ def _gauge(column: Column, quality: float) -> Cell:
     if not np.isfinite(quality):
         return "constant" if not column.is_category else "none observed"
     share = min(max(quality, 0.0), 1.0)
-    words = f"accuracy {percent(quality)}" if column.is_category else f"R\u00b2 {number(quality, 2)}"
+    words = f"accuracy {percent(quality)}" if column.is_category else f"R\u00b2 {nats(round(quality, 2) + 0.0)}"
     fill = element("i", style=f"width:{100 * share:.1f}%")
     return Markup("").join([element("span", fill, class_="gauge"), element("span", words)])
 
@@ -92,7 +92,7 @@ def anomalies(study: Study) -> Section:
 def _row(study: Study, place: int, row: int) -> Row:
     found = study.scored[1]
     cells = study.dataset.values[row].astype(np.float64).tolist()
-    texts = [cell_text(column, value) or "missing" for column, value in zip(study.columns, cells, strict=True)]
+    texts = [in_words(column, value) or "missing" for column, value in zip(study.columns, cells, strict=True)]
     parts = []
     if found.shares is not None:
         shares = found.shares[place]

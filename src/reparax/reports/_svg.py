@@ -6,6 +6,7 @@ from typing import NamedTuple
 from markupsafe import Markup, escape
 
 MINUS = "\u2212"
+MOST_ENLARGED = 1.35
 
 
 def element(name: str, *children: str, **attributes: str | float | None) -> Markup:
@@ -40,9 +41,10 @@ def picture(width: float, height: float, words: str, *children: str, wide: bool 
         children: Its elements.
         wide: Whether it keeps its width on a narrow screen, and scrolls in its box.
     """
+    size = f"max-width:{_written(MOST_ENLARGED * width)}px" + (f";min-width:{_written(width)}px" if wide else "")
     return element(
         "svg", element("title", words), *children, viewBox=f"0 0 {_written(width)} {_written(height)}", role="img",
-        style=f"min-width:{_written(width)}px" if wide else None, xmlns="http://www.w3.org/2000/svg",
+        style=size, xmlns="http://www.w3.org/2000/svg",
     )  # fmt: skip
 
 

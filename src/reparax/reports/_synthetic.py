@@ -3,18 +3,19 @@
 import numpy as np
 from markupsafe import Markup
 
-from reparax.data import cell_text
 from reparax.reports._charts import category_bars, heatmap, histograms
 from reparax.reports._measures import associations, distance, distance_by_chance, present, shares
 from reparax.reports._page import Block, Figure, Figures, Section, Text
 from reparax.reports._study import Study
 from reparax.reports._svg import percent, shortened
+from reparax.reports._words import in_words
 from reparax.summary import Column
 
 MOST_SHOWN = 24
 MOST_RELATED = 30
 SHOWN_CATEGORIES = 6
 BINS = 24
+LONGEST_RATIO = 50.0
 KEYS = Text("The filled shapes and blue bars are real, the lines and orange bars synthetic.", "small")
 
 
@@ -50,13 +51,21 @@ def marginals(study: Study) -> Section:
 
 def _marginal(column: Column, real: np.ndarray, made: np.ndarray, found: float) -> Figure:
     gaps = float(np.isnan(real).mean()), float(np.isnan(made).mean())
-    note = f"distance {found:.3f}"
+    notes = [f"distance {found:.3f}"]
     if max(gaps) > 0:
-        note += f", missing {percent(gaps[0])} and {percent(gaps[1])}"
+        notes.append(f"missing {percent(gaps[0])} / {percent(gaps[1])}")
+    real, made = present(real), present(made)
     title = shortened(column.name, 60)
-    words = f"{title}: real and synthetic values, {note}"
-    draw = _categories if column.is_category else _numbers
-    return Figure(draw(column, present(real), present(made), words), title, note)
+    if column.is_category:
+        drawn = _categories(column, real, made, f"{title}: real and synthetic shares of categories")
+        return Figure(drawn, title, ", ".join(notes))
+    if column.kind == "zero-inflated" and (real != 0).any() and (made != 0).any():
+        notes.append(
+            f"0 in {percent(float((real == 0).mean()))} / {percent(float((made == 0).mean()))}, the others above"
+        )
+        real, made = real[real != 0], made[made != 0]
+    drawn, logarithmic = _numbers(column, real, made, f"{title}: real and synthetic numbers")
+    return Figure(drawn, title, ", ".join([*notes, "logarithmic"] if logarithmic else notes))
 
 
 def _categories(column: Column, real: np.ndarray, made: np.ndarray, words: str) -> Markup:
@@ -64,37 +73,45 @@ def _categories(column: Column, real: np.ndarray, made: np.ndarray, words: str) 
     here, there = shares(real, count + 1), shares(made, count + 1)
     order = np.argsort(-here[:count], kind="stable")
     first = order if count <= SHOWN_CATEGORIES + 1 else order[:SHOWN_CATEGORIES]
-    rest = np.setdiff1d(np.arange(count + 1), first)
+    others = np.setdiff1d(np.arange(count), first)
     names = [str(column.categories[code]).strip() or "(blank)" for code in first.tolist()]
-    of_real, of_made = here[first].tolist(), there[first].tolist()
-    if here[rest].sum() + there[rest].sum() > 0 or len(rest) > 1:
-        names.append(f"{len(rest) - 1} others" if len(rest) > 1 else "unseen")
-        of_real.append(float(here[rest].sum()))
-        of_made.append(float(there[rest].sum()))
-    return category_bars(names, of_real, of_made, words)
+    of_real, of_made, rest = here[first].tolist(), there[first].tolist(), ""
+    if len(others):
+        rest = f"{len(others)} others"
+        names.append(rest)
+        of_real.append(float(here[others].sum()))
+        of_made.append(float(there[others].sum()))
+    return category_bars(names, of_real, of_made, words, rest=rest)
 
 
-def _numbers(column: Column, real: np.ndarray, made: np.ndarray, words: str) -> Markup:
-    edges = _edges(column, real)
+def _numbers(column: Column, real: np.ndarray, made: np.ndarray, words: str) -> tuple[Markup, bool]:
+    """The histograms, and whether their axis is logarithmic."""
+    low, high = _ends(real)
+    logarithmic = low > 0 and high / low > LONGEST_RATIO and column.kind in {"positive", "zero-inflated", "count"}
+    ends = in_words(column, low), in_words(column, high)
+    if logarithmic:
+        real, made = np.log(real), np.log(np.maximum(made, low))
+        edges = np.linspace(np.log(low), np.log(high), BINS + 1)
+    else:
+        edges = _edges(column.step, low, high)
     bins = [np.histogram(np.clip(cells, edges[0], edges[-1]), edges)[0] / len(cells) for cells in (real, made)]
-    ends = cell_text(column, float(edges[0])), cell_text(column, float(edges[-1]))
-    return histograms(bins[0], bins[1], edges, ends, words)
+    return histograms(bins[0], bins[1], edges, ends, words), logarithmic
 
 
-def _edges(column: Column, real: np.ndarray) -> np.ndarray:
-    """Bins between the far quantiles of the real cells; of few whole steps, one for each."""
-    low, high = np.quantile(real, [0.005, 0.995])
-    if high <= low:
-        low, high = float(real.min()), float(real.max())
-    if high <= low:
-        low, high = low - 0.5, low + 0.5
-    step = column.step
+def _ends(real: np.ndarray) -> tuple[float, float]:
+    """Far quantiles, or the whole range of what is nearly constant."""
+    low, high = np.quantile(real, [0.005, 0.995], method="nearest").tolist()
+    return (low, high) if high > low else (float(real.min()), float(real.max()))
+
+
+def _edges(step: float, low: float, high: float) -> np.ndarray:
+    """Equal bins from low to high; of whole steps, so many to each that no bin is empty by itself."""
     if step > 0:
         levels = round((high - low) / step) + 1
-        wide = step * max(1, -(-levels // BINS))
-        start = np.floor(low / step) * step - step / 2
-        return start + wide * np.arange(int(np.ceil((high - start) / wide - 1e-9)) + 1)
-    return np.linspace(low, high, BINS + 1)
+        wide = step * -(-levels // BINS)
+        start = low - step / 2
+        return start + wide * np.arange(-(-levels * step // wide) + 1)
+    return np.linspace(low, high, BINS + 1) if high > low else np.asarray([low - 0.5, low + 0.5])
 
 
 def relations(study: Study) -> Section:
