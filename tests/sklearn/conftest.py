@@ -38,3 +38,19 @@ def climate(programs, monkeypatch):
     for name, value in before.items():
         jax.config.update(name, value)
     compilation_cache.reset_cache()
+
+
+FITS_OF_THEIR_OWN = (
+    "check_estimators_dtypes", "check_dtype_object", "check_positive_only_tag_during_fit", "check_fit2d_1feature",
+    "check_fit_check_is_fitted", "check_transformer_data_not_an_array", "check_fit_score_takes_y",
+    "check_estimators_overwrite_params", "check_f_contiguous_array_estimator", "check_n_features_in]",
+    "check_dont_overwrite_parameters", "check_readonly_memmap_input",
+)  # fmt: skip
+"""Checks of scikit-learn that take seconds, as their data have shapes that no other check has."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if "test_checks.py" in item.nodeid and any(name in item.name for name in FITS_OF_THEIR_OWN):
+            item.add_marker(pytest.mark.full)

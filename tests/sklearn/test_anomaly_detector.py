@@ -89,6 +89,7 @@ def test_a_share_out_of_range_is_refused(contamination):
         rx.AnomalyDetector(**TINY, contamination=contamination).fit(contaminated()[0])
 
 
+@pytest.mark.full
 def test_shares_need_the_columns_likelihood():
     data, _ = contaminated()
     detector = rx.AnomalyDetector(**TINY, likelihood="normal", trim=0.25).fit(data)

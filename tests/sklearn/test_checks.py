@@ -1,4 +1,4 @@
-"""scikit-learn's own checks of an estimator, all of them; those that both estimators pass by the same code, once."""
+"""scikit-learn's own checks, all of them; the slow ones and those that pass by shared code are marked full."""
 
 from functools import partial
 

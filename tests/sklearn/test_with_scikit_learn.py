@@ -64,6 +64,7 @@ def test_grid_search_in_worker_processes():
     assert_allclose(cross_val_score(rx.VAE(**TINY, beta=0.5), X, cv=once), found[:1], rtol=1e-4)  # fitted here
 
 
+@pytest.mark.full
 def test_cross_validation_of_a_frame():
     frame, once = table(), ShuffleSplit(n_splits=1, test_size=0.5, random_state=0)
     train, test = next(once.split(frame))
