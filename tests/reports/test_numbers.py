@@ -12,7 +12,14 @@ from reparax.data import split
 from reparax.recipe import suggest
 from reparax.reports import Origin, Study, study_of
 from reparax.reports._commands import chosen_fields, reproduce
-from reparax.reports._measures import association, distance, distance_by_chance, explained, main_directions
+from reparax.reports._measures import (
+    association,
+    distance,
+    distance_by_chance,
+    explained,
+    largest_correlations,
+    main_directions,
+)
 from reparax.reports._svg import Scale, nats, number
 from reparax.summary import Column
 
@@ -60,6 +67,15 @@ def test_associations():
     assert np.isnan(association(x, NUMBER, np.ones(200), NUMBER))
     gaps = np.where(np.arange(200) < 20, np.nan, y)
     assert association(x, NUMBER, gaps, NUMBER) == pytest.approx(stats.spearmanr(x[20:], y[20:]).statistic)
+
+
+def test_largest_correlations():
+    rng = np.random.default_rng(0)
+    values = rng.normal(size=(80, 4)) @ rng.normal(size=(4, 4))
+    found = np.abs(stats.spearmanr(values).statistic) - np.eye(4)
+    np.testing.assert_allclose(largest_correlations(values), found.max(axis=0))
+    values[:10, 2] = np.nan
+    assert np.isfinite(largest_correlations(np.column_stack([values, np.ones(80)]))).all()
 
 
 def test_main_directions():

@@ -108,6 +108,8 @@ def test_labels_color_the_map_and_are_not_needed(table, table_model, table_page,
     with_labels = rx.read(table.with_columns(group=np.arange(90) % 12), label="group")
     colorings = latent_map(study_of(table_model, with_labels, label=None, origin=None, num_samples=1, seed=0)).blocks[1]
     assert colorings.colorings[0].legend[-1] == ("", "0 to 11, by rank")
+    both = latent_map(study_of(table_model, with_labels, label="kind", origin=None, num_samples=1, seed=0)).blocks[1]
+    assert [coloring.name for coloring in both.colorings[:2]] == ["kind", "label"]
     with pytest.raises(DataError, match="nose"):
         study_of(table_model, table, label="nose", origin=None, num_samples=1, seed=0)
     with pytest.raises(DataError, match="a label that is a column"):

@@ -14,6 +14,7 @@ from reparax.reports._words import in_words
 from reparax.summary import Column
 
 MOST_COLORINGS = 24
+MOST_TRIED = 200
 MOST_CATEGORIES = 10
 FEW_LEVELS = 10
 MOST_BARS = 128
@@ -41,17 +42,20 @@ def latent_map(study: Study) -> Section:
 
 
 def _colorings(study: Study, places: np.ndarray) -> tuple[Coloring, ...]:
-    """The label first, then the columns by how much they have to do with the map; without both, one color."""
-    labels = study.mapped.labels
-    first = [_of_labels(study.label_name, labels)] if labels is not None else []
-    values = study.mapped.values
+    """What was asked first, then the labels, then the columns by how much they have to do with the map."""
     columns = study.columns if study.is_table else ()
-    strength = [_strength(values[:, j].astype(np.float64), column, places) for j, column in enumerate(columns)]
+    values, labels = study.mapped.values, study.mapped.labels
+    asked = [j for j, column in enumerate(columns) if column.name == study.label]
+    strength = [
+        _strength(values[:, j].astype(np.float64), columns[j], places) for j in range(len(columns[:MOST_TRIED]))
+    ]
     order = np.argsort(-np.asarray(strength), kind="stable")[:MOST_COLORINGS].tolist()
-    chosen = [j for j, column in enumerate(columns) if column.name == study.label and labels is None]
-    order = [*chosen, *(j for j in order if j not in chosen)]
-    rest = [_of_column(columns[j], values[:, j].astype(np.float64)) for j in order if strength[j] > 0 or j in chosen]
-    return (*first, *rest) or (Coloring("one color", "a" * len(places), ()),)
+    found = [_of_column(columns[j], values[:, j].astype(np.float64)) for j in asked]
+    if labels is not None:
+        found.append(_of_labels(study.label_name, labels))
+    rest = [j for j in order if strength[j] > 0 and j not in asked]
+    found += [_of_column(columns[j], values[:, j].astype(np.float64)) for j in rest]
+    return tuple(found) or (Coloring("one color", "a" * len(places), ()),)
 
 
 def _strength(cells: np.ndarray, column: Column, places: np.ndarray) -> float:

@@ -69,7 +69,8 @@ class Study:
     @property
     def label_name(self) -> str:
         """What the labels of the rows are called."""
-        return self.label or self.fitted.schema.label or "label"
+        asked = None if self.label in {column.name for column in self.columns} else self.label
+        return asked or self.fitted.schema.label or "label"
 
     @property
     def columns(self) -> tuple[Column, ...]:

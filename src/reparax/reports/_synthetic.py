@@ -4,7 +4,7 @@ import numpy as np
 from markupsafe import Markup
 
 from reparax.reports._charts import category_bars, heatmap, histograms
-from reparax.reports._measures import associations, distance, distance_by_chance, present, shares
+from reparax.reports._measures import associations, distance, distance_by_chance, largest_correlations, present, shares
 from reparax.reports._page import Block, Figure, Figures, Section, Text
 from reparax.reports._study import Study
 from reparax.reports._svg import percent, shortened
@@ -120,9 +120,7 @@ def relations(study: Study) -> Section:
     real, made = study.compared
     kept = np.arange(len(columns))
     if len(columns) > MOST_RELATED:
-        rough = associations(real[:500], columns)
-        np.fill_diagonal(rough, 0.0)
-        kept = np.sort(np.argsort(-np.nan_to_num(rough).max(axis=0), kind="stable")[:MOST_RELATED])
+        kept = np.sort(np.argsort(-largest_correlations(real), kind="stable")[:MOST_RELATED])
     chosen = tuple(columns[j] for j in kept.tolist())
     names = [column.name for column in chosen]
     pair = [associations(values[:, kept], chosen) for values in (real, made)]
@@ -132,7 +130,7 @@ def relations(study: Study) -> Section:
         "two numbers, the correlation ratio of a number among categories, Cram\u00e9r's V of two categories."
     )
     if len(columns) > len(chosen):
-        words += f" Of {len(columns)} columns, the {len(chosen)} with the strongest association are shown."
+        words += f" Of {len(columns)} columns, the {len(chosen)} with the largest rank correlations are shown."
     blocks: list[Block] = [Text(words)]
     if np.isfinite(gaps).any():
         blocks.append(Text(_largest(pair[0], pair[1], names, float(np.nanmean(gaps)))))
