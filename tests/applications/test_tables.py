@@ -152,6 +152,7 @@ def test_scores_do_not_depend_on_batch_row_order_or_column_order(fitted):
     np.testing.assert_array_equal(whole.shares[order], shuffled.shares)
 
 
+@pytest.mark.full
 def test_another_unit_changes_log_densities_by_the_jacobian_alone():
     with jax.numpy_rank_promotion("allow"), jax.numpy_dtype_promotion("standard"):
         # Without noise, which depends on the bits of a row.
@@ -180,6 +181,7 @@ def missing_shares() -> list[float]:
     return [TABLE[name].null_count() / ROWS for name in TABLE.columns]
 
 
+@pytest.mark.full
 def test_trimming_leaves_the_oddest_rows_out():
     rng = np.random.default_rng(0)
     values = np.concatenate([rng.normal(size=(180, 2)), rng.normal(9.0, 0.1, size=(20, 2))])

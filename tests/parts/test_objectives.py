@@ -304,7 +304,11 @@ def test_the_front_door_agrees_with_the_objective_on_the_same_key():
 
 @pytest.mark.parametrize(
     ("posterior", "estimator"),
-    [("diagonal-normal", "doubly-reparameterized"), ("bernoulli", "vimco"), ("categorical", "vimco")],
+    [
+        ("diagonal-normal", "doubly-reparameterized"),
+        ("bernoulli", "vimco"),
+        pytest.param("categorical", "vimco", marks=pytest.mark.full),
+    ],
 )
 def test_the_estimators_of_bounds_train_the_importance_weighted_objective(posterior, estimator):
     fitted = rx.fit(

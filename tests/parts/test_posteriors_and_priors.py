@@ -45,8 +45,9 @@ def prior_of(name: str, posterior, num_components: int = 3):
     prior = part.create(posterior, SUMMARY, num_components=num_components, key=jax.random.key(3))
     # Learned parameters away from where they start, so that a symmetric start hides nothing.
     rng = np.random.default_rng(1)
+    size = 0.05 if name == "coupling-flow" else 0.3  # its layers multiply
     learned, rest = partition(prior)
-    moved = jax.tree.map(lambda leaf: leaf + jnp.asarray(0.3 * rng.normal(size=leaf.shape), leaf.dtype), learned)
+    moved = jax.tree.map(lambda leaf: leaf + jnp.asarray(size * rng.normal(size=leaf.shape), leaf.dtype), learned)
     return combine(moved, rest)
 
 
