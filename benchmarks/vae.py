@@ -57,7 +57,7 @@ def reparax_epoch(data: np.ndarray) -> Callable[[], None]:
     program = _Program(model, ELBO(), optax.adam(1e-3), units.transform)
     plan = _Plan(len(data), BATCH, 1)
     state = [*program.start(model)]
-    stored = jnp.asarray(data)
+    stored = jnp.asarray(units.trained_on(data))
 
     def epoch() -> None:
         for step, batches in plan.chunks(jax.random.key(1)):

@@ -132,14 +132,14 @@ def _train(
     result = train(
         fitted.model,
         objective,
-        units.stored(part.values),
+        units.trained_on(part.values),
         key=key,
         optimizer=cosine_adam(
             recipe.learning_rate, _steps_per_epoch(recipe, part) * recipe.epochs, recipe.weight_decay
         ),
         epochs=recipe.epochs,
         batch_size=recipe.batch_size,
-        valid=None if held_out is None else units.stored(held_out.values),
+        valid=None if held_out is None else units.trained_on(held_out.values),
         patience=None if held_out is None else recipe.patience,
         transform=units.transform,
         progress=progress,

@@ -15,6 +15,10 @@ from reparax.recipe._recipe import Binarize
 from reparax.summary import Column, Summary
 
 
+MOST_AS_NUMBERS = 2**27
+"""Values that training keeps as float32: half a gigabyte."""
+
+
 class Transform(NamedTuple):
     """One stored example as the model sees it: float32, binarized where the recipe says so.
 
@@ -99,6 +103,14 @@ class Units:
     def stored(self, values: np.ndarray) -> np.ndarray:
         """The values as they go to the device: shifted where needed, else in their own compact dtype."""
         return values if self.offset is None else (values - self.offset).astype(np.float32)
+
+    def trained_on(self, values: np.ndarray) -> np.ndarray:
+        """The values as training keeps them on the device: numbers already, where they are not too many.
+
+        Turning levels into numbers at every step costs a twentieth of an epoch (measured on MNIST).
+        """
+        stored = self.stored(values)
+        return stored.astype(np.float32) if stored.size <= MOST_AS_NUMBERS else stored
 
     @property
     def transform(self) -> "Transform":
