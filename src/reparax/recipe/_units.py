@@ -14,7 +14,6 @@ from reparax.errors import RecipeError
 from reparax.recipe._recipe import Binarize
 from reparax.summary import Column, Summary
 
-
 MOST_AS_NUMBERS = 2**27
 """Values that training keeps as float32: half a gigabyte."""
 
