@@ -28,8 +28,9 @@ class Pathwise(AbstractEstimator):
         return f"{refused[0].parameter}: {refused[0].reason}" if refused else None
 
     def estimate(self, f: Integrand, q: Any, *, key: jax.Array, num_samples: int) -> Any:
+        draw_key, f_key = jax.random.split(key)
         flat, structure = jax.tree.flatten(q, is_leaf=is_distribution)
-        f_key, *keys = jax.random.split(key, 1 + len(flat))
+        keys = jax.random.split(draw_key, len(flat))
         draws = [rsample(leaf, k, (num_samples,)) for leaf, k in zip(flat, keys, strict=True)]
         z = jax.tree.unflatten(structure, draws)
         return mean(evaluate(f, z, jax.random.split(f_key, num_samples)))
