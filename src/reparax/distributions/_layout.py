@@ -42,6 +42,7 @@ class Layout(eqx.Module):
         groups: The discrete columns, those of similar numbers of states together.
         numeric: The numeric columns.
         mixed: The numeric columns with atoms.
+        shared: The category-like columns whose rarer categories share a state.
         states: Which states of a group exist, one array of shape (columns, size) for each.
         log_shares: The log of each state's share in the data, likewise.
         atoms: The atoms of the columns in ``mixed``, NaN where there is room for more.
@@ -52,7 +53,8 @@ class Layout(eqx.Module):
         low: The least value of each numeric column.
         high: The greatest.
         near: How far what is near a number reaches, for each column; 0 for category-like ones.
-        log_within: For each category-like column, the log of a category's share of its state; 0 beyond.
+        log_within: For each column in ``shared``, the log of a category's share of its state: 0 for those with one of
+            their own, minus infinity where there is room for more categories.
         log_unseen: The log-probability of a category that no row had, for each column; 0 for numeric ones.
         num_categories: The number of categories of each column; 0 for numeric ones.
     """
@@ -61,6 +63,7 @@ class Layout(eqx.Module):
     groups: tuple[Group, ...] = eqx.field(static=True)
     numeric: tuple[int, ...] = eqx.field(static=True)
     mixed: tuple[int, ...] = eqx.field(static=True)
+    shared: tuple[int, ...] = eqx.field(static=True)
     states: tuple[Bool[Array, "c k"], ...]
     log_shares: tuple[Float[Array, "c k"], ...]
     atoms: Float[Array, "mixed a"]
@@ -71,7 +74,7 @@ class Layout(eqx.Module):
     low: Float[Array, " numeric"]
     high: Float[Array, " numeric"]
     near: Float[Array, " d"]
-    log_within: Float[Array, "d k"]
+    log_within: Float[Array, "shared k"]
     log_unseen: Float[Array, " d"]
     num_categories: Int[Array, " d"]
 
@@ -88,15 +91,17 @@ class Layout(eqx.Module):
         atoms = np.full((len(mixed), most_atoms), np.nan)
         for row, i in enumerate(mixed):
             atoms[row, : len(columns[i].atoms)] = columns[i].atoms
-        most = max((len(column.categories) for column in columns), default=0)
-        within = np.zeros((len(columns), most))
-        for i, column in enumerate(columns):
-            within[i, : len(column.categories)] = _log_within(column, num_examples)
+        shared = tuple(i for i, column in enumerate(columns) if len(column.categories) > MOST_STATES)
+        most = max((len(columns[i].categories) for i in shared), default=0)
+        within = np.full((len(shared), most), -np.inf)
+        for row, i in enumerate(shared):
+            within[row, : len(columns[i].categories)] = _log_within(columns[i], num_examples)
         return cls(
             size=len(columns),
             groups=groups,
             numeric=numeric,
             mixed=mixed,
+            shared=shared,
             states=tuple(jnp.asarray(np.isfinite(table)) for table in tables),
             log_shares=tuple(_single(np.where(np.isfinite(table), table, 0.0)) for table in tables),
             atoms=_single(atoms),
@@ -211,8 +216,6 @@ def _state_shares(column: Column) -> np.ndarray:
 
 def _log_within(column: Column, num_examples: int) -> np.ndarray:
     """The log of each category's share of its state: 0 but for those that share one."""
-    if len(column.categories) <= MOST_STATES:
-        return np.zeros(len(column.categories))
     rare = np.asarray(column.category_shares[MOST_STATES - 1 :]) * num_examples + 0.5
     return np.append(np.zeros(MOST_STATES - 1), np.log(rare / rare.sum()))
 

@@ -1,5 +1,7 @@
 """The distribution of one row of a table: a product over its columns, missing cells left out."""
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 import numpyro.distributions as dist
@@ -8,9 +10,12 @@ from jaxtyping import Array, Float, Int
 from numpyro.distributions import constraints
 
 from reparax.distributions._layout import MOST_STATES, Layout
+from reparax.pytrees import soft_bound
 
 LOG_SCALE_BOUNDS = (-6.0, 2.0)
 LARGEST_LOGIT = 20.0
+
+OfNumbers = Callable[[Array, Array, list[Array]], Array]
 
 
 class Columns(dist.Distribution):
@@ -53,35 +58,35 @@ class Columns(dist.Distribution):
 
     def log_prob_of_columns(self, value: Float[Array, " d"]) -> Float[Array, " d"]:
         """The log density of each cell; 0 where it is missing."""
-        layout = self.layout
-        x = jnp.asarray(value, self.logits.dtype)
-        observed = ~jnp.isnan(x)
-        x = jnp.where(observed, x, 0.0)
-        of_states = self._log_probabilities()
-        total = self._discrete(x, of_states)
-        if layout.numeric:
-            numeric = jnp.asarray(layout.numeric)
-            total = total.at[numeric].set(self._numbers(x, total[numeric], self._log_rest(of_states)[numeric]))
-        return jnp.where(observed, total, 0.0)
+        return self._of_cells(value, self._log_density_of_numbers)
 
     def log_mass_near(self, value: Float[Array, " d"]) -> Float[Array, " d"]:
         """log P_j(near x_j) of each cell: of its category, or of numbers up to `Column.near` away; 0 where missing.
 
         Unlike a density it is the same in every unit and does not tend to infinity at values that many rows share.
         """
-        layout = self.layout
+        return self._of_cells(value, self._log_mass_of_numbers)
+
+    def _of_cells(self, value: Float[Array, " d"], of_numbers: OfNumbers) -> Float[Array, " d"]:
+        """The log-probability of each state, in place of which numbers have what a function gives; 0 where missing."""
         x = jnp.asarray(value, self.logits.dtype)
         observed = ~jnp.isnan(x)
         x = jnp.where(observed, x, 0.0)
         of_states = self._log_probabilities()
         total = self._discrete(x, of_states)
-        if layout.numeric:
-            numeric = jnp.asarray(layout.numeric)
-            half = layout.near[numeric].astype(x.dtype)
-            log_mass = self._log_rest(of_states)[numeric] + self._log_mass(x[numeric] - half, x[numeric] + half)
-            near = jnp.logaddexp(total.at[numeric].set(log_mass), self._log_atoms_near(x, of_states))
-            total = total.at[numeric].set(near[numeric])
+        if self.layout.numeric:
+            numeric = jnp.asarray(self.layout.numeric)
+            total = total.at[numeric].set(of_numbers(x, total[numeric], of_states))
         return jnp.where(observed, total, 0.0)
+
+    def _log_mass_of_numbers(
+        self, x: Float[Array, " d"], of_state: Float[Array, " m"], of_states: list[Float[Array, "c k"]]
+    ) -> Float[Array, " m"]:
+        """The log-probability of the numbers near each number: what the mixture gives them, and atoms."""
+        numeric = jnp.asarray(self.layout.numeric)
+        half = self.layout.near[numeric].astype(x.dtype)
+        log_mass = self._log_rest(of_states)[numeric] + self._log_mass(x[numeric] - half, x[numeric] + half)
+        return jnp.logaddexp(log_mass, self._log_atoms_near(x, of_states)[numeric])
 
     def _log_atoms_near(self, x: Float[Array, " d"], of_states: list[Float[Array, "c k"]]) -> Float[Array, " d"]:
         """The log-probability of the atoms near a number; hardly any where there is none."""
@@ -105,14 +110,15 @@ class Columns(dist.Distribution):
         width = jnp.log(-jnp.expm1(-jnp.maximum(upper - lower, 1e-9)))
         return jax.nn.logsumexp(log_weights + log_sigmoid(upper) + log_sigmoid(-lower) + width, axis=0)
 
-    def _numbers(
-        self, x: Float[Array, " d"], of_state: Float[Array, " m"], log_rest: Float[Array, " m"]
+    def _log_density_of_numbers(
+        self, x: Float[Array, " d"], of_state: Float[Array, " m"], of_states: list[Float[Array, "c k"]]
     ) -> Float[Array, " m"]:
         """The log density of each number: its atom's share where it is one, and what the mixture gives it."""
         layout = self.layout
+        numeric = jnp.asarray(layout.numeric)
         rounded = layout.step > 0
         log_step = jnp.log(jnp.where(rounded, layout.step, 1.0))
-        mixture = log_rest + self._log_density(x[jnp.asarray(layout.numeric)])
+        mixture = self._log_rest(of_states)[numeric] + self._log_density(x[numeric])
         # A number drawn from the mixture may be rounded to an atom, but is never equal to one without rounding.
         atom = jnp.where(rounded, jnp.logaddexp(of_state - log_step, mixture), of_state)
         return jnp.where(layout.is_atom(x), atom, mixture)
@@ -137,15 +143,15 @@ class Columns(dist.Distribution):
             columns = jnp.asarray(group.columns)
             found = jnp.take_along_axis(log_probability, state[columns][:, None], axis=1)[:, 0]
             total = total.at[columns].set(found)
-        if layout.log_within.shape[1] == 0:
-            return total
         category = layout.num_categories > 0
         code = x.astype(jnp.int32)
         unseen = code >= layout.num_categories
-        within = jnp.take_along_axis(
-            layout.log_within, jnp.clip(code, 0, layout.log_within.shape[1] - 1)[:, None], axis=1
-        )[:, 0]
-        seen = total + within + jnp.log1p(-jnp.exp(jnp.where(category, layout.log_unseen, -1.0)))
+        if layout.shared:
+            shared = jnp.asarray(layout.shared)
+            place = jnp.clip(code[shared], 0, layout.log_within.shape[1] - 1)
+            within = jnp.take_along_axis(layout.log_within, place[:, None], axis=1)[:, 0]
+            total = total.at[shared].add(within)
+        seen = total + jnp.log1p(-jnp.exp(jnp.where(category, layout.log_unseen, -1.0)))
         return jnp.where(category, jnp.where(unseen, layout.log_unseen, seen), total)
 
     def _log_probabilities(self) -> list[Float[Array, "c k"]]:
@@ -166,9 +172,7 @@ class Columns(dist.Distribution):
         weights, locations, log_scales = self.mixture
         count = weights.shape[0]
         spread = jnp.linspace(-1.0, 1.0, count)[:, None] if count > 1 else jnp.zeros((1, 1))
-        low, high = LOG_SCALE_BOUNDS
-        bounded = low + jax.nn.softplus(log_scales - low) - jax.nn.softplus(log_scales - high)
-        return jax.nn.log_softmax(weights, axis=0), locations + spread, bounded
+        return jax.nn.log_softmax(weights, axis=0), locations + spread, soft_bound(log_scales, *LOG_SCALE_BOUNDS)
 
     def _log_density(self, x: Float[Array, " m"]) -> Float[Array, " m"]:
         """The log density of the mixtures; of rounded numbers that of the cell around them, over its width."""
@@ -234,16 +238,15 @@ class Columns(dist.Distribution):
 
     def _with_rare(self, row: Float[Array, " d"], key: jax.Array) -> Float[Array, " d"]:
         """A row whose shared states are drawn out into the categories that share them."""
-        most = self.layout.log_within.shape[1]
-        if most <= MOST_STATES:
+        if not self.layout.shared:
             return row
-        inside = (jnp.arange(most) >= MOST_STATES - 1) & (jnp.arange(most)[None] < self.layout.num_categories[:, None])
-        cumulative = jnp.cumsum(jnp.where(inside, jnp.exp(self.layout.log_within), 0.0), axis=1)
-        uniform = jax.random.uniform(key, (self.layout.size, 1))
-        drawn = jnp.sum(cumulative < uniform, axis=1)
-        drawn = jnp.minimum(drawn, self.layout.num_categories - 1)
-        shared = (self.layout.num_categories > MOST_STATES) & (row == MOST_STATES - 1)
-        return jnp.where(shared, drawn.astype(row.dtype), row)
+        columns = jnp.asarray(self.layout.shared)
+        first = MOST_STATES - 1
+        cumulative = jnp.cumsum(jnp.exp(self.layout.log_within[:, first:]), axis=1)
+        uniform = jax.random.uniform(key, (self.layout.size,))[columns]
+        drawn = first + jax.vmap(jnp.searchsorted)(cumulative, uniform)
+        drawn = jnp.minimum(drawn, self.layout.num_categories[columns] - 1)
+        return row.at[columns].set(jnp.where(row[columns] == first, drawn.astype(row.dtype), row[columns]))
 
     @property
     def mean(self) -> Float[Array, " d"]:
