@@ -34,6 +34,7 @@ _EXPORTS = {
     "plan": "applications",
     "encode": "applications",
     "encode_std": "applications",
+    "decode": "applications",
     "reconstruct": "applications",
     "sample": "applications",
     "sample_means": "applications",

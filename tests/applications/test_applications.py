@@ -57,6 +57,19 @@ def test_encode_and_score_of_a_row_have_the_same_bits_in_any_company(wine, case)
     np.testing.assert_array_equal(rx.score(wine, WINE[rows], num_samples=7).log_density, scores.log_density[rows])
 
 
+def test_decoding_codes_is_reconstructing(wine, dynamic):
+    for fitted, data in ((wine, WINE), (dynamic, LEVELS)):
+        codes = rx.encode(fitted, data)
+        np.testing.assert_allclose(rx.decode(fitted, codes), rx.reconstruct(fitted, data), rtol=1e-5, atol=1e-6)
+        np.testing.assert_array_equal(rx.decode(fitted, codes)[3:5], rx.decode(fitted, codes[3:5]))
+
+
+@pytest.mark.parametrize("codes", [np.zeros((3, 5)), np.zeros(2), np.zeros((0, 2))])
+def test_codes_of_another_shape_are_refused(wine, codes):
+    with pytest.raises(DataError, match="one row of 2 latent numbers"):
+        rx.decode(wine, codes)
+
+
 def test_images_binarized_on_the_way_keep_their_bits_in_any_company(dynamic):
     rows = reordered(len(LEVELS))["many"]
     codes, scores = rx.encode(dynamic, LEVELS), rx.score(dynamic, LEVELS, num_samples=3)

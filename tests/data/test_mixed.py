@@ -159,6 +159,15 @@ def test_labels_may_come_or_not(schema):
     assert read_as(FITTED, fitted).labels is None
 
 
+def test_data_that_were_held_against_a_schema_are_taken_as_they_are():
+    fitted = read(FITTED).schema
+    labeled = read(FITTED.with_columns(group=pl.Series([1, 0, 1, 0])), label="group")
+    once = read_as(labeled, fitted)
+    again = read_as(once, fitted)
+    np.testing.assert_array_equal(again.values, once.values)
+    assert again.labels.tolist() == [1, 0, 1, 0]
+
+
 def test_a_matrix_is_taken_as_it_is_where_its_codes_exist(schema):
     values = np.asarray(MATRIX)
     np.testing.assert_array_equal(schema.check(values), MATRIX)

@@ -1,5 +1,8 @@
 """What one does with a model: fit it, and apply it to data. Arrays in the user's units go in and come out."""
 
+from reparax.applications._door import dataset_of as dataset_of
+from reparax.applications._door import held_out_of as held_out_of
+from reparax.applications._encode import decode as decode
 from reparax.applications._encode import encode as encode
 from reparax.applications._encode import encode_std as encode_std
 from reparax.applications._encode import reconstruct as reconstruct

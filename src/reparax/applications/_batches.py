@@ -7,7 +7,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, PyTree, UInt32
+from jaxtyping import Array, Int, PyTree, UInt32
 
 from reparax.recipe import FittedModel
 
@@ -28,6 +28,22 @@ def row_hashes(values: np.ndarray) -> UInt32[np.ndarray, "n 2"]:
     total = (total ^ (total >> np.uint64(29))) * np.uint64(0xBF58476D1CE4E5B9)
     total ^= total >> np.uint64(32)
     return np.stack([total >> np.uint64(32), total & np.uint64(0xFFFFFFFF)], axis=1).astype(np.uint32)
+
+
+def batch_size(fitted: FittedModel, work: int = 1) -> int:
+    """How many rows are computed at once: it depends on the model and the work for one row alone.
+
+    Args:
+        fitted: The fitted model.
+        work: How many times the memory of one row a row's computation takes.
+    """
+    return max(1, min(LARGEST_BATCH, VALUES_PER_BATCH // (fitted.units.summary.size * work)))
+
+
+def batches(count: int, size: int) -> Iterator[tuple[int, Int[np.ndarray, " size"], int]]:
+    """Batches of one size: the number of each, the places of its rows (the last one repeated), how many are real."""
+    for number, start in enumerate(range(0, count, size)):
+        yield number, np.minimum(np.arange(start, start + size), count - 1), min(size, count - start)
 
 
 def map_rows(
@@ -53,23 +69,14 @@ def map_rows(
         key: With the row's hash it makes the row's key.
         work: How many times the memory of one row a row's computation takes.
     """
-    units = fitted.units
-    size = max(1, min(LARGEST_BATCH, VALUES_PER_BATCH // (units.summary.size * work)))
+    stored = fitted.units.stored(values)
     pieces = []
-    for rows, marks, kept in _padded(units.stored(values), size):
-        found = _batch(function, transform, fitted.model, key, jnp.asarray(rows), jnp.asarray(marks))
+    for _, places, kept in batches(len(stored), batch_size(fitted, work)):
+        rows = stored[places]
+        marks = jnp.asarray(row_hashes(rows))
+        found = _batch(function, transform, fitted.model, key, jnp.asarray(rows), marks)
         pieces.append(jax.tree.map(lambda leaf, kept=kept: leaf[:kept], jax.device_get(found)))
     return jax.tree.map(lambda *parts: np.concatenate(parts), *pieces)
-
-
-def _padded(stored: np.ndarray, size: int) -> Iterator[tuple[np.ndarray, np.ndarray, int]]:
-    """Batches of rows with their hashes, all of one size, and how many of each are real."""
-    for start in range(0, len(stored), size):
-        rows = stored[start : start + size]
-        kept = len(rows)
-        if kept < size:
-            rows = np.concatenate([rows, np.repeat(rows[-1:], size - kept, axis=0)])
-        yield rows, row_hashes(rows), kept
 
 
 @eqx.filter_jit

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from reparax.data import Dataset, read_as
+from reparax.data import Dataset, read_as, split
 from reparax.likelihoods.columns import Columns
 from reparax.recipe import FittedModel
 
@@ -29,6 +29,20 @@ def dataset_of(fitted: FittedModel, data: Any) -> Dataset:
     if dataset.values.dtype.kind == "f":
         return dataset
     return replace(dataset, values=dataset.values.astype(np.float32))
+
+
+def held_out_of(fitted: FittedModel, dataset: Dataset) -> Dataset | None:
+    """The rows that were held out when the model was fitted to these data; None where these are other data.
+
+    Args:
+        fitted: The fitted model.
+        dataset: What `dataset_of` gave for the data of the fit.
+    """
+    recipe = fitted.recipe
+    if recipe is None or recipe.valid == 0 or len(dataset) < 2:
+        return None
+    part, rest = split(dataset, recipe.valid, recipe.seed)
+    return replace(rest, schema=fitted.schema) if len(part) == fitted.schema.num_examples else None
 
 
 def values_of(fitted: FittedModel, data: Any) -> np.ndarray:

@@ -1,16 +1,18 @@
 """From data to latent variables and back."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from reparax.applications._batches import map_rows
+from reparax.applications._batches import batch_size, batches, map_rows
 from reparax.applications._door import values_of
-from reparax.errors import RecipeError
+from reparax.errors import DataError, RecipeError
 from reparax.model import Model
 from reparax.recipe import FittedModel
 
@@ -53,6 +55,35 @@ def reconstruct(fitted: FittedModel, data: Any) -> np.ndarray:
         DataError: Data of another shape or kind than at fitting.
     """
     return fitted.units.restored(_apply(_reconstruction, fitted, data))
+
+
+def decode(fitted: FittedModel, codes: Float[np.ndarray, "n latent"]) -> np.ndarray:
+    """E[x | z] at latent codes, in the user's units, in the shape of the data.
+
+    Args:
+        fitted: The fitted model.
+        codes: Latent variables, flattened as those of `encode`, one row for each example.
+
+    Raises:
+        DataError: Codes of another shape than the model's.
+    """
+    latent_shape = fitted.model.posterior.latent_shape
+    expected, codes = math.prod(latent_shape), np.asarray(codes, np.float32)
+    if codes.ndim != 2 or codes.shape[1] != expected or not len(codes):
+        raise DataError(
+            expected=f"one row of {expected} latent numbers for each example", got=f"an array of shape {codes.shape}",
+            cure="give codes as encode makes them",
+        )  # fmt: skip
+    pieces = [
+        np.asarray(_decoded(fitted.model, jnp.asarray(codes[places]).reshape(-1, *latent_shape)))[:kept]
+        for _, places, kept in batches(len(codes), batch_size(fitted))
+    ]
+    return fitted.units.restored(np.concatenate(pieces))
+
+
+@eqx.filter_jit
+def _decoded(model: Model, codes: Array) -> Array:
+    return jax.vmap(lambda z: model.likelihood(z).mean)(codes)
 
 
 def _apply(function: Callable[[Model, Array, Array], Array], fitted: FittedModel, data: Any) -> np.ndarray:

@@ -10,9 +10,10 @@ from jaxtyping import Array
 
 from reparax.applications._batches import map_rows
 from reparax.applications._door import dataset_of
+from reparax.applications._importance import importance_samples, require_samples
 from reparax.data import fill
-from reparax.distributions import Columns
 from reparax.errors import RecipeError
+from reparax.likelihoods.columns import Columns
 from reparax.model import Model
 from reparax.recipe import FittedModel
 
@@ -94,22 +95,14 @@ class _Draws(eqx.Module):
 
 def _weighted(model: Model, x: Array, key: Array, num_samples: int) -> tuple[Array, Array]:
     """Draws of z from the posterior given the observed cells, and their log importance weights."""
-    posterior, prior = model.posterior(x), model.prior(model.posterior)
-    if model.posterior.latent_space == "point":
-        return posterior.mean[None], jnp.zeros(1)
-    z = posterior.sample(key, (num_samples,))
-
-    def log_weight(one: Array) -> Array:
-        return model.likelihood(one).log_prob(x) + prior.log_prob(one) - posterior.log_prob(one)
-
-    return z, jax.vmap(log_weight)(z)
+    z, kl = importance_samples(model, model.posterior(x), key, num_samples)
+    return z, jax.vmap(lambda one: model.likelihood(one).log_prob(x))(z) - kl
 
 
 def _filled(fitted: FittedModel, values: np.ndarray, function: Any, work: int, seed: int) -> np.ndarray:
     """What a function of one row makes of the rows with gaps; the other rows as they are."""
-    if work < 1:
-        raise RecipeError(expected="a number of samples from 1 up", got=f"{work}", cure="ask for at least one")
-    if not isinstance(fitted.model.likelihood(jnp.zeros(fitted.model.posterior.latent_shape)), Columns):
+    require_samples(work)
+    if not isinstance(fitted.model.likelihood, Columns):
         raise RecipeError(
             expected="a model with the columns likelihood, which knows missing cells",
             got="one without it",

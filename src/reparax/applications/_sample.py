@@ -9,7 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from reparax.applications._batches import LARGEST_BATCH, VALUES_PER_BATCH
+from reparax.applications._batches import LARGEST_BATCH, batch_size, batches
+from reparax.applications._importance import require_samples
 from reparax.data import FrameKind, cell_value, to_frame
 from reparax.errors import DataError, RecipeError
 from reparax.model import Model
@@ -81,18 +82,18 @@ def sample_means(fitted: FittedModel, num_samples: int, *, key: jax.Array) -> np
 
 
 def _draw(function: Draw, fitted: FittedModel, num_samples: int, key: jax.Array) -> np.ndarray:
-    _require_some(num_samples)
-    size = max(1, min(LARGEST_BATCH, VALUES_PER_BATCH // fitted.units.summary.size))
-    pieces = []
-    for batch, start in enumerate(range(0, num_samples, size)):
-        keys = jax.random.split(jax.random.fold_in(key, batch), size)
-        pieces.append(np.asarray(_batch(function, fitted.model, keys))[: num_samples - start])
+    require_samples(num_samples)
+    size = batch_size(fitted)
+    pieces = [
+        np.asarray(_batch(function, fitted.model, _keys(key, number, size)))[:kept]
+        for number, _, kept in batches(num_samples, size)
+    ]
     return np.concatenate(pieces)
 
 
-def _require_some(num_samples: int) -> None:
-    if num_samples < 1:
-        raise RecipeError(expected="a number of samples from 1 up", got=f"{num_samples}", cure="ask for at least one")
+def _keys(key: Array, number: int, size: int) -> Array:
+    """The keys of a batch."""
+    return jax.random.split(jax.random.fold_in(key, number), size)
 
 
 def _conditions(fitted: FittedModel, where: Mapping[str, Any]) -> dict[int, float]:
@@ -115,7 +116,7 @@ def _conditions(fitted: FittedModel, where: Mapping[str, Any]) -> dict[int, floa
 
 def _draw_where(fitted: FittedModel, num_samples: int, cells: Mapping[int, float], key: jax.Array) -> np.ndarray:
     """Rows whose latent variable is resampled from the prior by how probable it makes the cells."""
-    _require_some(num_samples)
+    require_samples(num_samples)
     row = np.full((1, fitted.units.summary.size), np.nan)
     for column, value in cells.items():
         row[0, column] = value
@@ -132,11 +133,11 @@ def _draw_where(fitted: FittedModel, num_samples: int, cells: Mapping[int, float
             cure="condition on fewer columns, or on values that are more common",
         )
     chosen = jax.random.choice(for_choice, len(weights), (num_samples,), p=jnp.asarray(weights / weights.sum()))
-    pieces = []
-    for batch, start in enumerate(range(0, num_samples, LARGEST_BATCH)):
-        some = np.resize(np.asarray(chosen[start : start + LARGEST_BATCH]), LARGEST_BATCH)
-        keys = jax.random.split(jax.random.fold_in(for_x, batch), LARGEST_BATCH)
-        pieces.append(np.asarray(_given(fitted.model, z[some], keys))[: num_samples - start])
+    size = batch_size(fitted)
+    pieces = [
+        np.asarray(_given(fitted.model, z[chosen[places]], _keys(for_x, number, size)))[:kept]
+        for number, places, kept in batches(num_samples, size)
+    ]
     return np.concatenate(pieces).astype(np.float64)
 
 

@@ -1,5 +1,6 @@
 """Likelihoods: how probable each example is under the model."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,8 +13,8 @@ from jaxtyping import Array, Float
 
 from reparax.applications._batches import map_rows
 from reparax.applications._door import values_of
+from reparax.applications._importance import importance_samples, require_samples
 from reparax.distributions import Columns
-from reparax.errors import RecipeError
 from reparax.estimators import log_mean_exp
 from reparax.model import Model
 from reparax.recipe import FittedModel
@@ -92,11 +93,12 @@ def score(fitted: FittedModel, data: Any, *, num_samples: int = 100, seed: int =
         DataError: Data of another shape or kind than at fitting.
         RecipeError: A number of samples below 1.
     """
-    terms = _terms(fitted, values_of(fitted, data), num_samples, seed)
+    terms = _terms(fitted, values_of(fitted, data), num_samples, seed, _oddity)
     log_density = None if fitted.model.posterior.latent_space == "point" else terms.iwae
-    if terms.oddity is not None:
+    shares = terms.by_column
+    if shares is not None:
         names = tuple(column.name for column in fitted.schema.columns or ())
-        return Scores(log_density, terms.oddity.sum(axis=1), terms.oddity, names)
+        return Scores(log_density, shares.sum(axis=1), shares, names)
     return Scores(log_density, -terms.reconstruction if log_density is None else -log_density)
 
 
@@ -114,7 +116,7 @@ def evaluate(fitted: FittedModel, data: Any, *, num_samples: int = 100, seed: in
         RecipeError: A number of samples below 1.
     """
     values = values_of(fitted, data)
-    terms = _terms(fitted, values, num_samples, seed)
+    terms = _terms(fitted, values, num_samples, seed, _log_density)
     count, size = len(terms.iwae), fitted.units.summary.size
     shared = {
         "num_examples": count,
@@ -146,51 +148,52 @@ class _Terms(eqx.Module):
     reconstruction: Any
     kl: Any
     mean: Any
-    oddity: Any = None
-    of_columns: Any = None
+    by_column: Any
+
+
+OfColumns = Callable[[Columns, Array], Float[Array, " d"]]
 
 
 class _Weigh(eqx.Module):
     """The bound of K samples and its parts, for one example; a value, so that one K is compiled once."""
 
     num_samples: int = eqx.field(static=True)
+    of_columns: OfColumns = eqx.field(static=True)
 
     def __call__(self, model: Model, x: Array, key: Array) -> _Terms:
-        posterior, prior = model.posterior(x), model.prior(model.posterior)
-        if model.posterior.latent_space == "point":
-            samples, kl = posterior.mean[None], jnp.zeros(1)
-        else:
-            samples = posterior.sample(key, (self.num_samples,))
-            kl = jax.vmap(lambda z: posterior.log_prob(z) - prior.log_prob(z))(samples)
-        reconstruction, by_column = jax.vmap(lambda z: _of_sample(model.likelihood(z), x))(samples)
-        weights = jax.nn.softmax(reconstruction - kl)
-        means = jax.tree.map(lambda of_samples: weights @ of_samples, by_column)
-        return _Terms(
-            log_mean_exp(reconstruction - kl), jnp.mean(reconstruction), jnp.mean(kl), jnp.ravel(posterior.mean), *means
-        )
+        posterior = model.posterior(x)
+        samples, kl = importance_samples(model, posterior, key, self.num_samples)
+        reconstruction, by_column = jax.vmap(lambda z: self._of_sample(model.likelihood(z), x))(samples)
+        if by_column is not None:
+            by_column = jax.nn.softmax(reconstruction - kl) @ by_column
+        bound = log_mean_exp(reconstruction - kl)
+        return _Terms(bound, jnp.mean(reconstruction), jnp.mean(kl), jnp.ravel(posterior.mean), by_column)
+
+    def _of_sample(self, law: dist.Distribution, x: Array) -> tuple[Float[Array, ""], Float[Array, " d"] | None]:
+        """log p(x | z), and what is asked of each column of a table."""
+        return law.log_prob(x), self.of_columns(law, x) if isinstance(law, Columns) else None
 
 
-def _of_sample(law: dist.Distribution, x: Array) -> tuple[Float[Array, ""], tuple[Float[Array, " d"], ...]]:
-    """log p(x | z); of a row of a table also minus the log mass near each cell, and the log density of each."""
-    if not isinstance(law, Columns):
-        return law.log_prob(x), ()
-    of_columns = law.log_prob_of_columns(x)
-    return jnp.sum(of_columns), (-law.log_mass_near(x), of_columns)
+def _log_density(law: Columns, x: Array) -> Float[Array, " d"]:
+    return law.log_prob_of_columns(x)
+
+
+def _oddity(law: Columns, x: Array) -> Float[Array, " d"]:
+    return -law.log_mass_near(x)
 
 
 def _of_columns(fitted: FittedModel, values: np.ndarray, terms: _Terms) -> dict[str, float] | None:
-    if terms.of_columns is None:
+    if terms.by_column is None:
         return None
     observed = np.maximum(1, (~np.isnan(values)).sum(axis=0))
-    means = terms.of_columns.sum(axis=0, dtype=np.float64) / observed
+    means = terms.by_column.sum(axis=0, dtype=np.float64) / observed
     return dict(zip((column.name for column in fitted.schema.columns or ()), means.tolist(), strict=True))
 
 
-def _terms(fitted: FittedModel, values: np.ndarray, num_samples: int, seed: int) -> _Terms:
-    if num_samples < 1:
-        raise RecipeError(expected="a number of samples from 1 up", got=f"{num_samples}", cure="ask for at least one")
+def _terms(fitted: FittedModel, values: np.ndarray, num_samples: int, seed: int, of_columns: OfColumns) -> _Terms:
+    require_samples(num_samples)
     return map_rows(
-        _Weigh(num_samples),
+        _Weigh(num_samples, of_columns),
         fitted,
         values,
         transform=fitted.units.transform,

@@ -32,9 +32,9 @@ def open_data(source: str, fitted: "FittedModel", say: Say, *, held_out: bool = 
     Raises:
         DataError: Data that do not fit the model, or held-out rows of data it was not fitted to.
     """
-    from reparax.data import read_as, split
+    from reparax.applications import dataset_of, held_out_of
 
-    dataset = read_as(source, fitted.schema)
+    dataset = dataset_of(fitted, source)
     notes(say, dataset.notes)
     if not held_out:
         return dataset
@@ -44,11 +44,11 @@ def open_data(source: str, fitted: "FittedModel", say: Say, *, held_out: bool = 
             expected="a model that held out rows when it was fitted", got="one that held out none",
             cure="leave --held-out out, or fit with --valid 0.1",
         )  # fmt: skip
-    part, rest = split(dataset, recipe.valid, recipe.seed)
-    if len(part) != fitted.schema.num_examples:
+    rest = held_out_of(fitted, dataset)
+    if rest is None:
         raise DataError(
             expected=f"the data of the fit, with {fitted.schema.num_examples} rows besides those held out",
-            got=f"{len(part)} rows",
+            got=f"{len(dataset)} rows in all",
             cure="give the data that the model was fitted to, or leave --held-out out",
         )
     return rest

@@ -222,7 +222,8 @@ def score(
     found = applications.score(fitted, dataset, num_samples=samples, seed=seed)
     columns = {"log_density": found.log_density, "anomaly_score": found.anomaly_score}
     if found.log_density is None:
-        say("note: a deterministic autoencoder has no density; the anomaly score is minus log p(x|z)")
+        meaning = "minus log p(x|z)" if found.shares is None else "the sum of the columns' shares"
+        say(f"note: a deterministic autoencoder has no density; the anomaly score is {meaning}")
     given = {name: column for name, column in columns.items() if column is not None}
     if found.shares is not None:
         given |= {f"share_{name}": share for name, share in zip(found.names, found.shares.T, strict=True)}

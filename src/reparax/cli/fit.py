@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
+from reparax.cli._columns_text import columns_text
 from reparax.cli._interrupt import stoppable
 from reparax.cli._jax import prepare_jax
 from reparax.cli._options import RecipeOptions
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from reparax.training import Record
 
 INTERRUPTED = 130
-MOST_COLUMNS = 40
 ROWS_FOR_ACTIVITY = 5000
 
 
@@ -67,7 +67,7 @@ def fit(
     for line in recipe_lines(whole, frozenset(chosen), dataset):
         say(line)
     notes(say, dataset.notes)
-    for line in _columns_text(dataset):
+    for line in columns_text(dataset.schema):
         say(line)
     with stoppable() as stop:
         fitted = _train(dataset, chosen, stop.check, quiet=quiet)
@@ -78,22 +78,6 @@ def fit(
     _report(fitted, dataset, say)
     say(f"model       {out}")
     return INTERRUPTED if fitted.status == "interrupted" else 0
-
-
-def _columns_text(dataset: "Dataset") -> list[str]:
-    """The columns of a table of mixed kinds, one in a line: name, kind, missing share, values."""
-    from reparax.data import column_lines
-
-    if dataset.schema.value_kind != "mixed":
-        return []
-    lines = column_lines(dataset.schema)
-    shown = lines[:MOST_COLUMNS]
-    widths = [max(len(getattr(line, field)) for line in shown) for field in ("name", "kind", "missing")]
-    text = [
-        f"  {line.name:{widths[0]}}  {line.kind:{widths[1]}}  {line.missing:>{widths[2]}}  {line.values}".rstrip()
-        for line in shown
-    ]
-    return text + ([f"  and {len(lines) - len(shown)} more"] if len(lines) > len(shown) else [])
 
 
 def _train(dataset: "Dataset", chosen: dict[str, Any], check: Callable[[], None], *, quiet: bool) -> "FittedModel":

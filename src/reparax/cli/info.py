@@ -5,19 +5,23 @@ import math
 import sys
 from typing import Any
 
+from reparax.cli._columns_text import columns_text
 from reparax.cli._jax import prepare_jax
 from reparax.cli._progress import bound_name
 
 
 def info(model: str, /, *, json: bool = False) -> None:
-    """Show what a model is: its parts, its data, how training went, and the versions it was made with.
+    """Show what a model is: its parts, its data and columns, how training went, and the versions it was made with.
 
     Args:
         model: The model folder.
         json: Print the description as JSON.
     """
     prepare_jax()
+    import msgspec
+
     from reparax.artifact import describe
+    from reparax.data import Schema
 
     found = describe(model)
     if json:
@@ -32,6 +36,9 @@ def info(model: str, /, *, json: bool = False) -> None:
     for name, text in _rows(found):
         table.add_row(name, text)
     Console(file=sys.stdout, highlight=False, markup=False).print(table)
+    columns = columns_text(msgspec.convert(found["data"], Schema))
+    if columns:
+        sys.stdout.write("\n".join(["columns", *columns]) + "\n")
 
 
 def _rows(found: dict[str, Any]) -> list[tuple[str, str]]:
@@ -41,7 +48,6 @@ def _rows(found: dict[str, Any]) -> list[tuple[str, str]]:
     shape = "x".join(map(str, data["event_shape"]))
     rows += [
         ("data", f"{data['kind']} of {shape}, {data['value_kind']} values, {data['num_examples']} examples fitted"),
-        ("columns", ", ".join(data["names"] or ())),
         ("numbers", f"{numbers} in {len(found['arrays'])} arrays"),
         ("training", _training(training, recipe)),
         ("made with", ", ".join(f"{name} {version}" for name, version in found["libraries"].items())),

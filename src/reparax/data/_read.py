@@ -151,7 +151,7 @@ def _reopened(dataset: Dataset) -> _Loaded:
 
 def _load_with_any_label(source: Any, schema: Schema) -> _Loaded:
     if isinstance(source, Dataset):
-        return _reopened(source)
+        return Read(source) if source.schema == schema else _reopened(source)
     if schema.label is None:
         return _load(source, None)
     try:

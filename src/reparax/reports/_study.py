@@ -1,7 +1,7 @@
 """What a report is about: the model, the data, and everything that is computed of them, once."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -13,10 +13,9 @@ from jaxtyping import Array, Float
 
 from reparax import applications
 from reparax.applications import Evaluation, Scores
-from reparax.data import Dataset, read, read_as, split
+from reparax.data import Dataset, read
 from reparax.distributions import has_analytic_kl, kl_per_dimension
 from reparax.errors import DataError
-from reparax.likelihoods.columns import Columns
 from reparax.model import Model
 from reparax.recipe import FittedModel
 from reparax.summary import Column
@@ -175,8 +174,7 @@ def study_of(
     by_name = {column.name for column in fitted.schema.columns or ()}
     colored = isinstance(label, str) and label in by_name
     source = data if label is None or colored or isinstance(data, Dataset) else read(data, label=label)
-    missing_allowed = isinstance(fitted.model.likelihood, Columns)
-    dataset = read_as(source, fitted.schema, allow_missing=missing_allowed)
+    dataset = applications.dataset_of(fitted, source)
     if label is not None and not colored and dataset.labels is None:
         raise DataError(
             expected="a label that is a column of the data, or comes with them",
@@ -186,19 +184,7 @@ def study_of(
     if origin is None:
         origin = Origin(data=str(data)) if isinstance(data, str | Path) else Origin()
     asked = None if label is None else str(label)
-    dataset = replace(dataset, native=None)  # its values are checked; the columns beside them are not asked for again
-    return Study(fitted, dataset, held_out_of(fitted, dataset), asked, origin, num_samples, seed)
-
-
-def held_out_of(fitted: FittedModel, dataset: Dataset) -> Dataset | None:
-    """The rows that were held out when the model was fitted; None where these are other data."""
-    recipe = fitted.recipe
-    if recipe is None or recipe.valid == 0 or len(dataset) < 2:
-        return None
-    part, rest = split(dataset, recipe.valid, recipe.seed)
-    if len(part) != fitted.schema.num_examples:
-        return None
-    return replace(rest, schema=fitted.schema)
+    return Study(fitted, dataset, applications.held_out_of(fitted, dataset), asked, origin, num_samples, seed)
 
 
 def evenly(count: int, most: int) -> np.ndarray:

@@ -1,18 +1,10 @@
-"""From latent codes to rows, and from a model's rows to the user's kind of table."""
+"""From a model's rows to the user's kind of table."""
 
 from typing import Any, NamedTuple, Self
 
-import equinox as eqx
-import jax
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
 
 from reparax.data import Dataset, FrameKind, Schema, to_frame
-from reparax.model import Model
-from reparax.recipe import FittedModel
-
-LARGEST_BATCH = 1024
 
 
 class Shape(NamedTuple):
@@ -57,22 +49,6 @@ class Shape(NamedTuple):
         wide = np.full((len(rows), self.width), np.nan, np.result_type(rows, np.float32))
         wide[:, [int(column.name.removeprefix("column_")) for column in schema.columns]] = rows
         return wide
-
-
-def expected_rows(fitted: FittedModel, codes: Float[np.ndarray, "n latent"]) -> np.ndarray:
-    """E[x | z] for each row of codes, the matrix of a model's own columns, in the user's units."""
-    pieces = []
-    for start in range(0, len(codes), LARGEST_BATCH):
-        some = codes[start : start + LARGEST_BATCH]
-        padded = np.pad(some, ((0, LARGEST_BATCH - len(some)), (0, 0)), mode="edge")
-        pieces.append(np.asarray(_means(fitted.model, jnp.asarray(padded)))[: len(some)])
-    return fitted.units.restored(np.concatenate(pieces))
-
-
-@eqx.filter_jit
-def _means(model: Model, codes: Float[Array, "n latent"]) -> Array:
-    shape = model.posterior.latent_shape
-    return jax.vmap(lambda z: model.likelihood(z.reshape(shape)).mean)(codes)
 
 
 def _numbers(values: np.ndarray, schema: Schema) -> list[np.ndarray]:

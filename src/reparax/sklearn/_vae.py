@@ -12,10 +12,10 @@ from sklearn.utils import Tags
 from sklearn.utils.validation import check_array, check_is_fitted
 
 from reparax import applications
-from reparax.errors import DataError, RecipeError
+from reparax.errors import RecipeError
 from reparax.sklearn._door import admitted
 from reparax.sklearn._fitting import fitted_model, seed_of
-from reparax.sklearn._rows import Shape, expected_rows
+from reparax.sklearn._rows import Shape
 
 
 class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixin, BaseEstimator):
@@ -156,13 +156,7 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixin, BaseE
         """
         check_is_fitted(self)
         codes = check_array(X, dtype=np.float32, input_name="X")
-        if codes.shape[1] != self._n_features_out:
-            raise DataError(
-                expected=f"codes of {self._n_features_out} dimensions",
-                got=f"{codes.shape[1]}",
-                cure="give what transform gives",
-            )
-        return self._shape.expected(expected_rows(self.model_, codes), self.model_.schema)
+        return self._shape.expected(applications.decode(self.model_, codes), self.model_.schema)
 
     def score_samples(self, X: Any) -> Float[np.ndarray, " n"]:
         """log p(x) of each row, in nats and the user's units, as a lower bound of ``importance_samples`` samples.
