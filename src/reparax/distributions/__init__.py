@@ -6,7 +6,7 @@ from reparax.distributions.columns import Columns as Columns
 from reparax.distributions.continuous_bernoulli import ContinuousBernoulli as ContinuousBernoulli
 from reparax.distributions.coupling_flow import Coupling as Coupling
 from reparax.distributions.coupling_flow import CouplingFlow as CouplingFlow
-from reparax.distributions.coupling_flow import couplings as couplings
+from reparax.distributions.coupling_flow import halves as halves
 from reparax.distributions.discretized_logistic import DiscretizedLogistic as DiscretizedLogistic
 from reparax.distributions.from_cdf import FromCDF as FromCDF
 from reparax.distributions.from_log_density import FromLogDensity as FromLogDensity

@@ -1,7 +1,7 @@
 """A standard Normal pushed through affine couplings: a learnable density with exact samples and probabilities."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import equinox as eqx
 import jax
@@ -17,42 +17,29 @@ class Coupling(eqx.Module):
     """One affine coupling: the dimensions of a mask stay, the others are scaled and shifted by a network of those.
 
     Attributes:
-        weights: The matrices of the network.
-        biases: Its biases.
+        network: From z with the other dimensions set to zero, shape ``(d,)``, to log-scales and shifts, ``(2 d,)``.
         mask: One where a dimension stays.
     """
 
-    weights: tuple[Float[Array, "in out"], ...]
-    biases: tuple[Float[Array, " out"], ...]
+    network: Callable[[Array], Array]
     mask: tuple[int, ...] = eqx.field(static=True)
 
-    def scale_and_shift(self, kept: Float[Array, " d"]) -> tuple[Float[Array, " d"], Float[Array, " d"]]:
+    def scale_and_shift(self, z: Float[Array, " d"]) -> tuple[Float[Array, " d"], Float[Array, " d"]]:
         """Log-scales and shifts of the dimensions that do not stay; zeros for the others."""
-        hidden = kept
-        for weight, bias in zip(self.weights[:-1], self.biases[:-1], strict=True):
-            hidden = jax.nn.gelu(hidden @ weight + bias)
-        log_scale, shift = jnp.split(hidden @ self.weights[-1] + self.biases[-1], 2)
-        free = 1.0 - jnp.asarray(self.mask, kept.dtype)
-        return LARGEST_LOG_SCALE * jnp.tanh(log_scale / LARGEST_LOG_SCALE) * free, shift * free
+        stays = jnp.asarray(self.mask, z.dtype)
+        log_scale, shift = jnp.split(self.network(z * stays), 2)
+        return LARGEST_LOG_SCALE * jnp.tanh(log_scale / LARGEST_LOG_SCALE) * (1 - stays), shift * (1 - stays)
 
 
-def couplings(latent_dim: int, width: int, depth: int, *, key: jax.Array) -> tuple[Coupling, ...]:
-    """Couplings that are the identity at first, their masks random halves and the other halves in turn."""
-    made = []
-    for index, own in enumerate(jax.random.split(key, depth)):
-        keys = jax.random.split(own, 2)
+def halves(latent_dim: int, depth: int) -> tuple[tuple[int, ...], ...]:
+    """Masks of so many couplings: halves of the dimensions, mixed differently, each followed by the other half."""
+    masks = []
+    for index in range(depth):
         half = [(i * 7 + (index // 2) * 3) % latent_dim < -(-latent_dim // 2) for i in range(latent_dim)]
         if latent_dim > 1 and len(set(half)) == 1:
             half = [i % 2 == 0 for i in range(latent_dim)]
-        mask = tuple(int(stays != bool(index % 2)) for stays in half)
-        initialize = jax.nn.initializers.lecun_normal()
-        weights = (
-            initialize(keys[0], (latent_dim, width)),
-            initialize(keys[1], (width, width)),
-            jnp.zeros((width, 2 * latent_dim)),
-        )
-        made.append(Coupling(weights, (jnp.zeros(width), jnp.zeros(width), jnp.zeros(2 * latent_dim)), mask))
-    return tuple(made)
+        masks.append(tuple(int(stays != bool(index % 2)) for stays in half))
+    return tuple(masks)
 
 
 class CouplingFlow(dist.Distribution):
@@ -83,16 +70,14 @@ class CouplingFlow(dist.Distribution):
 
     def _forward(self, z: Float[Array, " d"]) -> Float[Array, " d"]:
         for layer in self.layers:
-            mask = jnp.asarray(layer.mask, z.dtype)
-            log_scale, shift = layer.scale_and_shift(z * mask)
+            log_scale, shift = layer.scale_and_shift(z)
             z = z * jnp.exp(log_scale) + shift
         return z
 
     def _log_prob(self, z: Float[Array, " d"]) -> Float[Array, ""]:
         total = jnp.zeros((), z.dtype)
         for layer in reversed(self.layers):
-            mask = jnp.asarray(layer.mask, z.dtype)
-            log_scale, shift = layer.scale_and_shift(z * mask)
+            log_scale, shift = layer.scale_and_shift(z)
             z = (z - shift) * jnp.exp(-log_scale)
             total = total - jnp.sum(log_scale)
         return total - 0.5 * jnp.sum(z**2) - 0.5 * z.shape[0] * math.log(2 * math.pi)

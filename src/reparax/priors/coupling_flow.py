@@ -4,10 +4,12 @@ from typing import ClassVar, Self
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 import numpyro.distributions as dist
 
-from reparax.distributions import Coupling, couplings
+from reparax.distributions import Coupling, halves
 from reparax.distributions import CouplingFlow as CouplingFlowDistribution
+from reparax.networks.mlp import Perceptron
 from reparax.posteriors import AbstractPosterior
 from reparax.priors._base import AbstractPrior
 from reparax.summary import Summary
@@ -29,7 +31,17 @@ class CouplingFlow(AbstractPrior):
 
     @classmethod
     def create(cls, posterior: AbstractPosterior, summary: Summary, *, num_components: int, key: jax.Array) -> Self:
-        return cls(couplings(posterior.latent_dim, WIDTH, DEPTH, key=key), posterior.latent_dim)
+        size = posterior.latent_dim
+        keys, masks = jax.random.split(key, DEPTH), halves(size, DEPTH)
+        layers = (Coupling(_zero_at_first(size, own), mask) for own, mask in zip(keys, masks, strict=True))
+        return cls(tuple(layers), size)
 
     def __call__(self, posterior: AbstractPosterior) -> dist.Distribution:
         return CouplingFlowDistribution(self.layers, self.latent_dim)
+
+
+def _zero_at_first(latent_dim: int, key: jax.Array) -> Perceptron:
+    """A network whose last layer is zero, so that its coupling is the identity."""
+    network = Perceptron(latent_dim, (WIDTH, WIDTH), (2 * latent_dim,), key=key)
+    last = network.layers[-1]
+    return eqx.tree_at(lambda made: made.layers[-1].weight, network, jnp.zeros_like(last.weight))
