@@ -7,7 +7,7 @@ import numpy as np
 
 from reparax.data._cells import Cells
 from reparax.data._exclude import EMPTY
-from reparax.data._match import Matched, match_table, quoted
+from reparax.data._match import Matched, match_table
 from reparax.data._values import LARGEST_INTEGER, as_real, refuse_non_finite, refuse_non_numbers, whole
 from reparax.errors import DataError
 from reparax.summary import Column, Kind, Summary
@@ -76,9 +76,9 @@ class Schema(msgspec.Struct, frozen=True):
     def check(self, data: "Dataset | np.ndarray") -> np.ndarray:
         """The values of ``data`` as a model fitted on this schema takes them: columns in its order, its dtype.
 
-        Columns are matched by name where both sides have names, else by position. Values of a table may lie outside
-        the range seen at fitting (an anomaly does); levels of an image may not. A category that the fit had not gets
-        the code after the last.
+        Columns of datasets are matched by name where both have names, else by position. Values of a table may lie
+        outside the range seen at fitting (an anomaly does); levels of an image may not. A category that the fit had
+        not gets the code after the last.
 
         Args:
             data: A dataset, or an array of shape ``(n, *event_shape)`` that holds numbers and codes as values do.
@@ -100,10 +100,10 @@ class Schema(msgspec.Struct, frozen=True):
             allow_missing: Whether cells of a dataset may be missing where the fit had none.
         """
         if isinstance(data, np.ndarray):
-            return Matched(self._checked(data, None))
+            return Matched(self._checked(data))
         columns, own = self.columns, data.schema.columns
         if columns is None or own is None:
-            return Matched(self._checked(data.values, data.schema.names))
+            return Matched(self._checked(data.values))
         values = data.values
         empty = [name for name, why in data.schema.excluded if why == EMPTY]
         names = [*(column.name for column in own), *empty]
@@ -140,9 +140,9 @@ class Schema(msgspec.Struct, frozen=True):
     def _shown(self) -> tuple[str, ...] | None:
         return self.names if self.columns is None else tuple(column.name for column in self.columns)
 
-    def _checked(self, values: np.ndarray, names: tuple[str, ...] | None) -> np.ndarray:
+    def _checked(self, values: np.ndarray) -> np.ndarray:
         refuse_non_numbers(values)
-        values = self._aligned(values, names)
+        values = self._aligned(values)
         if self.value_kind == "mixed":
             self._check_codes(values)
             return np.ascontiguousarray(values, dtype=self.dtype)
@@ -168,18 +168,7 @@ class Schema(msgspec.Struct, frozen=True):
                     cure="give a data frame, whose columns are matched by name and by category",
                 )
 
-    def _aligned(self, values: np.ndarray, names: tuple[str, ...] | None) -> np.ndarray:
-        if self.names is not None and names is not None and self.names != names:
-            missing = [name for name in self.names if name not in names]
-            extra = [name for name in names if name not in self.names]
-            if missing or extra:
-                parts = [f"{word} {quoted(some)}" for word, some in (("no", missing), ("also", extra)) if some]
-                raise DataError(
-                    expected=f"the {len(self.names)} columns the model was fitted on",
-                    got=f"a table with {' and '.join(parts)}",
-                    cure="rename, add or drop columns so that the names agree",
-                )
-            values = values[:, [names.index(name) for name in self.names]]
+    def _aligned(self, values: np.ndarray) -> np.ndarray:
         if self.kind == "images" and self.event_shape[-1] == 1 and values.shape[1:] == self.event_shape[:-1]:
             values = values[..., None]
         if values.ndim == 0 or values.shape[1:] != self.event_shape:
