@@ -30,7 +30,8 @@ from reparax.objectives.elbo import ELBO
 from reparax.posteriors.diagonal_normal import DiagonalNormal
 from reparax.priors.standard_normal import StandardNormal
 from reparax.recipe import Units
-from reparax.training._fit import _Plan, _Program
+from reparax.training._fit import _Plan
+from reparax.training._program import Program
 
 ROOT = Path(__file__).resolve().parents[1]
 MNIST = ROOT.parent / "shared" / "data" / "mnist" / "train-images-idx3-ubyte.gz"
@@ -54,7 +55,7 @@ def reparax_epoch(data: np.ndarray) -> Callable[[], None]:
         lambda n: architecture.decoder(LATENT, (n, 28, 28, 1), key=keys[2]), units.summary, key=keys[3]
     )
     model = Model(posterior, StandardNormal((LATENT,)), likelihood)
-    program = _Program(model, ELBO(), optax.adam(1e-3), units.transform)
+    program = Program.of(model, ELBO(), optax.adam(1e-3), units.transform)
     plan = _Plan(len(data), BATCH, 1)
     state = [*program.start(model)]
     stored = jnp.asarray(units.trained_on(data))

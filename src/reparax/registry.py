@@ -8,6 +8,7 @@ A part added as ``posteriors/full_covariance_normal.py`` holds the class ``FullC
 import importlib
 import pkgutil
 from collections.abc import Callable
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from typing import Any
 from reparax.errors import RecipeError
 
 
+@cache
 def names(room: str) -> tuple[str, ...]:
     """The names of a room's parts, sorted, without importing them.
 

@@ -3,7 +3,6 @@
 import io
 from contextlib import contextmanager, redirect_stderr
 
-import equinox as eqx
 import jax
 import numpy as np
 import polars as pl
@@ -63,7 +62,7 @@ def untrained(folder, source, **chosen):
     with relaxed():
         recipe = rx.plan(dataset, **({"width": 4, "latent_dim": 2} | chosen))
         part, _ = split(dataset, recipe.valid, recipe.seed)
-        model = eqx.filter_jit(build)(recipe, part.schema, key=jax.random.key(0))
+        model = build(recipe, part.schema, key=jax.random.key(0))
         rx.save(rx.FittedModel(model, part.schema, recipe), folder)
     return folder
 

@@ -114,6 +114,7 @@ def test_whole_images_given_as_floats_are_taken_for_pixel_levels(data, capsys, t
 
 
 def test_ctrl_c_waits_for_the_steps_under_way_and_a_second_one_does_not(capsys):
+    before = signal.getsignal(signal.SIGINT)
     with stoppable() as stop:
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)  # nothing is trained yet
@@ -125,7 +126,7 @@ def test_ctrl_c_waits_for_the_steps_under_way_and_a_second_one_does_not(capsys):
         with pytest.raises(KeyboardInterrupt):
             stop.check()
     assert "to keep the best model so far" in capsys.readouterr().err
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_a_few_plain_lines_where_there_is_no_terminal(capsys):

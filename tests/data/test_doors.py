@@ -159,6 +159,12 @@ def test_every_image_is_in_the_grid(images):
     assert set(np.unique(images.astype(np.uint8))) <= set(np.unique(picture))
 
 
+@pytest.mark.parametrize("dtype", ["<f2", ">f2", ">f4", ">f8", ">i2", ">u4"])
+def test_byte_orders_do_not_matter(dtype):
+    values = [[0, 1.0], [3, 4.0]]
+    np.testing.assert_array_equal(read(np.array(values, dtype)).values, values)
+
+
 @few
 @given(array=hnp.arrays(hnp.scalar_dtypes(), hnp.array_shapes(min_dims=0, max_dims=5, max_side=4)))
 def test_arrays_of_every_dtype(array):

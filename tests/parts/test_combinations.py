@@ -2,7 +2,6 @@
 
 import itertools
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -107,7 +106,7 @@ def train_a_little(combination: tuple[str, ...]) -> None:
     x = jnp.asarray(values, jnp.float32)
 
     with jax.numpy_dtype_promotion("standard"):
-        trainable, rest = partition(eqx.filter_jit(build)(recipe, schema, key=jax.random.key(0)))
+        trainable, rest = partition(build(recipe, schema, key=jax.random.key(0)))
 
         def loss(trainable, key: jax.Array):
             model = combine(trainable, rest)

@@ -1,6 +1,7 @@
 """The derivative of a sample is right on average: against closed forms, for every family, parameter and several f."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import jax
@@ -25,15 +26,17 @@ class Case:
     functions: list[Any]
     exact: Any
 
-    @property
+    @cached_property
     def distribution(self) -> dist.Distribution:
         # numpyro's constructors promote ranks and dtypes on their own account.
         with jax.numpy_rank_promotion("allow"), jax.numpy_dtype_promotion("standard"):
             return self.make(*(jnp.asarray(t) for t in self.theta))
 
-    @property
+    @cached_property
     def name(self) -> str:
-        return f"{type(self.distribution).__name__}{tuple(round(t, 4) for t in self.theta)}"
+        with jax.numpy_rank_promotion("allow"), jax.numpy_dtype_promotion("standard"):  # shapes alone: names are quick
+            family = jax.eval_shape(lambda: self.make(*(jnp.asarray(t) for t in self.theta)))
+        return f"{type(family).__name__}{tuple(round(t, 4) for t in self.theta)}"
 
 
 def square(x):

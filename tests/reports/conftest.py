@@ -3,7 +3,6 @@
 from contextlib import contextmanager
 from html.parser import HTMLParser
 
-import equinox as eqx
 import jax
 import numpy as np
 import polars as pl
@@ -80,7 +79,7 @@ def untrained(source, **chosen):
     with relaxed():
         recipe = rx.plan(dataset, **({"width": 4, "latent_dim": 4} | chosen))
         part, _ = split(dataset, recipe.valid, recipe.seed)
-        model = eqx.filter_jit(build)(recipe, part.schema, key=jax.random.key(0))
+        model = build(recipe, part.schema, key=jax.random.key(0))
     history = [
         Record(float(k), 10 * k, *(dict.fromkeys(("bound", "reconstruction", "kl"), -100.0 / k),) * 2, 0.1 * k)
         for k in range(1, 6)

@@ -3,7 +3,6 @@
 from dataclasses import replace
 from typing import Any
 
-import equinox as eqx
 import jax
 import numpy as np
 
@@ -57,7 +56,7 @@ def fit(
     part, held_out = _trimmed(part, recipe.trim), None if held_out is None else _trimmed(held_out, recipe.trim)
     initial, training = jax.random.split(jax.random.key(recipe.seed))
     if model is None:
-        made = eqx.filter_jit(build)(recipe, part.schema, key=initial)
+        made = build(recipe, part.schema, key=initial)
         fitted = FittedModel(made, part.schema, recipe)
     else:
         _refuse_parts(chosen)

@@ -108,7 +108,7 @@ def array_cells(column: np.ndarray) -> Cells:
     """The cells of an array's column."""
     if column.dtype.kind == "b":
         return Cells("boolean", column.view(np.uint8), "boolean", (False, True))
-    if column.dtype == np.float16:
+    if column.dtype.kind == "f" and column.dtype.itemsize == 2:  # of either byte order
         return Cells("number", column.astype(np.float32), "float16")
     return Cells("number", column, column.dtype.name)
 

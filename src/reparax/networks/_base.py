@@ -7,6 +7,8 @@ import equinox as eqx
 import jax
 from jaxtyping import Array, Float
 
+from reparax.networks._initial import lecun_normal
+
 Network = Callable[[Array], Array]
 
 
@@ -37,7 +39,7 @@ class Affine(eqx.Module):
     bias: Float[Array, " out"]
 
     def __init__(self, in_size: int, out_size: int, *, key: jax.Array) -> None:
-        self.weight = jax.nn.initializers.lecun_normal()(key, (in_size, out_size))
+        self.weight = lecun_normal(key, (in_size, out_size), in_size)
         self.bias = jax.numpy.zeros(out_size)
 
     def __call__(self, x: Float[Array, " in"]) -> Float[Array, " out"]:

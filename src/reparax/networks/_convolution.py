@@ -1,14 +1,15 @@
 """Strided convolutions of one image as one matrix product on a CPU, natively elsewhere.
 
 XLA's CPU convolution is 10 to 25 times slower inside ``lax.scan``; space-to-depth turns a 4x4 convolution of stride 2
-into a
-2x2 one of stride 1, whose patches times a matrix are a single product.
+into a 2x2 one of stride 1, whose patches times a matrix are a single product.
 """
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
+
+from reparax.networks._initial import lecun_normal
 
 LAYOUT = ("NHWC", "HWIO", "NHWC")
 
@@ -60,7 +61,7 @@ def double_natively(x: Float[Array, "h w c"], weight: Float[Array, "4 4 c o"]) -
 
 def initialize(key: jax.Array, in_channels: int, out_channels: int) -> Float[Array, "4 4 c o"]:
     """LeCun-normal weights of a 4x4 kernel."""
-    return jax.nn.initializers.lecun_normal(in_axis=(0, 1, 2))(key, (4, 4, in_channels, out_channels))
+    return lecun_normal(key, (4, 4, in_channels, out_channels), 16 * in_channels)
 
 
 def _patches(x: Float[Array, "h w c"]) -> Float[Array, "h1 w1 c4"]:

@@ -4,41 +4,23 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Generic, Literal, Protocol, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Float, Num, PyTree
+from jaxtyping import Array, Num, PyTree
 
 from reparax.errors import TrainingError
 from reparax.pytrees import combine, partition
+from reparax.training._program import Objective, Program, Transform
 
 LONGEST_CHUNK = 500
 SHORTEST_CHUNK = 100
 
 Tree = TypeVar("Tree")
 Status = Literal["all epochs done", "stopped early", "interrupted", "diverged"]
-
-
-class Terms(Protocol):
-    """What an objective gives for one example: a pytree with at least these two scalars, in nats."""
-
-    @property
-    def objective(self) -> Float[Array, ""]: ...
-
-    @property
-    def bound(self) -> Float[Array, ""]: ...
-
-
-class Objective(Protocol):
-    """A number for one example that training makes large."""
-
-    def __call__(self, model: Any, x: Array, *, key: jax.Array, step: Array) -> Any: ...
-
-
-Transform = Callable[[Array, jax.Array], Array]
 
 
 @dataclass(frozen=True)
@@ -116,7 +98,7 @@ def fit(
         TrainingError: The objective is not finite from the first chunk on.
     """
     plan = _Plan(len(data), batch_size, epochs)
-    program = _Program(model, objective, optimizer, transform or _keep)
+    program = Program.of(model, objective, optimizer, transform or _keep)
     trainable, state = program.start(model)
     data = jnp.asarray(data)
     held_out = None if valid is None else jnp.asarray(valid)
@@ -193,76 +175,6 @@ class _Plan:
 def _shuffled(key: jax.Array, epochs: Array, num_examples: int) -> Array:
     """An order of the examples for each epoch; compiled once for all chunks, as sorting is slow to compile."""
     return jax.vmap(lambda epoch: jax.random.permutation(jax.random.fold_in(key, epoch), num_examples))(epochs)
-
-
-class _Program:
-    """The compiled functions of one training run."""
-
-    def __init__(
-        self, model: PyTree, objective: Objective, optimizer: optax.GradientTransformation, transform: Transform
-    ) -> None:
-        _, rest = partition(model)
-
-        def terms(trainable: PyTree, x: Array, keys: jax.Array, step: Array) -> Any:
-            whole = combine(trainable, rest)
-            return objective(whole, transform(x, keys[0]), key=keys[1], step=step)
-
-        def batch_terms(trainable: PyTree, batch: Array, key: jax.Array, step: Array) -> Any:
-            keys = jax.random.split(key, (len(batch), 2))
-            return jax.vmap(terms, in_axes=(None, 0, 0, None))(trainable, batch, keys, step)
-
-        def loss(trainable: PyTree, batch: Array, key: jax.Array, step: Array) -> tuple[Array, Any]:
-            means = jax.tree.map(jnp.mean, batch_terms(trainable, batch, key, step))
-            return -means.objective, means
-
-        def chunk(
-            trainable: PyTree, state: PyTree, data: Array, batches: Array, key: jax.Array, step: Array
-        ) -> tuple[PyTree, PyTree, Any, Array]:
-            def one(carry: tuple[PyTree, PyTree, Array], batch: Array) -> tuple[tuple[PyTree, PyTree, Array], Any]:
-                trainable, state, step = carry
-                noise = jax.random.fold_in(key, step)
-                gradient, means = jax.grad(loss, has_aux=True)(trainable, data[batch], noise, step)
-                with jax.numpy_dtype_promotion("standard"):  # optax raises a float to a whole number
-                    updates, state = optimizer.update(gradient, state, trainable)
-                return (optax.apply_updates(trainable, updates), state, step + 1), means
-
-            (trainable, state, _), means = jax.lax.scan(one, (trainable, state, step), batches)
-            finite = [jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(trainable)]
-            return trainable, state, jax.tree.map(jnp.mean, means), jnp.all(jnp.asarray(finite))
-
-        def evaluate(trainable: PyTree, data: Array, key: jax.Array, step: Array) -> Any:
-            def one(total: Any, index: Array) -> tuple[Any, None]:
-                rows = jnp.minimum(index, len(data) - 1)
-                keys = jax.vmap(lambda i: jax.random.split(jax.random.fold_in(key, i)))(rows)
-                found = jax.vmap(terms, in_axes=(None, 0, 0, None))(trainable, data[rows], keys, step)
-                counted = jax.tree.map(lambda t: jnp.sum(jnp.where(index < len(data), t, 0.0)), found)
-                return jax.tree.map(jnp.add, total, counted), None
-
-            size = min(len(data), 512)
-            rows = jnp.arange(-(-len(data) // size) * size).reshape(-1, size)
-            shape = jax.eval_shape(terms, trainable, data[0], jax.random.split(key), step)
-            zero = jax.tree.map(lambda t: jnp.zeros(t.shape, t.dtype), shape)
-            total, _ = jax.lax.scan(one, zero, rows)
-            return jax.tree.map(lambda t: t / len(data), total)
-
-        self._optimizer = optimizer
-        self._chunk = jax.jit(chunk, donate_argnums=(0, 1))
-        self._evaluate = jax.jit(evaluate)
-
-    def start(self, model: Tree) -> tuple[Tree, PyTree]:
-        """Copies of the trainable arrays (they will be donated) and the optimizer's first state."""
-        trainable = jax.tree.map(lambda leaf: jnp.array(leaf, copy=True), partition(model)[0])
-        return trainable, jax.jit(self._optimizer.init)(trainable)
-
-    def chunk(
-        self, trainable: Tree, state: PyTree, data: Array, batches: Array, key: jax.Array, step: int
-    ) -> tuple[Tree, PyTree, Any, Array]:
-        """Many steps; the mean terms over all of them, and whether the parameters they led to are all finite."""
-        return self._chunk(trainable, state, data, batches, key, jnp.asarray(step))
-
-    def evaluate(self, trainable: Tree, data: Array, key: jax.Array, step: int) -> Any:
-        """The mean terms over held-out examples, with the same noise every time."""
-        return self._evaluate(trainable, data, key, jnp.asarray(step))
 
 
 class _Best:

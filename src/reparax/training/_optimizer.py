@@ -1,10 +1,13 @@
 """The optimizer that recipes use."""
 
+from functools import lru_cache
+
 import jax
 import optax
 from jaxtyping import PyTree
 
 
+@lru_cache(maxsize=64)
 def cosine_adam(learning_rate: float, steps: int, weight_decay: float = 0.0) -> optax.GradientTransformation:
     """Adam (Kingma & Ba 2015) whose rate rises over the first steps and then falls as a cosine to a hundredth.
 
@@ -14,6 +17,7 @@ def cosine_adam(learning_rate: float, steps: int, weight_decay: float = 0.0) -> 
         weight_decay: The share of each weight matrix that a step takes off, times the rate (Loshchilov & Hutter 2019,
             algorithm 2); vectors and scalars (biases, noise scales) are not decayed.
     """
+    # Cached, since optimizers are equal only where they are one object, and equal programs are compiled once.
     rise = min(200, max(1, steps // 10))
     rate = optax.warmup_cosine_decay_schedule(
         learning_rate / 10, learning_rate, rise, max(steps, rise + 1), learning_rate / 100
