@@ -32,6 +32,8 @@ FORMAT = "reparax model"
 FORMAT_VERSION = 1
 DESCRIPTION = "model.json"
 WEIGHTS = "weights.safetensors"
+REPORT = "report.html"
+"""A page on the model that may lie beside it; it is replaced with the model."""
 LIBRARIES = ("reparax", "jax", "equinox", "numpyro", "numpy")
 NO_CHECKSUM = "0" * 64
 
@@ -149,7 +151,7 @@ def check_folder(folder: str | Path) -> None:
     """
     check_output(folder, ())
     path = Path(folder).expanduser()
-    others = sorted(set(os.listdir(path)) - {DESCRIPTION, WEIGHTS}) if path.is_dir() else []
+    others = sorted(set(os.listdir(path)) - {DESCRIPTION, WEIGHTS, REPORT}) if path.is_dir() else []
     if others:
         raise OutputError(
             expected=f"{folder} to be a new folder or one that holds a model alone",

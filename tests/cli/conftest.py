@@ -71,7 +71,7 @@ def untrained(folder, source, **chosen):
 def model(data, tmp_path_factory, _cache):
     """A model of the table, its label column left out, fitted through the command line."""
     out = tmp_path_factory.mktemp("models") / "table"
-    source, size = str(data / "table.csv"), ["--width", "8", "--latent-dim", "2", "--epochs", "30"]
+    source, size = str(data / "table.csv"), ["--width", "8", "--latent-dim", "2", "--epochs", "30", "--no-report"]
     said = io.StringIO()
     with relaxed(), redirect_stderr(said):
         assert main(["fit", source, "--out", str(out), "--label", "kind", *size, "--learning-rate", "0.01"]) == 0

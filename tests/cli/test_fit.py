@@ -55,14 +55,15 @@ def test_collapse_is_told_in_plain_words_even_when_quiet(active, words, instant,
     codes[:, :active] = np.random.default_rng(0).normal(size=(120, active))
     instant()
     monkeypatch.setattr(applications, "encode", lambda *arguments: codes)
-    assert main(["fit", str(data / "table.csv"), "--out", str(tmp_path / "model"), "--quiet"]) == 0
+    assert main(["fit", str(data / "table.csv"), "--out", str(tmp_path / "model"), "--quiet", "--no-report"]) == 0
     said = capsys.readouterr().err
     assert said == "" if words is None else words in said
 
 
 def test_divergence_is_told(instant, data, tmp_path, capsys):
     instant(status="diverged")
-    assert main(["fit", str(data / "table.csv"), "--out", str(tmp_path / "model"), "--label", "kind", "--quiet"]) == 0
+    argv = ["fit", str(data / "table.csv"), "--out", str(tmp_path / "model"), "--label", "kind"]
+    assert main([*argv, "--quiet", "--no-report"]) == 0
     assert "training diverged" in capsys.readouterr().err
 
 

@@ -119,6 +119,9 @@ def test_what_columns_are_can_be_said(people, tmp_path, capsys):
     assert "height" in said
     run("sample", tmp_path / "m", "-n", 5, "-o", tmp_path / "some.csv")
     assert pl.read_csv(tmp_path / "some.csv").columns == ["sex", "children"]
+    page = (tmp_path / "m" / "report.html").read_text()
+    assert "<h1" in page
+    assert "children" in page
 
 
 def test_kinds_that_do_not_exist_are_named(people, tmp_path, refused):

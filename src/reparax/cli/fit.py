@@ -1,6 +1,7 @@
 """``reparax fit``: from data to a model folder."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
@@ -33,6 +34,7 @@ def fit(
     schema: str | None = None,
     exclude: Annotated[tuple[str, ...], Parameter(consume_multiple=True)] = (),
     recipe: RecipeOptions = RecipeOptions(),
+    report: Annotated[bool, Parameter(negative="--no-report")] = True,
     quiet: bool = False,
 ) -> int:
     """Fit a model to data; what is not chosen is suggested from the data.
@@ -49,6 +51,7 @@ def fit(
         schema: A .json or .toml file that says what columns of a table are: {"zip": "categorical", "id": "exclude"}.
         exclude: Columns of a table that are left out.
         recipe: What is decided about the model.
+        report: Write report.html, a page to look at, into the model folder (the default); --no-report leaves it out.
         quiet: Show no progress and no notes.
     """
     from reparax.data import check_output, read, require_fit
@@ -59,7 +62,7 @@ def fit(
     require_fit(dataset)
     prepare_jax()
     from reparax.applications import plan
-    from reparax.artifact import check_folder, save
+    from reparax.artifact import REPORT, check_folder, save
 
     check_folder(out)
     chosen = recipe.chosen()
@@ -75,9 +78,14 @@ def fit(
             warn("interrupted before the first steps of training were done; nothing was written")
             return INTERRUPTED
         save(fitted, out)
-    _report(fitted, dataset, say)
+    _say_result(fitted, dataset, say)
     say(f"model       {out}")
-    return INTERRUPTED if fitted.status == "interrupted" else 0
+    if fitted.status == "interrupted":
+        return INTERRUPTED
+    if report:
+        _write_report(fitted, dataset, data, out)
+        say(f"report      {out}/{REPORT}")
+    return 0
 
 
 def _train(dataset: "Dataset", chosen: dict[str, Any], check: Callable[[], None], *, quiet: bool) -> "FittedModel":
@@ -93,7 +101,7 @@ def _train(dataset: "Dataset", chosen: dict[str, Any], check: Callable[[], None]
         return applications.fit(dataset, progress=progress, **chosen)
 
 
-def _report(fitted: "FittedModel", dataset: "Dataset", say: Say) -> None:
+def _say_result(fitted: "FittedModel", dataset: "Dataset", say: Say) -> None:
     """The result, and a warning where the latent variable carries nothing."""
     assert fitted.recipe is not None
     held_out = [record for record in fitted.history if record.valid]
@@ -115,6 +123,14 @@ def _report(fitted: "FittedModel", dataset: "Dataset", say: Say) -> None:
         )
     elif size >= 4 and active <= size // 4:
         warn(f"warning: only {active} of {size} latent dimensions are used; a smaller --latent-dim would do as well")
+
+
+def _write_report(fitted: "FittedModel", dataset: "Dataset", data: str, out: str) -> None:
+    from reparax.artifact import REPORT, describe
+    from reparax.reports import Origin, report
+
+    origin = Origin(out, data, describe(out)["libraries"])
+    report(fitted, dataset, Path(out).expanduser() / REPORT, origin=origin)
 
 
 def _active_units(fitted: "FittedModel", dataset: "Dataset") -> tuple[int, int]:
