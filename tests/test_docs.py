@@ -38,7 +38,23 @@ def cheaper(code):
     return re.sub(r"(repeats|num_pilot)=\d+", r"\1=16", code)
 
 
-@pytest.mark.parametrize("page", [page for page in WITH_CODE if page not in COMPILED_ONLY])
+SLOW = {
+    "choosing-an-estimator.md",
+    "estimators/binary-and-categorical.md",
+    "estimators/measure-valued.md",
+    "estimators/mixtures.md",
+    "estimators/relaxations.md",
+}
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        pytest.param(page, marks=[pytest.mark.full] if page in SLOW else [])
+        for page in WITH_CODE
+        if page not in COMPILED_ONLY
+    ],
+)
 def test_code_runs(page):
     names = {}
     with jax.numpy_rank_promotion("allow"), jax.numpy_dtype_promotion("standard"):

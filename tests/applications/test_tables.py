@@ -1,5 +1,7 @@
 """Tables of mixed columns with missing cells, from frame to frame: scores, samples, imputations, evaluation."""
 
+from dataclasses import replace
+
 import jax
 import numpy as np
 import pandas as pd
@@ -141,6 +143,19 @@ def test_shares_add_up_to_the_anomaly_score_and_name_the_odd_cell(fitted):
     assert found.anomaly_score.argmax() == 0
     assert found.names[int(found.shares[0].argmax())] == "height"
     assert (found.shares[rows["weight"].is_null().to_numpy(), found.names.index("weight")] == 0).all()
+
+
+def test_rows_that_are_odd_column_by_column_are_odd_though_the_columns_fit_together(fitted):
+    usual = people(20, seed=10).drop_nulls()
+    giants = usual.with_columns(height=pl.col("height") + 60.0, weight=pl.col("weight") + 60.0)
+    both = score(fitted, pl.concat([usual, giants]))
+    without = score(replace(fitted, usual_oddity=None), pl.concat([usual, giants]))
+    assert (both.anomaly_score >= without.anomaly_score - 1e-4).all()
+    np.testing.assert_allclose(both.shares.sum(axis=1), both.anomaly_score, rtol=1e-5)
+    assert both.anomaly_score[len(usual) :].min() > both.anomaly_score[: len(usual)].max()
+    one_by_one = marginal_oddity(read(TABLE).values.astype(np.float64), read(TABLE).schema.columns)
+    assert fitted.usual_oddity[1] == pytest.approx(np.median(one_by_one), rel=0.1)
+    assert fitted.usual_oddity[0] < fitted.usual_oddity[1]
 
 
 def test_scores_do_not_depend_on_batch_row_order_or_column_order(fitted):

@@ -117,7 +117,7 @@ def test_info(model, capsys):
     run("info", model)
     text = capsys.readouterr().out
     assert "diagonal-normal" in text
-    assert "a, b, c" in text
+    assert "c  continuous" in text
     run("info", model, "--json")
     found = json.loads(capsys.readouterr().out)
     assert found["recipe"]["latent_dim"] == 2

@@ -55,7 +55,9 @@ def cosine_distribution(family, kappa, d):
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize(("d", "kappa"), [(2, 1.5), (3, 20.0), (5, 0.0), (50, 30.0), (1000, 500.0)])
+@pytest.mark.parametrize(
+    ("d", "kappa"), [(2, 1.5), (3, 20.0), (5, 0.0), (50, 30.0), pytest.param(1000, 500.0, marks=pytest.mark.full)]
+)
 def test_draws_have_the_right_angle_and_unit_length(family, d, kappa):
     q = family(direction(d), kappa)
     x = jax.jit(lambda key: rsample(q, key, (4000,)))(jax.random.key(0))

@@ -121,6 +121,7 @@ def test_common_random_numbers_are_the_same_at_every_call():
     assert z_score(draws, jax.grad(exact)(theta)) < 5
 
 
+@pytest.mark.full
 def test_designed_noise_beats_independent_noise():
     make, f, _, theta = PROBLEMS["normal"]
 

@@ -159,6 +159,7 @@ def test_inside_vmap_scan_checkpoint_and_reverse_mode():
         assert jnp.allclose(other, alone, rtol=1e-4)
 
 
+@pytest.mark.full
 def test_double_precision_keeps_its_precision():
     with jax.enable_x64(True):
         loc = jnp.asarray(0.3, jnp.float64)

@@ -7,6 +7,7 @@ import jax
 import numpy as np
 
 from reparax.applications._encode import encode
+from reparax.applications._score import usual_oddity
 from reparax.data import Dataset, marginal_oddity, read, require_fit, split
 from reparax.errors import RecipeError
 from reparax.model import Model
@@ -145,7 +146,7 @@ def _train(
     )
     trained = replace(fitted, model=result.model, history=result.history, status=result.status)
     prior = trained.model.prior
-    if not isinstance(prior, FittedNormal):
-        return trained
-    fitted_prior = prior.fitted_to(encode(trained, part))
-    return replace(trained, model=Model(trained.model.posterior, fitted_prior, trained.model.likelihood))
+    if isinstance(prior, FittedNormal):
+        fitted_prior = prior.fitted_to(encode(trained, part))
+        trained = replace(trained, model=Model(trained.model.posterior, fitted_prior, trained.model.likelihood))
+    return replace(trained, usual_oddity=usual_oddity(trained, part.values))

@@ -1,6 +1,7 @@
 """The distribution of one row of a table: a product over its columns, missing cells left out."""
 
 from collections.abc import Callable
+from typing import Self
 
 import jax
 import jax.numpy as jnp
@@ -47,6 +48,11 @@ class Columns(dist.Distribution):
     ) -> None:
         self.logits, self.mixture, self.layout = logits, mixture, layout
         super().__init__(event_shape=(layout.size,), validate_args=False)
+
+    @classmethod
+    def of_data(cls, layout: Layout) -> Self:
+        """Each column by itself, distributed as in the data that the layout was made from."""
+        return cls(jnp.zeros(layout.num_states), jnp.zeros((3, 1, len(layout.numeric))), layout)
 
     @property
     def support(self) -> constraints.Constraint:

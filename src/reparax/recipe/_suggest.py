@@ -74,7 +74,8 @@ def _rules(schema: Schema, num_examples: int, given: dict[str, Any]) -> dict[str
 def _rules_for_rows(schema: Schema, num_examples: int, given: dict[str, Any], *, discrete: bool) -> dict[str, Any]:
     """Rows of tables; measured on adult (synthetic rows), and on small tables with anomalies in them."""
     batch_size = given.get("batch_size", 256 if num_examples >= 10_000 else 128 if num_examples >= 2000 else 32)
-    # A short run learns what is common; a longer one also what is odd, which then no longer scores so.
+    # A short run of a small network learns what is common; a longer or wider one also what is odd, which then no longer
+    # scores so.
     steps = SHORT_RUN_OF_ROWS if given.get("trim") else LONG_RUN_OF_ROWS
     epochs = given.get("epochs", min(1000, max(5, -(-steps * batch_size // max(1, num_examples)))))
     # A flow follows the aggregate posterior, so that samples keep what the columns have to do with each other; where
@@ -84,7 +85,7 @@ def _rules_for_rows(schema: Schema, num_examples: int, given: dict[str, Any], *,
     return {
         **({"prior": "coupling-flow"} if flow else {}),
         "latent_dim": min(16, max(2, size if flow else -(-size // 2))) * _latent_factor(given["posterior"]),
-        **_shape_of_network(schema, given["network"], num_examples),
+        **_shape_of_network(schema, given["network"], num_examples if not given.get("trim") else 0),
         "batch_size": batch_size,
         "epochs": epochs,
         # Without a warm-up the columns' dependence is given up before the latent variables can carry it.

@@ -72,7 +72,7 @@ def anomalies(study: Study) -> Section:
     )
     meaning = (
         "The score of a row is the sum of its columns' shares: minus the log-probability of what is near each "
-        "cell, given the row's latent variables. A share says how much a cell surprises."
+        "cell, given the row's latent variables or by the column alone. A share says how much a cell surprises."
         if found.shares is not None
         else "The score is minus the log density."
     )
