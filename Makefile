@@ -21,13 +21,14 @@ fetch_uv = test -x $(1)/bin/uv || $(PYTHON) -m pip --python $(1)/bin/python inst
 install = if test -x $(1)/bin/uv; then $(1)/bin/uv pip install -q --python $(1)/bin/python $(2); \
 	else $(PYTHON) -m pip --python $(1)/bin/python install -q $(2); fi
 
-.PHONY: help install demo test test-all bench bench-gradients unbiasedness docs format clean
+.PHONY: help install demo test test-all bench bench-tables bench-gradients unbiasedness docs format clean
 
 help:
 	@echo "make demo             train on handwritten digits; pictures and numbers in $(DEMO)/"
 	@echo "make test             lint, types and the tests: what must pass before every change"
 	@echo "make test-all         the same, with the full-size statistical checks"
 	@echo "make bench            speed beside a bare JAX loop and PyTorch"
+	@echo "make bench-tables     anomalies, synthetic rows, imputation and speed on real tables"
 	@echo "make bench-gradients  speed of reparameterized gradients beside numpyro and PyTorch"
 	@echo "make unbiasedness     measure every unbiased estimator at full size and write docs/unbiasedness.md"
 	@echo "make docs             build the documentation into site/"
@@ -78,6 +79,9 @@ test-all: $(INSTALLED)
 
 bench: $(INSTALLED) $(TORCH_INSTALLED)
 	$(BIN)/python benchmarks/vae.py
+
+bench-tables: $(INSTALLED)
+	$(BIN)/python benchmarks/tables.py
 
 bench-gradients: $(INSTALLED) $(TORCH_INSTALLED)
 	$(BIN)/python benchmarks/gradients.py

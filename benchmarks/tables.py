@@ -1,0 +1,173 @@
+"""How good models of tables are, and how fast, on real data with nothing chosen: what `docs/tables.md` quotes.
+
+python benchmarks/tables.py anomalies    the 12 tables of shared/data/adbench, ROC AUC and average precision
+python benchmarks/tables.py synthetic    adult: rows drawn from a fit of 80 %, beside the other 20 %
+python benchmarks/tables.py imputation   20 % of the cells hidden at random (50 % of breast cancer)
+python benchmarks/tables.py speed        rows scored and drawn per second
+"""
+
+import argparse
+import resource
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+import polars as pl
+from sklearn.datasets import load_breast_cancer
+from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.metrics import average_precision_score, roc_auc_score
+from sklearn.model_selection import cross_val_predict, train_test_split
+
+import reparax as rx
+
+DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+SMALL = 1000
+HIDDEN = 0.2
+
+
+def anomalies(seed: int) -> None:
+    """The protocol of ADBench: tables of less than 1000 rows drawn to 1000 with replacement, 70/30, no labels."""
+    print("| table | rows | columns | ROC AUC | average precision | fit, s |\n|---|--:|--:|--:|--:|--:|")
+    found = []
+    for path in sorted((DATA / "adbench").glob("*.npz")):
+        with np.load(path) as arrays:
+            values, odd = arrays["X"], arrays["y"]
+        rows, columns = values.shape
+        if rows < SMALL:
+            again = np.random.default_rng(seed).choice(rows, SMALL)
+            values, odd = values[again], odd[again]
+        train, test, _, truth = train_test_split(values, odd, test_size=0.3, stratify=odd, random_state=seed)
+        began = time.perf_counter()
+        detector = rx.AnomalyDetector(random_state=seed).fit(train)
+        seconds = time.perf_counter() - began
+        scores = -detector.score_samples(test)
+        found.append((roc_auc_score(truth, scores), average_precision_score(truth, scores)))
+        area, precision = found[-1]
+        name = path.stem.partition("_")[2]
+        print(f"| {name} | {rows:,} | {columns} | {area:.3f} | {precision:.3f} | {seconds:.0f} |", flush=True)
+    area, precision = np.mean(found, axis=0)
+    print(f"| mean | | | {area:.3f} | {precision:.3f} | |")
+
+
+def synthetic(seed: int) -> None:
+    """Train on synthetic, test on real; and whether synthetic rows can be told from real ones."""
+    table = pl.read_csv(DATA / "tables" / "adult.csv")
+    order = np.random.default_rng(seed).permutation(len(table))
+    cut = int(0.8 * len(table))
+    train, test = table[order[:cut]], table[order[cut:]]
+    began = time.perf_counter()
+    fitted = rx.fit(train, seed=seed)
+    seconds = time.perf_counter() - began
+    made = rx.sample(fitted, len(train), key=jax.random.key(seed))
+    began = time.perf_counter()
+    rx.sample(fitted, 10_000, key=jax.random.key(seed + 1))
+    drawing = time.perf_counter() - began
+    schema = rx.read(train).schema
+    encoded = [rx.data.read_as(frame, schema).values.astype(np.float64) for frame in (made, train, test)]
+    target = [column.name for column in schema.columns].index(table.columns[-1])
+    categories = [index for index, column in enumerate(schema.columns) if column.is_category and index != target]
+    made_rows, train_rows, test_rows = encoded
+    useful, possible = (_area(rows, test_rows, target, categories) for rows in (made_rows, train_rows))
+    distances = [_distance(made_rows, test_rows, schema, index) for index in range(len(schema.columns))]
+    told = _told(made_rows, test_rows, [*categories, target])
+    print(f"fit {seconds:.0f} s; 10,000 rows drawn in {drawing:.2f} s")
+    print(f"train on synthetic, test on real: ROC AUC {useful:.3f} (real {possible:.3f})")
+    print(f"mean distance of columns {np.mean(distances):.4f}; a classifier tells synthetic from real: {told:.3f}")
+    copies = len(made.join(train.unique(), on=train.columns, how="semi")) / len(made)
+    real = len(test.join(train.unique(), on=train.columns, how="semi")) / len(test)
+    print(f"exact copies of training rows {100 * copies:.2f} % (of the hold-out {100 * real:.2f} %)")
+
+
+def _area(train: np.ndarray, test: np.ndarray, target: int, categories: list[int]) -> float:
+    names = [index for index in range(train.shape[1]) if index != target]
+    places = [names.index(index) for index in categories]
+    model = HistGradientBoostingClassifier(categorical_features=places, random_state=0)
+    model.fit(train[:, names], train[:, target])
+    return float(roc_auc_score(test[:, target], model.predict_proba(test[:, names])[:, 1]))
+
+
+def _told(made: np.ndarray, real: np.ndarray, categories: list[int]) -> float:
+    count = min(len(made), len(real))
+    rows = np.concatenate([made[:count], real[:count]])
+    which = np.repeat([0, 1], count)
+    model = HistGradientBoostingClassifier(categorical_features=sorted(categories), random_state=0)
+    return float(roc_auc_score(which, cross_val_predict(model, rows, which, cv=3, method="predict_proba")[:, 1]))
+
+
+def _distance(made: np.ndarray, real: np.ndarray, schema: rx.data.Schema, index: int) -> float:
+    """Total variation of categories, Kolmogorov-Smirnov of numbers."""
+    a, b = (cells[:, index][~np.isnan(cells[:, index])] for cells in (made, real))
+    if schema.columns[index].is_category:
+        count = int(max(a.max(), b.max())) + 1
+        shares = [np.bincount(cells.astype(int), minlength=count) / len(cells) for cells in (a, b)]
+        return 0.5 * float(np.abs(shares[0] - shares[1]).sum())
+    points = np.concatenate([a, b])
+    below = [np.searchsorted(np.sort(cells), points, "right") / len(cells) for cells in (a, b)]
+    return float(np.abs(below[0] - below[1]).max())
+
+
+def imputation(seed: int) -> None:
+    """RMSE over the standard deviation of each numeric column, and the share of categories that are right."""
+    tables = {
+        "winequality-white": (pl.read_csv(DATA / "tables" / "winequality-white.csv", has_header=False), HIDDEN),
+        "adult, 10,000 rows": (pl.read_csv(DATA / "tables" / "adult.csv").sample(10_000, seed=seed), HIDDEN),
+        "mpg": (pl.read_csv(DATA / "tables" / "mpg.csv").drop("name").drop_nulls(), HIDDEN),
+        "breast cancer": (pl.DataFrame(load_breast_cancer().data), 0.5),
+    }
+    print("| table | hidden | RMSE of numbers | accuracy of categories | fit, s |\n|---|--:|--:|--:|--:|")
+    for name, (table, share) in tables.items():
+        hidden = np.random.default_rng(seed).random(table.shape) < share
+        cut = table.with_columns(
+            pl.when(pl.Series(hidden[:, index])).then(None).otherwise(pl.col(column)).alias(column)
+            for index, column in enumerate(table.columns)
+        )
+        began = time.perf_counter()
+        fitted = rx.fit(cut, seed=seed)
+        seconds = time.perf_counter() - began
+        filled = rx.impute(fitted, cut, seed=seed)
+        squares, right = [], []
+        for index, column in enumerate(table.columns):
+            truth, guess = table[column].to_numpy(), filled[column].to_numpy()
+            where = hidden[:, index]
+            if table[column].dtype.is_numeric():
+                squares.append((((truth - guess.astype(float)) / truth.std())[where]) ** 2)
+            else:
+                right.append(truth[where] == guess[where])
+        error = np.sqrt(np.concatenate(squares).mean())
+        accuracy = f"{np.mean([some.mean() for some in right]):.3f}" if right else ""
+        print(f"| {name} | {share:.0%} | {error:.3f} | {accuracy} | {seconds:.0f} |", flush=True)
+
+
+def speed(seed: int) -> None:
+    """A million rows of 20 columns, one importance sample each."""
+    rng = np.random.default_rng(seed)
+    rows = (rng.normal(size=(1_000_000, 5)) @ rng.normal(size=(5, 20)) + rng.normal(size=(1_000_000, 20))).astype("f4")
+    fitted = rx.fit(rows[:50_000], epochs=2, seed=seed)
+    rx.score(fitted, rows[:5000], num_samples=1)
+    began = time.perf_counter()
+    rx.score(fitted, rows, num_samples=1)
+    seconds = time.perf_counter() - began
+    rx.sample(fitted, 10, key=jax.random.key(0))
+    began_drawing = time.perf_counter()
+    rx.sample(fitted, 10_000, key=jax.random.key(0))
+    drawing = time.perf_counter() - began_drawing
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    print(
+        f"{len(rows) / seconds:,.0f} rows scored per second (K = 1); {drawing:.2f} s for 10,000 drawn; {most:.2f} GiB at most"
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    jobs = {job.__name__: job for job in (anomalies, synthetic, imputation, speed)}
+    parser.add_argument("jobs", nargs="*", choices=[*jobs], help="what to measure (default: all)")
+    parser.add_argument("--seed", type=int, default=42)
+    options = parser.parse_args()
+    for name in options.jobs or jobs:
+        print(f"\n{name}\n", flush=True)
+        jobs[name](options.seed)
+
+
+if __name__ == "__main__":
+    main()
