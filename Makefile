@@ -65,7 +65,7 @@ demo: $(INSTALLED)
 	$(BIN)/reparax reconstruct $(DEMO)/model builtin:digits --held-out -o $(DEMO)/reconstructions.png
 	$(BIN)/reparax evaluate $(DEMO)/model builtin:digits --held-out -o $(DEMO)/evaluation.json
 	@cat $(DEMO)/evaluation.json
-	@echo "look at $(DEMO)/samples.png and $(DEMO)/reconstructions.png"
+	@echo "look at $(DEMO)/model/report.html, $(DEMO)/samples.png and $(DEMO)/reconstructions.png"
 
 test: $(INSTALLED)
 	$(BIN)/ruff check .
