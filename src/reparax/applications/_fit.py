@@ -114,7 +114,9 @@ def plan(data: Any, **chosen: Any) -> Recipe:
     """
     dataset = read(data)
     given = chosen.pop("valid", None)
-    share = held_out_share(len(dataset)) if given is None else checked("valid", given)
+    # A trimmed run is short, of fixed length, and mostly of few rows: it needs all of them.
+    usual = 0.0 if chosen.get("trim") else held_out_share(len(dataset))
+    share = usual if given is None else checked("valid", given)
     return suggest(dataset.schema, max(1, round(len(dataset) * (1 - share))), valid=share, **chosen)
 
 

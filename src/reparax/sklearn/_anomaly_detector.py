@@ -35,7 +35,7 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
         learning_rate: Adam's highest rate.
         weight_decay: The share of each weight matrix that a step takes off, times the rate.
         patience: Epochs without a better held-out bound after which training stops.
-        valid: The fraction of the rows that is held out.
+        valid: The fraction of the rows that is held out; none where rows are trimmed.
         network: The architecture's name.
         width: Units of a hidden layer.
         depth: The number of hidden layers.
