@@ -6,7 +6,7 @@ The offloading of reductions is at fault; without it the results are right.
 """
 
 import os
-from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 
 _AFFECTED = frozenset({"0.10.2", "0.11.0"})
 _FLAG = "--xla_cpu_experimental_ynn_fusion_type"
@@ -17,10 +17,15 @@ def avoid_wrong_sums() -> None:
 
     A value of the flag that the user has set stays.
     """
-    try:
-        affected = version("jaxlib") in _AFFECTED
-    except PackageNotFoundError:
-        return
     flags = os.environ.get("XLA_FLAGS", "")
-    if affected and _FLAG not in flags:
+    if _FLAG not in flags and _affected():
         os.environ["XLA_FLAGS"] = f"{flags} {_FLAG}=-reduce".strip()
+
+
+def _affected() -> bool:
+    """Whether one of the releases is installed; importlib.metadata, slow to import, would say the same."""
+    spec = find_spec("jaxlib")
+    if spec is None or not spec.submodule_search_locations:
+        return False
+    beside = os.path.dirname(next(iter(spec.submodule_search_locations)))
+    return any(os.path.isdir(os.path.join(beside, f"jaxlib-{release}.dist-info")) for release in _AFFECTED)
