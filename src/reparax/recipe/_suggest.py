@@ -105,7 +105,7 @@ def _rules_for_arrays(schema: Schema, num_examples: int, given: dict[str, Any], 
         "batch_size": batch_size,
         "epochs": epochs,
         "learning_rate": 3e-3 if large_perceptron and not discrete else 1e-3,
-        "weight_decay": 0.02 if large_perceptron else 0.0,
+        "weight_decay": 0.05 if large_perceptron else 0.0,
         "patience": max(5, epochs // 5),
     }
 
