@@ -113,6 +113,18 @@ def test_held_out_rows_of_a_model_without_any(model, data, tmp_path, refused):
     assert "held out" in refused("evaluate", tmp_path / "m", data / "table.csv", "--held-out")
 
 
+def test_cells_that_are_no_numbers_are_gaps_at_scoring(model, tmp_path):
+    rows = pl.DataFrame({"a": [1.0, float("nan")], "b": [1.0, 2.0], "c": [0.0, 1.0]})
+    rows.write_parquet(tmp_path / "rows.parquet")
+    run("score", model, tmp_path / "rows.parquet", "-o", tmp_path / "scores.csv")
+    scores = pl.read_csv(tmp_path / "scores.csv")
+    assert np.isfinite(scores["log_density"].to_numpy()).all()
+    shares = scores.select("share_a", "share_b", "share_c").to_numpy()
+    assert shares[1, 0] == 0
+    assert (shares[0] > 0).all()
+    np.testing.assert_allclose(shares.sum(axis=1), scores["anomaly_score"], rtol=1e-5)
+
+
 def test_info(model, capsys):
     run("info", model)
     text = capsys.readouterr().out

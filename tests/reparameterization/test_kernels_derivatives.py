@@ -45,7 +45,10 @@ def test_beta_derivatives_from_shape_1e_minus_2_to_1e6(dtype, tolerance):
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 6e-6), ("float64", 3e-6)])
-@pytest.mark.parametrize("kappa", [0.0, 0.5, 10.0, 19.9, 20.1, 1e4])
+@pytest.mark.parametrize(
+    "kappa",
+    [0.0, 0.5, 10.0, 19.9, 20.1, 1e4, *(pytest.param(kappa, marks=pytest.mark.full) for kappa in (1e-3, 2.0, 1e3))],
+)
 def test_von_mises_derivative(kappa, dtype, tolerance):
     nodes, weights = np.polynomial.legendre.leggauss(300)
 

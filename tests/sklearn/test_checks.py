@@ -24,7 +24,6 @@ def expected_failures(estimator):
     return CANNOT_APPLY
 
 
-@pytest.mark.full
 @parametrize_with_checks([VAE(**TINY)], expected_failed_checks=expected_failures, xfail_strict=True)
 def test_vae(estimator, check):
     check(estimator)

@@ -1,12 +1,21 @@
-"""Importance samples of the latent variable of one example, Burda et al. (2016)."""
+"""Importance samples of the latent variable of one example, and what is made of them; Burda et al. (2016)."""
 
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 import numpyro.distributions as dist
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, PyTree
 
+from reparax.applications._batches import map_rows
+from reparax.distributions import Columns
 from reparax.errors import RecipeError
+from reparax.estimators import log_mean_exp
 from reparax.model import Model
+from reparax.recipe import FittedModel
 
 
 def importance_samples(
@@ -31,3 +40,62 @@ def require_samples(num_samples: int) -> None:
     """
     if num_samples < 1:
         raise RecipeError(expected="a number of samples from 1 up", got=f"{num_samples}", cure="ask for at least one")
+
+
+def map_with_samples(
+    function: Callable[[int], Callable[[Any, Array, Array], PyTree]],
+    fitted: FittedModel,
+    values: np.ndarray,
+    num_samples: int,
+    seed: int,
+) -> PyTree:
+    """What ``function(num_samples)`` makes of each row with importance samples, as of `map_rows`.
+
+    Raises:
+        RecipeError: A number of samples below 1.
+    """
+    require_samples(num_samples)
+    key, transform = jax.random.key(seed), fitted.units.transform
+    return map_rows(function(num_samples), fitted, values, transform=transform, key=key, work=num_samples)
+
+
+class Terms(eqx.Module):
+    """Of one example: the bound of K samples, reconstruction and KL, the posterior mean.
+
+    Of tables also E[log p(x_j | z)] of each column under the weighted samples; else None.
+    """
+
+    iwae: Any
+    reconstruction: Any
+    kl: Any
+    mean: Any
+    by_column: Any
+
+
+class _Weigh(eqx.Module):
+    """The bound of K samples and its parts, for one example; a value, so that one K is compiled once."""
+
+    num_samples: int = eqx.field(static=True)
+
+    def __call__(self, model: Model, x: Array, key: Array) -> Terms:
+        posterior = model.posterior(x)
+        samples, kl = importance_samples(model, posterior, key, self.num_samples)
+        reconstruction, by_column = jax.vmap(lambda z: _of_sample(model.likelihood(z), x))(samples)
+        if by_column is not None:
+            by_column = jax.nn.softmax(reconstruction - kl) @ by_column
+        bound = log_mean_exp(reconstruction - kl)
+        return Terms(bound, jnp.mean(reconstruction), jnp.mean(kl), jnp.ravel(posterior.mean), by_column)
+
+
+def terms_of(fitted: FittedModel, values: np.ndarray, num_samples: int, seed: int) -> Terms:
+    """The bound and its parts for each row, stacked.
+
+    Raises:
+        RecipeError: A number of samples below 1.
+    """
+    return map_with_samples(_Weigh, fitted, values, num_samples, seed)
+
+
+def _of_sample(law: dist.Distribution, x: Array) -> tuple[Float[Array, ""], Float[Array, " d"] | None]:
+    """log p(x | z), and of tables that of each column."""
+    return law.log_prob(x), law.log_prob_of_columns(x) if isinstance(law, Columns) else None

@@ -10,6 +10,7 @@ from reparax.errors import DataError
 if TYPE_CHECKING:
     from reparax.data import Dataset
     from reparax.recipe import FittedModel
+    from reparax.reports import Origin
 
 
 def open_model(folder: str) -> "FittedModel":
@@ -18,6 +19,14 @@ def open_model(folder: str) -> "FittedModel":
     from reparax.artifact import load
 
     return load(Path(folder))
+
+
+def origin_of(folder: str, data: str) -> "Origin":
+    """Where a report's model and data are, and the versions the model was made with."""
+    from reparax.artifact import describe
+    from reparax.reports import Origin
+
+    return Origin(folder, data, describe(folder)["libraries"])
 
 
 def open_data(source: str, fitted: "FittedModel", say: Say, *, held_out: bool = False) -> "Dataset":

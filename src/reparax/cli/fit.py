@@ -9,6 +9,7 @@ from cyclopts import Parameter
 from reparax.cli._columns_text import columns_text
 from reparax.cli._interrupt import stoppable
 from reparax.cli._jax import prepare_jax
+from reparax.cli._model import origin_of
 from reparax.cli._options import RecipeOptions
 from reparax.cli._progress import bound_name, watch
 from reparax.cli._recipe_text import recipe_lines
@@ -126,11 +127,10 @@ def _say_result(fitted: "FittedModel", dataset: "Dataset", say: Say) -> None:
 
 
 def _write_report(fitted: "FittedModel", dataset: "Dataset", data: str, out: str) -> None:
-    from reparax.artifact import REPORT, describe
-    from reparax.reports import Origin, report
+    from reparax.artifact import REPORT
+    from reparax.reports import report
 
-    origin = Origin(out, data, describe(out)["libraries"])
-    report(fitted, dataset, Path(out).expanduser() / REPORT, origin=origin)
+    report(fitted, dataset, Path(out).expanduser() / REPORT, origin=origin_of(out, data))
 
 
 def _active_units(fitted: "FittedModel", dataset: "Dataset") -> tuple[int, int]:

@@ -18,17 +18,17 @@ def info(model: str, /, *, json: bool = False) -> None:
         json: Print the description as JSON.
     """
     prepare_jax()
-    import msgspec
-
     from reparax.artifact import describe
-    from reparax.data import Schema
 
     found = describe(model)
     if json:
         sys.stdout.write(json_format.dumps(found, indent=2) + "\n")
         return
+    import msgspec
     from rich.console import Console
     from rich.table import Table
+
+    from reparax.data import Schema
 
     table = Table(show_header=False, box=None, pad_edge=False)
     table.add_column(style="bold", no_wrap=True)

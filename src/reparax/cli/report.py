@@ -1,11 +1,10 @@
 """``reparax report``: a page to look at."""
 
-from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
 
-from reparax.cli._model import open_model
+from reparax.cli._model import open_model, origin_of
 from reparax.cli._say import notes, speaker
 
 
@@ -38,11 +37,9 @@ def report(
     say = speaker(quiet)
     check_output(out, (".html", ".htm"))
     fitted = open_model(model)
-    from reparax.artifact import describe
-    from reparax.reports import Origin, study_of, write
+    from reparax.reports import study_of, write
 
-    origin = Origin(model, data, describe(Path(model))["libraries"])
-    study = study_of(fitted, data, label=label, origin=origin, num_samples=samples, seed=seed)
+    study = study_of(fitted, data, label=label, origin=origin_of(model, data), num_samples=samples, seed=seed)
     notes(say, study.dataset.notes)
     write(study, out)
     say(f"wrote {out}: {len(study.dataset)} examples looked at")
