@@ -319,6 +319,32 @@ def test_the_estimators_of_bounds_train_the_importance_weighted_objective(poster
     assert last > first + 0.1
 
 
+def test_sticking_the_landing_is_the_pathwise_elbo_with_log_q_through_z_alone():
+    model, x = linear_gaussian(), jnp.asarray(X[2], jnp.float32)
+    trainable, rest = eqx.partition(model, eqx.is_inexact_array)
+    keys = jax.random.split(jax.random.key(4), 4000)
+
+    def gradients(estimator):
+        objective = ELBO(num_samples=1, estimator=estimator)
+
+        def loss(trainable, key):
+            return run(objective, eqx.combine(trainable, rest), x, key).objective
+
+        found = jax.jit(jax.vmap(jax.grad(loss), in_axes=(None, 0)))(trainable, keys)
+        return np.concatenate([np.asarray(leaf).reshape(len(keys), -1) for leaf in jax.tree.leaves(found)], axis=1)
+
+    landed, plain = gradients("sticking-the-landing"), gradients("auto")
+    error = np.hypot(landed.std(0), plain.std(0)) / np.sqrt(len(keys))
+    assert (np.abs(landed.mean(0) - plain.mean(0)) <= 5 * error + 1e-5).all()
+    assert np.abs(landed - plain).max() > 0.1
+
+
+@pytest.mark.parametrize("estimator", ["sticking-the-landing", "doubly-reparameterized"])
+def test_the_value_of_sticking_the_landing_is_the_elbo(estimator):
+    bounds = values(ELBO(num_samples=2, estimator=estimator), linear_gaussian(), 4000)["bound"]
+    assert (np.abs(bounds.mean(0) - exact()[1]) <= 5 * bounds.std(0) / np.sqrt(4000)).all()
+
+
 def test_an_estimator_of_another_bound_is_refused():
     with pytest.raises(InvalidEstimator, match="valid for elbo only"):
         rx.fit("builtin:iris", objective="iwae", estimator="sticking-the-landing", num_samples=3, epochs=2)

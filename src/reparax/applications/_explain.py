@@ -10,7 +10,10 @@ from reparax.distributions import has_analytic_kl
 from reparax.errors import RecipeError
 from reparax.estimators import Explanation, Line
 from reparax.model import Model
+from reparax.objectives.elbo import THROUGH_Z_ALONE
 from reparax.recipe import FittedModel
+
+IN_EACH_WEIGHT = "log q - log p is a part of each importance weight"
 
 
 def explain(subject: Any, estimator: Any = "auto", *, example: Num[Array, "*event"] | None = None) -> Explanation:
@@ -28,11 +31,13 @@ def explain(subject: Any, estimator: Any = "auto", *, example: Num[Array, "*even
         RecipeError: A `Model` without an example.
     """
     if isinstance(subject, FittedModel):
-        if estimator == "auto" and subject.recipe is not None:
-            estimator = subject.recipe.estimator
+        recipe = subject.recipe
+        if estimator == "auto" and recipe is not None:
+            estimator = recipe.estimator
         summary = subject.units.summary
         middle = jnp.broadcast_to(jnp.asarray(summary.mean, jnp.float32), summary.event_shape)
-        return _of_model(subject.model, middle, estimator)
+        weighted = recipe is not None and recipe.objective == "iwae"
+        return _of_model(subject.model, middle, estimator, IN_EACH_WEIGHT if weighted else None)
     if isinstance(subject, Model):
         if example is None:
             raise RecipeError(
@@ -42,7 +47,8 @@ def explain(subject: Any, estimator: Any = "auto", *, example: Num[Array, "*even
     return estimators.explain(subject, estimator)
 
 
-def _of_model(model: Model, example: Array, estimator: Any) -> Explanation:
+def _of_model(model: Model, example: Array, estimator: Any, why_estimated: str | None = None) -> Explanation:
+    """The lines of the posterior, and that of the KL, for which a closed form may not be what is used."""
     posterior, prior = model.posterior(example), model.prior(model.posterior)
     if model.posterior.latent_space == "point":
         return Explanation(
@@ -50,12 +56,14 @@ def _of_model(model: Model, example: Array, estimator: Any) -> Explanation:
         )
     lines = estimators.explain({"z": posterior}, estimator).lines
     families = f"{type(posterior).__name__} || {type(prior).__name__}"
-    if has_analytic_kl(posterior, prior):
+    if estimator in THROUGH_Z_ALONE:
+        why_estimated = why_estimated or "log q is differentiated through z alone: with the samples"
+    if why_estimated is None and has_analytic_kl(posterior, prior):
         kl = Line(
             "KL", families, "all", "analytic", "closed form", True, "the pair has one", "reparax.distributions.kl"
         )
     else:
         used = lines[0].estimator
-        why = "no closed form: E_q[log q - log p] with the samples of the reconstruction"
+        why = why_estimated or "no closed form: E_q[log q - log p] with the samples of the reconstruction"
         kl = Line("KL", families, "all", used, "estimated", lines[0].unbiased, why, lines[0].reference)
     return Explanation((*lines, kl))

@@ -9,6 +9,8 @@ import jax
 import numpyro.distributions as dist
 from jaxtyping import Array, Float
 
+from reparax.errors import InvalidEstimator
+
 Bound = Literal["elbo", "iwae"]
 LogJoint = Callable[[Any], Float[Array, ""]]
 
@@ -38,6 +40,22 @@ class AbstractBoundEstimator(eqx.Module):
     @abc.abstractmethod
     def refusal(self, q: dist.Distribution) -> str | None:
         """Why this estimator would be wrong for one distribution; ``None`` where it is valid."""
+
+    def check(self, q: dist.Distribution) -> None:
+        """Refuses one distribution that this estimator would be wrong for.
+
+        Raises:
+            InvalidEstimator: With the reason and the alternatives.
+        """
+        reason = self.refusal(q)
+        if reason is not None:
+            raise InvalidEstimator(
+                expected=f"{type(self).__name__} to be used for {self.valid_for}",
+                got=reason,
+                cure="use one of: vimco, leave-one-out"
+                if self.differentiates_the_sample
+                else "use estimator='pathwise'",
+            )
 
     @abc.abstractmethod
     def estimate(self, log_joint: LogJoint, q: Any, *, key: jax.Array, num_samples: int, bound: Bound) -> Array:

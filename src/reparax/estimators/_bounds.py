@@ -116,13 +116,8 @@ def check_bound(part: AbstractBoundEstimator, log_joint: LogJoint, q: Any, bound
             cure=f"use one of: {', '.join(bound_names(bound))}",
         )
     flat, structure = jax.tree.flatten(q, is_leaf=is_distribution)
-    reasons = [reason for leaf in flat if (reason := part.refusal(leaf)) is not None]
-    if reasons:
-        raise InvalidEstimator(
-            expected=f"{type(part).__name__} to be used for {part.valid_for}",
-            got=reasons[0],
-            cure="use one of: vimco, leave-one-out" if part.differentiates_the_sample else "use estimator='pathwise'",
-        )
+    for leaf in flat:
+        part.check(leaf)
     if part.differentiates_the_sample and not isinstance(log_joint, Vouched):
         jump = jump_of(lambda z: log_joint(jax.tree.unflatten(structure, z)), flat, [True] * len(flat))
         if jump is not None:

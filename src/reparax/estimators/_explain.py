@@ -8,6 +8,7 @@ import numpyro.distributions as dist
 
 from reparax import registry
 from reparax.estimators._base import AbstractEstimator
+from reparax.estimators._bound_base import AbstractBoundEstimator
 from reparax.estimators._choice import Choice, automatic, named
 from reparax.estimators._distributions import is_distribution, num_states
 from reparax.estimators._expectation import spread
@@ -77,7 +78,7 @@ def explain(q: Any, estimator: Any = "auto") -> Explanation:
 
     Args:
         q: A distribution or a pytree of distributions.
-        estimator: As for `expectation`.
+        estimator: As for `expectation`, or one of bounds.
 
     Returns:
         A value that prints as a table, one line per variable and parameter.
@@ -91,7 +92,7 @@ def explain(q: Any, estimator: Any = "auto") -> Explanation:
     for (path, leaf), wish in zip(pairs, spread(q, estimator), strict=True):
         choice = _chosen(leaf, wish, states)
         choice.estimator.check(leaf)
-        states *= num_states(leaf) if choice.estimator.level == "enumerate" else 1.0
+        states *= num_states(leaf) if _enumerates(choice.estimator) else 1.0
         lines += _lines(jax.tree_util.keystr(path, simple=True, separator="."), leaf, choice)
     return Explanation(tuple(lines))
 
@@ -121,7 +122,13 @@ def _inside(q: dist.Distribution) -> dist.Distribution:
     return _inside(q.base_dist) if isinstance(q, dist.Independent | dist.ExpandedDistribution) else q
 
 
-def _method(part: AbstractEstimator) -> str:
+def _enumerates(part: AbstractEstimator | AbstractBoundEstimator) -> bool:
+    return isinstance(part, AbstractEstimator) and part.level == "enumerate"
+
+
+def _method(part: AbstractEstimator | AbstractBoundEstimator) -> str:
+    if isinstance(part, AbstractBoundEstimator):
+        return "pathwise, of the bound" if part.differentiates_the_sample else "score function, of the bound"
     if part.level == "enumerate":
         return "exact sum"
     return "score function" if part.level == "score" else "path of a stand-in" if not part.unbiased else "pathwise"

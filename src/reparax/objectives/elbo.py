@@ -12,11 +12,16 @@ from reparax.estimators import Vouched, expectation
 from reparax.model import Model
 from reparax.objectives._base import AbstractObjective, ObjectiveDials, Schedule, Terms, constant
 
+THROUGH_Z_ALONE = frozenset({"sticking-the-landing", "doubly-reparameterized"})
+"""Estimators of this bound that leave out the score of q."""
+
 
 class ELBO(AbstractObjective):
     """E_q[log p(x | z)] - beta KL(q(z | x) || p(z)), Kingma & Welling (2014), equation 3; nats.
 
-    The KL is the closed form where one exists and otherwise estimated with the same samples. ``beta`` (Higgins et al.
+    The KL is the closed form where one exists and otherwise estimated with the same samples. With the estimator
+    ``sticking-the-landing`` (or ``doubly-reparameterized``, the same for this bound) it is always estimated, and log q
+    differentiated through z alone: Roeder, Wu & Duvenaud (2017), equation 6. ``beta`` (Higgins et al.
     2017, equation 4) and ``free_bits`` (Kingma et al. 2016, equation 15, per latent dimension and example) change what
     is maximized, never the reported ``reconstruction`` and ``kl``.
     """
@@ -35,17 +40,20 @@ class ELBO(AbstractObjective):
     def __call__(self, model: Model, x: Num[Array, "*event"], *, key: jax.Array, step: Int[Array, ""]) -> Terms:
         posterior = model.posterior(x)
         prior = model.prior(model.posterior)
-        analytic = has_analytic_kl(posterior, prior)
+        through_z = self.estimator in THROUGH_Z_ALONE
+        analytic = not through_z and has_analytic_kl(posterior, prior)
+        measured = jax.lax.stop_gradient(posterior) if through_z else posterior
 
         # A likelihood is continuous in z by contract: its guards for infinite logits are no jumps.
         def terms(z: Array) -> tuple[Array, Array]:
             reconstruction = model.likelihood(z).log_prob(x)
             if analytic:
                 return reconstruction, jnp.zeros_like(reconstruction)
-            return reconstruction, posterior.log_prob(z) - prior.log_prob(z)
+            return reconstruction, measured.log_prob(z) - prior.log_prob(z)
 
+        estimator = "pathwise" if through_z else self.estimator
         reconstruction, kl_terms = expectation(
-            Vouched(terms), posterior, key=key, num_samples=self.num_samples, estimator=self.estimator
+            Vouched(terms), posterior, key=key, num_samples=self.num_samples, estimator=estimator
         )
         if analytic:
             kl_terms = kl_per_dimension(posterior, prior)
