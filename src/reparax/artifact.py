@@ -70,7 +70,6 @@ class _Description(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     training: _Training
     arrays: dict[str, _Leaf]
     scalars: dict[str, bool | int | float | str]
-    usual_oddity: tuple[float, float] | None
     files: dict[str, _File]
     checksum: str
 
@@ -98,7 +97,6 @@ def save(fitted: FittedModel, folder: str | Path) -> None:
         training=_Training(fitted.status, [_from_record(record) for record in fitted.history]),
         arrays={path: _Leaf(_dtype_name(array), array.shape) for path, array in arrays.items()},
         scalars=_escaped(scalars),
-        usual_oddity=fitted.usual_oddity,
         files={WEIGHTS: _File(len(weights), hashlib.sha256(weights).hexdigest())},
         checksum=NO_CHECKSUM,
     )
@@ -132,9 +130,7 @@ def load(folder: str | Path, *, model: Model | None = None) -> FittedModel:
     skeleton = _skeleton(folder, description) if model is None else model
     filled = _filled(skeleton, stored, description, folder)
     history = [_to_record(record, folder) for record in description.training.history]
-    return FittedModel(
-        filled, description.data, description.recipe, history, description.training.status, description.usual_oddity
-    )
+    return FittedModel(filled, description.data, description.recipe, history, description.training.status)
 
 
 def describe(folder: str | Path) -> dict[str, Any]:

@@ -21,6 +21,9 @@ QUANTILE_LEVELS = (
 )  # fmt: skip
 """The levels of `Column.quantiles`: finer toward the ends, where tails are."""
 
+REACHES = (1.0, 2.0, 4.0)
+"""How far what is near a number reaches, in standard deviations: no one scale fits every column."""
+
 
 class Column(msgspec.Struct, frozen=True, kw_only=True):
     """One column of a table: what its values are, from the data it was fitted on.
@@ -68,9 +71,9 @@ class Column(msgspec.Struct, frozen=True, kw_only=True):
         return self.kind in CATEGORY_LIKE
 
     @property
-    def near(self) -> float:
-        """How far what is near a number reaches: half a standard deviation; 0 for codes."""
-        return 0.0 if self.is_category else 0.5 * self.std
+    def reaches(self) -> tuple[float, ...]:
+        """How far what is near a number reaches: `REACHES` standard deviations; 0 for codes."""
+        return tuple(0.0 if self.is_category else reach * self.std for reach in REACHES)
 
 
 @dataclass(frozen=True)

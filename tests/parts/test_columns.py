@@ -99,6 +99,27 @@ def test_density_of_each_column_integrates_to_one_over_numbers_atoms_and_categor
     assert abs(density(LAW, index, values) @ measure - 1) < 2e-3
 
 
+@pytest.mark.parametrize("index", range(len(COLUMNS)), ids=[column.name for column in COLUMNS])
+def test_mass_near_a_cell_is_the_integral_of_the_density_over_its_reaches(index):
+    column, (values, measure) = COLUMNS[index], grid(COLUMNS[index])
+    mass = density(LAW, index, values) * measure
+    cells = read(frame()).values[:12]
+    found = np.exp(np.asarray(jax.jit(jax.vmap(LAW.log_mass_near))(jnp.asarray(cells)))[:, index])
+    # A rounded number holds the cell around it, so that the ends of an interval cut cells.
+    cut = density(LAW, index, values).max() * column.step
+    for cell, near in zip(cells[:, index], found, strict=True):
+        away = np.abs(values - cell)
+        exact = np.mean([mass[away <= reach + 1e-6 * column.std].sum() for reach in column.reaches])
+        assert abs(near - exact) <= 3e-3 + cut
+
+
+def test_nothing_is_near_a_missing_cell():
+    row = jnp.asarray(read(frame()).values[0]).at[jnp.array([0, 2, 4])].set(jnp.nan)
+    found = LAW.log_mass_near(row)
+    assert (np.asarray(found[jnp.array([0, 2, 4])]) == 0).all()
+    assert (np.asarray(found[jnp.array([1, 3, 5])]) < 0).all()
+
+
 def test_the_kinds_of_this_table_cover_every_branch():
     steps = [column.step for column in COLUMNS]
     assert [bool(column.atoms) for column in COLUMNS[:4]] == [False, False, True, True]

@@ -1,7 +1,7 @@
 """Scores: how probable, and how odd, each example is under the model."""
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -17,11 +17,8 @@ from reparax.likelihoods.columns import Columns as ColumnsLikelihood
 from reparax.model import Model
 from reparax.recipe import FittedModel
 
-MOST_USUAL = 1000
-"""Rows of a fit, evenly taken, that say what is usual."""
-SAMPLES_FOR_USUAL = 10
-ALONE = 0.5
-"""The weight of columns one by one in the anomaly score of a row."""
+ALONE = 1 / 3
+"""The weight of how odd a row's cells are one by one; below one, as columns that go together repeat one oddity."""
 
 
 @dataclass(frozen=True)
@@ -50,13 +47,13 @@ def score(fitted: FittedModel, data: Any, *, num_samples: int = 100, seed: int =
     it.
 
     Of tables the anomaly score is no log density, which depends on units and takes every value that many rows share
-    for usual. With P_j(near x_j) the probability of the same category, or of numbers within half a standard deviation:
+    for usual. With P_j(near x_j) the probability of the same category, or of numbers near x_j (the mean over reaches of
+    1, 2 and 4 standard deviations):
 
-        c = sum_j E_q[-log P_j(near x_j | z)],  m = sum_j -log P_j(near x_j),  P_j without z from the data,
+        sum_j E_q[-log P_j(near x_j | z)] - 1/3 log P_j(near x_j),  the latter without z, as in the data of the fit.
 
-    c is high where columns do not fit together, m where they are odd one by one. The score is c, or c* + (m - m*) / 2
-    where that is higher; c* and m* are the medians of the rows of the fit, and half as columns that go together repeat
-    one oddity. Its columns' terms of c or m are the shares.
+    The first term is high where columns do not fit together, the second where they are odd one by one. Each column's
+    terms are its share.
 
     Args:
         fitted: The fitted model.
@@ -69,50 +66,21 @@ def score(fitted: FittedModel, data: Any, *, num_samples: int = 100, seed: int =
         RecipeError: A number of samples below 1.
     """
     values = values_of(fitted, data)
+    deterministic = fitted.model.posterior.latent_space == "point"
     if isinstance(fitted.model.likelihood, ColumnsLikelihood):
-        return _score_of_rows(fitted, values, num_samples, seed)
+        log_density, shares = map_with_samples(_Odd, fitted, values, num_samples, seed)
+        names = tuple(column.name for column in fitted.schema.columns or ())
+        return Scores(None if deterministic else log_density, shares.sum(axis=1), shares, names)
     terms = terms_of(fitted, values, num_samples, seed)
-    if fitted.model.posterior.latent_space == "point":
-        return Scores(None, -terms.reconstruction)
-    return Scores(terms.iwae, -terms.iwae)
-
-
-def usual_oddity(fitted: FittedModel, values: np.ndarray) -> tuple[float, float] | None:
-    """The medians of c and m of `score` over the rows of a fit; None for images and arrays."""
-    if not isinstance(fitted.model.likelihood, ColumnsLikelihood):
-        return None
-    rows = values[:: -(-len(values) // MOST_USUAL)].astype(np.float32 if values.dtype.kind != "f" else values.dtype)
-    _, together, alone = map_with_samples(_Odd, fitted, rows, SAMPLES_FOR_USUAL, 0)
-    return float(np.median(together.sum(axis=1))), float(np.median(alone.sum(axis=1)))
-
-
-def _score_of_rows(fitted: FittedModel, values: np.ndarray, num_samples: int, seed: int) -> Scores:
-    bound, together, alone = map_with_samples(_Odd, fitted, values, num_samples, seed)
-    shares = together
-    if fitted.usual_oddity is not None:
-        usual_together, usual_alone = fitted.usual_oddity
-        sums = together.sum(axis=1), alone.sum(axis=1)
-        as_odd = usual_together + ALONE * (sums[1] - usual_alone)
-        shares = np.where((as_odd > sums[0])[:, None], alone * (as_odd / np.maximum(sums[1], 1e-9))[:, None], together)
-    names = tuple(column.name for column in fitted.schema.columns or ())
-    log_density = None if fitted.model.posterior.latent_space == "point" else bound
-    return Scores(log_density, shares.sum(axis=1), shares, names)
-
-
-class _Oddities(NamedTuple):
-    """Of one row: the bound, and minus the log mass near each cell, given z and without it."""
-
-    bound: Any
-    together: Any
-    alone: Any
+    return Scores(None, -terms.reconstruction) if deterministic else Scores(terms.iwae, -terms.iwae)
 
 
 class _Odd(eqx.Module):
-    """How odd a row is; a value, so that one K is compiled once."""
+    """The bound of one row, and how odd each of its cells is; a value, so that one K is compiled once."""
 
     num_samples: int = eqx.field(static=True)
 
-    def __call__(self, model: Model, x: Array, key: Array) -> _Oddities:
+    def __call__(self, model: Model, x: Array, key: Array) -> tuple[Array, Array]:
         z, kl = importance_samples(model, model.posterior(x), key, self.num_samples)
 
         def of_sample(one: Array) -> tuple[Array, Array]:
@@ -123,4 +91,4 @@ class _Odd(eqx.Module):
         law = model.likelihood(z[0])
         assert isinstance(law, Columns)
         alone = -Columns.of_data(law.layout).log_mass_near(x)
-        return _Oddities(log_mean_exp(log_prob - kl), jnp.mean(together, axis=0), alone)
+        return log_mean_exp(log_prob - kl), jnp.mean(together, axis=0) + ALONE * alone

@@ -9,7 +9,7 @@ from reparax.summary import Column
 def marginal_oddity(values: Float[np.ndarray, "n d"], columns: tuple[Column, ...]) -> Float[np.ndarray, " n"]:
     """-sum_j log P_j(near x_j) over the observed cells, P_j the share of rows whose cell j is near; nats.
 
-    Near means the same category, or within half a standard deviation of a number.
+    Near means the same category, or up to a reach away from a number: the mean over `Column.reaches`.
 
     Args:
         values: The rows of a table.
@@ -19,7 +19,8 @@ def marginal_oddity(values: Float[np.ndarray, "n d"], columns: tuple[Column, ...
     for cells, column in zip(values.T, columns, strict=True):
         observed = ~np.isnan(cells)
         ordered = np.sort(cells[observed])
-        low, high = cells[observed] - column.near, cells[observed] + column.near
+        reaches = np.unique(column.reaches)[:, None]
+        low, high = cells[observed] - reaches, cells[observed] + reaches
         near = np.searchsorted(ordered, high, "right") - np.searchsorted(ordered, low, "left")
-        total[observed] -= np.log((near + 1) / (len(ordered) + 1))
+        total[observed] -= np.log((near.mean(axis=0) + 1) / (len(ordered) + 1))
     return total

@@ -52,7 +52,7 @@ class Layout(eqx.Module):
         step: The rounding of each numeric column; 0 for none.
         low: The least value of each numeric column.
         high: The greatest.
-        near: How far what is near a number reaches, for each column; 0 for category-like ones.
+        reaches: How far what is near a number reaches, for each column; 0 for category-like ones.
         log_within: For each column in ``shared``, the log of a category's share of its state: 0 for those with one of
             their own, minus infinity where there is room for more categories.
         log_unseen: The log-probability of a category that no row had, for each column; 0 for numeric ones.
@@ -73,7 +73,7 @@ class Layout(eqx.Module):
     step: Float[Array, " numeric"]
     low: Float[Array, " numeric"]
     high: Float[Array, " numeric"]
-    near: Float[Array, " d"]
+    reaches: Float[Array, "d r"]
     log_within: Float[Array, "shared k"]
     log_unseen: Float[Array, " d"]
     num_categories: Int[Array, " d"]
@@ -111,7 +111,7 @@ class Layout(eqx.Module):
             step=_single([_step(columns[i]) for i in numeric]),
             low=_single([columns[i].low for i in numeric]),
             high=_single([columns[i].high for i in numeric]),
-            near=_single([column.near for column in columns]),
+            reaches=_single([column.reaches for column in columns]),
             log_within=_single(within),
             log_unseen=_single([_log_unseen(column, num_examples) for column in columns]),
             num_categories=jnp.asarray([len(column.categories) for column in columns], jnp.int32),

@@ -67,9 +67,11 @@ class Columns(dist.Distribution):
         return self._of_cells(value, self._log_density_of_numbers)
 
     def log_mass_near(self, value: Float[Array, " d"]) -> Float[Array, " d"]:
-        """log P_j(near x_j) of each cell: of its category, or of numbers up to `Column.near` away; 0 where missing.
+        """log P_j(near x_j) of each cell; 0 where it is missing.
 
-        Unlike a density it is the same in every unit and does not tend to infinity at values that many rows share.
+        P_j(near x_j) is the probability of its category, or the mean of the probabilities of the numbers up to each of
+        `Column.reaches` away. Unlike a density it is the same in every unit and does not tend to infinity at values
+        that many rows share.
         """
         return self._of_cells(value, self._log_mass_of_numbers)
 
@@ -90,12 +92,20 @@ class Columns(dist.Distribution):
     ) -> Float[Array, " m"]:
         """The log-probability of the numbers near each number: what the mixture gives them, and atoms."""
         numeric = jnp.asarray(self.layout.numeric)
-        half = self.layout.near[numeric].astype(x.dtype)
-        log_mass = self._log_rest(of_states)[numeric] + self._log_mass(x[numeric] - half, x[numeric] + half)
-        return jnp.logaddexp(log_mass, self._log_atoms_near(x, of_states)[numeric])
+        log_rest = self._log_rest(of_states)[numeric]
 
-    def _log_atoms_near(self, x: Float[Array, " d"], of_states: list[Float[Array, "c k"]]) -> Float[Array, " d"]:
-        """The log-probability of the atoms near a number; hardly any where there is none."""
+        def within(reach: Float[Array, " d"]) -> Float[Array, " m"]:
+            half = reach[numeric].astype(x.dtype)
+            log_mass = log_rest + self._log_mass(x[numeric] - half, x[numeric] + half)
+            return jnp.logaddexp(log_mass, self._log_atoms_within(reach, x, of_states)[numeric])
+
+        found = jax.vmap(within)(self.layout.reaches.T)
+        return jax.nn.logsumexp(found, axis=0) - jnp.log(float(len(found)))
+
+    def _log_atoms_within(
+        self, reach: Float[Array, " d"], x: Float[Array, " d"], of_states: list[Float[Array, "c k"]]
+    ) -> Float[Array, " d"]:
+        """The log-probability of the atoms up to a reach away from a number; hardly any where there is none."""
         near = jnp.full(self.layout.size, 1e-30, self.logits.dtype)
         for group, log_probability in zip(self.layout.groups, of_states, strict=True):
             _, numbers = self._split(group.columns)
@@ -103,7 +113,7 @@ class Columns(dist.Distribution):
                 at, atoms, _ = self._atoms_of(numbers)
                 shares = jnp.exp(log_probability[jnp.asarray([i for i, _ in numbers])])[:, : atoms.shape[1]]
                 atoms = atoms[:, : shares.shape[1]]
-                inside = jnp.abs(atoms - x[at][:, None]) <= self.layout.near[at][:, None] * (1 + 1e-5)
+                inside = jnp.abs(atoms - x[at][:, None]) <= reach[at][:, None] * (1 + 1e-5)
                 near = near.at[at].add(jnp.sum(jnp.where(inside, shares, 0.0), axis=1))
         return jnp.log(near)
 

@@ -20,8 +20,6 @@ class FittedModel:
         recipe: How it was made; None for a model built by hand from the user's own parts.
         history: One record per chunk of training.
         status: How training ended.
-        usual_oddity: Of tables, the medians over the rows of the fit of the two oddities of which the anomaly score is
-            made (see `reparax.score`), nats; None for images, arrays, and models that were not fitted here.
     """
 
     model: Model
@@ -29,7 +27,6 @@ class FittedModel:
     recipe: Recipe | None = None
     history: list[Record] = field(default_factory=list)
     status: Literal["all epochs done", "stopped early", "interrupted", "diverged"] = "all epochs done"
-    usual_oddity: tuple[float, float] | None = None
 
     @property
     def binarize(self) -> Binarize:

@@ -21,8 +21,8 @@ AUTO_SHARE = 0.1
 class AnomalyDetector(OutlierMixin, BaseEstimator):
     """Finds odd rows of a table, in the data that it was fitted on or in later ones; without labels.
 
-    The anomaly score of a row is -sum_j E[log P(near x_j | z)] under the posterior of z, near being the same category,
-    or a number within half a standard deviation: how surprising its cells are, given what the whole row says of it.
+    The anomaly score of a row is that of `reparax.score`: how surprising its cells are, given what the whole row says
+    of it, and one by one.
     The rows that are oddest by single columns are left out of training, so that the model does not learn them.
 
     Args:
