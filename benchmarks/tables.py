@@ -20,6 +20,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from sklearn.model_selection import cross_val_predict, train_test_split
 
 import reparax as rx
+from reparax.reports._measures import associations, distance
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 SMALL = 1000
@@ -69,11 +70,16 @@ def synthetic(seed: int) -> None:
     categories = [index for index, column in enumerate(schema.columns) if column.is_category and index != target]
     made_rows, train_rows, test_rows = encoded
     useful, possible = (_area(rows, test_rows, target, categories) for rows in (made_rows, train_rows))
-    distances = [_distance(made_rows, test_rows, schema, index) for index in range(len(schema.columns))]
+    columns = schema.columns
+    distances = [distance(test_rows[:, index], made_rows[:, index], column) for index, column in enumerate(columns)]
+    pairs = np.tril_indices(len(columns), -1)
+    of_real, of_made, of_train = (associations(rows, columns)[pairs] for rows in (test_rows, made_rows, train_rows))
     told = _told(made_rows, test_rows, [*categories, target])
     print(f"fit {seconds:.0f} s; 10,000 rows drawn in {drawing:.2f} s")
     print(f"train on synthetic, test on real: ROC AUC {useful:.3f} (real {possible:.3f})")
     print(f"mean distance of columns {np.mean(distances):.4f}; a classifier tells synthetic from real: {told:.3f}")
+    apart, by_chance = np.abs(of_real - of_made).mean(), np.abs(of_real - of_train).mean()
+    print(f"mean difference of associations {apart:.4f} (of the training rows {by_chance:.4f})")
     copies = len(made.join(train.unique(), on=train.columns, how="semi")) / len(made)
     real = len(test.join(train.unique(), on=train.columns, how="semi")) / len(test)
     print(f"exact copies of training rows {100 * copies:.2f} % (of the hold-out {100 * real:.2f} %)")
@@ -93,18 +99,6 @@ def _told(made: np.ndarray, real: np.ndarray, categories: list[int]) -> float:
     which = np.repeat([0, 1], count)
     model = HistGradientBoostingClassifier(categorical_features=sorted(categories), random_state=0)
     return float(roc_auc_score(which, cross_val_predict(model, rows, which, cv=3, method="predict_proba")[:, 1]))
-
-
-def _distance(made: np.ndarray, real: np.ndarray, schema: rx.data.Schema, index: int) -> float:
-    """Total variation of categories, Kolmogorov-Smirnov of numbers."""
-    a, b = (cells[:, index][~np.isnan(cells[:, index])] for cells in (made, real))
-    if schema.columns[index].is_category:
-        count = int(max(a.max(), b.max())) + 1
-        shares = [np.bincount(cells.astype(int), minlength=count) / len(cells) for cells in (a, b)]
-        return 0.5 * float(np.abs(shares[0] - shares[1]).sum())
-    points = np.concatenate([a, b])
-    below = [np.searchsorted(np.sort(cells), points, "right") / len(cells) for cells in (a, b)]
-    return float(np.abs(below[0] - below[1]).max())
 
 
 def imputation(seed: int) -> None:

@@ -7,8 +7,8 @@ import pytest
 
 import reparax as rx
 from reparax.data import read
-from reparax.errors import RecipeError
-from reparax.recipe import build, suggest
+from reparax.errors import InvalidEstimator, RecipeError
+from reparax.recipe import FittedModel, build, suggest
 
 
 @pytest.fixture(scope="module")
@@ -30,6 +30,33 @@ def test_a_model_with_an_analytic_kl_says_so(schema):
 def test_a_model_without_one_says_that_it_is_estimated(schema):
     lines = rx.explain(model_of(schema, prior="normal-mixture"), example=jnp.zeros(4)).lines
     assert (lines[-1].variable, lines[-1].method, lines[-1].estimator) == ("KL", "estimated", "pathwise")
+
+
+@pytest.mark.parametrize(
+    ("chosen", "method", "why"),
+    [
+        ({"estimator": "sticking-the-landing"}, "pathwise, of the bound", "through z alone"),
+        ({"objective": "iwae", "estimator": "doubly-reparameterized"}, "pathwise, of the bound", "importance weight"),
+        (
+            {"objective": "iwae", "estimator": "vimco", "posterior": "bernoulli"},
+            "score function, of the bound",
+            "weight",
+        ),
+        ({"objective": "iwae"}, "location-scale", "importance weight"),
+    ],
+)
+def test_estimators_of_bounds_have_no_kl_in_closed_form(schema, chosen, method, why):
+    recipe = suggest(schema, 100, latent_dim=8, **chosen)
+    lines = rx.explain(FittedModel(build(recipe, schema, key=jax.random.key(0)), schema, recipe)).lines
+    assert all(line.method.startswith(method) for line in lines[:-1])
+    assert all(line.unbiased for line in lines)
+    assert (lines[-1].variable, lines[-1].method) == ("KL", "estimated")
+    assert why in lines[-1].why
+
+
+def test_an_estimator_of_bounds_that_would_be_wrong_is_refused(schema):
+    with pytest.raises(InvalidEstimator, match="StickingTheLanding to be used for reparameterizable"):
+        rx.explain(model_of(schema, posterior="bernoulli"), "sticking-the-landing", example=jnp.zeros(4))
 
 
 def test_bits_are_not_reparameterized(schema):

@@ -14,7 +14,7 @@ from jaxtyping import Array, Num, PyTree
 
 from reparax.errors import TrainingError
 from reparax.pytrees import combine, partition
-from reparax.training._program import Objective, Program, Transform
+from reparax.training._program import Chunk, Objective, Program, Transform
 
 LONGEST_CHUNK = 500
 SHORTEST_CHUNK = 100
@@ -108,10 +108,10 @@ def fit(
     status: Status = "all epochs done"
     began = time.perf_counter()
     try:
-        for step, batches in plan.chunks(order_key):
-            trainable, state, train, healthy = program.chunk(trainable, state, data, batches, noise_key, step)
-            checked = {} if held_out is None else program.evaluate(trainable, held_out, valid_key, step)
-            done = step + len(batches)
+        for chunk in plan.chunks(order_key):
+            trainable, state, train, healthy = program.chunk(trainable, state, data, chunk, noise_key)
+            checked = {} if held_out is None else program.evaluate(trainable, held_out, valid_key, chunk.step)
+            done = chunk.step + chunk.count
             record = Record(
                 done / plan.steps_per_epoch, done, _floats(train), _floats(checked), time.perf_counter() - began
             )
@@ -143,26 +143,20 @@ class _Plan:
     def __init__(self, num_examples: int, batch_size: int, epochs: int) -> None:
         self.batch_size = min(batch_size, num_examples)
         steps = num_examples // self.batch_size
-        # Equal chunks are one compiled program; where none are to be had, the last of an epoch is shorter.
-        fewest = -(-steps // LONGEST_CHUNK)
-        parts = next((count for count in range(fewest, 2 * fewest + 1) if steps % count == 0), fewest)
-        self.chunk_steps = -(-steps // parts)
+        self.chunk_steps = -(-steps // -(-steps // LONGEST_CHUNK))
         self.steps_per_epoch = steps
-        fewest = min(epochs, max(1, SHORTEST_CHUNK // self.steps_per_epoch))
-        self.epochs_per_chunk = next((count for count in range(fewest, 2 * fewest) if epochs % count == 0), fewest)
+        self.epochs_per_chunk = min(epochs, max(1, SHORTEST_CHUNK // steps))
         self.num_examples = num_examples
         self.epochs = epochs
 
-    def chunks(self, key: jax.Array) -> Iterator[tuple[int, Array]]:
-        """For each chunk its first step and its examples' indices, shape (steps, batch size)."""
-        step = 0
+    def chunks(self, key: jax.Array) -> Iterator[Chunk]:
+        """The chunks of all epochs."""
         for first in range(0, self.epochs, self.epochs_per_chunk):
-            count = min(self.epochs_per_chunk, self.epochs - first)
-            order = self._order(key, first)[: count * self.steps_per_epoch]
-            for start in range(0, len(order), self.chunk_steps * count):
-                batches = order[start : start + self.chunk_steps * count]
-                yield step, batches
-                step += len(batches)
+            batches = self._order(key, first)
+            total = min(self.epochs_per_chunk, self.epochs - first) * self.steps_per_epoch
+            size = self.chunk_steps * self.epochs_per_chunk
+            for start in range(0, total, size):
+                yield Chunk(batches, start, min(size, total - start), first * self.steps_per_epoch + start)
 
     def _order(self, key: jax.Array, first: int) -> Array:
         """Batches of ``epochs_per_chunk`` epochs from ``first`` on, whether or not all of them are run."""

@@ -1,7 +1,7 @@
 """The compiled functions of training: many steps at once, and a look at held-out examples."""
 
 from collections.abc import Callable
-from typing import Any, Protocol, Self, TypeVar
+from typing import Any, NamedTuple, Protocol, Self, TypeVar
 
 import equinox as eqx
 import jax
@@ -35,6 +35,22 @@ class Objective(Protocol):
 Transform = Callable[[Array, jax.Array], Array]
 
 
+class Chunk(NamedTuple):
+    """Some steps of training in a row.
+
+    Attributes:
+        batches: Examples' indices, shape (batches, batch size); the chunk is a part of them.
+        start: Its first batch.
+        count: How many batches it has.
+        step: The number of steps before it.
+    """
+
+    batches: Array
+    start: Any
+    count: Any
+    step: Any
+
+
 class Program(eqx.Module):
     """What is trained, and how. A value: training a model of the same structure again compiles nothing again.
 
@@ -63,10 +79,15 @@ class Program(eqx.Module):
         return trainable, _initial(self.optimizer.init, trainable)
 
     def chunk(
-        self, trainable: Tree, state: PyTree, data: Array, batches: Array, key: jax.Array, step: int
+        self, trainable: Tree, state: PyTree, data: Array, chunk: Chunk, key: jax.Array
     ) -> tuple[Tree, PyTree, Any, Array]:
-        """Many steps; the mean terms over all of them, and whether the parameters they led to are all finite."""
-        return _chunk((self, data, batches, key, jnp.asarray(step)), trainable, state)
+        """One step for each batch of a chunk; chunks of any length are one compiled program.
+
+        Returns:
+            The parameters and the optimizer's state, the mean terms over all steps, and whether the parameters are all
+            finite.
+        """
+        return _chunk((self, data, jax.tree.map(jnp.asarray, chunk), key), trainable, state)
 
     def evaluate(self, trainable: Tree, data: Array, key: jax.Array, step: int) -> Any:
         """The mean terms over held-out examples, with the same noise every time."""
@@ -76,6 +97,11 @@ class Program(eqx.Module):
         """The objective's terms for one example."""
         whole = combine(trainable, self.rest)
         return self.objective(whole, self.transform(x, keys[0]), key=keys[1], step=step)
+
+    def nothing(self, trainable: PyTree, data: Array) -> Any:
+        """The terms of no example, to add others to."""
+        shape = jax.eval_shape(self.terms, trainable, data[0], jax.random.split(jax.random.key(0)), jnp.asarray(0))
+        return jax.tree.map(lambda t: jnp.zeros(t.shape, t.dtype), shape)
 
     def loss(self, trainable: PyTree, batch: Array, key: jax.Array, step: Array) -> tuple[Array, Any]:
         """Minus the mean objective of a batch, and the means of all terms."""
@@ -91,21 +117,25 @@ def _initial(init: Callable[[PyTree], PyTree], trainable: PyTree) -> PyTree:
 
 @eqx.filter_jit(donate="all-except-first")
 def _chunk(
-    given: tuple[Program, Array, Array, jax.Array, Array], trainable: PyTree, state: PyTree
+    given: tuple[Program, Array, Chunk, jax.Array], trainable: PyTree, state: PyTree
 ) -> tuple[PyTree, PyTree, Any, Array]:
-    program, data, batches, key, step = given
+    program, data, chunk, key = given
 
-    def one(carry: tuple[PyTree, PyTree, Array], batch: Array) -> tuple[tuple[PyTree, PyTree, Array], Any]:
-        trainable, state, step = carry
+    def one(index: Array, carry: tuple[PyTree, PyTree, Any]) -> tuple[PyTree, PyTree, Any]:
+        trainable, state, total = carry
+        step = chunk.step + index
+        rows = data[chunk.batches[chunk.start + index]]
         noise = jax.random.fold_in(key, step)
-        gradient, means = jax.grad(program.loss, has_aux=True)(trainable, data[batch], noise, step)
+        gradient, means = jax.grad(program.loss, has_aux=True)(trainable, rows, noise, step)
         with jax.numpy_dtype_promotion("standard"):  # optax raises a float to a whole number
             updates, state = program.optimizer.update(gradient, state, trainable)
-        return (optax.apply_updates(trainable, updates), state, step + 1), means
+        return optax.apply_updates(trainable, updates), state, jax.tree.map(jnp.add, total, means)
 
-    (trainable, state, _), means = jax.lax.scan(one, (trainable, state, step), batches)
+    trainable, state, total = jax.lax.fori_loop(
+        0, chunk.count, one, (trainable, state, program.nothing(trainable, data))
+    )
     finite = [jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(trainable)]
-    return trainable, state, jax.tree.map(jnp.mean, means), jnp.all(jnp.asarray(finite))
+    return trainable, state, jax.tree.map(lambda term: term / chunk.count, total), jnp.all(jnp.asarray(finite))
 
 
 @eqx.filter_jit
@@ -119,7 +149,5 @@ def _evaluate(program: Program, trainable: PyTree, data: Array, key: jax.Array, 
 
     size = min(len(data), LARGEST_EVALUATED)
     rows = jnp.arange(-(-len(data) // size) * size).reshape(-1, size)
-    shape = jax.eval_shape(program.terms, trainable, data[0], jax.random.split(key), step)
-    zero = jax.tree.map(lambda t: jnp.zeros(t.shape, t.dtype), shape)
-    total, _ = jax.lax.scan(one, zero, rows)
+    total, _ = jax.lax.scan(one, program.nothing(trainable, data), rows)
     return jax.tree.map(lambda t: t / len(data), total)
