@@ -164,7 +164,10 @@ def test_a_third_of_how_odd_cells_are_one_by_one_is_in_the_score(fitted):
     rows = dataset.values.astype(np.float32)
     together = -np.asarray(jax.vmap(deaf(jnp.zeros(3)).log_mass_near)(jnp.asarray(rows))).sum(axis=1)
     alone = 3 * (score(ignorant, TABLE).anomaly_score - together)
-    counted = marginal_oddity(rows.astype(np.float64), dataset.schema.columns)
+    apart = np.abs(rows[:, None] - rows[None])
+    reaches = np.array([column.reaches for column in dataset.schema.columns])
+    near = np.stack([(apart <= reach + 1e-4).sum(axis=1) / (~np.isnan(rows)).sum(axis=0) for reach in reaches.T])
+    counted = -np.log(np.where(np.isnan(rows), 1.0, near.mean(axis=0))).sum(axis=1)
     assert np.median(alone) == pytest.approx(np.median(counted), rel=0.05)
     assert np.corrcoef(alone, counted)[0, 1] > 0.95
 
@@ -234,8 +237,7 @@ def test_marginal_oddity_counts_neighbors():
     values = np.array([[0.0], [0.0], [0.0], [10.0]])
     columns = read(values).schema.columns
     found = marginal_oddity(values, columns)
-    # Within one and two standard deviations the equal ones are near, within four all.
-    expected = -np.log((np.array([(3 + 3 + 4) / 3] * 3 + [(1 + 1 + 4) / 3]) + 1) / 5)
+    expected = -np.log([4 / 5, 4 / 5, 4 / 5, 2 / 5])
     np.testing.assert_allclose(found, expected)
 
 
