@@ -112,6 +112,7 @@ class Comparison:
     def plot(self) -> "Figure":
         """Variance times cost per parameter and estimator, on a logarithmic axis, as a matplotlib figure."""
         from matplotlib.figure import Figure
+        from matplotlib.ticker import LogLocator, NullFormatter
 
         parameters = list(dict.fromkeys(row.parameter for row in self.rows))
         figure = Figure(figsize=(4.5 * len(parameters), 1.2 + 0.32 * len(self.rows) / len(parameters)), layout="tight")
@@ -122,6 +123,13 @@ class Comparison:
             colors = ["C3" if row.alarm or not row.claims_unbiased else "C0" for row in rows]
             axes.barh([row.estimator for row in rows], shown, color=colors)
             axes.set_xscale("log")
+            low, high = min(shown) / 3, 2 * max(shown)
+            axes.set_xlim(low, high)
+            axes.xaxis.set_minor_formatter(NullFormatter())
+            axes.xaxis.set_major_locator(LogLocator(numticks=6))
+            if high < 200 * low:  # powers of ten alone would leave an axis almost without numbers
+                axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+                axes.xaxis.set_major_formatter("{x:g}")
             axes.set_xlabel("variance x evaluations of f")
             axes.set_title(f"d/d {parameter}")
         return figure
