@@ -61,8 +61,8 @@ def reparax_epoch(data: np.ndarray) -> Callable[[], None]:
     stored = jnp.asarray(units.trained_on(data))
 
     def epoch() -> None:
-        for step, batches in plan.chunks(jax.random.key(1)):
-            state[0], state[1], terms, _ = program.chunk(state[0], state[1], stored, batches, jax.random.key(2), step)
+        for chunk in plan.chunks(jax.random.key(1)):
+            state[0], state[1], terms, _ = program.chunk(state[0], state[1], stored, chunk, jax.random.key(2))
             float(terms.objective)
 
     return epoch
