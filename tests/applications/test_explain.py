@@ -8,6 +8,7 @@ import pytest
 import reparax as rx
 from reparax.data import read
 from reparax.errors import InvalidEstimator, RecipeError
+from reparax.estimators import StickingTheLanding
 from reparax.recipe import FittedModel, build, suggest
 
 
@@ -52,6 +53,12 @@ def test_estimators_of_bounds_have_no_kl_in_closed_form(schema, chosen, method, 
     assert all(line.unbiased for line in lines)
     assert (lines[-1].variable, lines[-1].method) == ("KL", "estimated")
     assert why in lines[-1].why
+
+
+@pytest.mark.parametrize("wish", [StickingTheLanding(), {"z": "sticking-the-landing"}, {"z": "pathwise"}])
+def test_estimators_of_a_model_may_be_instances_or_by_variable(schema, wish):
+    kl = rx.explain(model_of(schema), wish, example=jnp.zeros(4)).lines[-1]
+    assert kl.method == ("closed form" if wish == {"z": "pathwise"} else "estimated")
 
 
 def test_an_estimator_of_bounds_that_would_be_wrong_is_refused(schema):

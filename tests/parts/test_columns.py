@@ -113,13 +113,6 @@ def test_mass_near_a_cell_is_the_integral_of_the_density_over_its_reaches(index)
         assert abs(near - exact) <= 3e-3 + cut
 
 
-def test_the_transform_alone_is_that_with_its_derivative():
-    layout = LAW.layout
-    x = jnp.asarray(rng_of("anywhere").normal(0.0, 20.0, (500, len(layout.numeric))), jnp.float32)
-    looked_up = jax.vmap(lambda row: layout.transformed(row)[0])(x)
-    np.testing.assert_allclose(jax.vmap(layout.heights_of)(x), looked_up, rtol=2e-6, atol=1e-5)
-
-
 def test_nothing_is_near_a_missing_cell():
     row = jnp.asarray(read(frame()).values[0]).at[jnp.array([0, 2, 4])].set(jnp.nan)
     found = LAW.log_mass_near(row)

@@ -56,7 +56,7 @@ def _of_model(model: Model, example: Array, estimator: Any, why_estimated: str |
         )
     lines = estimators.explain({"z": posterior}, estimator).lines
     families = f"{type(posterior).__name__} || {type(prior).__name__}"
-    if estimator in THROUGH_Z_ALONE:
+    if lines[0].estimator in THROUGH_Z_ALONE:
         why_estimated = why_estimated or "log q is differentiated through z alone: with the samples"
     if why_estimated is None and has_analytic_kl(posterior, prior):
         kl = Line(

@@ -43,20 +43,20 @@ def require_samples(num_samples: int) -> None:
 
 
 def map_with_samples(
-    function: Callable[[int], Callable[[Any, Array, Array], PyTree]],
+    function: Callable[[Any, Array, Array], PyTree],
     fitted: FittedModel,
     values: np.ndarray,
     num_samples: int,
     seed: int,
 ) -> PyTree:
-    """What ``function(num_samples)`` makes of each row with importance samples, as of `map_rows`.
+    """What a function makes of each row with that many samples in all, as of `map_rows`.
 
     Raises:
         RecipeError: A number of samples below 1.
     """
     require_samples(num_samples)
     key, transform = jax.random.key(seed), fitted.units.transform
-    return map_rows(function(num_samples), fitted, values, transform=transform, key=key, work=num_samples)
+    return map_rows(function, fitted, values, transform=transform, key=key, work=num_samples)
 
 
 class Terms(eqx.Module):
@@ -93,7 +93,7 @@ def terms_of(fitted: FittedModel, values: np.ndarray, num_samples: int, seed: in
     Raises:
         RecipeError: A number of samples below 1.
     """
-    return map_with_samples(_Weigh, fitted, values, num_samples, seed)
+    return map_with_samples(_Weigh(num_samples), fitted, values, num_samples, seed)
 
 
 def _of_sample(law: dist.Distribution, x: Array) -> tuple[Float[Array, ""], Float[Array, " d"] | None]:

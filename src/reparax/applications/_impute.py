@@ -8,9 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from reparax.applications._batches import map_rows
 from reparax.applications._door import dataset_of
-from reparax.applications._importance import importance_samples, require_samples
+from reparax.applications._importance import importance_samples, map_with_samples, require_samples
 from reparax.data import fill
 from reparax.errors import RecipeError
 from reparax.likelihoods.columns import Columns
@@ -115,8 +114,5 @@ def _filled(fitted: FittedModel, values: np.ndarray, function: Any, work: int, s
         (len(values), *inner, values.shape[1]),
     ).copy()
     if gaps.any():
-        found = map_rows(
-            function, fitted, values[gaps], transform=fitted.units.transform, key=jax.random.key(seed), work=work
-        )
-        result[gaps] = fitted.units.restored(found)
+        result[gaps] = fitted.units.restored(map_with_samples(function, fitted, values[gaps], work, seed))
     return result

@@ -68,7 +68,7 @@ def score(fitted: FittedModel, data: Any, *, num_samples: int = 100, seed: int =
     values = values_of(fitted, data)
     deterministic = fitted.model.posterior.latent_space == "point"
     if isinstance(fitted.model.likelihood, ColumnsLikelihood):
-        log_density, shares = map_with_samples(_Odd, fitted, values, num_samples, seed)
+        log_density, shares = map_with_samples(_Odd(num_samples), fitted, values, num_samples, seed)
         names = tuple(column.name for column in fitted.schema.columns or ())
         return Scores(None if deterministic else log_density, shares.sum(axis=1), shares, names)
     terms = terms_of(fitted, values, num_samples, seed)

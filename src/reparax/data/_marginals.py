@@ -6,7 +6,8 @@ from jaxtyping import Float
 from reparax.summary import Column
 
 REACH = 0.5
-"""In standard deviations; wider reaches leave fewer of the odd rows out (measured on twelve tables with anomalies)."""
+"""In standard deviations. Chosen on six tables with anomalies, one run each: mean average precision 0.48, with the
+reaches of scores 0.46."""
 
 
 def marginal_oddity(values: Float[np.ndarray, "n d"], columns: tuple[Column, ...]) -> Float[np.ndarray, " n"]:

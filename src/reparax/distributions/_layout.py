@@ -149,17 +149,6 @@ class Layout(eqx.Module):
         slope = _pick(self.slopes, place)
         return _pick(self.heights, knot) + slope * (x - _pick(self.knots, knot)), slope
 
-    def heights_of(self, x: Float[Array, " numeric"]) -> Float[Array, " numeric"]:
-        """T(x) alone, as the sum of its increments between knots: twice as fast as looking the knots up."""
-        inner = jnp.isfinite(self.knots)
-        knots = jnp.where(inner, self.knots, 0.0)
-        last = jnp.sum(inner, axis=1) - 1
-        ends = jnp.where(inner[:, 1:], knots[:, 1:], knots[:, :-1])
-        rises = self.slopes[:, 1:-1] * (jnp.clip(x[:, None], knots[:, :-1], ends) - knots[:, :-1])
-        below = self.slopes[:, 0] * jnp.minimum(x - knots[:, 0], 0.0)
-        above = _pick(self.slopes, last + 1) * jnp.maximum(x - _pick(knots, last), 0.0)
-        return self.heights[:, 0] + below + jnp.sum(jnp.where(inner[:, 1:], rises, 0.0), axis=1) + above
-
     def restored(self, u: Float[Array, "*s numeric"]) -> Float[Array, "*s numeric"]:
         """The inverse of T."""
         place = jnp.sum(u[..., None] >= self.heights, axis=-1)

@@ -121,8 +121,8 @@ class Columns(dist.Distribution):
         """The log-probability that the mixtures give to intervals."""
         log_weights, locations, log_scales = self._components()
         inverse = jnp.exp(-log_scales)
-        lower = (self.layout.heights_of(low) - locations) * inverse
-        upper = (self.layout.heights_of(high) - locations) * inverse
+        lower = (self.layout.transformed(low)[0] - locations) * inverse
+        upper = (self.layout.transformed(high)[0] - locations) * inverse
         width = jnp.log(-jnp.expm1(-jnp.maximum(upper - lower, 1e-9)))
         return jax.nn.logsumexp(log_weights + log_sigmoid(upper) + log_sigmoid(-lower) + width, axis=0)
 

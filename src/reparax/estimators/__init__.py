@@ -17,6 +17,7 @@ from reparax.estimators._explain import Line as Line
 from reparax.estimators._explain import explain as explain
 from reparax.estimators._tune import tune as tune
 from reparax.estimators._weights import log_mean_exp as log_mean_exp
+from reparax.estimators._weights import path_only as path_only
 from reparax.registry import lazy_parts
 
 __getattr__, __dir__ = lazy_parts(__name__)

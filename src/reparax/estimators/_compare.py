@@ -126,10 +126,12 @@ class Comparison:
             low, high = min(shown) / 3, 2 * max(shown)
             axes.set_xlim(low, high)
             axes.xaxis.set_minor_formatter(NullFormatter())
-            axes.xaxis.set_major_locator(LogLocator(numticks=6))
-            if high < 200 * low:  # powers of ten alone would leave an axis almost without numbers
+            # On a short axis powers of ten alone would leave almost no numbers.
+            if high < 200 * low:
                 axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
                 axes.xaxis.set_major_formatter("{x:g}")
+            else:
+                axes.xaxis.set_major_locator(LogLocator(numticks=6))
             axes.set_xlabel("variance x evaluations of f")
             axes.set_title(f"d/d {parameter}")
         return figure

@@ -10,6 +10,7 @@ import numpyro.distributions as dist
 
 from reparax.errors import InvalidEstimator
 from reparax.estimators._base import LEVELS, AbstractEstimator, Integrand
+from reparax.estimators._bound_base import AbstractBoundEstimator
 from reparax.estimators._choice import automatic, named
 from reparax.estimators._continuity import Vouched
 from reparax.estimators._distributions import is_distribution, leaves, num_states
@@ -119,7 +120,7 @@ def _with_continuity(
 
 
 def _is_choice(node: Any) -> bool:
-    return isinstance(node, str | AbstractEstimator)
+    return isinstance(node, str | AbstractEstimator | AbstractBoundEstimator)
 
 
 def _check_leaves(flat: list[Any]) -> None:

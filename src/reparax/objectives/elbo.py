@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Int, Num
 
 from reparax.distributions import has_analytic_kl, kl_per_dimension
-from reparax.estimators import Vouched, expectation
+from reparax.estimators import Vouched, expectation, path_only
 from reparax.model import Model
 from reparax.objectives._base import AbstractObjective, ObjectiveDials, Schedule, Terms, constant
 
@@ -42,14 +42,14 @@ class ELBO(AbstractObjective):
         prior = model.prior(model.posterior)
         through_z = self.estimator in THROUGH_Z_ALONE
         analytic = not through_z and has_analytic_kl(posterior, prior)
-        measured = jax.lax.stop_gradient(posterior) if through_z else posterior
 
         # A likelihood is continuous in z by contract: its guards for infinite logits are no jumps.
         def terms(z: Array) -> tuple[Array, Array]:
             reconstruction = model.likelihood(z).log_prob(x)
             if analytic:
                 return reconstruction, jnp.zeros_like(reconstruction)
-            return reconstruction, measured.log_prob(z) - prior.log_prob(z)
+            log_q = path_only(posterior, z) if through_z else posterior.log_prob(z)
+            return reconstruction, log_q - prior.log_prob(z)
 
         estimator = "pathwise" if through_z else self.estimator
         reconstruction, kl_terms = expectation(

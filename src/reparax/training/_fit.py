@@ -1,5 +1,6 @@
 """The loop: compiled chunks of many steps, one look at the numbers per chunk, the best model kept."""
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -143,7 +144,7 @@ class _Plan:
     def __init__(self, num_examples: int, batch_size: int, epochs: int) -> None:
         self.batch_size = min(batch_size, num_examples)
         steps = num_examples // self.batch_size
-        self.chunk_steps = -(-steps // -(-steps // LONGEST_CHUNK))
+        self.chunk_steps = math.ceil(steps / math.ceil(steps / LONGEST_CHUNK))
         self.steps_per_epoch = steps
         self.epochs_per_chunk = min(epochs, max(1, SHORTEST_CHUNK // steps))
         self.num_examples = num_examples
