@@ -45,9 +45,8 @@ def law_of(source: pl.DataFrame, size: float = 0.7) -> tuple[Columns, list[Colum
     schema = read(source).schema
     layout = Layout.of(schema.columns, schema.num_examples)
     draw = np.random.default_rng(5)
-    logits = jnp.asarray(size * draw.normal(size=layout.num_states), jnp.float32)
-    mixture = jnp.asarray(size * draw.normal(size=(3, 3, len(layout.numeric))), jnp.float32)
-    return Columns(logits, mixture, layout), list(schema.columns)
+    parameters = jnp.asarray(size * draw.normal(size=layout.num_parameters), jnp.float32)
+    return Columns(parameters, layout), list(schema.columns)
 
 
 def density(law: Columns, column: int, values: np.ndarray) -> np.ndarray:
@@ -228,13 +227,14 @@ def test_features_show_missing_and_unseen_cells_and_nothing_else_of_them():
     unseen = features(layout, row.at[5].set(3.0))
     assert gone.shape == (num_features(layout),)
     np.testing.assert_array_equal(gone, unseen)
-    assert gone[-1] == 1.0
-    assert features(layout, row)[-1] == 0.0
+    shown = num_features(layout) - layout.size + layout.order.index(5)
+    assert gone[shown] == 1.0
+    assert features(layout, row)[shown] == 0.0
 
 
 def test_derivatives_are_finite_far_outside_the_data():
     def total(scale: jax.Array) -> jax.Array:
-        law = Columns(LAW.logits * scale, LAW.mixture * scale, LAW.layout)
+        law = Columns(LAW.parameters * scale, LAW.layout)
         return law.log_prob(jnp.asarray([1e6, -300.0, 1e7, 40.0, 2.0, 3.0]))
 
     value, slope = jax.value_and_grad(total)(jnp.asarray(1.0))

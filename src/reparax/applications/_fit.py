@@ -10,7 +10,7 @@ from reparax.applications._encode import encode
 from reparax.data import Dataset, marginal_oddity, read, require_fit, split
 from reparax.errors import RecipeError
 from reparax.model import Model
-from reparax.objectives import AbstractObjective, check_objective
+from reparax.objectives import AbstractObjective, HidingCells, check_objective
 from reparax.priors.fitted_normal import FittedNormal
 from reparax.recipe import FittedModel, Recipe, build, checked, held_out_share, suggest
 from reparax.recipe import objective as recipe_objective
@@ -132,7 +132,7 @@ def _train(
     units = fitted.units
     result = train(
         fitted.model,
-        objective,
+        HidingCells(objective, recipe.hide) if recipe.hide else objective,
         units.trained_on(part.values),
         key=key,
         optimizer=cosine_adam(
@@ -142,6 +142,8 @@ def _train(
         batch_size=recipe.batch_size,
         valid=None if held_out is None else units.trained_on(held_out.values),
         patience=None if held_out is None else recipe.patience,
+        warmup=recipe.warmup_epochs,
+        judge=objective,
         transform=units.transform,
         progress=progress,
     )

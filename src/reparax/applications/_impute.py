@@ -17,7 +17,7 @@ from reparax.model import Model
 from reparax.recipe import FittedModel
 
 
-def impute(fitted: FittedModel, data: Any, *, num_samples: int = 100, seed: int = 0) -> Any:
+def impute(fitted: FittedModel, data: Any, *, num_samples: int = 400, seed: int = 0) -> Any:
     """The table with its missing cells filled by E[x_j | observed cells], or the most probable category.
 
     The expectation is over p(z | observed), by self-normalized importance sampling from the posterior q(z | observed):
@@ -40,7 +40,7 @@ def impute(fitted: FittedModel, data: Any, *, num_samples: int = 100, seed: int 
     return fill(dataset, _filled(fitted, dataset.values, _Expect(num_samples), num_samples, seed))
 
 
-def impute_draws(fitted: FittedModel, data: Any, num_draws: int, *, num_samples: int = 100, seed: int = 0) -> list[Any]:
+def impute_draws(fitted: FittedModel, data: Any, num_draws: int, *, num_samples: int = 400, seed: int = 0) -> list[Any]:
     """Multiple imputations: tables whose missing cells are drawn from p(x_missing | observed), not averaged.
 
     Each draw resamples one z by its importance weight and draws the cells given it (Mattei & Frellsen 2019, section
@@ -72,10 +72,10 @@ class _Expect(eqx.Module):
     def __call__(self, model: Model, x: Array, key: Array) -> Array:
         z, log_weights = _weighted(model, x, key, self.num_samples)
         weights = jax.nn.softmax(log_weights)
-        means = jax.vmap(lambda one: model.likelihood(one).mean)(z)
-        shares = jax.vmap(lambda one: model.likelihood(one).state_probabilities())(z)
+        numbers = jax.vmap(lambda one: model.likelihood(one).expected_numbers())(z)
+        shares = jax.vmap(lambda one: model.likelihood(one).category_probabilities())(z)
         expected = [jnp.tensordot(weights, some, axes=1) for some in shares]
-        return model.likelihood(z[0]).with_most_probable(weights @ means, expected)
+        return model.likelihood(z[0]).with_most_probable(weights @ numbers, expected)
 
 
 class _Draws(eqx.Module):

@@ -14,13 +14,11 @@ from reparax.networks import Network
 from reparax.pytrees import Frozen
 from reparax.summary import Summary
 
-NUM_COMPONENTS = 3
-
 
 class Columns(AbstractLikelihood):
     """p(x | z) = prod_j p_j(x_j | z) over the observed cells; see `reparax.distributions.Columns` for the p_j.
 
-    The network gives the logits of all discrete states and the mixtures of all numbers in one product.
+    The network gives the parameters of all columns in one product.
     Nazabal et al. (2020), "Handling incomplete heterogeneous data using VAEs", equation 2, with other families.
     """
 
@@ -36,10 +34,7 @@ class Columns(AbstractLikelihood):
                 cure="choose another --likelihood for images and arrays",
             )
         layout = Layout.of(summary.columns, summary.num_examples)
-        return cls(make_decoder(layout.num_states + 3 * NUM_COMPONENTS * len(layout.numeric), ()), Frozen(layout))
+        return cls(make_decoder(layout.num_parameters, ()), Frozen(layout))
 
     def __call__(self, z: Float[Array, "*latent"]) -> ColumnsDistribution:
-        layout = self.layout.value
-        parameters = self.network(jnp.ravel(z))
-        logits, mixture = parameters[: layout.num_states], parameters[layout.num_states :]
-        return ColumnsDistribution(logits, mixture.reshape(3, NUM_COMPONENTS, len(layout.numeric)), layout)
+        return ColumnsDistribution(self.network(jnp.ravel(z)), self.layout.value)

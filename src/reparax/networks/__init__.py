@@ -8,6 +8,7 @@ from reparax.networks._base import Affine as Affine
 from reparax.networks._base import Network as Network
 from reparax.networks._standardize import Standardized as Standardized
 from reparax.networks._table import TableFeatures as TableFeatures
+from reparax.networks._table import hiding as hiding
 from reparax.networks._table import num_features as num_features
 from reparax.registry import lazy_parts
 

@@ -1,9 +1,11 @@
 """The first step of an encoder of table rows: categories become one-hot, numbers near one, missing cells are shown."""
 
+from dataclasses import replace
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float, PyTree
 
 from reparax.distributions import Layout
 from reparax.networks._base import Network
@@ -17,37 +19,54 @@ class TableFeatures(eqx.Module):
 
     A missing cell, and a category that was not seen when the model was fitted, have neither a state nor a number:
     zeros stand in their place, and a one says so.
+
+    Attributes:
+        network: What sees the features.
+        layout: The columns.
+        hidden: Which cells are taken for missing; None for none of those that are there.
     """
 
     network: Network
     layout: Frozen
+    hidden: Bool[Array, " d"] | None = None
 
     def __call__(self, x: Float[Array, " d"]) -> Float[Array, "..."]:
-        return self.network(features(self.layout.value, x))
+        seen = x if self.hidden is None else jnp.where(self.hidden, jnp.nan, x)
+        return self.network(features(self.layout.value, seen))
+
+
+def hiding(tree: PyTree, hidden: Bool[Array, " d"]) -> PyTree:
+    """A model, or what else has encoders of table rows, that does not see some of a row's cells."""
+
+    def hide(leaf: object) -> object:
+        return replace(leaf, hidden=hidden) if isinstance(leaf, TableFeatures) else leaf
+
+    return jax.tree.map(hide, tree, is_leaf=lambda leaf: isinstance(leaf, TableFeatures))
 
 
 def num_features(layout: Layout) -> int:
     """How many numbers `features` gives."""
-    return layout.num_states + len(layout.numeric) + layout.size
+    groups = (*layout.categories, *layout.atoms)
+    return sum(group.log_shares.size for group in groups) + layout.num_numeric + layout.size
 
 
 def features(layout: Layout, x: Float[Array, " d"]) -> Float[Array, " features"]:
     """One row as an encoder sees it."""
     x = jnp.asarray(x, layout.step.dtype)
-    unseen = (layout.num_categories > 0) & (x >= layout.num_categories)
-    missing = jnp.isnan(x) | unseen
-    x = jnp.where(missing, 0.0, x)
-    state = layout.state(x)
-    pieces = []
-    for group in layout.groups:
-        columns = jnp.asarray(group.columns)
-        one_hot = jax.nn.one_hot(state[columns], group.size, dtype=x.dtype)
-        pieces.append(jnp.ravel(jnp.where(missing[columns][:, None], 0.0, one_hot)))
-    if layout.numeric:
-        numeric = jnp.asarray(layout.numeric)
-        u, _ = layout.transformed(x[numeric])
-        # Standard logistic scores have the standard deviation pi / sqrt(3); far outliers must not drown the rest.
-        bounded = LARGEST_FEATURE * jnp.tanh(u * (3.0**0.5 / jnp.pi / LARGEST_FEATURE))
-        pieces.append(jnp.where(missing[numeric], 0.0, bounded))
-    pieces.append(missing.astype(x.dtype))
-    return jnp.concatenate(pieces)
+    codes, numbers = layout.split(x)
+    pieces, missing = [], []
+    for group, own in zip(layout.categories, codes, strict=True):
+        missing.append(jnp.isnan(own) | group.is_unseen(own))
+        one_hot = jax.nn.one_hot(group.state(jnp.nan_to_num(own)), group.size, dtype=x.dtype)
+        pieces.append(jnp.ravel(jnp.where(missing[-1][:, None], 0.0, one_hot)))
+    missing.append(jnp.isnan(numbers))
+    numbers = jnp.where(missing[-1], 0.0, numbers)
+    of_atoms = zip(layout.atoms, layout.of_atoms(numbers), layout.of_atoms(missing[-1]), strict=True)
+    for group, own, gone in of_atoms:
+        one_hot = jax.nn.one_hot(group.state(own), group.size, dtype=x.dtype)
+        pieces.append(jnp.ravel(jnp.where(gone[:, None], 0.0, one_hot)))
+    u, _ = layout.transformed(numbers)
+    # Standard logistic scores have the standard deviation pi / sqrt(3); far outliers must not drown the rest.
+    bounded = LARGEST_FEATURE * jnp.tanh(u * (3.0**0.5 / jnp.pi / LARGEST_FEATURE))
+    pieces.append(jnp.where(missing[-1], 0.0, bounded))
+    return jnp.concatenate([*pieces, *(some.astype(x.dtype) for some in missing)])

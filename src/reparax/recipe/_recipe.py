@@ -28,7 +28,7 @@ RANGES = (
     | dict.fromkeys(("width", "depth", "warmup_epochs", "seed"), Range(int, 0, LARGEST))
     | dict.fromkeys(("beta", "free_bits"), Range(float, 0, 1e6))
     | {"learning_rate": Range(float, 1e-8, 10), "weight_decay": Range(float, 0, 10), "valid": Range(float, 0, 0.9)}
-    | {"trim": Range(float, 0, 0.5)}
+    | {"hide": Range(float, 0, 0.95), "trim": Range(float, 0, 0.5)}
 )
 
 
@@ -57,6 +57,8 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         weight_decay: The share of each weight matrix that a step takes off, times the rate.
         patience: Epochs without a better held-out bound after which training stops.
         valid: The fraction of the data held out.
+        hide: Of half of a table's rows in each step, up to this share of the cells is hidden from the encoder, so that
+            it learns to do without them.
         trim: The share of a table's rows, the oddest by each column alone, that training leaves out: for scores of
             anomalies that are among the data. What is left out is not modeled, so that samples lack it.
         seed: The seed of everything random.
@@ -86,6 +88,7 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     weight_decay: float = 0.0
     patience: int
     valid: float = 0.1
+    hide: float = 0.0
     trim: float = 0.0
     seed: int = 0
 

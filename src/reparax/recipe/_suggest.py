@@ -12,13 +12,20 @@ from reparax.recipe._recipe import Recipe, checked
 LONG_RUN = 8000
 """Steps after which a default model is trained, as epochs permit."""
 
-LONG_RUN_OF_ROWS = 4000
-"""The same for rows of tables."""
+LONG_RUN_OF_ROWS = {0: 4000, 2000: 8000, 10_000: 3500}
+"""The same for rows of tables, from so many rows on: fewer steps again where batches are large."""
 SHORT_RUN_OF_ROWS = 1000
 """The same where anomalies are looked for (``trim``)."""
 
 SMALLEST_WIDTH = 64
 """Units of a hidden layer for few rows, and where anomalies are looked for."""
+
+HIDDEN_CELLS = 0.6
+"""Of half of a table's rows, the share of cells, at most, that the encoder learns to do without."""
+FEW_MISSING = 0.05
+"""The share of missing cells from which on a table teaches that by itself."""
+WEIGHTS_COUNT_AS = 100
+"""As many rows as the pull of the weights to zero counts: one for few rows, hardly any for many."""
 
 DISCRETE_SPACES = frozenset({"binary", "one-hot", "count"})
 
@@ -32,8 +39,9 @@ def suggest(schema: Schema, num_examples: int, **chosen: Any) -> Recipe:
     epochs as make about 8000 steps, at least 20: training stops earlier by itself. Learning rate 0.001, or 0.003 for
     perceptrons on 10,000 examples and more.
 
-    Rows of tables: about 4000 steps in batches of 32 to 256, from 2000 rows on with a coupling flow as prior and the KL
-    warmed up; where rows are trimmed, about 1000 steps of a small network with the plain prior.
+    Rows of tables: 3500 to 8000 steps in batches of 32 to 256, the KL warmed up, weights pulled to zero the more the
+    fewer rows there are, from 2000 rows on with a coupling flow as prior; where hardly a cell is missing, the encoder
+    learns to do without some. Where rows are trimmed, about 1000 steps of a small network with the plain prior.
 
     Args:
         schema: What the data are.
@@ -82,7 +90,8 @@ def _rules_for_rows(schema: Schema, num_examples: int, given: dict[str, Any], *,
     batch_size = given.get("batch_size", 256 if num_examples >= 10_000 else 128 if num_examples >= 2000 else 32)
     # A short run of a small network learns what is common; a longer or wider one also what is odd, which then no longer
     # scores so.
-    steps = SHORT_RUN_OF_ROWS if given.get("trim") else LONG_RUN_OF_ROWS
+    long = next(steps for rows, steps in reversed(LONG_RUN_OF_ROWS.items()) if num_examples >= rows)
+    steps = SHORT_RUN_OF_ROWS if given.get("trim") else long
     epochs = given.get("epochs", min(1000, max(5, -(-steps * batch_size // max(1, num_examples)))))
     # A flow follows the aggregate posterior, so that samples keep what the columns have to do with each other; where
     # odd rows are to be told, the plain prior leaves them odd.
@@ -91,15 +100,23 @@ def _rules_for_rows(schema: Schema, num_examples: int, given: dict[str, Any], *,
     return {
         **({"prior": "coupling-flow"} if flow else {}),
         "latent_dim": min(16, max(2, size if flow else -(-size // 2))) * _latent_factor(given["posterior"]),
-        **_shape_of_network(schema, given["network"], num_examples),
-        **({"width": SMALLEST_WIDTH} if given.get("trim") else {}),
+        "width": SMALLEST_WIDTH if given.get("trim") else 256 if num_examples >= 2000 else 128,
+        "depth": 2,
         "batch_size": batch_size,
         "epochs": epochs,
         # Without a warm-up the columns' dependence is given up before the latent variables can carry it.
-        "warmup_epochs": epochs // 3 if flow else 0,
+        "warmup_epochs": 0 if given.get("trim") else epochs // 3,
+        "weight_decay": 0.0 if given.get("trim") else min(1.0, WEIGHTS_COUNT_AS / max(1, num_examples)),
+        "hide": 0.0 if given.get("trim") else _hidden_cells(schema),
         "learning_rate": 2e-3 if num_examples >= 10_000 and not discrete else 1e-3,
         "patience": max(5, epochs // 5),
     }
+
+
+def _hidden_cells(schema: Schema) -> float:
+    """None where the table itself teaches the encoder to do without cells: more of it would blur the rows."""
+    missing = [column.missing for column in schema.columns or ()]
+    return HIDDEN_CELLS if sum(missing) < FEW_MISSING * len(missing) else 0.0
 
 
 def _rules_for_arrays(schema: Schema, num_examples: int, given: dict[str, Any], *, discrete: bool) -> dict[str, Any]:

@@ -46,6 +46,7 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixin, BaseE
         free_bits: Nats per latent dimension below which the KL is not pressed.
         num_samples: Samples of z per row and step.
         gradient_estimator: The gradient estimator's name.
+        hide: Of half of the rows, the share of cells, at most, that the encoder learns to do without.
         trim: The share of the rows, the oddest by each column alone, that training leaves out.
         schema: What columns are, where that is not as told from their cells, as of `reparax.read`.
         exclude: Columns to leave out.
@@ -86,6 +87,7 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixin, BaseE
         free_bits: float | None = None,
         num_samples: int | None = None,
         gradient_estimator: str | None = None,
+        hide: float | None = None,
         trim: float | None = None,
         schema: Mapping[str, Any] | None = None,
         exclude: Sequence[str] | None = None,
@@ -112,6 +114,7 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixin, BaseE
         self.free_bits = free_bits
         self.num_samples = num_samples
         self.gradient_estimator = gradient_estimator
+        self.hide = hide
         self.trim = trim
         self.schema = schema
         self.exclude = exclude

@@ -74,6 +74,8 @@ def fit(
     batch_size: int,
     valid: Num[Array, "m *event"] | np.ndarray | None = None,
     patience: int | None = None,
+    warmup: int = 0,
+    judge: Objective | None = None,
     transform: Transform | None = None,
     progress: Progress | None = None,
 ) -> FitResult[Tree]:
@@ -92,6 +94,8 @@ def fit(
         batch_size: Examples per step; all of them when there are fewer.
         valid: Held-out examples; the model with the best held-out bound is kept.
         patience: Stop after this many epochs without a better held-out bound.
+        warmup: Epochs whose held-out bounds do not count, as the objective still changes.
+        judge: What gives the held-out bound, where that is not the objective.
         transform: From a stored example and a key to what the objective sees (drawing binary pixels from intensities).
         progress: Called after each chunk with its record.
 
@@ -100,18 +104,19 @@ def fit(
     """
     plan = _Plan(len(data), batch_size, epochs)
     program = Program.of(model, objective, optimizer, transform or _keep)
+    judging = Program.of(model, judge or objective, optimizer, transform or _keep)
     trainable, state = program.start(model)
     data = jnp.asarray(data)
     held_out = None if valid is None else jnp.asarray(valid)
     order_key, noise_key, valid_key = jax.random.split(key, 3)
-    best = _Best(jax.tree.map(jnp.copy, trainable))
+    best = _Best(jax.tree.map(jnp.copy, trainable), warmup)
     history: list[Record] = []
     status: Status = "all epochs done"
     began = time.perf_counter()
     try:
         for chunk in plan.chunks(order_key):
             trainable, state, train, healthy = program.chunk(trainable, state, data, chunk, noise_key)
-            checked = {} if held_out is None else program.evaluate(trainable, held_out, valid_key, chunk.step)
+            checked = {} if held_out is None else judging.evaluate(trainable, held_out, valid_key, chunk.step)
             done = chunk.step + chunk.count
             record = Record(
                 done / plan.steps_per_epoch, done, _floats(train), _floats(checked), time.perf_counter() - began
@@ -123,7 +128,7 @@ def fit(
             best.see(record, trainable)
             if progress is not None:
                 progress(record)
-            if patience is not None and record.epoch - best.epoch >= patience:
+            if patience is not None and record.epoch - max(best.epoch, warmup) >= patience:
                 status = "stopped early"
                 break
     except KeyboardInterrupt:
@@ -173,19 +178,22 @@ def _shuffled(key: jax.Array, epochs: Array, num_examples: int) -> Array:
 
 
 class _Best:
-    """The best parameters so far, by the held-out bound; without one, the latest."""
+    """The best parameters so far, by the held-out bound; without one, or while it does not count, the latest."""
 
-    def __init__(self, trainable: PyTree) -> None:
+    def __init__(self, trainable: PyTree, warmup: int) -> None:
         self.trainable = trainable
+        self.warmup = warmup
         self.bound = -np.inf
         self.step = 0
         self.epoch = 0.0
 
     def see(self, record: Record, trainable: PyTree) -> None:
         bound = record.valid.get("bound", np.inf)
-        if bound > self.bound or bound == np.inf:
+        counts = record.epoch > self.warmup
+        if bound > self.bound or bound == np.inf or not counts:
             self.trainable = jax.tree.map(jnp.copy, trainable)
-            self.bound, self.step, self.epoch = bound, record.step, record.epoch
+            self.bound = bound if counts else -np.inf
+            self.step, self.epoch = record.step, record.epoch
 
 
 def _keep(x: Array, key: jax.Array) -> Array:

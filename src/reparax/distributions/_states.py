@@ -1,0 +1,261 @@
+"""The discrete states of a table's columns, those of similar numbers of states side by side."""
+
+from collections.abc import Sequence
+from typing import Self
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from reparax.summary import Column
+
+MOST_STATES = 256
+"""Categories with a probability of their own; the rarer ones share one, by their frequencies."""
+NUM_HATS = 8
+MOST_FUNCTIONS = NUM_HATS + 3
+"""Functions that shift the probabilities of one column's atoms; columns of fewer states have one for each state."""
+LARGEST_SHIFT = 20.0
+ABSENT = -1e9
+"""The log-probability of a state that there is room for only."""
+
+
+class Categories(eqx.Module):
+    """Category-like columns: one state for each category; beyond `MOST_STATES` the rarer ones share the last state.
+
+    Attributes:
+        columns: Which columns of the table.
+        shared: The places of those whose rarer categories share a state.
+        log_shares: The log of each state's share in the data.
+        log_within: For each column in ``shared``, the log of a category's share of its state: 0 for those with one of
+            their own, minus infinity where there is room for more categories.
+        log_unseen: The log-probability of a category that no row had.
+        num_categories: The number of categories of each column.
+    """
+
+    columns: tuple[int, ...] = eqx.field(static=True)
+    shared: tuple[int, ...] = eqx.field(static=True)
+    log_shares: Float[Array, "c k"]
+    log_within: Float[Array, "s n"]
+    log_unseen: Float[Array, " c"]
+    num_categories: Int[Array, " c"]
+
+    @classmethod
+    def of(cls, places: tuple[int, ...], columns: Sequence[Column], num_examples: int) -> Self:
+        """The states of columns, from what is known of them."""
+        columns = [columns[place] for place in places]
+        shared = tuple(i for i, column in enumerate(columns) if len(column.categories) > MOST_STATES)
+        most = max((len(columns[i].categories) for i in shared), default=0)
+        within = np.full((len(shared), most), -np.inf)
+        for row, i in enumerate(shared):
+            within[row, : len(columns[i].categories)] = _log_within(columns[i], num_examples)
+        return cls(
+            columns=places,
+            shared=shared,
+            log_shares=single(_log_shares([_category_shares(column) for column in columns], num_examples)),
+            log_within=single(within),
+            log_unseen=single([_log_unseen(column, num_examples) for column in columns]),
+            num_categories=jnp.asarray([len(column.categories) for column in columns], jnp.int32),
+        )
+
+    @property
+    def size(self) -> int:
+        """The number of states that there is room for."""
+        return self.log_shares.shape[1]
+
+    @property
+    def num_parameters(self) -> int:
+        """How many numbers of a network the probabilities follow from."""
+        return self.log_shares.size
+
+    def log_probabilities(self, parameters: Float[Array, " p"]) -> Float[Array, "c k"]:
+        """The log-probability of each state."""
+        return _log_softmax(parameters.reshape(self.log_shares.shape), self.log_shares)
+
+    def state(self, x: Float[Array, " c"]) -> Int[Array, " c"]:
+        """The state of each cell; any for cells that have none."""
+        last = jnp.clip(self.num_categories, 1, MOST_STATES) - 1
+        return jnp.clip(x.astype(jnp.int32), 0, last)
+
+    def is_unseen(self, x: Float[Array, " c"]) -> Array:
+        """Which cells have a category that no row had."""
+        return x >= self.num_categories
+
+    def log_prob(self, log_probabilities: Float[Array, "c k"], x: Float[Array, " c"]) -> Float[Array, " c"]:
+        """The log-probability of each cell: of its state, of its category within it, and of unseen categories."""
+        found = pick(log_probabilities, self.state(x))
+        if self.shared:
+            at = jnp.asarray(self.shared)
+            place = jnp.clip(x.astype(jnp.int32)[at], 0, self.log_within.shape[1] - 1)
+            found = found.at[at].add(pick(self.log_within, place))
+        seen = found + jnp.log1p(-jnp.exp(self.log_unseen))
+        return jnp.where(self.is_unseen(x), self.log_unseen, seen)
+
+    def sample(self, log_probabilities: Float[Array, "c k"], key: jax.Array) -> Float[Array, " c"]:
+        """Drawn codes; states that categories share are drawn out into these."""
+        for_state, for_rare = jax.random.split(key)
+        codes = jax.random.categorical(for_state, log_probabilities, axis=-1)
+        if self.shared:
+            at, first = jnp.asarray(self.shared), MOST_STATES - 1
+            cumulative = jnp.cumsum(jnp.exp(self.log_within[:, first:]), axis=1)
+            drawn = first + jax.vmap(jnp.searchsorted)(cumulative, jax.random.uniform(for_rare, at.shape))
+            drawn = jnp.minimum(drawn, self.num_categories[at] - 1)
+            codes = codes.at[at].set(jnp.where(codes[at] == first, drawn, codes[at]))
+        return codes.astype(log_probabilities.dtype)
+
+
+class Atoms(eqx.Module):
+    """Numeric columns some of whose values many rows share: one state for each of these, a last one for all others.
+
+    P(k | z) is proportional to share_k exp(sum_b c_b phi_b(k)), with the column's shares in the data as the carrier
+    and functions phi of the atom's place in their order, smooth ones where there are many, so that what is learned of
+    an atom holds for those near it: Efron & Tibshirani (1996), "Using specially designed exponential families for
+    density estimation", equation 2.
+
+    Attributes:
+        columns: Which columns of the table.
+        values: The atoms, NaN where there is room for more.
+        count: How many they are, and so the state of all other numbers.
+        log_shares: The log of each state's share in the data.
+        functions: phi_b(k).
+    """
+
+    columns: tuple[int, ...] = eqx.field(static=True)
+    values: Float[Array, "c k"]
+    count: Int[Array, " c"]
+    log_shares: Float[Array, "c k"]
+    functions: Float[Array, "c b k"]
+
+    @classmethod
+    def of(cls, places: tuple[int, ...], columns: Sequence[Column], num_examples: int) -> Self:
+        """The states of columns, from what is known of them."""
+        shares = [_atom_shares(columns[place]) for place in places]
+        log_shares = _log_shares(shares, num_examples)
+        size = log_shares.shape[1]
+        values = np.full((len(places), size), np.nan)
+        functions = np.zeros((len(places), min(size, MOST_FUNCTIONS), size))
+        for row, place in enumerate(places):
+            atoms = columns[place].atoms
+            values[row, : len(atoms)] = atoms
+            own = _functions(np.exp(log_shares[row, : len(atoms)]))
+            functions[row, : len(own), : own.shape[1]] = own
+        count = jnp.asarray([len(columns[place].atoms) for place in places], jnp.int32)
+        return cls(places, single(values), count, single(log_shares), single(functions))
+
+    @property
+    def size(self) -> int:
+        """The number of states that there is room for."""
+        return self.values.shape[1]
+
+    @property
+    def num_parameters(self) -> int:
+        """How many numbers of a network the probabilities follow from."""
+        return len(self.columns) * self.functions.shape[1]
+
+    def log_probabilities(self, parameters: Float[Array, " p"]) -> Float[Array, "c k"]:
+        """The log-probability of each state."""
+        coefficients = parameters.reshape(len(self.columns), -1)
+        return _log_softmax(jnp.einsum("cb,cbk->ck", coefficients, self.functions), self.log_shares)
+
+    def state(self, x: Float[Array, " c"]) -> Int[Array, " c"]:
+        """The state of each number."""
+        same = x[:, None] == self.values
+        return jnp.where(same.any(axis=1), jnp.argmax(same, axis=1), self.count)
+
+    def log_prob(self, log_probabilities: Float[Array, "c k"], x: Float[Array, " c"]) -> Float[Array, " c"]:
+        """The log-probability of each number's state."""
+        return pick(log_probabilities, self.state(x))
+
+    def log_rest(self, log_probabilities: Float[Array, "c k"]) -> Float[Array, " c"]:
+        """The log-probability of being no atom."""
+        return pick(log_probabilities, self.count)
+
+    def log_within(
+        self, log_probabilities: Float[Array, "c k"], x: Float[Array, " c"], reach: Float[Array, " c"]
+    ) -> Float[Array, " c"]:
+        """The log-probability of the atoms up to a reach away from a number; hardly any where there is none."""
+        inside = jnp.abs(self.values - x[:, None]) <= reach[:, None] * (1 + 1e-5)
+        return jnp.log(jnp.sum(jnp.where(inside, jnp.exp(log_probabilities), 0.0), axis=1) + 1e-30)
+
+    def mean(self, log_probabilities: Float[Array, "c k"], others: Float[Array, " c"]) -> Float[Array, " c"]:
+        """The expected numbers, given that of those that are no atoms."""
+        atoms = jnp.where(jnp.isnan(self.values), 0.0, self.values)
+        return jnp.sum(jnp.exp(log_probabilities) * atoms, axis=1) + jnp.exp(self.log_rest(log_probabilities)) * others
+
+    def sample(
+        self, log_probabilities: Float[Array, "c k"], others: Float[Array, " c"], key: jax.Array
+    ) -> Float[Array, " c"]:
+        """Drawn atoms; in place of no atom, one of the other numbers."""
+        state = jax.random.categorical(key, log_probabilities, axis=-1)
+        return jnp.where(state == self.count, others, pick(self.values, state))
+
+
+def grouped(counts: dict[int, int]) -> list[tuple[int, ...]]:
+    """Columns by the power of two that holds their number of states."""
+    sizes: dict[int, list[int]] = {}
+    for place, count in counts.items():
+        sizes.setdefault((count - 1).bit_length(), []).append(place)
+    return [tuple(places) for _, places in sorted(sizes.items())]
+
+
+def single(values: object) -> Array:
+    """An array of float32."""
+    return jnp.asarray(np.asarray(values, np.float32))
+
+
+def pick(table: Float[Array, "m p"], index: Int[Array, " m"]) -> Float[Array, " m"]:
+    """One entry of each row."""
+    return jnp.take_along_axis(table, index[:, None], axis=1)[:, 0]
+
+
+def _log_softmax(shift: Float[Array, "c k"], log_shares: Float[Array, "c k"]) -> Float[Array, "c k"]:
+    return jax.nn.log_softmax(LARGEST_SHIFT * jnp.tanh(shift / LARGEST_SHIFT) + log_shares, axis=-1)
+
+
+def _log_shares(shares: Sequence[np.ndarray], num_examples: int) -> Float[np.ndarray, "c k"]:
+    """Log-shares of states, hardly any where there is none."""
+    table = np.full((len(shares), max(map(len, shares))), ABSENT)
+    for row, own in enumerate(shares):
+        smoothed = (own * num_examples + 0.5) / (num_examples + 0.5 * len(own))
+        table[row, : len(own)] = np.log(smoothed)
+    return table
+
+
+def _category_shares(column: Column) -> np.ndarray:
+    shares = np.asarray(column.category_shares)
+    if len(shares) <= MOST_STATES:
+        return shares if len(shares) else np.ones(1)
+    return np.append(shares[: MOST_STATES - 1], shares[MOST_STATES - 1 :].sum())
+
+
+def _atom_shares(column: Column) -> np.ndarray:
+    shares = np.asarray(column.atom_shares)
+    return np.append(shares, max(0.0, 1.0 - shares.sum()))
+
+
+def _functions(shares: np.ndarray) -> np.ndarray:
+    """Functions of a column's states: one for each, or where they are many, of the order, and one for no atom.
+
+    Those of the order: the logistic score of the atom's rank, its square, and hats at even steps of the rank.
+    """
+    if len(shares) < MOST_FUNCTIONS:
+        return np.eye(len(shares) + 1)
+    rank = (np.cumsum(shares) - shares / 2) / shares.sum()
+    score = np.log(rank / (1 - rank)) * np.sqrt(3.0) / np.pi
+    middles = np.linspace(0.0, 1.0, NUM_HATS)[:, None]
+    hats = np.maximum(0.0, 1.0 - np.abs(rank - middles) * (NUM_HATS - 1))
+    of_atoms = np.concatenate([score[None], (score[None] ** 2 - 1) / np.sqrt(2.0), hats])
+    return np.block([[of_atoms, np.zeros((len(of_atoms), 1))], [np.zeros((1, len(shares))), np.ones((1, 1))]])
+
+
+def _log_within(column: Column, num_examples: int) -> np.ndarray:
+    """The log of each category's share of its state: 0 but for those that share one."""
+    rare = np.asarray(column.category_shares[MOST_STATES - 1 :]) * num_examples + 0.5
+    return np.append(np.zeros(MOST_STATES - 1), np.log(rare / rare.sum()))
+
+
+def _log_unseen(column: Column, num_examples: int) -> float:
+    """Good & Turing: what is unseen has the probability of what was seen once."""
+    once = sum(1 for share in column.category_shares if round(share * num_examples * (1 - column.missing)) <= 1)
+    return float(np.log((once + 0.5) / (num_examples + 1 + once)))

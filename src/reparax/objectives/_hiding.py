@@ -1,0 +1,50 @@
+"""Training with cells of tables hidden from the encoder, so that it learns to do without them."""
+
+from dataclasses import replace
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, PyTree
+
+from reparax.model import Model
+from reparax.networks import hiding
+from reparax.objectives._base import AbstractObjective
+
+EVERY = 4
+"""Hidden cells are trained with in one of so many steps; in each, a fit would take twice the time."""
+
+
+class HidingCells(eqx.Module):
+    """An objective, and in every fourth step once more with cells hidden from the encoder, for the encoder alone.
+
+    Up to ``share`` of a row's cells are hidden, anew at every step, while the likelihood accounts for all. What it
+    teaches is q(z | some of the cells), which imputation draws from. Prior and likelihood learn from whole rows alone:
+    with the blurred posteriors they would blur as well.
+
+    Attributes:
+        objective: The objective.
+        share: The greatest share of hidden cells.
+    """
+
+    objective: AbstractObjective
+    share: float
+
+    def __call__(self, model: Model, x: Float[Array, " d"], *, key: jax.Array, step: Int[Array, ""]) -> Any:
+        """The terms for one row at a training step; those reported are of the whole row."""
+        for_whole, for_share, for_cells, for_hidden = jax.random.split(key, 4)
+
+        def of_hidden() -> Float[Array, ""]:
+            share = self.share * jax.random.uniform(for_share)
+            hidden = jax.random.uniform(for_cells, x.shape) < share
+            encoder = Model(hiding(model.posterior, hidden), _constant(model.prior), _constant(model.likelihood))
+            return self.objective(encoder, x, key=for_hidden, step=step).objective
+
+        terms = self.objective(model, x, key=for_whole, step=step)
+        added = jax.lax.cond(step % EVERY == 0, of_hidden, lambda: jnp.zeros_like(terms.objective))
+        return replace(terms, objective=terms.objective + added - jax.lax.stop_gradient(added))
+
+
+def _constant(part: PyTree) -> PyTree:
+    return jax.tree.map(lambda leaf: jax.lax.stop_gradient(leaf) if eqx.is_array(leaf) else leaf, part)
