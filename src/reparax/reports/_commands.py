@@ -79,4 +79,9 @@ def chosen_fields(recipe: Recipe, schema: Schema) -> dict[str, Any]:
         fields = chosen | {"valid": recipe.valid}
         if msgspec.to_builtins(suggest(schema, schema.num_examples, **fields))[name] != wanted[name]:
             chosen[name] = wanted[name]
+    # A field may follow from one that comes after it.
+    for name in tuple(chosen):
+        others = {field: value for field, value in chosen.items() if field != name}
+        if name != "valid" and suggest(schema, schema.num_examples, **({"valid": recipe.valid} | others)) == recipe:
+            chosen = others
     return chosen
