@@ -171,12 +171,12 @@ class Atoms(eqx.Module):
         """The log-probability of being no atom."""
         return pick(log_probabilities, self.count)
 
-    def log_within(
+    def within(
         self, log_probabilities: Float[Array, "c k"], x: Float[Array, " c"], reach: Float[Array, " c"]
     ) -> Float[Array, " c"]:
-        """The log-probability of the atoms up to a reach away from a number; hardly any where there is none."""
+        """The probability of the atoms up to a reach away from a number."""
         inside = jnp.abs(self.values - x[:, None]) <= reach[:, None] * (1 + 1e-5)
-        return jnp.log(jnp.sum(jnp.where(inside, jnp.exp(log_probabilities), 0.0), axis=1) + 1e-30)
+        return jnp.sum(jnp.where(inside, jnp.exp(log_probabilities), 0.0), axis=1)
 
     def mean(self, log_probabilities: Float[Array, "c k"], others: Float[Array, " c"]) -> Float[Array, " c"]:
         """The expected numbers, given that of those that are no atoms."""

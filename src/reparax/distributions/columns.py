@@ -132,13 +132,12 @@ class Columns(dist.Distribution):
         layout = self.layout
         location, log_scale = self._logistic()
         rounded = layout.step > 0
-        below, slope = layout.transformed(x - layout.step / 2)
-        above, _ = layout.transformed(x + layout.step / 2)
+        below, above = layout.transformed(x - layout.step / 2), layout.transformed(x + layout.step / 2)
         inverse = jnp.exp(-log_scale)
         lower, upper = (below - location) * inverse, (above - location) * inverse
         width = jnp.where(rounded, jnp.maximum(above - below, 1e-6), 1.0) * inverse
         cell = jnp.log(-jnp.expm1(-width)) - jnp.log(jnp.where(rounded, layout.step, 1.0))
-        point = jnp.log(slope) - log_scale
+        point = jnp.log(layout.slope(x)) - log_scale
         return log_sigmoid(upper) + log_sigmoid(-lower) + jnp.where(rounded, cell, point)
 
     def _log_mass(self, x: Float[Array, " m"], states: States) -> Float[Array, " m"]:
@@ -147,17 +146,19 @@ class Columns(dist.Distribution):
         location, log_scale = self._logistic()
         inverse, log_rest = jnp.exp(-log_scale), self._log_rest(states)
 
-        def within(reach: Float[Array, " m"]) -> Float[Array, " m"]:
-            lower = (layout.transformed(x - reach)[0] - location) * inverse
-            upper = (layout.transformed(x + reach)[0] - location) * inverse
-            width = jnp.log(-jnp.expm1(-jnp.maximum(upper - lower, 1e-9)))
-            smooth = log_rest + log_sigmoid(upper) + log_sigmoid(-lower) + width
+        def within(reach: Float[Array, " m"]) -> tuple[Float[Array, " m"], ...]:
+            lower = (layout.transformed(x - reach) - location) * inverse
+            upper = (layout.transformed(x + reach) - location) * inverse
             cells = zip(layout.atoms, states.atoms, layout.of_atoms(x), layout.of_atoms(reach), strict=True)
-            near = [group.log_within(own, cell, far) for group, own, cell, far in cells]
-            return jnp.logaddexp(smooth, layout.beside_plain(near, jnp.full_like(smooth, -jnp.inf))) if near else smooth
+            near = [group.within(own, cell, far) for group, own, cell, far in cells]
+            log_size, mass = _logistic_mass(lower, upper)
+            return log_size, mass, layout.beside_plain(near, jnp.zeros_like(lower))
 
-        found = jax.vmap(within)(layout.reaches.T)
-        return jax.nn.logsumexp(found, axis=0) - jnp.log(float(len(found)))
+        log_size, mass, of_atoms = jax.vmap(within)(layout.reaches.T)
+        # The widest interval holds the others: its size is the largest.
+        largest = jnp.max(log_size, axis=0)
+        smooth = jnp.log(jnp.mean(jnp.exp(log_size - largest[None]) * mass, axis=0)) + largest + log_rest
+        return jnp.logaddexp(smooth, jnp.log(jnp.mean(of_atoms, axis=0) + 1e-30)) if layout.atoms else smooth
 
     def sample(self, key: jax.Array, sample_shape: tuple[int, ...] = ()) -> Float[Array, "*s d"]:
         """Rows without missing cells: categories and atoms drawn, numbers rounded and kept within the range seen."""
@@ -212,3 +213,15 @@ class Columns(dist.Distribution):
         """A row of given numbers, and of the most probable categories under given probabilities of their states."""
         codes = [jnp.argmax(own, axis=1).astype(numbers.dtype) for own in probabilities]
         return self.layout.joined(codes, numbers)
+
+
+def _logistic_mass(
+    lower: Float[Array, " m"], upper: Float[Array, " m"]
+) -> tuple[Float[Array, " m"], Float[Array, " m"]]:
+    """The probability of an interval under the standard logistic, as exp(first) times second, which is of order one.
+
+    sigmoid(u) - sigmoid(l) = (1 - exp(l - u)) sigmoid(u) sigmoid(-l), with exponents that are never positive.
+    """
+    log_size = jnp.minimum(upper, 0.0) - jnp.maximum(lower, 0.0)
+    width = -jnp.expm1(-jnp.maximum(upper - lower, 1e-9))
+    return log_size, width / ((1 + jnp.exp(-jnp.abs(upper))) * (1 + jnp.exp(-jnp.abs(lower))))

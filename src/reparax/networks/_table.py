@@ -65,7 +65,7 @@ def features(layout: Layout, x: Float[Array, " d"]) -> Float[Array, " features"]
     for group, own, gone in of_atoms:
         one_hot = jax.nn.one_hot(group.state(own), group.size, dtype=x.dtype)
         pieces.append(jnp.ravel(jnp.where(gone[:, None], 0.0, one_hot)))
-    u, _ = layout.transformed(numbers)
+    u = layout.transformed(numbers)
     # Standard logistic scores have the standard deviation pi / sqrt(3); far outliers must not drown the rest.
     bounded = LARGEST_FEATURE * jnp.tanh(u * (3.0**0.5 / jnp.pi / LARGEST_FEATURE))
     pieces.append(jnp.where(missing[-1], 0.0, bounded))

@@ -14,7 +14,7 @@ from reparax.posteriors import AbstractPosterior
 from reparax.priors._base import AbstractPrior
 from reparax.summary import Summary
 
-WIDTH = 128
+WIDTH = 64
 DEPTH = 6
 
 
