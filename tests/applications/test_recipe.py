@@ -134,6 +134,20 @@ def test_rules_follow_the_kind_of_values():
     assert suggest(SCHEMA, 9, latent_dim=None).latent_dim == suggest(SCHEMA, 9).latent_dim
 
 
+def test_cells_are_hidden_from_the_encoder_where_hardly_one_is_missing():
+    values = np.random.default_rng(0).normal(size=(400, 5))
+    gaps = np.where(np.random.default_rng(1).random(values.shape) < 0.1, np.nan, values)
+    assert suggest(from_array(values).schema, 400).hide > 0.3
+    assert suggest(from_array(gaps).schema, 400).hide == 0
+    assert suggest(from_array(values).schema, 400, trim=0.1).hide == 0
+    assert suggest(from_array(values).schema, 400, hide=0.2).hide == 0.2
+
+
+def test_weights_of_few_rows_are_pulled_to_zero_more():
+    pulls = [suggest(SCHEMA, count).weight_decay for count in (50, 500, 5000)]
+    assert 1 >= pulls[0] > pulls[1] > pulls[2] > 0
+
+
 @pytest.mark.parametrize("binarize", ["dynamic", "threshold"])
 def test_binarization_draws_each_pixel_from_its_intensity(binarize):
     schema = from_array(np.array([[[0, 4, 8, 12, 16]], [[16, 0, 3, 1, 2]]])).schema

@@ -2,6 +2,7 @@
 
 import itertools
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,8 +13,9 @@ from reparax.data import read
 from reparax.distributions import Columns, Layout
 from reparax.errors import DataError, RecipeError
 from reparax.likelihoods.columns import Columns as ColumnsLikelihood
-from reparax.networks import num_features
+from reparax.networks import hiding, num_features
 from reparax.networks._table import features
+from reparax.objectives import ELBO, HidingCells
 from reparax.recipe import build, suggest
 from reparax.summary import Column
 
@@ -240,6 +242,94 @@ def test_derivatives_are_finite_far_outside_the_data():
     value, slope = jax.value_and_grad(total)(jnp.asarray(1.0))
     assert np.isfinite(value)
     assert np.isfinite(slope)
+
+
+def test_parameters_of_zero_are_the_columns_of_the_data():
+    law, table = Columns.of_data(LAW.layout), frame()
+    town = [density(law, 5, np.asarray([float(code)]))[0] for code in range(3)]
+    names = COLUMNS[5].categories
+    found = [(table["town"] == name).mean() for name in names]
+    np.testing.assert_allclose(town, found, atol=5e-3)
+    die = density(law, 3, np.asarray(COLUMNS[3].atoms))
+    np.testing.assert_allclose(die, COLUMNS[3].atom_shares, atol=5e-3)
+
+
+def many_atoms() -> tuple[Columns, Column]:
+    """A column of forty whole numbers, each of which many rows share."""
+    rows = rng_of("age").binomial(39, 0.4, 20_000) + rng_of("more").integers(0, 12, 20_000)
+    schema = read(pl.DataFrame({"age": rows, "x": rng_of("x").normal(size=20_000)})).schema
+    return Columns.of_data(Layout.of(schema.columns, schema.num_examples)), schema.columns[0]
+
+
+def test_what_moves_one_of_many_atoms_moves_those_near_it():
+    law, column = many_atoms()
+    count = len(column.atoms)
+    assert count > 20
+    (group,) = law.layout.atoms
+    assert group.num_parameters <= count / 2
+    before = density(law, 0, np.asarray(column.atoms))
+    slope = Columns(law.parameters.at[0].set(1.0), law.layout)
+    gain = np.log(density(slope, 0, np.asarray(column.atoms)) / before)
+    assert (np.diff(gain) > 0).all()  # the first function is the rank's score
+    hat = Columns(law.parameters.at[2 + 3].set(3.0), law.layout)
+    gain = np.log(density(hat, 0, np.asarray(column.atoms)) / before)
+    top = int(gain.argmax())
+    assert gain[top - 1] > gain[0] + 0.5
+    assert gain[top + 1] > gain[-1] + 0.5
+
+
+def test_transform_and_its_inverse_and_slope_agree_inside_and_outside_the_data():
+    layout = LAW.layout
+    low, high = np.asarray(layout.low), np.asarray(layout.high)
+    for share in (-0.7, 0.03, 0.2, 0.5, 0.81, 0.97, 1.6):
+        x = jnp.asarray(low + share * (high - low) + 1e-3)
+        u = layout.transformed(x)
+        np.testing.assert_allclose(layout.restored(u), x, rtol=2e-4, atol=2e-4)
+        slope = jax.jacfwd(layout.transformed)(x)
+        np.testing.assert_allclose(slope, np.diag(np.asarray(layout.slope(x))), rtol=1e-5)
+
+
+def test_hidden_cells_are_as_good_as_missing_for_an_encoder():
+    schema = read(frame()).schema
+    model = build(suggest(schema, ROWS), schema, key=jax.random.key(0))
+    row = jnp.asarray(read(frame()).values[0], jnp.float32)
+    hidden = jnp.asarray([True, False, True, False, True, False])
+    seen = jax.jit(lambda: hiding(model.posterior, hidden)(row).mean)()
+    gone = jax.jit(lambda: model.posterior(jnp.where(hidden, jnp.nan, row)).mean)()
+    np.testing.assert_array_equal(seen, gone)
+    assert not np.allclose(gone, jax.jit(lambda: model.posterior(row).mean)())
+
+
+def test_hidden_cells_teach_the_encoder_alone_and_change_nothing_that_is_reported():
+    schema = read(frame()).schema
+    model = build(suggest(schema, ROWS), schema, key=jax.random.key(0))
+    row = jnp.asarray(read(frame()).values[0], jnp.float32)
+    plain = ELBO()
+
+    @eqx.filter_jit
+    def slopes(objective, step):
+        def value(model):
+            terms = objective(model, row, key=jax.random.key(3), step=step)
+            return terms.objective, terms
+
+        return eqx.filter_grad(value, has_aux=True)(model)
+
+    for step in range(4):
+        found, terms = slopes(HidingCells(plain, 0.9), jnp.asarray(step))
+        # The same key as the objective draws inside.
+        key = jax.random.split(jax.random.key(3), 4)[0]
+        expected, whole = eqx.filter_jit(
+            eqx.filter_grad(
+                lambda m, key=key: (lambda t: (t.objective, t))(plain(m, row, key=key, step=0)), has_aux=True
+            )
+        )(model)
+        np.testing.assert_allclose(terms.bound, whole.bound, rtol=1e-6)
+        np.testing.assert_allclose(terms.objective, whole.objective, rtol=1e-6)
+        for part in ("likelihood", "prior"):
+            pairs = zip(jax.tree.leaves(getattr(found, part)), jax.tree.leaves(getattr(expected, part)), strict=True)
+            assert all(np.allclose(a, b, rtol=1e-5, atol=1e-6) for a, b in pairs)
+        pairs = zip(jax.tree.leaves(found.posterior), jax.tree.leaves(expected.posterior), strict=True)
+        assert all(np.allclose(a, b, rtol=1e-5, atol=1e-6) for a, b in pairs) == (step != 0)
 
 
 def test_images_are_refused():

@@ -149,6 +149,29 @@ def test_training_stops_early_after_the_patience(whole):
     np.testing.assert_array_equal(stopped.model.w, whole.model.w)
 
 
+def test_bounds_of_the_warm_up_neither_choose_the_model_nor_end_training(whole):
+    # The best bound of all is before the warm-up's end: with it, training would stop, and with its model.
+    warmup = int(whole.history[-1].epoch * 0.8)
+    assert whole.best_step < warmup
+    result = passing(warmup=warmup, patience=50)
+    assert result.history[-1].epoch >= warmup
+    counted = [record for record in result.history if record.epoch > warmup]
+    best = max(counted, key=lambda record: record.valid["bound"])
+    assert result.best_step == best.step
+    assert abs(float(result.model.w[0]) - (1 - (1 - 1e-3) ** best.step)) < 1e-4
+
+
+def test_a_judge_gives_the_held_out_bound_and_the_objective_trains():
+    def judge(model: Weights, x: jax.Array, *, key: jax.Array, step: jax.Array) -> Terms:
+        return Terms(jnp.asarray(0.0), -jnp.sum((model.w - 0.25) ** 2))
+
+    result = passing(judge=judge)
+    bounds = [record.valid["bound"] for record in result.history]
+    assert result.best_step == result.history[int(np.argmax(bounds))].step
+    assert float(result.model.w[0]) < 0.35
+    assert result.history[-1].train["objective"] > -0.2
+
+
 def test_control_c_ends_training_and_keeps_the_best_so_far():
     seen = []
 

@@ -139,7 +139,7 @@ def impute(
     *,
     out: Out,
     draws: int | None = None,
-    samples: int = 100,
+    samples: int = 400,
     seed: int = 0,
     quiet: bool = False,
 ) -> None:
