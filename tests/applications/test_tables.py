@@ -227,6 +227,28 @@ def test_trimming_leaves_the_oddest_rows_out():
     assert of_score[1] > of_score[0] > 1.0
 
 
+def test_hiding_cells_needs_a_table():
+    with pytest.raises(RecipeError, match="a table with the columns likelihood"):
+        rx.fit(np.random.default_rng(0).integers(0, 2, (40, 4, 4)), epochs=1, hide=0.5)
+
+
+@pytest.mark.full
+def test_an_encoder_that_met_hidden_cells_imputes_new_rows_better():
+    """Ten columns of two factors: complete rows to learn from, then half of the cells of others missing."""
+    rng = np.random.default_rng(0)
+    loadings = rng.normal(size=(2, 10))
+    rows = rng.normal(size=(1200, 2)) @ loadings + 0.3 * rng.normal(size=(1200, 10))
+    hidden = rng.random((400, 10)) < 0.5
+    gaps = np.where(hidden, np.nan, rows[800:])
+    errors = [
+        np.sqrt(
+            np.square(impute(rx.fit(rows[:800], hide=hide, seed=0), gaps, num_samples=50) - rows[800:])[hidden].mean()
+        )
+        for hide in (0.0, 0.6)
+    ]
+    assert errors[1] < 0.95 * errors[0]
+
+
 def test_trimming_needs_a_table():
     with pytest.raises(RecipeError, match="a table to trim"):
         rx.fit(np.random.default_rng(0).integers(0, 2, (40, 4, 4)), epochs=1, trim=0.1)

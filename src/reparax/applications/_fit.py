@@ -51,7 +51,9 @@ def fit(
     dataset = read(data)
     require_fit(dataset)
     named = objective if isinstance(objective, str) else None
-    recipe = plan(dataset, objective=named, **chosen)
+    # A ready model's encoder may not know of hidden cells.
+    settled = {} if model is None else {"hide": 0.0}
+    recipe = plan(dataset, objective=named, **(settled | chosen))
     part, held_out = (dataset, None) if recipe.valid == 0 else split(dataset, recipe.valid, recipe.seed)
     part, held_out = _trimmed(part, recipe.trim), None if held_out is None else _trimmed(held_out, recipe.trim)
     initial, training = jax.random.split(jax.random.key(recipe.seed))
@@ -130,6 +132,12 @@ def _train(
     progress: Progress | None,
 ) -> FittedModel:
     units = fitted.units
+    if recipe.hide and recipe.likelihood != "columns":
+        raise RecipeError(
+            expected="a table with the columns likelihood to hide cells of",
+            got=f"examples of kind {part.schema.kind} with the {recipe.likelihood} likelihood",
+            cure="leave --hide out",
+        )
     result = train(
         fitted.model,
         HidingCells(objective, recipe.hide) if recipe.hide else objective,
