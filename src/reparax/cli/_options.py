@@ -29,7 +29,7 @@ class RecipeOptions:
         weight_decay: The share of each weight matrix that a step takes off, times the rate.
         seed: The seed of everything random (default: 0).
         valid: The fraction of the data held out (default: a tenth, at most 1000 examples; 0: nothing).
-        hide: Of half of a table's rows, the share of cells, at most, that the encoder learns to do without.
+        hide: The share of a table row's cells, at most, that the encoder learns to do without.
         trim: The share of a table's rows, the oddest, that training leaves out: for scores of anomalies among the data.
         patience: Epochs without a better held-out bound after which training stops.
         network: The architecture of encoder and decoder.

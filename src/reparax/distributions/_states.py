@@ -111,7 +111,7 @@ class Atoms(eqx.Module):
     P(k | z) is proportional to share_k exp(sum_b c_b phi_b(k)), with the column's shares in the data as the carrier
     and functions phi of the atom's place in their order, smooth ones where there are many, so that what is learned of
     an atom holds for those near it: Efron & Tibshirani (1996), "Using specially designed exponential families for
-    density estimation", equation 2.
+    density estimation".
 
     Attributes:
         columns: Which columns of the table.

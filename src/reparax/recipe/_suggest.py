@@ -21,7 +21,7 @@ SMALLEST_WIDTH = 64
 """Units of a hidden layer for few rows, and where anomalies are looked for."""
 
 HIDDEN_CELLS = 0.6
-"""Of half of a table's rows, the share of cells, at most, that the encoder learns to do without."""
+"""The share of a table row's cells, at most, that the encoder learns to do without."""
 FEW_MISSING = 0.05
 """The share of missing cells from which on a table teaches that by itself."""
 WEIGHTS_COUNT_AS = 100

@@ -46,7 +46,7 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixin, BaseE
         free_bits: Nats per latent dimension below which the KL is not pressed.
         num_samples: Samples of z per row and step.
         gradient_estimator: The gradient estimator's name.
-        hide: Of half of the rows, the share of cells, at most, that the encoder learns to do without.
+        hide: The share of a row's cells, at most, that the encoder learns to do without.
         trim: The share of the rows, the oddest by each column alone, that training leaves out.
         schema: What columns are, where that is not as told from their cells, as of `reparax.read`.
         exclude: Columns to leave out.
