@@ -57,7 +57,7 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         weight_decay: The share of each weight matrix that a step takes off, times the rate.
         patience: Epochs without a better held-out bound after which training stops.
         valid: The fraction of the data held out.
-        hide: In every fourth step the encoder, and it alone, is trained once more with up to this share of a table row's
+        hide: In every fourth step the encoder, and it alone, is trained once more with up to this share of a row's
             cells hidden from it, so that it learns to do without them.
         trim: The share of a table's rows, the oddest by each column alone, that training leaves out: for scores of
             anomalies that are among the data. What is left out is not modeled, so that samples lack it.
