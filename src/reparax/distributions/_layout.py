@@ -76,10 +76,14 @@ class Layout(eqx.Module):
         )
 
     @property
+    def groups(self) -> tuple[Categories | Atoms, ...]:
+        """The groups of columns with discrete states."""
+        return (*self.categories, *self.atoms)
+
+    @property
     def order(self) -> tuple[int, ...]:
         """The columns of the table in the order in which they are taken."""
-        groups: tuple[Categories | Atoms, ...] = (*self.categories, *self.atoms)
-        return (*chain.from_iterable(group.columns for group in groups), *self.plain)
+        return (*chain.from_iterable(group.columns for group in self.groups), *self.plain)
 
     @property
     def size(self) -> int:
@@ -94,8 +98,7 @@ class Layout(eqx.Module):
     @property
     def num_parameters(self) -> int:
         """How many numbers of a network the distribution of a row follows from."""
-        groups: tuple[Categories | Atoms, ...] = (*self.categories, *self.atoms)
-        return sum(group.num_parameters for group in groups) + 2 * self.num_numeric
+        return sum(group.num_parameters for group in self.groups) + 2 * self.num_numeric
 
     def split(self, x: Float[Array, " d"]) -> tuple[list[Float[Array, " c"]], Float[Array, " m"]]:
         """The cells of each group of category-like columns, and those of the numeric columns."""
@@ -123,7 +126,7 @@ class Layout(eqx.Module):
         return jnp.concatenate([*found, jnp.zeros(len(self.plain), bool)])
 
     def transformed(self, x: Float[Array, " m"]) -> Float[Array, " m"]:
-        """T(x) of each numeric column: a sum over pieces, which takes no gathers, and a quarter of their time."""
+        """T(x) of each numeric column: a sum over pieces, which takes no gathers, and two thirds of their time."""
         return self.heights[0] + _along(x, self.knots, self.slopes, self.outer)
 
     def slope(self, x: Float[Array, " m"]) -> Float[Array, " m"]:

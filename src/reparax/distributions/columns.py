@@ -97,7 +97,7 @@ class Columns(dist.Distribution):
 
     def _states(self) -> States:
         """The log-probabilities of all discrete states."""
-        groups = (*self.layout.categories, *self.layout.atoms)
+        groups = self.layout.groups
         *pieces, _ = jnp.split(self.parameters, np.cumsum([group.num_parameters for group in groups], dtype=int))
         found = [group.log_probabilities(own) for group, own in zip(groups, pieces, strict=True)]
         return States(found[: len(self.layout.categories)], found[len(self.layout.categories) :])

@@ -46,27 +46,23 @@ def hiding(tree: PyTree, hidden: Bool[Array, " d"]) -> PyTree:
 
 def num_features(layout: Layout) -> int:
     """How many numbers `features` gives."""
-    groups = (*layout.categories, *layout.atoms)
-    return sum(group.log_shares.size for group in groups) + layout.num_numeric + layout.size
+    return sum(group.log_shares.size for group in layout.groups) + layout.num_numeric + layout.size
 
 
 def features(layout: Layout, x: Float[Array, " d"]) -> Float[Array, " features"]:
     """One row as an encoder sees it."""
     x = jnp.asarray(x, layout.step.dtype)
-    codes, numbers = layout.split(x)
-    pieces, missing = [], []
-    for group, own in zip(layout.categories, codes, strict=True):
-        missing.append(jnp.isnan(own) | group.is_unseen(own))
-        one_hot = jax.nn.one_hot(group.state(jnp.nan_to_num(own)), group.size, dtype=x.dtype)
-        pieces.append(jnp.ravel(jnp.where(missing[-1][:, None], 0.0, one_hot)))
-    missing.append(jnp.isnan(numbers))
-    numbers = jnp.where(missing[-1], 0.0, numbers)
-    of_atoms = zip(layout.atoms, layout.of_atoms(numbers), layout.of_atoms(missing[-1]), strict=True)
-    for group, own, gone in of_atoms:
+    codes, numbers = layout.split(jnp.where(jnp.isnan(x), 0.0, x))
+    gone, gone_numbers = layout.split(jnp.isnan(x))
+    unknown = [own | group.is_unseen(code) for group, code, own in zip(layout.categories, codes, gone, strict=True)]
+    cells = [*codes, *layout.of_atoms(numbers)]
+    without_state = [*unknown, *layout.of_atoms(gone_numbers)]
+    pieces = []
+    for group, own, none in zip(layout.groups, cells, without_state, strict=True):
         one_hot = jax.nn.one_hot(group.state(own), group.size, dtype=x.dtype)
-        pieces.append(jnp.ravel(jnp.where(gone[:, None], 0.0, one_hot)))
+        pieces.append(jnp.ravel(jnp.where(none[:, None], 0.0, one_hot)))
     u = layout.transformed(numbers)
     # Standard logistic scores have the standard deviation pi / sqrt(3); far outliers must not drown the rest.
     bounded = LARGEST_FEATURE * jnp.tanh(u * (3.0**0.5 / jnp.pi / LARGEST_FEATURE))
-    pieces.append(jnp.where(missing[-1], 0.0, bounded))
-    return jnp.concatenate([*pieces, *(some.astype(x.dtype) for some in missing)])
+    pieces.append(jnp.where(gone_numbers, 0.0, bounded))
+    return jnp.concatenate([*pieces, *(some.astype(x.dtype) for some in (*unknown, gone_numbers))])

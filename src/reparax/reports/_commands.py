@@ -70,18 +70,12 @@ def _fit_command(recipe: Recipe, schema: Schema, origin: Origin) -> list[str]:
 
 def chosen_fields(recipe: Recipe, schema: Schema) -> dict[str, Any]:
     """The fields of a recipe that the rules do not give by themselves, so that with these they give the recipe."""
-    wanted = msgspec.to_builtins(recipe)
-    whole = schema.num_examples / (1 - recipe.valid) if recipe.valid < 1 else schema.num_examples
-    chosen: dict[str, Any] = {}
-    if abs(held_out_share(round(whole)) - recipe.valid) > 1e-9:
-        chosen["valid"] = recipe.valid
-    for name in wanted:
-        fields = chosen | {"valid": recipe.valid}
-        if msgspec.to_builtins(suggest(schema, schema.num_examples, **fields))[name] != wanted[name]:
-            chosen[name] = wanted[name]
-    # A field may follow from one that comes after it.
+    chosen = msgspec.to_builtins(recipe)
     for name in tuple(chosen):
         others = {field: value for field, value in chosen.items() if field != name}
-        if name != "valid" and suggest(schema, schema.num_examples, **({"valid": recipe.valid} | others)) == recipe:
+        if name != "valid" and suggest(schema, schema.num_examples, **others) == recipe:
             chosen = others
+    whole = schema.num_examples / (1 - recipe.valid) if recipe.valid < 1 else schema.num_examples
+    if abs(held_out_share(round(whole)) - recipe.valid) <= 1e-9:
+        del chosen["valid"]
     return chosen

@@ -128,7 +128,7 @@ def fit(
             best.see(record, trainable)
             if progress is not None:
                 progress(record)
-            if patience is not None and record.epoch - max(best.epoch, warmup) >= patience:
+            if patience is not None and record.epoch - best.epoch >= patience:
                 status = "stopped early"
                 break
     except KeyboardInterrupt:
