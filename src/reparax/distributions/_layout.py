@@ -34,6 +34,7 @@ class Layout(eqx.Module):
         heights: T at the knots.
         slopes: The derivative of T between knots.
         outer: The derivative of T outside.
+        all_atoms: Which numeric columns had no number but atoms: nothing is learned of what else they might have.
         step: The rounding of each numeric column; 0 for none.
         low: The least value of each numeric column.
         high: The greatest.
@@ -47,6 +48,7 @@ class Layout(eqx.Module):
     heights: Float[Array, "p m"]
     slopes: Float[Array, "q m"]
     outer: Float[Array, " m"]
+    all_atoms: Bool[Array, " m"]
     step: Float[Array, " m"]
     low: Float[Array, " m"]
     high: Float[Array, " m"]
@@ -69,6 +71,7 @@ class Layout(eqx.Module):
             heights=single(heights),
             slopes=single(slopes),
             outer=single(outer),
+            all_atoms=jnp.asarray([bool(column.atoms) and not column.quantiles for column in numeric], bool),
             step=single([_step(column) for column in numeric]),
             low=single([column.low for column in numeric]),
             high=single([column.high for column in numeric]),

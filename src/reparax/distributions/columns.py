@@ -106,6 +106,8 @@ class Columns(dist.Distribution):
         """Location and log-scale of each numeric column, in units of T."""
         count = self.layout.num_numeric
         location, log_scale = self.parameters[self.parameters.size - 2 * count :].reshape(2, count)
+        # A logistic that no number trains would be arbitrary: it stays that of the column's mean and deviation.
+        location, log_scale = (jnp.where(self.layout.all_atoms, 0.0, own) for own in (location, log_scale))
         return location, soft_bound(log_scale, *LOG_SCALE_BOUNDS)
 
     def _log_rest(self, states: States) -> Float[Array, " m"]:
