@@ -29,7 +29,7 @@ from reparax.recipe import FittedModel, Recipe, build
 from reparax.training import Record, Status
 
 FORMAT = "reparax model"
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 DESCRIPTION = "model.json"
 WEIGHTS = "weights.safetensors"
 REPORT = "report.html"

@@ -21,8 +21,8 @@ QUANTILE_LEVELS = (
 )  # fmt: skip
 """The levels of `Column.quantiles`: finer toward the ends, where tails are."""
 
-REACHES = (1.0, 2.0, 4.0)
-"""How far what is near a number reaches, in standard deviations: no one scale fits every column."""
+REACHES = (0.5, 1.0, 2.0, 4.0)
+"""How far what is near a number reaches, in units of `Column.spread`: no one scale fits every column."""
 
 
 class Column(msgspec.Struct, frozen=True, kw_only=True):
@@ -39,6 +39,7 @@ class Column(msgspec.Struct, frozen=True, kw_only=True):
         high: The greatest value (of a category-like column the last code).
         mean: The mean of the values that are there; of codes 0.
         std: Their standard deviation, 1 where constant; of codes 1.
+        spread: The same of numbers beyond the 1 % and 99 % quantiles moved to these, which far outliers do not widen.
         step: The largest number that all values are whole multiples of: 1 for whole numbers, 0.01 for two decimals, 1
             for dates; 0 where there is none.
         quantiles: Of the values that are no atoms, at `QUANTILE_LEVELS`; empty for category-like columns, and where
@@ -58,6 +59,7 @@ class Column(msgspec.Struct, frozen=True, kw_only=True):
     high: float
     mean: float
     std: float
+    spread: float
     step: float = 0.0
     quantiles: tuple[float, ...] = ()
     atoms: tuple[float, ...] = ()
@@ -72,8 +74,8 @@ class Column(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def reaches(self) -> tuple[float, ...]:
-        """How far what is near a number reaches: `REACHES` standard deviations; 0 for codes."""
-        return tuple(0.0 if self.is_category else reach * self.std for reach in REACHES)
+        """How far what is near a number reaches: `REACHES` times the spread; 0 for codes."""
+        return tuple(0.0 if self.is_category else reach * self.spread for reach in REACHES)
 
 
 @dataclass(frozen=True)

@@ -162,12 +162,16 @@ def test_a_third_of_how_odd_cells_are_one_by_one_is_in_the_score(fitted):
     ignorant, deaf = replace(fitted, model=model), model.likelihood
     dataset = read(TABLE)
     rows = dataset.values.astype(np.float32)
-    together = -np.asarray(jax.vmap(deaf(jnp.zeros(3)).log_mass_near)(jnp.asarray(rows))).sum(axis=1)
-    alone = 3 * (score(ignorant, TABLE).anomaly_score - together)
+    law = deaf(jnp.zeros(3))
+    near = jax.vmap(law.layout.neighborhood)(jnp.asarray(rows))
+    together = -np.stack(jax.vmap(law.log_masses_near)(near))
     apart = np.abs(rows[:, None] - rows[None])
     reaches = np.array([column.reaches for column in dataset.schema.columns])
     near = np.stack([(apart <= reach + 1e-4).sum(axis=1) / (~np.isnan(rows)).sum(axis=0) for reach in reaches.T])
-    counted = -np.log(np.where(np.isnan(rows), 1.0, near.mean(axis=0))).sum(axis=1)
+    surprise = -np.log(np.where(np.isnan(rows), 1.0, near))
+    gross = np.maximum((together + surprise / 3).mean(axis=0) - 4, 0).sum(axis=1)
+    alone = 3 * (score(ignorant, TABLE).anomaly_score - np.log1p(100 * together).mean(axis=0).sum(axis=1) - gross)
+    counted = np.log1p(100 * surprise).mean(axis=0).sum(axis=1)
     assert np.median(alone) == pytest.approx(np.median(counted), rel=0.05)
     assert np.corrcoef(alone, counted)[0, 1] > 0.95
 

@@ -23,9 +23,17 @@ from reparax.reports._measures import (
 from reparax.reports._svg import Scale, nats, number
 from reparax.summary import Column
 
-NUMBER = Column(name="x", kind="continuous", dtype="float64", low=0, high=1, mean=0, std=1)
+NUMBER = Column(name="x", kind="continuous", dtype="float64", low=0, high=1, mean=0, std=1, spread=1)
 CATEGORY = Column(
-    name="c", kind="categorical", dtype="string", low=0, high=3, mean=0, std=1, categories=("a", "b", "c", "d")
+    name="c",
+    kind="categorical",
+    dtype="string",
+    low=0,
+    high=3,
+    mean=0,
+    std=1,
+    spread=1,
+    categories=("a", "b", "c", "d"),
 )
 
 

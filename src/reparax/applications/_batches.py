@@ -1,13 +1,16 @@
 """Applies a function of one row to many rows, the same way whatever the number and the order of the rows."""
 
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Int, PyTree, UInt32
+from jaxtyping import Array, Int, PyTree, PyTreeDef, UInt32
 
 from reparax.recipe import FittedModel
 
@@ -69,28 +72,69 @@ def map_rows(
         key: With the row's hash it makes the row's key.
         work: How many times the memory of one row a row's computation takes.
     """
-    stored = fitted.units.stored(values)
-    pieces = []
-    for _, places, kept in batches(len(stored), batch_size(fitted, work)):
-        rows = stored[places]
-        marks = jnp.asarray(row_hashes(rows))
-        found = _batch(function, transform, fitted.model, key, jnp.asarray(rows), marks)
-        pieces.append(jax.tree.map(lambda leaf, kept=kept: leaf[:kept], jax.device_get(found)))
-    return jax.tree.map(lambda *parts: np.concatenate(parts), *pieces)
+    stored, size = fitted.units.stored(values), batch_size(fitted, work)
+    leaves, structure = jax.tree.flatten((function, transform, fitted.model))
+    arrays, rest = eqx.partition(tuple(leaves), eqx.is_array)
+
+    def inputs() -> Iterator[tuple[Array, Array, int]]:
+        for _, places, kept in batches(len(stored), size):
+            rows = stored[places]
+            yield jnp.asarray(rows), jnp.asarray(row_hashes(rows)), kept
+
+    rows, marks, _ = next(inputs())
+    program = _batch.lower((structure, rest), arrays, key, rows, marks).compile()
+
+    def found(rows: Array, marks: Array, kept: int) -> PyTree:
+        return jax.tree.map(lambda leaf: leaf[:kept], jax.device_get(program(arrays, key, rows, marks)))
+
+    pieces = _in_order(found, inputs(), _num_workers(program) if len(stored) > size else 1)
+    return _stacked(pieces, len(stored))
 
 
-@eqx.filter_jit
-def _batch(
-    function: Callable[[Any, Array, Array], PyTree],
-    transform: Callable[[Array, Array], Array],
-    model: PyTree,
-    key: Array,
-    rows: Array,
-    marks: Array,
-) -> PyTree:
+@partial(jax.jit, static_argnums=0)
+def _batch(static: tuple[PyTreeDef, tuple], arrays: tuple, key: Array, rows: Array, marks: Array) -> PyTree:
+    structure, rest = static
+    function, transform, model = jax.tree.unflatten(structure, eqx.combine(arrays, rest))
+
     def one(row: Array, mark: Array) -> PyTree:
         own = jax.random.fold_in(jax.random.fold_in(key, mark[0]), mark[1])
         seen, noise = jax.random.split(own)
         return function(model, transform(row, seen), noise)
 
     return jax.vmap(one)(rows, marks)
+
+
+def _stacked(pieces: Iterator[PyTree], count: int) -> PyTree:
+    """The rows of all pieces; each piece is dropped when it is copied, so that no two copies of all are held."""
+    whole, start = None, 0
+    for piece in pieces:
+        if whole is None:
+            whole = jax.tree.map(lambda leaf: np.empty((count, *leaf.shape[1:]), leaf.dtype), piece)
+        leaves = jax.tree.leaves(piece)
+        for place, leaf in zip(jax.tree.leaves(whole), leaves, strict=True):
+            place[start : start + len(leaf)] = leaf
+        start += len(leaves[0])
+    return whole
+
+
+def _in_order(function: Callable[..., PyTree], inputs: Iterable[tuple], num_workers: int) -> Iterator[PyTree]:
+    """``function(*one)`` of each input in their order, computed in threads, few of them ahead.
+
+    The program is compiled before: what jax's context managers say does not reach other threads.
+    """
+    with ThreadPoolExecutor(num_workers) as pool:
+        waiting: deque[Future] = deque()
+        for one in inputs:
+            waiting.append(pool.submit(function, *one))
+            if len(waiting) > 2 * num_workers:
+                yield waiting.popleft().result()
+        yield from (one.result() for one in waiting)
+
+
+def _num_workers(program: jax.stages.Compiled) -> int:
+    """How many batches are computed at once: two, as one does not keep all cores busy.
+
+    One only where LAPACK is called: jaxlib 0.10.2 waits for its threads from inside them, so that two such programs at
+    once on two cores may never end.
+    """
+    return 1 if "lapack" in program.as_text() else 2

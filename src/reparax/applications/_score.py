@@ -20,6 +20,12 @@ from reparax.recipe import FittedModel
 ALONE = 1 / 3
 """The weight of how odd a row's cells are one by one; below one, as columns that go together repeat one oddity."""
 
+LEAST = 0.01
+"""Surprises well below so many nats are as good as none."""
+
+GROSS = 4.0
+"""What a cell's surprise exceeds this many nats by counts in full: one cell in a hundred is as odd by chance."""
+
 
 @dataclass(frozen=True)
 class Scores:
@@ -29,7 +35,7 @@ class Scores:
         log_density: A lower bound on log p(x), nats in the user's units; None for a model without one.
         anomaly_score: Higher is odder. Of tables: see `score`. Else minus the log density, or minus log p(x | z) of a
             deterministic autoencoder.
-        shares: Of tables, each column's share of the anomaly score, nats; 0 for missing cells. They add up to it. None
+        shares: Of tables, each column's share of the anomaly score; 0 for missing cells. They add up to it. None
             for images and arrays.
         names: The columns that the shares belong to.
     """
@@ -47,13 +53,15 @@ def score(fitted: FittedModel, data: Any, *, num_samples: int = 100, seed: int =
     it.
 
     Of tables the anomaly score is no log density, which depends on units and takes every value that many rows share
-    for usual. With P_j(near x_j) the probability of the same category, or of numbers near x_j (the mean over reaches of
-    1, 2 and 4 standard deviations):
+    for usual. With P_j(r) the probability of the same category, or of numbers up to r standard deviations away (of
+    `Column.spread`):
 
-        sum_j E_q[-log P_j(near x_j | z)] - 1/3 log P_j(near x_j),  the latter without z, as in the data of the fit.
+        sum_j mean_r [L(t_jr) + 1/3 L(a_jr)] + max(0, mean_r [t_jr + 1/3 a_jr] - 4),  L(s) = log(1 + 100 s),
+        t_jr = E_q[-log P_j(r | z)],  a_jr = -log P_j(r) without z, as in the data of the fit,  r = 1/2, 1, 2, 4.
 
-    The first term is high where columns do not fit together, the second where they are odd one by one. Each column's
-    terms are its share.
+    t is high where columns do not fit together, a where they are odd one by one. What is usual differs from column to
+    column and from reach to reach by orders of magnitude: with logs no one decides for all, but for single cells that
+    are grossly wrong, which count in full. Columns share the score in proportion to mean_r [t_jr + 1/3 a_jr].
 
     Args:
         fitted: The fitted model.
@@ -68,27 +76,32 @@ def score(fitted: FittedModel, data: Any, *, num_samples: int = 100, seed: int =
     values = values_of(fitted, data)
     deterministic = fitted.model.posterior.latent_space == "point"
     if isinstance(fitted.model.likelihood, ColumnsLikelihood):
-        log_density, shares = map_with_samples(_Odd(num_samples), fitted, values, num_samples, seed)
+        log_density, oddity, surprise = map_with_samples(_Odd(num_samples), fitted, values, num_samples, seed)
+        total = oddity.sum(axis=1)
+        shares = np.multiply(surprise, (total / np.maximum(surprise.sum(axis=1), 1e-9))[:, None], out=surprise)
         names = tuple(column.name for column in fitted.schema.columns or ())
-        return Scores(None if deterministic else log_density, shares.sum(axis=1), shares, names)
+        return Scores(None if deterministic else log_density, total, shares, names)
     terms = terms_of(fitted, values, num_samples, seed)
     return Scores(None, -terms.reconstruction) if deterministic else Scores(terms.iwae, -terms.iwae)
 
 
 class _Odd(eqx.Module):
-    """The bound of one row, and how odd each of its cells is; a value, so that one K is compiled once."""
+    """The bound of one row, how odd it is, and the surprise of each cell; a value, so that one K is compiled once."""
 
     num_samples: int = eqx.field(static=True)
 
-    def __call__(self, model: Model, x: Array, key: Array) -> tuple[Array, Array]:
+    def __call__(self, model: Model, x: Array, key: Array) -> tuple[Array, Array, Array]:
         z, kl = importance_samples(model, model.posterior(x), key, self.num_samples)
+        layout = model.likelihood.layout.value
+        near = layout.neighborhood(x)
 
         def of_sample(one: Array) -> tuple[Array, Array]:
             law = model.likelihood(one)
-            return law.log_prob(x), -law.log_mass_near(x)
+            return law.log_prob(x), law.log_masses_near(near)
 
         log_prob, together = jax.vmap(of_sample)(z)
-        law = model.likelihood(z[0])
-        assert isinstance(law, Columns)
-        alone = -Columns.of_data(law.layout).log_mass_near(x)
-        return log_mean_exp(log_prob - kl), jnp.mean(together, axis=0) + ALONE * alone
+        alone = Columns.of_data(layout).log_masses_near(near)
+        pairs = [(-jnp.mean(given, axis=0), -own) for given, own in zip(together, alone, strict=True)]
+        logs = sum(jnp.log(1 + given / LEAST) + ALONE * jnp.log(1 + own / LEAST) for given, own in pairs) / len(pairs)
+        surprise = sum(given + ALONE * own for given, own in pairs) / len(pairs)
+        return log_mean_exp(log_prob - kl), logs + jnp.maximum(surprise - GROSS, 0.0), surprise

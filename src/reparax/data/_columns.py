@@ -76,6 +76,7 @@ def _category_column(name: str, cells: Cells, kind: ColumnKind | None) -> Column
         high=float(len(cells.categories) - 1),
         mean=0.0,
         std=1.0,
+        spread=1.0,
         categories=cells.categories,
         category_shares=tuple((counts / max(1, len(codes))).tolist()),
     )
@@ -97,6 +98,7 @@ def _number_column(name: str, cells: Cells, kind: ColumnKind | None) -> Column:
         high=float(levels.values[-1]),
         mean=mean,
         std=std,
+        spread=levels.spread(),
         step=step,
         quantiles=_quantiles(levels, atoms),
         atoms=tuple(atoms.tolist()),
@@ -193,6 +195,7 @@ def refitted(column: Column, values: np.ndarray) -> Column:
         missing=missing,
         mean=mean,
         std=std,
+        spread=levels.spread(),
         quantiles=_quantiles(levels, atoms) or column.quantiles,
         atom_shares=levels.shares_of(atoms),
     )

@@ -54,6 +54,13 @@ class Levels(NamedTuple):
         std = float(np.sqrt((np.square(self.values - mean) * (self.counts / rows)).sum()))
         return mean, std if std >= SMALLEST_STD else 1.0
 
+    def spread(self) -> float:
+        """The standard deviation with the values beyond the 1 % and 99 % quantiles moved to these; 1 where constant."""
+        ends = np.cumsum(self.counts)
+        low, high = self.values[np.searchsorted(ends, np.array([0.01, 0.99]) * (ends[-1] - 1), side="right")]
+        kept = self if low == high else Levels(np.clip(self.values, low, high), self.counts)
+        return kept.moments()[1]
+
     def skewness(self) -> float:
         """The third standardized moment; 0 where constant."""
         mean, std = self.moments()

@@ -119,6 +119,9 @@ def refuse_infinite(cells: Cells, name: str) -> None:
     """
     if cells.kind != "number" or cells.values.dtype.kind != "f":
         return
+    ends = np.fmin.reduce(cells.values, initial=0.0), np.fmax.reduce(cells.values, initial=0.0)
+    if max(-ends[0], ends[1]) <= LARGEST_REAL:
+        return
     infinite = np.isinf(cells.values)
     if infinite.any():
         count = int(infinite.sum())
@@ -128,14 +131,12 @@ def refuse_infinite(cells: Cells, name: str) -> None:
             f"row {int(np.argmax(infinite)) + 1}",
             cure="drop or replace them (a cell that is empty or NaN is missing)",
         )
-    large = np.abs(cells.values) > LARGEST_REAL
-    if large.any():
-        row = int(np.argmax(large))
-        raise DataError(
-            expected=f"values of size up to {LARGEST_REAL:g}",
-            got=f"{cells.values[row]:g} in column {name!r}, row {row + 1}",
-            cure="rescale these values (another unit, or a logarithm)",
-        )
+    row = int(np.argmax(np.abs(cells.values) > LARGEST_REAL))
+    raise DataError(
+        expected=f"values of size up to {LARGEST_REAL:g}",
+        got=f"{cells.values[row]:g} in column {name!r}, row {row + 1}",
+        cure="rescale these values (another unit, or a logarithm)",
+    )
 
 
 def _codes(cells: Cells, column: Column) -> Matched:

@@ -1,17 +1,17 @@
 """The distribution of one row of a table: a product over its columns, missing cells left out."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple, Self
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
-from jax.nn import log_sigmoid
 from jaxtyping import Array, Float
 from numpyro.distributions import constraints
 
-from reparax.distributions._layout import Layout
+from reparax.distributions._layout import Layout, Neighborhood
 from reparax.pytrees import soft_bound
 
 LOG_SCALE_BOUNDS = (-6.0, 2.0)
@@ -74,14 +74,18 @@ class Columns(dist.Distribution):
         """The log density of each cell; 0 where it is missing."""
         return self.layout.joined(*self._cells(value, self._log_density))
 
-    def log_mass_near(self, value: Float[Array, " d"]) -> Float[Array, " d"]:
-        """log P_j(near x_j) of each cell; 0 where it is missing.
+    def log_masses_near(self, near: Neighborhood) -> tuple[Float[Array, " d"], ...]:
+        """log P_j(near x_j) of each cell, once for each reach of `Column.reaches`; 0 where it is missing.
 
-        P_j(near x_j) is the probability of its category, or the mean of the probabilities of the numbers up to each of
-        `Column.reaches` away. Unlike a density it is the same in every unit and does not tend to infinity at values
-        that many rows share.
+        P_j(near x_j) is the probability of its category, or of the numbers up to that far away. Unlike a density it is
+        the same in every unit and does not tend to infinity at values that many rows share.
+
+        Args:
+            near: What is near each cell of a row, `Layout.neighborhood`.
         """
-        return self.layout.joined(*self._cells(value, self._log_mass))
+        ends = zip(self.layout.reaches.T, near.lower, near.upper, strict=True)
+        within = [partial(self._log_mass, *of_reach) for of_reach in ends]
+        return tuple(self.layout.joined(*self._cells(near.row, of_numbers)) for of_numbers in within)
 
     def _cells(
         self, value: Float[Array, " d"], of_numbers: OfNumbers
@@ -138,29 +142,28 @@ class Columns(dist.Distribution):
         inverse = jnp.exp(-log_scale)
         lower, upper = (below - location) * inverse, (above - location) * inverse
         width = jnp.where(rounded, jnp.maximum(above - below, 1e-6), 1.0) * inverse
-        cell = jnp.log(-jnp.expm1(-width)) - jnp.log(jnp.where(rounded, layout.step, 1.0))
-        point = jnp.log(layout.slope(x)) - log_scale
-        return log_sigmoid(upper) + log_sigmoid(-lower) + jnp.where(rounded, cell, point)
+        inner = jnp.log(jnp.where(rounded, -jnp.expm1(-width), layout.slope(x)) / _ends(lower, upper))
+        unit = jnp.where(rounded, jnp.log(jnp.where(rounded, layout.step, 1.0)), log_scale)
+        return jnp.minimum(upper, 0.0) - jnp.maximum(lower, 0.0) + inner - unit
 
-    def _log_mass(self, x: Float[Array, " m"], states: States) -> Float[Array, " m"]:
-        """The log-probability of the numbers near each number: what the logistic gives them, and atoms."""
+    def _log_mass(
+        self,
+        reach: Float[Array, " m"],
+        lower: Float[Array, " m"],
+        upper: Float[Array, " m"],
+        x: Float[Array, " m"],
+        states: States,
+    ) -> Float[Array, " m"]:
+        """The log-probability of the numbers up to a reach away: what the logistic gives them, and atoms."""
         layout = self.layout
         location, log_scale = self._logistic()
-        inverse, log_rest = jnp.exp(-log_scale), self._log_rest(states)
-
-        def within(reach: Float[Array, " m"]) -> tuple[Float[Array, " m"], ...]:
-            lower = (layout.transformed(x - reach) - location) * inverse
-            upper = (layout.transformed(x + reach) - location) * inverse
-            cells = zip(layout.atoms, states.atoms, layout.of_atoms(x), layout.of_atoms(reach), strict=True)
-            near = [group.within(own, cell, far) for group, own, cell, far in cells]
-            log_size, mass = _logistic_mass(lower, upper)
-            return log_size, mass, layout.beside_plain(near, jnp.zeros_like(lower))
-
-        log_size, mass, of_atoms = jax.vmap(within)(layout.reaches.T)
-        # The widest interval holds the others: its size is the largest.
-        largest = jnp.max(log_size, axis=0)
-        smooth = jnp.log(jnp.mean(jnp.exp(log_size - largest[None]) * mass, axis=0)) + largest + log_rest
-        return jnp.logaddexp(smooth, jnp.log(jnp.mean(of_atoms, axis=0) + 1e-30)) if layout.atoms else smooth
+        lower, upper = ((end - location) * jnp.exp(-log_scale) for end in (lower, upper))
+        smooth = self._log_rest(states) + _log_logistic_mass(lower, upper)
+        if not layout.atoms:
+            return smooth
+        cells = zip(layout.atoms, states.atoms, layout.of_atoms(x), layout.of_atoms(reach), strict=True)
+        near = [group.within(own, cell, far) for group, own, cell, far in cells]
+        return jnp.logaddexp(smooth, jnp.log(layout.beside_plain(near, jnp.zeros_like(lower)) + 1e-30))
 
     def sample(self, key: jax.Array, sample_shape: tuple[int, ...] = ()) -> Float[Array, "*s d"]:
         """Rows without missing cells: categories and atoms drawn, numbers rounded and kept within the range seen."""
@@ -217,13 +220,17 @@ class Columns(dist.Distribution):
         return self.layout.joined(codes, numbers)
 
 
-def _logistic_mass(
-    lower: Float[Array, " m"], upper: Float[Array, " m"]
-) -> tuple[Float[Array, " m"], Float[Array, " m"]]:
-    """The probability of an interval under the standard logistic, as exp(first) times second, which is of order one.
+def _log_logistic_mass(lower: Float[Array, " m"], upper: Float[Array, " m"]) -> Float[Array, " m"]:
+    """The log-probability of an interval under the standard logistic.
 
-    sigmoid(u) - sigmoid(l) = (1 - exp(l - u)) sigmoid(u) sigmoid(-l), with exponents that are never positive.
+    sigmoid(u) - sigmoid(l) = (1 - exp(l - u)) sigmoid(u) sigmoid(-l), with exponents that are never positive, and
+    1 - exp(-w) = 2 h / (1 + h), h = tanh(w / 2), in half the time of expm1.
     """
+    half = jnp.tanh(jnp.maximum(upper - lower, 1e-9) / 2)
     log_size = jnp.minimum(upper, 0.0) - jnp.maximum(lower, 0.0)
-    width = -jnp.expm1(-jnp.maximum(upper - lower, 1e-9))
-    return log_size, width / ((1 + jnp.exp(-jnp.abs(upper))) * (1 + jnp.exp(-jnp.abs(lower))))
+    return log_size + jnp.log(2 * half / ((1 + half) * _ends(lower, upper)))
+
+
+def _ends(lower: Float[Array, " m"], upper: Float[Array, " m"]) -> Float[Array, " m"]:
+    """What sigmoid(u) sigmoid(-l) has below the line beside exp(min(u, 0) - max(l, 0))."""
+    return (1 + jnp.exp(-jnp.abs(upper))) * (1 + jnp.exp(-jnp.abs(lower)))

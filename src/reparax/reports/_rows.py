@@ -71,8 +71,9 @@ def anomalies(study: Study) -> Section:
         f" of {len(study.dataset):,} rows, evenly taken" if len(scores) < len(study.dataset) else " rows"
     )
     meaning = (
-        "The score of a row is the sum of its columns' shares: minus the log-probability of what is near each "
-        "cell, given the row's latent variables or by the column alone. A share says how much a cell surprises."
+        "The score of a row says how improbable what is near each cell is, given the row's latent variables and by "
+        "the column alone, on a scale where no single column decides unless it is grossly wrong. Columns share it in "
+        "proportion to how much their cells surprise."
         if found.shares is not None
         else "The score is minus the log density."
     )
@@ -80,7 +81,7 @@ def anomalies(study: Study) -> Section:
     drawn = histogram(
         scores.astype(np.float64), None if mark is None else float(np.nextafter(mark, -np.inf)),
         f"anomaly scores of {len(scores)} rows, from {number(float(scores.min()))} to {number(float(scores.max()))}",
-        unit="anomaly score, nats", mark_words=f"the {TOP} highest",
+        unit="anomaly score", mark_words=f"the {TOP} highest",
     )  # fmt: skip
     said = Text(f"{count}. {meaning} A high score is a row to look at, not a verdict.")
     figures = Figures((Figure(drawn, "All scores"),), "large")

@@ -120,7 +120,7 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
         return self
 
     def score_samples(self, X: Any) -> Float[np.ndarray, " n"]:
-        """Minus the anomaly score of each row, nats: the lower, the odder.
+        """Minus the anomaly score of each row: the lower, the odder.
 
         Raises:
             ValueError: Data of other columns than at fitting.
@@ -144,7 +144,7 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
         return np.where(self.decision_function(X) < 0, -1, 1)
 
     def column_shares(self, X: Any) -> Float[np.ndarray, "n d"]:
-        """How much each column has in a row's anomaly score, nats; the columns are those of ``columns_``.
+        """How much each column has in a row's anomaly score; the columns are those of ``columns_``.
 
         Raises:
             ValueError: Data of other columns than at fitting, or a model without the columns likelihood.
