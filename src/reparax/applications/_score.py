@@ -1,6 +1,8 @@
 """Scores: how probable, and how odd, each example is under the model."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any
 
 import equinox as eqx
@@ -92,6 +94,7 @@ class _Odd(eqx.Module):
 
     def __call__(self, model: Model, x: Array, key: Array) -> tuple[Array, Array, Array]:
         z, kl = importance_samples(model, model.posterior(x), key, self.num_samples)
+        assert isinstance(model.likelihood, ColumnsLikelihood)
         layout = model.likelihood.layout.value
         near = layout.neighborhood(x)
 
@@ -102,6 +105,12 @@ class _Odd(eqx.Module):
         log_prob, together = jax.vmap(of_sample)(z)
         alone = Columns.of_data(layout).log_masses_near(near)
         pairs = [(-jnp.mean(given, axis=0), -own) for given, own in zip(together, alone, strict=True)]
-        logs = sum(jnp.log(1 + given / LEAST) + ALONE * jnp.log(1 + own / LEAST) for given, own in pairs) / len(pairs)
-        surprise = sum(given + ALONE * own for given, own in pairs) / len(pairs)
+        logs = _mean(jnp.log(1 + given / LEAST) + ALONE * jnp.log(1 + own / LEAST) for given, own in pairs)
+        surprise = _mean(given + ALONE * own for given, own in pairs)
         return log_mean_exp(log_prob - kl), logs + jnp.maximum(surprise - GROSS, 0.0), surprise
+
+
+def _mean(terms: Iterable[Array]) -> Array:
+    """One by one: XLA's mean over an axis is slower."""
+    found = list(terms)
+    return reduce(jnp.add, found) / len(found)
