@@ -75,6 +75,11 @@ def test_spreadsheets(table, name):
         ("a,b\n" + ",x\n,y\n" * MANY, "binary", "column 'a' was left out: every cell is missing"),
         ("a,b\n" + "$1.50,x\n$2.70,y\n" * MANY, "binary binary", "column 'a' was read as text .* without the sign"),
         ("a,b\n" + "2020-01-02,1\n05/13/2021,2\n" * MANY, "binary ordinal", "dates have several formats .*2024-01-31"),
+        (
+            "a,b\n" + "2020-01-02,1\n05/13/2021,2\n2020-01-03,2\n" * MANY,
+            "categorical ordinal",
+            r"\(.*-.*, .*/.*\)|\(.*/.*, .*-.*\)",
+        ),
         ("a,b\n" + "03/04/2020,1\n05/03/2021,2\n" * MANY, "datetime ordinal", "'a': dates were read as month before"),
         (
             "a,b\n" + "".join(f"{i % 25},1\n" for i in range(99)) + "n.k.,2\n",

@@ -88,7 +88,7 @@ def score(fitted: FittedModel, data: Any, *, num_samples: int = 100, seed: int =
 
 
 class _Odd(eqx.Module):
-    """The bound of one row, how odd it is, and the surprise of each cell; a value, so that one K is compiled once."""
+    """The bound of one row, how odd each of its cells is, and its surprise; a value, so that one K is compiled once."""
 
     num_samples: int = eqx.field(static=True)
 

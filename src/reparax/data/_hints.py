@@ -47,8 +47,13 @@ def hint_on(cells: Cells) -> str | None:
         other = next(text for text, number in zip(texts, plain, strict=True) if not number)
         return f"text, for it holds {other!r} among numbers; leave such cells empty to have numbers"
     if len(texts) > 1 and all(any_date(text) for text in texts[:20]):
-        return f"text, for its dates have several formats ({texts[0]}, {texts[-1]}); write all like 2024-01-31"
+        other = next((text for text in texts if _shape(text) != _shape(texts[0])), texts[-1])
+        return f"text, for its dates have several formats ({texts[0]}, {other}); write all like 2024-01-31"
     return None
+
+
+def _shape(text: str) -> str:
+    return re.sub(r"\d", "0", text)
 
 
 def _examined(cells: Cells) -> list[str]:
