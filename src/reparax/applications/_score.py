@@ -26,7 +26,7 @@ LEAST = 0.01
 """Surprises well below so many nats are as good as none."""
 
 GROSS = 4.0
-"""What a cell's surprise exceeds this many nats by counts in full: one cell in a hundred is as odd by chance."""
+"""What a cell's surprise exceeds this many nats by counts in full."""
 
 
 @dataclass(frozen=True)

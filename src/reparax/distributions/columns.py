@@ -142,9 +142,9 @@ class Columns(dist.Distribution):
         inverse = jnp.exp(-log_scale)
         lower, upper = (below - location) * inverse, (above - location) * inverse
         width = jnp.where(rounded, jnp.maximum(above - below, 1e-6), 1.0) * inverse
-        inner = jnp.log(jnp.where(rounded, -jnp.expm1(-width), layout.slope(x)) / _ends(lower, upper))
+        share = jnp.where(rounded, -jnp.expm1(-width), layout.slope(x))
         unit = jnp.where(rounded, jnp.log(jnp.where(rounded, layout.step, 1.0)), log_scale)
-        return jnp.minimum(upper, 0.0) - jnp.maximum(lower, 0.0) + inner - unit
+        return _log_between(lower, upper, share) - unit
 
     def _log_mass(
         self,
@@ -227,10 +227,10 @@ def _log_logistic_mass(lower: Float[Array, " m"], upper: Float[Array, " m"]) -> 
     1 - exp(-w) = 2 h / (1 + h), h = tanh(w / 2), in half the time of expm1.
     """
     half = jnp.tanh(jnp.maximum(upper - lower, 1e-9) / 2)
-    log_size = jnp.minimum(upper, 0.0) - jnp.maximum(lower, 0.0)
-    return log_size + jnp.log(2 * half / ((1 + half) * _ends(lower, upper)))
+    return _log_between(lower, upper, 2 * half / (1 + half))
 
 
-def _ends(lower: Float[Array, " m"], upper: Float[Array, " m"]) -> Float[Array, " m"]:
-    """What sigmoid(u) sigmoid(-l) has below the line beside exp(min(u, 0) - max(l, 0))."""
-    return (1 + jnp.exp(-jnp.abs(upper))) * (1 + jnp.exp(-jnp.abs(lower)))
+def _log_between(lower: Float[Array, " m"], upper: Float[Array, " m"], share: Float[Array, " m"]) -> Float[Array, " m"]:
+    """log(share sigmoid(u) sigmoid(-l)), with one logarithm."""
+    ends = (1 + jnp.exp(-jnp.abs(upper))) * (1 + jnp.exp(-jnp.abs(lower)))
+    return jnp.minimum(upper, 0.0) - jnp.maximum(lower, 0.0) + jnp.log(share / ends)
