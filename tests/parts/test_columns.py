@@ -100,13 +100,18 @@ def test_density_of_each_column_integrates_to_one_over_numbers_atoms_and_categor
     assert abs(density(LAW, index, values) @ measure - 1) < 2e-3
 
 
+def log_masses(row):
+    """For each reach a row of log-masses, in the order of the table."""
+    masses = LAW.log_masses_near(LAW.layout.neighborhood(row))
+    return [LAW.layout.joined(masses.categories, of_reach) for of_reach in masses.numbers]
+
+
 @pytest.mark.parametrize("index", range(len(COLUMNS)), ids=[column.name for column in COLUMNS])
 def test_mass_near_a_cell_is_the_integral_of_the_density_over_each_reach(index):
     column, (values, measure) = COLUMNS[index], grid(COLUMNS[index])
     mass = density(LAW, index, values) * measure
     cells = read(frame()).values[:12]
-    masses = jax.jit(jax.vmap(lambda row: LAW.log_masses_near(LAW.layout.neighborhood(row))))(jnp.asarray(cells))
-    found = np.exp(np.stack(masses)[:, :, index])
+    found = np.exp(np.stack(jax.jit(jax.vmap(log_masses))(jnp.asarray(cells)))[:, :, index])
     # A rounded number holds the cell around it, so that the ends of an interval cut cells.
     cut = density(LAW, index, values).max() * column.step
     for cell, near in zip(cells[:, index], found.T, strict=True):
@@ -115,11 +120,10 @@ def test_mass_near_a_cell_is_the_integral_of_the_density_over_each_reach(index):
         np.testing.assert_allclose(near, exact, rtol=0, atol=3e-3 + cut)
 
 
-def test_nothing_is_near_a_missing_cell():
-    row = jnp.asarray(read(frame()).values[0]).at[jnp.array([0, 2, 4])].set(jnp.nan)
-    for found in LAW.log_masses_near(LAW.layout.neighborhood(row)):
-        assert (np.asarray(found[jnp.array([0, 2, 4])]) == 0).all()
-        assert (np.asarray(found[jnp.array([1, 3, 5])]) < 0).all()
+def test_the_mean_over_reaches_is_that_of_each_column():
+    row = jnp.asarray(read(frame()).values[0])
+    masses = LAW.log_masses_near(LAW.layout.neighborhood(row))
+    np.testing.assert_allclose(LAW.layout.over_reaches(masses), np.mean(log_masses(row), axis=0), rtol=1e-5)
 
 
 def test_the_kinds_of_this_table_cover_every_branch():

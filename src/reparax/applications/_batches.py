@@ -14,8 +14,8 @@ from jaxtyping import Array, Int, PyTree, PyTreeDef, UInt32
 
 from reparax.recipe import FittedModel
 
-VALUES_PER_BATCH = 1 << 22
-LARGEST_BATCH = 1024
+VALUES_PER_BATCH = 1 << 21
+LARGEST_BATCH = 2048
 
 
 def row_hashes(values: np.ndarray) -> UInt32[np.ndarray, "n 2"]:
@@ -25,9 +25,13 @@ def row_hashes(values: np.ndarray) -> UInt32[np.ndarray, "n 2"]:
     """
     count = len(values)
     data = np.ascontiguousarray(values).reshape(count, -1).view(np.uint8)
-    words = np.pad(data, ((0, 0), (0, -data.shape[1] % 8))).view(np.uint64)
+    if data.shape[1] % 8:
+        data = np.pad(data, ((0, 0), (0, -data.shape[1] % 8)))
+    words = data.view(np.uint64)
     draw = np.random.default_rng(0).integers(0, 1 << 63, words.shape[1], dtype=np.uint64)
-    total = ((words ^ (words >> np.uint64(31))) * (draw * np.uint64(2) + np.uint64(1))).sum(axis=1, dtype=np.uint64)
+    mixed = words >> np.uint64(31)
+    mixed ^= words
+    total = np.einsum("nw,w->n", mixed, draw * np.uint64(2) + np.uint64(1))
     total = (total ^ (total >> np.uint64(29))) * np.uint64(0xBF58476D1CE4E5B9)
     total ^= total >> np.uint64(32)
     return np.stack([total >> np.uint64(32), total & np.uint64(0xFFFFFFFF)], axis=1).astype(np.uint32)

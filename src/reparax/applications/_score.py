@@ -1,8 +1,6 @@
 """Scores: how probable, and how odd, each example is under the model."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import reduce
 from typing import Any
 
 import equinox as eqx
@@ -78,9 +76,7 @@ def score(fitted: FittedModel, data: Any, *, num_samples: int = 100, seed: int =
     values = values_of(fitted, data)
     deterministic = fitted.model.posterior.latent_space == "point"
     if isinstance(fitted.model.likelihood, ColumnsLikelihood):
-        log_density, oddity, surprise = map_with_samples(_Odd(num_samples), fitted, values, num_samples, seed)
-        total = oddity.sum(axis=1)
-        shares = np.multiply(surprise, (total / np.maximum(surprise.sum(axis=1), 1e-9))[:, None], out=surprise)
+        log_density, total, shares = map_with_samples(_Odd(num_samples), fitted, values, num_samples, seed)
         names = tuple(column.name for column in fitted.schema.columns or ())
         return Scores(None if deterministic else log_density, total, shares, names)
     terms = terms_of(fitted, values, num_samples, seed)
@@ -88,7 +84,7 @@ def score(fitted: FittedModel, data: Any, *, num_samples: int = 100, seed: int =
 
 
 class _Odd(eqx.Module):
-    """The bound of one row, how odd each of its cells is, and its surprise; a value, so that one K is compiled once."""
+    """The bound of one row, its anomaly score and each column's share; a value, so that one K is compiled once."""
 
     num_samples: int = eqx.field(static=True)
 
@@ -103,14 +99,11 @@ class _Odd(eqx.Module):
             return law.log_prob(x), law.log_masses_near(near)
 
         log_prob, together = jax.vmap(of_sample)(z)
-        alone = Columns.of_data(layout).log_masses_near(near)
-        pairs = [(-jnp.mean(given, axis=0), -own) for given, own in zip(together, alone, strict=True)]
-        logs = _mean(jnp.log(1 + given / LEAST) + ALONE * jnp.log(1 + own / LEAST) for given, own in pairs)
-        surprise = _mean(given + ALONE * own for given, own in pairs)
-        return log_mean_exp(log_prob - kl), logs + jnp.maximum(surprise - GROSS, 0.0), surprise
-
-
-def _mean(terms: Iterable[Array]) -> Array:
-    """One by one: XLA's mean over an axis is slower."""
-    found = list(terms)
-    return reduce(jnp.add, found) / len(found)
+        together = jax.tree.map(lambda given: -jnp.mean(given, axis=0), together)
+        alone = jax.tree.map(jnp.negative, Columns.of_data(layout).log_masses_near(near))
+        logs = jax.tree.map(lambda t, a: jnp.log(1 + t / LEAST) + ALONE * jnp.log(1 + a / LEAST), together, alone)
+        surprise = layout.over_reaches(jax.tree.map(lambda t, a: t + ALONE * a, together, alone))
+        odd = layout.over_reaches(logs) + jnp.maximum(surprise - GROSS, 0.0)
+        odd, surprise = (jnp.where(jnp.isnan(x), 0.0, of_cells) for of_cells in (odd, surprise))
+        total = jnp.sum(odd)
+        return log_mean_exp(log_prob - kl), total, surprise * (total / jnp.maximum(jnp.sum(surprise), 1e-9))

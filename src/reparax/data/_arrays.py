@@ -9,7 +9,7 @@ from reparax.data._dataset import Dataset, FrameKind, array_cells, from_array, f
 from reparax.data._match import match_table
 from reparax.data._overrides import NOTHING, Overrides
 from reparax.data._schema import Schema
-from reparax.data._values import column_name
+from reparax.data._values import by_columns, column_name
 from reparax.errors import DataError
 from reparax.summary import Column
 
@@ -55,8 +55,10 @@ class Arrays:
             found = schema.match(dataset, allow_missing=allow_missing)
             return replace(dataset, values=found.values, schema=schema, notes=(*dataset.notes, *found.notes))
 
+        array = by_columns(self.array)
+
         def cells(place: int, column: Column) -> Cells:
-            return array_cells(self.array[:, place])
+            return array_cells(array[:, place])
 
         named = self.names is not None
         table = match_table(schema, self.columns, len(self.array), cells, named=named)

