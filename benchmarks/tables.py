@@ -155,9 +155,11 @@ def speed(seed: int) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     jobs = {job.__name__: job for job in (anomalies, synthetic, imputation, speed)}
-    parser.add_argument("jobs", nargs="*", choices=[*jobs], help="what to measure (default: all)")
+    parser.add_argument("jobs", nargs="*", help=f"what to measure, of {', '.join(jobs)} (default: all)")
     parser.add_argument("--seed", type=int, default=42)
     options = parser.parse_args()
+    if unknown := [name for name in options.jobs if name not in jobs]:  # choices refuse no jobs at all
+        parser.error(f"no such job: {', '.join(unknown)}; there are {', '.join(jobs)}")
     for name in options.jobs or jobs:
         print(f"\n{name}\n", flush=True)
         jobs[name](options.seed)
