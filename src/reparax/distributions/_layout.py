@@ -57,6 +57,7 @@ class Layout(eqx.Module):
         categories: The category-like columns, those of similar numbers of categories together.
         atoms: The numeric columns with atoms, likewise.
         plain: The numeric columns without.
+        rounded: Whether any numeric column is rounded.
         knots: The x of T's knots, one column for each numeric column; repeated where there is room for more.
         heights: T at the knots.
         slopes: The derivative of T between knots.
@@ -71,6 +72,7 @@ class Layout(eqx.Module):
     categories: tuple[Categories, ...]
     atoms: tuple[Atoms, ...]
     plain: tuple[int, ...] = eqx.field(static=True)
+    rounded: bool = eqx.field(static=True)
     knots: Float[Array, "p m"]
     heights: Float[Array, "p m"]
     slopes: Float[Array, "q m"]
@@ -90,16 +92,18 @@ class Layout(eqx.Module):
         atoms = tuple(Atoms.of(places, columns, num_examples) for places in grouped(of_atoms))
         numeric = [columns[i] for i in (*chain.from_iterable(group.columns for group in atoms), *plain)]
         knots, heights, slopes, outer = _transforms(numeric)
+        steps = [_step(column) for column in numeric]
         return cls(
             categories=tuple(Categories.of(places, columns, num_examples) for places in grouped(of_codes)),
             atoms=atoms,
             plain=plain,
+            rounded=any(steps),
             knots=single(knots),
             heights=single(heights),
             slopes=single(slopes),
             outer=single(outer),
             all_atoms=jnp.asarray([bool(column.atoms) and not column.quantiles for column in numeric], bool),
-            step=single([_step(column) for column in numeric]),
+            step=single(steps),
             low=single([column.low for column in numeric]),
             high=single([column.high for column in numeric]),
             reaches=single(np.reshape([column.reaches for column in numeric], (len(numeric), len(REACHES)))),

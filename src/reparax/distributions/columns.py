@@ -137,6 +137,9 @@ class Columns(dist.Distribution):
         """The log density of the logistics; of rounded numbers that of the cell around them, over its width."""
         layout = self.layout
         location, log_scale = self._logistic()
+        if not layout.rounded:
+            place = (layout.transformed(x) - location) * jnp.exp(-log_scale)
+            return _log_between(place, place, layout.slope(x)) - log_scale
         rounded = layout.step > 0
         below, above = layout.transformed(x - layout.step / 2), layout.transformed(x + layout.step / 2)
         inverse = jnp.exp(-log_scale)
