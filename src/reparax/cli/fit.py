@@ -17,7 +17,7 @@ from reparax.cli._say import Say, notes, speaker, warn
 
 if TYPE_CHECKING:
     from reparax.data import Dataset
-    from reparax.recipe import FittedModel
+    from reparax.recipe import FittedModel, Recipe
     from reparax.training import Record
 
 INTERRUPTED = 130
@@ -74,7 +74,7 @@ def fit(
     for line in columns_text(dataset.schema):
         say(line)
     with stoppable() as stop:
-        fitted = _train(dataset, chosen, stop.check, quiet=quiet)
+        fitted = _train(dataset, chosen, whole, stop.check, quiet=quiet)
         if not fitted.history:
             warn("interrupted before the first steps of training were done; nothing was written")
             return INTERRUPTED
@@ -89,11 +89,12 @@ def fit(
     return 0
 
 
-def _train(dataset: "Dataset", chosen: dict[str, Any], check: Callable[[], None], *, quiet: bool) -> "FittedModel":
+def _train(
+    dataset: "Dataset", chosen: dict[str, Any], whole: "Recipe", check: Callable[[], None], *, quiet: bool
+) -> "FittedModel":
     from reparax import applications
 
-    recipe = applications.plan(dataset, **chosen)
-    with watch(recipe.epochs, bound_name(recipe.objective), recipe.batch_size, quiet=quiet) as show:
+    with watch(whole.epochs, bound_name(whole.objective), whole.batch_size, quiet=quiet) as show:
 
         def progress(record: "Record") -> None:
             show(record)
