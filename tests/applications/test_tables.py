@@ -166,7 +166,6 @@ def test_a_third_of_how_odd_cells_are_one_by_one_is_in_the_score(fitted):
     near = jax.vmap(law.layout.neighborhood)(jnp.asarray(rows))
     masses = jax.vmap(law.log_masses_near)(near)
     together = -np.stack([jax.vmap(law.layout.joined)(masses.categories, numbers) for numbers in masses.numbers])
-    together = np.where(np.isnan(rows), 0.0, together)
     apart = np.abs(rows[:, None] - rows[None])
     reaches = np.array([column.reaches for column in dataset.schema.columns])
     near = np.stack([(apart <= reach + 1e-4).sum(axis=1) / (~np.isnan(rows)).sum(axis=0) for reach in reaches.T])

@@ -139,6 +139,13 @@ def test_the_mean_over_reaches_is_that_of_each_column():
     np.testing.assert_allclose(LAW.layout.over_reaches(masses), np.mean(log_masses(row), axis=0), rtol=1e-5)
 
 
+def test_nothing_is_near_a_missing_cell():
+    row = jnp.asarray(read(frame()).values[0]).at[jnp.array([0, 2, 4])].set(jnp.nan)
+    for found in log_masses(row):
+        assert (np.asarray(found[jnp.array([0, 2, 4])]) == 0).all()
+        assert (np.asarray(found[jnp.array([1, 3, 5])]) < 0).all()
+
+
 def test_the_kinds_of_this_table_cover_every_branch():
     steps = [column.step for column in COLUMNS]
     assert [bool(column.atoms) for column in COLUMNS[:4]] == [False, False, True, True]

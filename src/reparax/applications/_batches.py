@@ -4,6 +4,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
+from itertools import chain
 from typing import Any
 
 import equinox as eqx
@@ -85,13 +86,14 @@ def map_rows(
             rows = stored[places]
             yield jnp.asarray(rows), jnp.asarray(row_hashes(rows)), kept
 
-    rows, marks, _ = next(inputs())
-    program = _batch.lower((structure, rest), arrays, key, rows, marks).compile()
+    given = inputs()
+    first = next(given)
+    program = _batch.lower((structure, rest), arrays, key, *first[:2]).compile()
 
     def found(rows: Array, marks: Array, kept: int) -> PyTree:
         return jax.tree.map(lambda leaf: leaf[:kept], jax.device_get(program(arrays, key, rows, marks)))
 
-    pieces = _in_order(found, inputs(), _num_workers(program) if len(stored) > size else 1)
+    pieces = _in_order(found, chain([first], given), _num_workers(program) if len(stored) > size else 1)
     return _stacked(pieces, len(stored))
 
 

@@ -103,7 +103,5 @@ class _Odd(eqx.Module):
         alone = jax.tree.map(jnp.negative, Columns.of_data(layout).log_masses_near(near))
         logs = jax.tree.map(lambda t, a: jnp.log(1 + t / LEAST) + ALONE * jnp.log(1 + a / LEAST), together, alone)
         surprise = layout.over_reaches(jax.tree.map(lambda t, a: t + ALONE * a, together, alone))
-        odd = layout.over_reaches(logs) + jnp.maximum(surprise - GROSS, 0.0)
-        odd, surprise = (jnp.where(jnp.isnan(x), 0.0, of_cells) for of_cells in (odd, surprise))
-        total = jnp.sum(odd)
+        total = jnp.sum(layout.over_reaches(logs) + jnp.maximum(surprise - GROSS, 0.0))
         return log_mean_exp(log_prob - kl), total, surprise * (total / jnp.maximum(jnp.sum(surprise), 1e-9))

@@ -17,6 +17,7 @@ from reparax.data._values import (
     LARGEST_INTEGER,
     SMALLEST_STD,
     as_real,
+    by_rows,
     column_name,
     kind_of,
     loses_digits,
@@ -159,7 +160,11 @@ def from_cells(
     columns = tuple(column_of(name, found, kinds.get(name)) for name, found in kept.items())
     names = tuple(kept) if named else None
     if all(_is_plain(found, column) for found, column in zip(kept.values(), columns, strict=True)):
-        whole = array if array is not None and len(kept) == len(cells) else _stacked(list(kept.values()))
+        if array is None or len(kept) < len(cells):
+            numbers = [found.values for found in kept.values()]
+            whole = by_rows(numbers, np.result_type(*numbers))
+        else:
+            whole = array
         values, schema, more = _plain_table(whole, names, label, columns)
     else:
         values, schema, more = _mixed_table(kept, names, label, columns)
@@ -193,13 +198,6 @@ def _is_plain(cells: Cells, column: Column) -> bool:
     if cells.num_missing or cells.kind not in {"number", "boolean"}:
         return False
     return not column.is_category or cells.kind == "boolean" or column.categories == (0, 1)
-
-
-def _stacked(columns: list[Cells]) -> np.ndarray:
-    values = np.empty((len(columns[0].values), len(columns)), np.result_type(*(cells.values for cells in columns)))
-    for index, cells in enumerate(columns):
-        values[:, index] = cells.values
-    return values
 
 
 def _frozen(values: np.ndarray, array: np.ndarray | None) -> np.ndarray:

@@ -1,6 +1,8 @@
 """The distribution of one row of a table: a product over its columns, missing cells left out."""
 
-from typing import NamedTuple, Self
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple, Self, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +15,9 @@ from reparax.distributions._layout import Layout, Masses, Neighborhood
 from reparax.pytrees import soft_bound
 
 LOG_SCALE_BOUNDS = (-6.0, 2.0)
+
+Numbers = TypeVar("Numbers", Array, list[Array])
+"""Something for each numeric column, once or for each reach."""
 
 
 class States(NamedTuple):
@@ -62,42 +67,35 @@ class Columns(dist.Distribution):
 
     def log_prob(self, value: Float[Array, " d"]) -> Float[Array, ""]:
         """The log density of the observed cells."""
-        codes, numbers = self._cells(value)
+        codes, numbers = self._cells(value, self._log_density)
         return sum(map(jnp.sum, codes), jnp.sum(numbers))
 
     def log_prob_of_columns(self, value: Float[Array, " d"]) -> Float[Array, " d"]:
         """The log density of each cell; 0 where it is missing."""
-        return self.layout.joined(*self._cells(value))
+        return self.layout.joined(*self._cells(value, self._log_density))
 
     def log_masses_near(self, near: Neighborhood) -> Masses:
-        """log P_j(near x_j) of each cell, for numbers once for each reach of `Column.reaches`; of missing cells any.
+        """log P_j(near x_j) of each cell, for numbers once for each reach; 0 where it is missing.
 
-        P_j(near x_j) is the probability of its category, or of the numbers up to that far away. Unlike a density it is
-        the same in every unit and does not tend to infinity at values that many rows share.
+        P_j(near x_j) is the probability of its category, or of the numbers up to one of `Column.reaches` away. Unlike a
+        density it is the same in every unit and does not tend to infinity at values that many rows share.
 
         Args:
             near: What is near each cell of a row, `Layout.neighborhood`.
         """
-        codes, numbers = self.layout.split(jnp.where(jnp.isnan(near.row), 0.0, near.row))
-        states = self._states()
-        ends = zip(self.layout.reaches.T, near.lower, near.upper, strict=True)
-        within = [self._log_mass(*of_reach, numbers, states) for of_reach in ends]
-        return Masses(self._of_categories(codes, states), within)
+        return Masses(*self._cells(near.row, partial(self._log_masses, near)))
 
-    def _cells(self, value: Float[Array, " d"]) -> tuple[list[Float[Array, " c"]], Float[Array, " m"]]:
-        """The log-probabilities of categories, and the log densities of numbers; 0 where they are missing."""
+    def _cells(
+        self, value: Float[Array, " d"], of_numbers: Callable[[Array, States], Numbers]
+    ) -> tuple[list[Float[Array, " c"]], Numbers]:
+        """The log-probabilities of categories, and of numbers what a function gives; 0 where they are missing."""
         x = jnp.asarray(value, self.parameters.dtype)
         states = self._states()
         codes, numbers = self.layout.split(jnp.where(jnp.isnan(x), 0.0, x))
         gone_codes, gone = self.layout.split(jnp.isnan(x))
-        cells = zip(self._of_categories(codes, states), gone_codes, strict=True)
-        found = [jnp.where(empty, 0.0, own) for own, empty in cells]
-        return found, jnp.where(gone, 0.0, self._log_density(numbers, states))
-
-    def _of_categories(self, codes: list[Float[Array, " c"]], states: States) -> list[Float[Array, " c"]]:
-        """The log-probability of each category."""
-        cells = zip(self.layout.categories, states.categories, codes, strict=True)
-        return [group.log_prob(own, code) for group, own, code in cells]
+        cells = zip(self.layout.categories, states.categories, codes, gone_codes, strict=True)
+        found = [jnp.where(empty, 0.0, group.log_prob(own, code)) for group, own, code, empty in cells]
+        return found, jax.tree.map(lambda own: jnp.where(gone, 0.0, own), of_numbers(numbers, states))
 
     def _states(self) -> States:
         """The log-probabilities of all discrete states."""
@@ -149,24 +147,23 @@ class Columns(dist.Distribution):
         unit = jnp.where(rounded, jnp.log(jnp.where(rounded, layout.step, 1.0)), log_scale)
         return _log_between(lower, upper, share) - unit
 
-    def _log_mass(
-        self,
-        reach: Float[Array, " m"],
-        lower: Float[Array, " m"],
-        upper: Float[Array, " m"],
-        x: Float[Array, " m"],
-        states: States,
-    ) -> Float[Array, " m"]:
-        """The log-probability of the numbers up to a reach away: what the logistic gives them, and atoms."""
-        layout = self.layout
+    def _log_masses(self, near: Neighborhood, x: Float[Array, " m"], states: States) -> list[Float[Array, " m"]]:
+        """The log-probability of the numbers up to each reach away: what the logistic gives them, and atoms."""
         location, log_scale = self._logistic()
-        lower, upper = ((end - location) * jnp.exp(-log_scale) for end in (lower, upper))
-        smooth = self._log_rest(states) + _log_logistic_mass(lower, upper)
-        if not layout.atoms:
+        inverse, log_rest = jnp.exp(-log_scale), self._log_rest(states)
+        ends = zip((near.lower - location) * inverse, (near.upper - location) * inverse, strict=True)
+        smooth = [log_rest + _log_logistic_mass(lower, upper) for lower, upper in ends]
+        if not self.layout.atoms:
             return smooth
+        atoms = [self._near_atoms(x, reach, states) for reach in self.layout.reaches.T]
+        return [jnp.logaddexp(own, jnp.log(mass + 1e-30)) for own, mass in zip(smooth, atoms, strict=True)]
+
+    def _near_atoms(self, x: Float[Array, " m"], reach: Float[Array, " m"], states: States) -> Float[Array, " m"]:
+        """The probability of the atoms up to a reach away."""
+        layout = self.layout
         cells = zip(layout.atoms, states.atoms, layout.of_atoms(x), layout.of_atoms(reach), strict=True)
         near = [group.within(own, cell, far) for group, own, cell, far in cells]
-        return jnp.logaddexp(smooth, jnp.log(layout.beside_plain(near, jnp.zeros_like(lower)) + 1e-30))
+        return layout.beside_plain(near, jnp.zeros_like(x))
 
     def sample(self, key: jax.Array, sample_shape: tuple[int, ...] = ()) -> Float[Array, "*s d"]:
         """Rows without missing cells: categories and atoms drawn, numbers rounded and kept within the range seen."""
