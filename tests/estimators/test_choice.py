@@ -25,7 +25,8 @@ from reparax.estimators import (
     StraightThrough,
     SumAndSample,
 )  # fmt: skip
-from reparax.estimators._choice import automatic, valid_names
+from reparax.estimators._choice import valid_names
+from reparax.estimators._expectation import assign
 
 KEY = jax.random.key(0)
 
@@ -52,12 +53,37 @@ def mixture(count, batch=()):
     ],
 )
 def test_automatic_choice(q, name):
-    assert registry.part_name(type(automatic(q).estimator)) == name
+    assert registry.part_name(type(assign(q, "auto")[0])) == name
 
 
-def test_states_already_enumerated_count():
-    q = [dist.Bernoulli(logits=jnp.zeros(4)), dist.Bernoulli(logits=jnp.zeros(4))]
-    assert [line.estimator for line in rx.explain(q).lines] == ["enumeration", "disarm"]
+def test_what_is_enumerated_depends_on_no_order_and_fits_a_budget():
+    def names(q, num_samples=1):
+        return [registry.part_name(type(part)) for part in assign(q, "auto", num_samples)]
+
+    bits, coin, die = dist.Bernoulli(logits=jnp.zeros(4)), dist.Bernoulli(0.3), dist.Categorical(logits=jnp.zeros(3))
+    assert names([bits, bits]) == ["disarm", "disarm"]
+    assert names([bits, coin]) == names([coin, bits]) == ["enumeration", "enumeration"]
+    assert names([bits, coin, die]) == names([coin, die, bits])[::-1][:1] + ["enumeration"] * 2
+    assert names([die] * 3) == ["enumeration"] * 3
+    # Six of three states each are too many together, and no three of them are better than the others.
+    assert names([die] * 6, 100) == ["leave-one-out"] * 6
+    # Other draws are repeated for every state: 16 times at most, or as often as there are at most 64 evaluations.
+    normal = dist.Normal(0.0, 1.0)
+    assert names([die] * 3 + [normal], 2) == ["enumeration"] * 3 + ["pathwise"]
+    assert names([die] * 3 + [normal], 100) == ["leave-one-out"] * 3 + ["pathwise"]
+    assert names([die, die, normal], 100) == ["enumeration"] * 2 + ["pathwise"]
+
+
+def test_evaluations_stay_within_the_budget():
+    calls = []
+
+    def f(z):
+        jax.debug.callback(lambda _: calls.append(1), z[0])
+        return sum(z).astype(float)
+
+    rx.expectation(f, [dist.Categorical(logits=jnp.zeros(3))] * 6, key=KEY, num_samples=100).block_until_ready()
+    jax.effects_barrier()
+    assert len(calls) == 100
 
 
 def test_nothing_is_valid_for_an_atom():

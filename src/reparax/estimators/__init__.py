@@ -4,13 +4,13 @@
 how to add an estimator.
 """
 
+from reparax.continuity import Vouched as Vouched
 from reparax.estimators._base import AbstractEstimator as AbstractEstimator
 from reparax.estimators._bound_base import AbstractBoundEstimator as AbstractBoundEstimator
 from reparax.estimators._bounds import elbo_estimate as elbo_estimate
 from reparax.estimators._bounds import iwae_estimate as iwae_estimate
 from reparax.estimators._compare import Comparison as Comparison
 from reparax.estimators._compare import compare as compare
-from reparax.estimators._continuity import Vouched as Vouched
 from reparax.estimators._expectation import expectation as expectation
 from reparax.estimators._explain import Explanation as Explanation
 from reparax.estimators._explain import Line as Line

@@ -1,7 +1,6 @@
 """What every estimator has in common, and how to add one."""
 
 import abc
-from collections.abc import Callable
 from typing import Any, Literal
 
 import equinox as eqx
@@ -9,10 +8,9 @@ import jax
 import numpyro.distributions as dist
 
 from reparax.errors import InvalidEstimator
-from reparax.estimators._continuity import Vouched
 from reparax.estimators._distributions import is_distribution
+from reparax.estimators._integrand import Integrand as Integrand
 
-Integrand = Callable[[Any, jax.Array], Any]
 Level = Literal["enumerate", "score", "pathwise"]
 LEVELS: tuple[Level, ...] = ("enumerate", "score", "pathwise")
 
@@ -62,22 +60,24 @@ class AbstractEstimator(eqx.Module):
         """Whether f is differentiated with respect to z, so that it must be continuous in z."""
         return self.level == "pathwise"
 
-    def check(self, q: Any, f: Callable[..., Any] | None = None) -> None:
-        """Refuses what this estimator would get wrong.
+    @property
+    def counts_jumps(self) -> bool:
+        """Whether derivatives are right where f jumps at a place that depends on what is differentiated."""
+        return False
+
+    def check(self, q: Any) -> None:
+        """Refuses distributions that this estimator would get wrong.
 
         Args:
             q: A distribution or a pytree of distributions.
-            f: The integrand; estimators that differentiate the sample refuse one that is discontinuous in z.
 
         Raises:
             InvalidEstimator: With the reason and the estimators that are valid instead.
         """
-        # These know every estimator, and so stand above this file.
+        # It knows every estimator, and so stands above this file.
         from reparax.estimators._choice import valid_names
-        from reparax.estimators._validity import discontinuous, jump_of, with_key
 
-        flat, structure = jax.tree.flatten(q, is_leaf=is_distribution)
-        for leaf in flat:
+        for leaf in jax.tree.leaves(q, is_leaf=is_distribution):
             reason = self.refusal(leaf)
             if reason is not None:
                 raise InvalidEstimator(
@@ -85,8 +85,3 @@ class AbstractEstimator(eqx.Module):
                     got=reason,
                     cure=f"use one of: {', '.join(valid_names(leaf))}",
                 )
-        if f is not None and self.differentiates_the_sample and not isinstance(f, Vouched):
-            call, key = with_key(f), jax.random.key(0)
-            jump = jump_of(lambda z: call(jax.tree.unflatten(structure, z), key), flat, [True] * len(flat))
-            if jump is not None:
-                raise discontinuous(self, jump)

@@ -7,13 +7,13 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from reparax import registry
+from reparax.continuity import Vouched, trusted
 from reparax.errors import InvalidEstimator
 from reparax.estimators._bound_base import AbstractBoundEstimator, Bound, LogJoint
 from reparax.estimators._choice import named
-from reparax.estimators._continuity import Vouched
-from reparax.estimators._distributions import is_distribution, leaves, log_prob
-from reparax.estimators._expectation import expectation
-from reparax.estimators._validity import discontinuous, jump_of
+from reparax.estimators._distributions import is_discrete, is_distribution, leaves, log_prob
+from reparax.estimators._expectation import expectation, variable_names
+from reparax.estimators._integrand import Inspected, discontinuous
 from reparax.estimators._weights import log_mean_exp
 from reparax.estimators.importance_weighted_pathwise import ImportanceWeightedPathwise
 from reparax.estimators.vimco import VIMCO
@@ -99,12 +99,14 @@ def _of_bounds(estimator: Any) -> AbstractBoundEstimator | None:
 def _estimate(
     part: AbstractBoundEstimator, log_joint: LogJoint, q: Any, key: jax.Array, num_samples: int, bound: Bound
 ) -> Array:
-    check_bound(part, log_joint, q, bound)
-    return part.estimate(log_joint, q, key=key, num_samples=max(num_samples, part.minimum_samples), bound=bound)
+    check_bound(part, q, bound)
+    inspected = _inspected(part, log_joint, q)
+    count = max(num_samples, part.minimum_samples)
+    return trusted(part.estimate(inspected, q, key=key, num_samples=count, bound=bound))
 
 
-def check_bound(part: AbstractBoundEstimator, log_joint: LogJoint, q: Any, bound: Bound) -> None:
-    """Refuses an estimator that would be wrong for a bound, a posterior or a joint density.
+def check_bound(part: AbstractBoundEstimator, q: Any, bound: Bound) -> None:
+    """Refuses an estimator that would be wrong for a bound or a posterior.
 
     Raises:
         InvalidEstimator: With the reason and the alternatives.
@@ -115,13 +117,24 @@ def check_bound(part: AbstractBoundEstimator, log_joint: LogJoint, q: Any, bound
             got=f"{type(part).__name__}, valid for {' and '.join(part.bounds)} only",
             cure=f"use one of: {', '.join(bound_names(bound))}",
         )
-    flat, structure = jax.tree.flatten(q, is_leaf=is_distribution)
-    for leaf in flat:
+    for leaf in leaves(q):
         part.check(leaf)
-    if part.differentiates_the_sample and not isinstance(log_joint, Vouched):
-        jump = jump_of(lambda z: log_joint(jax.tree.unflatten(structure, z)), flat, [True] * len(flat))
-        if jump is not None:
-            raise discontinuous(part, jump)
+
+
+def _inspected(part: AbstractBoundEstimator, log_joint: LogJoint, q: Any) -> LogJoint:
+    """log p(x, z), refused where it is not shown to be continuous in what the estimator differentiates."""
+    flat, structure = jax.tree.flatten(q, is_leaf=is_distribution)
+    if isinstance(log_joint, Vouched) or not any(part.differentiates_the_sample or not is_discrete(q) for q in flat):
+        return log_joint
+    inspected = Inspected(
+        lambda z, key: log_joint(jax.tree.unflatten(structure, z)), flat, [part.differentiates_the_sample] * len(flat)
+    )
+    names = variable_names(structure, len(flat))
+    for place, reason in enumerate(inspected.verdict.variables[: len(flat)]):
+        if reason is not None and part.differentiates_the_sample:
+            raise discontinuous(part, reason, names[place])
+    key = jax.random.key(0)
+    return lambda z: inspected(jax.tree.leaves(z), key)
 
 
 def bound_names(bound: Bound) -> tuple[str, ...]:

@@ -1,7 +1,7 @@
 """The choice that needs no run: which estimators are valid for a distribution, and which of them "auto" takes."""
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpyro.distributions as dist
@@ -12,6 +12,8 @@ from reparax.estimators._base import AbstractEstimator
 from reparax.estimators._distributions import is_binary, num_states
 
 CHEAP_STATES = 64
+# Draws of other variables are repeated for every enumerated state: this many times at most.
+STATES_PER_DRAW = 16
 FEW_COMPONENTS = 8
 
 
@@ -61,18 +63,42 @@ class Choice:
     why: str
 
 
-def automatic(q: dist.Distribution, states_so_far: float = 1.0) -> Choice:
-    """What "auto" takes: enumerate if cheap, reparameterize if possible, DisARM for binary, else leave-one-out.
+def enumerated(flat: Sequence[dist.Distribution | None], num_samples: int) -> dict[int, Choice]:
+    """Which of several variables "auto" enumerates together, whatever their order.
+
+    Those of fewest states come first, those of equally many together, as long as there are at most 64 joint states and,
+    where other variables are sampled for each of them, at most max(64, 16 num_samples) evaluations of f.
+
+    Args:
+        flat: The distributions that "auto" may choose for; ``None`` for others, which are sampled.
+        num_samples: The number of draws of those that are sampled.
+    """
+    states = [float("inf") if q is None else num_states(q) for q in flat]
+    chosen: list[int] = []
+    total = 1.0
+    for size in sorted(set(states)):
+        group = [place for place, count in enumerate(states) if count == size]
+        joint = total * size ** len(group)
+        everything = len(chosen) + len(group) == len(flat)
+        cost = joint if everything else joint * num_samples
+        if joint > CHEAP_STATES or cost > max(CHEAP_STATES, STATES_PER_DRAW * num_samples):
+            break
+        chosen, total = chosen + group, joint
+    why = f"exact, and {total:.0f} joint states are cheap (at most {CHEAP_STATES})"
+    return {place: Choice(named("enumeration"), why) for place in chosen}
+
+
+def automatic(q: dist.Distribution) -> Choice:
+    """What "auto" takes where it does not enumerate: pathwise if possible, DisARM for binary, else leave-one-out.
 
     Args:
         q: One distribution.
-        states_so_far: The number of joint states already enumerated outside of it.
 
     Raises:
         InvalidEstimator: No estimator is valid.
     """
     reasons = []
-    for name, why in _preferences(q, states_so_far):
+    for name, why in _preferences(q):
         estimator = named(name)
         reason = estimator.refusal(q)
         if reason is None:
@@ -85,10 +111,7 @@ def automatic(q: dist.Distribution, states_so_far: float = 1.0) -> Choice:
     )
 
 
-def _preferences(q: dist.Distribution, states_so_far: float) -> Iterator[tuple[str, str]]:
-    states = num_states(q) * states_so_far
-    if states <= CHEAP_STATES:
-        yield "enumeration", f"exact, and {states:.0f} joint states are cheap (at most {CHEAP_STATES})"
+def _preferences(q: dist.Distribution) -> Iterator[tuple[str, str]]:
     if isinstance(q, dist.MixtureSameFamily | dist.MixtureGeneral) and q.mixture_size <= FEW_COMPONENTS:
         yield "rao-blackwellized-mixture", f"its {q.mixture_size} components can be enumerated with common noise"
     yield "pathwise", "its samples are differentiable in every parameter"

@@ -8,13 +8,13 @@ import equinox as eqx
 import jax
 import numpyro.distributions as dist
 
+from reparax.continuity import Reason, Vouched, trusted
 from reparax.errors import InvalidEstimator
-from reparax.estimators._base import LEVELS, AbstractEstimator, Integrand
+from reparax.estimators._base import LEVELS, AbstractEstimator
 from reparax.estimators._bound_base import AbstractBoundEstimator
-from reparax.estimators._choice import automatic, named
-from reparax.estimators._continuity import Vouched
-from reparax.estimators._distributions import is_distribution, leaves, num_states
-from reparax.estimators._validity import discontinuous, jump_of, with_key
+from reparax.estimators._choice import automatic, enumerated, named
+from reparax.estimators._distributions import is_discrete, is_distribution, leaves
+from reparax.estimators._integrand import Inspected, Integrand, discontinuous, with_key
 
 
 def expectation(
@@ -40,13 +40,14 @@ def expectation(
             than this makes as many as it needs (leave-one-out: 2). Inner levels make as few as they can.
         estimator: ``"auto"``, the name of an estimator, an instance of one, or a pytree of these that has the structure
             of q. "auto" enumerates if that is cheap, reparameterizes if possible, takes DisARM for binary variables and
-            leave-one-out for the rest.
+            leave-one-out for the rest, as well as for variables in which f is not shown to be continuous.
 
     Returns:
         The mean of f over the draws (exact where all of q is enumerated), in the structure that f returns.
 
     Raises:
-        InvalidEstimator: An estimator would be wrong for q or f; the message names those that are valid.
+        InvalidEstimator: An estimator would be wrong for q or f; the message names those that are valid. When it is
+            differentiated: in a value inside f that moves a jump of f, which no estimator but ``boundary`` sees.
         RecipeError: No estimator has that name.
     """
     flat, structure = jax.tree.flatten(q, is_leaf=is_distribution)
@@ -56,31 +57,44 @@ def expectation(
     def integrand(z: list[Any], k: jax.Array) -> Any:
         return call(jax.tree.unflatten(structure, z), k)
 
-    estimators = assign(q, estimator)
+    estimators = assign(q, estimator, num_samples)
     for part, leaf in zip(estimators, flat, strict=True):
         part.check(leaf)
-    if not isinstance(f, Vouched):
-        automatic_ones = [wish == "auto" for wish in spread(q, estimator)]
-        estimators = _with_continuity(integrand, flat, estimators, automatic_ones)
-    return _nested(integrand, flat, _grouped(estimators), {}, key, num_samples)
+    if isinstance(f, Vouched) or not any(
+        _needs_a_look(part, leaf) for part, leaf in zip(estimators, flat, strict=True)
+    ):
+        return trusted(_nested(integrand, flat, _grouped(estimators), {}, key, num_samples))
+    inspected = Inspected(integrand, flat, [part.differentiates_the_sample for part in estimators])
+    automatic_ones = [wish == "auto" for wish in spread(q, estimator)]
+    estimators = _where_continuous(inspected, flat, structure, estimators, automatic_ones)
+    inspected.handled = sum(1 << place for place, part in enumerate(estimators) if part.counts_jumps)
+    return trusted(_nested(inspected, flat, _grouped(estimators), {}, key, num_samples))
 
 
-def assign(q: Any, estimator: Any) -> list[AbstractEstimator]:
+def assign(q: Any, estimator: Any, num_samples: int = 1) -> list[AbstractEstimator]:
     """One estimator per distribution of q, from a name, an instance or a pytree of these."""
     flat = leaves(q)
+    wishes = spread(q, estimator)
+    free = [leaf if wish == "auto" else None for leaf, wish in zip(flat, wishes, strict=True)]
+    exact = enumerated(free, num_samples)
     chosen: list[AbstractEstimator] = []
-    states = 1.0
-    for leaf, part in zip(flat, spread(q, estimator), strict=True):
-        found = automatic(leaf, states).estimator if part == "auto" else named(part) if isinstance(part, str) else part
-        if not isinstance(found, AbstractEstimator):
+    for place, (leaf, wish) in enumerate(zip(flat, wishes, strict=True)):
+        part = named(wish) if isinstance(wish, str) and wish != "auto" else wish
+        if wish == "auto":
+            part = exact[place].estimator if place in exact else automatic(leaf).estimator
+        if not isinstance(part, AbstractEstimator):
             raise InvalidEstimator(
                 expected='"auto", the name of an estimator, or an instance of one',
-                got=repr(found),
+                got=repr(part),
                 cure="see reparax.registry.names('estimators')",
             )
-        states *= num_states(leaf) if found.level == "enumerate" else 1.0
-        chosen.append(found)
+        chosen.append(part)
     return chosen
+
+
+def _needs_a_look(part: AbstractEstimator, q: dist.Distribution) -> bool:
+    """Whether it matters for a variable if f jumps in it: where its draws, or the places of jumps, can move."""
+    return part.differentiates_the_sample or not is_discrete(q)
 
 
 def spread(q: Any, estimator: Any) -> list[Any]:
@@ -95,28 +109,48 @@ def spread(q: Any, estimator: Any) -> list[Any]:
     return jax.tree.leaves(wishes, is_leaf=_is_choice)
 
 
-def _with_continuity(
-    integrand: Integrand, flat: list[Any], estimators: list[AbstractEstimator], automatic_ones: list[bool]
+def _where_continuous(
+    inspected: Inspected,
+    flat: list[dist.Distribution],
+    structure: Any,
+    estimators: list[AbstractEstimator],
+    automatic_ones: list[bool],
 ) -> list[AbstractEstimator]:
-    varying = [part.differentiates_the_sample for part in estimators]
-    jump = jump_of(lambda z: integrand(z, jax.random.key(0)), flat, varying)
-    if jump is None:
-        return estimators
+    """The estimators, with one that needs no continuity where f is not shown to be continuous."""
     changed = list(estimators)
-    for place, (part, moves, own) in enumerate(zip(estimators, varying, automatic_ones, strict=True)):
-        if not moves:
+    names = variable_names(structure, len(flat))
+    for place, part in enumerate(estimators):
+        reason, held_back = inspected.verdict.variables[place], inspected.verdict.held_back[place]
+        if not part.differentiates_the_sample or (reason is None and not held_back):
             continue
+        if reason is None and not automatic_ones[place]:
+            _say(
+                f"f holds back the derivative of a value that depends on z{names[place]} (stop_gradient): "
+                f"{type(part).__name__} differentiates what is left, which is not the derivative of E[f]. {_SURROGATE}"
+            )
+            continue
+        why = reason or Reason("stop_gradient", "the derivative of a value that depends on it is held back")
         fallback = named("leave-one-out")
-        if not own or fallback.refusal(flat[place]) is not None:
-            raise discontinuous(part, jump)
+        if not automatic_ones[place] or fallback.refusal(flat[place]) is not None:
+            raise discontinuous(part, why, names[place])
         changed[place] = fallback
-    warnings.warn(
-        f"f is not continuous in z ({jump.reason}): leave-one-out is used, which is right but noisier than pathwise. "
-        "Name it to silence this, or wrap a continuous f as estimators.Vouched(f).",
-        UserWarning,
-        stacklevel=3,
-    )
+        what = "is not shown to be continuous in" if reason is not None else "hides a derivative in"
+        _say(f"f {what} z{names[place]} ({why.text}): leave-one-out is used, which is right but noisier than "
+             f"pathwise. Name it to silence this. {_SURROGATE}")  # fmt: skip
     return changed
+
+
+_SURROGATE = "Wrap a continuous f, or a surrogate that is meant as it is, as estimators.Vouched(f)."
+
+
+def _say(message: str) -> None:
+    warnings.warn(message, UserWarning, stacklevel=4)
+
+
+def variable_names(structure: Any, count: int) -> list[str]:
+    """The places of the distributions in the pytree q, in brackets as in Python; empty for a single one."""
+    numbered = jax.tree.unflatten(structure, range(count))
+    return [jax.tree_util.keystr(path) for path, _ in jax.tree_util.tree_flatten_with_path(numbered)[0]]
 
 
 def _is_choice(node: Any) -> bool:

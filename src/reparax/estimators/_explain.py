@@ -99,7 +99,7 @@ def explain(q: Any, estimator: Any = "auto") -> Explanation:
 
 def _chosen(q: dist.Distribution, wish: Any, states: float) -> Choice:
     if wish == "auto":
-        return automatic(q, states)
+        return automatic(q)
     return Choice(named(wish) if isinstance(wish, str) else wish, "asked for by name")
 
 

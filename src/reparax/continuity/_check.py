@@ -1,0 +1,132 @@
+"""Whether a function is continuous in each of its variables."""
+
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from jax.extend.core import ClosedJaxpr
+
+from reparax.continuity import _arrays, _loops
+from reparax.continuity._analysis import Analysis
+from reparax.continuity._crossing import Budget
+from reparax.continuity._facts import NONE, Facts, Jump
+from reparax.continuity._graph import Graph
+from reparax.continuity._held_back import held_back
+from reparax.continuity._interval import REAL, Interval
+
+_RULES_OF = (_arrays, _loops)
+
+
+@dataclass(frozen=True)
+class Variable:
+    """An input in which continuity is asked for.
+
+    Args:
+        interval: Its support, or an interval around it.
+        density: Whether its elements have a joint density, so that no function of them that is not constant has atoms.
+        simplex: Whether it sums to one along its last axis.
+        atomless: Whether none of its elements takes any single value with positive probability.
+    """
+
+    interval: Interval = REAL
+    density: bool = True
+    simplex: bool = False
+    atomless: bool = True
+
+
+@dataclass(frozen=True)
+class Reason:
+    """Why a function is not shown to be continuous in a variable.
+
+    Args:
+        primitive: The operation.
+        text: What it does, in words.
+    """
+
+    primitive: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What is known of a function's continuity.
+
+    Args:
+        variables: Per input, why it is not shown to be continuous in it; ``None`` where it is.
+        sources: The same for draws inside it, by name.
+        moving: For traced constants, by their places, the inputs (as bits) in which a jump moves with them.
+        held_back: Whether values that depend on an input lose their derivative on the way.
+        sources_held_back: The names of the draws of which that is so.
+    """
+
+    variables: tuple[Reason | None, ...]
+    sources: dict[str, Reason]
+    moving: tuple[tuple[int, int], ...]
+    held_back: tuple[bool, ...]
+    sources_held_back: frozenset[str]
+
+
+def names_of_sources(graph: Graph) -> set[str]:
+    """The names of the draws inside a program, its loops included."""
+    found = {node.params for node in graph.nodes if node.op == "source"}
+    for node in graph.nodes:
+        for inner in node.graphs:
+            found |= names_of_sources(inner)
+    return found
+
+
+def judge(closed: ClosedJaxpr, variables: Sequence[Variable | None]) -> Verdict:
+    """Whether the results of a jaxpr are continuous in its inputs.
+
+    Args:
+        closed: The jaxpr; values that it closes over are its constants.
+        variables: Per input what is known of it; ``None`` for inputs in which it need not be continuous.
+    """
+    return _judged(Graph(closed), tuple(variables))
+
+
+@functools.lru_cache(maxsize=512)
+def _judged(graph: Graph, variables: tuple[Variable | None, ...]) -> Verdict:
+    names = sorted(names_of_sources(graph))
+    sources = {name: 1 << (len(variables) + place) for place, name in enumerate(names)}
+    first = len(variables) + len(names)
+    traced = {number: Facts(1 << (first + order)) for order, (_, number) in enumerate(graph.traced)}
+    asked = sum(1 << place for place, variable in enumerate(variables) if variable is not None)
+    asked |= sum(sources.values())
+    inputs = [
+        Facts()
+        if variable is None
+        else Facts(
+            1 << place, variable.interval, spread=variable.atomless, own=variable.density, simplex=variable.simplex
+        )
+        for place, variable in enumerate(variables)
+    ]
+    analysis = Analysis(graph, inputs, traced, asked, sources, Budget(2_000 + 30 * len(graph.nodes)))
+    found: frozenset[Jump] = NONE
+    for number in graph.outputs:
+        found |= analysis.settled(number).jumps
+    found = frozenset(jump for jump in found if jump.variables & asked)
+    ordered = sorted(found, key=lambda jump: (jump.pole, jump.cause, jump.primitive, jump.reason))
+
+    def reason(bit: int) -> Reason | None:
+        return next((Reason(j.primitive, _sentence(j)) for j in ordered if j.variables & bit), None)
+
+    lost = held_back(analysis)
+    moving = []
+    for order, (place, _) in enumerate(graph.traced):
+        crossing = [jump.variables & asked for jump in ordered if jump.variables >> (first + order) & 1]
+        if crossing:
+            moving.append((place, functools.reduce(int.__or__, crossing)))
+    return Verdict(
+        tuple(reason(1 << place) for place in range(len(variables))),
+        {name: why for name, bit in sources.items() if (why := reason(bit)) is not None},
+        tuple(moving),
+        tuple(bool(lost >> place & 1) for place in range(len(variables))),
+        frozenset(name for name, bit in sources.items() if lost & bit),
+    )
+
+
+def _sentence(jump: Jump) -> str:
+    if jump.reason.endswith(("z", "it", "code cannot be seen", "depend on it")) or " is " in jump.reason:
+        return jump.reason
+    return f"{jump.reason} makes it jump in z" if not jump.pole else f"{jump.reason} as z varies"

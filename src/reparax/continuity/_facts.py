@@ -1,0 +1,86 @@
+"""What the analysis knows of a value: the lattice."""
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from reparax.continuity._interval import REAL, Interval
+
+
+class Jump(NamedTuple):
+    """A place at which a value is not shown to be continuous.
+
+    Args:
+        cause: The number of the value that changes there, in its graph; -1 where it cannot be crossed.
+        variables: The inputs on which the place depends, as bits.
+        primitive: The operation that changes there.
+        reason: What it does, in words.
+        pole: Whether the value may be infinite or undefined there, or beyond.
+        binding: Whether it stays even behind a value that is trusted.
+    """
+
+    cause: int
+    variables: int
+    primitive: str
+    reason: str
+    pole: bool = False
+    binding: bool = False
+
+
+Jumps = frozenset[Jump]
+NONE: Jumps = frozenset()
+
+
+class Facts(NamedTuple):
+    """What is known of a value, of all its elements alike.
+
+    Args:
+        depends: The inputs it depends on, as bits.
+        interval: The numbers it can be, wherever it is defined.
+        spread: Whether no single number has positive probability, for none of its elements.
+        own: Whether its elements are functions of different elements of one input with a joint density.
+        open: Changes behind it which a later operation on the same element may still make harmless.
+        jumps: Changes that reach it.
+        simplex: Whether it sums to one along its last axis.
+    """
+
+    depends: int = 0
+    interval: Interval = REAL
+    spread: bool = False
+    own: bool = False
+    open: Jumps = NONE
+    jumps: Jumps = NONE
+    simplex: bool = False
+
+    @property
+    def poles(self) -> list[Jump]:
+        """The changes beyond which it may be NaN or infinite."""
+        return [jump for jump in (*self.open, *self.jumps) if jump.pole]
+
+
+CONSTANT = Facts()
+
+
+def depends(parts: Iterable[Facts]) -> int:
+    """The inputs on which any of several values depends."""
+    total = 0
+    for part in parts:
+        total |= part.depends
+    return total
+
+
+def jumps(parts: Iterable[Facts]) -> Jumps:
+    """The jumps of several values together."""
+    found = NONE
+    for part in parts:
+        if part.jumps:
+            found = found | part.jumps
+    return found
+
+
+def still_open(parts: Iterable[Facts]) -> Jumps:
+    """The open changes of several values together."""
+    found = NONE
+    for part in parts:
+        if part.open:
+            found = found | part.open
+    return found

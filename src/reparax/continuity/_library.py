@@ -1,0 +1,51 @@
+"""Functions of jax that are continuous, but whose code does not show it: approximations in pieces, and tables.
+
+They are recognized by their names and the file that defines them, never by a name alone. A release of jax that moves
+them makes them unknown, so that functions that use them are refused, not trusted.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from jax.extend.core import Jaxpr
+
+if TYPE_CHECKING:
+    from reparax.continuity._graph import Graph
+
+# Continuous wherever they are defined; where the second entry is not None, only for arguments in that domain.
+_SPECIAL = {
+    "ndtr": None, "log_ndtr": None, "entr": None, "xlogy": None, "xlog1py": None, "i0": None, "i0e": None, "i1": None,
+    "i1e": None, "sinc": None, "_sinc_maclaurin": None, "erf_inv": "open unit", "ndtri": "unit", "betaln": "positive",
+    "gammaln": "positive", "digamma": "positive", "polygamma": "positive", "expi": "positive", "exp1": "positive",
+    "expn": "positive", "zeta": "positive", "_lu": None, "_det": None, "det": None,
+}  # fmt: skip
+_FILES = ("jax/_src/scipy/special.py", "jax/_src/third_party/scipy/", "jax/_src/numpy/ufuncs.py")
+_DETERMINANT = "jax/_src/numpy/linalg.py"
+_INTERPOLATION = "jax/_src/numpy/lax_numpy.py"
+
+
+def trusted_name(jaxpr: Jaxpr, args: list[int], graph: "Graph") -> str | None:
+    """The name of the continuous library function that a call is, with its domain; ``None`` if it is none."""
+    if jaxpr.debug_info is None:
+        return None
+    name, _, place = (jaxpr.debug_info.func_src_info or "").partition(" at ")
+    file = place.replace("\\", "/").rpartition(":")[0]
+    if name == "_interp" and file.endswith(_INTERPOLATION):
+        return "interp" if _is_interpolation(args, graph) else None
+    if name in {"det", "_det"} and file.endswith(_DETERMINANT):
+        return "det"
+    if name in _SPECIAL and any(part in file for part in _FILES):
+        return f"{name}:{_SPECIAL[name] or ''}"
+    return None
+
+
+def _is_interpolation(args: list[int], graph: "Graph") -> bool:
+    """Whether an interpolation has no ends of its own and known, increasing knots, without which it is a step."""
+    if len(args) != 3:
+        return False
+    knots = _known(graph, args[1])
+    return knots is not None and bool(np.isfinite(knots).all()) and bool((np.diff(knots.astype(np.float64)) > 0).all())
+
+
+def _known(graph: "Graph", number: int) -> Any:
+    return graph.values.get(number)

@@ -1,0 +1,112 @@
+"""Facts of loops: what the body makes of what is carried, repeated until nothing changes."""
+
+from collections.abc import Sequence
+
+from reparax.continuity import _interval as iv
+from reparax.continuity._analysis import Analysis, rule
+from reparax.continuity._arrays import SEVERAL
+from reparax.continuity._facts import NONE, Facts, Jump
+from reparax.continuity._graph import Node
+
+_ROUNDS = 12
+
+
+def body_facts(analysis: Analysis, number: int, place: int, inputs: Sequence[Facts]) -> list[Facts]:
+    """The facts of the results of a body of a loop."""
+    graph = analysis.graph.nodes[number].graphs[place]
+    inner = Analysis(
+        graph, [_plain(part) for part in inputs], {}, analysis.variables, analysis.sources, analysis.budget
+    )
+    analysis.bodies.setdefault(number, {})[place] = inner
+    return [_exported(inner.settled(output)) for output in graph.outputs]
+
+
+def _plain(facts: Facts) -> Facts:
+    """What stays true inside a body: nothing relates its elements to those outside."""
+    return facts._replace(open=NONE)
+
+
+def _exported(facts: Facts) -> Facts:
+    found = frozenset(Jump(-1, j.variables, j.primitive, j.reason, j.pole, j.binding) for j in facts.jumps)
+    return facts._replace(jumps=found, own=False)
+
+
+def _joined(one: Facts, other: Facts) -> Facts:
+    return Facts(
+        one.depends | other.depends, iv.hull(one.interval, other.interval), one.spread and other.spread, False, NONE,
+        one.jumps | other.jumps,
+    )  # fmt: skip
+
+
+def _widened(old: Facts, new: Facts) -> Facts:
+    """The join of what is carried in and out; an interval that grows is let go at that end."""
+    found = _joined(old, new)
+    interval = found.interval
+    if (interval.low, interval.low_open) != (old.interval.low, old.interval.low_open):
+        interval = interval._replace(
+            low=0.0 if interval.low >= 0 else -iv.INF, low_open=interval.positive or interval.low < 0
+        )
+    if (interval.high, interval.high_open) != (old.interval.high, old.interval.high_open):
+        interval = interval._replace(
+            high=0.0 if interval.high <= 0 else iv.INF, high_open=interval.negative or interval.high > 0
+        )
+    return found._replace(interval=interval, spread=False)
+
+
+def _carried(
+    analysis: Analysis, number: int, place: int, start: list[Facts], before: list[Facts], after: list[Facts]
+) -> tuple[list[Facts], list[Facts]]:
+    """What is carried once nothing changes any more, and the other results of the body."""
+    state = [_plain(part)._replace(own=False) for part in start]
+    for _ in range(_ROUNDS):
+        results = body_facts(analysis, number, place, [*before, *state, *after])
+        following = [_widened(old, new) for old, new in zip(state, results[: len(state)], strict=True)]
+        if following == state:
+            return state, results[len(state) :]
+        state = following
+    state = [part._replace(interval=iv.REAL) for part in state]
+    results = body_facts(analysis, number, place, [*before, *state, *after])
+    return [_joined(a, b)._replace(interval=iv.REAL) for a, b in zip(state, results, strict=False)], results[
+        len(state) :
+    ]
+
+
+def _scan(analysis: Analysis, number: int, node: Node) -> list[Facts]:
+    num_consts, num_carry, _ = node.params
+    parts = [analysis.settled(arg) for arg in node.args]
+    constants, start = parts[:num_consts], parts[num_consts : num_consts + num_carry]
+    elements = [part._replace(own=False) for part in parts[num_consts + num_carry :]]
+    state, outputs = _carried(analysis, number, 0, start, constants, elements)
+    return [*state, *outputs]
+
+
+def _while(analysis: Analysis, number: int, node: Node) -> list[Facts]:
+    conditions, constants = node.params
+    parts = [analysis.settled(arg) for arg in node.args]
+    start = parts[conditions + constants :]
+    state, _ = _carried(analysis, number, 1, start, parts[conditions : conditions + constants], [])
+    (again,) = body_facts(analysis, number, 0, [*parts[:conditions], *state])
+    reason = "z passes through a loop whose number of rounds may depend on it"
+    extra = analysis.jump(-1, [again], "while", reason) | again.jumps
+    return [part._replace(depends=part.depends | again.depends, jumps=part.jumps | extra) for part in state]
+
+
+def _mapped(analysis: Analysis, number: int, node: Node) -> list[Facts]:
+    return body_facts(analysis, number, 0, [analysis.settled(arg) for arg in node.args])
+
+
+_KINDS = {"scan": _scan, "while": _while, "shard_map": _mapped}
+
+
+@rule(*_KINDS)
+def _loop(analysis: Analysis, number: int, node: Node, parts: list[Facts]) -> Facts:
+    # The results are looked at one by one, made once.
+    analysis.loops[number] = _KINDS[node.op](analysis, number, node)
+    return Facts()
+
+
+def _result(analysis: Analysis, number: int, place: int) -> Facts:
+    return analysis.loops[number][place]
+
+
+SEVERAL.update(dict.fromkeys(_KINDS, _result))

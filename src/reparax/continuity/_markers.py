@@ -1,0 +1,91 @@
+"""Marks in a program that the analysis reads: identities whose names say what is known of a value.
+
+They are functions with a derivative of their own, so that they survive every transformation of jax, and cost nothing
+once compiled.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jax.extend.core import Jaxpr
+
+from reparax.errors import InvalidEstimator
+
+_PREFIX = "reparax_"
+SOURCE, TRUSTED, GUARDED = "source", "trusted", "guarded"
+
+
+def marker_of(jaxpr: Jaxpr) -> tuple[str, str] | None:
+    """The kind and the name of the marker that a function is; ``None`` for every other function."""
+    information = jaxpr.debug_info
+    name = (information.func_src_info or "").split(" at ")[0] if information is not None else ""
+    if not name.startswith(_PREFIX):
+        return None
+    kind, _, rest = name.removeprefix(_PREFIX).partition(":")
+    return (kind, rest) if kind in {SOURCE, TRUSTED, GUARDED} else None
+
+
+@functools.lru_cache(maxsize=4096)
+def _identity(kind: str, name: str, refuse: Callable[[], Exception] | None) -> Callable[[Any], Any]:
+    def same(value: Any) -> Any:
+        # Something to trace: a function that returns its argument leaves no equation behind.
+        return value
+
+    same.__name__ = same.__qualname__ = f"{_PREFIX}{kind}:{name}"
+    marked = jax.custom_jvp(same)
+
+    def derivative(primals: Any, tangents: Any) -> Any:
+        if refuse is not None:
+            raise refuse()
+        return marked(primals[0]), tangents[0]
+
+    marked.defjvp(derivative)
+    return marked
+
+
+def _each(kind: str, name: str, tree: Any, refuse: Callable[[], Exception] | None = None) -> Any:
+    mark = _identity(kind, name, refuse)
+    return jax.tree.map(lambda x: mark(x) if jnp.issubdtype(jnp.result_type(x), jnp.inexact) else x, tree)
+
+
+def source(value: Any, name: str) -> Any:
+    """A draw inside a program: a variable of which the analysis says whether what follows is continuous in it."""
+    return _each(SOURCE, name, value)
+
+
+def trusted(value: Any) -> Any:
+    """A value whose derivative is right whatever made it: that of an expectation, or of what a caller vouches for."""
+    return _each(TRUSTED, "", value)
+
+
+def guarded(value: Any) -> Any:
+    """A value on which the place of a jump depends: differentiating it raises, since the derivative would miss that."""
+    return _each(GUARDED, "", value, _moves_a_jump)
+
+
+def _moves_a_jump() -> InvalidEstimator:
+    return InvalidEstimator(
+        expected="a derivative in values that do not move a jump of f (or parameters of q alone)",
+        got="a derivative in a value inside f on which the place of a jump in z depends: samples miss the mass that "
+        "crosses it",
+        cure="move the parameter into q (so that f jumps at a fixed place), use estimator='boundary', or hold the "
+        "value constant with jax.lax.stop_gradient",
+    )
+
+
+class Vouched(eqx.Module):
+    """A function whose author vouches that it is continuous in its argument: it is not inspected.
+
+    Wrap an f that `Pathwise` refuses although it is continuous: ``expectation(Vouched(f), q, key=key)``. Wrap as well
+    a surrogate whose derivative is meant as it is, such as a straight-through threshold.
+    """
+
+    function: Callable[..., Any]
+
+    def __call__(self, *args: Any, **named: Any) -> Any:
+        """The function's value, trusted."""
+        return trusted(self.function(*args, **named))
