@@ -15,8 +15,8 @@ from jaxtyping import Array, Float
 from reparax.estimators._distributions import innermost, numpyro_rules
 from reparax.estimators._quantiles import from_uniform
 
-# Beyond this a logistic number has a probability of 2e-35; the quantiles below are accurate up to there.
-_FAR = 80.0
+# Beyond this a logistic number has a probability of 4e-31; the quantiles below are accurate up to there.
+_FAR = 70.0
 # The slope of a Cauchy's quantile function overflows in single precision beyond twice this.
 _FAR_CAUCHY = 40.0
 

@@ -150,6 +150,10 @@ def _has_comparison(jaxpr: Jaxpr) -> bool:
 
 def bind(equation: JaxprEqn, arguments: Sequence[Any]) -> list[Any]:
     """The results of one equation."""
+    if equation.primitive.name in {"reduce_max", "reduce_min"}:
+        # Their derivative looks for the elements that equal the result, in vain where XLA computes these twice,
+        # rounded in different ways.
+        arguments = jax.lax.optimization_barrier(list(arguments))
     found = equation.primitive.get_bind_params(equation.params)
     # Older releases of jax give the functions apart from the parameters.
     functions, parameters = found if isinstance(found, tuple) else ((), found)

@@ -13,9 +13,12 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+import scipy.special
 from jaxtyping import Array, Bool, Float
 
-_CELLS = 64
+_CELLS = 128
+_CURVE = 1.5
+_FARTHEST = 11.6
 _ROUNDS = 3
 _SPLITS = 6
 
@@ -65,29 +68,42 @@ def find_root(look: Look, reach: Float[Array, ""], key: jax.Array) -> Root:
         reach: How far the line goes.
         key: The random key, for the choice among several roots.
     """
-    points = jax.vmap(look)(_grid(reach))
+    grid_key, root_key = jax.random.split(key)
+    points = jax.vmap(look)(_grid(reach, grid_key))
     left, right = (jax.tree.map(lambda leaf, s=s: leaf[s], points) for s in (slice(None, -1), slice(1, None)))
     resolved = _resolved(points)
     left, right = _split_all(look, left, right)
     crosses = left.above != right.above
-    resolved &= ~jnp.any(_needs_split(left, right)) & jnp.any(jnp.isfinite(points.t))
+    resolved &= ~jnp.any(_needs_split(left, right))
     nearest = jnp.minimum(jnp.abs(left.t), jnp.abs(right.t))
     size = jnp.maximum(right.t - left.t, jnp.finfo(left.t.dtype).eps)
     logits = jnp.where(crosses, jnp.log(size) - nearest, -jnp.inf)
     any_root = jnp.any(crosses)
     logits = jnp.where(any_root, logits, 0)
-    chosen = jax.random.categorical(key, logits)
+    chosen = jax.random.categorical(root_key, logits)
     weight = jnp.where(any_root, jnp.exp(-jax.nn.log_softmax(logits)[chosen]), 0)
     low, high = (jax.tree.map(lambda leaf: leaf[chosen], ends) for ends in (left, right))
     low, high = _bisect(look, low, high, lambda point, start: point.above == start.above)
     return Root(low.t, high.t, high.above, weight, resolved)
 
 
-def _grid(reach: Float[Array, ""]) -> Float[Array, " n"]:
-    """Finer near the middle, where the mass is."""
-    curve = jnp.where(reach > 20, 5.0, 2.5).astype(reach.dtype)
-    steps = jnp.asarray(np.linspace(-1, 1, _CELLS + 1), reach.dtype)
-    return reach * jnp.sinh(curve * steps) / jnp.sinh(curve)
+def _grid(reach: Float[Array, ""], key: jax.Array) -> Float[Array, " n"]:
+    """The logits of the Normal distribution function at places that are finer near the middle, up to the reach.
+
+    One place is drawn from each interval: waves that are finer than a regular grid would look smooth on it.
+    """
+    # One grid for the longest reach; a shorter one is the same grid drawn in.
+    steps = np.sinh(_CURVE * np.linspace(-1, 1, _CELLS)) / np.sinh(_CURVE)
+    places = steps * _FARTHEST
+    logits = scipy.special.log_ndtr(places) - scipy.special.log_ndtr(-places)
+    edges = reach * jnp.asarray(logits / logits[-1], reach.dtype)
+    shares = jax.random.uniform(key, (_CELLS - 1,), reach.dtype)
+    return jnp.concatenate([edges[:1], edges[:-1] + shares * jnp.diff(edges), edges[-1:]])
+
+
+def _matters(t: Array) -> Bool[Array, "..."]:
+    """Whether a place is within the reach of draws: beyond it there is less mass than the rounding error of 1."""
+    return jnp.abs(t) < -float(np.log(jnp.finfo(t.dtype).eps)) + 1
 
 
 def _turns(left: Point, right: Point) -> Bool[Array, "..."]:
@@ -99,7 +115,7 @@ def _turns(left: Point, right: Point) -> Bool[Array, "..."]:
 def _needs_split(left: Point, right: Point) -> Bool[Array, "..."]:
     other_piece = jnp.any(left.piece != right.piece, axis=-1)
     adjacent = right.t - left.t <= _last_bits(left.t, right.t)
-    return (other_piece | _turns(left, right)) & ~adjacent
+    return (other_piece | _turns(left, right)) & ~adjacent & (_matters(left.t) | _matters(right.t))
 
 
 def _last_bits(left: Array, right: Array) -> Array:
@@ -111,7 +127,7 @@ def _resolved(points: Point) -> Bool[Array, ""]:
     first, middle, last = (jax.tree.map(lambda leaf, s=s: leaf[s:][: _CELLS - 1], points) for s in (0, 1, 2))
     one_piece = jnp.all((first.piece == middle.piece) & (middle.piece == last.piece), axis=-1)
     pair = (first.above == last.above) & (middle.above != first.above)
-    return ~jnp.any(one_piece & pair & ~_turns(first, last))
+    return ~jnp.any(one_piece & pair & ~_turns(first, last) & _matters(middle.t))
 
 
 def _split_all(look: Look, left: Point, right: Point) -> tuple[Point, Point]:
@@ -139,8 +155,8 @@ def _split_all(look: Look, left: Point, right: Point) -> tuple[Point, Point]:
 def _split(look: Look, left: Point, right: Point, free: Array) -> tuple[Point, Point]:
     """Splits up to `_SPLITS` cells: each keeps the part before the change; the parts behind are put at ``free``."""
     needs = _needs_split(left, right)
-    (places,) = jnp.nonzero(needs, size=_SPLITS, fill_value=0)
-    used = jnp.arange(_SPLITS) < jnp.sum(needs)
+    scores, places = jax.lax.top_k(jnp.where(needs, -jnp.abs(left.t + right.t), -jnp.inf), _SPLITS)
+    used = scores > -jnp.inf
     starts, ends = (jax.tree.map(lambda leaf: leaf[places], points) for points in (left, right))
 
     def same(point: Point, start: Point) -> Bool[Array, ""]:

@@ -12,7 +12,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from reparax.estimators._logit_quantiles import noise_size, reach, split_noise
 from reparax.estimators._replay import Replay, bind
-from reparax.estimators._roots import Point, find_root
+from reparax.estimators._roots import Point, Root, find_root
 from reparax.estimators._signs import Sign
 from reparax.estimators._switches import Fact, Kind, Switches, find_switches, gap_of, sizes, upstream
 
@@ -127,8 +127,8 @@ class Surface:
 
         root = find_root(look, jnp.asarray(self.reaches, line.t.dtype)[j], which)
         left, right = line.t.at[j].set(root.left), line.t.at[j].set(root.right)
-        gradient, sides = self._slopes(setting, line, right)
-        before, behind, own = self._pieces(setting, line, j, root, jnp.abs(gradient[j]), sides)
+        gradient = jax.grad(lambda t: self.observe(setting, t, line.f_key)[0][line.element])(right)
+        before, behind, own = self._pieces(setting, line, j, root)
         density = jax.nn.sigmoid(root.right) * jax.nn.sigmoid(-root.right)
         steepness = jnp.sum(jnp.abs(gradient))
         weight = root.weight * density / (steepness * share[j]) * own
@@ -146,7 +146,8 @@ class Surface:
                 strict=True,
             )
         ]
-        return Crossing(right, jumps)
+        # Without a root the place is of no account, but far out a derivative times 0 may be NaN.
+        return Crossing(jnp.where(root.weight > 0, right, line.t), jumps)
 
     def shares(self, setting: Setting, f_key: jax.Array, dtype: Any) -> Float[Array, "e d"]:
         """For each element, the probabilities with which coordinates are drawn: by their slopes at fixed probes."""
@@ -160,16 +161,7 @@ class Surface:
         mean = mean / jnp.sum(mean, axis=-1, keepdims=True)
         return (1 - _FLOOR) * mean + _FLOOR / dimensions if dimensions > 1 else jnp.ones_like(mean)
 
-    def _slopes(self, setting: Setting, line: Line, t: Array) -> tuple[Array, Array]:
-        def gap(t: Array) -> tuple[Array, Array]:
-            gaps, _ = self.observe(setting, t, line.f_key)
-            return gaps[line.element], gaps
-
-        return jax.grad(gap, has_aux=True)(t)
-
-    def _pieces(
-        self, setting: Setting, line: Line, j: Array, root: Any, slope: Array, gaps: Array
-    ) -> tuple[Array, Array, Array]:
+    def _pieces(self, setting: Setting, line: Line, j: Array, root: Root) -> tuple[Array, Array, Array]:
         """The outcomes of all comparisons on both sides of a root, and the share of the jump that is this element's.
 
         Several comparisons may change at the same place (x > c and exp(x) > exp(c)): each finds the jump of all, and
@@ -186,8 +178,8 @@ class Surface:
             own = changed & ~jnp.any(changed[None, :] & jnp.asarray(self.upstream), axis=-1)
         else:
             own = changed
-        share = own[line.element] / jnp.maximum(jnp.sum(own), 1)
-        return before, behind, share.astype(line.t.dtype)
+        several = jnp.maximum(jnp.sum(own), 1).astype(line.t.dtype)
+        return before, behind, own[line.element].astype(line.t.dtype) / several
 
     def _run(
         self, setting: Setting, t: Array, f_key: jax.Array, wanted: Sequence[int], forced: dict[int, Array]

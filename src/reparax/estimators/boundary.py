@@ -92,26 +92,27 @@ class Boundary(AbstractEstimator):
 def _terms(
     surface: Surface, flat: list[Any], t: Float[Array, "n d"], f_keys: jax.Array, key: jax.Array
 ) -> list[Array]:
-    """One number per result of f, whose derivative is the boundary term; its value means nothing."""
-    guarded = _once(Setting(flat, surface.program.constants))
+    """One array per result of f, whose derivative is the boundary term; its value means nothing."""
+    guarded, leaves = _once(Setting(flat, surface.program.constants))
     fixed = stopped(guarded)
-    count = len(t)
-    elements = jnp.tile(jnp.arange(surface.size), count)
+    usual = jnp.all(jax.vmap(lambda noise, k: surface.usual(fixed, noise, k))(t, f_keys))
+    # A derivative of NaN in every parameter where a test for NaN or infinity has an outcome that was not expected.
+    unknown = jnp.where(usual, 0, jnp.nan).astype(t.dtype)
+    poison = sum((jnp.sum(leaf).astype(t.dtype) * unknown for leaf in leaves), start=jnp.zeros((), t.dtype))
+    if not surface.size:
+        return [poison for _ in surface.program.outputs]
     lines = Line(
         jnp.repeat(t, surface.size, axis=0),
         jnp.repeat(f_keys, surface.size, axis=0),
-        elements,
-        jax.random.split(key, count * surface.size),
+        jnp.tile(jnp.arange(surface.size), len(t)),
+        jax.random.split(key, len(t) * surface.size),
     )
     shares = surface.shares(fixed, f_keys[0], t.dtype)
-    crossings = _mapped(lambda line: surface.cross(fixed, shares, line), lines)
-    crossings = stopped(crossings)
+    crossings = stopped(_mapped(lambda line: surface.cross(fixed, shares, line), lines))
     gaps = _mapped(
         lambda pair: surface.observe(guarded, pair[0].t, pair[1].f_key)[0][pair[1].element], (crossings, lines)
     )
-    usual = jnp.all(jax.vmap(lambda noise, k: surface.usual(fixed, noise, k))(t, f_keys))
-    certain = jnp.where(usual, 1, jnp.nan).astype(t.dtype)
-    return [jnp.tensordot(gaps * certain, jump.astype(t.dtype), axes=1) / count for jump in crossings.jump]
+    return [poison + jnp.tensordot(gaps, jump.astype(t.dtype), axes=1) / len(t) for jump in crossings.jump]
 
 
 def _mapped(function: Any, xs: Any) -> Any:
@@ -138,16 +139,17 @@ def _attach(value: Array, gap: Array) -> Array:
 
 @_attach.defjvp
 def _attach_jvp(primals: Any, tangents: Any) -> tuple[Array, Array]:
-    return primals[0], tangents[0] + tangents[1].astype(primals[0].dtype)
+    return primals[0], tangents[0] + jnp.broadcast_to(tangents[1], primals[0].shape).astype(primals[0].dtype)
 
 
-def _once(setting: Setting) -> Setting:
-    """The same, to be differentiated once only, all its parts together."""
+def _once(setting: Setting) -> tuple[Setting, list[Array]]:
+    """The same, to be differentiated once only, all its parts together; and the parts that may be parameters."""
     leaves, structure = jax.tree.flatten(setting)
     places = [index for index, leaf in enumerate(leaves) if _is_parameter(leaf)]
-    for index, leaf in zip(places, _first([leaves[index] for index in places]), strict=True):
+    parameters = _first([leaves[index] for index in places])
+    for index, leaf in zip(places, parameters, strict=True):
         leaves[index] = leaf
-    return jax.tree.unflatten(structure, leaves)
+    return jax.tree.unflatten(structure, leaves), parameters
 
 
 def _is_parameter(leaf: Any) -> bool:
