@@ -79,7 +79,7 @@ class Program:
             found.extend(candidates.real[np.abs(candidates.imag) < 1e-12])
         return np.array(found)
 
-    def exact(self, theta, points=3000):
+    def exact(self, theta, points=600):
         """E[f(x, y)] for x ~ Normal(theta[0], theta[1]), y ~ Uniform(-1, 1.5)."""
         ys = -1 + 2.5 * (np.arange(points) + 0.5) / points
         return np.mean([self._given(y, theta) for y in ys])
@@ -93,9 +93,8 @@ class Program:
         density = stats.norm.pdf((x - theta[0]) / theta[1]) / theta[1]
         return np.sum(half * WEIGHTS * density * self(np, x, y, theta))
 
-    def slopes(self, theta, step=1e-3):
+    def slopes(self, theta, step=5e-3):
         """The derivatives of `exact`, by central differences."""
         theta = np.asarray(theta, float)
-        return np.array([
-            (self.exact(theta + step * unit) - self.exact(theta - step * unit)) / (2 * step) for unit in np.eye(len(theta))
-        ])
+        units = step * np.eye(len(theta))
+        return np.array([(self.exact(theta + unit) - self.exact(theta - unit)) / (2 * step) for unit in units])

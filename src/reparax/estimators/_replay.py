@@ -151,14 +151,25 @@ def _has_comparison(jaxpr: Jaxpr) -> bool:
 def bind(equation: JaxprEqn, arguments: Sequence[Any]) -> list[Any]:
     """The results of one equation."""
     if equation.primitive.name in {"reduce_max", "reduce_min"}:
-        # Their derivative looks for the elements that equal the result, in vain where XLA computes these twice,
-        # rounded in different ways.
-        arguments = jax.lax.optimization_barrier(list(arguments))
+        return [_extreme(equation, arguments[0])]
     found = equation.primitive.get_bind_params(equation.params)
     # Older releases of jax give the functions apart from the parameters.
     functions, parameters = found if isinstance(found, tuple) else ((), found)
     bound = equation.primitive.bind(*functions, *arguments, **parameters)
     return list(bound) if equation.primitive.multiple_results else [bound]
+
+
+def _extreme(equation: JaxprEqn, value: Array) -> Array:
+    """A maximum or minimum, as an element of what it is taken of.
+
+    The derivative of the primitive looks for the elements that equal the result, and is NaN where XLA computes these
+    twice and rounds them in different ways.
+    """
+    axes = equation.params["axes"]
+    kept = [axis for axis in range(value.ndim) if axis not in axes]
+    flat = jax.lax.transpose(value, (*kept, *axes)).reshape(*(value.shape[axis] for axis in kept), -1)
+    best = jnp.argmax(flat, axis=-1) if equation.primitive.name == "reduce_max" else jnp.argmin(flat, axis=-1)
+    return jnp.take_along_axis(flat, best[..., None], axis=-1)[..., 0]
 
 
 def is_concrete(value: Any) -> bool:

@@ -3,7 +3,7 @@
 A cell of the grid is *plain* if it lies in one piece and the function does not head for zero at both of its ends. In a
 plain cell whose ends differ in sign there is one root; in one whose ends agree there is none, provided that the
 function turns at most once within a cell. Cells that are not plain are split where the piece, or the sign of the slope,
-changes, three times over. What is still not plain then, and what two neighboring cells show to be finer than the grid,
+changes, up to four times over. What is still not plain then, and what two neighboring cells show to be finer than the grid,
 is not resolved, and said to be so.
 """
 
@@ -16,11 +16,11 @@ import numpy as np
 import scipy.special
 from jaxtyping import Array, Bool, Float
 
-_CELLS = 128
+_CELLS = 96
 _CURVE = 1.5
 _FARTHEST = 11.6
-_ROUNDS = 3
-_SPLITS = 6
+_ROUNDS = 4
+_SPLITS = 4
 
 
 class Point(NamedTuple):
@@ -28,12 +28,14 @@ class Point(NamedTuple):
 
     Args:
         t: The place.
+        gap: Its value.
         slope: Its derivative.
         above: Whether the comparison holds, by which the function is positive.
         piece: The switches upstream of it.
     """
 
     t: Float[Array, "..."]
+    gap: Float[Array, "..."]
     slope: Float[Array, "..."]
     above: Bool[Array, "..."]
     piece: Bool[Array, "... e"]
@@ -107,9 +109,12 @@ def _matters(t: Array) -> Bool[Array, "..."]:
 
 
 def _turns(left: Point, right: Point) -> Bool[Array, "..."]:
-    """Whether the function heads for zero at the left end and away from it at the right end."""
+    """Whether the function heads for zero at the left end, away from it at the right end, and may get there."""
     side = jnp.where(left.above, 1, -1).astype(left.t.dtype)
-    return (left.above == right.above) & (side * left.slope < 0) & (side * right.slope > 0)
+    # Zero is out of reach where the slopes, even twice as steep, do not lead there.
+    width = 2 * (right.t - left.t)
+    near = (jnp.abs(left.gap) <= width * jnp.abs(left.slope)) | (jnp.abs(right.gap) <= width * jnp.abs(right.slope))
+    return (left.above == right.above) & (side * left.slope < 0) & (side * right.slope > 0) & near
 
 
 def _needs_split(left: Point, right: Point) -> Bool[Array, "..."]:
@@ -137,7 +142,7 @@ def _split_all(look: Look, left: Point, right: Point) -> tuple[Point, Point]:
         return jnp.concatenate([leaf, jnp.broadcast_to(leaf[-1:], (_ROUNDS * _SPLITS, *leaf.shape[1:]))])
 
     # What is added is empty at first: both of its ends are the last point.
-    cells = (jax.tree.map(lambda a, b: jnp.concatenate([a, padded(b)[len(b) :]]), left, right))
+    cells = jax.tree.map(lambda a, b: jnp.concatenate([a, padded(b)[len(b) :]]), left, right)
     ends = jax.tree.map(padded, right)
 
     def again(state: tuple[Array, Point, Point]) -> Array:

@@ -122,8 +122,8 @@ class Surface:
                 gaps, holds = self.observe(setting, line.t.at[j].set(s), line.f_key)
                 return gaps[line.element], holds
 
-            _, slope, holds = jax.jvp(at, (s,), (jnp.ones_like(s),), has_aux=True)
-            return Point(s, slope, holds[line.element], holds[columns] & mask)
+            gap, slope, holds = jax.jvp(at, (s,), (jnp.ones_like(s),), has_aux=True)
+            return Point(s, gap, slope, holds[line.element], holds[columns] & mask)
 
         root = find_root(look, jnp.asarray(self.reaches, line.t.dtype)[j], which)
         left, right = line.t.at[j].set(root.left), line.t.at[j].set(root.right)
@@ -138,14 +138,10 @@ class Surface:
         weight = jnp.where(root.weight > 0, weight, 0)
         weight = jnp.where(root.resolved, weight, jnp.nan)
         sign = jnp.where(root.above, 1, -1).astype(line.t.dtype)
-        jumps = [
-            _scaled(weight * sign, b - a)
-            for a, b in zip(
-                self.results(setting, left, line.f_key, before),
-                self.results(setting, right, line.f_key, behind),
-                strict=True,
-            )
-        ]
+        sides = jax.vmap(lambda t, holds: self.results(setting, t, line.f_key, holds))(
+            jnp.stack([left, right]), jnp.stack([before, behind])
+        )
+        jumps = [_scaled(weight * sign, side[1] - side[0]) for side in sides]
         # Without a root the place is of no account, but far out a derivative times 0 may be NaN.
         return Crossing(jnp.where(root.weight > 0, right, line.t), jumps)
 
@@ -169,8 +165,8 @@ class Surface:
         """
         eps = jnp.finfo(line.t.dtype).eps
         margin = 256 * eps * (1 + jnp.abs(root.right))
-        before = self.observe(setting, line.t.at[j].set(root.left - margin), line.f_key)[1]
-        behind = self.observe(setting, line.t.at[j].set(root.right + margin), line.f_key)[1]
+        places = jnp.stack([root.left - margin, root.right + margin])
+        before, behind = jax.vmap(lambda s: self.observe(setting, line.t.at[j].set(s), line.f_key)[1])(places)
         before = before.at[line.element].set(~root.above)
         behind = behind.at[line.element].set(root.above)
         changed = before != behind

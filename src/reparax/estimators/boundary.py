@@ -13,7 +13,7 @@ from reparax.estimators._base import AbstractEstimator, Integrand, Level
 from reparax.estimators._distributions import is_distribution, stopped
 from reparax.estimators._logit_quantiles import logistic_noise, noise_size, split_noise
 from reparax.estimators._quantiles import no_quantile
-from reparax.estimators._surface import Line, Setting, Surface, surface_of
+from reparax.estimators._surface import Crossing, Line, Setting, Surface, surface_of
 from reparax.estimators._surrogate import as_floating, evaluate, mean
 
 _BATCH = 256
@@ -77,9 +77,7 @@ class Boundary(AbstractEstimator):
         gaps = _terms(surface, flat, t, f_keys, line_key)
         return jax.tree.unflatten(form, [_attach(value, gap) for value, gap in zip(values, gaps, strict=True)])
 
-    def _values(
-        self, f: Integrand, surface: Surface, flat: list[Any], draws: Any, t: Array, f_keys: jax.Array
-    ) -> Any:
+    def _values(self, f: Integrand, surface: Surface, flat: list[Any], draws: Any, t: Array, f_keys: jax.Array) -> Any:
         if not surface.program.own_rules:
             return evaluate(f, draws, f_keys)
         # A comparison inside a custom_jvp has a derivative there that stands for its jump, which would count twice.
@@ -89,9 +87,7 @@ class Boundary(AbstractEstimator):
         return jax.tree.unflatten(jax.tree.structure(shape), found)
 
 
-def _terms(
-    surface: Surface, flat: list[Any], t: Float[Array, "n d"], f_keys: jax.Array, key: jax.Array
-) -> list[Array]:
+def _terms(surface: Surface, flat: list[Any], t: Float[Array, "n d"], f_keys: jax.Array, key: jax.Array) -> list[Array]:
     """One array per result of f, whose derivative is the boundary term; its value means nothing."""
     guarded, leaves = _once(Setting(flat, surface.program.constants))
     fixed = stopped(guarded)
@@ -107,8 +103,13 @@ def _terms(
         jnp.tile(jnp.arange(surface.size), len(t)),
         jax.random.split(key, len(t) * surface.size),
     )
-    shares = surface.shares(fixed, f_keys[0], t.dtype)
-    crossings = stopped(_mapped(lambda line: surface.cross(fixed, shares, line), lines))
+
+    @jax.jit  # One program, where the caller does not compile.
+    def search(lines: Line) -> Crossing:
+        shares = surface.shares(fixed, f_keys[0], t.dtype)
+        return _mapped(lambda line: surface.cross(fixed, shares, line), lines)
+
+    crossings = stopped(search(stopped(lines)))
     gaps = _mapped(
         lambda pair: surface.observe(guarded, pair[0].t, pair[1].f_key)[0][pair[1].element], (crossings, lines)
     )
