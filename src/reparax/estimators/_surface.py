@@ -1,0 +1,224 @@
+"""The surface on which an integrand jumps, in the space of its noise, sampled by lines along single coordinates."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpyro.distributions as dist
+from jaxtyping import Array, Bool, Float, Int
+
+from reparax.estimators._logit_quantiles import noise_size, reach, split_noise
+from reparax.estimators._replay import Replay, bind
+from reparax.estimators._roots import Point, Root, find_root
+from reparax.estimators._signs import Sign
+from reparax.estimators._switches import Fact, Kind, Switches, find_switches, gap_of, sizes, upstream
+
+# What is left to coordinates in which no probe saw a slope, so that none is ever left out.
+_FLOOR = 0.02
+_PROBES = 32
+
+
+class Setting(NamedTuple):
+    """What a surface depends on: the distributions, and the constants of the program by their numbers."""
+
+    flat: Sequence[dist.Distribution]
+    constants: Mapping[int, Any]
+
+
+class Line(NamedTuple):
+    """A line through one draw, for one element of the switches.
+
+    Args:
+        t: The noise of the draw.
+        f_key: The key that f gets.
+        element: The element.
+        key: The key for the choice of the coordinate and of the root.
+    """
+
+    t: Float[Array, " d"]
+    f_key: jax.Array
+    element: Int[Array, ""]
+    key: jax.Array
+
+
+class Crossing(NamedTuple):
+    """Where a line crosses the surface, and what the integrand loses there.
+
+    Args:
+        t: The noise at the root.
+        jump: Per result of f, its jump across the root times the density of the root and all weights: the derivative
+            of the expectation is this times the derivative of the comparison's gap at the root.
+    """
+
+    t: Float[Array, " d"]
+    jump: list[Array]
+
+
+@dataclass(frozen=True)
+class Surface:
+    """The program of an integrand of its draws and a key, with its switches.
+
+    Args:
+        program: The program.
+        switches: Its switches; an *element* is one comparison of two numbers.
+        reaches: How far each coordinate of the noise goes.
+        upstream: For each element, those that belong to a switch upstream of its own.
+    """
+
+    program: Replay
+    switches: Switches
+    reaches: Float[np.ndarray, " d"]
+    upstream: Bool[np.ndarray, "e e"]
+
+    @property
+    def size(self) -> int:
+        """The number of elements."""
+        return len(self.upstream)
+
+    def observe(self, setting: Setting, t: Array, f_key: jax.Array) -> tuple[Array, Array]:
+        """Of every element, the gap p - q, and whether the comparison holds."""
+        wanted = [number for step in self.switches.steps for number in (*step.inputs, *step.outputs)]
+        found = self._run(setting, t, f_key, wanted, {})
+        gaps = [
+            gap_of(step, *(found[number] for number in step.inputs)).astype(t.dtype) for step in self.switches.steps
+        ]
+        holds = [jnp.ravel(found[step.outputs[0]]) for step in self.switches.steps]
+        return jnp.concatenate(gaps), jnp.concatenate(holds)
+
+    def usual(self, setting: Setting, t: Array, f_key: jax.Array) -> Bool[Array, ""]:
+        """Whether no test for NaN or infinity has another outcome than it is taken to have."""
+        watched = self.switches.watched
+        found = self._run(setting, t, f_key, [n for watch in watched for n in watch.step.inputs], {})
+        outcomes = [
+            jnp.all(bind(watch.step.equation, [found[n] for n in watch.step.inputs])[0] == watch.usual)
+            for watch in watched
+        ]
+        return jnp.all(jnp.asarray(outcomes, bool))
+
+    def results(self, setting: Setting, t: Array, f_key: jax.Array, holds: Array | None = None) -> list[Array]:
+        """The results of f; where ``holds`` is given, as if the comparisons had these outcomes."""
+        forced = {}
+        if holds is not None:
+            ends = np.cumsum(sizes(self.switches))[:-1].tolist()
+            for step, part in zip(self.switches.steps, jnp.split(holds, ends), strict=True):
+                forced[step.outputs[0]] = part.reshape(self.program.avals[step.outputs[0]].shape)
+            forced |= {twin: forced[first] for twin, first in self.switches.twins.items()}
+        found = self._run(setting, t, f_key, self.program.outputs, forced)
+        return [found[number] for number in self.program.outputs]
+
+    def cross(self, setting: Setting, shares: Float[Array, "e d"], line: Line) -> Crossing:
+        """One root of an element along one coordinate of the noise, both drawn at random."""
+        along, which = jax.random.split(line.key)
+        share = shares[line.element]
+        j = jax.random.categorical(along, jnp.log(share))
+        columns = np.flatnonzero(self.upstream.any(axis=0))
+        mask = jnp.asarray(self.upstream[:, columns])[line.element]
+
+        def look(s: Array) -> Point:
+            def at(s: Array) -> tuple[Array, Array]:
+                gaps, holds = self.observe(setting, line.t.at[j].set(s), line.f_key)
+                return gaps[line.element], holds
+
+            gap, slope, holds = jax.jvp(at, (s,), (jnp.ones_like(s),), has_aux=True)
+            return Point(s, gap, slope, holds[line.element], holds[columns] & mask)
+
+        root = find_root(look, jnp.asarray(self.reaches, line.t.dtype)[j], which)
+        left, right = line.t.at[j].set(root.left), line.t.at[j].set(root.right)
+        gradient = jax.grad(lambda t: self.observe(setting, t, line.f_key)[0][line.element])(right)
+        before, behind, own = self._pieces(setting, line, j, root)
+        density = jax.nn.sigmoid(root.right) * jax.nn.sigmoid(-root.right)
+        steepness = jnp.sum(jnp.abs(gradient))
+        weight = root.weight * density / (steepness * share[j]) * own
+        # Far out the function may overflow, where there is no mass; anywhere else that is an answer that is not known.
+        missing = jnp.abs(root.right) > -jnp.log(jnp.finfo(line.t.dtype).eps) + 1
+        weight = jnp.where(jnp.isfinite(weight) | ~missing, weight, 0)
+        weight = jnp.where(root.weight > 0, weight, 0)
+        weight = jnp.where(root.resolved, weight, jnp.nan)
+        sign = jnp.where(root.above, 1, -1).astype(line.t.dtype)
+        sides = jax.vmap(lambda t, holds: self.results(setting, t, line.f_key, holds))(
+            jnp.stack([left, right]), jnp.stack([before, behind])
+        )
+        jumps = [_scaled(weight * sign, side[1] - side[0]) for side in sides]
+        # Without a root the place is of no account, but far out a derivative times 0 may be NaN.
+        return Crossing(jnp.where(root.weight > 0, right, line.t), jumps)
+
+    def shares(self, setting: Setting, f_key: jax.Array, dtype: Any) -> Float[Array, "e d"]:
+        """For each element, the probabilities with which coordinates are drawn: by their slopes at fixed probes."""
+        dimensions = len(self.reaches)
+        probes = jnp.asarray(np.random.default_rng(0).logistic(size=(_PROBES, dimensions)), dtype)
+        slopes = jax.lax.map(jax.jacrev(lambda t: self.observe(setting, t, f_key)[0]), probes)
+        slopes = jnp.nan_to_num(jnp.abs(slopes), posinf=0.0)
+        total = jnp.sum(slopes, axis=-1, keepdims=True)
+        mean = jnp.mean(jnp.where(total > 0, slopes / jnp.where(total > 0, total, 1), 0), axis=0)
+        mean = mean + jnp.finfo(dtype).tiny
+        mean = mean / jnp.sum(mean, axis=-1, keepdims=True)
+        return (1 - _FLOOR) * mean + _FLOOR / dimensions if dimensions > 1 else jnp.ones_like(mean)
+
+    def _pieces(self, setting: Setting, line: Line, j: Array, root: Root) -> tuple[Array, Array, Array]:
+        """The outcomes of all comparisons on both sides of a root, and the share of the jump that is this element's.
+
+        Several comparisons may change at the same place (x > c and exp(x) > exp(c)): each finds the jump of all, and
+        is given an equal part. One that changes only because a comparison upstream does is not at a root of its own.
+        """
+        eps = jnp.finfo(line.t.dtype).eps
+        margin = 256 * eps * (1 + jnp.abs(root.right))
+        places = jnp.stack([root.left - margin, root.right + margin])
+        before, behind = jax.vmap(lambda s: self.observe(setting, line.t.at[j].set(s), line.f_key)[1])(places)
+        before = before.at[line.element].set(~root.above)
+        behind = behind.at[line.element].set(root.above)
+        changed = before != behind
+        if self.upstream.any():
+            own = changed & ~jnp.any(changed[None, :] & jnp.asarray(self.upstream), axis=-1)
+        else:
+            own = changed
+        several = jnp.maximum(jnp.sum(own), 1).astype(line.t.dtype)
+        return before, behind, own[line.element].astype(line.t.dtype) / several
+
+    def _run(
+        self, setting: Setting, t: Array, f_key: jax.Array, wanted: Sequence[int], forced: dict[int, Array]
+    ) -> dict[int, Any]:
+        usual = {
+            watch.step.outputs[0]: jnp.full(self.program.avals[watch.step.outputs[0]].shape, watch.usual)
+            for watch in self.switches.watched
+        }
+        values = [*split_noise(setting.flat, t), f_key]
+        return self.program.run(self.program.slice_for(wanted), values, setting.constants, forced | usual)
+
+
+def surface_of(
+    f: Callable[[list[Any], jax.Array], list[Array]], flat: Sequence[dist.Distribution], noise: Array, key: jax.Array
+) -> Surface:
+    """The surface of an integrand.
+
+    Args:
+        f: The integrand, of the draws and a key, with a list of real arrays as its result.
+        flat: The distributions.
+        noise: The noise of one draw (its shape and type are read).
+        key: A key (its type is read).
+
+    Raises:
+        InvalidEstimator: f may jump otherwise than by a comparison.
+    """
+    draws = jax.eval_shape(lambda t: split_noise(flat, t), noise)
+    program = Replay(jax.make_jaxpr(f)(draws, key), [True] * len(draws) + [False])
+    inputs = [Fact(Kind.VARYING, _support_sign(leaf)) for leaf in flat]
+    switches = find_switches(program, [*inputs, Fact(noisy=True)])
+    owner = np.repeat(np.arange(len(switches.steps)), sizes(switches))
+    reaches = np.repeat([reach(leaf, noise.dtype) for leaf in flat], [noise_size(leaf) for leaf in flat])
+    return Surface(program, switches, reaches, upstream(switches)[owner][:, owner])
+
+
+def _support_sign(q: dist.Distribution) -> Sign:
+    support = q.support
+    while hasattr(support, "base_constraint"):
+        support = support.base_constraint
+    bound = getattr(support, "lower_bound", None)
+    return Sign.POSITIVE if isinstance(bound, int | float) and bound >= 0 else Sign.UNKNOWN
+
+
+def _scaled(weight: Array, jump: Array) -> Array:
+    # What does not jump contributes nothing, whatever the weight; but an unresolved line is not known not to.
+    return jnp.where((jump == 0) & ~jnp.isnan(weight), 0, weight.astype(jump.dtype) * jump)

@@ -1,0 +1,257 @@
+"""Where a program can jump in its draw: the comparisons that are switches, and the refusal of all other steps."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from enum import IntEnum
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from jax.extend.core import ClosedJaxpr
+
+from reparax.errors import InvalidEstimator
+from reparax.estimators._replay import COMPARISONS, Replay, Step, is_concrete
+from reparax.estimators._signs import POLES, Sign, sign_of, sign_of_value
+
+# Continuous in every real input wherever the result is not NaN; what has poles stands in `POLES` instead.
+_CONTINUOUS = {
+    "neg", "add", "sub", "mul", "add_any", "exp", "exp2", "expm1", "log", "log1p", "tanh", "sin", "cos", "asin", "acos",
+    "atan", "sinh", "cosh", "asinh", "acosh", "atanh", "sqrt", "cbrt", "square", "abs", "max", "min", "clamp",
+    "logistic", "erf", "erfc", "erf_inv", "rsqrt", "dot_general", "conv_general_dilated", "reduce_sum", "reduce_max",
+    "reduce_min", "reduce_prod", "cumsum", "cumprod", "cummax", "cummin", "cumlogsumexp", "broadcast_in_dim", "reshape",
+    "squeeze", "expand_dims", "transpose", "rev", "concatenate", "pad", "slice", "dynamic_slice", "split", "gather",
+    "dynamic_update_slice", "scatter", "scatter-add", "scatter_add", "scatter-mul", "scatter_mul", "select_n", "copy",
+    "copy_p", "stop_gradient", "optimization_barrier", "reduce_window_sum", "reduce_window_max", "select_and_gather_add",
+    "bessel_i0e", "bessel_i1e", "triangular_solve", "cholesky", "stack", "unstack", "tile",
+}  # fmt: skip
+_LOOPS = {"scan", "while", "cond"}
+_CURE = (
+    "write what jumps as a comparison outside of loops (jnp.where(a > b, ...), vectorized over the steps), or use "
+    "leave-one-out if the place of the jump depends on no parameter outside of q"
+)
+
+
+class Kind(IntEnum):
+    """How a value depends on the draw; of several, the greatest holds."""
+
+    CONSTANT = 0
+    PIECEWISE = 1
+    STOPPED = 2
+    VARYING = 3
+
+
+@dataclass(frozen=True)
+class Fact:
+    """What is known of a value: its dependence, its sign, and whether it has noise of f's own or a parameter in it."""
+
+    kind: Kind = Kind.CONSTANT
+    sign: Sign = Sign.UNKNOWN
+    noisy: bool = False
+    traced: bool = False
+
+
+@dataclass(frozen=True)
+class Watched:
+    """A test for NaN or infinity: taken to have its usual outcome, which is verified at every draw."""
+
+    step: Step
+    usual: bool
+
+
+@dataclass
+class Switches:
+    """The switches of a program, in order, and the tests that are taken to have their usual outcome."""
+
+    program: Replay
+    facts: dict[int, Fact] = field(default_factory=dict)
+    steps: list[Step] = field(default_factory=list)
+    watched: list[Watched] = field(default_factory=list)
+    twins: dict[int, int] = field(default_factory=dict)
+
+
+def find_switches(program: Replay, inputs: Sequence[Fact]) -> Switches:
+    """The comparisons at which a program may jump.
+
+    Args:
+        program: The program.
+        inputs: What is known of its inputs.
+
+    Raises:
+        InvalidEstimator: It has a step that may jump and is not a comparison, or a comparison inside a loop.
+    """
+    found = Switches(program)
+    found.facts.update(zip(program.inputs, inputs, strict=True))
+    for number, value in program.constants.items():
+        concrete = is_concrete(value)
+        sign = sign_of_value(value) if concrete and program.is_floating(number) else Sign.UNKNOWN
+        found.facts[number] = Fact(sign=sign, traced=not concrete and program.is_floating(number))
+    first: dict[tuple[int, int], int] = {}
+    for step in program.steps:
+        _visit(found, step, first)
+    return found
+
+
+def _visit(found: Switches, step: Step, first: dict[tuple[int, int], int]) -> None:
+    inputs = [found.facts[number] for number in step.inputs]
+    joined = Fact(
+        max((fact.kind for fact in inputs), default=Kind.CONSTANT),
+        noisy=any(fact.noisy for fact in inputs),
+        traced=any(fact.traced for fact in inputs),
+    )
+    if step.name in COMPARISONS:
+        outputs = [_compare(found, step, inputs, joined, first)]
+    elif step.name == "stop_gradient":
+        outputs = [replace(joined, kind=min(joined.kind, Kind.STOPPED), traced=False, sign=inputs[0].sign)]
+    elif step.name in _LOOPS and joined.kind is not Kind.CONSTANT:
+        outputs = _loop(found.program, step, inputs)
+    elif joined.kind is Kind.VARYING:
+        outputs = [_continuous(found, step, inputs, joined)] * len(step.outputs)
+    else:
+        signed = replace(joined, sign=sign_of(step.name, step.equation.params, [fact.sign for fact in inputs]))
+        outputs = [signed] * len(step.outputs)
+    for number, fact in zip(step.outputs, outputs, strict=True):
+        whole = not found.program.is_floating(number)
+        found.facts[number] = replace(fact, kind=min(fact.kind, Kind.STOPPED)) if whole else fact
+
+
+def _compare(found: Switches, step: Step, inputs: list[Fact], joined: Fact, first: dict[tuple[int, int], int]) -> Fact:
+    if joined.kind is Kind.VARYING:
+        mark = _same_boundary(step)
+        if mark in first:
+            found.twins[step.outputs[0]] = first[mark]
+        else:
+            first[mark] = step.outputs[0]
+            found.steps.append(step)
+        return replace(joined, kind=Kind.PIECEWISE)
+    if joined.kind is Kind.STOPPED and joined.traced and found.program.is_floating(step.inputs[0]):
+        raise _refused("a comparison of a stopped draw (stop_gradient) with a parameter, whose derivative is missing")
+    if joined.noisy and joined.traced and found.program.is_floating(step.inputs[0]):
+        raise _refused("a comparison of noise of f's own, drawn from its key, with a parameter or data that are traced")
+    return joined
+
+
+def _same_boundary(step: Step) -> tuple[int, int]:
+    """The values compared, the greater first: x > c, c < x and x >= c differ nowhere but at the boundary itself."""
+    left, right = step.inputs
+    return (left, right) if step.name in {"gt", "ge"} else (right, left)
+
+
+def _continuous(found: Switches, step: Step, inputs: list[Fact], joined: Fact) -> Fact:
+    """What is known of the result of a step that reads varying values."""
+    varying = [fact.kind is Kind.VARYING for fact in inputs]
+    signs = [fact.sign for fact in inputs]
+    result = replace(joined, sign=sign_of(step.name, step.equation.params, signs))
+    if step.name in {"is_finite", "eq", "ne"}:
+        return _test(found, step, joined)
+    if step.name == "select_n":
+        usual = next((watch for watch in found.watched if watch.step.outputs[0] == step.inputs[0]), None)
+        branches = inputs[1:] if usual is None else [inputs[1 + int(usual.usual)]]
+        return replace(result, sign=min(fact.sign for fact in branches))
+    if step.name == "convert_element_type" and found.program.is_floating(step.outputs[0]):
+        return replace(result, sign=signs[0])
+    if step.name == "sort" and len(step.inputs) == 1:
+        return replace(result, sign=signs[0])
+    if step.name in _CONTINUOUS:
+        return result
+    if step.name in POLES:
+        if POLES[step.name](step.equation.params, varying, signs, _values(found.program, step)):
+            return result
+        raise _refused(f"{step.name}, which has a pole, of a value that is not shown to be positive")
+    raise _refused(_blame(step.name))
+
+
+def _values(program: Replay, step: Step) -> list[Any]:
+    """The inputs that are known while tracing."""
+    values = [program.constants.get(number) for number in step.inputs]
+    return [value if value is not None and is_concrete(value) else None for value in values]
+
+
+def _test(found: Switches, step: Step, joined: Fact) -> Fact:
+    if step.name == "eq" or (step.name == "ne" and step.inputs[0] != step.inputs[1]):
+        raise _refused("an equality of reals: what max, clip, sort or rounding made may be equal to something")
+    found.watched.append(Watched(step, step.name == "is_finite"))
+    return replace(joined, kind=Kind.CONSTANT)
+
+
+def _loop(program: Replay, step: Step, inputs: list[Fact]) -> list[Fact]:
+    params = step.equation.params
+    if step.name == "cond":
+        branches = [_inner(branch, inputs[1:]) for branch in params["branches"]]
+        outputs = [_join(facts) for facts in zip(*branches, strict=True)]
+        return [replace(fact, kind=max(fact.kind, inputs[0].kind)) for fact in outputs]
+    if step.name == "scan":
+        constants, carried = params["num_consts"], params["num_carry"]
+        fixed, carry, rest = inputs[:constants], inputs[constants : constants + carried], inputs[constants + carried :]
+        return _settled(params["jaxpr"], fixed, carry, rest)
+    tested, fixed = params["cond_nconsts"], params["body_nconsts"]
+    body, carry = inputs[tested : tested + fixed], inputs[tested + fixed :]
+    settled = _settled(params["body_jaxpr"], body, carry, [])
+    _inner(params["cond_jaxpr"], [*inputs[:tested], *settled])
+    return settled
+
+
+def _settled(body: ClosedJaxpr, fixed: list[Fact], carry: list[Fact], rest: list[Fact]) -> list[Fact]:
+    """The facts of a loop's results: what is carried is joined with what comes back until nothing changes."""
+    while True:
+        results = _inner(body, [*fixed, *carry, *rest])
+        joined = [_join(pair) for pair in zip(carry, results, strict=False)]
+        if joined == carry:
+            return [*joined, *results[len(carry) :]]
+        carry = joined
+
+
+def _inner(closed: ClosedJaxpr, inputs: Sequence[Fact]) -> list[Fact]:
+    program = Replay(closed, [fact.kind > Kind.CONSTANT for fact in inputs])
+    found = find_switches(program, inputs)
+    if found.steps or found.watched:
+        raise _refused("a comparison of values that depend on z inside scan, while_loop, fori_loop or cond")
+    return [found.facts[number] for number in program.outputs]
+
+
+def _join(facts: Sequence[Fact]) -> Fact:
+    return Fact(
+        max(fact.kind for fact in facts),
+        min(fact.sign for fact in facts),
+        any(fact.noisy for fact in facts),
+        any(fact.traced for fact in facts),
+    )
+
+
+def _blame(name: str) -> str:
+    if name == "convert_element_type":
+        return "z rounded to whole numbers"
+    if name == "sort":
+        return "the order of values as a value (argsort)"
+    return f"{name}, which is not known to be continuous, of a value that depends on z"
+
+
+def _refused(what: str) -> InvalidEstimator:
+    return InvalidEstimator(
+        expected="an f whose jumps in z are all comparisons (<, <=, >, >=) outside of loops, for boundary terms",
+        got=what,
+        cure=_CURE,
+    )
+
+
+def sizes(found: Switches) -> list[int]:
+    """The number of elements of each switch."""
+    return [int(np.prod(found.program.avals[step.outputs[0]].shape, dtype=int)) for step in found.steps]
+
+
+def upstream(found: Switches) -> np.ndarray:
+    """For each pair of switch arrays, whether the first reads what depends on the second."""
+    table = np.zeros((len(found.steps), len(found.steps)), bool)
+    owner = {step.outputs[0]: place for place, step in enumerate(found.steps)}
+    owner |= {twin: owner[first] for twin, first in found.twins.items()}
+    for place, step in enumerate(found.steps):
+        for earlier in found.program.slice_for(step.inputs):
+            for number in earlier.outputs:
+                if number in owner:
+                    table[place, owner[number]] = True
+    return table
+
+
+def gap_of(step: Step, left: Any, right: Any) -> Any:
+    """p - q of a comparison, positive where it holds."""
+    gap = left - right if step.name in {"gt", "ge"} else right - left
+    return jnp.ravel(jnp.broadcast_to(gap, step.equation.outvars[0].aval.shape))
