@@ -11,8 +11,8 @@ from reparax.errors import InvalidEstimator
 from reparax.estimators._distributions import is_distribution
 from reparax.estimators._integrand import Integrand as Integrand
 
-Level = Literal["enumerate", "score", "pathwise"]
-LEVELS: tuple[Level, ...] = ("enumerate", "score", "pathwise")
+Level = Literal["enumerate", "score", "pathwise", "term by term"]
+LEVELS: tuple[Level, ...] = ("enumerate", "score", "pathwise", "term by term")
 
 
 class AbstractEstimator(eqx.Module):
@@ -24,7 +24,8 @@ class AbstractEstimator(eqx.Module):
 
     Attributes:
         unbiased: Whether derivatives of the estimate, of any order, are unbiased.
-        level: Where it stands when several estimators share an expectation: enumeration outermost, pathwise innermost.
+        level: Where it stands when several estimators share an expectation: enumeration outermost, then the score
+            function, pathwise, and innermost what takes f apart into its terms.
         minimum_samples: The least number of draws it can work with.
         valid_for: The distributions and functions it is valid for, in words.
         reference: Where it comes from, with the equation number.

@@ -12,9 +12,10 @@ from reparax.continuity import Reason, Vouched, trusted
 from reparax.errors import InvalidEstimator
 from reparax.estimators._base import LEVELS, AbstractEstimator
 from reparax.estimators._bound_base import AbstractBoundEstimator
-from reparax.estimators._choice import automatic, enumerated, named
+from reparax.estimators._choice import CHEAP_STATES, automatic, enumerated, named
 from reparax.estimators._distributions import is_discrete, is_distribution, leaves
 from reparax.estimators._integrand import Inspected, Integrand, discontinuous, with_key
+from reparax.estimators._separable import worth_it
 
 
 def expectation(
@@ -65,6 +66,7 @@ def expectation(
     ):
         return trusted(_nested(integrand, flat, _grouped(estimators), {}, key, num_samples))
     inspected = Inspected(integrand, flat, [part.differentiates_the_sample for part in estimators])
+    estimators = _term_by_term(inspected, q, flat, estimators, estimator)
     automatic_ones = [wish == "auto" for wish in spread(q, estimator)]
     estimators = _where_continuous(inspected, flat, structure, estimators, automatic_ones)
     inspected.handled = sum(1 << place for place, part in enumerate(estimators) if part.counts_jumps)
@@ -107,6 +109,28 @@ def spread(q: Any, estimator: Any) -> list[Any]:
         is_leaf=_is_choice,
     )
     return jax.tree.leaves(wishes, is_leaf=_is_choice)
+
+
+def _candidates(q: Any, flat: list[Any], estimators: list[AbstractEstimator], estimator: Any) -> list[int]:
+    """The variables that "auto" would sample, but whose elements could be enumerated one by one."""
+    wishes = spread(q, estimator)
+    return [
+        place for place, (leaf, wish, part) in enumerate(zip(flat, wishes, estimators, strict=True))
+        if wish == "auto" and part.level == "score" and worth_it(leaf, CHEAP_STATES)
+    ]  # fmt: skip
+
+
+def _term_by_term(
+    inspected: Inspected, q: Any, flat: list[Any], estimators: list[AbstractEstimator], estimator: Any
+) -> list[AbstractEstimator]:
+    """The estimators, with exact sums where f is a sum of terms that read one element of a variable each."""
+    changed = list(estimators)
+    for place in _candidates(q, flat, estimators, estimator):
+        if inspected.is_separable(place):
+            changed[place] = named("separable-enumeration")
+            # Of one variable only: two together would have to be read apart from each other.
+            break
+    return changed
 
 
 def _where_continuous(

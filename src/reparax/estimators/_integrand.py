@@ -19,6 +19,7 @@ from numpyro.distributions import constraints
 from reparax.continuity import Interval, Reason, Variable, Verdict, Vouched, guarded, judge
 from reparax.errors import InvalidEstimator
 from reparax.estimators._distributions import draw, innermost, is_discrete
+from reparax.estimators._separable import elements_of, separation_of
 
 Integrand = Callable[[Any, jax.Array], Any]
 
@@ -61,6 +62,18 @@ class Inspected:
             run = jaxpr_as_fun(closed)
             closed = jax.make_jaxpr(lambda z, key: run(*_wrapped(self._flat, z), key))(self._shapes, jax.random.key(0))
         return judge(closed, [*self._asked, None])
+
+    def is_separable(self, place: int) -> bool:
+        """Whether f is a sum of terms that read one element of a variable each, the others given."""
+        closed, _ = self._trace(self._shapes, jax.random.key(0))
+        run, shapes = jaxpr_as_fun(closed), [*self._shapes]
+        wanted = shapes.pop(place)
+
+        def of_one(z: Array, others: list[Array], key: jax.Array) -> Any:
+            return run(*others[:place], z, *others[place:], key)
+
+        traced = jax.make_jaxpr(of_one)(wanted, shapes, jax.random.key(0))
+        return separation_of(traced, len(elements_of(self._flat[place]))) is not None
 
     def __call__(self, z: Any, key: jax.Array) -> Any:
         """f at one draw; what moves a jump cannot be differentiated."""

@@ -1,0 +1,101 @@
+"""Exact expectations of sums of terms that read one element of a discrete variable each."""
+
+import math
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+import numpyro.distributions as dist
+from jaxtyping import Array, Float
+
+from reparax.errors import InvalidEstimator
+from reparax.estimators._base import AbstractEstimator, Integrand, Level
+from reparax.estimators._distributions import atoms, innermost, leaves, numpyro_rules
+from reparax.estimators._separable import Separation, elements_of, separation_of, values_of_an_element
+from reparax.estimators._surrogate import as_floating
+
+
+class SeparableEnumeration(AbstractEstimator):
+    """E[c + sum_i f_i(z_i)] = c + sum_i sum_k q(z_i = k) f_i(k): exact, with S + 1 evaluations of f for S values.
+
+    f is evaluated with all elements of z at the first value, at the second, and so on; where it sums over the elements
+    each term is weighed by the probability of its element. That f is such a sum is read off its jaxpr: elements of z
+    meet in sums only. Plain enumeration would take S to the power of the number of elements.
+    """
+
+    unbiased: ClassVar[bool] = True
+    level: ClassVar[Level] = "term by term"
+    minimum_samples: ClassVar[int] = 1
+    valid_for: ClassVar[str] = (
+        "finite discrete variables of several elements, and an f that is a sum of terms of one each"
+    )
+    reference: ClassVar[str] = "exact sum over the support, element by element"
+
+    maximum_values: int = 4096
+
+    def refusal(self, q: dist.Distribution) -> str | None:
+        values = values_of_an_element(q)
+        if values is None:
+            return f"{type(innermost(q)).__name__} is not a finite discrete distribution"
+        if len(values) > self.maximum_values:
+            return f"an element has {len(values)} values, more than maximum_values={self.maximum_values}"
+        return None
+
+    def estimate(self, f: Integrand, q: Any, *, key: jax.Array, num_samples: int) -> Any:
+        flat, structure = jax.tree.flatten(q, is_leaf=lambda node: isinstance(node, dist.Distribution))
+        return self._given(f, flat, structure, [], key)
+
+    def _given(
+        self, f: Integrand, flat: list[dist.Distribution], structure: Any, known: list[Any], key: jax.Array
+    ) -> Any:
+        """The expectation over what is not yet known, one variable after the other."""
+        if len(known) == len(flat):
+            return as_floating(f(jax.tree.unflatten(structure, known), key))
+        leaf = flat[len(known)]
+
+        def of_one(z: Array) -> Any:
+            return self._given(f, flat, structure, [*known, z], key)
+
+        states = all_alike(leaf)
+        closed, out = jax.make_jaxpr(of_one, return_shape=True)(states[0])
+        separation = separation_of(closed, len(elements_of(leaf)))
+        if separation is None:
+            raise InvalidEstimator(
+                expected="an f that is a sum of terms, each of which reads one element of z",
+                got="elements of z that meet in something else than a sum, or in code that cannot be followed",
+                cure="use leave-one-out or sum-and-sample, or one expectation per element",
+            )
+        return jax.tree.unflatten(jax.tree.structure(out), _weighed_total(separation, leaf, states))
+
+    def evaluations(self, q: Any, num_samples: int) -> int:
+        return math.prod(len(states) + 1 for leaf in leaves(q) if (states := values_of_an_element(leaf)) is not None)
+
+
+def all_alike(q: dist.Distribution) -> Array:
+    """For every value of an element the draw in which all elements have it, values in front."""
+    values = atoms(q)
+    assert values is not None
+    ones = (1,) * len(elements_of(q))
+    return jnp.broadcast_to(values.reshape(values.shape[:1] + ones + values.shape[1:]), (len(values), *q.shape()))
+
+
+def _probabilities(q: dist.Distribution) -> Float[Array, "values *elements"]:
+    """The probability of every value, for each element."""
+    base, values = innermost(q), atoms(q)
+    assert values is not None
+    ones = (1,) * len(base.batch_shape)
+    with numpyro_rules():
+        spread = values.reshape(values.shape[:1] + ones + values.shape[1:])
+        spread = jnp.broadcast_to(spread, (len(values), *base.batch_shape, *base.event_shape))
+        found = jnp.exp(jax.vmap(base.log_prob)(spread))
+    elements = elements_of(q)
+    aligned = found.reshape(len(values), *(1,) * (len(elements) - len(base.batch_shape)), *base.batch_shape)
+    return jnp.broadcast_to(aligned, (len(values), *elements))
+
+
+def _weighed_total(separation: Separation, q: dist.Distribution, states: Array) -> list[Array]:
+    """c + sum_k (c + the terms at value k, weighed) - c."""
+    weights = _probabilities(q)
+    free = as_floating(separation(states[0], jnp.zeros_like(weights[0])))
+    found = as_floating(jax.vmap(separation)(states, weights))
+    return [c + jnp.sum(total - c[None], axis=0) for c, total in zip(free, found, strict=True)]
