@@ -12,6 +12,7 @@ from reparax.continuity._elementwise import BINARY, COMPARISONS, LOGIC, REASONS,
 from reparax.continuity._expression import VIEWS
 from reparax.continuity._facts import CONSTANT, NONE, Facts, Jump, depends, jumps, still_open
 from reparax.continuity._graph import Graph, Node
+from reparax.continuity._markers import source_of
 
 Rule = Callable[["Analysis", int, Node, list[Facts]], Facts]
 RULES: dict[str, Rule] = {}
@@ -112,11 +113,13 @@ def _unknown(analysis: Analysis, number: int, node: Node, parts: list[Facts]) ->
 def _through(analysis: Analysis, node: Node, extra: frozenset[Jump] = NONE, interval: iv.Interval = iv.REAL) -> Facts:
     """The facts of an operation on whole arrays: open changes are decided, jumps pass."""
     parts = [analysis.settled(arg) for arg in node.args]
-    return Facts(depends(parts), interval, jumps=jumps(parts) | extra)
+    partial = any(part.partial for part in parts)
+    return Facts(depends(parts), interval, jumps=jumps(parts) | extra, partial=partial)
 
 
 def _elementwise(parts: list[Facts], interval: iv.Interval, spread: bool = False, own: bool = False) -> Facts:
-    return Facts(depends(parts), interval, spread, own, still_open(parts), jumps(parts))
+    partial = any(part.partial for part in parts)
+    return Facts(depends(parts), interval, spread, own, still_open(parts), jumps(parts), partial=partial)
 
 
 @rule("constant")
@@ -153,8 +156,16 @@ def _no_more_known(analysis: Analysis, number: int, node: Node, parts: list[Fact
 @rule("source")
 def _source(analysis: Analysis, number: int, node: Node, parts: list[Facts]) -> Facts:
     settled = analysis.settled(node.args[0])
-    bit = analysis.sources[node.params]
-    return Facts(settled.depends | bit, settled.interval, spread=True, own=True, jumps=settled.jumps)
+    interval, name = source_of(node.params)
+    bit = analysis.sources.get(name)
+    if bit is None:
+        return Facts(interval=interval)
+    return Facts(settled.depends | bit, interval, spread=True, own=True, jumps=settled.jumps)
+
+
+@rule("drawn")
+def _drawn(analysis: Analysis, number: int, node: Node, parts: list[Facts]) -> Facts:
+    return Facts()
 
 
 @rule("trusted")
@@ -277,8 +288,27 @@ def _division(analysis: Analysis, number: int, node: Node, parts: list[Facts]) -
     found = found._replace(simplex=_is_normalized(analysis.graph, node))
     if other.interval.nonzero or not analysis.varies(other):
         return found
+    if _is_direction(analysis, node):
+        # Undefined at one point of at least two dimensions, and bounded: no mass crosses it.
+        return found._replace(interval=iv.Interval(-1.0, 1.0, False, False))
     pole = analysis.jump(number, [other], "div", "a division by a value that can be zero", pole=True)
     return found._replace(open=found.open | pole)
+
+
+def _is_direction(analysis: Analysis, node: Node) -> bool:
+    """Whether this is x / |x| for a vector x of at least two elements with a joint density."""
+    graph, (top, _) = analysis.graph, node.args
+    root = graph.nodes[_behind(graph, node.args[1])]
+    total = graph.nodes[root.args[0]] if root.op == "sqrt" else root
+    squares = graph.nodes[total.args[0]] if total.op == "reduce_sum" else total
+    if root.op != "sqrt" or total.op != "reduce_sum" or squares.op not in {"square", "integer_pow"}:
+        return False
+    even = squares.op == "square" or dict(squares.params)["y"] == 2
+    count = (
+        np.prod([graph.nodes[top].shape[axis] for axis in dict(total.params)["axes"]]) if squares.args[0] == top else 0
+    )
+    facts = analysis.facts[top]
+    return bool(even and count >= 2 and facts.own and facts.spread)
 
 
 def _is_normalized(graph: Graph, node: Node) -> bool:
@@ -306,7 +336,8 @@ def _power(analysis: Analysis, number: int, node: Node, parts: list[Facts]) -> F
 @rule("integer_pow")
 def _whole_power(analysis: Analysis, number: int, node: Node, parts: list[Facts]) -> Facts:
     (part,), exponent = parts, dict(node.params)["y"]
-    found = _elementwise(parts, integer_power(part.interval, exponent), part.spread, part.own)
+    varied = exponent != 0
+    found = _elementwise(parts, integer_power(part.interval, exponent), part.spread and varied, part.own and varied)
     if exponent >= 0 or part.interval.nonzero or not analysis.varies(part):
         return found
     pole = analysis.jump(number, parts, "integer_pow", "a division by a value that can be zero", pole=True)
@@ -341,6 +372,8 @@ def _clamp(analysis: Analysis, number: int, node: Node, parts: list[Facts]) -> F
 def _comparison(analysis: Analysis, number: int, node: Node, parts: list[Facts]) -> Facts:
     one, other = parts
     found = _elementwise(parts, iv.BOOLEAN)
+    if found.partial and analysis.varies(found):
+        return found._replace(jumps=found.jumps | analysis.jump(-1, parts, node.op, _PARTIAL))
     if not analysis.varies(found):
         known = None if found.depends or found.open else _decided(node, one, other)
         return found if known is None else Facts(0, iv.point(float(known)))
@@ -358,6 +391,9 @@ def _comparison(analysis: Analysis, number: int, node: Node, parts: list[Facts])
         return found
     reason = REASONS.get(node.op, node.op)
     return found._replace(open=found.open | analysis.jump(number, parts, node.op, reason))
+
+
+_PARTIAL = "a test of a value that may be undefined"
 
 
 def _infinite_constant(one: Facts, other: Facts) -> bool:
@@ -465,6 +501,8 @@ def _finite(analysis: Analysis, number: int, node: Node, parts: list[Facts]) -> 
     found = _elementwise(parts, iv.BOOLEAN)
     if not analysis.varies(found):
         return found
+    if found.partial:
+        return found._replace(jumps=found.jumps | analysis.jump(-1, parts, node.op, _PARTIAL))
     if parts[0].interval.finite:
         return _known(analysis, found, True)
     if found.open or found.jumps:

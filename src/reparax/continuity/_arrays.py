@@ -3,6 +3,8 @@
 import math
 from collections.abc import Callable
 
+import jax.numpy as jnp
+
 from reparax.continuity import _interval as iv
 from reparax.continuity._analysis import Analysis, _elementwise, _through, _unknown, rule
 from reparax.continuity._facts import Facts
@@ -139,7 +141,8 @@ def _place(analysis: Analysis, number: int, node: Node, parts: list[Facts]) -> F
 @rule("cholesky", "triangular_solve")
 def _triangular(analysis: Analysis, number: int, node: Node, parts: list[Facts]) -> Facts:
     if node.op == "cholesky":
-        return _through(analysis, node)
+        # Continuous where it is defined; where that is cannot be followed.
+        return _through(analysis, node)._replace(partial=analysis.varies(parts[0]))
     matrix = analysis.graph.nodes[node.args[0]]
     while matrix.op in {"transpose", "stop_gradient", "broadcast_in_dim", "reshape"}:
         matrix = analysis.graph.nodes[matrix.args[0]]
@@ -152,6 +155,8 @@ def _triangular(analysis: Analysis, number: int, node: Node, parts: list[Facts])
 @rule("igamma", "igammac", "random_gamma_grad", "igamma_grad_a", "regularized_incomplete_beta", "zeta", "polygamma")
 def _special(analysis: Analysis, number: int, node: Node, parts: list[Facts]) -> Facts:
     limits = [iv.POSITIVE, iv.NONNEGATIVE] if node.op.startswith(("igamma", "random")) else [iv.POSITIVE] * 2
+    if node.op == "zeta":
+        limits = [iv.Interval(1.0, math.inf, True, True), iv.POSITIVE]
     if node.op == "regularized_incomplete_beta":
         limits = [iv.POSITIVE, iv.POSITIVE, iv.Interval(0.0, 1.0, False, False)]
     inside = all(p.interval.inside(limit) or not analysis.varies(p) for p, limit in zip(parts, limits, strict=True))
@@ -232,9 +237,18 @@ def _from_library(analysis: Analysis, number: int, place: int) -> Facts:
     return found._replace(interval=image, jumps=found.jumps | extra)
 
 
+def _marked(analysis: Analysis, number: int, place: int) -> Facts:
+    """A mark of a program of draws: its results are its first operands, and depend, continuously, on all of them."""
+    node = analysis.graph.nodes[number]
+    if not jnp.issubdtype(analysis.graph.nodes[node.args[place]].dtype, jnp.inexact):
+        return Facts()
+    parts = [analysis.settled(arg) for arg in node.args]
+    return Facts(_union(parts), jumps=frozenset().union(*(part.jumps for part in parts)))
+
+
 SEVERAL: dict[str, Result] = {
     "sort": _sorted, "top_k": _top, "eigh": _values_only(1), "svd": _values_only(0), "split": _split,
-    "library": _from_library,
+    "library": _from_library, "reparax_mark": _marked,
 }  # fmt: skip
 
 
@@ -250,7 +264,7 @@ def _steps(analysis: Analysis, number: int, node: Node, parts: list[Facts]) -> F
     return _unknown(analysis, number, node, parts)
 
 
-@rule("sort", "top_k", "eigh", "svd", "split")
+@rule("sort", "top_k", "eigh", "svd", "split", "reparax_mark")
 def _whole(analysis: Analysis, number: int, node: Node, parts: list[Facts]) -> Facts:
     return Facts(_union([analysis.settled(arg) for arg in node.args]))
 

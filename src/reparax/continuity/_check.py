@@ -13,6 +13,7 @@ from reparax.continuity._facts import NONE, Facts, Jump
 from reparax.continuity._graph import Graph
 from reparax.continuity._held_back import held_back
 from reparax.continuity._interval import REAL, Interval
+from reparax.continuity._markers import source_of
 
 _RULES_OF = (_arrays, _loops)
 
@@ -66,13 +67,30 @@ class Verdict:
     sources_held_back: frozenset[str]
 
 
-def names_of_sources(graph: Graph) -> set[str]:
-    """The names of the draws inside a program, its loops included."""
-    found = {node.params for node in graph.nodes if node.op == "source"}
+def names_of_sources(graph: Graph) -> list[str]:
+    """The names of the draws inside a program, its loops included, in their order."""
+    found: list[str] = []
     for node in graph.nodes:
+        found += [source_of(node.params)[1]] if node.op == "source" else []
         for inner in node.graphs:
-            found |= names_of_sources(inner)
-    return found
+            found += names_of_sources(inner)
+    return list(dict.fromkeys(found))
+
+
+def judge_draws(closed: ClosedJaxpr) -> dict[str, Reason]:
+    """Why what follows the draws inside a program is not continuous in them, by name, for those that have to be scored.
+
+    A scored draw is constant to differentiation, and what follows it need not be continuous in what came before it. So
+    the last draw behind a jump is scored first, and the others only where they are still behind one.
+    """
+    graph, scored = Graph(closed), {}
+    nothing = (None,) * len(closed.jaxpr.invars)
+    while True:
+        found = _judged(graph, nothing, frozenset(scored)).sources
+        if not found:
+            return scored
+        last = next(name for name in reversed(names_of_sources(graph)) if name in found)
+        scored[last] = found[last]
 
 
 def judge(closed: ClosedJaxpr, variables: Sequence[Variable | None]) -> Verdict:
@@ -82,12 +100,12 @@ def judge(closed: ClosedJaxpr, variables: Sequence[Variable | None]) -> Verdict:
         closed: The jaxpr; values that it closes over are its constants.
         variables: Per input what is known of it; ``None`` for inputs in which it need not be continuous.
     """
-    return _judged(Graph(closed), tuple(variables))
+    return _judged(Graph(closed), tuple(variables), frozenset())
 
 
 @functools.lru_cache(maxsize=512)
-def _judged(graph: Graph, variables: tuple[Variable | None, ...]) -> Verdict:
-    names = sorted(names_of_sources(graph))
+def _judged(graph: Graph, variables: tuple[Variable | None, ...], scored: frozenset[str]) -> Verdict:
+    names = [name for name in names_of_sources(graph) if name not in scored]
     sources = {name: 1 << (len(variables) + place) for place, name in enumerate(names)}
     first = len(variables) + len(names)
     traced = {number: Facts(1 << (first + order)) for order, (_, number) in enumerate(graph.traced)}

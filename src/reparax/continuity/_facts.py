@@ -41,6 +41,7 @@ class Facts(NamedTuple):
         open: Changes behind it which a later operation on the same element may still make harmless.
         jumps: Changes that reach it.
         simplex: Whether it sums to one along its last axis.
+        partial: Whether it may be undefined at a place that is not followed, so that a test of it may jump there.
     """
 
     depends: int = 0
@@ -50,6 +51,7 @@ class Facts(NamedTuple):
     open: Jumps = NONE
     jumps: Jumps = NONE
     simplex: bool = False
+    partial: bool = False
 
     @property
     def poles(self) -> list[Jump]:

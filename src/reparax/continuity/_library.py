@@ -14,10 +14,9 @@ if TYPE_CHECKING:
 
 # Continuous wherever they are defined; where the second entry is not None, only for arguments in that domain.
 _SPECIAL = {
-    "ndtr": None, "log_ndtr": None, "entr": None, "xlogy": None, "xlog1py": None, "i0": None, "i0e": None, "i1": None,
-    "i1e": None, "sinc": None, "_sinc_maclaurin": None, "erf_inv": "open unit", "ndtri": "unit", "betaln": "positive",
-    "gammaln": "positive", "digamma": "positive", "polygamma": "positive", "expi": "positive", "exp1": "positive",
-    "expn": "positive", "zeta": "positive", "_lu": None, "_det": None, "det": None,
+    "ndtr": None, "log_ndtr": None, "i0": None, "i0e": None, "i1": None, "i1e": None, "sinc": None,
+    "_sinc_maclaurin": None, "erf_inv": "open unit", "ndtri": "unit", "betaln": "positive", "gammaln": "positive",
+    "digamma": "positive", "polygamma": "positive", "expi": "positive", "exp1": "positive", "expn": "positive",
 }  # fmt: skip
 _FILES = ("jax/_src/scipy/special.py", "jax/_src/third_party/scipy/", "jax/_src/numpy/ufuncs.py")
 _DETERMINANT = "jax/_src/numpy/linalg.py"

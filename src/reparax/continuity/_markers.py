@@ -13,10 +13,11 @@ import jax
 import jax.numpy as jnp
 from jax.extend.core import Jaxpr
 
+from reparax.continuity._interval import REAL, Interval
 from reparax.errors import InvalidEstimator
 
 _PREFIX = "reparax_"
-SOURCE, TRUSTED, GUARDED = "source", "trusted", "guarded"
+SOURCE, DRAWN, TRUSTED, GUARDED = "source", "drawn", "trusted", "guarded"
 
 
 def marker_of(jaxpr: Jaxpr) -> tuple[str, str] | None:
@@ -26,7 +27,7 @@ def marker_of(jaxpr: Jaxpr) -> tuple[str, str] | None:
     if not name.startswith(_PREFIX):
         return None
     kind, _, rest = name.removeprefix(_PREFIX).partition(":")
-    return (kind, rest) if kind in {SOURCE, TRUSTED, GUARDED} else None
+    return (kind, rest) if kind in {SOURCE, DRAWN, TRUSTED, GUARDED} else None
 
 
 @functools.lru_cache(maxsize=4096)
@@ -52,9 +53,26 @@ def _each(kind: str, name: str, tree: Any, refuse: Callable[[], Exception] | Non
     return jax.tree.map(lambda x: mark(x) if jnp.issubdtype(jnp.result_type(x), jnp.inexact) else x, tree)
 
 
-def source(value: Any, name: str) -> Any:
-    """A draw inside a program: a variable of which the analysis says whether what follows is continuous in it."""
-    return _each(SOURCE, name, value)
+def source(value: Any, name: str, interval: Interval = REAL) -> Any:
+    """A draw inside a program: a variable of which the analysis says whether what follows is continuous in it.
+
+    Args:
+        value: The draw.
+        name: What the verdict calls it; several draws of one name are one variable.
+        interval: Its support, or an interval around it.
+    """
+    return _each(SOURCE, f"{interval.low!r},{interval.high!r},{name}", value)
+
+
+def source_of(text: str) -> tuple[Interval, str]:
+    """The interval and the name of a source."""
+    low, high, name = text.split(",", 2)
+    return Interval(float(low), float(high), True, True), name
+
+
+def drawn(value: Any) -> Any:
+    """A draw inside a program that is constant to differentiation: scored or enumerated."""
+    return _each(DRAWN, "", value)
 
 
 def trusted(value: Any) -> Any:
