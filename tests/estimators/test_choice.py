@@ -63,7 +63,7 @@ def test_states_already_enumerated_count():
 def test_nothing_is_valid_for_an_atom():
     with pytest.raises(InvalidEstimator, match="atom"):
         ScoreFunction().check(dist.Delta(0.3))
-    assert valid_names(dist.Uniform(0.0, 1.0)) == ("antithetic", "latin-hypercube", "pathwise", "sobol")
+    assert valid_names(dist.Uniform(0.0, 1.0)) == ("antithetic", "boundary", "latin-hypercube", "pathwise", "sobol")
 
 
 def test_explain():

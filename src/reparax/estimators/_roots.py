@@ -3,8 +3,8 @@
 A cell of the grid is *plain* if it lies in one piece and the function does not head for zero at both of its ends. In a
 plain cell whose ends differ in sign there is one root; in one whose ends agree there is none, provided that the
 function turns at most once within a cell. Cells that are not plain are split where the piece, or the sign of the slope,
-changes, up to four times over. What is still not plain then, and what two neighboring cells show to be finer than the grid,
-is not resolved, and said to be so.
+changes, up to four times over. What is still not plain then, and what two neighboring cells show to be finer than the
+grid, is not resolved, and said to be so.
 """
 
 from collections.abc import Callable

@@ -15,7 +15,7 @@ class Sign(IntEnum):
     POSITIVE = 2
 
 
-_ALWAYS = {name: Sign.POSITIVE for name in ("exp", "exp2", "logistic", "erfc", "cosh")}
+_ALWAYS = dict.fromkeys(("exp", "exp2", "logistic", "erfc", "cosh"), Sign.POSITIVE)
 _KEEPS = {
     "log1p", "expm1", "tanh", "sinh", "asinh", "atan", "erf", "sqrt", "cbrt", "reduce_sum", "cumsum", "reduce_max",
     "reduce_min", "reduce_prod", "cumprod", "cummax", "cummin", "broadcast_in_dim", "reshape", "squeeze", "expand_dims",
