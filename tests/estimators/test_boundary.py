@@ -44,8 +44,8 @@ def test_one_step_of_every_family_is_exact_and_has_no_variance():
 
     def make(t):
         return {
-            "normal": dist.Normal(t[0], t[1]), "uniform": dist.Uniform(t[3], t[4]), "exponential": dist.Exponential(t[6]),
-            "laplace": dist.Laplace(t[8], t[9]),
+            "normal": dist.Normal(t[0], t[1]), "uniform": dist.Uniform(t[3], t[4]),
+            "exponential": dist.Exponential(t[6]), "laplace": dist.Laplace(t[8], t[9]),
         }  # fmt: skip
 
     def f(z, t):

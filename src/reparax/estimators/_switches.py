@@ -22,7 +22,7 @@ _CONTINUOUS = {
     "squeeze", "expand_dims", "transpose", "rev", "concatenate", "pad", "slice", "dynamic_slice", "split", "gather",
     "dynamic_update_slice", "scatter", "scatter-add", "scatter_add", "scatter-mul", "scatter_mul", "select_n", "copy",
     "copy_p", "stop_gradient", "optimization_barrier", "reduce_window_sum", "reduce_window_max", "bessel_i0e",
-    "bessel_i1e", "tile",
+    "bessel_i1e", "tile", "stack", "unstack",
 }  # fmt: skip
 _LOOPS = {"scan", "while", "cond"}
 _CURE = (

@@ -33,7 +33,7 @@ class Boundary(AbstractEstimator):
     Every comparison (<, <=, >, >=) of numbers that depend on z is such a g, whether theta is in f, in q or in both.
 
     Lee, Yu & Yang (2018), "Reparameterization gradient for non-differentiable models", theorem 1; for one coordinate
-    given the others Fu & Hu (1997), "Conditional Monte Carlo", section 4.2; Glasserman (2003), section 7.2.
+    given the others Fu & Hu (1997), "Conditional Monte Carlo"; Glasserman (2003), section 7.2.
 
     First derivatives only; a second one is refused where f has a comparison. Where the roots along a line cannot be
     resolved the derivative is NaN.
@@ -46,7 +46,7 @@ class Boundary(AbstractEstimator):
         "distributions with a differentiable quantile function or a Normal base, and an f whose jumps in z are "
         "comparisons outside of loops, at places that may depend on parameters"
     )
-    reference: ClassVar[str] = "Lee, Yu & Yang (2018), theorem 1; Fu & Hu (1997), section 4.2"
+    reference: ClassVar[str] = "Lee, Yu & Yang (2018), theorem 1; Fu & Hu (1997)"
 
     def refusal(self, q: dist.Distribution) -> str | None:
         return no_quantile(q)
