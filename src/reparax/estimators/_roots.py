@@ -86,6 +86,9 @@ def find_root(look: Look, reach: Float[Array, ""], key: jax.Array) -> Root:
     weight = jnp.where(any_root, jnp.exp(-jax.nn.log_softmax(logits)[chosen]), 0)
     low, high = (jax.tree.map(lambda leaf: leaf[chosen], ends) for ends in (left, right))
     low, high = _bisect(look, low, high, lambda point, start: point.above == start.above)
+    # A comparison with NaN is false without any root.
+    real = jnp.isfinite(low.gap) & jnp.isfinite(high.gap)
+    resolved &= real | ~any_root | ~_matters(high.t)
     return Root(low.t, high.t, high.above, weight, resolved)
 
 
