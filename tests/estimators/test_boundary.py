@@ -39,28 +39,36 @@ def step(condition):
     return jnp.where(condition, 1.0, 0.0)
 
 
-def test_one_step_of_every_family_is_exact_and_has_no_variance():
-    theta = jnp.array([0.3, 1.2, 0.7, -0.5, 1.4, 0.4, 1.3, 0.9, 0.2, 0.8, -0.6])
+def test_one_step_of_every_family():
+    theta = jnp.array([0.3, 1.2, 0.7, -0.5, 1.4, 0.4, 1.3, 0.9, 0.2, 0.8, -0.6, 0.5, 1.4])
 
     def make(t):
+        factor = jnp.diag(jnp.stack([t[1], t[9]])) + jnp.diag(t[11:12], -1)
         return {
             "normal": dist.Normal(t[0], t[1]), "uniform": dist.Uniform(t[3], t[4]),
             "exponential": dist.Exponential(t[6]), "laplace": dist.Laplace(t[8], t[9]),
+            "multivariate": dist.MultivariateNormal(t[:2], scale_tril=factor), "log-normal": dist.LogNormal(t[0], t[9]),
         }  # fmt: skip
 
     def f(z, t):
-        normal, uniform = step(z["normal"] > t[2]), step(t[5] >= z["uniform"])
-        return jnp.stack([normal, uniform, step(z["exponential"] <= t[7]), step(t[10] < z["laplace"])])
+        return jnp.stack([
+            step(z["normal"] > t[2]), step(t[5] >= z["uniform"]), step(z["exponential"] <= t[7]),
+            step(t[10] < z["laplace"]), step(z["multivariate"][0] + 2 * z["multivariate"][1] > t[12]),
+            jnp.where(1 / z["log-normal"] > 1 / t[12], z["log-normal"], 0.0),
+        ])  # fmt: skip
 
     def exact(t):
+        spread = np.hypot(t[1] + 2 * t[11], 2 * t[9])
+        below = stats.norm.cdf((np.log(t[12]) - t[0] - t[9] ** 2) / t[9])
         return np.array([
             stats.norm.sf(t[2], t[0], t[1]), stats.uniform.cdf(t[5], t[3], t[4] - t[3]),
             stats.expon.cdf(t[7], 0, 1 / t[6]), stats.laplace.sf(t[10], t[8], t[9]),
+            stats.norm.sf(t[12], t[0] + 2 * t[1], spread), np.exp(t[0] + t[9] ** 2 / 2) * below,
         ])  # fmt: skip
 
     found = check(f, make, exact, theta, 300)
-    # One coordinate matters to each: what is left is the draw of the coordinate, of which 2 % go to the others.
-    assert np.all(found.std(axis=0) < 0.25 * (1e-3 + np.abs(found.mean(axis=0))))
+    # One coordinate matters to each of the first four: no noise but that of drawing it, of which 2 % go to the others.
+    assert np.all(found[:, :4].std(axis=0) < 0.3 * (1e-3 + np.abs(found[:, :4].mean(axis=0))))
 
 
 def normal_pair(t):
@@ -105,7 +113,7 @@ def test_integrands_of_one_normal():
             1 - below(t[2]), 1 - below(t[3]), 1 - below(t[4]), below(t[5]),
         ])  # fmt: skip
 
-    found = check(f, normal_pair, exact, theta, 400)
+    found = check(f, normal_pair, exact, theta, 200)
     np.testing.assert_allclose(found[:, 7, 4], -stats.norm.pdf(4) / 1.2, rtol=1e-4)
     np.testing.assert_allclose(found[:, 8, 5], stats.norm.pdf(7) / 1.2, rtol=1e-4)
 
@@ -128,25 +136,7 @@ def test_surfaces_of_several_variables():
             p**3, 3 * p**2 - 2 * p**3, (1 - s) * s + 2 * (1 - s) ** 2 * s,
         ])  # fmt: skip
 
-    check(f, lambda t: dist.Normal(jnp.full(3, t[0]), t[1]).to_event(1), exact, theta, 2000)
-
-
-def test_multivariate_normal_and_transformed():
-    theta = jnp.array([0.3, -0.2, 0.8, 0.5, 1.4])
-
-    def make(t):
-        factor = jnp.array([[1.0, 0.0], [0.0, 1.0]]) * t[2] + jnp.array([[0.0, 0.0], [1.0, 0.0]]) * t[3]
-        return dist.MultivariateNormal(t[:2], scale_tril=factor), dist.LogNormal(t[0], t[2])
-
-    def f(z, t):
-        return jnp.stack([step(z[0][0] + 2 * z[0][1] > t[4]), jnp.where(1 / z[1] > 1 / t[4], z[1], 0.0)])
-
-    def exact(t):
-        spread = np.hypot(t[2] + 2 * t[3], 2 * t[2])
-        below = stats.norm.cdf((np.log(t[4]) - t[0] - t[2] ** 2) / t[2])
-        return np.array([stats.norm.sf(t[4], t[0] + 2 * t[1], spread), np.exp(t[0] + t[2] ** 2 / 2) * below])
-
-    check(f, make, exact, theta)
+    check(f, lambda t: dist.Normal(jnp.full(3, t[0]), t[1]).to_event(1), exact, theta, 1000)
 
 
 THETA = jnp.array([0.2, 0.9, 0.3, -0.4])
@@ -168,7 +158,7 @@ def against_exact(seed, repeats):
     assert np.max(np.abs(found.mean(axis=0) - wanted) / error) < 5, (seed, found.mean(axis=0), wanted)
 
 
-@pytest.mark.parametrize("seed", [3, 14])
+@pytest.mark.parametrize("seed", [3])
 def test_random_programs(seed):
     against_exact(seed, 1000)
 
@@ -196,6 +186,7 @@ def test_under_vmap_scan_and_forward_mode():
     assert np.all(np.abs(scanned) > 0.05)
 
 
+@pytest.mark.full
 def test_double_precision_is_exact_to_ten_digits(enable_x64):
     theta = jnp.array([0.3, 1.2, 0.7])
     found = jax.jit(
@@ -221,19 +212,9 @@ def test_beside_other_estimators_and_noise_of_its_own():
         above = [stats.norm.sf(t[1] - b - t[0], 0, np.sqrt(1.49)) for b in (0, 1)]
         return np.asarray((1 - p) * above[0] + p * above[1])
 
-    found = many(lambda key: jax.grad(loss)(theta, key), 1000)
+    values, found = many(lambda key: jax.value_and_grad(loss)(theta, key), 1000)
+    assert z_score(values, exact(np.asarray(theta, float))) < 5
     assert z_score(found, slopes(exact, theta)) < 5
-
-
-def test_values_are_the_mean_of_f():
-    theta = jnp.array([0.3, 1.2, 0.7])
-
-    def loss(t, key):
-        return estimate(lambda x, t: {"hit": x > t[2], "x": x}, normal_pair, t, key, num_samples=4)
-
-    values = many(lambda key: loss(theta, key), 2000)
-    assert z_score(values["hit"], stats.norm.sf(0.7, 0.3, 1.2)) < 5
-    assert z_score(values["x"], 0.3) < 5
 
 
 NOT_RESOLVED = {
@@ -308,5 +289,7 @@ def test_second_derivatives_are_refused_where_there_is_a_jump_alone():
 
     with pytest.raises(InvalidEstimator, match="second derivative"):
         jax.eval_shape(jax.grad(outer), jnp.float32(0.7))
-    smooth = jax.hessian(lambda t: estimate(lambda x, t: x**2 * t[2], normal_pair, t, jax.random.key(0)))(theta)
+    smooth = jax.jit(jax.hessian(lambda t: estimate(lambda x, t: x**2 * t[2], normal_pair, t, jax.random.key(0))))(
+        theta
+    )
     np.testing.assert_allclose(smooth[0, 0], 2 * 0.7, rtol=1e-5)
