@@ -30,6 +30,7 @@ UNBIASED = [
 # One or two problems per estimator in the quick run; all of them in the full one.
 QUICK = {
     "antithetic": ("multivariate normal",), "arm": ("bernoulli",), "arsm": ("categorical", "one-hot"),
+    "boundary": ("laplace",),
     "disarm": ("bernoulli",), "enumeration": ("categorical",), "latin-hypercube": ("log-normal",),
     "learned-baseline": ("poisson",), "leave-one-out": ("truncated normal", "one-hot"),
     "linear-combination": ("normal",), "mean-baseline": ("poisson",),

@@ -3,8 +3,8 @@
 A cell of the grid is *plain* if it lies in one piece and the function does not head for zero at both of its ends. In a
 plain cell whose ends differ in sign there is one root; in one whose ends agree there is none, provided that the
 function turns at most once within a cell. Cells that are not plain are split where the piece, or the sign of the slope,
-changes, up to four times over. What is still not plain then, and what two neighboring cells show to be finer than the grid,
-is not resolved, and said to be so.
+changes, up to four times over. What is still not plain then, and what two neighboring cells show to be finer than the
+grid, is not resolved, and said to be so.
 """
 
 from collections.abc import Callable
@@ -86,6 +86,9 @@ def find_root(look: Look, reach: Float[Array, ""], key: jax.Array) -> Root:
     weight = jnp.where(any_root, jnp.exp(-jax.nn.log_softmax(logits)[chosen]), 0)
     low, high = (jax.tree.map(lambda leaf: leaf[chosen], ends) for ends in (left, right))
     low, high = _bisect(look, low, high, lambda point, start: point.above == start.above)
+    # A comparison with NaN is false without any root.
+    real = jnp.isfinite(low.gap) & jnp.isfinite(high.gap)
+    resolved &= real | ~any_root | ~_matters(high.t)
     return Root(low.t, high.t, high.above, weight, resolved)
 
 

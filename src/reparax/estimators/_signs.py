@@ -21,7 +21,7 @@ _KEEPS = {
     "reduce_min", "reduce_prod", "cumprod", "cummax", "cummin", "broadcast_in_dim", "reshape", "squeeze", "expand_dims",
     "transpose", "rev", "slice", "copy", "copy_p", "split", "rsqrt", "reduce_window_max", "optimization_barrier",
 }  # fmt: skip
-_LEAST = {"mul", "div", "min", "concatenate", "dot_general", "pad"}
+_LEAST = {"mul", "div", "min", "concatenate", "dot_general", "pad", "stack"}
 
 
 def sign_of(name: str, params: Mapping[str, Any], signs: Sequence[Sign]) -> Sign:

@@ -148,6 +148,8 @@ class Surface:
     def shares(self, setting: Setting, f_key: jax.Array, dtype: Any) -> Float[Array, "e d"]:
         """For each element, the probabilities with which coordinates are drawn: by their slopes at fixed probes."""
         dimensions = len(self.reaches)
+        if dimensions == 1:
+            return jnp.ones((self.size, 1), dtype)
         probes = jnp.asarray(np.random.default_rng(0).logistic(size=(_PROBES, dimensions)), dtype)
         slopes = jax.lax.map(jax.jacrev(lambda t: self.observe(setting, t, f_key)[0]), probes)
         slopes = jnp.nan_to_num(jnp.abs(slopes), posinf=0.0)
@@ -155,7 +157,7 @@ class Surface:
         mean = jnp.mean(jnp.where(total > 0, slopes / jnp.where(total > 0, total, 1), 0), axis=0)
         mean = mean + jnp.finfo(dtype).tiny
         mean = mean / jnp.sum(mean, axis=-1, keepdims=True)
-        return (1 - _FLOOR) * mean + _FLOOR / dimensions if dimensions > 1 else jnp.ones_like(mean)
+        return (1 - _FLOOR) * mean + _FLOOR / dimensions
 
     def _pieces(self, setting: Setting, line: Line, j: Array, root: Root) -> tuple[Array, Array, Array]:
         """The outcomes of all comparisons on both sides of a root, and the share of the jump that is this element's.

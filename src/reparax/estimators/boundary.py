@@ -1,5 +1,6 @@
 """Pathwise derivatives with boundary terms: for jumps whose place depends on parameters, in f or in q."""
 
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import jax
@@ -32,7 +33,7 @@ class Boundary(AbstractEstimator):
     Every comparison (<, <=, >, >=) of numbers that depend on z is such a g, whether theta is in f, in q or in both.
 
     Lee, Yu & Yang (2018), "Reparameterization gradient for non-differentiable models", theorem 1; for one coordinate
-    given the others Fu & Hu (1997), "Conditional Monte Carlo", section 4.2; Glasserman (2003), section 7.2.
+    given the others Fu & Hu (1997), "Conditional Monte Carlo"; Glasserman (2003), section 7.2.
 
     First derivatives only; a second one is refused where f has a comparison. Where the roots along a line cannot be
     resolved the derivative is NaN.
@@ -45,7 +46,7 @@ class Boundary(AbstractEstimator):
         "distributions with a differentiable quantile function or a Normal base, and an f whose jumps in z are "
         "comparisons outside of loops, at places that may depend on parameters"
     )
-    reference: ClassVar[str] = "Lee, Yu & Yang (2018), theorem 1; Fu & Hu (1997), section 4.2"
+    reference: ClassVar[str] = "Lee, Yu & Yang (2018), theorem 1; Fu & Hu (1997)"
 
     def refusal(self, q: dist.Distribution) -> str | None:
         return no_quantile(q)
@@ -116,9 +117,19 @@ def _terms(surface: Surface, flat: list[Any], t: Float[Array, "n d"], f_keys: ja
     return [poison + jnp.tensordot(gaps, jump.astype(t.dtype), axes=1) / len(t) for jump in crossings.jump]
 
 
-def _mapped(function: Any, xs: Any) -> Any:
+def _mapped(function: Callable[[Any], Any], xs: Any) -> Any:
+    """A function of one line at all of them, in batches of bounded memory."""
     count = len(jax.tree.leaves(xs)[0])
-    return jax.vmap(function)(xs) if count <= _BATCH else jax.lax.map(function, xs, batch_size=_BATCH)
+    if count <= _BATCH:
+        return jax.vmap(function)(xs)
+    batches = -(-count // _BATCH)
+    places = jnp.arange(batches * -(-count // batches)) % count
+    found = jax.lax.map(jax.vmap(lambda place: function(_at(xs, place))), places.reshape(batches, -1))
+    return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:])[:count], found)
+
+
+def _at(xs: Any, place: Array) -> Any:
+    return jax.tree.map(lambda leaf: leaf[place], xs)
 
 
 def _noise_dtype(flat: list[dist.Distribution]) -> Any:
