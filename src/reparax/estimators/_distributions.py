@@ -1,7 +1,6 @@
 """What estimators ask of distributions: constant draws, log densities, supports, and what is inside wrappers."""
 
 import math
-from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
 from typing import Any
 
@@ -9,10 +8,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
-from jax.extend.core import Jaxpr, Literal
 from jaxtyping import Array, Float
 
 from reparax.distributions.bernoulli import bernoulli_log_prob
+from reparax.reparameterization import is_reparameterizable, rsample
 
 
 def is_distribution(node: Any) -> bool:
@@ -42,20 +41,32 @@ def draw(q: Any, key: jax.Array, num_samples: int) -> Any:
     """Independent draws of a pytree of distributions along a new leading axis, constant to differentiation."""
     flat, structure = jax.tree.flatten(q, is_leaf=is_distribution)
     keys = jax.random.split(key, len(flat))
+    draws = [draw_one(leaf, k, (num_samples,)) for leaf, k in zip(flat, keys, strict=True)]
+    return jax.tree.unflatten(structure, draws)
+
+
+def draw_one(q: dist.Distribution, key: jax.Array, sample_shape: tuple[int, ...]) -> Array:
+    """Draws of one distribution, constant: by its reparameterization, which keeps small shapes off the edge of floats.
+
+    Where there is none (discrete families above all) by numpyro's own sampler.
+    """
+    constant = stopped(q)
     with numpyro_rules():
-        draws = [stopped(leaf).sample(k, (num_samples,)) for leaf, k in zip(flat, keys, strict=True)]
-    return jax.tree.unflatten(structure, stopped(draws))
+        if is_reparameterizable(constant):
+            return jax.lax.stop_gradient(rsample(constant, key, sample_shape))
+        return jax.lax.stop_gradient(constant.sample(key, sample_shape))
 
 
 def log_prob(q: Any, z: Any) -> Float[Array, ""]:
     """log q(z) of ONE draw of a pytree of distributions, summed over batch dimensions; nats."""
     flat, structure = jax.tree.flatten(q, is_leaf=is_distribution)
     with numpyro_rules():
-        terms = [_log_prob(leaf, value) for leaf, value in zip(flat, structure.flatten_up_to(z), strict=True)]
+        terms = [log_prob_of(leaf, value) for leaf, value in zip(flat, structure.flatten_up_to(z), strict=True)]
         return jnp.sum(jnp.stack(terms))
 
 
-def _log_prob(q: dist.Distribution, z: Any) -> Float[Array, ""]:
+def log_prob_of(q: dist.Distribution, z: Any) -> Float[Array, ""]:
+    """log q(z) of ONE draw of one distribution, summed over batch dimensions; nats."""
     # numpyro writes these two with a clip and an absolute value that both bend at a logit of 0, where training often
     # starts, and so have a wrong derivative exactly there.
     base = innermost(q)
@@ -125,39 +136,3 @@ def joint_states(q: Any) -> Any:
         for value, column, shape in zip(values, columns, shapes, strict=True)
     ]
     return jax.tree.unflatten(structure, states)
-
-
-def support_reads(q: dist.Distribution) -> list[bool]:
-    """For each floating leaf of a distribution, whether the support depends on it."""
-    flat, structure = jax.tree.flatten(q)
-    bounds = _bound_ids(q)
-    traced = [jnp.asarray(leaf) for leaf in flat]
-
-    def support(*arguments: Array) -> list[Any]:
-        return jax.tree.leaves(jax.tree.unflatten(structure, arguments).support)
-
-    used = _dependencies(support, traced)
-    return [read or id(leaf) in bounds for read, leaf in zip(used, flat, strict=True)]
-
-
-def _bound_ids(q: dist.Distribution) -> set[int]:
-    # numpyro keeps the bounds twice, as parameters and inside the support: both are the same object.
-    named = [getattr(base, name) for base in _chain(q) for name in ("low", "high") if name in vars(base)]
-    return {id(leaf) for leaf in jax.tree.leaves([q.support, named]) if isinstance(leaf, jax.Array | float)}
-
-
-def _chain(q: dist.Distribution) -> list[dist.Distribution]:
-    chain = [q]
-    while hasattr(chain[-1], "base_dist"):
-        chain.append(chain[-1].base_dist)
-    return chain
-
-
-def _dependencies(function: Callable[..., Any], arguments: list[Array]) -> list[bool]:
-    with numpyro_rules():
-        jaxpr: Jaxpr = jax.make_jaxpr(function)(*arguments).jaxpr
-    needed = {id(v) for v in jaxpr.outvars if not isinstance(v, Literal)}
-    for equation in reversed(jaxpr.eqns):
-        if any(id(v) in needed for v in equation.outvars):
-            needed.update(id(v) for v in equation.invars if not isinstance(v, Literal))
-    return [id(v) in needed for v in jaxpr.invars]

@@ -64,6 +64,16 @@ def _kumaraswamy(q: dist.Kumaraswamy, key: jax.Array, sample_shape: tuple[int, .
     return unit_exp(log_x, log1m_exp(jnp.minimum(log_x, -jnp.finfo(power.dtype).tiny)))
 
 
+def log_log_kumaraswamy(q: dist.Kumaraswamy, key: jax.Array, shape: tuple[int, ...]) -> Array:
+    """log(-log x) of draws of q, without a derivative: accurate where x itself rounds to 0 or 1."""
+    power, tail = to_float(*jax.lax.stop_gradient((q.concentration1, q.concentration0)))
+    drop = exponential_noise(key, shape, power.dtype) / tail
+    # -log(1 - exp(-t)) is exp(-t) for large t.
+    far = drop > 15.0
+    near = jnp.log(-log1m_exp(-jnp.where(far, 1.0, drop)))
+    return jnp.where(far, -drop, near) - jnp.log(power)
+
+
 @rule(dist.Gompertz, declare=declared(METHOD, "concentration", "rate"))
 def _gompertz(q: dist.Gompertz, key: jax.Array, sample_shape: tuple[int, ...]) -> Array:
     concentration, rate = to_float(q.concentration, q.rate)
