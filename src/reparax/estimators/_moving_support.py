@@ -39,7 +39,7 @@ class _Image(Enum):
 def support_reads(q: dist.Distribution) -> list[bool]:
     """For each leaf of a distribution, whether the support depends on it, or may depend on it."""
     flat, structure = jax.tree.flatten(q)
-    moving = {id(leaf) for part in _parts(q) for leaf in jax.tree.leaves(_edges(part)) if _is_number(leaf)}
+    moving = {id(leaf) for part in parts(q) for leaf in jax.tree.leaves(_edges(part)) if _is_number(leaf)}
 
     def support(*arguments: Array) -> list[Any]:
         return jax.tree.leaves(jax.tree.unflatten(structure, arguments).support)
@@ -50,17 +50,17 @@ def support_reads(q: dist.Distribution) -> list[bool]:
 
 def kink_reads(q: dist.Distribution) -> list[bool]:
     """For each leaf of a distribution, whether it moves a kink of the density."""
-    kinks = {id(leaf) for part in _parts(q) for leaf in jax.tree.leaves(_kinks(part)) if _is_number(leaf)}
+    kinks = {id(leaf) for part in parts(q) for leaf in jax.tree.leaves(_kinks(part)) if _is_number(leaf)}
     return [id(leaf) in kinks for leaf in jax.tree.leaves(q)]
 
 
-def _parts(q: dist.Distribution) -> Iterator[dist.Distribution]:
+def parts(q: dist.Distribution) -> Iterator[dist.Distribution]:
     """q and every distribution that it is made of."""
     yield q
     for held in vars(q).values():
         for part in held if isinstance(held, list | tuple) else [held]:
             if isinstance(part, dist.Distribution):
-                yield from _parts(part)
+                yield from parts(part)
 
 
 def _edges(q: dist.Distribution) -> Any:
@@ -85,7 +85,7 @@ def _kinks(q: dist.Distribution) -> Any:
         return q.loc
     moved_by = q.transforms if isinstance(q, dist.TransformedDistribution) else None
     moved_by = [q.loc, q.scale] if isinstance(q, LocationScale) else moved_by
-    return moved_by if any(isinstance(part, _KINKED) for part in _parts(q)) else None
+    return moved_by if any(isinstance(part, _KINKED) for part in parts(q)) else None
 
 
 def _image_of_support(q: dist.Distribution) -> _Image:
@@ -97,7 +97,7 @@ def _image_of_support(q: dist.Distribution) -> _Image:
         return _image_of_support(q.base_dist)
     if _is_followed(q):
         return _through(q.transforms, _image_of_support(q.base_dist))[1]
-    mixed = [part for part in _parts(q) if part is not q]
+    mixed = [part for part in parts(q) if part is not q]
     if isinstance(q, dist.MixtureSameFamily | dist.MixtureGeneral):
         images = {_image_of_support(part) for part in mixed if not part.support or not part.support.is_discrete}
         return images.pop() if len(images) == 1 else _Image.OTHER

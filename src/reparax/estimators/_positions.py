@@ -5,6 +5,7 @@ log z, and with it the score log z + log rate - digamma(a), is then lost. The po
 alone, free of parameters, so that the score at the position is the score at z (Casella & Berger 2002, section 2.1).
 """
 
+import inspect
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -15,9 +16,15 @@ from jaxtyping import Array, Float
 
 from reparax.distributions import LogGamma, LogitBeta
 from reparax.estimators._distributions import draw_one, innermost, is_distribution, log_prob_of, numpyro_rules, stopped
+from reparax.estimators._moving_support import parts
 from reparax.reparameterization._beta_families import log_dirichlet_of
 from reparax.reparameterization._bounded_exp import bounded_exp, log1m_exp, unit_exp
-from reparax.reparameterization._inverse_cdf import log_log_kumaraswamy
+from reparax.reparameterization._inverse_cdf import log_dagum_of, log_log_kumaraswamy
+from reparax.reparameterization._shapes import to_float
+from reparax.reparameterization._student_t import log_abs_student_t_sample
+
+# Beyond this log |t| a draw of Student's t is held (float32 ends at 88.7).
+_FAR = 75.0
 
 
 class Positions(NamedTuple):
@@ -30,10 +37,10 @@ class Positions(NamedTuple):
         log_prob: The log density of the draw at a position, summed over batch dimensions; nats.
     """
 
-    draw: Callable[[jax.Array, tuple[int, ...]], Array]
-    value: Callable[[Array], Array]
-    position: Callable[[Array], Array]
-    log_prob: Callable[[Array], Float[Array, ""]]
+    draw: Callable[[jax.Array, tuple[int, ...]], Any]
+    value: Callable[[Any], Array]
+    position: Callable[[Array], Any]
+    log_prob: Callable[[Any], Float[Array, ""]]
 
 
 def draw_positions(q: Any, key: jax.Array, num_samples: int) -> Any:
@@ -65,11 +72,22 @@ def positions_of(q: dist.Distribution) -> Positions:
     """The positions of one distribution."""
     base = innermost(q)
     for family, make in _FAMILIES.items():
-        if isinstance(base, family) and type(base).log_prob is family.log_prob:
+        if isinstance(base, family) and _same_density(type(base), family):
             return make(q, base)
     if _is_followed(base):
         return _transformed(q, base)
-    return Positions(lambda key, shape: draw_one(q, key, shape), _same, _same, lambda z: log_prob_of(q, z))
+    return Positions(lambda key, shape: draw_one(q, key, shape), _same, _same, lambda z: _plain_log_prob(q, z))
+
+
+def _plain_log_prob(q: dist.Distribution, z: Array) -> Array:
+    """log q(z), not a number where z is held at the edge of the floats: its score would be silently wrong there."""
+    total = log_prob_of(q, z)
+    if not any(isinstance(part, tuple(_FAMILIES)) for part in parts(q)):
+        return total
+    limits = jnp.finfo(z.dtype)
+    held = (jnp.abs(z) <= limits.tiny * 1024) | (jnp.abs(z) >= limits.max * 1e-8) | (z == 1 - limits.epsneg)
+    # A factor, so that the derivative is not a number either.
+    return total * jnp.where(jnp.any(held), jnp.nan, 1.0)
 
 
 def _same(z: Array) -> Array:
@@ -119,9 +137,7 @@ def _dirichlet(q: dist.Distribution, base: dist.Dirichlet) -> Positions:
         return jnp.sum(jnp.sum((a - 1) * y, -1) - normalizer)
 
     front = q.shape()[:-1]
-    return Positions(
-        lambda key, shape: log_dirichlet_of(base, key, (*shape, *front)), bounded_exp, jnp.log, log_prob
-    )
+    return Positions(lambda key, shape: log_dirichlet_of(base, key, (*shape, *front)), bounded_exp, jnp.log, log_prob)
 
 
 def _weibull(q: dist.Distribution, base: dist.Weibull) -> Positions:
@@ -169,6 +185,39 @@ def _kumaraswamy(q: dist.Distribution, base: dist.Kumaraswamy) -> Positions:
     )
 
 
+def _dagum(q: dist.Distribution, base: dist.Dagum) -> Positions:
+    def log_prob(y: Array) -> Array:
+        a, b = base.sharpness, base.concentration
+        power = a * (y - jnp.log(base.scale))
+        return jnp.sum(jnp.log(a) + jnp.log(b) - y + b * power - (b + 1) * jax.nn.softplus(power))
+
+    return Positions(lambda key, shape: log_dagum_of(base, key, (*shape, *q.shape())), bounded_exp, jnp.log, log_prob)
+
+
+def _student_t(q: dist.Distribution, base: dist.StudentT) -> Positions:
+    """The position is the draw, and log |t|, which tells a draw that is held at the largest float from the others."""
+
+    def draw(key: jax.Array, shape: tuple[int, ...]) -> tuple[Array, Array]:
+        df, loc, scale = to_float(base.df, base.loc, base.scale)
+        log_abs, sign = log_abs_student_t_sample(key, df, (*shape, *q.shape()))
+        return loc + scale * sign * jnp.exp(jnp.minimum(log_abs, _FAR)), log_abs
+
+    def log_prob(position: tuple[Array, Array]) -> Array:
+        z, log_abs = position
+        t = (z - base.loc) / base.scale
+        far = jnp.abs(t) > 1e6
+        log_t = jnp.log(jnp.where(far, jnp.abs(t), 1.0))
+        log_square = 2 * (log_t + jax.lax.stop_gradient(log_abs - log_t)) - jnp.log(base.df)
+        near = jnp.log1p(jnp.where(far, 0.0, t) ** 2 / base.df)
+        bend = jnp.where(far, jax.nn.softplus(log_square), near)
+        gammaln = jax.scipy.special.gammaln
+        normalizer = jnp.log(base.scale) + (jnp.log(base.df) + jnp.log(jnp.pi)) / 2
+        normalizer = normalizer + gammaln(base.df / 2) - gammaln((base.df + 1) / 2)
+        return jnp.sum(-(base.df + 1) / 2 * bend - normalizer)
+
+    return Positions(draw, lambda position: position[0], lambda z: (z, jnp.zeros_like(z)), log_prob)
+
+
 def _transformed(q: dist.Distribution, base: dist.TransformedDistribution) -> Positions:
     """Those of what is transformed; a parameter of a transform moves the position of a draw that stays where it is."""
     batch = q.shape()[: len(q.shape()) - len(base.event_shape)]
@@ -194,7 +243,7 @@ def _transformed(q: dist.Distribution, base: dist.TransformedDistribution) -> Po
             values[place] = steps[place].inv(values[place + 1])
         if moving:
             moved = below.position(values[0])
-            y = y + (moved - jax.lax.stop_gradient(moved))
+            y = jax.tree.map(lambda at, by: at + (by - jax.lax.stop_gradient(by)), y, moved)
         pairs = zip(steps, values[:-1], values[1:], strict=True)
         volume = sum((jnp.sum(step.log_abs_det_jacobian(x, z)) for step, x, z in pairs), jnp.zeros((), values[0].dtype))
         return below.log_prob(y) - volume
@@ -202,10 +251,14 @@ def _transformed(q: dist.Distribution, base: dist.TransformedDistribution) -> Po
     return Positions(below.draw, lambda y: path(y)[-1], position, log_prob)
 
 
+def _same_density(derived: type, ancestor: type) -> bool:
+    return inspect.getattr_static(derived, "log_prob") is inspect.getattr_static(ancestor, "log_prob")
+
+
 def _is_followed(base: dist.Distribution) -> bool:
     return (
         isinstance(base, dist.TransformedDistribution)
-        and type(base).log_prob is dist.TransformedDistribution.log_prob
+        and _same_density(type(base), dist.TransformedDistribution)
         and all(type(step) in _ELEMENTWISE for step in base.transforms)
     )
 
@@ -222,4 +275,6 @@ _FAMILIES: dict[type, Callable[..., Positions]] = {
     dist.Weibull: _weibull,
     dist.Pareto: _pareto,
     dist.Kumaraswamy: _kumaraswamy,
+    dist.Dagum: _dagum,
+    dist.StudentT: _student_t,
 }

@@ -82,11 +82,16 @@ def _gompertz(q: dist.Gompertz, key: jax.Array, sample_shape: tuple[int, ...]) -
 
 @rule(dist.Dagum, declare=declared(METHOD, "concentration", "sharpness", "scale"))
 def _dagum(q: dist.Dagum, key: jax.Array, sample_shape: tuple[int, ...]) -> Array:
+    return bounded_exp(log_dagum_of(q, key, full_shape(q, sample_shape)))
+
+
+def log_dagum_of(q: dist.Dagum, key: jax.Array, shape: tuple[int, ...]) -> Array:
+    """The logarithms of draws of q."""
     concentration, sharpness, scale = to_float(q.concentration, q.sharpness, q.scale)
-    noise = exponential_noise(key, full_shape(q, sample_shape), scale.dtype)
+    noise = exponential_noise(key, shape, scale.dtype)
     # F(x) = (1 + (x / scale)^-sharpness)^-concentration, and -log F is exponential.
     t = noise / concentration
-    return bounded_exp(jnp.log(scale) - (t + log1m_exp(-t)) / sharpness)
+    return jnp.log(scale) - (t + log1m_exp(-t)) / sharpness
 
 
 @rule(dist.Levy, declare=declared("location-scale", "loc", "scale", reason="1 / eps^2 with eps standard normal"))
