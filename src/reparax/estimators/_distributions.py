@@ -11,6 +11,7 @@ import numpyro.distributions as dist
 from jaxtyping import Array, Float
 
 from reparax.distributions.bernoulli import bernoulli_log_prob
+from reparax.errors import InvalidEstimator
 from reparax.reparameterization import is_reparameterizable, rsample
 
 
@@ -67,6 +68,7 @@ def log_prob(q: Any, z: Any) -> Float[Array, ""]:
 
 def log_prob_of(q: dist.Distribution, z: Any) -> Float[Array, ""]:
     """log q(z) of ONE draw of one distribution, summed over batch dimensions; nats."""
+    q = normalized(q)
     # numpyro writes these two with a clip and an absolute value that both bend at a logit of 0, where training often
     # starts, and so have a wrong derivative exactly there.
     base = innermost(q)
@@ -76,6 +78,68 @@ def log_prob_of(q: dist.Distribution, z: Any) -> Float[Array, ""]:
         smooth = z * base.logits - base.total_count * jax.nn.softplus(base.logits)
         return jnp.sum(smooth) + jax.lax.stop_gradient(jnp.sum(q.log_prob(z)) - jnp.sum(smooth))
     return jnp.sum(q.log_prob(z))
+
+
+def normalized(q: Any) -> Any:
+    """The same distributions, every vector of class probabilities divided by its sum, mixtures' weights included.
+
+    numpyro draws from p / sum(p), but its log density is that of p. Every estimator takes p / sum(p) for both, so that
+    all have the same derivative in a p that is not normalized: (f_k - E f) / sum(p) in p_k.
+    """
+    return jax.tree.map(
+        lambda node: _normalized(node) if isinstance(node, _ON_THE_SIMPLEX) else node,
+        q,
+        is_leaf=lambda node: isinstance(node, _ON_THE_SIMPLEX),
+    )
+
+
+_ON_THE_SIMPLEX = (dist.CategoricalProbs, dist.MultinomialProbs)
+
+
+def _normalized(q: dist.CategoricalProbs | dist.MultinomialProbs) -> dist.Distribution:
+    flat, structure = jax.tree.flatten(q)
+    return jax.tree.unflatten(structure, [_over_sum(leaf) if leaf is q.probs else leaf for leaf in flat])
+
+
+def _over_sum(probs: Float[Array, "*s c"]) -> Float[Array, "*s c"]:
+    return probs / jnp.sum(probs, axis=-1, keepdims=True)
+
+
+def probability(q: Any, z: Any) -> Float[Array, ""]:
+    """q(z) of ONE draw of a pytree of discrete distributions, also right in a probability of exactly 0 or 1.
+
+    There the logarithm of the probability has no derivative, and the probability itself has one.
+    """
+    flat, structure = jax.tree.flatten(normalized(q), is_leaf=is_distribution)
+    with numpyro_rules():
+        placed = zip(flat, structure.flatten_up_to(z), strict=True)
+        return jnp.prod(jnp.stack([_probability(leaf, value) for leaf, value in placed]))
+
+
+def _probability(q: dist.Distribution, z: Array) -> Float[Array, ""]:
+    base = innermost(q)
+    if type(base) is dist.BernoulliProbs:
+        p = jnp.broadcast_to(base.probs, q.shape())
+        return jnp.prod(jnp.where(z == 1, p, 1 - p))
+    if type(base) is dist.CategoricalProbs:
+        p = jnp.broadcast_to(base.probs, (*q.shape(), base.probs.shape[-1]))
+        return jnp.prod(jnp.take_along_axis(p, z[..., None], axis=-1))
+    return jnp.exp(log_prob_of(q, z))
+
+
+def check_num_samples(num_samples: Any) -> None:
+    """Refuses a number of draws that is not a whole number of at least 1.
+
+    Raises:
+        InvalidEstimator: It is not.
+    """
+    whole = isinstance(num_samples, int | np.integer) and not isinstance(num_samples, bool)
+    if not whole or num_samples < 1:
+        raise InvalidEstimator(
+            expected="num_samples to be a whole number of at least 1, known when the program is traced",
+            got=repr(num_samples),
+            cure="pass for example num_samples=1; with jax.jit, mark it static",
+        )
 
 
 def is_discrete(q: dist.Distribution) -> bool:

@@ -82,7 +82,8 @@ def positions_of(q: dist.Distribution) -> Positions:
 def _plain_log_prob(q: dist.Distribution, z: Array) -> Array:
     """log q(z), not a number where z is held at the edge of the floats: its score would be silently wrong there."""
     total = log_prob_of(q, z)
-    if not any(isinstance(part, tuple(_FAMILIES)) for part in parts(q)):
+    mixed = isinstance(innermost(q), dist.MixtureSameFamily | dist.MixtureGeneral)
+    if not (mixed and any(isinstance(part, tuple(_FAMILIES)) for part in parts(q))):
         return total
     limits = jnp.finfo(z.dtype)
     held = (jnp.abs(z) <= limits.tiny * 1024) | (jnp.abs(z) >= limits.max * 1e-8) | (z == 1 - limits.epsneg)

@@ -74,6 +74,14 @@ def _bernoulli(base: dist.BernoulliLogits, shape: tuple[int, ...]) -> Family:
     return Family(_broadcast(shape, base.logits), lambda p: dist.Bernoulli(logits=p[0]), pairs)
 
 
+def _bernoulli_probs(base: dist.BernoulliProbs, shape: tuple[int, ...]) -> Family:
+    # In the probability itself, not its logit: right at 0 and 1 too.
+    def pairs(parameters: list[Array], z: Array, key: jax.Array) -> list[Pair]:
+        return [Pair(jnp.ones_like(parameters[0]), jnp.ones_like(z), jnp.zeros_like(z))]
+
+    return Family(_broadcast(shape, base.probs), lambda p: dist.Bernoulli(probs=p[0]), pairs)
+
+
 def _poisson(base: dist.Poisson, shape: tuple[int, ...]) -> Family:
     def pairs(parameters: list[Array], z: Array, key: jax.Array) -> list[Pair]:
         return [Pair(jnp.ones_like(parameters[0]), z + 1, z)]
@@ -118,7 +126,7 @@ def _refuse(primals: Any, tangents: Any) -> Any:
 _FAMILIES: dict[type, Callable[..., Family]] = {
     dist.Normal: _normal,
     dist.BernoulliLogits: _bernoulli,
-    dist.BernoulliProbs: _bernoulli,
+    dist.BernoulliProbs: _bernoulli_probs,
     Bernoulli: _bernoulli,
     dist.Poisson: _poisson,
     dist.Exponential: _exponential,

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpyro.distributions as dist
 
 from reparax.estimators._base import AbstractEstimator, Integrand, Level
-from reparax.estimators._distributions import joint_states, log_prob, num_states
+from reparax.estimators._distributions import joint_states, log_prob, num_states, probability
 from reparax.estimators._surrogate import along, boxed, evaluate, evaluate_common, leave_one_out, mean, zeros_like
 
 
@@ -41,7 +41,7 @@ class SumAndSample(AbstractEstimator):
         _, likeliest = jax.lax.top_k(jax.lax.stop_gradient(log_probs), top)
         sum_key, draw_key, f_key = jax.random.split(key, 3)
         summed = evaluate_common(f, jax.tree.map(lambda s: s[likeliest], states), sum_key)
-        weights = jnp.exp(log_probs[likeliest])
+        weights = jax.vmap(functools.partial(probability, q))(jax.tree.map(lambda s: s[likeliest], states))
         exact = jax.tree.map(lambda leaf: jnp.sum(along(weights, leaf) * leaf, axis=0), summed)
         if top == len(log_probs):
             return exact
