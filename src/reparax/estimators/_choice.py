@@ -12,7 +12,7 @@ from reparax.estimators._base import AbstractEstimator
 from reparax.estimators._distributions import is_binary, num_states
 
 CHEAP_STATES = 64
-FEW_COMPONENTS = 8
+FEW_COMPONENTS = 64
 
 
 def named(name: str) -> AbstractEstimator:
@@ -89,8 +89,11 @@ def _preferences(q: dist.Distribution, states_so_far: float) -> Iterator[tuple[s
     states = num_states(q) * states_so_far
     if states <= CHEAP_STATES:
         yield "enumeration", f"exact, and {states:.0f} joint states are cheap (at most {CHEAP_STATES})"
-    if isinstance(q, dist.MixtureSameFamily | dist.MixtureGeneral) and q.mixture_size <= FEW_COMPONENTS:
-        yield "rao-blackwellized-mixture", f"its {q.mixture_size} components can be enumerated with common noise"
+    if isinstance(q, dist.MixtureSameFamily | dist.MixtureGeneral):
+        if q.mixture_size <= FEW_COMPONENTS:
+            yield "rao-blackwellized-mixture", f"its {q.mixture_size} components can be enumerated with common noise"
+        # Not pathwise: a draw would have to cross the gap between components that lie apart, which few draws do.
+        yield "mixture-index-score", "its components are too many to enumerate; each is reparameterized"
     yield "pathwise", "its samples are differentiable in every parameter"
     if is_binary(q):
         yield "disarm", "binary, with too many joint states to enumerate"

@@ -193,7 +193,8 @@ def joint_states(q: Any) -> Any:
     shapes = [leaf.shape()[: len(leaf.shape()) - value.ndim + 1] for leaf, value in zip(flat, values, strict=True)]
     sizes = [math.prod(shape) for shape in shapes]
     axes = [range(len(value)) for value, size in zip(values, sizes, strict=True) for _ in range(size)]
-    grid = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, len(axes))
+    # An empty batch has one state. The one axis in front keeps the grid a grid there.
+    grid = np.stack(np.meshgrid(range(1), *axes, indexing="ij"), axis=-1).reshape(-1, 1 + len(axes))[:, 1:]
     columns = np.split(grid, np.cumsum(sizes)[:-1], axis=1)
     states = [
         value[column].reshape((len(grid), *shape, *value.shape[1:]))

@@ -11,6 +11,7 @@ from jaxtyping import Array, Float
 from reparax.errors import InvalidEstimator
 from reparax.estimators._base import Integrand
 from reparax.estimators._distributions import innermost, is_distribution
+from reparax.estimators._edges import held_at_edges, with_edges
 from reparax.estimators._moving_support import kink_reads, support_reads
 from reparax.estimators._positions import draw_positions, log_prob_at, values_at
 from reparax.estimators._surrogate import evaluate
@@ -101,7 +102,8 @@ def scored_draws(f: Integrand, q: Any, key: jax.Array, num_samples: int) -> tupl
     draw_key, f_key = jax.random.split(key)
     positions = draw_positions(q, draw_key, num_samples)
     values = evaluate(f, values_at(q, positions), jax.random.split(f_key, num_samples))
-    return positions, values, log_probs_at(q, positions)
+    values = with_edges(values, f, q, jax.random.fold_in(key, 1))
+    return positions, values, log_probs_at(held_at_edges(q), positions)
 
 
 def log_probs_at(q: Any, positions: Any) -> Float[Array, " n"]:

@@ -10,6 +10,7 @@ import numpyro.distributions as dist
 from jaxtyping import Array, Float
 
 from reparax.estimators._base import AbstractEstimator, Integrand, Level
+from reparax.estimators._edges import held_at_edges
 from reparax.estimators._positions import log_prob_at
 from reparax.estimators._score import moving_support, scored_draws, with_unmoved_support
 from reparax.estimators._surrogate import leave_one_out, outer, with_gradient
@@ -37,7 +38,7 @@ class OptimalBaseline(AbstractEstimator):
         parameters, structure = jax.tree.flatten(trainable)
 
         def density(leaves: list[Array], position: Any) -> Float[Array, ""]:
-            return log_prob_at(eqx.combine(jax.tree.unflatten(structure, leaves), rest), position)
+            return log_prob_at(held_at_edges(eqx.combine(jax.tree.unflatten(structure, leaves), rest)), position)
 
         constant = jax.lax.stop_gradient(parameters)
         scores = jax.vmap(functools.partial(jax.grad(density), constant))(positions)
