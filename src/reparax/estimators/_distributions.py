@@ -13,6 +13,7 @@ from jaxtyping import Array, Float
 from reparax.distributions.bernoulli import bernoulli_log_prob
 from reparax.errors import InvalidEstimator
 from reparax.reparameterization import is_reparameterizable, rsample
+from reparax.reparameterization._shapes import widened
 
 
 def is_distribution(node: Any) -> bool:
@@ -51,7 +52,7 @@ def draw_one(q: dist.Distribution, key: jax.Array, sample_shape: tuple[int, ...]
 
     Where there is none (discrete families above all) by numpyro's own sampler.
     """
-    constant = stopped(q)
+    constant = stopped(widened(q))
     with numpyro_rules():
         if is_reparameterizable(constant):
             return jax.lax.stop_gradient(rsample(constant, key, sample_shape))
@@ -68,7 +69,7 @@ def log_prob(q: Any, z: Any) -> Float[Array, ""]:
 
 def log_prob_of(q: dist.Distribution, z: Any) -> Float[Array, ""]:
     """log q(z) of ONE draw of one distribution, summed over batch dimensions; nats."""
-    q = normalized(q)
+    q = normalized(widened(q))
     # numpyro writes these two with a clip and an absolute value that both bend at a logit of 0, where training often
     # starts, and so have a wrong derivative exactly there.
     base = innermost(q)
@@ -110,7 +111,7 @@ def probability(q: Any, z: Any) -> Float[Array, ""]:
 
     There the logarithm of the probability has no derivative, and the probability itself has one.
     """
-    flat, structure = jax.tree.flatten(normalized(q), is_leaf=is_distribution)
+    flat, structure = jax.tree.flatten(normalized(widened(q)), is_leaf=is_distribution)
     with numpyro_rules():
         placed = zip(flat, structure.flatten_up_to(z), strict=True)
         return jnp.prod(jnp.stack([_probability(leaf, value) for leaf, value in placed]))

@@ -20,7 +20,7 @@ from reparax.estimators._moving_support import parts
 from reparax.reparameterization._beta_families import log_dirichlet_of
 from reparax.reparameterization._bounded_exp import bounded_exp, log1m_exp, unit_exp
 from reparax.reparameterization._inverse_cdf import log_dagum_of, log_log_kumaraswamy
-from reparax.reparameterization._shapes import to_float
+from reparax.reparameterization._shapes import to_float, widened
 from reparax.reparameterization._student_t import log_abs_student_t_sample
 
 # Beyond this log |t| a draw of Student's t is held (float32 ends at 88.7).
@@ -45,7 +45,7 @@ class Positions(NamedTuple):
 
 def draw_positions(q: Any, key: jax.Array, num_samples: int) -> Any:
     """Positions of independent draws of a pytree of distributions along a new leading axis, constant."""
-    flat, structure = jax.tree.flatten(q, is_leaf=is_distribution)
+    flat, structure = jax.tree.flatten(widened(q), is_leaf=is_distribution)
     keys = jax.random.split(key, len(flat))
     with numpyro_rules():
         found = [positions_of(stopped(leaf)).draw(k, (num_samples,)) for leaf, k in zip(flat, keys, strict=True)]
@@ -54,7 +54,7 @@ def draw_positions(q: Any, key: jax.Array, num_samples: int) -> Any:
 
 def values_at(q: Any, positions: Any) -> Any:
     """The draws at positions, constant to differentiation."""
-    flat, structure = jax.tree.flatten(q, is_leaf=is_distribution)
+    flat, structure = jax.tree.flatten(widened(q), is_leaf=is_distribution)
     with numpyro_rules():
         placed = zip(flat, structure.flatten_up_to(positions), strict=True)
         return jax.tree.unflatten(structure, stopped([positions_of(stopped(leaf)).value(y) for leaf, y in placed]))
@@ -62,7 +62,7 @@ def values_at(q: Any, positions: Any) -> Any:
 
 def log_prob_at(q: Any, positions: Any) -> Float[Array, ""]:
     """log q(z) of ONE draw of a pytree of distributions given by its positions, summed over batch dimensions; nats."""
-    flat, structure = jax.tree.flatten(q, is_leaf=is_distribution)
+    flat, structure = jax.tree.flatten(widened(q), is_leaf=is_distribution)
     with numpyro_rules():
         placed = zip(flat, structure.flatten_up_to(positions), strict=True)
         return jnp.sum(jnp.stack([positions_of(leaf).log_prob(y) for leaf, y in placed]))

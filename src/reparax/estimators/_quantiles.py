@@ -13,6 +13,7 @@ from reparax.estimators._base import Integrand
 from reparax.estimators._distributions import innermost, is_distribution, numpyro_rules
 from reparax.estimators._surrogate import evaluate, mean
 from reparax.reparameterization import parameter_rules
+from reparax.reparameterization._shapes import widened
 
 Design = Callable[[jax.Array, int, int, Any], Float[Array, "n d"]]
 
@@ -64,7 +65,7 @@ def from_uniform(q: dist.Distribution, u: Float[Array, "n *s"]) -> Float[Array, 
 
 def designed(f: Integrand, q: Any, design: Design, key: jax.Array, num_samples: int) -> Any:
     """The mean of f over draws whose uniform noise, over all dimensions of q together, comes from a design."""
-    flat, structure = jax.tree.flatten(q, is_leaf=is_distribution)
+    flat, structure = jax.tree.flatten(widened(q), is_leaf=is_distribution)
     shapes = [noise_shape(leaf) for leaf in flat]
     sizes = [math.prod(shape) for shape in shapes]
     noise_key, f_key = jax.random.split(key)

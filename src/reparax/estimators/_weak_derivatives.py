@@ -11,6 +11,7 @@ from jaxtyping import Array, Float
 from reparax.distributions.bernoulli import Bernoulli
 from reparax.errors import InvalidEstimator
 from reparax.estimators._distributions import innermost
+from reparax.reparameterization._shapes import widened
 
 
 class Pair(NamedTuple):
@@ -37,7 +38,7 @@ class Family(NamedTuple):
 
 def family_of(q: dist.Distribution) -> Family | None:
     """The weak derivatives of a distribution (or of independent copies of it), where they are known."""
-    base = innermost(q)
+    base = innermost(widened(q))
     for kind, make in _FAMILIES.items():
         if type(base) is kind:
             return make(base, q.shape())
