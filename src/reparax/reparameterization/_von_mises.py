@@ -5,9 +5,10 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Key
 
-from ._gamma import draw_until_accepted, log_uniform
+from ._gamma import log_uniform
 from ._materialized import broadcast_flat, materialized
 from ._quadrature import by_precision, gauss_legendre_floats
+from ._rejection import draw_by_stages
 
 # In single and in double precision.
 _NUM_POINTS = 16, 48
@@ -102,15 +103,14 @@ def one_minus_bessel_ratio(concentration: Float[Array, "*shape"]) -> Float[Array
 @jax.jit
 def _draw(key: Array, kappa: Array) -> Array:
     """Rejection from a wrapped Cauchy (Best and Fisher 1979), in half-angle tangents: large kappa loses nothing."""
+    return draw_by_stages(key, _attempt, kappa)
+
+
+def _attempt(key: Array, kappa: Array) -> tuple[Array, Array]:
     q = jnp.sqrt(1.0 + 4.0 * kappa * kappa) + 2.0 * kappa
-    squeeze = jax.lax.rsqrt(q)
-
-    def attempt(key: Array) -> tuple[Array, Array]:
-        angle_key, accept_key = jax.random.split(key)
-        uniform = jax.random.uniform(angle_key, kappa.shape, kappa.dtype, -1.0, 1.0)
-        tangent = squeeze * jnp.tan((0.5 * jnp.pi) * uniform)
-        c = 0.5 * (1.0 + 1.0 / q) + 2.0 * kappa * (tangent * tangent / (1.0 + tangent * tangent))
-        # A concentration that is not a number is accepted and shows, instead of looping for ever.
-        return 2.0 * jnp.arctan(tangent), log_uniform(accept_key, kappa.shape, kappa.dtype) > jnp.log(c) + 1.0 - c
-
-    return draw_until_accepted(key, attempt)
+    angle_key, accept_key = jax.random.split(key)
+    uniform = jax.random.uniform(angle_key, kappa.shape, kappa.dtype, -1.0, 1.0)
+    tangent = jax.lax.rsqrt(q) * jnp.tan((0.5 * jnp.pi) * uniform)
+    c = 0.5 * (1.0 + 1.0 / q) + 2.0 * kappa * (tangent * tangent / (1.0 + tangent * tangent))
+    # A concentration that is not a number is accepted and shows, instead of looping for ever.
+    return 2.0 * jnp.arctan(tangent), log_uniform(accept_key, kappa.shape, kappa.dtype) > jnp.log(c) + 1.0 - c
