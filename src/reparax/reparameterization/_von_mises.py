@@ -103,14 +103,17 @@ def one_minus_bessel_ratio(concentration: Float[Array, "*shape"]) -> Float[Array
 @jax.jit
 def _draw(key: Array, kappa: Array) -> Array:
     """Rejection from a wrapped Cauchy (Best and Fisher 1979), in half-angle tangents: large kappa loses nothing."""
-    return draw_by_stages(key, _attempt, kappa)
+    return 2.0 * jnp.arctan(draw_by_stages(key, _attempt, kappa))
 
 
 def _attempt(key: Array, kappa: Array) -> tuple[Array, Array]:
+    """The tangent of half the angle, and whether it is rejected."""
     q = jnp.sqrt(1.0 + 4.0 * kappa * kappa) + 2.0 * kappa
     angle_key, accept_key = jax.random.split(key)
-    uniform = jax.random.uniform(angle_key, kappa.shape, kappa.dtype, -1.0, 1.0)
-    tangent = jax.lax.rsqrt(q) * jnp.tan((0.5 * jnp.pi) * uniform)
-    c = 0.5 * (1.0 + 1.0 / q) + 2.0 * kappa * (tangent * tangent / (1.0 + tangent * tangent))
+    quarter = (0.5 * jnp.pi) * jax.random.uniform(angle_key, kappa.shape, kappa.dtype, -1.0, 1.0)
+    sine, cosine = jnp.sin(quarter), jnp.cos(quarter)
+    square = sine * sine
+    c = 0.5 * (1.0 + 1.0 / q) + 2.0 * kappa * (square / (q * cosine * cosine + square))
     # A concentration that is not a number is accepted and shows, instead of looping for ever.
-    return 2.0 * jnp.arctan(tangent), log_uniform(accept_key, kappa.shape, kappa.dtype) > jnp.log(c) + 1.0 - c
+    rejected = log_uniform(accept_key, kappa.shape, kappa.dtype) > jnp.log(c) + 1.0 - c
+    return jax.lax.rsqrt(q) * sine / cosine, rejected
