@@ -49,7 +49,8 @@ def mixture(count, batch=()):
         (dist.Uniform(0.0, 1.0), "pathwise"),
         (dist.Gamma(2.0, 1.0).expand([3]).to_event(1), "pathwise"),
         (mixture(2), "rao-blackwellized-mixture"),
-        (mixture(2, (3,)), "pathwise"),
+        (mixture(2, (3,)), "mixture-index-score"),
+        (mixture(100), "mixture-index-score"),
     ],
 )
 def test_automatic_choice(q, name):

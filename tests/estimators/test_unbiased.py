@@ -35,6 +35,7 @@ QUICK = {
     "learned-baseline": ("poisson",), "leave-one-out": ("truncated normal", "one-hot"),
     "linear-combination": ("normal",), "mean-baseline": ("poisson",),
     "measure-valued": ("normal", "poisson", "exponential", "gamma", "bernoulli"), "optimal-baseline": ("laplace",),
+    "mixture-index-score": ("mixture",),
     "pathwise": ("uniform", "mixture"), "rao-blackwellized-mixture": ("mixture",), "rebar": ("bernoulli", "one-hot"),
     "relax": ("bernoulli",), "score-function": ("gamma",), "sobol": ("normal", "truncated normal"),
     "sum-and-sample": ("categorical",),

@@ -9,6 +9,7 @@ from jaxtyping import Array, Float
 
 from reparax.distributions.bernoulli import bernoulli_log_prob
 from reparax.estimators._distributions import innermost, is_binary, leaves
+from reparax.reparameterization._shapes import widened
 
 
 def not_binary(q: dist.Distribution) -> str | None:
@@ -18,7 +19,7 @@ def not_binary(q: dist.Distribution) -> str | None:
 
 def logits_of(q: Any) -> list[Float[Array, "*s"]]:
     """The log-odds of every element of a pytree of Bernoulli distributions, one array per distribution."""
-    return [jnp.broadcast_to(innermost(leaf).logits, leaf.shape()) for leaf in leaves(q)]
+    return [jnp.broadcast_to(innermost(leaf).logits, leaf.shape()) for leaf in leaves(widened(q))]
 
 
 def binary_log_prob(logits: list[Array], z: list[Array]) -> Float[Array, ""]:

@@ -9,6 +9,7 @@ from jaxtyping import Array, Float, Int
 
 from reparax.distributions import OneHotCategorical
 from reparax.estimators._distributions import innermost, leaves
+from reparax.reparameterization._shapes import widened
 
 Categorical = dist.CategoricalProbs | dist.CategoricalLogits | OneHotCategorical
 
@@ -41,7 +42,7 @@ def category_logits(q: dist.Distribution) -> Float[Array, "*s c"]:
 
 def all_logits(q: Any) -> list[Float[Array, "*s c"]]:
     """`category_logits` of every distribution of a pytree."""
-    return [category_logits(leaf) for leaf in leaves(q)]
+    return [category_logits(leaf) for leaf in leaves(widened(q))]
 
 
 def as_drawn(q: dist.Distribution, index: Int[Array, "*s"]) -> Array:

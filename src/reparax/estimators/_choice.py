@@ -14,7 +14,7 @@ from reparax.estimators._distributions import is_binary, num_states
 CHEAP_STATES = 64
 # Draws of other variables are repeated for every enumerated state: this many times at most.
 STATES_PER_DRAW = 16
-FEW_COMPONENTS = 8
+FEW_COMPONENTS = 64
 
 
 def named(name: str) -> AbstractEstimator:
@@ -112,8 +112,11 @@ def automatic(q: dist.Distribution) -> Choice:
 
 
 def _preferences(q: dist.Distribution) -> Iterator[tuple[str, str]]:
-    if isinstance(q, dist.MixtureSameFamily | dist.MixtureGeneral) and q.mixture_size <= FEW_COMPONENTS:
-        yield "rao-blackwellized-mixture", f"its {q.mixture_size} components can be enumerated with common noise"
+    if isinstance(q, dist.MixtureSameFamily | dist.MixtureGeneral):
+        if q.mixture_size <= FEW_COMPONENTS:
+            yield "rao-blackwellized-mixture", f"its {q.mixture_size} components can be enumerated with common noise"
+        # Not pathwise: a draw would have to cross the gap between components that lie apart, which few draws do.
+        yield "mixture-index-score", "its components are too many to enumerate; each is reparameterized"
     yield "pathwise", "its samples are differentiable in every parameter"
     if is_binary(q):
         yield "disarm", "binary, with too many joint states to enumerate"

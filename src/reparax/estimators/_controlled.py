@@ -10,6 +10,7 @@ from jaxtyping import Array
 
 from reparax.estimators._base import Integrand
 from reparax.estimators._distributions import is_distribution, log_prob
+from reparax.estimators._edges import held_at_edges, with_edges
 from reparax.estimators._relaxed import Relaxed, relaxed_draw
 from reparax.estimators._surrogate import as_floating, magic_box, mean
 
@@ -30,7 +31,7 @@ def controlled(f: Integrand, q: Any, control: Control, scale: Array | float, key
         key: The random key.
         num_samples: The number of draws.
     """
-    flat, structure = jax.tree.flatten(q, is_leaf=is_distribution)
+    flat, structure = jax.tree.flatten(held_at_edges(q), is_leaf=is_distribution)
 
     def one(draw_key: jax.Array) -> Any:
         *keys, f_key = jax.random.split(draw_key, len(flat) + 1)
@@ -42,7 +43,8 @@ def controlled(f: Integrand, q: Any, control: Control, scale: Array | float, key
         given = as_floating(control([draw.given for draw in draws], f_key))
         return jax.tree.map(functools.partial(_combined, box, scale), value, free, given)
 
-    return mean(jax.vmap(one)(jax.random.split(key, num_samples)))
+    values = jax.vmap(one)(jax.random.split(key, num_samples))
+    return mean(with_edges(values, f, q, jax.random.fold_in(key, num_samples)))
 
 
 def _combined(box: Array, scale: Array | float, value: Array, free: Array, given: Array) -> Array:

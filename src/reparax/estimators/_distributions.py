@@ -1,7 +1,6 @@
 """What estimators ask of distributions: constant draws, log densities, supports, and what is inside wrappers."""
 
 import math
-from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
 from typing import Any
 
@@ -9,10 +8,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
-from jax.extend.core import Jaxpr, Literal
 from jaxtyping import Array, Float
 
 from reparax.distributions.bernoulli import bernoulli_log_prob
+from reparax.errors import InvalidEstimator
+from reparax.reparameterization import is_reparameterizable, rsample
+from reparax.reparameterization._shapes import widened
 
 
 def is_distribution(node: Any) -> bool:
@@ -42,20 +43,33 @@ def draw(q: Any, key: jax.Array, num_samples: int) -> Any:
     """Independent draws of a pytree of distributions along a new leading axis, constant to differentiation."""
     flat, structure = jax.tree.flatten(q, is_leaf=is_distribution)
     keys = jax.random.split(key, len(flat))
+    draws = [draw_one(leaf, k, (num_samples,)) for leaf, k in zip(flat, keys, strict=True)]
+    return jax.tree.unflatten(structure, draws)
+
+
+def draw_one(q: dist.Distribution, key: jax.Array, sample_shape: tuple[int, ...]) -> Array:
+    """Draws of one distribution, constant: by its reparameterization, which keeps small shapes off the edge of floats.
+
+    Where there is none (discrete families above all) by numpyro's own sampler.
+    """
+    constant = stopped(widened(q))
     with numpyro_rules():
-        draws = [stopped(leaf).sample(k, (num_samples,)) for leaf, k in zip(flat, keys, strict=True)]
-    return jax.tree.unflatten(structure, stopped(draws))
+        if is_reparameterizable(constant):
+            return jax.lax.stop_gradient(rsample(constant, key, sample_shape))
+        return jax.lax.stop_gradient(constant.sample(key, sample_shape))
 
 
 def log_prob(q: Any, z: Any) -> Float[Array, ""]:
     """log q(z) of ONE draw of a pytree of distributions, summed over batch dimensions; nats."""
     flat, structure = jax.tree.flatten(q, is_leaf=is_distribution)
     with numpyro_rules():
-        terms = [_log_prob(leaf, value) for leaf, value in zip(flat, structure.flatten_up_to(z), strict=True)]
+        terms = [log_prob_of(leaf, value) for leaf, value in zip(flat, structure.flatten_up_to(z), strict=True)]
         return jnp.sum(jnp.stack(terms))
 
 
-def _log_prob(q: dist.Distribution, z: Any) -> Float[Array, ""]:
+def log_prob_of(q: dist.Distribution, z: Any) -> Float[Array, ""]:
+    """log q(z) of ONE draw of one distribution, summed over batch dimensions; nats."""
+    q = normalized(widened(q))
     # numpyro writes these two with a clip and an absolute value that both bend at a logit of 0, where training often
     # starts, and so have a wrong derivative exactly there.
     base = innermost(q)
@@ -65,6 +79,68 @@ def _log_prob(q: dist.Distribution, z: Any) -> Float[Array, ""]:
         smooth = z * base.logits - base.total_count * jax.nn.softplus(base.logits)
         return jnp.sum(smooth) + jax.lax.stop_gradient(jnp.sum(q.log_prob(z)) - jnp.sum(smooth))
     return jnp.sum(q.log_prob(z))
+
+
+def normalized(q: Any) -> Any:
+    """The same distributions, every vector of class probabilities divided by its sum, mixtures' weights included.
+
+    numpyro draws from p / sum(p), but its log density is that of p. Every estimator takes p / sum(p) for both, so that
+    all have the same derivative in a p that is not normalized: (f_k - E f) / sum(p) in p_k.
+    """
+    return jax.tree.map(
+        lambda node: _normalized(node) if isinstance(node, _ON_THE_SIMPLEX) else node,
+        q,
+        is_leaf=lambda node: isinstance(node, _ON_THE_SIMPLEX),
+    )
+
+
+_ON_THE_SIMPLEX = (dist.CategoricalProbs, dist.MultinomialProbs)
+
+
+def _normalized(q: dist.CategoricalProbs | dist.MultinomialProbs) -> dist.Distribution:
+    flat, structure = jax.tree.flatten(q)
+    return jax.tree.unflatten(structure, [_over_sum(leaf) if leaf is q.probs else leaf for leaf in flat])
+
+
+def _over_sum(probs: Float[Array, "*s c"]) -> Float[Array, "*s c"]:
+    return probs / jnp.sum(probs, axis=-1, keepdims=True)
+
+
+def probability(q: Any, z: Any) -> Float[Array, ""]:
+    """q(z) of ONE draw of a pytree of discrete distributions, also right in a probability of exactly 0 or 1.
+
+    There the logarithm of the probability has no derivative, and the probability itself has one.
+    """
+    flat, structure = jax.tree.flatten(normalized(widened(q)), is_leaf=is_distribution)
+    with numpyro_rules():
+        placed = zip(flat, structure.flatten_up_to(z), strict=True)
+        return jnp.prod(jnp.stack([_probability(leaf, value) for leaf, value in placed]))
+
+
+def _probability(q: dist.Distribution, z: Array) -> Float[Array, ""]:
+    base = innermost(q)
+    if type(base) is dist.BernoulliProbs:
+        p = jnp.broadcast_to(base.probs, q.shape())
+        return jnp.prod(jnp.where(z == 1, p, 1 - p))
+    if type(base) is dist.CategoricalProbs:
+        p = jnp.broadcast_to(base.probs, (*q.shape(), base.probs.shape[-1]))
+        return jnp.prod(jnp.take_along_axis(p, z[..., None], axis=-1))
+    return jnp.exp(log_prob_of(q, z))
+
+
+def check_num_samples(num_samples: Any) -> None:
+    """Refuses a number of draws that is not a whole number of at least 1.
+
+    Raises:
+        InvalidEstimator: It is not.
+    """
+    whole = isinstance(num_samples, int | np.integer) and not isinstance(num_samples, bool)
+    if not whole or num_samples < 1:
+        raise InvalidEstimator(
+            expected="num_samples to be a whole number of at least 1, known when the program is traced",
+            got=repr(num_samples),
+            cure="pass for example num_samples=1; with jax.jit, mark it static",
+        )
 
 
 def is_discrete(q: dist.Distribution) -> bool:
@@ -118,46 +194,11 @@ def joint_states(q: Any) -> Any:
     shapes = [leaf.shape()[: len(leaf.shape()) - value.ndim + 1] for leaf, value in zip(flat, values, strict=True)]
     sizes = [math.prod(shape) for shape in shapes]
     axes = [range(len(value)) for value, size in zip(values, sizes, strict=True) for _ in range(size)]
-    grid = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, len(axes))
+    # An empty batch has one state. The one axis in front keeps the grid a grid there.
+    grid = np.stack(np.meshgrid(range(1), *axes, indexing="ij"), axis=-1).reshape(-1, 1 + len(axes))[:, 1:]
     columns = np.split(grid, np.cumsum(sizes)[:-1], axis=1)
     states = [
         value[column].reshape((len(grid), *shape, *value.shape[1:]))
         for value, column, shape in zip(values, columns, shapes, strict=True)
     ]
     return jax.tree.unflatten(structure, states)
-
-
-def support_reads(q: dist.Distribution) -> list[bool]:
-    """For each floating leaf of a distribution, whether the support depends on it."""
-    flat, structure = jax.tree.flatten(q)
-    bounds = _bound_ids(q)
-    traced = [jnp.asarray(leaf) for leaf in flat]
-
-    def support(*arguments: Array) -> list[Any]:
-        return jax.tree.leaves(jax.tree.unflatten(structure, arguments).support)
-
-    used = _dependencies(support, traced)
-    return [read or id(leaf) in bounds for read, leaf in zip(used, flat, strict=True)]
-
-
-def _bound_ids(q: dist.Distribution) -> set[int]:
-    # numpyro keeps the bounds twice, as parameters and inside the support: both are the same object.
-    named = [getattr(base, name) for base in _chain(q) for name in ("low", "high") if name in vars(base)]
-    return {id(leaf) for leaf in jax.tree.leaves([q.support, named]) if isinstance(leaf, jax.Array | float)}
-
-
-def _chain(q: dist.Distribution) -> list[dist.Distribution]:
-    chain = [q]
-    while hasattr(chain[-1], "base_dist"):
-        chain.append(chain[-1].base_dist)
-    return chain
-
-
-def _dependencies(function: Callable[..., Any], arguments: list[Array]) -> list[bool]:
-    with numpyro_rules():
-        jaxpr: Jaxpr = jax.make_jaxpr(function)(*arguments).jaxpr
-    needed = {id(v) for v in jaxpr.outvars if not isinstance(v, Literal)}
-    for equation in reversed(jaxpr.eqns):
-        if any(id(v) in needed for v in equation.outvars):
-            needed.update(id(v) for v in equation.invars if not isinstance(v, Literal))
-    return [id(v) in needed for v in jaxpr.invars]

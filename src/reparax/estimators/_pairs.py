@@ -10,6 +10,7 @@ from jaxtyping import Array
 from reparax.estimators._base import Integrand
 from reparax.estimators._binary import binary_log_prob, logits_of, threshold, uniforms
 from reparax.estimators._distributions import is_distribution
+from reparax.estimators._edges import held_at_edges, with_edges
 from reparax.estimators._surrogate import evaluate, scaled, with_gradient
 
 Factor = Callable[[Array, Array, Array, Array], Array]
@@ -23,7 +24,7 @@ def antithetic_pairs(f: Integrand, q: Any, key: jax.Array, num_samples: int, fac
     structure = jax.tree.structure(q, is_leaf=is_distribution)
     pairs = (num_samples + 1) // 2
     draw_key, f_key = jax.random.split(key)
-    logits = logits_of(q)
+    logits = logits_of(held_at_edges(q))
     u = uniforms(logits, draw_key, pairs)
     first = threshold([1 - a for a in u], logits)
     second = threshold(u, logits)
@@ -31,6 +32,7 @@ def antithetic_pairs(f: Integrand, q: Any, key: jax.Array, num_samples: int, fac
     # The two of a pair share their inner randomness, which cancels from the difference.
     keys = jax.random.split(f_key, pairs)
     values = evaluate(f, jax.tree.unflatten(structure, both), jnp.concatenate([keys, keys]))
+    values = with_edges(values, f, q, jax.random.fold_in(key, 1))
     factors = [
         factor(*arrays) for arrays in zip(u, first, second, [jax.lax.stop_gradient(v) for v in logits], strict=True)
     ]

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpyro.distributions as dist
 from jaxtyping import Array
 
-from reparax.estimators._distributions import is_distribution
+from reparax.estimators._distributions import is_distribution, numpyro_rules
 
 Named = dict[str, Array]
 Rebuild = Callable[[Any], Any]
@@ -46,7 +46,7 @@ def _of(q: dist.Distribution) -> tuple[Named, Rebuild]:
     if isinstance(q, dist.MixtureSameFamily):
         return _of_mixture(q)
     arguments = _arguments(q)
-    if arguments is None:
+    if arguments is None or not _rebuilds(q, arguments):
         return _of_leaves(q)
     fixed = {name: value for name, value in arguments.items() if not _is_floating(value)}
     moving = {name: jnp.asarray(value, _dtype(value)) for name, value in arguments.items() if _is_floating(value)}
@@ -76,13 +76,37 @@ def _of_leaves(q: dist.Distribution) -> tuple[Named, Rebuild]:
     return named, rebuild
 
 
-def _arguments(q: dist.Distribution) -> dict[str, Any] | None:
-    """q's constructor arguments, where they are just its declared parameters."""
+def _rebuilds(q: dist.Distribution, arguments: dict[str, Any]) -> bool:
+    """Whether the arguments are all: a random walk, for example, also has a number of steps."""
+    with numpyro_rules():
+        again = jax.eval_shape(lambda: type(q)(**arguments))
+    return jax.tree.structure(again) == jax.tree.structure(q)
+
+
+# Ways to say the same thing, of which a constructor takes one: the last is what the distribution works with.
+_ALTERNATIVES = (
+    ("covariance_matrix", "precision_matrix", "scale_tril"),
+    ("scale_matrix", "rate_matrix", "scale_tril"),
+    ("covariance_row", "covariance_rfft"),
+)
+
+
+def _arguments(q: dist.Distribution, *, given: bool = True) -> dict[str, Any] | None:
+    """q's constructor arguments, where they are just its declared parameters.
+
+    Args:
+        q: A distribution.
+        given: Of several ways to say the same, whether to take the one that was given instead of the one it works with.
+    """
     if any(isinstance(value, dist.Distribution) for name, value in vars(q).items() if not name.startswith("_")):
         named = {name: getattr(q, name) for name in q.arg_constraints if name in vars(q)}
         if type(q) is dist.TransformedDistribution or not named or not q.arg_constraints:
             return None
     arguments = {name: vars(q)[name] for name in q.arg_constraints if name in vars(q)}
+    for group in _ALTERNATIVES:
+        known = [name for name in group if name in arguments]
+        for name in known[1:] if given else known[:-1]:
+            del arguments[name]
     signature = inspect.signature(type(q)).parameters
     required = {
         name for name, parameter in signature.items()
@@ -104,7 +128,7 @@ def _dtype(value: Any) -> Any:
 def elements(q: dist.Distribution) -> tuple[Named, Rebuild] | None:
     """The parameters of the elements of a distribution of batch shape (k,), and how to build one element."""
     inner, wrap = (q.base_dist, q.reinterpreted_batch_ndims) if isinstance(q, dist.Independent) else (q, 0)
-    arguments = _arguments(inner)
+    arguments = _arguments(inner, given=False)
     if arguments is None or not all(_is_floating(value) for value in arguments.values()):
         return None
     batch = inner.batch_shape

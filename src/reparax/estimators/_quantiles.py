@@ -13,6 +13,7 @@ from reparax.estimators._base import Integrand
 from reparax.estimators._distributions import innermost, is_distribution, numpyro_rules
 from reparax.estimators._surrogate import evaluate, mean
 from reparax.reparameterization import parameter_rules
+from reparax.reparameterization._shapes import widened
 
 Design = Callable[[jax.Array, int, int, Any], Float[Array, "n d"]]
 
@@ -35,8 +36,21 @@ def no_quantile(q: dist.Distribution) -> str | None:
     return f"{type(base).__name__} has no differentiable quantile function here"
 
 
-def from_uniform(q: dist.Distribution, u: Float[Array, "n *s"]) -> Float[Array, "n *s"]:
-    """The draws of q whose noise is u: u in (0, 1), shaped like the draws."""
+def noise_shape(q: dist.Distribution) -> tuple[int, ...]:
+    """The shape of the noise of one draw of q: that of what its transforms are given, which may have another event."""
+    base = innermost(q)
+    shape = q.shape()
+    if not isinstance(base, dist.TransformedDistribution):
+        return shape
+    inside = base.base_dist
+    batch = shape[: len(shape) - len(base.event_shape)]
+    rest = inside.shape()[len(base.batch_shape) :]
+    whole = (*batch, *rest)
+    return noise_shape(inside.expand(whole[: len(whole) - len(inside.event_shape)]))
+
+
+def from_uniform(q: dist.Distribution, u: Float[Array, "n *s"]) -> Float[Array, "n *d"]:
+    """The draws of q whose noise is u: u in (0, 1), of `noise_shape` behind the draws."""
     base = innermost(q)
     with numpyro_rules():
         if isinstance(base, dist.MultivariateNormal):
@@ -51,8 +65,9 @@ def from_uniform(q: dist.Distribution, u: Float[Array, "n *s"]) -> Float[Array, 
 
 def designed(f: Integrand, q: Any, design: Design, key: jax.Array, num_samples: int) -> Any:
     """The mean of f over draws whose uniform noise, over all dimensions of q together, comes from a design."""
-    flat, structure = jax.tree.flatten(q, is_leaf=is_distribution)
-    sizes = [math.prod(leaf.shape()) for leaf in flat]
+    flat, structure = jax.tree.flatten(widened(q), is_leaf=is_distribution)
+    shapes = [noise_shape(leaf) for leaf in flat]
+    sizes = [math.prod(shape) for shape in shapes]
     noise_key, f_key = jax.random.split(key)
     dtype = jnp.result_type(float, *(a for leaf in flat for a in jax.tree.leaves(leaf) if _is_floating(a)))
     u = design(noise_key, num_samples, sum(sizes), dtype)
@@ -60,8 +75,8 @@ def designed(f: Integrand, q: Any, design: Design, key: jax.Array, num_samples: 
     u = jnp.clip(u, edge, 1 - edge)
     starts = [sum(sizes[:index]) for index in range(len(sizes))]
     z = [
-        from_uniform(leaf, u[:, start : start + size].reshape(num_samples, *leaf.shape()))
-        for leaf, start, size in zip(flat, starts, sizes, strict=True)
+        from_uniform(leaf, u[:, start : start + size].reshape(num_samples, *shape))
+        for leaf, start, size, shape in zip(flat, starts, sizes, shapes, strict=True)
     ]
     return mean(evaluate(f, jax.tree.unflatten(structure, z), jax.random.split(f_key, num_samples)))
 

@@ -10,7 +10,10 @@ from jaxtyping import Array, Float
 
 from reparax.errors import InvalidEstimator
 from reparax.estimators._base import Integrand
-from reparax.estimators._distributions import draw, innermost, is_distribution, log_prob, support_reads
+from reparax.estimators._distributions import innermost, is_distribution
+from reparax.estimators._edges import held_at_edges, with_edges
+from reparax.estimators._moving_support import kink_reads, support_reads
+from reparax.estimators._positions import draw_positions, log_prob_at, values_at
 from reparax.estimators._surrogate import evaluate
 
 _MOVING = {
@@ -80,20 +83,29 @@ def with_unmoved_support(q: Any) -> Any:
 
 def _with_unmoved_support(q: dist.Distribution) -> dist.Distribution:
     flat, structure = jax.tree.flatten(q)
-    base = innermost(q)
-    kink = base.loc if isinstance(base, dist.Laplace | dist.AsymmetricLaplace) else None
-    guarded = []
-    for moves, leaf in zip(support_reads(q), flat, strict=True):
-        if moves and jnp.issubdtype(jnp.result_type(leaf), jnp.floating):
-            guarded.append(_unmoved(leaf))
-        else:
-            guarded.append(_smooth_once(leaf) if leaf is kink else leaf)
+    guarded = [
+        _guarded(leaf, moves, kinked) for leaf, moves, kinked in zip(flat, support_reads(q), kink_reads(q), strict=True)
+    ]
     return jax.tree.unflatten(structure, guarded)
 
 
+def _guarded(leaf: Any, moves: bool, kinked: bool) -> Any:
+    if not jnp.issubdtype(jnp.result_type(leaf), jnp.floating):
+        return leaf
+    if moves:
+        return _unmoved(leaf)
+    return _smooth_once(leaf) if kinked else leaf
+
+
 def scored_draws(f: Integrand, q: Any, key: jax.Array, num_samples: int) -> tuple[Any, Any, Float[Array, " n"]]:
-    """Draws, f at them, and their log densities (differentiable in the parameters, not in the draws)."""
+    """The positions of draws, f at the draws, and their log densities (differentiable in the parameters alone)."""
     draw_key, f_key = jax.random.split(key)
-    z = draw(q, draw_key, num_samples)
-    values = evaluate(f, z, jax.random.split(f_key, num_samples))
-    return z, values, jax.vmap(functools.partial(log_prob, with_unmoved_support(q)))(z)
+    positions = draw_positions(q, draw_key, num_samples)
+    values = evaluate(f, values_at(q, positions), jax.random.split(f_key, num_samples))
+    values = with_edges(values, f, q, jax.random.fold_in(key, 1))
+    return positions, values, log_probs_at(held_at_edges(q), positions)
+
+
+def log_probs_at(q: Any, positions: Any) -> Float[Array, " n"]:
+    """The log densities of draws given by their positions, raising where the score would be wrong."""
+    return jax.vmap(functools.partial(log_prob_at, with_unmoved_support(q)))(positions)

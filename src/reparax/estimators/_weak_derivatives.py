@@ -11,6 +11,7 @@ from jaxtyping import Array, Float
 from reparax.distributions.bernoulli import Bernoulli
 from reparax.errors import InvalidEstimator
 from reparax.estimators._distributions import innermost
+from reparax.reparameterization._shapes import widened
 
 
 class Pair(NamedTuple):
@@ -37,7 +38,7 @@ class Family(NamedTuple):
 
 def family_of(q: dist.Distribution) -> Family | None:
     """The weak derivatives of a distribution (or of independent copies of it), where they are known."""
-    base = innermost(q)
+    base = innermost(widened(q))
     for kind, make in _FAMILIES.items():
         if type(base) is kind:
             return make(base, q.shape())
@@ -72,6 +73,14 @@ def _bernoulli(base: dist.BernoulliLogits, shape: tuple[int, ...]) -> Family:
         return [Pair(p * (1 - p), jnp.ones_like(z), jnp.zeros_like(z))]
 
     return Family(_broadcast(shape, base.logits), lambda p: dist.Bernoulli(logits=p[0]), pairs)
+
+
+def _bernoulli_probs(base: dist.BernoulliProbs, shape: tuple[int, ...]) -> Family:
+    # In the probability itself, not its logit: right at 0 and 1 too.
+    def pairs(parameters: list[Array], z: Array, key: jax.Array) -> list[Pair]:
+        return [Pair(jnp.ones_like(parameters[0]), jnp.ones_like(z), jnp.zeros_like(z))]
+
+    return Family(_broadcast(shape, base.probs), lambda p: dist.Bernoulli(probs=p[0]), pairs)
 
 
 def _poisson(base: dist.Poisson, shape: tuple[int, ...]) -> Family:
@@ -118,7 +127,7 @@ def _refuse(primals: Any, tangents: Any) -> Any:
 _FAMILIES: dict[type, Callable[..., Family]] = {
     dist.Normal: _normal,
     dist.BernoulliLogits: _bernoulli,
-    dist.BernoulliProbs: _bernoulli,
+    dist.BernoulliProbs: _bernoulli_probs,
     Bernoulli: _bernoulli,
     dist.Poisson: _poisson,
     dist.Exponential: _exponential,

@@ -12,6 +12,7 @@ from reparax.errors import InvalidEstimator
 from reparax.estimators._base import AbstractEstimator, Integrand, Level
 from reparax.estimators._categorical import all_logits, as_drawn, categorical_log_prob, not_categorical
 from reparax.estimators._distributions import is_distribution
+from reparax.estimators._edges import held_at_edges, with_edges
 from reparax.estimators._surrogate import evaluate_common, with_gradient
 
 
@@ -33,7 +34,7 @@ class ARSM(AbstractEstimator):
         return not_categorical(q)
 
     def estimate(self, f: Integrand, q: Any, *, key: jax.Array, num_samples: int) -> Any:
-        logits = all_logits(q)
+        logits = all_logits(held_at_edges(q))
         classes = _common_classes(logits)
         flat, structure = jax.tree.flatten(q, is_leaf=is_distribution)
         draw_key, f_key = jax.random.split(key)
@@ -53,7 +54,7 @@ class ARSM(AbstractEstimator):
         )
         weights = [1 - classes * e / jnp.sum(e, axis=-1, keepdims=True) for e in noise]
         gradients = jax.tree.map(lambda v: [_merge(v, w, classes) for w in weights], values)
-        unswapped = jax.tree.map(lambda v: v[:, 0], values)
+        unswapped = with_edges(jax.tree.map(lambda v: v[:, 0], values), f, q, jax.random.fold_in(key, num_samples))
         return with_gradient(unswapped, categorical_log_prob, [i[:, 0] for i in index], logits, gradients)
 
     def evaluations(self, q: Any, num_samples: int) -> int:

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpyro.distributions as dist
 
 from reparax.estimators._base import AbstractEstimator, Integrand, Level
-from reparax.estimators._distributions import joint_states, log_prob, num_states
+from reparax.estimators._distributions import joint_states, num_states, probability
 from reparax.estimators._surrogate import along, evaluate_common
 
 
@@ -34,7 +34,7 @@ class Enumeration(AbstractEstimator):
 
     def estimate(self, f: Integrand, q: Any, *, key: jax.Array, num_samples: int) -> Any:
         z = joint_states(q)
-        weights = jnp.exp(jax.vmap(functools.partial(log_prob, q))(z))
+        weights = jax.vmap(functools.partial(probability, q))(z)
         values = evaluate_common(f, z, key)
         return jax.tree.map(lambda leaf: jnp.sum(along(weights, leaf) * leaf, axis=0), values)
 

@@ -9,7 +9,7 @@ from jaxtyping import Array
 
 from reparax.estimators._base import AbstractEstimator, Integrand, Level
 from reparax.estimators._distributions import draw, innermost, is_distribution, leaves, log_prob
-from reparax.estimators._surrogate import evaluate, evaluate_common, with_gradient
+from reparax.estimators._surrogate import as_floating, evaluate, evaluate_common, with_gradient
 from reparax.estimators._weak_derivatives import KNOWN, Family, Pair, family_of
 
 
@@ -72,6 +72,9 @@ def _families(q: Any) -> list[Family]:
 def _differences(g: Integrand, values: list[Array], place: int, pair: Pair, key: jax.Array) -> Any:
     """c_j (f(z+) - f(z-)) for every element j of one variable, the others held at the draw."""
     value = values[place]
+    if not value.size:
+        outputs = jax.eval_shape(lambda: as_floating(g(values, key)))
+        return jax.tree.map(lambda output: jnp.zeros(value.shape + output.shape, output.dtype), outputs)
 
     def replaced(element: Array, new: Array) -> list[Array]:
         changed = value.reshape(-1).at[element].set(new.reshape(-1)[element]).reshape(value.shape)

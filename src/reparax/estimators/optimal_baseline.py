@@ -10,7 +10,8 @@ import numpyro.distributions as dist
 from jaxtyping import Array, Float
 
 from reparax.estimators._base import AbstractEstimator, Integrand, Level
-from reparax.estimators._distributions import log_prob
+from reparax.estimators._edges import held_at_edges
+from reparax.estimators._positions import log_prob_at
 from reparax.estimators._score import moving_support, scored_draws, with_unmoved_support
 from reparax.estimators._surrogate import leave_one_out, outer, with_gradient
 
@@ -32,17 +33,17 @@ class OptimalBaseline(AbstractEstimator):
         return moving_support(q)
 
     def estimate(self, f: Integrand, q: Any, *, key: jax.Array, num_samples: int) -> Any:
-        z, values, _ = scored_draws(f, q, key, num_samples)
+        positions, values, _ = scored_draws(f, q, key, num_samples)
         trainable, rest = eqx.partition(with_unmoved_support(q), eqx.is_inexact_array)
         parameters, structure = jax.tree.flatten(trainable)
 
-        def density(leaves: list[Array], draw: Any) -> Float[Array, ""]:
-            return log_prob(eqx.combine(jax.tree.unflatten(structure, leaves), rest), draw)
+        def density(leaves: list[Array], position: Any) -> Float[Array, ""]:
+            return log_prob_at(held_at_edges(eqx.combine(jax.tree.unflatten(structure, leaves), rest)), position)
 
         constant = jax.lax.stop_gradient(parameters)
-        scores = jax.vmap(functools.partial(jax.grad(density), constant))(z)
+        scores = jax.vmap(functools.partial(jax.grad(density), constant))(positions)
         gradients = jax.tree.map(lambda v: [_centered(v, score) for score in scores], values)
-        return with_gradient(values, density, z, parameters, gradients)
+        return with_gradient(values, density, positions, parameters, gradients)
 
 
 def _centered(value: Float[Array, "n *s"], score: Float[Array, "n *p"]) -> Float[Array, "n ..."]:

@@ -1,5 +1,6 @@
 """Mixtures: the components enumerated, each reparameterized with the same noise."""
 
+import functools
 from typing import Any, ClassVar
 
 import jax
@@ -8,7 +9,7 @@ import numpyro.distributions as dist
 from jaxtyping import Array, Float
 
 from reparax.estimators._base import AbstractEstimator, Integrand, Level
-from reparax.estimators._distributions import is_distribution
+from reparax.estimators._distributions import is_distribution, normalized
 from reparax.estimators._parameters import elements
 from reparax.estimators._surrogate import along, evaluate_common, mean
 from reparax.reparameterization import parameter_rules, rsample
@@ -45,8 +46,8 @@ class RaoBlackwellizedMixture(AbstractEstimator):
         flat, structure = jax.tree.flatten(q, is_leaf=is_distribution)
         sizes = [leaf.mixture_size for leaf in flat]
         choice = jnp.stack([grid.reshape(-1) for grid in jnp.meshgrid(*map(jnp.arange, sizes), indexing="ij")])
-        log_weights = [jnp.log(leaf.mixing_distribution.probs)[index] for leaf, index in zip(flat, choice, strict=True)]
-        weights = jnp.exp(jnp.sum(jnp.stack(log_weights), axis=0))
+        probs = [normalized(leaf.mixing_distribution).probs[index] for leaf, index in zip(flat, choice, strict=True)]
+        weights = functools.reduce(jnp.multiply, probs)
 
         def one(draw_key: jax.Array) -> Any:
             *keys, f_key = jax.random.split(draw_key, len(flat) + 1)

@@ -9,6 +9,7 @@ from jaxtyping import Array
 from reparax.estimators._base import AbstractEstimator, Integrand, Level
 from reparax.estimators._controlled import controlled
 from reparax.estimators._distributions import is_distribution
+from reparax.estimators._edges import held_at_edges
 from reparax.estimators._relaxed import not_relaxable, soft
 
 
@@ -37,7 +38,7 @@ class REBAR(AbstractEstimator):
         return not_relaxable(q)
 
     def estimate(self, f: Integrand, q: Any, *, key: jax.Array, num_samples: int) -> Any:
-        flat, structure = jax.tree.flatten(q, is_leaf=is_distribution)
+        flat, structure = jax.tree.flatten(held_at_edges(q), is_leaf=is_distribution)
 
         def control(logits: list[Array], k: jax.Array) -> Any:
             relaxed = [soft(leaf, z, self.temperature) for leaf, z in zip(flat, logits, strict=True)]

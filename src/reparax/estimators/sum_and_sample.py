@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import numpyro.distributions as dist
 
 from reparax.estimators._base import AbstractEstimator, Integrand, Level
-from reparax.estimators._distributions import joint_states, log_prob, num_states
+from reparax.estimators._distributions import joint_states, log_prob, num_states, probability
+from reparax.estimators._edges import held_at_edges, with_edges
 from reparax.estimators._surrogate import along, boxed, evaluate, evaluate_common, leave_one_out, mean, zeros_like
 
 
@@ -36,14 +37,18 @@ class SumAndSample(AbstractEstimator):
 
     def estimate(self, f: Integrand, q: Any, *, key: jax.Array, num_samples: int) -> Any:
         states = joint_states(q)
-        log_probs = jax.vmap(functools.partial(log_prob, q))(states)
-        top = min(self.top, len(log_probs))
+        top = min(self.top, len(jax.tree.leaves(states)[0]))
+        whole = top == len(jax.tree.leaves(states)[0])
+        # The sum over all states is right at probabilities of 0 and 1 by itself.
+        held = q if whole else held_at_edges(q)
+        log_probs = jax.vmap(functools.partial(log_prob, held))(states)
         _, likeliest = jax.lax.top_k(jax.lax.stop_gradient(log_probs), top)
-        sum_key, draw_key, f_key = jax.random.split(key, 3)
-        summed = evaluate_common(f, jax.tree.map(lambda s: s[likeliest], states), sum_key)
-        weights = jnp.exp(log_probs[likeliest])
+        sum_key, draw_key, f_key, edge_key = jax.random.split(key, 4)
+        chosen = jax.tree.map(lambda s: s[likeliest], states)
+        weights = jax.vmap(functools.partial(probability, held))(chosen)
+        summed = evaluate_common(f, chosen, sum_key)
         exact = jax.tree.map(lambda leaf: jnp.sum(along(weights, leaf) * leaf, axis=0), summed)
-        if top == len(log_probs):
+        if whole:
             return exact
         rest = log_probs.at[likeliest].set(-jnp.inf)
         rest_mass = jax.nn.logsumexp(rest)
@@ -51,7 +56,8 @@ class SumAndSample(AbstractEstimator):
         values = evaluate(f, jax.tree.map(lambda s: s[index], states), jax.random.split(f_key, num_samples))
         baselines = leave_one_out(values) if num_samples > 1 else zeros_like(values)
         sampled = mean(boxed(values, rest[index] - rest_mass, baselines))
-        return jax.tree.map(lambda a, b: a + jnp.exp(rest_mass).astype(b.dtype) * b, exact, sampled)
+        total = jax.tree.map(lambda a, b: (a + jnp.exp(rest_mass).astype(b.dtype) * b)[None], exact, sampled)
+        return mean(with_edges(total, f, q, edge_key))
 
     def evaluations(self, q: Any, num_samples: int) -> int:
         states = num_states(q)

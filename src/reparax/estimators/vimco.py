@@ -1,6 +1,5 @@
 """VIMCO: the score function for the importance-weighted bound, with a baseline per draw from the others."""
 
-import functools
 from typing import Any, ClassVar
 
 import jax
@@ -9,8 +8,8 @@ import numpyro.distributions as dist
 from jaxtyping import Array, Float
 
 from reparax.estimators._bound_base import AbstractBoundEstimator, Bound, LogJoint
-from reparax.estimators._distributions import draw, log_prob
-from reparax.estimators._score import moving_support, with_unmoved_support
+from reparax.estimators._positions import draw_positions, values_at
+from reparax.estimators._score import log_probs_at, moving_support
 from reparax.estimators._surrogate import magic_box
 from reparax.estimators._weights import log_mean_exp
 
@@ -32,9 +31,9 @@ class VIMCO(AbstractBoundEstimator):
         return moving_support(q)
 
     def estimate(self, log_joint: LogJoint, q: Any, *, key: jax.Array, num_samples: int, bound: Bound) -> Array:
-        z = draw(q, key, num_samples)
-        log_q = jax.vmap(functools.partial(log_prob, with_unmoved_support(q)))(z)
-        log_weights = jax.vmap(log_joint)(z) - log_q
+        positions = draw_positions(q, key, num_samples)
+        log_q = log_probs_at(q, positions)
+        log_weights = jax.vmap(log_joint)(values_at(q, positions)) - log_q
         baselines = _without_each(log_weights)
         boxes = magic_box(log_q)
         everything = magic_box(jnp.sum(log_q))

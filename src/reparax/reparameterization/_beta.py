@@ -7,13 +7,14 @@ from jaxtyping import Array, Float, Key
 
 from ._gamma import draw_log_gamma
 from ._materialized import broadcast_flat, materialized
-from ._quadrature import gauss_legendre_floats
+from ._quadrature import by_precision, gauss_legendre_floats
 from ._special import digamma_difference, log_over_difference
 
-# From here on for both parameters the expansion around the mode is better than quadrature in float32.
-_LARGE = 1000.0
-_NUM_POINTS = 14
-_DROP = 15.0
+# In single and in double precision. From here on for both parameters the expansion around the mode is better than
+# quadrature.
+_LARGE = 1000.0, 100_000.0
+_NUM_POINTS = 14, 56
+_DROP = 15.0, 36.0
 
 
 def log_beta_sample(
@@ -74,10 +75,11 @@ def logit_beta_derivatives(
     logit: Float[Array, "*shape"], a: Float[Array, "*shape"], b: Float[Array, "*shape"]
 ) -> tuple[Float[Array, "*shape"], Float[Array, "*shape"]]:
     """(dz/da, dz/db) of z = logit(x), x from Beta(a, b), at a fixed quantile: one positive, one negative."""
-    large = jnp.minimum(a, b) > _LARGE
+    edge = by_precision(logit.dtype, *_LARGE)
+    large = jnp.minimum(a, b) > edge
     # Each formula sees its own lanes only: where it is not used it could overflow, and spoil the derivative.
     inside = zip((0.0, 1.0, 1.0), (logit, a, b), strict=True)
-    outside = zip((0.0, _LARGE, _LARGE), (logit, a, b), strict=True)
+    outside = zip((0.0, edge, edge), (logit, a, b), strict=True)
     moderate = _by_quadrature(*(jnp.where(large, safe, value) for safe, value in inside))
     expanded = _by_expansion(*(jnp.where(large, value, safe) for safe, value in outside))
     # As one complex array they share one pass over the nodes, which the compiler would otherwise make for each.
@@ -101,7 +103,7 @@ def _by_quadrature(logit: Array, a: Array, b: Array) -> tuple[Array, Array]:
     odds = jnp.exp(z)
     end = jax.lax.stop_gradient(_end(odds, a, b))
     mass, mass_r, mass_q = jnp.zeros_like(z), jnp.zeros_like(z), jnp.zeros_like(z)
-    for node, weight in zip(*gauss_legendre_floats(_NUM_POINTS), strict=True):
+    for node, weight in zip(*gauss_legendre_floats(by_precision(z.dtype, *_NUM_POINTS)), strict=True):
         r = end * node
         q = jnp.log1p(-odds * jnp.expm1(-r))
         w = weight * jnp.exp((b - 2.0) * q - (a + 1.0) * r)
@@ -122,14 +124,15 @@ def _by_quadrature(logit: Array, a: Array, b: Array) -> tuple[Array, Array]:
 def _end(odds: Array, a: Array, b: Array) -> Array:
     """Where the integrand has fallen by the drop: Newton's method, never beyond a bound of the distance."""
     rate, power = a + 1.0, b - 2.0
-    bound = (_DROP + jnp.maximum(power, 0.0) * jnp.log1p(odds)) / rate
+    drop = by_precision(odds.dtype, *_DROP)
+    bound = (drop + jnp.maximum(power, 0.0) * jnp.log1p(odds)) / rate
     curvature = jnp.maximum(power, 0.0) * odds * (1.0 + odds)
-    r = jnp.minimum(bound, jnp.sqrt(3.0 * _DROP / jnp.maximum(curvature, jnp.finfo(odds.dtype).tiny)))
+    r = jnp.minimum(bound, jnp.sqrt(3.0 * drop / jnp.maximum(curvature, jnp.finfo(odds.dtype).tiny)))
     for _ in range(3):
         fade = jnp.exp(-r)
         inside = 1.0 + odds * (1.0 - fade)
         slope = rate - power * odds * fade / inside
-        r = jnp.clip(r - (rate * r - power * jnp.log(inside) - _DROP) / slope, 0.0, bound)
+        r = jnp.clip(r - (rate * r - power * jnp.log(inside) - drop) / slope, 0.0, bound)
     return r
 
 

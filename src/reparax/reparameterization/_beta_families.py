@@ -27,8 +27,13 @@ def _beta(q: dist.Beta, key: jax.Array, sample_shape: tuple[int, ...]) -> Array:
 
 @rule(dist.Dirichlet, declare=_all_implicit)
 def _dirichlet(q: dist.Dirichlet, key: jax.Array, sample_shape: tuple[int, ...]) -> Array:
+    return bounded_exp(log_dirichlet_of(q, key, (*sample_shape, *q.batch_shape)))
+
+
+def log_dirichlet_of(q: dist.Dirichlet, key: jax.Array, shape: tuple[int, ...]) -> Array:
+    """The logarithms of draws of q, of shape ``shape + event_shape``."""
     (concentration,) = to_float(q.concentration)
-    return bounded_exp(log_dirichlet_sample(key, concentration, (*sample_shape, *q.batch_shape)))
+    return log_dirichlet_sample(key, concentration, shape)
 
 
 def _of_correlation(q: dist.Distribution) -> tuple[ParameterRule, ...]:

@@ -9,14 +9,14 @@ from jaxtyping import Array, Float, Key
 
 from . import _gamma_quantile_table as table
 from ._materialized import broadcast_flat, materialized
-from ._quadrature import gauss_legendre_floats
+from ._quadrature import by_precision, gauss_legendre_floats
 from ._special import digamma_1p, log_over_difference
 
-# From here on the uniform expansion in 1 / concentration is better than quadrature in float32.
-_LARGE = 1000.0
-_NUM_POINTS = 10
+# In single and in double precision. From here on the uniform expansion in 1 / concentration is better than quadrature.
+_LARGE = 1000.0, 100_000.0
+_NUM_POINTS = 10, 40
 # The quadrature stops where the integrand has fallen by exp(-_DROP).
-_DROP = 13.0
+_DROP = 13.0, 34.0
 
 
 def log_gamma_sample(
@@ -66,9 +66,10 @@ def log_gamma_derivative(
     log_x: Float[Array, "*shape"], concentration: Float[Array, "*shape"]
 ) -> Float[Array, "*shape"]:
     """d log x / d a of a Gamma(a, 1) draw at a fixed quantile; positive, and differentiable in both arguments."""
-    large = concentration > _LARGE
+    edge = by_precision(log_x.dtype, *_LARGE)
+    large = concentration > edge
     moderate = _by_quadrature(jnp.where(large, 0.0, log_x), jnp.where(large, 1.0, concentration))
-    expanded = _by_expansion(log_x, jnp.where(large, concentration, _LARGE))
+    expanded = _by_expansion(log_x, jnp.where(large, concentration, edge))
     return materialized(jnp.where(large, expanded, moderate), concentration)
 
 
@@ -85,7 +86,7 @@ def _by_quadrature(log_x: Array, a: Array) -> Array:
     rate = jnp.where(left, a + 1.0, a)
     end = jax.lax.stop_gradient(_end(x, rate, left))
     mass, first = jnp.zeros_like(x), jnp.zeros_like(x)
-    for node, weight in zip(*gauss_legendre_floats(_NUM_POINTS), strict=True):
+    for node, weight in zip(*gauss_legendre_floats(by_precision(x.dtype, *_NUM_POINTS)), strict=True):
         t = end * node
         w = weight * jnp.exp(rate * t - x * jnp.expm1(t))
         mass, first = mass + w, first + node * w
@@ -102,12 +103,13 @@ def _end(x: Array, rate: Array, left: Array) -> Array:
 
     The exponent is concave, so Newton's method from an upper bound of the distance falls monotonically onto it.
     """
-    parabola = jnp.sqrt(3.0 * _DROP / jnp.maximum(x, jnp.finfo(x.dtype).tiny))
-    below = -jnp.minimum((_DROP + x) / rate, parabola)
-    above = jnp.minimum(parabola, jnp.log1p((_DROP + rate * jnp.minimum(parabola, 1e4)) / x))
+    drop = by_precision(x.dtype, *_DROP)
+    parabola = jnp.sqrt(3.0 * drop / jnp.maximum(x, jnp.finfo(x.dtype).tiny))
+    below = -jnp.minimum((drop + x) / rate, parabola)
+    above = jnp.minimum(parabola, jnp.log1p((drop + rate * jnp.minimum(parabola, 1e4)) / x))
     t = jnp.where(left, below, above)
     for _ in range(2):
-        t = t - (rate * t - x * jnp.expm1(t) + _DROP) / (rate - x * jnp.exp(t))
+        t = t - (rate * t - x * jnp.expm1(t) + drop) / (rate - x * jnp.exp(t))
     return t
 
 

@@ -64,6 +64,16 @@ def _kumaraswamy(q: dist.Kumaraswamy, key: jax.Array, sample_shape: tuple[int, .
     return unit_exp(log_x, log1m_exp(jnp.minimum(log_x, -jnp.finfo(power.dtype).tiny)))
 
 
+def log_log_kumaraswamy(q: dist.Kumaraswamy, key: jax.Array, shape: tuple[int, ...]) -> Array:
+    """log(-log x) of draws of q, without a derivative: accurate where x itself rounds to 0 or 1."""
+    power, tail = to_float(*jax.lax.stop_gradient((q.concentration1, q.concentration0)))
+    drop = exponential_noise(key, shape, power.dtype) / tail
+    # -log(1 - exp(-t)) is exp(-t) for large t.
+    far = drop > 15.0
+    near = jnp.log(-log1m_exp(-jnp.where(far, 1.0, drop)))
+    return jnp.where(far, -drop, near) - jnp.log(power)
+
+
 @rule(dist.Gompertz, declare=declared(METHOD, "concentration", "rate"))
 def _gompertz(q: dist.Gompertz, key: jax.Array, sample_shape: tuple[int, ...]) -> Array:
     concentration, rate = to_float(q.concentration, q.rate)
@@ -72,11 +82,16 @@ def _gompertz(q: dist.Gompertz, key: jax.Array, sample_shape: tuple[int, ...]) -
 
 @rule(dist.Dagum, declare=declared(METHOD, "concentration", "sharpness", "scale"))
 def _dagum(q: dist.Dagum, key: jax.Array, sample_shape: tuple[int, ...]) -> Array:
+    return bounded_exp(log_dagum_of(q, key, full_shape(q, sample_shape)))
+
+
+def log_dagum_of(q: dist.Dagum, key: jax.Array, shape: tuple[int, ...]) -> Array:
+    """The logarithms of draws of q."""
     concentration, sharpness, scale = to_float(q.concentration, q.sharpness, q.scale)
-    noise = exponential_noise(key, full_shape(q, sample_shape), scale.dtype)
+    noise = exponential_noise(key, shape, scale.dtype)
     # F(x) = (1 + (x / scale)^-sharpness)^-concentration, and -log F is exponential.
     t = noise / concentration
-    return bounded_exp(jnp.log(scale) - (t + log1m_exp(-t)) / sharpness)
+    return jnp.log(scale) - (t + log1m_exp(-t)) / sharpness
 
 
 @rule(dist.Levy, declare=declared("location-scale", "loc", "scale", reason="1 / eps^2 with eps standard normal"))

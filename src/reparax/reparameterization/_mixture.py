@@ -71,7 +71,7 @@ def _mixture(q: dist.Distribution, key: jax.Array, sample_shape: tuple[int, ...]
     (logits,) = to_float(q.mixing_distribution.logits)
     front = (*sample_shape, *q.batch_shape)
     index = jax.random.categorical(key_index, logits, shape=front)
-    values = _draw_all(q, key_value, sample_shape)
+    values = draw_all(q, key_value, sample_shape)
     index = index.reshape(front + (1,) * (1 + q.event_dim))
     chosen = jnp.take_along_axis(values, index, len(front)).squeeze(len(front))
     flat = jax.lax.stop_gradient(chosen.reshape((*front, -1)))
@@ -80,7 +80,7 @@ def _mixture(q: dist.Distribution, key: jax.Array, sample_shape: tuple[int, ...]
     return _follow(partial(evaluate, tuple(q.event_shape)), flat, wide, _components(q)).reshape(chosen.shape)
 
 
-def _draw_all(q: dist.Distribution, key: jax.Array, sample_shape: tuple[int, ...]) -> Array:
+def draw_all(q: dist.Distribution, key: jax.Array, sample_shape: tuple[int, ...]) -> Array:
     """One draw of every component, of shape ``sample_shape + batch_shape + (K,) + event_shape``."""
     axis = len(sample_shape) + len(q.batch_shape)
     if isinstance(q, dist.MixtureSameFamily):

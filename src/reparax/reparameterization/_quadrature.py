@@ -1,11 +1,14 @@
 """Gauss-Legendre rules on the unit interval, as constants of the program."""
 
 from functools import lru_cache
+from typing import TypeVar
 
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
+
+Number = TypeVar("Number", int, float)
 
 
 @lru_cache(maxsize=16)
@@ -29,3 +32,8 @@ def gauss_legendre_floats(num_points: int) -> tuple[tuple[float, ...], tuple[flo
     """The same rule as Python floats, for a sum unrolled into one fused elementwise program."""
     nodes, weights = _unit_rule(num_points)
     return tuple(nodes.tolist()), tuple(weights.tolist())
+
+
+def by_precision(dtype: DTypeLike, single: Number, double: Number) -> Number:
+    """The setting for single precision, or the one for double."""
+    return double if jnp.finfo(dtype).bits > 32 else single

@@ -6,6 +6,7 @@ from numpyro import distributions as dist
 
 from reparax.errors import NotReparameterizable
 from reparax.reparameterization._rule import ParameterRule, find, is_discrete, parameter_rules
+from reparax.reparameterization._shapes import widened
 
 
 def rsample(q: dist.Distribution, key: jax.Array, sample_shape: tuple[int, ...] = ()) -> Float[Array, "..."]:
@@ -21,7 +22,8 @@ def rsample(q: dist.Distribution, key: jax.Array, sample_shape: tuple[int, ...] 
         sample_shape: The shape of independent draws, put in front.
 
     Returns:
-        An array of shape ``sample_shape + q.batch_shape + q.event_shape``.
+        An array of shape ``sample_shape + q.batch_shape + q.event_shape``; of float32 where the parameters are of half
+        precision.
 
     Raises:
         NotReparameterizable: The sample is not a differentiable function of a parameter. The error names it, and
@@ -33,7 +35,7 @@ def rsample(q: dist.Distribution, key: jax.Array, sample_shape: tuple[int, ...] 
         raise refusal(q, refused)
     # numpyro broadcasts batches against samples implicitly: its house rule, not a slip of the caller's.
     with jax.numpy_rank_promotion("allow"), jax.numpy_dtype_promotion("standard"):
-        return found.sampler(q, key, tuple(sample_shape))
+        return found.sampler(widened(q), key, tuple(sample_shape))
 
 
 def refusal(q: dist.Distribution, refused: tuple[ParameterRule, ...]) -> NotReparameterizable:
