@@ -19,7 +19,7 @@ from reparax.estimators.pathwise import Pathwise
 from reparax.programs._check import source
 from reparax.programs._marks import DISARM, ENUMERATION, PATHWISE, SCORE, Cost, Draw, Join, key_operand, mark
 from reparax.programs._upstream import Probing, Upstream
-from reparax.programs._weighing import antithetic, mean_of_others, weighed
+from reparax.programs._weighing import antithetic, mean_of_others, scored, weighed
 from reparax.reparameterization import rsample
 
 NAMES = {
@@ -102,10 +102,11 @@ def cost(value: Any, upstream: Upstream, *, baseline: Any = "leave-one-out", nam
         operands = [*values, upstream.log_prob, *(own or [])]
         found = mark(operands, len(values), Cost(place, len(values), own is not None))
         return jax.tree.unflatten(structure, found)
+    values = [weighed(v, upstream) for v in values]
     if own is None and by_name and place not in mode.without_baseline:
         own = [mean_of_others(v, mode) for v in values]
     baselines = own or [None] * len(values)
-    return jax.tree.unflatten(structure, [weighed(v, upstream, b) for v, b in zip(values, baselines, strict=True)])
+    return jax.tree.unflatten(structure, [scored(v, upstream, b) for v, b in zip(values, baselines, strict=True)])
 
 
 def join(branches: Upstream, upstream: Upstream) -> Upstream:

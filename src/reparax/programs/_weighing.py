@@ -83,20 +83,24 @@ def antithetic(q: Any, key: jax.Array, axis: str) -> tuple[list[Array], Float[Ar
     return bits, jnp.sum(jnp.stack(terms))
 
 
-def weighed(value: Array, upstream: Upstream, baseline: Array | None) -> Array:
-    """weight * ((1 + paired) * box * value + (1 - box) * baseline): the value of a cost, with its draws' derivatives.
+def weighed(value: Array, upstream: Upstream) -> Array:
+    """The value times the weight of the enumerated draws."""
+    return value if upstream.weight is None else value * upstream.weight.astype(value.dtype)
+
+
+def scored(value: Array, upstream: Upstream, baseline: Array | None) -> Array:
+    """(1 + paired) * box * value + (1 - box) * baseline: the value, with the derivatives of its draws.
 
     Derivatives of every order of the box are unbiased if the baseline does not depend on the draws in it: Mao et al.
     (2019), "A baseline for any order gradient estimation in stochastic computation graphs", eq. 8. The baseline stands
-    with the box alone: the pairs of DisARM are not independent of the other copies.
+    with the box alone, as the pairs of DisARM are not independent of the other copies, and without this copy's weight,
+    which depends on its draws: it is a mean of values that are weighed already.
     """
     score = box(upstream.log_prob).astype(value.dtype)
     result = value * score
     if upstream.paired is not None:
-        result = result + result * upstream.paired.astype(value.dtype)
-    if baseline is not None:
-        result = result + (1 - score) * baseline
-    return result if upstream.weight is None else result * upstream.weight.astype(value.dtype)
+        result = result * (1 + upstream.paired.astype(value.dtype))
+    return result if baseline is None else result + (1 - score) * baseline
 
 
 def mean_of_others(value: Array, mode: Running) -> Array | None:
