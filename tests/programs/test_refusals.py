@@ -256,13 +256,11 @@ def no_upstream(key, upstream):
 
 
 def another_programs_upstream(key, upstream):
-    first, second = jax.random.split(key)
-
     def inner(key, own):
         z, below = coin(upstream, key)
         return rx.cost(TABLE[z], below)
 
-    return rx.cost(rx.simulate(inner, key=first), upstream)
+    return rx.cost(rx.simulate(inner, key=key), upstream)
 
 
 def support_moves(key, upstream):

@@ -47,9 +47,7 @@ class Plan:
     costs: tuple[tuple[str, str], ...]
 
     def __str__(self) -> str:
-        rows = [
-            (short(s.name), s.distribution, "yes" if s.repeated else "no", s.estimator, s.why) for s in self.sites
-        ]
+        rows = [(short(s.name), s.distribution, "yes" if s.repeated else "no", s.estimator, s.why) for s in self.sites]
         draws = table(("draw", "distribution", "in a loop", "estimator", "why"), rows)
         costs = table(("cost", "baseline"), [(short(name), baseline) for name, baseline in self.costs])
         return f"{draws}\n\n{costs}"

@@ -13,6 +13,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
 
 from reparax.errors import InvalidEstimator
@@ -97,8 +98,7 @@ class Flow:
             return self.closed(inner, inputs, (*here, "call"))
         if _holds_marks(params):
             raise InvalidEstimator(
-                expected="draws and costs in places where their flow can be followed: scan, while_loop, cond, vmap, jit "
-                "and checkpoint",
+                expected="draws and costs where their flow can be followed: scan, while_loop, cond, vmap, jit or checkpoint",
                 got=f"one inside of {name}",
                 cure="move it out of there",
             )
@@ -151,7 +151,7 @@ class Flow:
 
 def constant_facts(value: Any) -> Facts:
     """What is known of a constant: whether it is 0."""
-    if isinstance(value, jax.core.Tracer) or np.size(value) > _LARGE:
+    if isinstance(value, Tracer) or np.size(value) > _LARGE:
         return Facts()
     if not isinstance(value, bool | int | float) and not jnp.issubdtype(value.dtype, jnp.number):
         return Facts()
@@ -171,4 +171,3 @@ def _holds_marks(params: dict[str, Any]) -> bool:
             if any(e.primitive.name == "reparax_mark" or _holds_marks(e.params) for e in jaxpr.eqns):
                 return True
     return False
-

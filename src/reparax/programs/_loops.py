@@ -104,8 +104,7 @@ def _repeat(
         controls = [flow.expanded(facts) for facts in condition(heads)]
         outs = body(heads)
         found = [
-            _next(flow, begin, state, out, loop, number)
-            for begin, state, out in zip(start, states, outs, strict=False)
+            _next(flow, begin, state, out, loop, number) for begin, state, out in zip(start, states, outs, strict=False)
         ]
         fresh = {place for place, facts in enumerate(found) if facts.costs and facts.token is None} - adding
         if found == states and not fresh and number > 1:

@@ -135,11 +135,10 @@ def check_results(flow: "Flow", results: Iterable[Facts]) -> None:
         raise InvalidEstimator(
             expected="what the program returns to depend on draws through rx.cost alone",
             got=f"a result that depends on the draw at {_names(flow, [e.path for e in loose])} in another way",
-            cure="pass the value through rx.cost(value, upstream); a draw that decides whether a cost counts must be in "
-            "the upstream of that cost",
+            cure="pass the value through rx.cost(value, upstream); a draw that decides whether a cost counts "
+            "must be in the upstream of that cost",
         )
 
 
 def _names(flow: "Flow", paths: Iterable[Path]) -> str:
     return ", ".join(sorted({flow.name_at(path) for path in paths}))
-

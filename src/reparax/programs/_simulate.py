@@ -119,8 +119,9 @@ def _plan(program: Program, key: jax.Array, max_enumerated: int) -> tuple[Plan, 
 
 
 def _follow(flow: Flow, closed: Any) -> list[Facts]:
-    key, *token = [Facts(varies=frozenset({"key"}), origin="key"), Facts(token=NONE)]
-    return flow.closed(closed, [key, *token], ())
+    # The upstream's leaves come in the order of its fields: the variable that is followed is the first.
+    arguments = [Facts(varies=frozenset({"key"}), origin="key"), Facts(token=NONE), Facts(), Facts()]
+    return flow.closed(closed, arguments, ())
 
 
 def _baselines(flow: Flow, sites: tuple[Site, ...], without: frozenset[str]) -> tuple[tuple[str, str], ...]:

@@ -2,6 +2,7 @@
 
 import functools
 import sys
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -11,8 +12,8 @@ from jaxtyping import Array
 
 from reparax.errors import InvalidEstimator
 from reparax.estimators._binary import not_binary
-from reparax.estimators._distributions import innermost, is_distribution, joint_states, log_prob, num_states
 from reparax.estimators._distributions import draw as constant_draws
+from reparax.estimators._distributions import innermost, is_distribution, joint_states, log_prob, num_states
 from reparax.estimators._score import moving_support, with_unmoved_support
 from reparax.estimators._surrogate import as_floating
 from reparax.estimators.pathwise import Pathwise
@@ -62,9 +63,12 @@ def draw(
         structure = jax.tree.structure(q, is_leaf=is_distribution)
         bits, surrogate = antithetic(q, key, upstream.mode.axis)
         # (1 + a) (1 + b): the derivatives add, as both are 0 in value.
-        return jax.tree.unflatten(structure, bits), _replaced(upstream, "paired", upstream.paired + surrogate)
+        return jax.tree.unflatten(structure, bits), replace(
+            upstream, paired=upstream.paired + surrogate.astype(upstream.paired.dtype)
+        )
     z = jax.tree.map(lambda x: x[0], constant_draws(q, key, 1))
-    return z, _replaced(upstream, "log_prob", upstream.log_prob + log_prob(with_unmoved_support(q), z))
+    score = log_prob(with_unmoved_support(q), z)
+    return z, replace(upstream, log_prob=upstream.log_prob + score.astype(upstream.log_prob.dtype))
 
 
 def cost(value: Any, upstream: Upstream, *, baseline: Any = "leave-one-out", name: str | None = None) -> Any:
@@ -128,7 +132,7 @@ def join(branches: Upstream, upstream: Upstream) -> Upstream:
         )
     if isinstance(upstream.mode, Probing):
         (token,) = mark([upstream.log_prob, branches.log_prob], 1, Join(_place(sys._getframe(1))))
-        return Upstream(token, None, None, upstream.mode)
+        return replace(upstream, log_prob=token)
     added = jax.tree.map(lambda many, one: one + jnp.sum(many - one), branches, upstream)
     return Upstream(added.log_prob, added.paired, upstream.weight, upstream.mode)
 
@@ -146,7 +150,7 @@ def _probe(q: Any, upstream: Upstream, key: jax.Array, wish: str, place: str) ->
     token, *values = mark(operands, 1 + len(flat), what)
     if PATHWISE not in dict(refused) and wish in ("auto", PATHWISE):
         values = [_cut(part, source(z, place)) for part, z in zip(flat, values, strict=True)]
-    return jax.tree.unflatten(structure, values), Upstream(token, None, None, upstream.mode)
+    return jax.tree.unflatten(structure, values), replace(upstream, log_prob=token)
 
 
 def _refusals(flat: list[dist.Distribution]) -> tuple[tuple[str, str], ...]:
@@ -183,12 +187,7 @@ def _enumerated(q: Any, upstream: Upstream, axis: str) -> tuple[Any, Upstream]:
     drawn = jax.eval_shape(lambda: constant_draws(q, jax.random.key(0), 1))
     z = jax.tree.map(lambda all_states, like: jnp.asarray(all_states)[state].astype(like.dtype), states, drawn)
     weight = jnp.exp(log_prob(q, z)) * jax.lax.axis_size(axis)
-    return z, _replaced(upstream, "weight", upstream.weight * weight.astype(upstream.weight.dtype))
-
-
-def _replaced(upstream: Upstream, what: str, value: Array) -> Upstream:
-    fields = {name: getattr(upstream, name) for name in ("log_prob", "paired", "weight", "mode")}
-    return Upstream(**(fields | {what: value.astype(fields[what].dtype)}))
+    return z, replace(upstream, weight=upstream.weight * weight.astype(upstream.weight.dtype))
 
 
 def _place(frame: Any) -> str:

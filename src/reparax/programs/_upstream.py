@@ -39,15 +39,15 @@ class Upstream(eqx.Module):
     was chosen for each site is static, so that jax's caches never mix two choices.
 
     Attributes:
-        log_prob: The sum of log q(z) over score-function draws, nats.
+        log_prob: The sum of log q(z) over score-function draws, nats; while probing, the variable that is followed.
         paired: 0, with the DisARM estimate of the score of binary draws as its derivative.
         weight: The product over enumerated draws of the probability of the state, times the number of states.
         mode: What the program is traced for.
     """
 
     log_prob: Float[Array, "*lanes"]
-    paired: Float[Array, "*lanes"] | None
-    weight: Float[Array, "*lanes"] | None
+    paired: Float[Array, "*lanes"]
+    weight: Float[Array, "*lanes"]
     mode: Probing | Running = eqx.field(static=True)
 
 
@@ -55,8 +55,6 @@ def start(mode: Probing | Running) -> Upstream:
     """No draws yet."""
     dtype = jnp.result_type(float)
     zero, one = jnp.zeros((), dtype), jnp.ones((), dtype)
-    if isinstance(mode, Probing):
-        return Upstream(zero, None, None, mode)
     return Upstream(zero, zero, one, mode)
 
 

@@ -11,13 +11,20 @@ from reparax.estimators._binary import logits_of, threshold, uniforms
 from reparax.programs._upstream import Running, Upstream
 
 
+def _constant(value: float, like: Array) -> Array:
+    # Jax batches the second derivative of a while loop wrongly where a custom rule's result is not batched like its
+    # derivative: so it reads what it does not need, and the compiler drops it.
+    constant = jnp.full_like(like, value)
+    return jnp.where(like == like, constant, constant)
+
+
 @jax.custom_jvp
 def box(log_prob: Float[Array, ""]) -> Float[Array, ""]:
     """1, with the derivatives of exp(l - stop(l)), of every order: DiCE, Foerster et al. (2018), eq. 5.
 
     Written as a rule, so that the log density itself need not be computed where only its derivative is used.
     """
-    return jnp.ones_like(log_prob)
+    return _constant(1.0, log_prob)
 
 
 @box.defjvp
@@ -52,7 +59,7 @@ def _refuse_second(primals: Any, tangents: Any) -> Any:
 
 @jax.custom_jvp
 def _with_slope(logit: Float[Array, "*s"], slope: Float[Array, "*s"]) -> Float[Array, ""]:
-    return jnp.zeros((), logit.dtype)
+    return jnp.sum(_constant(0.0, logit))
 
 
 @_with_slope.defjvp
@@ -85,7 +92,7 @@ def antithetic(q: Any, key: jax.Array, axis: str) -> tuple[list[Array], Float[Ar
 
 def weighed(value: Array, upstream: Upstream) -> Array:
     """The value times the weight of the enumerated draws."""
-    return value if upstream.weight is None else value * upstream.weight.astype(value.dtype)
+    return value * upstream.weight.astype(value.dtype)
 
 
 def scored(value: Array, upstream: Upstream, baseline: Array | None) -> Array:
@@ -97,9 +104,7 @@ def scored(value: Array, upstream: Upstream, baseline: Array | None) -> Array:
     which depends on its draws: it is a mean of values that are weighed already.
     """
     score = box(upstream.log_prob).astype(value.dtype)
-    result = value * score
-    if upstream.paired is not None:
-        result = result * (1 + upstream.paired.astype(value.dtype))
+    result = value * score * (1 + upstream.paired.astype(value.dtype))
     return result if baseline is None else result + (1 - score) * baseline
 
 
