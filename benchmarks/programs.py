@@ -1,7 +1,8 @@
 """Draws inside of programs beside code written by hand: time, variance and compilation on a decision process; one run.
 
-The process is finite (5 states, 3 actions, 50 steps, 16 episodes), so that its gradient is known by dynamic programming.
-Each gradient is timed in turn with the others, several times, and the least times are compared: only ratios mean anything.
+The process is finite (5 states, 3 actions, 50 steps, 16 episodes), so that its gradient is known by dynamic
+programming. Each gradient is timed in turn with the others, several times, and the least times are compared: only
+ratios mean anything.
 """
 
 import argparse
@@ -110,7 +111,9 @@ def policy_gradients(steps: int = 50, episodes: int = 16, repeats: int = 1000, t
     found = {}
     for name, loss in ways.items():
         keys = jax.random.split(jax.random.key(5), repeats)
-        draws = np.asarray(jax.jit(lambda keys, loss=loss: jax.lax.map(lambda k: jax.grad(loss)(LOGITS, k), keys))(keys))
+        draws = np.asarray(
+            jax.jit(lambda keys, loss=loss: jax.lax.map(lambda k: jax.grad(loss)(LOGITS, k), keys))(keys)
+        )
         error = draws.std(axis=0) / np.sqrt(repeats)
         z = float(np.max(np.abs(draws.mean(axis=0) - right) / error))
         found[name] = Measured(1e3 * least[name], float(draws.var(axis=0).sum()), z, compile_seconds[name])
@@ -121,7 +124,9 @@ def report(repeats: int = 1000) -> None:
     """Prints the comparison, and how time grows with the number of steps."""
     found = policy_gradients(repeats=repeats)
     hand = found["by hand"]
-    print(f"{'gradient of 50 steps':24s}{'ms':>8s}{'/hand':>8s}{'variance':>10s}{'/hand':>8s}{'z':>6s}{'compile s':>11s}")
+    print(
+        f"{'gradient of 50 steps':24s}{'ms':>8s}{'/hand':>8s}{'variance':>10s}{'/hand':>8s}{'z':>6s}{'compile s':>11s}"
+    )
     for name, row in found.items():
         print(
             f"{name:24s}{row.milliseconds:8.3f}{row.milliseconds / hand.milliseconds:8.2f}{row.variance:10.3f}"

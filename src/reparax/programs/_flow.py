@@ -98,7 +98,7 @@ class Flow:
             return self.closed(inner, inputs, (*here, "call"))
         if _holds_marks(params):
             raise InvalidEstimator(
-                expected="draws and costs where their flow can be followed: scan, while_loop, cond, vmap and checkpoint",
+                expected="draws and costs where their flow can be followed: scan, while_loop, cond, vmap, jit",
                 got=f"one inside of {name}",
                 cure="move it out of there",
             )
