@@ -200,6 +200,28 @@ def lanes_not_joined(key, upstream):
     return rx.cost(jnp.prod(TABLE[z]), below)
 
 
+def agents_that_mix(key, upstream):
+    """A lane's second cost depends on the first draws of all lanes, its upstream holds its own alone."""
+    z, below = jax.vmap(coin, (None, 0))(upstream, jax.random.split(key, 3))
+    mean = jnp.mean(TABLE[z])
+    return jnp.sum(jax.vmap(lambda k, up: rx.cost(TABLE[k] * mean, up))(z, below))
+
+
+def agents_that_mix_in_a_loop(key, upstream):
+    def step(carry, key):
+        mean, upstreams = carry
+
+        def agent(upstream, key):
+            z, upstream = coin(upstream, key, logits=TABLE * mean)
+            return TABLE[z], upstream, rx.cost(TABLE[z] * mean, upstream)
+
+        values, upstreams, costs = jax.vmap(agent)(upstreams, jax.random.split(key, 3))
+        return (jnp.mean(values), upstreams), jnp.sum(costs)
+
+    start = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (3,)), upstream)
+    return jnp.sum(jax.lax.scan(step, (jnp.float32(1.0), start), jax.random.split(key, 4))[1])
+
+
 def joined_with_another(key, upstream):
     first, second = jax.random.split(key)
     y, between = coin(upstream, first)
@@ -306,8 +328,10 @@ REFUSED = {
     key_used_twice: "uses too",
     key_of_every_pass: "same in every pass",
     key_of_all_lanes: "lanes of a vmap share",
-    lane_taken_for_all: "indexed",
+    lane_taken_for_all: "join its lanes",
     lanes_not_joined: "join its lanes",
+    agents_that_mix: "join its lanes",
+    agents_that_mix_in_a_loop: "join its lanes",
     joined_with_another: "went into every lane",
     enumerated_in_lanes_and_joined: "in its upstream every draw",
     enumerated_in_a_loop: "in a loop",
@@ -328,3 +352,16 @@ REFUSED = {
 def test_it_is_refused_and_says_why(program):
     with pytest.raises(InvalidEstimator, match=REFUSED[program]):
         rx.simulate(program, key=jax.random.key(1), num_samples=2)
+
+
+def hard(key, upstream, estimator="auto"):
+    z, upstream = rx.draw(dist.Normal(0.0, 1.0), upstream, key=key, estimator=estimator, name="z")
+    return rx.cost(jnp.where(z > 0, 1.0, 0.0), upstream)
+
+
+def test_where_the_program_jumps_auto_takes_the_score_and_says_so(monkeypatch):
+    monkeypatch.setattr("reparax.programs._simulate.names_that_jump", lambda program: {"z": "a comparison"})
+    with pytest.warns(UserWarning, match="a comparison"):
+        rx.simulate(hard, key=KEY)
+    with pytest.raises(InvalidEstimator, match="a comparison"):
+        rx.simulate(lambda key, upstream: hard(key, upstream, "pathwise"), key=KEY)

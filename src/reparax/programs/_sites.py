@@ -133,8 +133,9 @@ def join(branches: Upstream, upstream: Upstream) -> Upstream:
     if isinstance(upstream.mode, Probing):
         (token,) = mark([upstream.log_prob, branches.log_prob], 1, Join(_place(sys._getframe(1))))
         return replace(upstream, log_prob=token)
-    added = jax.tree.map(lambda many, one: one + jnp.sum(many - one), branches, upstream)
-    return Upstream(added.log_prob, added.paired, upstream.weight, upstream.mode)
+    log_prob = upstream.log_prob + jnp.sum(branches.log_prob - upstream.log_prob)
+    paired = upstream.paired + jnp.sum(branches.paired - upstream.paired)
+    return replace(upstream, log_prob=log_prob, paired=paired)
 
 
 def _probe(q: Any, upstream: Upstream, key: jax.Array, wish: str, place: str) -> tuple[Any, Upstream]:
@@ -233,9 +234,9 @@ def _check_upstream(upstream: Any) -> None:
             got=type(upstream).__name__,
             cure="write the program as program(key, upstream), and run it by rx.simulate(program, key=key)",
         )
-    if upstream.log_prob.ndim:
+    if upstream.left or upstream.log_prob.ndim:
         raise InvalidEstimator(
-            expected="the upstream of one place in the program",
-            got=f"one with axes {upstream.log_prob.shape}, which came out of a vmap",
+            expected="an upstream that holds every draw before this place",
+            got="one that came out of a vmap, and so holds the draws of one lane each",
             cure="join its lanes first: rx.join(branches, upstream)",
         )

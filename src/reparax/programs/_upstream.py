@@ -1,8 +1,8 @@
 """What travels through a program beside its state: the draws so far, as far as the costs to come must know them."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -32,23 +32,41 @@ class Running:
     without_baseline: frozenset[str] = field(default_factory=frozenset)
 
 
-class Upstream(eqx.Module):
+@jax.tree_util.register_pytree_node_class
+@dataclass(frozen=True)
+class Upstream:
     """The draws upstream of a place in a program; made by `simulate`, passed on by `draw`, read by `cost`.
 
     It is a pytree, so that it travels in the carry of ``scan`` and ``while_loop``, through ``cond`` and ``vmap``. What
     was chosen for each site is static, so that jax's caches never mix two choices.
 
-    Attributes:
+    Args:
         log_prob: The sum of log q(z) over score-function draws, nats; while probing, the variable that is followed.
         paired: 0, with the DisARM estimate of the score of binary draws as its derivative.
         weight: The product over enumerated draws of the probability of the state, times the number of states.
         mode: What the program is traced for.
+        left: Whether it came out of a vmap, and so holds the draws of one lane each.
     """
 
     log_prob: Float[Array, "*lanes"]
     paired: Float[Array, "*lanes"]
     weight: Float[Array, "*lanes"]
-    mode: Probing | Running = eqx.field(static=True)
+    mode: Probing | Running
+    left: bool = False
+
+    def tree_flatten(self) -> tuple[tuple[Array, ...], tuple[Any, ...]]:
+        """The arrays, and what is static.
+
+        An upstream with axes has left a vmap. Inside of a second one it would have none again, and pass for an
+        upstream of all lanes: so that is remembered whenever it is taken apart.
+        """
+        left = self.left or getattr(self.log_prob, "ndim", 0) > 0
+        return (self.log_prob, self.paired, self.weight), (self.mode, left)
+
+    @classmethod
+    def tree_unflatten(cls, static: tuple[Any, ...], arrays: tuple[Any, ...]) -> "Upstream":
+        """The inverse."""
+        return cls(*arrays, *static)
 
 
 def start(mode: Probing | Running) -> Upstream:
