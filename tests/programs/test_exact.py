@@ -17,7 +17,7 @@ from .statistics import many, z_score
 TABLE = jnp.array([1.0, -2.0, 0.5])
 
 
-def check(loss, exact, theta, repeats=20000, hessian=False):
+def check(loss, exact, theta, repeats=10000, hessian=False):
     """Value, gradient and perhaps Hessian, in standard errors."""
     values, gradients = many(lambda key: jax.value_and_grad(loss)(theta, key), repeats)
     assert z_score(values, exact(theta)) < 5
@@ -126,7 +126,7 @@ def test_the_likelihood_of_a_particle_filter_with_resampling(moves):
 
         return rx.simulate(program, key=key, num_samples=4)
 
-    check(loss, kalman, GAUSSIAN, repeats=5000)
+    check(loss, kalman, GAUSSIAN, repeats=3000)
 
 
 # ---- all estimators in one program, against the sum over all states
@@ -194,7 +194,7 @@ def test_estimators_mix(estimators):
     def loss(theta, key):
         return mixed(theta, key, estimators, num_samples)
 
-    check(loss, mixed_exact, MIXED, repeats=20000, hessian=estimators[0] == "leave-one-out")
+    check(loss, mixed_exact, MIXED, repeats=10000, hessian=estimators[0] == "leave-one-out")
 
 
 def test_enumeration_with_a_path_leaves_only_the_noise_of_the_path():

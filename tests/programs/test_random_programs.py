@@ -114,11 +114,12 @@ def random_program(seed):
         def loop():
             nonlocal total
             slope, offset, keeps = float(rng.normal()), mixture(), rng.random() < 0.8
+            estimator = ("leave-one-out", "disarm")[rng.integers(2)]
             first = pick()
 
             def body(carry, key):
                 z, up = carry
-                new, below = api.draw(theta[1] * z + slope, up, "leave-one-out", key=key)
+                new, below = api.draw(theta[1] * z + slope, up, estimator, key=key)
                 return (new + 0.5 * z, below if keeps else up), api.cost(offset * new + z, below)
 
             (z, below), cost = api.loop(body, (drawn[-1], first))
