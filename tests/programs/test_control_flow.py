@@ -324,3 +324,82 @@ def test_the_plan_is_a_table():
     assert "pathwise" in text
     assert "leave-one-out" in text
     assert "reward" in text
+
+
+def test_a_loop_in_a_loop():
+    """A chain of six draws in two nested scans, against dynamic programming."""
+
+    def loss(theta, key):
+        def program(key, upstream):
+            def inner(carry, key):
+                z, upstream = carry
+                q = dist.Categorical(logits=theta * TABLE[z])
+                z, upstream = rx.draw(q, upstream, key=key)
+                return (z, upstream), rx.cost(TABLE[z], upstream)
+
+            def outer(carry, key):
+                carry, costs = jax.lax.scan(inner, carry, jax.random.split(key, 2))
+                return carry, jnp.sum(costs)
+
+            return jnp.sum(jax.lax.scan(outer, (0, upstream), jax.random.split(key, 3))[1])
+
+        return rx.simulate(program, key=key, num_samples=4)
+
+    def exact(theta):
+        moves = jax.nn.softmax(TABLE[:, None] * theta[None], axis=1)
+        value = jnp.zeros(3)
+        for _ in range(6):
+            value = moves @ (TABLE + value)
+        return value[0]
+
+    check(loss, exact, THETA)
+
+
+def costs_of_a_scan(key, upstream):
+    def step(upstream, key):
+        z, upstream = rx.draw(dist.Poisson(2.0), upstream, key=key)
+        return upstream, rx.cost(z, upstream)
+
+    return jax.lax.scan(step, upstream, jax.random.split(key, 4))[1]
+
+
+WEIGHTS = 0.9 ** jnp.arange(4.0)
+LINEAR = {
+    "dot": lambda costs: costs @ WEIGHTS,
+    "einsum": lambda costs: jnp.einsum("t,t->", costs, WEIGHTS),
+    "average": lambda costs: jnp.average(costs, weights=WEIGHTS),
+    "mean": jnp.mean,
+    "index": lambda costs: costs[-1] - costs[0] / 2,
+    "cumsum": lambda costs: jnp.cumsum(costs[::-1])[::-1],
+    "stack": lambda costs: jnp.stack([costs, 2 * costs]),
+    "concatenate": lambda costs: jnp.concatenate([costs, jnp.zeros(2)]),
+    "at": lambda costs: jnp.zeros(6).at[:4].add(costs),
+    "reshape": lambda costs: costs.reshape(2, 2).sum(axis=0) @ jnp.ones((2, 3)),
+    "where": lambda costs: jnp.where(jnp.arange(4) > 2, costs, 0.0),
+    "take": lambda costs: jnp.take(jnp.roll(costs, 1), jnp.array([0, 1])),
+    "pad": lambda costs: jnp.pad(costs, 2),
+    "tensordot": lambda costs: {"a": jnp.tensordot(costs, WEIGHTS, 1), "b": -costs},
+    "matrix": lambda costs: jnp.diff(costs) @ jnp.ones((3, 2)),
+    "loop": lambda costs: jax.lax.fori_loop(0, 4, lambda t, total: 0.9 * total + costs[t], 0.0),
+    "stopped": lambda costs: costs + jax.lax.stop_gradient(costs),
+}
+
+
+@pytest.mark.parametrize("name", LINEAR)
+def test_linear_functions_of_costs_are_accepted(name):
+    plan = programs.explain(lambda key, up: LINEAR[name](costs_of_a_scan(key, up)), key=jax.random.key(0))
+    assert [baseline for _, baseline in plan.costs] == ["the other copies, for scored draws"]
+
+
+def test_the_branches_of_a_switch_may_use_one_key():
+    def program(key, upstream):
+        z, upstream = rx.draw(dist.Poisson(2.0), upstream, key=key)
+        other = jax.random.fold_in(key, 1)
+
+        def branch(rate):
+            return lambda upstream: rx.draw(dist.Poisson(rate), upstream, key=other, name=f"rate {rate}")
+
+        y, upstream = jax.lax.switch(z, [branch(1.0), branch(2.0), lambda upstream: (0, upstream)], upstream)
+        return rx.cost(y, upstream)
+
+    assert len(programs.explain(program, key=jax.random.key(0)).sites) == 3

@@ -60,6 +60,23 @@ def of_an_inner_loop(key, upstream):
     return jnp.sum(jax.lax.scan(outer, (0, upstream), jax.random.split(key, 3))[1])
 
 
+def outer_pass_forgotten(key, upstream):
+    def outer(z, key):
+        def inner(carry, key):
+            z, upstream = carry
+            return coin(upstream, key, logits=TABLE * TABLE[z]), None
+
+        (z, below), _ = jax.lax.scan(inner, (z, upstream), jax.random.split(key, 2))
+        return z, rx.cost(TABLE[z], below)
+
+    return jnp.sum(jax.lax.scan(outer, 0, jax.random.split(key, 3))[1])
+
+
+def stopped_upstream(key, upstream):
+    z, upstream = coin(upstream, key)
+    return rx.cost(TABLE[z], jax.tree.map(jax.lax.stop_gradient, upstream))
+
+
 def one_branch_forgotten(key, upstream):
     z, upstream = coin(upstream, key)
     first, second = jax.random.split(key)
@@ -309,6 +326,8 @@ REFUSED = {
     not_carried: "earlier pass",
     carried_by_halves: "earlier pass",
     of_an_inner_loop: "in its upstream every draw",
+    outer_pass_forgotten: "earlier pass",
+    stopped_upstream: "as rx.draw returned it",
     one_branch_forgotten: "in its upstream every draw",
     select_between_upstreams: "in its upstream every draw",
     helper_called_twice: "in its upstream every draw",

@@ -19,8 +19,8 @@ class Event:
     earlier: frozenset[Path] = frozenset()
 
     def inside(self, loop: Path) -> bool:
-        """Whether the place is in the body of a loop or branch."""
-        return self.path[: len(loop)] == loop
+        """Whether it was made in the present run of a loop or branch, not in an earlier run of it."""
+        return all(path[: len(loop)] == loop for path in (self.path, *self.earlier))
 
     def aged(self, loop: Path) -> "Event":
         """The same draw seen from the next pass of a loop."""

@@ -39,14 +39,14 @@ class Flow:
         estimator: The estimator of a site, from its name.
         marks: The marks found, by their place.
         unbaselined: The places of costs for which other copies are no baseline.
-        keys: The place that uses each key.
+        keys: The places that use each key.
         carried: What is known of the bases in use.
     """
 
     estimator: Callable[[str], str]
     marks: dict[Path, tuple[Mark, dict[str, Any]]] = field(default_factory=dict)
     unbaselined: set[Path] = field(default_factory=set)
-    keys: dict[Any, Path] = field(default_factory=dict)
+    keys: dict[Any, list[Path]] = field(default_factory=dict)
     carried: dict[Any, Facts] = field(default_factory=dict)
 
     def weighs(self, name: str) -> bool:
@@ -112,9 +112,10 @@ class Flow:
         """A rearrangement of one operand."""
         if facts.token is not None and name not in ("broadcast_in_dim", "transpose", "copy", "copy_p"):
             return used([facts])
-        facts = self.expanded(facts)
+        if name not in ("copy", "copy_p", "convert_element_type"):
+            facts = self.expanded(facts)
         rounds = name == "convert_element_type" and not jnp.issubdtype(equation.outvars[0].aval.dtype, jnp.inexact)
-        return used([facts]) if rounds and facts.costs else facts
+        return used([self.expanded(facts)]) if rounds and (facts.costs or facts.base is not None) else facts
 
     def computed(self, name: str, equation: Any, inputs: list[Facts]) -> Facts:
         """The result of arithmetic."""

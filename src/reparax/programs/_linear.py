@@ -10,7 +10,7 @@ COPYING = {
 # Sums of the operands, coefficient 1, so that what is added to a loop's carry is seen to be.
 ADDING = {"add", "add_any"}
 _SUMS = ADDING | {
-    "sub", "neg", "concatenate", "reduce_sum", "cumsum", "pad", "slice", "split", "reduce_window_sum", "psum",
+    "sub", "neg", "concatenate", "reduce_sum", "cumsum", "pad", "slice", "split", "reduce_window_sum", "psum", "stack",
 }  # fmt: skip
 # The number of leading operands that are parts, and after these come controls.
 _PLACED = {"dynamic_slice": 1, "gather": 1, "div": 1}
@@ -28,7 +28,7 @@ def controlled_parts(name: str, inputs: list[Facts]) -> tuple[list[Facts], list[
         return inputs[:2], inputs[2:]
     if name in ("scatter", "scatter-add", "scatter_add"):
         return [inputs[0], inputs[2]], [inputs[1]]
-    if name in ("mul", "dot_general"):
+    if name in ("mul", "dot_general", "conv_general_dilated"):
         holds = [bool(facts.costs) or facts.base is not None for facts in inputs]
         if all(holds):
             return None

@@ -51,14 +51,21 @@ def _check_key(flow: "Flow", what: Draw, shared: bool, key: Facts, here: Path) -
         problem = "a key that is not made from the program's own, so that all copies draw the same"
     elif not loops <= key.varies:
         problem = "a key that is the same in every pass of a loop"
-    elif flow.keys.setdefault(key.origin, here) != here:
-        problem = f"the key that the draw at {flow.name_at(flow.keys[key.origin])} uses too"
+    elif others := [path for path in flow.keys.get(key.origin, []) if not _exclude(path, here)]:
+        problem = f"the key that the draw at {flow.name_at(others[0])} uses too"
     if problem is not None:
         raise InvalidEstimator(
             expected=f"the draw at {what.name} to have a key of its own",
             got=problem,
             cure="split the program's key: one part for each draw, for each pass of a loop, for each lane",
         )
+    flow.keys.setdefault(key.origin, []).append(here)
+
+
+def _exclude(one: Path, other: Path) -> bool:
+    """Whether two places are the same, or lie in different branches of one cond."""
+    apart = next((n for n, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), None)
+    return apart is None or one[apart + 1 : apart + 2] == other[apart + 1 : apart + 2] == ("branch",)
 
 
 def _cost(flow: "Flow", what: Cost, inputs: list[Facts], here: Path) -> list[Facts]:
