@@ -32,7 +32,7 @@ help:
 	@echo "make test-all         the same, with the full-size statistical checks"
 	@echo "make bench            speed beside a bare JAX loop and PyTorch"
 	@echo "make bench-tables     anomalies, synthetic rows, imputation and speed on real tables"
-	@echo "make bench-gradients  speed of reparameterized gradients beside numpyro and PyTorch"
+	@echo "make bench-gradients  speed of reparameterized gradients beside numpyro and PyTorch; programs beside code by hand"
 	@echo "make unbiasedness     measure every unbiased estimator at full size and write docs/unbiasedness.md"
 	@echo "make docs             build the documentation into site/"
 	@echo "make format           format the code"
@@ -88,6 +88,7 @@ bench-tables: $(INSTALLED)
 
 bench-gradients: $(INSTALLED) $(TORCH_INSTALLED)
 	$(BIN)/python benchmarks/gradients.py
+	$(BIN)/python benchmarks/programs.py
 
 unbiasedness: $(INSTALLED)
 	$(BIN)/python scripts/make_unbiasedness_page.py

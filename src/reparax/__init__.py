@@ -14,7 +14,7 @@ __version__ = "0.1.0"
 
 _ROOMS = (
     "applications", "artifact", "data", "distributions", "errors", "estimators", "likelihoods", "model", "networks",
-    "objectives", "posteriors", "priors", "recipe", "reparameterization", "reports", "sklearn", "training",
+    "objectives", "posteriors", "priors", "programs", "recipe", "reparameterization", "reports", "sklearn", "training",
 )  # fmt: skip
 
 _EXPORTS = {
@@ -24,6 +24,10 @@ _EXPORTS = {
     "tune": "estimators",
     "explain": "applications",
     "compare": "estimators",
+    "draw": "programs",
+    "cost": "programs",
+    "join": "programs",
+    "simulate": "programs",
     "rsample": "reparameterization",
     "parameter_rules": "reparameterization",
     "is_reparameterizable": "reparameterization",

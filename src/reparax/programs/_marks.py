@@ -1,0 +1,108 @@
+"""Marks in the jaxpr of a program, by which the flow of its draws into its costs is followed; they compute nothing."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.extend.core import Primitive
+from jax.interpreters import ad, batching, mlir
+from jaxtyping import Array
+
+PATHWISE, SCORE, ENUMERATION, DISARM = "pathwise", "leave-one-out", "enumeration", "disarm"
+UNCHOSEN = "not chosen yet"
+
+
+@dataclass(frozen=True)
+class Draw:
+    """What is known of `draw` at one place of a program; the operands are token, values, parameters, key.
+
+    Args:
+        name: The site's name.
+        wish: The estimator asked for, or "auto".
+        family: The distribution's family, in words.
+        values: The number of arrays drawn.
+        states: The number of joint states; infinite where they cannot be enumerated.
+        refused: Pairs of an estimator's name and why it would be wrong.
+    """
+
+    name: str
+    wish: str
+    family: str
+    values: int
+    states: float
+    refused: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What is known of `cost` at one place of a program; the operands are values, token, baselines.
+
+    Args:
+        name: The cost's name.
+        values: The number of arrays in it.
+        own_baseline: Whether the baseline is one that the user computed.
+    """
+
+    name: str
+    values: int
+    own_baseline: bool
+
+
+@dataclass(frozen=True)
+class Join:
+    """`join` at one place of a program; the operands are the token before the branches, and that of the branches."""
+
+    name: str
+
+
+Mark = Draw | Cost | Join
+
+mark_p = Primitive("reparax_mark")
+mark_p.multiple_results = True
+
+
+def mark(operands: Sequence[Array], outputs: int, what: Mark) -> list[Array]:
+    """The first operands, unchanged; in the jaxpr they depend, continuously, on all operands."""
+    return mark_p.bind(*map(jnp.asarray, operands), outputs=outputs, what=what, lanes=0, shared=False)
+
+
+@mark_p.def_impl
+def _impl(*operands: Array, outputs: int, **_: Any) -> list[Array]:
+    return list(operands[:outputs])
+
+
+@mark_p.def_abstract_eval
+def _abstract(*avals: Any, outputs: int, **_: Any) -> list[Any]:
+    return list(avals[:outputs])
+
+
+def _batch(
+    operands: Sequence[Array], axes: Sequence[Any], *, outputs: int, what: Mark, lanes: int, shared: bool
+) -> tuple[list[Array], list[int]]:
+    mapped = [axis is not None for axis in axes]
+    size = next(x.shape[axis] for x, axis, moves in zip(operands, axes, mapped, strict=True) if moves)
+    front = [
+        jnp.moveaxis(x, axis, 0) if moves else jnp.broadcast_to(x[None], (size, *x.shape))
+        for x, axis, moves in zip(operands, axes, mapped, strict=True)
+    ]
+    # Lanes that share a key share their noise, though their draws are meant to be independent.
+    shared = shared or (isinstance(what, Draw) and not mapped[-1])
+    found = mark_p.bind(*front, outputs=outputs, what=what, lanes=lanes + 1, shared=shared)
+    return found, [0] * outputs
+
+
+def _jvp(primals: Sequence[Array], tangents: Sequence[Any], *, outputs: int, **params: Any) -> tuple[list[Array], list]:
+    found = mark_p.bind(*primals, outputs=outputs, **params)
+    return found, list(tangents[:outputs])
+
+
+batching.primitive_batchers[mark_p] = _batch
+ad.primitive_jvps[mark_p] = _jvp
+mlir.register_lowering(mark_p, mlir.lower_fun(_impl, multiple_results=True))
+
+
+def key_operand(key: jax.Array) -> Array:
+    """A key as a plain array, so that it can be an operand."""
+    return jax.random.key_data(key)

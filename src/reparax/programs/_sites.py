@@ -1,0 +1,242 @@
+"""What a program is written with: draws, costs, and the joining of parallel branches."""
+
+import functools
+import sys
+from dataclasses import replace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpyro.distributions as dist
+from jaxtyping import Array
+
+from reparax.errors import InvalidEstimator
+from reparax.estimators._binary import not_binary
+from reparax.estimators._distributions import draw as constant_draws
+from reparax.estimators._distributions import innermost, is_distribution, joint_states, log_prob, num_states
+from reparax.estimators._score import moving_support, with_unmoved_support
+from reparax.estimators._surrogate import as_floating
+from reparax.estimators.pathwise import Pathwise
+from reparax.programs._check import source
+from reparax.programs._marks import DISARM, ENUMERATION, PATHWISE, SCORE, Cost, Draw, Join, key_operand, mark
+from reparax.programs._upstream import Probing, Upstream
+from reparax.programs._weighing import antithetic, mean_of_others, scored, weighed
+from reparax.reparameterization import rsample
+
+NAMES = {
+    "auto": "auto", "pathwise": PATHWISE, "leave-one-out": SCORE, "score-function": SCORE,
+    "enumeration": ENUMERATION, "disarm": DISARM,
+}  # fmt: skip
+
+
+def draw(
+    q: Any, upstream: Upstream, *, key: jax.Array, estimator: str = "auto", name: str | None = None
+) -> tuple[Any, Upstream]:
+    """One draw of q inside a program, and the upstream of all that follows from it.
+
+    Args:
+        q: A numpyro distribution, or a pytree of independent ones; z has the same structure.
+        upstream: The draws before this one, as `simulate` gave it or an earlier draw returned it.
+        key: The random key, made from the program's own, and used nowhere else.
+        estimator: ``"auto"``, ``"pathwise"``, ``"leave-one-out"`` (the same as ``"score-function"``: the baseline is
+            that of the costs), ``"enumeration"`` or ``"disarm"``.
+        name: The site's name in messages; by default the file and line of the call.
+
+    Returns:
+        The draw, and the upstream with it.
+
+    Raises:
+        InvalidEstimator: The estimator would be wrong for q, or has no form as a site.
+    """
+    _check(q, upstream, estimator)
+    place = name or _place(sys._getframe(1))
+    if isinstance(upstream.mode, Probing):
+        return _probe(q, upstream, key, NAMES[estimator], place)
+    chosen = dict(upstream.mode.estimators)[place]
+    if chosen == PATHWISE:
+        flat, structure = jax.tree.flatten(q, is_leaf=is_distribution)
+        keys = jax.random.split(key, len(flat))
+        return jax.tree.unflatten(structure, [rsample(part, k) for part, k in zip(flat, keys, strict=True)]), upstream
+    if chosen == ENUMERATION:
+        return _enumerated(q, upstream, dict(upstream.mode.axes)[place])
+    if chosen == DISARM:
+        structure = jax.tree.structure(q, is_leaf=is_distribution)
+        bits, surrogate = antithetic(q, key, upstream.mode.axis)
+        # (1 + a) (1 + b): the derivatives add, as both are 0 in value.
+        return jax.tree.unflatten(structure, bits), replace(
+            upstream, paired=upstream.paired + surrogate.astype(upstream.paired.dtype)
+        )
+    z = jax.tree.map(lambda x: x[0], constant_draws(q, key, 1))
+    score = log_prob(with_unmoved_support(q), z)
+    return z, replace(upstream, log_prob=upstream.log_prob + score.astype(upstream.log_prob.dtype))
+
+
+def cost(value: Any, upstream: Upstream, *, baseline: Any = "leave-one-out", name: str | None = None) -> Any:
+    """A value that the program's result adds up, weighed by the draws upstream of it and by no others.
+
+    A cost after the t-th draw is weighed by t draws, so that sums over time have the variance of the reward-to-go
+    without being told. Foerster et al. (2018), eq. 5; Schulman et al. (2015), theorem 1.
+
+    Args:
+        value: An array, or a pytree of arrays.
+        upstream: The draws on which the value depends; more are right too, but noisier.
+        baseline: ``"leave-one-out"``, the mean of the other copies' values at this place; ``None``; or an array (a
+            pytree like the value) that depends on no draw.
+        name: The cost's name in messages; by default the file and line of the call.
+
+    Returns:
+        The value, floating. It may be added to others, scaled, reshaped and selected, but not squared or compared.
+
+    Raises:
+        InvalidEstimator: The upstream is not one, or the baseline is not known.
+    """
+    _check_upstream(upstream)
+    place = name or _place(sys._getframe(1))
+    by_name = isinstance(baseline, str)
+    if by_name and baseline != "leave-one-out":
+        raise InvalidEstimator(
+            expected='a baseline "leave-one-out", None or an array', got=repr(baseline), cure="leave baseline out"
+        )
+    values, structure = jax.tree.flatten(as_floating(value))
+    own = None if by_name or baseline is None else structure.flatten_up_to(as_floating(baseline))
+    if own is not None:
+        own = [jnp.broadcast_to(b.astype(v.dtype), v.shape) for b, v in zip(own, values, strict=True)]
+    mode = upstream.mode
+    if isinstance(mode, Probing):
+        operands = [*values, upstream.log_prob, *(own or [])]
+        found = mark(operands, len(values), Cost(place, len(values), own is not None))
+        return jax.tree.unflatten(structure, found)
+    values = [weighed(v, upstream) for v in values]
+    if own is None and by_name and place not in mode.without_baseline:
+        own = [mean_of_others(v, mode) for v in values]
+    baselines = own or [None] * len(values)
+    return jax.tree.unflatten(structure, [scored(v, upstream, b) for v, b in zip(values, baselines, strict=True)])
+
+
+def join(branches: Upstream, upstream: Upstream) -> Upstream:
+    """The upstream of what depends on all lanes of a ``vmap`` inside the program, each of which made draws of its own.
+
+    Args:
+        branches: What came out of the ``vmap``: an upstream with axes of lanes in front.
+        upstream: The upstream that went into every lane.
+
+    Raises:
+        InvalidEstimator: One of the two is not an upstream, or the first has no lanes.
+    """
+    _check_upstream(upstream)
+    if not isinstance(branches, Upstream) or branches.log_prob.ndim == 0:
+        raise InvalidEstimator(
+            expected="an upstream that came out of a vmap, with an axis of lanes",
+            got=type(branches).__name__ if not isinstance(branches, Upstream) else "one without such an axis",
+            cure="use the upstream as it is: only parallel draws are joined",
+        )
+    if isinstance(upstream.mode, Probing):
+        (token,) = mark([upstream.log_prob, branches.log_prob], 1, Join(_place(sys._getframe(1))))
+        return replace(upstream, log_prob=token)
+    log_prob = upstream.log_prob + jnp.sum(branches.log_prob - upstream.log_prob)
+    paired = upstream.paired + jnp.sum(branches.paired - upstream.paired)
+    return replace(upstream, log_prob=log_prob, paired=paired)
+
+
+def _probe(q: Any, upstream: Upstream, key: jax.Array, wish: str, place: str) -> tuple[Any, Upstream]:
+    flat, structure = jax.tree.flatten(q, is_leaf=is_distribution)
+    refused = _refusals(flat)
+    sampler = _sample if PATHWISE not in dict(refused) else _constant
+    # The shapes alone: how a sampler computes its draw says nothing of how the program depends on it.
+    shapes = jax.eval_shape(functools.partial(sampler, flat), key)
+    parameters = [x for x in jax.tree.leaves(flat) if jnp.issubdtype(jnp.result_type(x), jnp.inexact)]
+    what = Draw(place, wish, ", ".join(_family(part) for part in flat), len(flat), num_states(flat), refused)
+    stand_ins = [jnp.zeros(shape.shape, shape.dtype) for shape in shapes]
+    operands = [upstream.log_prob, *stand_ins, *parameters, key_operand(key)]
+    token, *values = mark(operands, 1 + len(flat), what)
+    if PATHWISE not in dict(refused) and wish in ("auto", PATHWISE):
+        values = [_cut(part, source(z, place)) for part, z in zip(flat, values, strict=True)]
+    return jax.tree.unflatten(structure, values), replace(upstream, log_prob=token)
+
+
+def _refusals(flat: list[dist.Distribution]) -> tuple[tuple[str, str], ...]:
+    """Why each of the estimators would be wrong, where it would."""
+    tests = {PATHWISE: Pathwise().refusal, SCORE: moving_support, DISARM: not_binary, ENUMERATION: _not_finite}
+    found = {name: next((r for part in flat if (r := test(part)) is not None), None) for name, test in tests.items()}
+    return tuple((name, reason) for name, reason in found.items() if reason is not None)
+
+
+def _not_finite(q: dist.Distribution) -> str | None:
+    return None if num_states(q) < float("inf") else f"{_family(q)} has no finite number of states"
+
+
+def _family(q: dist.Distribution) -> str:
+    return type(innermost(q)).__name__
+
+
+def _sample(flat: list[dist.Distribution], key: jax.Array) -> list[Array]:
+    return [rsample(part, key) for part in flat]
+
+
+def _constant(flat: list[dist.Distribution], key: jax.Array) -> list[Array]:
+    return [z[0] for z in constant_draws(flat, key, 1)]
+
+
+def _cut(q: dist.Distribution, z: Array) -> Array:
+    """An angle cut at +-pi, where a function that is not periodic jumps; anything else as it is."""
+    return jnp.remainder(z + jnp.pi, 2 * jnp.pi) - jnp.pi if isinstance(innermost(q), dist.VonMises) else z
+
+
+def _enumerated(q: Any, upstream: Upstream, axis: str) -> tuple[Any, Upstream]:
+    states = joint_states(q)
+    state = jax.lax.axis_index(axis)
+    drawn = jax.eval_shape(lambda: constant_draws(q, jax.random.key(0), 1))
+    z = jax.tree.map(lambda all_states, like: jnp.asarray(all_states)[state].astype(like.dtype), states, drawn)
+    weight = jnp.exp(log_prob(q, z)) * jax.lax.axis_size(axis)
+    return z, replace(upstream, weight=upstream.weight * weight.astype(upstream.weight.dtype))
+
+
+def _place(frame: Any) -> str:
+    """The file and line of a call; two calls in one line are told apart by their place in the bytecode."""
+    code = frame.f_code
+    position = next((p for at, p in enumerate(code.co_positions()) if at == frame.f_lasti // 2), None)
+    column = f":{position[2]}" if position and position[2] is not None else f"@{frame.f_lasti}"
+    return f"{code.co_filename}:{frame.f_lineno}{column}"
+
+
+def _check(q: Any, upstream: Any, estimator: Any) -> None:
+    _check_upstream(upstream)
+    flat = jax.tree.leaves(q, is_leaf=is_distribution)
+    wrong = [part for part in flat if not isinstance(part, dist.Distribution)]
+    if wrong or not flat:
+        raise InvalidEstimator(
+            expected="q to be a numpyro distribution or a pytree of distributions",
+            got=type(wrong[0]).__name__ if wrong else "no distribution at all",
+            cure="pass for example numpyro.distributions.Normal(loc, scale)",
+        )
+    if any(_is_masked(part) for part in flat):
+        raise InvalidEstimator(
+            expected="q to be a distribution whose log density is that of its draws",
+            got="a masked distribution: the mask changes its log density, but not its draws",
+            cure="mask the value of the cost instead, for example jnp.where(mask, value, 0)",
+        )
+    if not isinstance(estimator, str) or estimator not in NAMES:
+        raise InvalidEstimator(
+            expected=f"an estimator that a draw inside a program can have: {', '.join(NAMES)}",
+            got=repr(estimator),
+            cure="name one of these, or use rx.expectation for a draw on which no other depends",
+        )
+
+
+def _is_masked(q: dist.Distribution) -> bool:
+    return isinstance(q, dist.MaskedDistribution) or (hasattr(q, "base_dist") and _is_masked(q.base_dist))
+
+
+def _check_upstream(upstream: Any) -> None:
+    if not isinstance(upstream, Upstream):
+        raise InvalidEstimator(
+            expected="the upstream that rx.simulate gave the program, or that rx.draw returned",
+            got=type(upstream).__name__,
+            cure="write the program as program(key, upstream), and run it by rx.simulate(program, key=key)",
+        )
+    if upstream.left or upstream.log_prob.ndim:
+        raise InvalidEstimator(
+            expected="an upstream that holds every draw before this place",
+            got="one that came out of a vmap, and so holds the draws of one lane each",
+            cure="join its lanes first: rx.join(branches, upstream)",
+        )
