@@ -30,7 +30,7 @@ UNBIASED = [
 # One or two problems per estimator in the quick run; all of them in the full one.
 QUICK = {
     "antithetic": ("multivariate normal",), "arm": ("bernoulli",), "arsm": ("categorical", "one-hot"),
-    "disarm": ("bernoulli",), "enumeration": ("categorical",), "latin-hypercube": ("log-normal",),
+    "arms": ("bernoulli",), "disarm": ("bernoulli",), "enumeration": ("categorical",), "latin-hypercube": ("log-normal",),
     "learned-baseline": ("poisson",), "leave-one-out": ("truncated normal", "one-hot"),
     "linear-combination": ("normal",), "mean-baseline": ("poisson",),
     "measure-valued": ("normal", "poisson", "exponential", "gamma", "bernoulli"), "optimal-baseline": ("laplace",),
@@ -62,7 +62,7 @@ def test_unbiased(name, problem):
     check(name, problem, 4000, with_hessian=False)
 
 
-@pytest.mark.parametrize(("name", "problem"), [("disarm", "bernoulli")])
+@pytest.mark.parametrize(("name", "problem"), [("disarm", "bernoulli"), ("arms", "bernoulli")])
 def test_unbiased_to_second_order(name, problem):
     check(name, problem, 20000, with_hessian=True)
 

@@ -13,6 +13,7 @@ from reparax.estimators._distributions import is_binary, num_states
 
 CHEAP_STATES = 64
 FEW_COMPONENTS = 8
+PAIR = 2
 
 
 def named(name: str) -> AbstractEstimator:
@@ -61,18 +62,19 @@ class Choice:
     why: str
 
 
-def automatic(q: dist.Distribution, states_so_far: float = 1.0) -> Choice:
-    """What "auto" takes: enumerate if cheap, reparameterize if possible, DisARM for binary, else leave-one-out.
+def automatic(q: dist.Distribution, states_so_far: float = 1.0, num_samples: int = 1) -> Choice:
+    """What "auto" takes: enumerate if cheap, reparameterize if possible, DisARM or ARMS for bits, else leave-one-out.
 
     Args:
         q: One distribution.
         states_so_far: The number of joint states already enumerated outside of it.
+        num_samples: The number of draws asked for.
 
     Raises:
         InvalidEstimator: No estimator is valid.
     """
     reasons = []
-    for name, why in _preferences(q, states_so_far):
+    for name, why in _preferences(q, states_so_far, num_samples):
         estimator = named(name)
         reason = estimator.refusal(q)
         if reason is None:
@@ -85,13 +87,15 @@ def automatic(q: dist.Distribution, states_so_far: float = 1.0) -> Choice:
     )
 
 
-def _preferences(q: dist.Distribution, states_so_far: float) -> Iterator[tuple[str, str]]:
+def _preferences(q: dist.Distribution, states_so_far: float, num_samples: int) -> Iterator[tuple[str, str]]:
     states = num_states(q) * states_so_far
     if states <= CHEAP_STATES:
         yield "enumeration", f"exact, and {states:.0f} joint states are cheap (at most {CHEAP_STATES})"
     if isinstance(q, dist.MixtureSameFamily | dist.MixtureGeneral) and q.mixture_size <= FEW_COMPONENTS:
         yield "rao-blackwellized-mixture", f"its {q.mixture_size} components can be enumerated with common noise"
     yield "pathwise", "its samples are differentiable in every parameter"
+    if is_binary(q) and num_samples > PAIR:
+        yield "arms", f"binary, with too many joint states to enumerate, and {num_samples} draws"
     if is_binary(q):
-        yield "disarm", "binary, with too many joint states to enumerate"
+        yield "disarm", "binary, with too many joint states to enumerate, and one pair of draws"
     yield "leave-one-out", "neither enumerable cheaply, nor reparameterizable, nor binary"

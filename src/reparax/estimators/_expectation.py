@@ -39,8 +39,8 @@ def expectation(
         num_samples: The number of draws of the outermost level that is sampled. An estimator that needs more draws
             than this makes as many as it needs (leave-one-out: 2). Inner levels make as few as they can.
         estimator: ``"auto"``, the name of an estimator, an instance of one, or a pytree of these that has the structure
-            of q. "auto" enumerates if that is cheap, reparameterizes if possible, takes DisARM for binary variables and
-            leave-one-out for the rest.
+            of q. "auto" enumerates if that is cheap, reparameterizes if possible, takes DisARM or ARMS for binary
+            variables and leave-one-out for the rest.
 
     Returns:
         The mean of f over the draws (exact where all of q is enumerated), in the structure that f returns.
@@ -56,7 +56,7 @@ def expectation(
     def integrand(z: list[Any], k: jax.Array) -> Any:
         return call(jax.tree.unflatten(structure, z), k)
 
-    estimators = assign(q, estimator)
+    estimators = assign(q, estimator, num_samples)
     for part, leaf in zip(estimators, flat, strict=True):
         part.check(leaf)
     if not isinstance(f, Vouched):
@@ -65,13 +65,13 @@ def expectation(
     return _nested(integrand, flat, _grouped(estimators), {}, key, num_samples)
 
 
-def assign(q: Any, estimator: Any) -> list[AbstractEstimator]:
+def assign(q: Any, estimator: Any, num_samples: int = 1) -> list[AbstractEstimator]:
     """One estimator per distribution of q, from a name, an instance or a pytree of these."""
     flat = leaves(q)
     chosen: list[AbstractEstimator] = []
     states = 1.0
     for leaf, part in zip(flat, spread(q, estimator), strict=True):
-        found = automatic(leaf, states).estimator if part == "auto" else named(part) if isinstance(part, str) else part
+        found = automatic(leaf, states, num_samples).estimator if part == "auto" else named(part) if isinstance(part, str) else part
         if not isinstance(found, AbstractEstimator):
             raise InvalidEstimator(
                 expected='"auto", the name of an estimator, or an instance of one',
