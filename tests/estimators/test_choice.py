@@ -55,6 +55,17 @@ def test_automatic_choice(q, name):
     assert registry.part_name(type(automatic(q).estimator)) == name
 
 
+@pytest.mark.parametrize(("count", "name"), [(1, "disarm"), (2, "disarm"), (3, "arms"), (64, "arms")])
+def test_automatic_choice_for_bits_by_the_number_of_draws(count, name):
+    q = dist.Bernoulli(logits=jnp.zeros(20)).to_event(1)
+    assert registry.part_name(type(automatic(q, 1.0, count).estimator)) == name
+    by_name, by_itself = (
+        rx.expectation(lambda b: jnp.mean(b.astype(float)), q, key=KEY, num_samples=count, estimator=part)
+        for part in (name, "auto")
+    )
+    assert by_name == by_itself
+
+
 def test_states_already_enumerated_count():
     q = [dist.Bernoulli(logits=jnp.zeros(4)), dist.Bernoulli(logits=jnp.zeros(4))]
     assert [line.estimator for line in rx.explain(q).lines] == ["enumeration", "disarm"]
@@ -155,7 +166,7 @@ FLIPS_FULL = [(exp_cost, 0.33, 0.39, "loc"), (exp_cost, 0.7, 0.82, "scale"), (co
 def check_flip(cost, below, above, parameter, num_samples, num_pilot):
     chosen = [
         rx.tune(cost(k), dist.Normal(1.0, 1.0), key=KEY, num_samples=num_samples, num_pilot=num_pilot,
-                parameters=[parameter], estimators=["pathwise", OptimalBaseline()])
+                minimize=[parameter], estimators=["pathwise", OptimalBaseline()])
         for k in (below, above)
     ]  # fmt: skip
     assert [type(part) for part in chosen] == [Pathwise, OptimalBaseline]
@@ -195,7 +206,7 @@ def test_tune_refusals():
     with pytest.raises(InvalidEstimator, match="one real number"):
         rx.tune(lambda z: jnp.stack([z, z]), q, key=KEY)
     with pytest.raises(InvalidEstimator, match="loc, scale"):
-        rx.tune(jnp.sin, q, key=KEY, num_pilot=8, estimators=["pathwise"], parameters=["mean"])
+        rx.tune(jnp.sin, q, key=KEY, num_pilot=8, estimators=["pathwise"], minimize=["mean"])
 
 
 def test_tune_leaves_out_what_f_cannot_take():
