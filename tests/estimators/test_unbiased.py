@@ -30,7 +30,8 @@ UNBIASED = [
 # One or two problems per estimator in the quick run; all of them in the full one.
 QUICK = {
     "antithetic": ("multivariate normal",), "arm": ("bernoulli",), "arsm": ("categorical", "one-hot"),
-    "arms": ("bernoulli",), "disarm": ("bernoulli",), "enumeration": ("categorical",), "latin-hypercube": ("log-normal",),
+    "arms": ("bernoulli",), "disarm": ("bernoulli",), "enumeration": ("categorical",),
+    "latin-hypercube": ("log-normal",),
     "learned-baseline": ("poisson",), "leave-one-out": ("truncated normal", "one-hot"),
     "linear-combination": ("normal",), "mean-baseline": ("poisson",),
     "measure-valued": ("normal", "poisson", "exponential", "gamma", "bernoulli"), "optimal-baseline": ("laplace",),

@@ -31,7 +31,7 @@ class Row:
     Args:
         estimator: The estimator's name.
         parameter: The parameter's name.
-        mechanism: What it shares with its relatives, which count as one witness: "pathwise", "score function" and so on.
+        mechanism: What it shares with its relatives, all one witness: "pathwise", "score function" and so on.
         mean: The mean gradient, in the parameter's shape.
         standard_error: Its standard error.
         variance: The variance of one gradient, summed over the parameter's elements.

@@ -71,13 +71,8 @@ def assign(q: Any, estimator: Any, num_samples: int = 1) -> list[AbstractEstimat
     chosen: list[AbstractEstimator] = []
     states = 1.0
     for leaf, part in zip(flat, spread(q, estimator), strict=True):
-        found = (
-            automatic(leaf, states, num_samples).estimator
-            if part == "auto"
-            else named(part)
-            if isinstance(part, str)
-            else part
-        )
+        found = named(part) if isinstance(part, str) and part != "auto" else part
+        found = automatic(leaf, states, num_samples).estimator if found == "auto" else found
         if not isinstance(found, AbstractEstimator):
             raise InvalidEstimator(
                 expected='"auto", the name of an estimator, or an instance of one',

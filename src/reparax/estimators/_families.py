@@ -30,7 +30,7 @@ def family(part: AbstractEstimator) -> str:
 
 
 def trust(part: AbstractEstimator) -> Trust:
-    """How little an estimator assumes: 0 exact, 1 a density, 2 an f that is continuous in z, 3 unknown to the library."""
+    """What an estimator assumes: 0 nothing (exact), 1 a density, 2 a continuous f, 3 what the library does not know."""
     if not is_own(part):
         return 3
     if part.level == "enumerate":

@@ -143,12 +143,10 @@ def _best(
         )
     best = trials[min(left, key=lambda index: left[index])]
     if _on_trust(asked, best.option) and best.unnoticed > 1:
-        missing = (
-            "no other mechanism is valid" if np.isinf(best.unnoticed) else "not enough draws to tell: more num_pilot"
-        )
-        warnings.warn(
-            f"whether {best.option} is right was not seen on the pilot ({missing})", UserWarning, stacklevel=3
-        )
+        few = "not enough draws to tell: raise num_pilot"
+        missing = "no other mechanism is valid" if np.isinf(best.unnoticed) else few
+        message = f"whether {best.option} is right was not seen on the pilot ({missing})"
+        warnings.warn(message, UserWarning, stacklevel=3)
     return best.option
 
 

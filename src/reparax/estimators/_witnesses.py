@@ -59,8 +59,8 @@ def verdict(name: str, witnesses: Mapping[str, Witness]) -> Verdict:
     """What the other witnesses say of one of them.
 
     It is judged by those of another mechanism that assume the least, if they assume no more than itself; the
-    least noisy member speaks for each mechanism. It is wrong if half of these mechanisms contradict it by more than five
-    standard errors. Where there is no other mechanism its own relatives judge it instead.
+    least noisy member speaks for each mechanism. It is wrong if half of these mechanisms contradict it by more than
+    five standard errors. Where there is no other mechanism its own relatives judge it instead.
     """
     mine = witnesses[name]
     others = {other: w for other, w in witnesses.items() if other != name and w.unbiased}

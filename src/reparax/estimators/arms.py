@@ -61,7 +61,7 @@ class ARMS(AbstractEstimator):
 
 
 def _grids(logits: list[Array], key: jax.Array, num_samples: int) -> list[Float[Array, "n *s"]]:
-    """Per element K uniform numbers, one in each K-th of the unit interval, at the same place in it, in random order."""
+    """Per element K uniform numbers in random order: one in each K-th of the unit interval, at the same place in it."""
 
     def one(k: jax.Array, logit: Array) -> Array:
         order_key, shift_key = jax.random.split(k)
