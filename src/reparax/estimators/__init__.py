@@ -4,6 +4,7 @@
 how to add an estimator.
 """
 
+from reparax.estimators._adapt import adapt as adapt
 from reparax.estimators._base import AbstractEstimator as AbstractEstimator
 from reparax.estimators._bound_base import AbstractBoundEstimator as AbstractBoundEstimator
 from reparax.estimators._bounds import elbo_estimate as elbo_estimate

@@ -61,7 +61,7 @@ def controlled(
     def combine(value: Array, free: Array, given: Array, value_rest: Array, given_rest: Array) -> Array:
         own, eta = along(box, value), along(weights, value)
         # The weight of a draw serves its baseline too: the weights of the others have seen this draw.
-        baseline = jax.lax.stop_gradient(value_rest - eta * given_rest)
+        baseline = value_rest - eta * given_rest
         surrogate = own * (value - eta * given) + (1 - own) * baseline + eta * free
         # The value is that of f alone.
         return surrogate + jax.lax.stop_gradient(value - surrogate)
@@ -120,6 +120,7 @@ def _fitted(
         return jnp.full(count, jnp.asarray(_START, value.dtype))
     value, given = value.astype(score.dtype), given.astype(score.dtype)
     f_rest, c_rest = _centered(value), _centered(given)
+    score, mixed, change = score[None], mixed[None], change[None]
     numerator = f_rest * c_rest * score - f_rest * mixed
     denominator = c_rest**2 * score - 2 * c_rest * mixed + change
     others = 1 - jnp.eye(count, dtype=score.dtype)

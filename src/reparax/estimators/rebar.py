@@ -17,13 +17,13 @@ class REBAR(AbstractEstimator):
 
     f is evaluated between the values of b too: it must take floating arrays and be continuous there. Three evaluations
     of f per draw. The residual f(b) - eta f(s(z~)) has the mean of the other draws as its baseline, and eta is fitted
-    to the other draws (1 for two draws) unless ``scale`` gives it: neither adds a bias. `adapt` minimizes the variance
+    to the other draws unless ``scale`` gives it: neither adds a bias. `adapt` minimizes the variance
     in ``temperature``, and in ``scale`` where it is given. Tucker et al. (2017), eq. 4.
     """
 
     unbiased: ClassVar[bool] = True
     level: ClassVar[Level] = "score"
-    minimum_samples: ClassVar[int] = 2
+    minimum_samples: ClassVar[int] = 4
     valid_for: ClassVar[str] = "Bernoulli and one-hot variables, and an f that is continuous between their values"
     reference: ClassVar[str] = "Tucker et al. (2017), eq. 4"
 

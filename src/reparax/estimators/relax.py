@@ -16,7 +16,7 @@ class RELAX(AbstractEstimator):
     """(f(b) - c(z~)) d log q(b) + d c(z) - d c(z~), with c any continuous function of the noisy logits.
 
     f itself may be a black box. `adapt` trains c, any pytree with arrays, by minimizing the variance. c is called with
-    the noisy logits, one array per distribution, and returns what f returns. It is weighed by ``scale`` (eta), by default
+    the noisy logits, one array per distribution, and returns what f returns. Its weight ``scale`` (eta) is by default
     fitted to the other draws, and the residual f(b) - eta c(z~) has the mean of the other draws as its baseline: for
     one draw eta is 1 and there is no baseline. Grathwohl et al. (2018), eq. 7.
     """
