@@ -14,7 +14,6 @@ from reparax.estimators import (
     ARSM,
     AbstractBoundEstimator,
     AbstractEstimator,
-    CommonRandomNumbers,
     Enumeration,
     LinearCombination,
     MeasureValued,
@@ -110,7 +109,6 @@ REFUSED = [
     (RaoBlackwellizedMixture(), mixture(2, (3,)), "batch"),
     (RaoBlackwellizedMixture(maximum_components=1), mixture(2), "maximum_components"),
     (RaoBlackwellizedMixture(), dist.MixtureSameFamily(HALVES, dist.Poisson(jnp.ones(2))), "component"),
-    (CommonRandomNumbers(ScoreFunction(), KEY), dist.Normal(0.0, 1.0), "not pathwise"),
     (LinearCombination((Pathwise(), StraightThrough())), dist.Normal(0.0, 1.0), "StraightThrough"),
     (LinearCombination((StraightThrough(),)), dist.Bernoulli(0.3), "biased"),
 ]  # fmt: skip

@@ -7,7 +7,7 @@ import pytest
 
 import reparax as rx
 from reparax.errors import InvalidEstimator
-from reparax.estimators import RELAX, AbstractEstimator, CommonRandomNumbers, LearnedBaseline, LinearCombination
+from reparax.estimators import RELAX, AbstractEstimator, LearnedBaseline, LinearCombination
 from reparax.estimators._choice import all_named
 from reparax.estimators.leave_one_out import LeaveOneOut
 from reparax.estimators.pathwise import Pathwise
@@ -107,19 +107,6 @@ def test_reinmax_is_exact_for_a_quadratic_of_one_bit():
 
     p = jax.nn.sigmoid(jnp.float32(0.4))
     assert z_score(many(lambda k: jax.grad(loss)(jnp.float32(0.4), k), 20000), p * (1 - p) * 0.4) < 5
-
-
-def test_common_random_numbers_are_the_same_at_every_call():
-    make, f, exact, theta = PROBLEMS["normal"]
-
-    def loss(t, fixed, key):
-        estimator = CommonRandomNumbers(Pathwise(), fixed)
-        return rx.expectation(f, make(t), key=key, num_samples=4, estimator=estimator)
-
-    one, two = (loss(theta, jax.random.key(3), jax.random.key(seed)) for seed in (0, 1))
-    assert one == two
-    draws = many(lambda fixed: jax.grad(loss)(theta, fixed, jax.random.key(0)), 4000)
-    assert z_score(draws, jax.grad(exact)(theta)) < 5
 
 
 @pytest.mark.full

@@ -37,10 +37,10 @@ def adapt(
     """The estimator with the dials that give the gradient of E_q[f(z)] the least variance: REBAR, RELAX and their like.
 
     The dials are its real numbers and arrays: temperature and scale of `REBAR`, the weights of the control variate of
-    `RELAX`; a scale that would be fitted at each call is learned instead. Whatever they are, the mean of the gradient is the same, so that its mean square is the variance up to a
-    constant; each step follows the derivative of the mean square over a batch of gradients. The draws are thrown away:
-    the result is a constant for those made later, and adds no bias. Tucker et al. (2017), eq. 8; Grathwohl et al.
-    (2018), algorithm 2.
+    `RELAX`; a scale that would be fitted at each call is learned instead. Whatever they are, the mean of the gradient
+    is the same, so that its mean square is the variance up to a constant; each step follows the derivative of the mean
+    square over a batch of gradients. The draws are thrown away: the result is a constant for those made later, and adds
+    no bias. Tucker et al. (2017), eq. 8; Grathwohl et al. (2018), algorithm 2.
 
     Args:
         estimator: An unbiased estimator, with the dials to start at. A temperature is kept positive, and starts at
@@ -110,7 +110,7 @@ def adapt(
 
 
 def _with_dials(estimator: Any) -> Any:
-    """Python numbers among the dials as arrays, and a scale that would be fitted at each call as one that is learned."""
+    """Python numbers among the dials as arrays, and a scale that would be fitted at each call as one to learn."""
     if getattr(estimator, SCALE, 0.0) is None:
         estimator = eqx.tree_at(lambda part: part.scale, estimator, 1.0, is_leaf=lambda leaf: leaf is None)
     return jax.tree.map(lambda leaf: jnp.asarray(leaf) if isinstance(leaf, float) else leaf, estimator)
@@ -118,9 +118,8 @@ def _with_dials(estimator: Any) -> Any:
 
 def _started(free: Any, noise: Callable[[Any], Array]) -> Any:
     """The dials at the best of several temperatures, each with its best scale, on the same pilot draws."""
-    tried = (
-        [_changed(free, POSITIVE, lambda x, t=t: x + math.log(t)) for t in TRIED] if _has(free, POSITIVE) else [free]
-    )
+    factors = TRIED if _has(free, POSITIVE) else (1.0,)
+    tried = [_changed(free, POSITIVE, lambda x, t=t: x + math.log(t)) for t in factors]
     several = jax.jit(lambda many: jax.lax.map(noise, many))
     if not _has(free, SCALE):
         found = several(jax.tree.map(lambda *leaves: jnp.stack(leaves), *tried))
