@@ -2,8 +2,8 @@
 
 Every case is timed in turn by all of them, several times, and the medians are compared: only the ratios mean anything.
 Neither PyTorch nor numpyro has differentiable samples of VonMises, which is compared with Gamma instead. numpyro's own
-samples are timed on fewer draws, as they are slow. PyTorch runs in an environment of its own (``.venv-torch``; left out,
-with a word, where it is absent). The same run ends with the time that tracing takes with and without the check of
+samples are timed on fewer draws, as they are slow. PyTorch runs in an environment of its own (``.venv-torch``; left
+out, with a word, where it is absent). The same run ends with the time that tracing takes with and without the check of
 continuity (trace_time.py).
 """
 
