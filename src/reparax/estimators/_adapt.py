@@ -17,7 +17,7 @@ from reparax.estimators._measure import check_scalar, gradient_of
 from reparax.estimators._problem import problem
 
 POSITIVE, SCALE = "temperature", "scale"
-TRIED = (1.0, 0.2, 0.5, 2.0, 5.0, 15.0, 60.0)
+TRIED = (1.0, 0.3, 3.0, 10.0, 30.0, 100.0, 300.0)
 PILOT = 16
 Adapted = TypeVar("Adapted", bound=AbstractEstimator)
 

@@ -27,7 +27,7 @@ class REBAR(AbstractEstimator):
     valid_for: ClassVar[str] = "Bernoulli and one-hot variables, and an f that is continuous between their values"
     reference: ClassVar[str] = "Tucker et al. (2017), eq. 4"
 
-    temperature: float | Array = 0.5
+    temperature: float | Array = 0.1
     scale: float | Array | None = None
 
     @property
