@@ -17,6 +17,7 @@ def cases(n):
         "Beta(2, 3)": ([torch.tensor(2.0), torch.tensor(3.0)], dist.Beta, (n,)),
         "Beta, mixed shapes": ([mixed, mixed.flip(0)], dist.Beta, ()),
         "Dirichlet(0.7 x 10)": ([torch.full((10,), 0.7)], dist.Dirichlet, (n // 10,)),
+        "StudentT(8)": ([torch.tensor(8.0)], lambda df: dist.StudentT(df, torch.zeros(()), torch.ones(())), (n,)),
     }
 
 

@@ -207,7 +207,7 @@ def relaxations(repeats: int) -> Figure:
     lines = {
         "gumbel-softmax": GumbelSoftmax,
         "straight-through-gumbel-softmax": StraightThroughGumbelSoftmax,
-        "rebar": REBAR,
+        "rebar (4 draws)": REBAR,
         "straight-through": "straight-through",
         "reinmax": "reinmax",
         "leave-one-out (2 draws)": "leave-one-out",
@@ -228,7 +228,7 @@ def relaxations(repeats: int) -> Figure:
         bias = [np.linalg.norm(found.mean(axis=0) - exact) for found in draws]
         x = (temperatures[0], temperatures[-1]) if floating else temperatures
         style = "--" if floating else "o-"
-        unbiased = name == "rebar" or count == 2
+        unbiased = "rebar" in name or count == 2
         axes[1].loglog(x, spread * (2 if floating else 1), style, color=f"C{color}", label=name)
         if not unbiased:
             axes[0].loglog(x, bias * (2 if floating else 1), style, color=f"C{color}")

@@ -14,7 +14,6 @@ from reparax.estimators import (
     ARSM,
     AbstractBoundEstimator,
     AbstractEstimator,
-    CommonRandomNumbers,
     Enumeration,
     LinearCombination,
     MeasureValued,
@@ -25,8 +24,8 @@ from reparax.estimators import (
     StraightThrough,
     SumAndSample,
 )  # fmt: skip
-from reparax.estimators._choice import valid_names
-from reparax.estimators._expectation import assign
+from reparax.estimators._choice import check, valid_names
+from reparax.estimators._plan import assign
 
 KEY = jax.random.key(0)
 
@@ -87,9 +86,20 @@ def test_evaluations_stay_within_the_budget():
     assert len(calls) == 100
 
 
+@pytest.mark.parametrize(("count", "name"), [(1, "disarm"), (2, "disarm"), (3, "arms"), (64, "arms")])
+def test_automatic_choice_for_bits_by_the_number_of_draws(count, name):
+    q = dist.Bernoulli(logits=jnp.zeros(20)).to_event(1)
+    assert registry.part_name(type(automatic(q, count).estimator)) == name
+    by_name, by_itself = (
+        rx.expectation(lambda b: jnp.mean(b.astype(float)), q, key=KEY, num_samples=count, estimator=part)
+        for part in (name, "auto")
+    )
+    assert by_name == by_itself
+
+
 def test_nothing_is_valid_for_an_atom():
     with pytest.raises(InvalidEstimator, match="atom"):
-        ScoreFunction().check(dist.Delta(0.3))
+        check(ScoreFunction(), dist.Delta(0.3))
     assert valid_names(dist.Uniform(0.0, 1.0)) == ("antithetic", "boundary", "latin-hypercube", "pathwise", "sobol")
 
 
@@ -126,7 +136,6 @@ REFUSED = [
     (RaoBlackwellizedMixture(), mixture(2, (3,)), "batch"),
     (RaoBlackwellizedMixture(maximum_components=1), mixture(2), "maximum_components"),
     (RaoBlackwellizedMixture(), dist.MixtureSameFamily(HALVES, dist.Poisson(jnp.ones(2))), "component"),
-    (CommonRandomNumbers(ScoreFunction(), KEY), dist.Normal(0.0, 1.0), "not pathwise"),
     (LinearCombination((Pathwise(), StraightThrough())), dist.Normal(0.0, 1.0), "StraightThrough"),
     (LinearCombination((StraightThrough(),)), dist.Bernoulli(0.3), "biased"),
 ]  # fmt: skip
@@ -135,7 +144,7 @@ REFUSED = [
 @pytest.mark.parametrize(("estimator", "q", "reason"), REFUSED)
 def test_refusals(estimator, q, reason):
     with pytest.raises(InvalidEstimator, match=reason):
-        estimator.check(q)
+        check(estimator, q)
 
 
 @pytest.mark.parametrize("name", ["rebar", "relax", "gumbel-softmax"])
@@ -182,7 +191,7 @@ FLIPS_FULL = [(exp_cost, 0.33, 0.39, "loc"), (exp_cost, 0.7, 0.82, "scale"), (co
 def check_flip(cost, below, above, parameter, num_samples, num_pilot):
     chosen = [
         rx.tune(cost(k), dist.Normal(1.0, 1.0), key=KEY, num_samples=num_samples, num_pilot=num_pilot,
-                parameters=[parameter], estimators=["pathwise", OptimalBaseline()])
+                minimize=[parameter], estimators=["pathwise", OptimalBaseline()])
         for k in (below, above)
     ]  # fmt: skip
     assert [type(part) for part in chosen] == [Pathwise, OptimalBaseline]
@@ -222,7 +231,7 @@ def test_tune_refusals():
     with pytest.raises(InvalidEstimator, match="one real number"):
         rx.tune(lambda z: jnp.stack([z, z]), q, key=KEY)
     with pytest.raises(InvalidEstimator, match="loc, scale"):
-        rx.tune(jnp.sin, q, key=KEY, num_pilot=8, estimators=["pathwise"], parameters=["mean"])
+        rx.tune(jnp.sin, q, key=KEY, num_pilot=8, estimators=["pathwise"], minimize=["mean"])
 
 
 def test_tune_leaves_out_what_f_cannot_take():

@@ -1,4 +1,8 @@
-"""The comparison: its numbers, its alarms, and the study of the command line."""
+"""The comparison: its numbers and its alarms, and the variance study among the benchmarks."""
+
+import importlib.util
+import sys
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -8,12 +12,24 @@ import pytest
 from scipy import stats
 
 import reparax as rx
-from reparax.errors import InvalidEstimator, OutputError, RecipeError
+from reparax.errors import InvalidEstimator
 from reparax.estimators import Pathwise
-from reparax.estimators._study import COSTS, GRIDS, exact, study
 from reparax.estimators._tails import tail_shape
 
 KEY = jax.random.key(0)
+STUDY = Path(__file__).parents[2] / "benchmarks" / "variances.py"
+
+
+def load_study():
+    spec = importlib.util.spec_from_file_location("variances", STUDY)
+    module = importlib.util.module_from_spec(spec)
+    # Dataclasses look their own module up.
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+variances = load_study()
 
 
 class Wrong(Pathwise):
@@ -111,17 +127,19 @@ def test_no_tail_where_there_are_few_values_or_only_rounding():
     assert np.isnan(tail_shape(np.arange(20.0)))
 
 
-@pytest.mark.parametrize("cost", COSTS)
+@pytest.mark.parametrize("cost", variances.COSTS)
 def test_the_closed_forms_of_the_study(cost):
     theta = np.array([0.7, 0.9])
-    k = GRIDS[cost][-1]
-    integral = stats.norm(*theta).expect(lambda z: float(COSTS[cost](jnp.float32(z), jnp.float32(k))))
-    np.testing.assert_allclose(exact(cost, jnp.float32(k), jnp.asarray(theta, jnp.float32)), integral, rtol=1e-4)
+    k = variances.GRIDS[cost][-1]
+    integral = stats.norm(*theta).expect(lambda z: float(variances.COSTS[cost](jnp.float32(z), jnp.float32(k))))
+    np.testing.assert_allclose(
+        variances.exact(cost, jnp.float32(k), jnp.asarray(theta, jnp.float32)), integral, rtol=1e-4
+    )
 
 
 @pytest.fixture(scope="module")
 def quadratic():
-    return study(["quadratic"], loc=1.0, scale=1.0, num_samples=4, repeats=400, key=KEY)
+    return variances.study(["quadratic"], loc=1.0, scale=1.0, num_samples=4, repeats=400, key=KEY)
 
 
 def test_study_answers_why_reparameterize(quadratic):
@@ -136,30 +154,3 @@ def test_study_answers_why_reparameterize(quadratic):
     assert "no: zero" in shown
     assert "variance per draw of d/dscale" in shown
     assert len(quadratic.plot().axes) == 2
-
-
-def test_command_refusals(tmp_path):
-    from reparax.cli.gradients import gradients
-
-    for arguments in ({"draws": 1}, {"repeats": 1}, {"scale": 0.0}):
-        with pytest.raises(RecipeError, match="expected"):
-            gradients(**arguments)
-    with pytest.raises(OutputError, match="png"):
-        gradients(out=str(tmp_path / "picture.gif"))
-
-
-def test_command_writes_tables_and_pictures(tmp_path, capsys, monkeypatch, quadratic):
-    from reparax.cli.gradients import gradients
-
-    asked = []
-
-    def remembered(costs, **settings):
-        asked.append((costs, settings["num_samples"]))
-        return quadratic
-
-    monkeypatch.setattr("reparax.estimators._study.study", remembered)
-    for name in ("picture.png", "numbers.csv", "numbers.parquet"):
-        gradients(cost="quadratic", draws=4, out=str(tmp_path / name), quiet=True)
-        assert (tmp_path / name).stat().st_size > 500
-    assert asked == [(("quadratic",), 4)] * 3
-    assert "(z - k)^2" in capsys.readouterr().out

@@ -1,5 +1,6 @@
 """How every parameter of a distribution or a model is differentiated."""
 
+from collections.abc import Callable
 from typing import Any
 
 import jax.numpy as jnp
@@ -16,14 +17,26 @@ from reparax.recipe import FittedModel
 IN_EACH_WEIGHT = "log q - log p is a part of each importance weight"
 
 
-def explain(subject: Any, estimator: Any = "auto", *, example: Num[Array, "*event"] | None = None) -> Explanation:
+def explain(
+    subject: Any,
+    estimator: Any = "auto",
+    f: Callable[..., Any] | None = None,
+    *,
+    parameters: Any = None,
+    num_samples: int = 1,
+    example: Num[Array, "*event"] | None = None,
+) -> Explanation:
     """Which estimator each variable gets, per parameter: how, unbiased or not, why, the reference; prints a table.
 
     Of a model it explains the posterior's gradient and the KL: in closed form, or estimated with the same samples.
 
     Args:
-        subject: A distribution, a pytree of distributions, a `Model` or a `FittedModel`.
+        subject: A distribution, a pytree of distributions, a function that makes these from ``parameters``, a `Model`
+            or a `FittedModel`.
         estimator: As for `rx.expectation`; of a fitted model, its recipe's by default.
+        f: The integrand, for distributions: where it may jump is said, and its evaluations are counted.
+        parameters: As for `rx.compare`, for distributions: how each of these arrays reaches the expectation is said.
+        num_samples: The number of draws, for distributions.
         example: One example, needed of a `Model` alone.
 
     Raises:
@@ -44,7 +57,7 @@ def explain(subject: Any, estimator: Any = "auto", *, example: Num[Array, "*even
                 expected="an example to explain a model", got="none", cure="pass example=x, one example of the data"
             )
         return _of_model(subject, example, estimator)
-    return estimators.explain(subject, estimator)
+    return estimators.explain(subject, estimator, f, parameters=parameters, num_samples=num_samples)
 
 
 def _of_model(model: Model, example: Array, estimator: Any, why_estimated: str | None = None) -> Explanation:

@@ -1,7 +1,5 @@
 """The commands, by name."""
 
-from importlib.util import find_spec
-
 from cyclopts import App, Parameter
 
 import reparax
@@ -10,8 +8,6 @@ from reparax.cli.evaluate import evaluate
 from reparax.cli.fit import fit
 from reparax.cli.info import info
 from reparax.cli.report import report
-
-GRADIENTS = "reparax.cli.gradients"
 
 
 def make_app() -> App:
@@ -26,6 +22,4 @@ def make_app() -> App:
     )
     for order, command in enumerate((fit, encode, reconstruct, sample, impute, score, evaluate, report, info)):
         app.command(command, sort_key=order)
-    if find_spec(GRADIENTS) is not None:
-        app.command(f"{GRADIENTS}:gradients", help="Compare gradient estimators: bias, variance and cost.", sort_key=9)
     return app

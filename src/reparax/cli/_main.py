@@ -10,7 +10,7 @@ from difflib import get_close_matches
 from reparax.cli._say import warn
 from reparax.errors import ReparaxError
 
-COMMANDS = ("fit", "encode", "reconstruct", "sample", "impute", "score", "evaluate", "report", "info", "gradients")
+COMMANDS = ("fit", "encode", "reconstruct", "sample", "impute", "score", "evaluate", "report", "info")
 MENDABLE = 2
 INTERRUPTED = 130
 BROKEN_PIPE = 141

@@ -7,8 +7,6 @@ import equinox as eqx
 import jax
 import numpyro.distributions as dist
 
-from reparax.errors import InvalidEstimator
-from reparax.estimators._distributions import is_distribution
 from reparax.estimators._integrand import Integrand as Integrand
 
 Level = Literal["enumerate", "score", "pathwise", "term by term"]
@@ -65,24 +63,3 @@ class AbstractEstimator(eqx.Module):
     def counts_jumps(self) -> bool:
         """Whether derivatives are right where f jumps at a place that depends on what is differentiated."""
         return False
-
-    def check(self, q: Any) -> None:
-        """Refuses distributions that this estimator would get wrong.
-
-        Args:
-            q: A distribution or a pytree of distributions.
-
-        Raises:
-            InvalidEstimator: With the reason and the estimators that are valid instead.
-        """
-        # It knows every estimator, and so stands above this file.
-        from reparax.estimators._choice import valid_names
-
-        for leaf in jax.tree.leaves(q, is_leaf=is_distribution):
-            reason = self.refusal(leaf)
-            if reason is not None:
-                raise InvalidEstimator(
-                    expected=f"{type(self).__name__} to be used for {self.valid_for}",
-                    got=reason,
-                    cure=f"use one of: {', '.join(valid_names(leaf))}",
-                )

@@ -3,18 +3,20 @@
 import inspect
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpyro.distributions as dist
 
 from reparax import registry
 from reparax.errors import InvalidEstimator
 from reparax.estimators._base import AbstractEstimator
-from reparax.estimators._distributions import is_binary, num_states
+from reparax.estimators._distributions import is_binary, leaves, num_states
 
 CHEAP_STATES = 64
 # Draws of other variables are repeated for every enumerated state: this many times at most.
 STATES_PER_DRAW = 16
 FEW_COMPONENTS = 64
+PAIR = 2
 
 
 def named(name: str) -> AbstractEstimator:
@@ -55,6 +57,26 @@ def valid_names(q: dist.Distribution) -> tuple[str, ...]:
     return tuple(name for name, part in all_named().items() if part.unbiased and part.refusal(q) is None)
 
 
+def check(part: AbstractEstimator, q: Any) -> None:
+    """Refuses distributions that an estimator would get wrong.
+
+    Args:
+        part: The estimator.
+        q: A distribution or a pytree of distributions.
+
+    Raises:
+        InvalidEstimator: With the reason and the estimators that are valid instead.
+    """
+    for leaf in leaves(q):
+        reason = part.refusal(leaf)
+        if reason is not None:
+            raise InvalidEstimator(
+                expected=f"{type(part).__name__} to be used for {part.valid_for}",
+                got=reason,
+                cure=f"use one of: {', '.join(valid_names(leaf))}",
+            )
+
+
 @dataclass(frozen=True)
 class Choice:
     """An estimator, and why it was taken."""
@@ -88,17 +110,18 @@ def enumerated(flat: Sequence[dist.Distribution | None], num_samples: int) -> di
     return {place: Choice(named("enumeration"), why) for place in chosen}
 
 
-def automatic(q: dist.Distribution) -> Choice:
-    """What "auto" takes where it does not enumerate: pathwise if possible, DisARM for binary, else leave-one-out.
+def automatic(q: dist.Distribution, num_samples: int = 1) -> Choice:
+    """What "auto" takes where it does not enumerate: pathwise if possible, DisARM or ARMS for bits, else leave-one-out.
 
     Args:
         q: One distribution.
+        num_samples: The number of draws asked for.
 
     Raises:
         InvalidEstimator: No estimator is valid.
     """
     reasons = []
-    for name, why in _preferences(q):
+    for name, why in _preferences(q, num_samples):
         estimator = named(name)
         reason = estimator.refusal(q)
         if reason is None:
@@ -111,13 +134,15 @@ def automatic(q: dist.Distribution) -> Choice:
     )
 
 
-def _preferences(q: dist.Distribution) -> Iterator[tuple[str, str]]:
+def _preferences(q: dist.Distribution, num_samples: int) -> Iterator[tuple[str, str]]:
     if isinstance(q, dist.MixtureSameFamily | dist.MixtureGeneral):
         if q.mixture_size <= FEW_COMPONENTS:
             yield "rao-blackwellized-mixture", f"its {q.mixture_size} components can be enumerated with common noise"
         # Not pathwise: a draw would have to cross the gap between components that lie apart, which few draws do.
         yield "mixture-index-score", "its components are too many to enumerate; each is reparameterized"
     yield "pathwise", "its samples are differentiable in every parameter"
+    if is_binary(q) and num_samples > PAIR:
+        yield "arms", f"binary, with too many joint states to enumerate, and {num_samples} draws"
     if is_binary(q):
-        yield "disarm", "binary, with too many joint states to enumerate"
+        yield "disarm", "binary, with too many joint states to enumerate, and one pair of draws"
     yield "leave-one-out", "neither enumerable cheaply, nor reparameterizable, nor binary"

@@ -10,16 +10,17 @@ from jaxtyping import Float
 
 from reparax.errors import InvalidEstimator
 from reparax.estimators._base import AbstractEstimator
-from reparax.estimators._expectation import assign
-from reparax.estimators._measure import Measured, candidates, check_scalar, measure, refusal_of
+from reparax.estimators._families import trust
+from reparax.estimators._measure import Measured, candidates, check_scalar, measure, referees, refusal_of, used
+from reparax.estimators._problem import Problem, problem
 from reparax.estimators._table import short, table
 from reparax.estimators._tails import tail_shape
+from reparax.estimators._witnesses import Verdict, Witness, verdict, witness
 
 if TYPE_CHECKING:
     import polars
     from matplotlib.figure import Figure
 
-ALARM = 5.0
 HEAVY_TAIL = 0.7
 
 
@@ -30,6 +31,7 @@ class Row:
     Args:
         estimator: The estimator's name.
         parameter: The parameter's name.
+        mechanism: What it shares with its relatives, all one witness: "pathwise", "score function" and so on.
         mean: The mean gradient, in the parameter's shape.
         standard_error: Its standard error.
         variance: The variance of one gradient, summed over the parameter's elements.
@@ -40,11 +42,16 @@ class Row:
         claims_unbiased: What the estimator says of itself.
         disagreement: The largest |z| of a paired test against any other estimator that claims to be unbiased.
         against: The estimator of which that is.
-        alarm: It claims to be unbiased, and disagrees with at least half of the others that do.
+        alarm: It claims to be unbiased, and estimators that assume less, or as little by another mechanism, say no.
+        reason: Why the alarm rings; empty where it does not.
+        unnoticed: The relative error of the gradient that these draws could have missed: above 1 they are too few to
+            tell. Infinite where no other mechanism was there to judge, 0 where none is needed.
+        remarks: What `expectation` warned of, and whether the row was added to judge the others.
     """
 
     estimator: str
     parameter: str
+    mechanism: str
     mean: Float[np.ndarray, "*s"]
     standard_error: Float[np.ndarray, "*s"]
     variance: float
@@ -56,6 +63,9 @@ class Row:
     disagreement: float
     against: str
     alarm: bool
+    reason: str
+    unnoticed: float
+    remarks: tuple[str, ...]
 
     @property
     def variance_times_cost(self) -> float:
@@ -142,16 +152,26 @@ def compare(
     q: Any,
     *,
     key: jax.Array,
+    parameters: Any = None,
     estimators: Sequence[Any] | dict[str, Any] | None = None,
     num_samples: int = 2,
     repeats: int = 2000,
 ) -> Comparison:
-    """Measures estimators of the gradient of E_q[f(z)] in the parameters of q, side by side.
+    """Measures estimators of the gradient of E_q[f(z)], side by side.
+
+    The gradient is in the parameters of q. With ``parameters``, any pytree of arrays, it is in these too: f is then
+    called as ``f(z, parameters)``, and q may be a function that makes the distributions from them (an encoder).
+
+    Estimators that share a mechanism share its mistakes, and have one vote. The alarm rings for one that contradicts
+    those that assume less of f (exact sums before densities, densities before a continuous f, all of them before
+    estimators that are not the library's). Where only estimators that assume a continuous f are named, one that does
+    not is run besides them.
 
     Args:
         f: The integrand, of one draw; it returns one real number.
-        q: A distribution, or a pytree of independent ones.
+        q: A distribution, a pytree of independent ones, or a function that makes these from ``parameters``.
         key: The random key. All estimators get the same keys, so that their differences can be tested in pairs.
+        parameters: A pytree whose floating arrays are differentiated besides, or instead of, the parameters of q.
         estimators: Names and instances, or a dict from any names to what `expectation` takes as ``estimator``. By
             default every estimator that is valid, the biased ones included.
         num_samples: The number of draws per gradient; estimators that need more make more, and pay for it in cost.
@@ -162,24 +182,37 @@ def compare(
         heavy tails, and a paired test of every estimator that claims to be unbiased against the others.
 
     Raises:
-        InvalidEstimator: An estimator named explicitly would be wrong, or f does not return one number.
+        InvalidEstimator: An estimator named explicitly would be wrong, none is left, or f does not return one number.
     """
-    check_scalar(f, q)
-    wanted = _wanted(q, estimators)
+    asked = problem(f, q, parameters)
+    check_scalar(asked)
     refused: dict[str, str] = {}
     measured: dict[str, Measured] = {}
-    unbiased: dict[str, bool] = {}
-    for name, estimator in wanted.items():
-        reason = refusal_of(f, q, estimator, num_samples) if estimators is None else None
-        if reason is not None:
+    parts: dict[str, list[AbstractEstimator]] = {}
+
+    def run(name: str, estimator: Any) -> None:
+        measured[name] = measure(asked, estimator, key, num_samples, repeats)
+        parts[name] = used(asked.q, estimator, num_samples, measured[name].said)
+
+    for name, estimator in _wanted(asked.q, estimators).items():
+        reason = refusal_of(asked, estimator, num_samples) if estimators is None else None
+        if reason is None:
+            run(name, estimator)
+        else:
             refused[name] = reason
-            continue
-        measured[name] = measure(f, q, estimator, key, num_samples, repeats)
-        unbiased[name] = all(part.unbiased for part in assign(q, estimator))
+    added = _missing_referee(asked, parts, num_samples) if estimators is not None else {}
+    for name, estimator in added.items():
+        run(name, estimator)
+    if not measured:
+        raise InvalidEstimator(
+            expected="at least one estimator that is valid for q and f",
+            got="; ".join(f"{name}: {reason}" for name, reason in refused.items()) or "none",
+            cure="see the reasons, or name estimators with their dials",
+        )
     rows = [
         row
-        for parameter in next(iter(measured.values())).gradients
-        for row in _rows(parameter, measured, unbiased)
+        for parameter in asked.arrays
+        for row in _rows(parameter, measured, parts, frozenset(added))
     ]  # fmt: skip
     return Comparison(tuple(rows), repeats, num_samples, refused)
 
@@ -198,45 +231,52 @@ def _wanted(q: Any, estimators: Sequence[Any] | dict[str, Any] | None) -> dict[s
     return named
 
 
-def _rows(parameter: str, measured: dict[str, Measured], unbiased: dict[str, bool]) -> list[Row]:
-    draws = {name: result.gradients[parameter] for name, result in measured.items()}
-    honest = [name for name in draws if unbiased[name]]
-    rows = []
-    for name, result in measured.items():
-        mine = draws[name]
-        finite = np.isfinite(mine.reshape(len(mine), -1)).all(axis=1)
-        kept = mine[finite]
-        tests = {other: _paired(mine, draws[other]) for other in honest if other != name}
-        worst = max(tests, key=lambda other: tests[other], default="")
-        disagreeing = sum(z > ALARM for z in tests.values())
-        rows.append(
-            Row(
-                estimator=name,
-                parameter=parameter,
-                mean=kept.mean(axis=0),
-                standard_error=kept.std(axis=0, ddof=1) / np.sqrt(len(kept)),
-                variance=float(kept.var(axis=0, ddof=1).sum()),
-                evaluations=result.evaluations,
-                seconds=result.seconds,
-                non_finite=float(1 - finite.mean()),
-                tail=_worst_tail(kept),
-                claims_unbiased=unbiased[name],
-                disagreement=tests.get(worst, 0.0),
-                against=worst,
-                alarm=unbiased[name] and disagreeing > 0 and 2 * disagreeing >= len(tests),
-            )
-        )
-    return rows
+def _missing_referee(asked: Problem, parts: dict[str, list[AbstractEstimator]], num_samples: int) -> dict[str, Any]:
+    """The first referee that is valid, where those named assume more and none of them could contradict the others."""
+    worst = [max(trust(part) for part in own) for own in parts.values() if all(part.unbiased for part in own)]
+    if not worst or max(worst) < 2 or min(worst) < 2:
+        return {}
+    for name, part in referees(asked.q).items():
+        if refusal_of(asked, part, num_samples) is None:
+            return {name: part}
+    return {}
 
 
-def _paired(one: np.ndarray, other: np.ndarray) -> float:
-    """The largest |z| over elements of the mean difference, in standard errors of the difference."""
-    difference = (one - other).reshape(len(one), -1)
-    difference = difference[np.isfinite(difference).all(axis=1)]
-    error = difference.std(axis=0, ddof=1) / np.sqrt(len(difference))
-    # Below single-precision rounding two exact estimators agree.
-    rounding = 1e-5 * (np.abs(one).mean() + np.abs(other).mean()) + 1e-12
-    return float(np.max(np.abs(difference.mean(axis=0)) / np.hypot(error, rounding)))
+def _rows(
+    parameter: str, measured: dict[str, Measured], parts: dict[str, list[AbstractEstimator]], added: frozenset[str]
+) -> list[Row]:
+    witnesses = {name: witness(result.gradients[parameter], parts[name]) for name, result in measured.items()}
+    return [
+        _row(name, parameter, result, witnesses[name], verdict(name, witnesses), added)
+        for name, result in measured.items()
+    ]
+
+
+def _row(
+    name: str, parameter: str, result: Measured, mine: Witness, found: Verdict, added: frozenset[str]
+) -> Row:  # fmt: skip
+    finite = np.isfinite(mine.draws.reshape(len(mine.draws), -1)).all(axis=1)
+    # Without two finite gradients there is no mean, and no variance.
+    kept = mine.draws[finite] if finite.sum() > 1 else np.full((2, *mine.draws.shape[1:]), np.nan)
+    return Row(
+        estimator=name,
+        parameter=parameter,
+        mechanism=mine.mechanism,
+        mean=kept.mean(axis=0),
+        standard_error=kept.std(axis=0, ddof=1) / np.sqrt(len(kept)),
+        variance=float(kept.var(axis=0, ddof=1).sum()),
+        evaluations=result.evaluations,
+        seconds=result.seconds,
+        non_finite=float(1 - finite.mean()),
+        tail=_worst_tail(kept),
+        claims_unbiased=mine.unbiased,
+        disagreement=found.disagreement,
+        against=found.against,
+        alarm=bool(found.alarm),
+        reason=found.alarm,
+        unnoticed=found.unnoticed,
+        remarks=(*result.said, *(["added to judge the others"] if name in added else [])),
+    )
 
 
 def _worst_tail(draws: np.ndarray) -> float:
@@ -257,18 +297,23 @@ def _notes(row: Row) -> str:
     if not row.claims_unbiased:
         notes.append(f"biased, as declared ({row.disagreement:.1f} standard errors)")
     if row.alarm:
-        notes.append(f"BIAS ALARM: {row.disagreement:.1f} standard errors from {row.against}")
+        notes.append(f"BIAS ALARM: {row.reason}")
+    elif row.claims_unbiased and np.isinf(row.unnoticed):
+        notes.append("not judged: no other mechanism was run")
+    elif row.claims_unbiased and row.unnoticed > 1:
+        notes.append("not enough draws to tell whether it is right")
     if row.non_finite > 0:
         notes.append(f"{100 * row.non_finite:.2g} % not finite")
     if row.tail > HEAVY_TAIL:
         notes.append(f"heavy tail (k = {row.tail:.2f}): the variance may be infinite")
-    return "; ".join(notes)
+    return "; ".join([*notes, *row.remarks])
 
 
 def _record(row: Row) -> dict[str, Any]:
     return {
         "estimator": row.estimator,
         "parameter": row.parameter,
+        "mechanism": row.mechanism,
         "mean": np.ravel(row.mean).tolist(),
         "standard_error": np.ravel(row.standard_error).tolist(),
         "variance": row.variance,
@@ -281,4 +326,7 @@ def _record(row: Row) -> dict[str, Any]:
         "disagreement": row.disagreement,
         "against": row.against,
         "alarm": row.alarm,
+        "reason": row.reason,
+        "unnoticed": row.unnoticed,
+        "remarks": list(row.remarks),
     }

@@ -1,53 +1,138 @@
 """The shared estimate of REBAR and RELAX: the score function with a reparameterized control variate."""
 
-import functools
 from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array
+from jaxtyping import Array, Float
 
 from reparax.estimators._base import Integrand
-from reparax.estimators._distributions import is_distribution, log_prob
+from reparax.estimators._distributions import is_distribution
 from reparax.estimators._edges import held_at_edges, with_edges
-from reparax.estimators._relaxed import Relaxed, relaxed_draw
-from reparax.estimators._surrogate import as_floating, magic_box, mean
+from reparax.estimators._relaxed import Relaxed, logits_log_prob, natural_logits, relaxed_draw
+from reparax.estimators._surrogate import along, as_floating, leave_one_out, magic_box, mean, zeros_like
 
 Control = Callable[[list[Array], jax.Array], Any]
+_START = 1.0
 
 
-def controlled(f: Integrand, q: Any, control: Control, scale: Array | float, key: jax.Array, num_samples: int) -> Any:
-    """The mean over draws of box(b) (f(b) - scale c(z~)) + scale c(z), with the value f(b).
+def controlled(
+    f: Integrand, q: Any, control: Control, scale: Array | float | None, key: jax.Array, num_samples: int
+) -> Any:
+    """The mean over draws of box(b) (f(b) - eta c(z~) - m) + eta c(z) + m, with the value f(b).
 
-    E c(z) = E c(z~) for all parameters, so that the difference changes no derivative's expectation, of any order.
-    Tucker et al. (2017), eq. 4; Grathwohl et al. (2018), eq. 7.
+    E c(z) = E c(z~) for all parameters, so that eta (c(z) - c(z~)) changes no derivative's expectation, of any order.
+    The baseline m is the mean of f(b) - eta c(z~) over the other draws, and so is eta fitted to them where none is
+    given: neither depends on the draw it serves. Tucker et al. (2017), eq. 4; Grathwohl et al. (2018), eq. 7.
 
     Args:
         f: The integrand.
         q: A pytree of relaxable distributions.
         control: c, from the noisy logits of every distribution and the key of f's inner randomness.
-        scale: The weight of the control variate.
+        scale: The weight eta of the control variate; ``None`` fits it.
         key: The random key.
         num_samples: The number of draws.
     """
     flat, structure = jax.tree.flatten(held_at_edges(q), is_leaf=is_distribution)
+    logits = [natural_logits(leaf) for leaf in flat]
 
-    def one(draw_key: jax.Array) -> Any:
+    def noisy(at: list[Array], draw_key: jax.Array) -> tuple[list[Relaxed], jax.Array]:
         *keys, f_key = jax.random.split(draw_key, len(flat) + 1)
-        draws: list[Relaxed] = [relaxed_draw(leaf, k) for leaf, k in zip(flat, keys, strict=True)]
+        return [relaxed_draw(leaf, k, own) for leaf, own, k in zip(flat, at, keys, strict=True)], f_key
+
+    def one(draw_key: jax.Array) -> tuple[Array, Any, Any, Any]:
+        draws, f_key = noisy(logits, draw_key)
         hard = [draw.hard for draw in draws]
-        box = magic_box(log_prob(flat, hard))
         value = as_floating(f(jax.tree.unflatten(structure, hard), f_key))
         free = as_floating(control([draw.free for draw in draws], f_key))
         given = as_floating(control([draw.given for draw in draws], f_key))
-        return jax.tree.map(functools.partial(_combined, box, scale), value, free, given)
+        return _log_prob(flat, logits, hard), value, free, given
 
-    values = jax.vmap(one)(jax.random.split(key, num_samples))
-    return mean(with_edges(values, f, q, jax.random.fold_in(key, num_samples)))
+    keys = jax.random.split(key, num_samples)
+    log_probs, values, free, given = jax.vmap(one)(keys)
+    if scale is None:
+        slopes = _slopes(lambda at, k: noisy(at, k), flat, control, logits, keys)
+        weights = _fitted(_total(values), _total(given), *slopes)
+    else:
+        weights = jnp.full(num_samples, jnp.asarray(scale, log_probs.dtype))
+    box = magic_box(log_probs)
+    others = leave_one_out if num_samples > 1 else zeros_like
+
+    def combine(value: Array, free: Array, given: Array, value_rest: Array, given_rest: Array) -> Array:
+        own, eta = along(box, value), along(weights, value)
+        # The weight of a draw serves its baseline too: the weights of the others have seen this draw.
+        baseline = value_rest - eta * given_rest
+        surrogate = own * (value - eta * given) + (1 - own) * baseline + eta * free
+        # The value is that of f alone.
+        return surrogate + jax.lax.stop_gradient(value - surrogate)
+
+    combined = jax.tree.map(combine, values, free, given, others(values), others(given))
+    return mean(with_edges(combined, f, q, jax.random.fold_in(key, num_samples)))
 
 
-def _combined(box: Array, scale: Array | float, value: Array, free: Array, given: Array) -> Array:
-    box, weight = box.astype(value.dtype), jnp.asarray(scale, value.dtype)
-    change = weight * (free - given)
-    return box * value + weight * (free - box * given) - jax.lax.stop_gradient(change)
+def _log_prob(flat: list[Any], logits: list[Array], hard: list[Array]) -> Float[Array, ""]:
+    terms = [logits_log_prob(leaf, own, b) for leaf, own, b in zip(flat, logits, hard, strict=True)]
+    return jnp.sum(jnp.stack(terms))
+
+
+def _total(tree: Any) -> Float[Array, " n"]:
+    """The sum of all outputs per draw: one weight serves them all."""
+    leaves = [jax.lax.stop_gradient(leaf) for leaf in jax.tree.leaves(tree)]
+    return jnp.sum(jnp.stack([leaf.reshape(len(leaf), -1).sum(axis=1) for leaf in leaves]), axis=0)
+
+
+def _slopes(
+    noisy: Callable[..., Any], flat: list[Any], control: Control, logits: list[Array], keys: jax.Array
+) -> tuple[Array, Array, Array]:
+    """Per draw <s, s>, <s, h> and <h, h>, with s the score and h = d c(z) - d c(z~), in the logits."""
+    constant = jax.lax.stop_gradient(logits)
+
+    def one(key: jax.Array) -> tuple[Array, Array, Array]:
+        def difference(at: list[Array]) -> Array:
+            draws, f_key = noisy(at, key)
+            free = as_floating(control([draw.free for draw in draws], f_key))
+            given = as_floating(control([draw.given for draw in draws], f_key))
+            changes = jax.tree.map(lambda a, b: jnp.sum(a - b), free, given)
+            return jnp.sum(jnp.stack(jax.tree.leaves(changes)))
+
+        draws, _ = noisy(constant, key)
+        score = jax.grad(lambda at: _log_prob(flat, at, [draw.hard for draw in draws]))(constant)
+        change = jax.grad(difference)(constant)
+        return _dot(score, score), _dot(score, change), _dot(change, change)
+
+    return jax.lax.stop_gradient(jax.vmap(one)(keys))
+
+
+def _dot(left: list[Array], right: list[Array]) -> Array:
+    return jnp.sum(jnp.stack([jnp.sum(a * b) for a, b in zip(left, right, strict=True)]))
+
+
+def _fitted(
+    value: Float[Array, " n"], given: Float[Array, " n"], score: Array, mixed: Array, change: Array
+) -> Float[Array, " n"]:
+    """Per draw the eta that would have been best for the others, and 1 where there are not three draws.
+
+    The gradient of a draw is (f - m) s - eta ((c - m_c) s - h), the means m over the draws that are neither it nor the
+    one that eta is for. Its mean square over the others is least at the ratio of two sums; one draw of the prior
+    guess 1 steadies it.
+    """
+    count = len(value)
+    if count < 3:
+        return jnp.full(count, jnp.asarray(_START, value.dtype))
+    value, given = value.astype(score.dtype), given.astype(score.dtype)
+    f_rest, c_rest = _centered(value), _centered(given)
+    score, mixed, change = score[None], mixed[None], change[None]
+    numerator = f_rest * c_rest * score - f_rest * mixed
+    denominator = c_rest**2 * score - 2 * c_rest * mixed + change
+    others = 1 - jnp.eye(count, dtype=score.dtype)
+    best, size = jnp.sum(others * numerator, axis=1), jnp.sum(others * denominator, axis=1)
+    prior = size / (count - 1)
+    total = size + prior
+    return jnp.where(total > 0, (best + _START * prior) / jnp.where(total > 0, total, 1), _START)
+
+
+def _centered(x: Float[Array, " n"]) -> Float[Array, "n n"]:
+    """x_k without the mean of all but i and k, at [i, k]."""
+    rest = (jnp.sum(x) - x[:, None] - x[None, :]) / (len(x) - 2)
+    return x[None, :] - rest

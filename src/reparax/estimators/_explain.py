@@ -1,18 +1,25 @@
 """Which estimator each variable gets, how each parameter is differentiated, and why."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpyro.distributions as dist
 
 from reparax import registry
+from reparax.continuity import Vouched
 from reparax.estimators._base import AbstractEstimator
 from reparax.estimators._bound_base import AbstractBoundEstimator
-from reparax.estimators._choice import Choice, automatic, named
-from reparax.estimators._distributions import is_distribution, num_states
-from reparax.estimators._expectation import spread
+from reparax.estimators._choice import Choice, named
+from reparax.estimators._distributions import draw, is_distribution, leaves
+from reparax.estimators._grouping import evaluations
+from reparax.estimators._integrand import with_key
+from reparax.estimators._moving_support import dependencies
 from reparax.estimators._parameters import named_parameters
+from reparax.estimators._plan import planned, spread
+from reparax.estimators._problem import Problem, problem
 from reparax.estimators._table import table
 from reparax.reparameterization import parameter_rules
 
@@ -43,12 +50,50 @@ class Line:
 
 
 @dataclass(frozen=True)
-class Explanation:
-    """One `Line` per parameter; printing it gives the table."""
+class Reach:
+    """How a parameter that was given reaches the expectation.
 
-    lines: tuple[Line, ...]
+    Args:
+        parameter: Its path in the pytree of parameters.
+        through: The variables whose distribution depends on it.
+        inside: Whether f depends on it besides.
+    """
+
+    parameter: str
+    through: tuple[str, ...]
+    inside: bool
 
     def __str__(self) -> str:
+        ways = [f"the distribution of {', '.join(self.through)}"] if self.through else []
+        found = " and ".join([*ways, *(["f itself"] if self.inside else [])])
+        return f"{self.parameter} acts through {found}" if found else f"{self.parameter} is read by nothing"
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """One `Line` per parameter; printing it gives the table.
+
+    Args:
+        lines: How each parameter of each variable is differentiated.
+        jumps: Per variable in which f was not found to be continuous, its name and why.
+        reaches: How each of the parameters that were given reaches the expectation.
+        evaluations: Evaluations of f per gradient; ``None`` without f.
+    """
+
+    lines: tuple[Line, ...]
+    jumps: tuple[tuple[str, str], ...] = ()
+    reaches: tuple[Reach, ...] = ()
+    evaluations: int | None = None
+
+    def __str__(self) -> str:
+        said = [self._table()]
+        said += [f"f may jump in {variable}: {reason}" for variable, reason in self.jumps]
+        said += [str(reach) for reach in self.reaches]
+        if self.evaluations is not None:
+            said.append(f"{self.evaluations} evaluations of f per gradient")
+        return "\n".join(said)
+
+    def _table(self) -> str:
         header = ("variable", "distribution", "parameter", "estimator", "method", "unbiased", "why", "reference")
         rows = [
             (
@@ -73,12 +118,23 @@ def _yes(unbiased: bool) -> str:
     return "yes" if unbiased else "NO: biased"
 
 
-def explain(q: Any, estimator: Any = "auto") -> Explanation:
+def explain(
+    q: Any,
+    estimator: Any = "auto",
+    f: Callable[..., Any] | None = None,
+    *,
+    parameters: Any = None,
+    num_samples: int = 1,
+) -> Explanation:
     """How `expectation` differentiates each parameter of q, with which estimator and why; nothing is run.
 
     Args:
-        q: A distribution or a pytree of distributions.
+        q: A distribution, a pytree of distributions, or a function that makes these from ``parameters``.
         estimator: As for `expectation`, or one of bounds.
+        f: The integrand. With it the variables in which it may jump are named, and its evaluations counted.
+        parameters: As for `compare`: a pytree of arrays; f is then ``f(z, parameters)``. Of each it is said through
+            which variables it reaches the expectation, and whether f reads it.
+        num_samples: The number of draws, on which "auto" and the count of evaluations depend.
 
     Returns:
         A value that prints as a table, one line per variable and parameter.
@@ -86,21 +142,61 @@ def explain(q: Any, estimator: Any = "auto") -> Explanation:
     Raises:
         InvalidEstimator: The estimator would be wrong for q.
     """
-    pairs, _ = jax.tree_util.tree_flatten_with_path(q, is_leaf=is_distribution)
-    lines: list[Line] = []
-    states = 1.0
-    for (path, leaf), wish in zip(pairs, spread(q, estimator), strict=True):
-        choice = _chosen(leaf, wish, states)
-        choice.estimator.check(leaf)
-        states *= num_states(leaf) if _enumerates(choice.estimator) else 1.0
-        lines += _lines(jax.tree_util.keystr(path, simple=True, separator="."), leaf, choice)
-    return Explanation(tuple(lines))
+    asked = problem(f or _nothing, q, parameters)
+    pairs, _ = jax.tree_util.tree_flatten_with_path(asked.q, is_leaf=is_distribution)
+    names = [jax.tree_util.keystr(path, simple=True, separator=".") for path, _ in pairs]
+    wishes = spread(asked.q, estimator)
+    if any(_is_of_bounds(wish) for wish in wishes):
+        choices, jumps = [_named(wish) for wish in wishes], []
+        for choice, (_, leaf) in zip(choices, pairs, strict=True):
+            choice.estimator.check(leaf)
+        count = None
+    else:
+        plan = planned(Vouched(_nothing) if f is None else asked.f, asked.q, estimator, num_samples)
+        choices, jumps = plan.choices, list(zip(names, plan.jumps, strict=True))
+        count = None if f is None else evaluations(asked.q, plan.estimators, num_samples)
+    shown = [name or "z" for name in names]
+    return Explanation(
+        tuple(line for name, (_, q), c in zip(names, pairs, choices, strict=True) for line in _lines(name, q, c)),
+        tuple((name or "z", reason.text) for name, reason in jumps if reason is not None),
+        () if parameters is None else _reaches(asked, shown),
+        count,
+    )
 
 
-def _chosen(q: dist.Distribution, wish: Any, states: float) -> Choice:
-    if wish == "auto":
-        return automatic(q)
+def _is_of_bounds(wish: Any) -> bool:
+    if isinstance(wish, str) and wish != "auto":
+        return issubclass(registry.load("estimators", wish), AbstractBoundEstimator)
+    return isinstance(wish, AbstractBoundEstimator)
+
+
+def _named(wish: Any) -> Any:
     return Choice(named(wish) if isinstance(wish, str) else wish, "asked for by name")
+
+
+def _nothing(*_: Any) -> Any:
+    return jnp.zeros(())
+
+
+def _reaches(asked: Problem, names: list[str]) -> tuple[Reach, ...]:
+    """Through what each of the problem's arrays acts, read off the data flow."""
+    arrays, given = list(asked.arrays), list(asked.arrays.values())
+    drawn = jax.eval_shape(lambda: draw(asked.q, jax.random.key(0), 1))
+    z = jax.tree.map(lambda leaf: jnp.ones(leaf.shape[1:], leaf.dtype), drawn)
+
+    def variable(place: int) -> Callable[..., Any]:
+        return lambda *values: jax.tree.leaves(leaves(asked.at(dict(zip(arrays, values, strict=True)))[1])[place])
+
+    def integrand(*values: Any) -> Any:
+        f, _ = asked.at(dict(zip(arrays, values, strict=True)))
+        return jax.tree.leaves(with_key(f)(z, jax.random.key(0)))
+
+    through = [dependencies(variable(place), given) for place in range(len(names))]
+    inside = dependencies(integrand, given)
+    return tuple(
+        Reach(parameter, tuple(name for name, used in zip(names, through, strict=True) if used[place]), inside[place])
+        for place, parameter in enumerate(arrays)
+    )
 
 
 def _lines(variable: str, q: dist.Distribution, choice: Choice) -> list[Line]:
@@ -120,10 +216,6 @@ def _lines(variable: str, q: dist.Distribution, choice: Choice) -> list[Line]:
 
 def _inside(q: dist.Distribution) -> dist.Distribution:
     return _inside(q.base_dist) if isinstance(q, dist.Independent | dist.ExpandedDistribution) else q
-
-
-def _enumerates(part: AbstractEstimator | AbstractBoundEstimator) -> bool:
-    return isinstance(part, AbstractEstimator) and part.level == "enumerate"
 
 
 def _method(part: AbstractEstimator | AbstractBoundEstimator) -> str:

@@ -121,9 +121,7 @@ def _wrapped(flat: Sequence[dist.Distribution], z: Sequence[Array]) -> list[Arra
 
 def _variable(q: dist.Distribution) -> Variable:
     """What is known of a draw before f does anything with it."""
-    support = q.support
-    while isinstance(support, constraints.independent):
-        support = support.base_constraint
+    support = _support(q)
     simplex = support is constraints.simplex
     curved = simplex or support is constraints.sphere
     # Mixtures and transformations of others have densities; points and masses do not.
@@ -133,7 +131,16 @@ def _variable(q: dist.Distribution) -> Variable:
     )
 
 
-def _interval(support: Any) -> Interval:
+def _support(q: dist.Distribution) -> Any:
+    support = q.support
+    while isinstance(support, constraints.independent):
+        support = support.base_constraint
+    return support
+
+
+def support_interval(q: dist.Distribution) -> Interval:
+    """An interval around the support of each element of a draw."""
+    support = _support(q)
     if support in (constraints.positive, constraints.softplus_positive):
         return Interval(0.0, math.inf, True, True)
     if support is constraints.nonnegative:

@@ -1,6 +1,7 @@
 """Repeated gradients of one estimator: what `compare` and `tune` are made of."""
 
 import time
+import warnings
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -11,11 +12,15 @@ import numpy as np
 from reparax.errors import InvalidEstimator
 from reparax.estimators._base import AbstractEstimator
 from reparax.estimators._choice import all_named
-from reparax.estimators._distributions import leaves
-from reparax.estimators._expectation import assign, expectation
-from reparax.estimators._parameters import Named, named_parameters
+from reparax.estimators._distributions import leaves, num_states
+from reparax.estimators._expectation import expectation
+from reparax.estimators._grouping import evaluations
+from reparax.estimators._parameters import Named
+from reparax.estimators._plan import assign, spread
+from reparax.estimators._problem import Problem
 
 _BATCH = 512
+_CHEAP_REFEREE = 256
 
 
 class Measured(NamedTuple):
@@ -25,55 +30,65 @@ class Measured(NamedTuple):
         gradients: Per parameter, the draws in front: (repeats, *parameter).
         evaluations: Evaluations of f per gradient.
         seconds: Time per gradient, several computed at once.
+        said: What `expectation` warned of, for example that "auto" fell back on another estimator.
     """
 
     gradients: dict[str, np.ndarray]
     evaluations: int
     seconds: float
+    said: tuple[str, ...]
 
 
-def gradient_of(
-    f: Callable[..., Any], q: Any, estimator: Any, num_samples: int
-) -> tuple[Callable[[Named, jax.Array], Named], Named]:
-    """The gradient of the expectation as a function of q's named parameters and a key, and these parameters."""
-    parameters, rebuild = named_parameters(q)
+def gradient_of(asked: Problem, estimator: Any, num_samples: int) -> Callable[[Named, jax.Array], Named]:
+    """The gradient of the expectation as a function of the problem's named arrays and a key."""
 
     def value(named: Named, key: jax.Array) -> Any:
-        return expectation(f, rebuild(named), key=key, num_samples=num_samples, estimator=estimator)
+        f, q = asked.at(named)
+        return expectation(f, q, key=key, num_samples=num_samples, estimator=estimator)
 
-    return jax.grad(value), parameters
+    return jax.grad(value)
 
 
-def refusal_of(f: Callable[..., Any], q: Any, estimator: Any, num_samples: int) -> str | None:
+def refusal_of(asked: Problem, estimator: Any, num_samples: int) -> str | None:
     """Why an estimator cannot be measured on this problem; nothing is run."""
-    gradient, parameters = gradient_of(f, q, estimator, num_samples)
     try:
-        jax.eval_shape(gradient, parameters, jax.random.key(0))
+        quietly(jax.eval_shape, gradient_of(asked, estimator, num_samples), asked.arrays, jax.random.key(0))
     except InvalidEstimator as error:
         return error.got
     except (TypeError, ValueError, IndexError) as error:
         # A relaxation hands f values that f may not take, a number between two indices for example.
-        if _relaxes(q, estimator):
+        if any(part.differentiates_the_sample for part in assign(asked.q, estimator, num_samples)):
             return f"f does not take relaxed values: {error}".splitlines()[0]
         raise
     return None
 
 
-def _relaxes(q: Any, estimator: Any) -> bool:
-    return any(part.differentiates_the_sample for part in assign(q, estimator))
-
-
-def measure(f: Callable[..., Any], q: Any, estimator: Any, key: jax.Array, num_samples: int, repeats: int) -> Measured:
+def measure(asked: Problem, estimator: Any, key: jax.Array, num_samples: int, repeats: int) -> Measured:
     """Repeated gradients of one estimator; the same key gives every estimator the same keys."""
-    gradient, parameters = gradient_of(f, q, estimator, num_samples)
+    gradient = gradient_of(asked, estimator, num_samples)
     run = jax.jit(lambda named, keys: repeated(lambda k: gradient(named, k), keys))
     keys = jax.random.split(key, repeats)
-    compiled = run.lower(parameters, keys).compile()
+    lowered, said = quietly(run.lower, asked.arrays, keys)
+    compiled = lowered.compile()
     start = time.perf_counter()
-    found = jax.block_until_ready(compiled(parameters, keys))
+    found = jax.block_until_ready(compiled(asked.arrays, keys))
     seconds = (time.perf_counter() - start) / repeats
     gradients = {name: np.asarray(value, np.float64) for name, value in found.items()}
-    return Measured(gradients, _evaluations(q, estimator, num_samples), seconds)
+    return Measured(gradients, evaluations_of(asked.q, estimator, num_samples, said), seconds, said)
+
+
+def quietly(function: Callable[..., Any], *arguments: Any) -> tuple[Any, tuple[str, ...]]:
+    """What a function returns, and what it says to the user instead of a warning; other warnings go through."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        result = function(*arguments)
+    said = []
+    for warning in caught:
+        if warning.category is UserWarning:
+            said.append(str(warning.message))
+        else:
+            warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
+    return result, tuple(dict.fromkeys(said))
 
 
 def repeated(function: Callable[[jax.Array], Any], keys: jax.Array) -> Any:
@@ -85,26 +100,30 @@ def repeated(function: Callable[[jax.Array], Any], keys: jax.Array) -> Any:
     return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:])[: len(keys)], found)
 
 
-def _evaluations(q: Any, estimator: Any, num_samples: int) -> int:
-    groups: dict[int, tuple[AbstractEstimator, list[Any]]] = {}
-    for part, leaf in zip(assign(q, estimator), leaves(q), strict=True):
-        groups.setdefault(hash(str(part)), (part, []))[1].append(leaf)
-    total, left = 1, num_samples
-    for part, members in sorted(
-        groups.values(), key=lambda pair: ("enumerate", "score", "pathwise").index(pair[0].level)
-    ):
-        total *= part.evaluations(members, max(left, part.minimum_samples))
-        left = left if part.level == "enumerate" else 1
-    return total
+def used(q: Any, estimator: Any, num_samples: int, said: tuple[str, ...]) -> list[AbstractEstimator]:
+    """The estimators that are run: where `expectation` said that "auto" fell back, what it fell back on."""
+    parts = assign(q, estimator, num_samples)
+    if not said:
+        return parts
+    fallback = all_named()["leave-one-out"]
+    return [
+        fallback if wish == "auto" and part.differentiates_the_sample else part
+        for wish, part in zip(spread(q, estimator), parts, strict=True)
+    ]
 
 
-def check_scalar(f: Callable[..., Any], q: Any) -> None:
+def evaluations_of(q: Any, estimator: Any, num_samples: int, said: tuple[str, ...]) -> int:
+    """Evaluations of f per gradient."""
+    return evaluations(q, used(q, estimator, num_samples, said), num_samples)
+
+
+def check_scalar(asked: Problem) -> None:
     """Refuses an integrand that is not a scalar: its gradient would not be one number per parameter.
 
     Raises:
         InvalidEstimator: f returns something else.
     """
-    shape = jax.eval_shape(lambda: expectation(f, q, key=jax.random.key(0)))
+    shape, _ = quietly(jax.eval_shape, lambda: expectation(asked.f, asked.q, key=jax.random.key(0)))
     found = jax.tree.leaves(shape)
     if len(found) != 1 or found[0].shape != () or not jnp.issubdtype(found[0].dtype, jnp.floating):
         raise InvalidEstimator(
@@ -121,3 +140,10 @@ def candidates(q: Any, *, biased: bool) -> dict[str, AbstractEstimator]:
         for name, part in all_named().items()
         if (part.unbiased or biased) and all(part.refusal(leaf) is None for leaf in leaves(q))
     }
+
+
+def referees(q: Any) -> dict[str, AbstractEstimator]:
+    """Estimators that assume the least of f, to hold others against; none where q has no score."""
+    names = ("enumeration",) if num_states(q) <= _CHEAP_REFEREE else ("leave-one-out", "measure-valued")
+    known = all_named()
+    return {name: known[name] for name in names if all(known[name].refusal(leaf) is None for leaf in leaves(q))}

@@ -44,7 +44,7 @@ def support_reads(q: dist.Distribution) -> list[bool]:
     def support(*arguments: Array) -> list[Any]:
         return jax.tree.leaves(jax.tree.unflatten(structure, arguments).support)
 
-    read = _dependencies(support, [jnp.asarray(leaf) for leaf in flat])
+    read = dependencies(support, [jnp.asarray(leaf) for leaf in flat])
     return [used or id(leaf) in moving for used, leaf in zip(read, flat, strict=True)]
 
 
@@ -157,7 +157,7 @@ def _is_number(leaf: Any) -> bool:
     return isinstance(leaf, jax.Array | float)
 
 
-def _dependencies(function: Callable[..., Any], arguments: list[Array]) -> list[bool]:
+def dependencies(function: Callable[..., Any], arguments: list[Array]) -> list[bool]:
     with numpyro_rules():
         jaxpr: Jaxpr = jax.make_jaxpr(function)(*arguments).jaxpr
     needed = {id(v) for v in jaxpr.outvars if not isinstance(v, Literal)}

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpyro.distributions as dist
 from jaxtyping import Array, Float
 
+from reparax.distributions.bernoulli import bernoulli_log_prob
 from reparax.estimators._categorical import category_logits, is_one_hot, not_one_hot
 from reparax.estimators._distributions import innermost, is_binary
 
@@ -16,8 +17,8 @@ class Relaxed(NamedTuple):
 
     Args:
         hard: The draw itself, constant, floating.
-        free: Noisy logits of which the hard value is a threshold or an argmax, differentiable.
-        given: A second draw of the noisy logits, from their distribution given the hard value, differentiable.
+        free: Noisy logits of which the hard value is a threshold or an argmax, differentiable as shifted noise.
+        given: The same numbers, differentiable as a draw from their distribution given the hard value.
     """
 
     hard: Array
@@ -30,12 +31,15 @@ def not_relaxable(q: dist.Distribution) -> str | None:
     return None if is_binary(q) else not_one_hot(q)
 
 
-def relaxed_draw(q: dist.Distribution, key: jax.Array) -> Relaxed:
-    """A draw of a Bernoulli or one-hot variable with both of its relaxations.
+def relaxed_draw(q: dist.Distribution, key: jax.Array, logits: Float[Array, "*s"] | None = None) -> Relaxed:
+    """A draw of a Bernoulli or one-hot variable with both of its relaxations, as functions of its natural logits.
 
-    Tucker et al. (2017), appendix B (Bernoulli: logistic noise) and appendix C (categorical: Gumbel noise).
+    The hard value comes first, and the noise given the value second; the free noise is then the same noise, whose
+    distribution is the free one. Tucker et al. (2017), appendix B (Bernoulli: logistic noise) and appendix C
+    (categorical: Gumbel noise), with their common random numbers.
     """
-    return _one_hot(q, key) if is_one_hot(q) else _binary(q, key)
+    own = natural_logits(q) if logits is None else logits
+    return _one_hot(own, key) if is_one_hot(q) else _binary(own, key)
 
 
 def soft(q: dist.Distribution, logits: Array, temperature: float | Array) -> Array:
@@ -57,36 +61,34 @@ def natural_logits(q: dist.Distribution) -> Float[Array, "*s"]:
     return jnp.broadcast_to(innermost(q).logits, q.shape())
 
 
-def _logit(u: Float[Array, "*s"]) -> Float[Array, "*s"]:
-    return jnp.log(u) - jnp.log1p(-u)
+def logits_log_prob(q: dist.Distribution, logits: Float[Array, "*s"], hard: Float[Array, "*s"]) -> Float[Array, ""]:
+    """log q of a hard value, as a function of the natural logits."""
+    if is_one_hot(q):
+        return jnp.sum(hard * jax.nn.log_softmax(logits, axis=-1))
+    return jnp.sum(bernoulli_log_prob(logits, hard))
 
 
-def _uniform(key: jax.Array, like: Float[Array, "*s"]) -> Float[Array, "*s"]:
-    tiny = jnp.finfo(like.dtype).eps
-    return jax.random.uniform(key, like.shape, like.dtype, minval=tiny, maxval=1 - tiny)
+def _binary(logits: Float[Array, "*s"], key: jax.Array) -> Relaxed:
+    hard_key, given_key = jax.random.split(key)
+    ones = jax.random.uniform(hard_key, logits.shape, logits.dtype) < jax.nn.sigmoid(jax.lax.stop_gradient(logits))
+    w = jax.random.uniform(given_key, logits.shape, logits.dtype, minval=jnp.finfo(logits.dtype).tiny)
+    # Logistic noise given its sign: log((1 + e^l (1 - w)) / w) above 0, and mirrored below it.
+    sign = jnp.where(ones, 1, -1).astype(logits.dtype)
+    given = sign * (jax.nn.softplus(sign * logits + jnp.log1p(-w)) - jnp.log(w))
+    return _coupled(ones.astype(logits.dtype), logits, given)
 
 
-def _binary(q: dist.Distribution, key: jax.Array) -> Relaxed:
-    logits = natural_logits(q)
-    p = jax.nn.sigmoid(logits)
-    free_key, given_key = jax.random.split(key)
-    free = logits + _logit(_uniform(free_key, logits))
-    hard = jax.lax.stop_gradient((free > 0).astype(logits.dtype))
-    v = _uniform(given_key, logits)
-    # The uniform noise given the hard value lies in (1 - p, 1) or in (0, 1 - p).
-    inside = jnp.where(hard > 0, v * p + (1 - p), v * (1 - p))
-    edge = jnp.finfo(logits.dtype).eps
-    return Relaxed(hard, free, logits + _logit(jnp.clip(inside, edge, 1 - edge)))
-
-
-def _one_hot(q: dist.Distribution, key: jax.Array) -> Relaxed:
-    logits = natural_logits(q)
-    free_key, given_key = jax.random.split(key)
-    free = logits + jax.random.gumbel(free_key, logits.shape, logits.dtype)
-    hard = jax.nn.one_hot(jnp.argmax(free, axis=-1), logits.shape[-1], dtype=logits.dtype)
-    hard = jax.lax.stop_gradient(hard)
+def _one_hot(logits: Float[Array, "*s"], key: jax.Array) -> Relaxed:
+    hard_key, given_key = jax.random.split(key)
+    index = jax.random.categorical(hard_key, jax.lax.stop_gradient(logits), axis=-1)
+    hard = jax.nn.one_hot(index, logits.shape[-1], dtype=logits.dtype)
     e = jax.random.exponential(given_key, logits.shape, logits.dtype)
     # The largest noisy logit has rate one; the others are Gumbel draws truncated at it.
     largest = jnp.sum(e * hard, axis=-1, keepdims=True)
-    given = -jnp.log(jnp.where(hard > 0, largest, e * jnp.exp(-logits) + largest))
-    return Relaxed(hard, free, given)
+    given = -jnp.log(jnp.where(hard > 0, largest, e * jnp.exp(-jax.nn.log_softmax(logits, axis=-1)) + largest))
+    return _coupled(hard, logits, given)
+
+
+def _coupled(hard: Array, logits: Array, given: Array) -> Relaxed:
+    # The free logits are the same numbers, with the derivative 1 of a shifted noise: what both share cancels.
+    return Relaxed(hard, logits + jax.lax.stop_gradient(given - logits), given)

@@ -22,6 +22,7 @@ class ARM(AbstractEstimator):
     minimum_samples: ClassVar[int] = 2
     valid_for: ClassVar[str] = "Bernoulli variables and any f"
     reference: ClassVar[str] = "Yin & Zhou (2019), eq. 6"
+    family: ClassVar[str] = "coupled bits"
 
     def refusal(self, q: dist.Distribution) -> str | None:
         return not_binary(q)

@@ -26,6 +26,7 @@ class ARSM(AbstractEstimator):
 
     unbiased: ClassVar[bool] = True
     level: ClassVar[Level] = "score"
+    family: ClassVar[str] = "swapped categories"
     minimum_samples: ClassVar[int] = 1
     valid_for: ClassVar[str] = "categorical variables that have all the same number of classes, and any f"
     reference: ClassVar[str] = "Yin, Yue & Zhou (2019), eq. 11"

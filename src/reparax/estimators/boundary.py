@@ -52,6 +52,10 @@ class Boundary(AbstractEstimator):
         return no_quantile(q)
 
     @property
+    def counts_jumps(self) -> bool:
+        return True
+
+    @property
     def differentiates_the_sample(self) -> bool:
         """No: f need not be continuous in z."""
         return False

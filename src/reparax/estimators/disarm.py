@@ -24,6 +24,7 @@ class DisARM(AbstractEstimator):
     minimum_samples: ClassVar[int] = 2
     valid_for: ClassVar[str] = "Bernoulli variables and any f"
     reference: ClassVar[str] = "Dong, Mnih & Tucker (2020), eq. 8"
+    family: ClassVar[str] = "coupled bits"
 
     def refusal(self, q: dist.Distribution) -> str | None:
         return not_binary(q)

@@ -23,6 +23,7 @@ class MeasureValued(AbstractEstimator):
 
     unbiased: ClassVar[bool] = True
     level: ClassVar[Level] = "score"
+    family: ClassVar[str] = "weak derivatives"
     minimum_samples: ClassVar[int] = 1
     valid_for: ClassVar[str] = f"{KNOWN}, and any f"
     reference: ClassVar[str] = "Mohamed et al. (2020), section 6, table 1"

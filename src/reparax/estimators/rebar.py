@@ -17,18 +17,19 @@ class REBAR(AbstractEstimator):
     """(f(b) - eta f(s(z~))) d log q(b) + eta d f(s(z)) - eta d f(s(z~)), s a sigmoid or softmax at a temperature.
 
     f is evaluated between the values of b too: it must take floating arrays and be continuous there. Three evaluations
-    of f per draw. ``scale`` (eta) and ``temperature`` may be arrays, learned by minimizing the variance.
-    Tucker et al. (2017), eq. 4.
+    of f per draw. The residual f(b) - eta f(s(z~)) has the mean of the other draws as its baseline, and eta is fitted
+    to the other draws unless ``scale`` gives it: neither adds a bias. `adapt` minimizes the variance
+    in ``temperature``, and in ``scale`` where it is given. Tucker et al. (2017), eq. 4.
     """
 
     unbiased: ClassVar[bool] = True
     level: ClassVar[Level] = "score"
-    minimum_samples: ClassVar[int] = 1
+    minimum_samples: ClassVar[int] = 4
     valid_for: ClassVar[str] = "Bernoulli and one-hot variables, and an f that is continuous between their values"
     reference: ClassVar[str] = "Tucker et al. (2017), eq. 4"
 
-    temperature: float | Array = 0.5
-    scale: float | Array = 1.0
+    temperature: float | Array = 0.1
+    scale: float | Array | None = None
 
     @property
     def differentiates_the_sample(self) -> bool:

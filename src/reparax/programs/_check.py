@@ -1,17 +1,28 @@
 """Where the programs' room asks for the continuity of what follows a pathwise draw."""
 
+import jax.numpy as jnp
+import numpyro.distributions as dist
 from jax.extend.core import ClosedJaxpr
 from jaxtyping import Array
 
+from reparax import continuity
+from reparax.estimators import support_interval
 
-def source(z: Array, name: str) -> Array:
+
+def source(q: dist.Distribution, z: Array, name: str) -> Array:
     """The draw of a site that may be differentiated, marked in the jaxpr.
 
     Args:
+        q: Its distribution.
         z: The draw.
         name: The site's name.
     """
-    return z
+    return continuity.source(z, name, support_interval(q))
+
+
+def constant(z: Array) -> Array:
+    """The draw of a site that is not differentiated, marked in the jaxpr."""
+    return continuity.drawn(z) if jnp.issubdtype(z.dtype, jnp.inexact) else z
 
 
 def names_that_jump(program: ClosedJaxpr) -> dict[str, str]:
@@ -24,4 +35,4 @@ def names_that_jump(program: ClosedJaxpr) -> dict[str, str]:
     Args:
         program: The program's jaxpr, with every `source` in it.
     """
-    return {}
+    return {name: reason.text for name, reason in continuity.judge_draws(program).items()}

@@ -17,7 +17,7 @@ from reparax.estimators._distributions import innermost, is_distribution, joint_
 from reparax.estimators._score import moving_support, with_unmoved_support
 from reparax.estimators._surrogate import as_floating
 from reparax.estimators.pathwise import Pathwise
-from reparax.programs._check import source
+from reparax.programs._check import constant, source
 from reparax.programs._marks import DISARM, ENUMERATION, PATHWISE, SCORE, Cost, Draw, Join, key_operand, mark
 from reparax.programs._upstream import Probing, Upstream
 from reparax.programs._weighing import antithetic, mean_of_others, scored, weighed
@@ -150,7 +150,9 @@ def _probe(q: Any, upstream: Upstream, key: jax.Array, wish: str, place: str) ->
     operands = [upstream.log_prob, *stand_ins, *parameters, key_operand(key)]
     token, *values = mark(operands, 1 + len(flat), what)
     if PATHWISE not in dict(refused) and wish in ("auto", PATHWISE):
-        values = [_cut(part, source(z, place)) for part, z in zip(flat, values, strict=True)]
+        values = [_cut(part, source(part, z, place)) for part, z in zip(flat, values, strict=True)]
+    else:
+        values = [constant(z) for z in values]
     return jax.tree.unflatten(structure, values), replace(upstream, log_prob=token)
 
 

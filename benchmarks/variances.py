@@ -1,8 +1,12 @@
-"""The variance study of Mohamed et al. (2020), section 3, and the question it answers: why reparameterize?"""
+"""The variance study of Mohamed et al. (2020), section 3, and the question it answers: why reparameterize?
 
+Prints the table of the question, then the variance per draw of every estimator for every cost; ``--out`` draws them.
+"""
+
+import argparse
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import jax
 import jax.numpy as jnp
@@ -132,11 +136,6 @@ class Study:
             )
         return blocks
 
-    def columns(self) -> dict[str, list[Any]]:
-        """The rows as columns, for a table file."""
-        names = ("cost", "k", "parameter", "estimator", "mean", "standard_error", "exact", "variance")
-        return {name: [getattr(row, name) for row in self.rows] for name in names}
-
     def plot(self) -> "Figure":
         """Variance per draw against k, one panel per cost and parameter, as a matplotlib figure."""
         from matplotlib.figure import Figure
@@ -219,3 +218,26 @@ def _summaries(cost: str, name: str, draws: np.ndarray, right: np.ndarray, num_s
         for i, k in enumerate(GRIDS[cost])
         for j, parameter in enumerate(("loc", "scale"))
     ]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--cost", choices=[*COSTS, "all"], default="all")
+    parser.add_argument("--loc", type=float, default=1.0, help="the mean of z")
+    parser.add_argument("--scale", type=float, default=1.0, help="the standard deviation of z")
+    parser.add_argument("--draws", type=int, default=64, help="draws for each gradient")
+    parser.add_argument("--repeats", type=int, default=1000, help="gradients for each estimator")
+    parser.add_argument("--out", help="a file for the picture")
+    options = parser.parse_args()
+    costs = list(COSTS) if options.cost == "all" else [options.cost]
+    found = study(
+        costs, loc=options.loc, scale=options.scale, num_samples=options.draws, repeats=options.repeats,
+        key=jax.random.key(0),
+    )  # fmt: skip
+    print(found)
+    if options.out is not None:
+        found.plot().savefig(options.out, dpi=150)
+
+
+if __name__ == "__main__":
+    main()
