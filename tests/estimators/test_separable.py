@@ -128,3 +128,28 @@ def test_auto_enumerates_assignments_that_are_independent_given_shared_means():
     for name in theta:
         assert z_score(found[name], wanted[name]) < 5
     assert np.var(found["logits"], axis=0).sum() < np.var(sampled["logits"], axis=0).sum() / 100
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda t: dist.Bernoulli(logits=t),
+        lambda t: dist.Bernoulli(probs=t),
+        lambda t: dist.Binomial(2, logits=t),
+        lambda t: dist.Categorical(probs=jnp.stack([t, 1 + t, jnp.ones_like(t)], axis=-1), validate_args=False),
+        lambda t: dist.Categorical(logits=jnp.stack([t, -t], axis=-1)),
+        lambda t: OneHotCategorical(jnp.stack([t, -t], axis=-1)),
+    ],
+)
+def test_probabilities_are_those_of_plain_enumeration_at_the_edges_too(make):
+    """At logits of 0, probabilities of 0 and 1, and off the simplex."""
+
+    def loss(t, estimator):
+        q = make(t)
+        weights = jnp.arange(1.0, 4.0).reshape(3, *(1,) * (len(q.shape()) - 1))
+        return rx.expectation(lambda z: jnp.sum(jnp.sin(real(z) + 1) * weights), q, key=KEY, estimator=estimator)
+
+    parameters = jnp.array([0.0, 1.0, 0.4])
+    for function in (loss, jax.grad(loss)):
+        one, other = (function(parameters, name) for name in ("separable-enumeration", "enumeration"))
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)

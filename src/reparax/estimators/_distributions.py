@@ -70,15 +70,9 @@ def log_prob(q: Any, z: Any) -> Float[Array, ""]:
 def log_prob_of(q: dist.Distribution, z: Any) -> Float[Array, ""]:
     """log q(z) of ONE draw of one distribution, summed over batch dimensions; nats."""
     q = normalized(widened(q))
-    # numpyro writes these two with a clip and an absolute value that both bend at a logit of 0, where training often
-    # starts, and so have a wrong derivative exactly there.
     base = innermost(q)
-    if isinstance(base, dist.BernoulliLogits):
-        return jnp.sum(bernoulli_log_prob(jnp.broadcast_to(base.logits, q.shape()), z))
-    if isinstance(base, dist.BinomialLogits):
-        smooth = z * base.logits - base.total_count * jax.nn.softplus(base.logits)
-        return jnp.sum(smooth) + jax.lax.stop_gradient(jnp.sum(q.log_prob(z)) - jnp.sum(smooth))
-    return jnp.sum(q.log_prob(z))
+    elementwise = isinstance(base, dist.BernoulliLogits | dist.BinomialLogits)
+    return jnp.sum(_log_prob_of_elements(base, z) if elementwise else q.log_prob(z))
 
 
 def normalized(q: Any) -> Any:
@@ -119,13 +113,40 @@ def probability(q: Any, z: Any) -> Float[Array, ""]:
 
 def _probability(q: dist.Distribution, z: Array) -> Float[Array, ""]:
     base = innermost(q)
-    if type(base) is dist.BernoulliProbs:
-        p = jnp.broadcast_to(base.probs, q.shape())
-        return jnp.prod(jnp.where(z == 1, p, 1 - p))
-    if type(base) is dist.CategoricalProbs:
-        p = jnp.broadcast_to(base.probs, (*q.shape(), base.probs.shape[-1]))
-        return jnp.prod(jnp.take_along_axis(p, z[..., None], axis=-1))
+    if type(base) in {dist.BernoulliProbs, dist.CategoricalProbs}:
+        return jnp.prod(_of_elements(base, z))
     return jnp.exp(log_prob_of(q, z))
+
+
+def probabilities_of_elements(q: dist.Distribution, z: Array) -> Float[Array, "*elements"]:
+    """The probability of each element of ONE draw of independent discrete variables, before they are multiplied.
+
+    Args:
+        q: One distribution.
+        z: A draw of what is inside its wrappers, of the shape of the innermost distribution.
+    """
+    with numpyro_rules():
+        return _of_elements(innermost(normalized(widened(q))), z)
+
+
+def _of_elements(base: dist.Distribution, z: Array) -> Float[Array, "*elements"]:
+    if type(base) is dist.BernoulliProbs:
+        return jnp.where(z == 1, base.probs, 1 - base.probs)
+    if type(base) is dist.CategoricalProbs:
+        p = jnp.broadcast_to(base.probs, (*z.shape, base.probs.shape[-1]))
+        return jnp.take_along_axis(p, z[..., None], axis=-1)[..., 0]
+    return jnp.exp(_log_prob_of_elements(base, z))
+
+
+def _log_prob_of_elements(base: dist.Distribution, z: Array) -> Float[Array, "*elements"]:
+    # numpyro writes these two with a clip and an absolute value that both bend at a logit of 0, where training often
+    # starts, and so have a wrong derivative exactly there.
+    if isinstance(base, dist.BernoulliLogits):
+        return bernoulli_log_prob(base.logits, z)
+    if isinstance(base, dist.BinomialLogits):
+        smooth = z * base.logits - base.total_count * jax.nn.softplus(base.logits)
+        return smooth + jax.lax.stop_gradient(base.log_prob(z) - smooth)
+    return base.log_prob(z)
 
 
 def check_num_samples(num_samples: Any) -> None:

@@ -221,6 +221,6 @@ def _inside(q: dist.Distribution) -> dist.Distribution:
 def _method(part: AbstractEstimator | AbstractBoundEstimator) -> str:
     if isinstance(part, AbstractBoundEstimator):
         return "pathwise, of the bound" if part.differentiates_the_sample else "score function, of the bound"
-    if part.level == "enumerate":
+    if part.level in {"enumerate", "term by term"}:
         return "exact sum"
     return "score function" if part.level == "score" else "path of a stand-in" if not part.unbiased else "pathwise"

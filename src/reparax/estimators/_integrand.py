@@ -123,12 +123,11 @@ def _variable(q: dist.Distribution) -> Variable:
     """What is known of a draw before f does anything with it."""
     support = _support(q)
     simplex = support is constraints.simplex
-    curved = simplex or support is constraints.sphere
-    # Mixtures and transformations of others have densities; points and masses do not.
-    density = not curved and not is_discrete(q) and not isinstance(innermost(q), dist.Delta)
-    return Variable(
-        _interval(support), density, simplex, not is_discrete(q) and not isinstance(innermost(q), dist.Delta)
-    )
+    continuous = not is_discrete(q) and not isinstance(innermost(q), dist.Delta)
+    # Elements of matrices with a structure can be fixed, or equal to others.
+    apart = continuous and getattr(support, "event_dim", 1) == 0
+    on_surface = (simplex or support is constraints.sphere) and q.shape()[-1] > 1
+    return Variable(support_interval(q), apart, simplex, apart or (continuous and on_surface))
 
 
 def _support(q: dist.Distribution) -> Any:

@@ -10,7 +10,7 @@ from jaxtyping import Array, Float
 
 from reparax.errors import InvalidEstimator
 from reparax.estimators._base import AbstractEstimator, Integrand, Level
-from reparax.estimators._distributions import atoms, innermost, leaves, numpyro_rules
+from reparax.estimators._distributions import atoms, innermost, leaves, probabilities_of_elements
 from reparax.estimators._separable import Separation, elements_of, separation_of, values_of_an_element
 from reparax.estimators._surrogate import as_floating
 
@@ -84,10 +84,9 @@ def _probabilities(q: dist.Distribution) -> Float[Array, "values *elements"]:
     base, values = innermost(q), atoms(q)
     assert values is not None
     ones = (1,) * len(base.batch_shape)
-    with numpyro_rules():
-        spread = values.reshape(values.shape[:1] + ones + values.shape[1:])
-        spread = jnp.broadcast_to(spread, (len(values), *base.batch_shape, *base.event_shape))
-        found = jnp.exp(jax.vmap(base.log_prob)(spread))
+    spread = values.reshape(values.shape[:1] + ones + values.shape[1:])
+    spread = jnp.broadcast_to(spread, (len(values), *base.batch_shape, *base.event_shape))
+    found = jax.vmap(lambda z: probabilities_of_elements(q, z))(spread)
     elements = elements_of(q)
     aligned = found.reshape(len(values), *(1,) * (len(elements) - len(base.batch_shape)), *base.batch_shape)
     return jnp.broadcast_to(aligned, (len(values), *elements))
