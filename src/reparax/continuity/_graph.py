@@ -222,7 +222,7 @@ class Graph:
                 self._add(Node(marker[0], (arg,), marker[1], tuple(aval.shape), aval.dtype))
                 for arg, aval in zip(args, avals, strict=True)
             ]
-        library = trusted_name(closed.jaxpr, args, self)
+        library = trusted_name(closed.jaxpr, [self.values.get(arg) for arg in args])
         if library is not None:
             return self._outputs(Node("library", tuple(args), library, (), None), avals)
         constants = [self._constant(value) for value in closed.consts]

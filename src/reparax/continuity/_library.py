@@ -4,13 +4,10 @@ They are recognized by their names and the file that defines them, never by a na
 them makes them unknown, so that functions that use them are refused, not trusted.
 """
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
 
 import numpy as np
 from jax.extend.core import Jaxpr
-
-if TYPE_CHECKING:
-    from reparax.continuity._graph import Graph
 
 # Continuous wherever they are defined; where the second entry is not None, only for arguments in that domain.
 _SPECIAL = {
@@ -23,14 +20,19 @@ _DETERMINANT = "jax/_src/numpy/linalg.py"
 _INTERPOLATION = "jax/_src/numpy/lax_numpy.py"
 
 
-def trusted_name(jaxpr: Jaxpr, args: list[int], graph: "Graph") -> str | None:
-    """The name of the continuous library function that a call is, with its domain; ``None`` if it is none."""
+def trusted_name(jaxpr: Jaxpr, known: Sequence[np.ndarray | None]) -> str | None:
+    """The name of the continuous library function that a call is, with its domain; ``None`` if it is none.
+
+    Args:
+        jaxpr: The function.
+        known: The values of its arguments, where they are known.
+    """
     if jaxpr.debug_info is None:
         return None
     name, _, place = (jaxpr.debug_info.func_src_info or "").partition(" at ")
     file = place.replace("\\", "/").rpartition(":")[0]
     if name == "_interp" and file.endswith(_INTERPOLATION):
-        return "interp" if _is_interpolation(args, graph) else None
+        return "interp" if _is_interpolation(known) else None
     if name in {"det", "_det"} and file.endswith(_DETERMINANT):
         return "det"
     if name in _SPECIAL and any(part in file for part in _FILES):
@@ -38,13 +40,7 @@ def trusted_name(jaxpr: Jaxpr, args: list[int], graph: "Graph") -> str | None:
     return None
 
 
-def _is_interpolation(args: list[int], graph: "Graph") -> bool:
+def _is_interpolation(known: Sequence[np.ndarray | None]) -> bool:
     """Whether an interpolation has no ends of its own and known, increasing knots, without which it is a step."""
-    if len(args) != 3:
-        return False
-    knots = _known(graph, args[1])
+    knots = known[1] if len(known) == 3 else None
     return knots is not None and bool(np.isfinite(knots).all()) and bool((np.diff(knots.astype(np.float64)) > 0).all())
-
-
-def _known(graph: "Graph", number: int) -> Any:
-    return graph.values.get(number)

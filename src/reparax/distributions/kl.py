@@ -15,6 +15,7 @@ from jaxtyping import Array, Float
 
 from reparax.distributions.one_hot_categorical import OneHotCategorical
 from reparax.errors import NoAnalyticKL
+from reparax.reparameterization import innermost
 
 Formula = Callable[..., Array]
 F = TypeVar("F", bound=Formula)
@@ -82,9 +83,7 @@ def _find(q: dist.Distribution, p: dist.Distribution) -> Formula | None:
 def _factor(d: dist.Distribution) -> tuple[dist.Distribution, tuple[int, ...]]:
     """The family of a distribution's factors, `Independent` and `expand` taken off, and the shape of one draw."""
     shape = d.batch_shape + d.event_shape
-    while isinstance(d, dist.Independent | dist.ExpandedDistribution):
-        d = d.base_dist
-    return d, shape
+    return innermost(d), shape
 
 
 for _pair in (

@@ -8,7 +8,8 @@ import numpyro.distributions as dist
 from jaxtyping import Array, Float
 
 from reparax.distributions.bernoulli import bernoulli_log_prob
-from reparax.estimators._distributions import innermost, is_binary, leaves
+from reparax.estimators._distributions import is_binary, leaves
+from reparax.reparameterization import innermost
 from reparax.reparameterization._shapes import widened
 
 

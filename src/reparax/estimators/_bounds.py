@@ -11,14 +11,14 @@ from reparax.continuity import Vouched, trusted
 from reparax.errors import InvalidEstimator
 from reparax.estimators._bound_base import AbstractBoundEstimator, Bound, LogJoint
 from reparax.estimators._choice import named
-from reparax.estimators._distributions import is_discrete, is_distribution, leaves, log_prob
+from reparax.estimators._distributions import is_distribution, leaves, log_prob
 from reparax.estimators._expectation import expectation
 from reparax.estimators._integrand import Inspected, discontinuous
 from reparax.estimators._plan import variable_names
 from reparax.estimators._weights import log_mean_exp
 from reparax.estimators.importance_weighted_pathwise import ImportanceWeightedPathwise
 from reparax.estimators.vimco import VIMCO
-from reparax.reparameterization import is_reparameterizable
+from reparax.reparameterization import is_discrete, is_reparameterizable
 
 
 def elbo_estimate(

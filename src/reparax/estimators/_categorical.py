@@ -8,7 +8,8 @@ import numpyro.distributions as dist
 from jaxtyping import Array, Float, Int
 
 from reparax.distributions import OneHotCategorical
-from reparax.estimators._distributions import innermost, leaves
+from reparax.estimators._distributions import leaves
+from reparax.reparameterization import innermost
 from reparax.reparameterization._shapes import widened
 
 Categorical = dist.CategoricalProbs | dist.CategoricalLogits | OneHotCategorical

@@ -12,7 +12,7 @@ from jaxtyping import Array, Float
 
 from reparax.distributions.bernoulli import bernoulli_log_prob
 from reparax.errors import InvalidEstimator
-from reparax.reparameterization import is_reparameterizable, rsample
+from reparax.reparameterization import innermost, is_reparameterizable, rsample
 from reparax.reparameterization._shapes import widened
 
 
@@ -162,19 +162,6 @@ def check_num_samples(num_samples: Any) -> None:
             got=repr(num_samples),
             cure="pass for example num_samples=1; with jax.jit, mark it static",
         )
-
-
-def is_discrete(q: dist.Distribution) -> bool:
-    """Whether the support of a distribution is discrete."""
-    support = q.support
-    return support is not None and bool(support.is_discrete)
-
-
-def innermost(q: dist.Distribution) -> dist.Distribution:
-    """The distribution inside all wrappers, whose batch shape may be smaller than that of the whole."""
-    while isinstance(q, dist.Independent | dist.ExpandedDistribution):
-        q = q.base_dist
-    return q
 
 
 def is_binary(q: dist.Distribution) -> bool:

@@ -13,8 +13,9 @@ import numpyro.distributions as dist
 from jaxtyping import Array, Bool, Float
 
 from reparax.estimators._base import Integrand
-from reparax.estimators._distributions import draw, innermost, is_distribution, log_prob, numpyro_rules
+from reparax.estimators._distributions import draw, is_distribution, log_prob, numpyro_rules
 from reparax.estimators._surrogate import as_floating, magic_box
+from reparax.reparameterization import innermost
 
 _BY_PROBABILITY = (dist.BernoulliProbs, dist.CategoricalProbs)
 

@@ -13,6 +13,7 @@ from reparax.estimators._distributions import check_num_samples, is_distribution
 from reparax.estimators._grouping import Group, grouped
 from reparax.estimators._integrand import Integrand
 from reparax.estimators._plan import planned
+from reparax.reparameterization import is_masked
 
 
 def expectation(
@@ -64,16 +65,12 @@ def _check_leaves(flat: list[Any]) -> None:
             got=type(wrong[0]).__name__ if wrong else "no distribution at all",
             cure="pass for example numpyro.distributions.Normal(loc, scale)",
         )
-    if any(_is_masked(leaf) for leaf in flat):
+    if any(is_masked(leaf) for leaf in flat):
         raise InvalidEstimator(
             expected="q to be a distribution whose log density is that of its draws",
             got="a masked distribution: the mask changes its log density, but not its draws",
             cure="mask inside f instead, for example lambda z: jnp.where(mask, f(z), 0)",
         )
-
-
-def _is_masked(q: dist.Distribution) -> bool:
-    return isinstance(q, dist.MaskedDistribution) or (hasattr(q, "base_dist") and _is_masked(q.base_dist))
 
 
 def _nested(

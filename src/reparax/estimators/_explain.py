@@ -21,7 +21,7 @@ from reparax.estimators._parameters import named_parameters
 from reparax.estimators._plan import planned, spread
 from reparax.estimators._problem import Problem, problem
 from reparax.estimators._table import table
-from reparax.reparameterization import parameter_rules
+from reparax.reparameterization import innermost, parameter_rules
 
 
 @dataclass(frozen=True)
@@ -201,7 +201,7 @@ def _reaches(asked: Problem, names: list[str]) -> tuple[Reach, ...]:
 
 def _lines(variable: str, q: dist.Distribution, choice: Choice) -> list[Line]:
     part = choice.estimator
-    name, family = registry.part_name(type(part)), type(_inside(q)).__name__
+    name, family = registry.part_name(type(part)), type(innermost(q)).__name__
     if name != "pathwise":
         return [
             Line(variable, family, parameter, name, _method(part), part.unbiased, choice.why, part.reference)
@@ -212,10 +212,6 @@ def _lines(variable: str, q: dist.Distribution, choice: Choice) -> list[Line]:
              rule.reference or part.reference)
         for rule in parameter_rules(q)
     ]  # fmt: skip
-
-
-def _inside(q: dist.Distribution) -> dist.Distribution:
-    return _inside(q.base_dist) if isinstance(q, dist.Independent | dist.ExpandedDistribution) else q
 
 
 def _method(part: AbstractEstimator | AbstractBoundEstimator) -> str:

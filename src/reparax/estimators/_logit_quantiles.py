@@ -12,8 +12,9 @@ from jax.lax import erf_inv
 from jax.scipy.special import ndtri
 from jaxtyping import Array, Float
 
-from reparax.estimators._distributions import innermost, numpyro_rules
+from reparax.estimators._distributions import numpyro_rules
 from reparax.estimators._quantiles import from_uniform
+from reparax.reparameterization import innermost
 
 # Beyond this a logistic number has a probability of 4e-31; the quantiles below are accurate up to there.
 _FAR = 70.0

@@ -11,9 +11,10 @@ from reparax.errors import InvalidEstimator
 from reparax.estimators._base import AbstractEstimator
 from reparax.estimators._bound_base import AbstractBoundEstimator
 from reparax.estimators._choice import CHEAP_STATES, Choice, automatic, check, enumerated, named
-from reparax.estimators._distributions import is_discrete, is_distribution, leaves
+from reparax.estimators._distributions import is_distribution, leaves
 from reparax.estimators._integrand import Inspected, Integrand, discontinuous, with_key
 from reparax.estimators._separable import worth_it
+from reparax.reparameterization import is_discrete
 
 _BY_NAME = "asked for by name"
 _SURROGATE = "Wrap a continuous f, or a surrogate that is meant as it is, as estimators.Vouched(f)."

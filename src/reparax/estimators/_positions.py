@@ -15,8 +15,9 @@ import numpyro.distributions as dist
 from jaxtyping import Array, Float
 
 from reparax.distributions import LogGamma, LogitBeta
-from reparax.estimators._distributions import draw_one, innermost, is_distribution, log_prob_of, numpyro_rules, stopped
+from reparax.estimators._distributions import draw_one, is_distribution, log_prob_of, numpyro_rules, stopped
 from reparax.estimators._moving_support import parts
+from reparax.reparameterization import innermost
 from reparax.reparameterization._beta_families import log_dirichlet_of
 from reparax.reparameterization._bounded_exp import bounded_exp, log1m_exp, unit_exp
 from reparax.reparameterization._inverse_cdf import log_dagum_of, log_log_kumaraswamy

@@ -10,9 +10,9 @@ import numpyro.distributions as dist
 from jaxtyping import Array, Float
 
 from reparax.estimators._base import Integrand
-from reparax.estimators._distributions import innermost, is_distribution, numpyro_rules
+from reparax.estimators._distributions import is_distribution, numpyro_rules
 from reparax.estimators._surrogate import evaluate, mean
-from reparax.reparameterization import parameter_rules
+from reparax.reparameterization import innermost, parameter_rules
 from reparax.reparameterization._shapes import widened
 
 Design = Callable[[jax.Array, int, int, Any], Float[Array, "n d"]]

@@ -9,7 +9,8 @@ from jaxtyping import Array, Float
 
 from reparax.distributions.bernoulli import bernoulli_log_prob
 from reparax.estimators._categorical import category_logits, is_one_hot, not_one_hot
-from reparax.estimators._distributions import innermost, is_binary
+from reparax.estimators._distributions import is_binary
+from reparax.reparameterization import innermost
 
 
 class Relaxed(NamedTuple):

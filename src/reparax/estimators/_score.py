@@ -10,11 +10,12 @@ from jaxtyping import Array, Float
 
 from reparax.errors import InvalidEstimator
 from reparax.estimators._base import Integrand
-from reparax.estimators._distributions import innermost, is_distribution
+from reparax.estimators._distributions import is_distribution
 from reparax.estimators._edges import held_at_edges, with_edges
 from reparax.estimators._moving_support import kink_reads, support_reads
 from reparax.estimators._positions import draw_positions, log_prob_at, values_at
 from reparax.estimators._surrogate import evaluate
+from reparax.reparameterization import innermost
 
 _MOVING = {
     dist.Uniform: "the bounds of Uniform",

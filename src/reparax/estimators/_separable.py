@@ -14,8 +14,9 @@ from jax.extend.core import ClosedJaxpr
 from jaxtyping import Array, Float
 
 from reparax.continuity import ELEMENTWISE
-from reparax.estimators._distributions import atoms, innermost, num_states
+from reparax.estimators._distributions import atoms, num_states
 from reparax.estimators._replay import Replay, Step, bind
+from reparax.reparameterization import innermost
 
 
 class Along(NamedTuple):

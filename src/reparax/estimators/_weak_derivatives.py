@@ -10,7 +10,7 @@ from jaxtyping import Array, Float
 
 from reparax.distributions.bernoulli import Bernoulli
 from reparax.errors import InvalidEstimator
-from reparax.estimators._distributions import innermost
+from reparax.reparameterization import innermost
 from reparax.reparameterization._shapes import widened
 
 

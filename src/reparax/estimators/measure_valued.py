@@ -8,9 +8,10 @@ import numpyro.distributions as dist
 from jaxtyping import Array
 
 from reparax.estimators._base import AbstractEstimator, Integrand, Level
-from reparax.estimators._distributions import draw, innermost, is_distribution, leaves, log_prob
+from reparax.estimators._distributions import draw, is_distribution, leaves, log_prob
 from reparax.estimators._surrogate import as_floating, evaluate, evaluate_common, with_gradient
 from reparax.estimators._weak_derivatives import KNOWN, Family, Pair, family_of
+from reparax.reparameterization import innermost
 
 
 class MeasureValued(AbstractEstimator):

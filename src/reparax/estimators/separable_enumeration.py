@@ -10,9 +10,10 @@ from jaxtyping import Array, Float
 
 from reparax.errors import InvalidEstimator
 from reparax.estimators._base import AbstractEstimator, Integrand, Level
-from reparax.estimators._distributions import atoms, innermost, leaves, probabilities_of_elements
+from reparax.estimators._distributions import atoms, leaves, probabilities_of_elements
 from reparax.estimators._separable import Separation, elements_of, separation_of, values_of_an_element
 from reparax.estimators._surrogate import as_floating
+from reparax.reparameterization import innermost
 
 
 class SeparableEnumeration(AbstractEstimator):

@@ -13,7 +13,7 @@ from jaxtyping import Array
 from reparax.errors import InvalidEstimator
 from reparax.estimators._binary import not_binary
 from reparax.estimators._distributions import draw as constant_draws
-from reparax.estimators._distributions import innermost, is_distribution, joint_states, log_prob, num_states
+from reparax.estimators._distributions import is_distribution, joint_states, log_prob, num_states
 from reparax.estimators._score import moving_support, with_unmoved_support
 from reparax.estimators._surrogate import as_floating
 from reparax.estimators.pathwise import Pathwise
@@ -21,7 +21,7 @@ from reparax.programs._check import constant, source
 from reparax.programs._marks import DISARM, ENUMERATION, PATHWISE, SCORE, Cost, Draw, Join, key_operand, mark
 from reparax.programs._upstream import Probing, Upstream
 from reparax.programs._weighing import antithetic, mean_of_others, scored, weighed
-from reparax.reparameterization import rsample
+from reparax.reparameterization import innermost, is_masked, rsample
 
 NAMES = {
     "auto": "auto", "pathwise": PATHWISE, "leave-one-out": SCORE, "score-function": SCORE,
@@ -211,7 +211,7 @@ def _check(q: Any, upstream: Any, estimator: Any) -> None:
             got=type(wrong[0]).__name__ if wrong else "no distribution at all",
             cure="pass for example numpyro.distributions.Normal(loc, scale)",
         )
-    if any(_is_masked(part) for part in flat):
+    if any(is_masked(part) for part in flat):
         raise InvalidEstimator(
             expected="q to be a distribution whose log density is that of its draws",
             got="a masked distribution: the mask changes its log density, but not its draws",
@@ -223,10 +223,6 @@ def _check(q: Any, upstream: Any, estimator: Any) -> None:
             got=repr(estimator),
             cure="name one of these, or use rx.expectation for a draw on which no other depends",
         )
-
-
-def _is_masked(q: dist.Distribution) -> bool:
-    return isinstance(q, dist.MaskedDistribution) or (hasattr(q, "base_dist") and _is_masked(q.base_dist))
 
 
 def _check_upstream(upstream: Any) -> None:

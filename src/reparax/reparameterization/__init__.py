@@ -19,5 +19,9 @@ from reparax.reparameterization import (  # noqa: F401  (they register their rul
 from reparax.reparameterization._implicit import implicit
 from reparax.reparameterization._rsample import rsample
 from reparax.reparameterization._rule import ParameterRule, declared, is_reparameterizable, parameter_rules, rule
+from reparax.reparameterization._unwrap import innermost, is_discrete, is_masked
 
-__all__ = ["ParameterRule", "declared", "implicit", "is_reparameterizable", "parameter_rules", "rsample", "rule"]
+__all__ = [
+    "ParameterRule", "declared", "implicit", "innermost", "is_discrete", "is_masked", "is_reparameterizable",
+    "parameter_rules", "rsample", "rule",
+]  # fmt: skip

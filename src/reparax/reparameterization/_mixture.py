@@ -19,8 +19,9 @@ from numpyro.distributions import constraints
 
 from reparax.reparameterization._component_cdf import differentiable_cdf, has_differentiable_cdf
 from reparax.reparameterization._rsample import rsample
-from reparax.reparameterization._rule import ParameterRule, is_discrete, parameter_rules, rule
+from reparax.reparameterization._rule import ParameterRule, parameter_rules, rule
 from reparax.reparameterization._shapes import to_float
+from reparax.reparameterization._unwrap import innermost, is_discrete
 
 # (x, components) -> log-density and CDF of every component in every coordinate, of shape (..., K, d).
 Evaluate = Callable[[Array, Any], tuple[Array, Array]]
@@ -33,15 +34,8 @@ def _components(q: dist.Distribution) -> list[dist.Distribution]:
     return [q.component_distribution]
 
 
-def _leaf(component: dist.Distribution) -> dist.Distribution:
-    """The one-dimensional distribution of which the component is a product."""
-    while isinstance(component, dist.Independent | dist.ExpandedDistribution):
-        component = component.base_dist
-    return component
-
-
 def _obstacle(q: dist.Distribution) -> str:
-    leaves = [_leaf(component) for component in _components(q)]
+    leaves = [innermost(component) for component in _components(q)]
     kinds = ", ".join(dict.fromkeys(type(leaf).__name__ for leaf in leaves))
     if any(is_discrete(leaf) for leaf in leaves):
         return f"the components ({kinds}) are discrete: a draw is a step function of every parameter"
@@ -109,7 +103,7 @@ def _evaluate_same_family(
 
 
 def _at(component: dist.Distribution, x: Array, event_shape: tuple[int, ...]) -> tuple[Array, Array]:
-    leaf = _leaf(component)
+    leaf = innermost(component)
     with jax.numpy_rank_promotion("allow"), jax.numpy_dtype_promotion("standard"):
         log, cdf = leaf.log_prob(x), differentiable_cdf(leaf, x)
     flat = (*log.shape[: log.ndim - len(event_shape)], math.prod(event_shape))

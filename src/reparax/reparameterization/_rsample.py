@@ -5,8 +5,9 @@ from jaxtyping import Array, Float
 from numpyro import distributions as dist
 
 from reparax.errors import NotReparameterizable
-from reparax.reparameterization._rule import ParameterRule, find, is_discrete, parameter_rules
+from reparax.reparameterization._rule import ParameterRule, find, parameter_rules
 from reparax.reparameterization._shapes import widened
+from reparax.reparameterization._unwrap import innermost, is_discrete
 
 
 def rsample(q: dist.Distribution, key: jax.Array, sample_shape: tuple[int, ...] = ()) -> Float[Array, "..."]:
@@ -49,9 +50,7 @@ def refusal(q: dist.Distribution, refused: tuple[ParameterRule, ...]) -> NotRepa
 
 
 def _alternatives(q: dist.Distribution) -> tuple[str, ...]:
-    base = q
-    while isinstance(base, dist.Independent | dist.ExpandedDistribution | dist.MaskedDistribution):
-        base = base.base_dist
+    base = innermost(q)
     if isinstance(base, dist.BernoulliProbs | dist.BernoulliLogits):
         return ("enumeration", "DisARM", "score function with a leave-one-out baseline", "measure-valued")
     if q.has_enumerate_support:

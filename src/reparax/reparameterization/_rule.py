@@ -13,6 +13,8 @@ from typing import Any
 import jax
 from numpyro.distributions import Distribution
 
+from reparax.reparameterization._unwrap import is_discrete
+
 Sampler = Callable[[Any, jax.Array, tuple[int, ...]], jax.Array]
 
 
@@ -101,12 +103,6 @@ def _why_unknown(q: Distribution) -> str:
     if is_discrete(q):
         return f"{kind} is discrete: its sample is a step function of the parameter, with derivative zero or none"
     return f"no rule says how a sample of {kind} depends on its parameters (register one with rule)"
-
-
-def is_discrete(q: Distribution) -> bool:
-    """Whether the support of q is discrete, also under wrappers."""
-    support = q.support
-    return support is not None and bool(support.is_discrete)
 
 
 def _same_sampler(derived: type, ancestor: type) -> bool:
