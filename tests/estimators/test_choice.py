@@ -89,9 +89,9 @@ def test_evaluations_stay_within_the_budget():
 @pytest.mark.parametrize(("count", "name"), [(1, "disarm"), (2, "disarm"), (3, "arms"), (64, "arms")])
 def test_automatic_choice_for_bits_by_the_number_of_draws(count, name):
     q = dist.Bernoulli(logits=jnp.zeros(20)).to_event(1)
-    assert registry.part_name(type(automatic(q, count).estimator)) == name
+    assert registry.part_name(type(assign(q, "auto", count)[0])) == name
     by_name, by_itself = (
-        rx.expectation(lambda b: jnp.mean(b.astype(float)), q, key=KEY, num_samples=count, estimator=part)
+        rx.expectation(lambda b: jnp.mean(b.astype(float)) ** 2, q, key=KEY, num_samples=count, estimator=part)
         for part in (name, "auto")
     )
     assert by_name == by_itself

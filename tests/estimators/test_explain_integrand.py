@@ -26,8 +26,10 @@ def test_the_variables_in_which_f_may_jump_are_named():
 def test_evaluations_are_counted():
     assert rx.explain(Q, f=f, num_samples=5).evaluations == 3 * 5
     bits = dist.Bernoulli(logits=jnp.zeros(20)).to_event(1)
-    found = rx.explain(bits, f=lambda b: jnp.sum(b.astype(float)), num_samples=5)
+    found = rx.explain(bits, f=lambda b: jnp.sum(b.astype(float)) ** 2, num_samples=5)
     assert (found.lines[0].estimator, found.evaluations) == ("arms", 5)
+    apart = rx.explain(bits, f=lambda b: jnp.sum(b.astype(float)), num_samples=5)
+    assert (apart.lines[0].estimator, apart.evaluations) == ("separable-enumeration", 3)
 
 
 def test_how_parameters_reach_the_expectation():

@@ -25,7 +25,8 @@ UNBIASED = [
     (name, problem)
     for name, part in INSTANCES.items()
     for problem, (make, _, _, theta) in PROBLEMS.items()
-    if part.unbiased and part.refusal(make(theta)) is None
+    # What takes f apart into terms has tests of its own: few of these functions are sums of terms.
+    if part.unbiased and part.level != "term by term" and part.refusal(make(theta)) is None
 ]
 # One or two problems per estimator in the quick run; all of them in the full one.
 QUICK = {

@@ -12,7 +12,7 @@ from reparax.errors import InvalidEstimator
 from reparax.estimators._base import AbstractEstimator, Integrand, Level
 from reparax.estimators._distributions import atoms, leaves, probabilities_of_elements
 from reparax.estimators._separable import Separation, elements_of, separation_of, values_of_an_element
-from reparax.estimators._surrogate import as_floating
+from reparax.estimators._surrogate import along, as_floating
 from reparax.reparameterization import innermost
 
 
@@ -58,6 +58,11 @@ class SeparableEnumeration(AbstractEstimator):
             return self._given(f, flat, structure, [*known, z], key)
 
         states = all_alike(leaf)
+        if math.prod(elements_of(leaf)) == 1:
+            # One element: f is one term.
+            weights = _probabilities(leaf).reshape(-1)
+            values = as_floating(jax.vmap(of_one)(states))
+            return jax.tree.map(lambda value: jnp.sum(along(weights, value) * value, axis=0), values)
         closed, out = jax.make_jaxpr(of_one, return_shape=True)(states[0])
         separation = separation_of(closed, len(elements_of(leaf)))
         if separation is None:
