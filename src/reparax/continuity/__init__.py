@@ -27,10 +27,12 @@ from reparax.continuity._check import Variable as Variable
 from reparax.continuity._check import Verdict as Verdict
 from reparax.continuity._check import judge as judge
 from reparax.continuity._check import judge_draws as judge_draws
+from reparax.continuity._check import moved_by as moved_by
 from reparax.continuity._expression import ELEMENTWISE as ELEMENTWISE
 from reparax.continuity._interval import Interval as Interval
 from reparax.continuity._markers import Vouched as Vouched
 from reparax.continuity._markers import drawn as drawn
 from reparax.continuity._markers import guarded as guarded
+from reparax.continuity._markers import guarded_in as guarded_in
 from reparax.continuity._markers import source as source
 from reparax.continuity._markers import trusted as trusted

@@ -16,6 +16,8 @@ from reparax.continuity._markers import source_of
 
 Rule = Callable[["Analysis", int, Node, list[Facts]], Facts]
 RULES: dict[str, Rule] = {}
+# The name under which all draws of a program are one variable, whatever their parameters are made of.
+APART = "all draws"
 # The part of the budget that is kept for values that must be decided.
 _RESERVED = 1_000
 
@@ -158,6 +160,8 @@ def _source(analysis: Analysis, number: int, node: Node, parts: list[Facts]) -> 
     settled = analysis.settled(node.args[0])
     interval, name = source_of(node.params)
     bit = analysis.sources.get(name)
+    if APART in analysis.sources:
+        return Facts(analysis.sources[APART], interval, spread=True, own=True)
     if bit is None:
         return Facts(interval=interval)
     return Facts(settled.depends | bit, interval, spread=True, own=True, jumps=settled.jumps)
@@ -165,7 +169,7 @@ def _source(analysis: Analysis, number: int, node: Node, parts: list[Facts]) -> 
 
 @rule("drawn")
 def _drawn(analysis: Analysis, number: int, node: Node, parts: list[Facts]) -> Facts:
-    return Facts()
+    return Facts(analysis.sources.get(APART, 0))
 
 
 @rule("trusted")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from jax.extend.core import ClosedJaxpr
 
 from reparax.continuity import _arrays, _loops
-from reparax.continuity._analysis import Analysis
+from reparax.continuity._analysis import APART, Analysis
 from reparax.continuity._crossing import Budget
 from reparax.continuity._facts import NONE, Facts, Jump
 from reparax.continuity._graph import Graph
@@ -93,6 +93,15 @@ def judge_draws(closed: ClosedJaxpr) -> dict[str, Reason]:
         scored[last] = found[last]
 
 
+def moved_by(closed: ClosedJaxpr) -> tuple[int, ...]:
+    """The places of the traced constants of a program that move a jump in one of its continuous draws.
+
+    A draw that is scored or enumerated is constant to differentiation: the derivative in such a constant is missed.
+    """
+    nothing = (None,) * len(closed.jaxpr.invars)
+    return tuple(place for place, _ in _judged(Graph(closed), nothing, frozenset([APART])).moving)
+
+
 def judge(closed: ClosedJaxpr, variables: Sequence[Variable | None]) -> Verdict:
     """Whether the results of a jaxpr are continuous in its inputs.
 
@@ -105,7 +114,7 @@ def judge(closed: ClosedJaxpr, variables: Sequence[Variable | None]) -> Verdict:
 
 @functools.lru_cache(maxsize=512)
 def _judged(graph: Graph, variables: tuple[Variable | None, ...], scored: frozenset[str]) -> Verdict:
-    names = [name for name in names_of_sources(graph) if name not in scored]
+    names = [APART] if APART in scored else [name for name in names_of_sources(graph) if name not in scored]
     sources = {name: 1 << (len(variables) + place) for place, name in enumerate(names)}
     first = len(variables) + len(names)
     traced = {number: Facts(1 << (first + order)) for order, (_, number) in enumerate(graph.traced)}

@@ -5,12 +5,13 @@ once compiled.
 """
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+from jax.custom_derivatives import SymbolicZero
 from jax.extend.core import Jaxpr
 
 from reparax.continuity._interval import REAL, Interval
@@ -83,6 +84,31 @@ def trusted(value: Any) -> Any:
 def guarded(value: Any) -> Any:
     """A value on which the place of a jump depends: differentiating it raises, since the derivative would miss that."""
     return _each(GUARDED, "", value, _moves_a_jump)
+
+
+def guarded_in(results: Any, values: Sequence[Any]) -> Any:
+    """Results that raise where they are differentiated in one of some values, on which the place of a jump depends."""
+    return _guarded_in(results, list(values)) if values else results
+
+
+@jax.custom_jvp
+def _guarded_in(results: Any, values: list[Any]) -> Any:
+    return results
+
+
+def _guarded_in_jvp(primals: Any, tangents: Any) -> Any:
+    (results, values), (slopes, directions) = primals, tangents
+    if not all(isinstance(direction, SymbolicZero) for direction in jax.tree.leaves(directions, is_leaf=_is_zero)):
+        raise _moves_a_jump()
+    slopes = jax.tree.map(lambda s, r: jnp.zeros_like(r) if _is_zero(s) else s, slopes, results, is_leaf=_is_zero)
+    return _guarded_in(results, values), slopes
+
+
+def _is_zero(tangent: Any) -> bool:
+    return isinstance(tangent, SymbolicZero)
+
+
+_guarded_in.defjvp(_guarded_in_jvp, symbolic_zeros=True)
 
 
 def _moves_a_jump() -> InvalidEstimator:

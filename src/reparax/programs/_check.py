@@ -1,5 +1,7 @@
 """Where the programs' room asks for the continuity of what follows a pathwise draw."""
 
+from typing import Any
+
 import jax.numpy as jnp
 import numpyro.distributions as dist
 from jax.extend.core import ClosedJaxpr
@@ -36,3 +38,8 @@ def names_that_jump(program: ClosedJaxpr) -> dict[str, str]:
         program: The program's jaxpr, with every `source` in it.
     """
     return {name: reason.text for name, reason in continuity.judge_draws(program).items()}
+
+
+def guard(results: Any, program: ClosedJaxpr) -> Any:
+    """Results that cannot be differentiated in what moves a jump in a continuous draw: the derivative would miss it."""
+    return continuity.guarded_in(results, [program.consts[place] for place in continuity.moved_by(program)])

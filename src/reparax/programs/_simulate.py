@@ -6,10 +6,12 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.extend.core import ClosedJaxpr
 
+from reparax.continuity import trusted
 from reparax.errors import InvalidEstimator
 from reparax.estimators._surrogate import as_floating
-from reparax.programs._check import names_that_jump
+from reparax.programs._check import guard, names_that_jump
 from reparax.programs._choices import Plan, Site, choose, short
 from reparax.programs._facts import NONE, Facts
 from reparax.programs._flow import Flow
@@ -45,7 +47,7 @@ def simulate(program: Program, *, key: jax.Array, num_samples: int = 2, max_enum
         raise InvalidEstimator(
             expected="num_samples to be a positive integer", got=repr(num_samples), cure="use for example 16"
         )
-    plan, without_baseline = _plan(program, key, max_enumerated)
+    plan, without_baseline, closed = _plan(program, key, max_enumerated)
     for site in plan.sites:
         if site.jumps:
             warnings.warn(
@@ -71,7 +73,8 @@ def simulate(program: Program, *, key: jax.Array, num_samples: int = 2, max_enum
         run = jax.vmap(run, in_axes=None, axis_name=axis, axis_size=site.states)
     results = jax.vmap(run, axis_name=mode.axis)(jax.random.split(key, num_samples))
     # Enumerated copies are weighed by their number of states, so that these are means as well.
-    return jax.tree.map(lambda x: jnp.mean(x, axis=tuple(range(1 + len(enumerated)))), results)
+    means = jax.tree.map(lambda x: jnp.mean(x, axis=tuple(range(1 + len(enumerated)))), results)
+    return trusted(guard(means, closed))
 
 
 def explain(program: Program, *, key: jax.Array, max_enumerated: int = 64) -> Plan:
@@ -91,7 +94,7 @@ def explain(program: Program, *, key: jax.Array, max_enumerated: int = 64) -> Pl
     return _plan(program, key, max_enumerated)[0]
 
 
-def _plan(program: Program, key: jax.Array, max_enumerated: int) -> tuple[Plan, frozenset[str]]:
+def _plan(program: Program, key: jax.Array, max_enumerated: int) -> tuple[Plan, frozenset[str], ClosedJaxpr]:
     # An upstream as an argument is a variable of the jaxpr, not one of its constants.
     closed = jax.make_jaxpr(lambda k, upstream: program(k, upstream))(key, start(Probing()))
     # First without choices, which finds the draws and refuses nothing that depends on the choice.
@@ -115,7 +118,7 @@ def _plan(program: Program, key: jax.Array, max_enumerated: int) -> tuple[Plan, 
             got="a cost of which a draw decides whether or how much it counts, and its baseline with it",
             cure="pass baseline=None, or make the decision inside: rx.cost(jnp.where(counts, value, 0), upstream)",
         )
-    return Plan(tuple(sites), _baselines(flow, sites, without)), without
+    return Plan(tuple(sites), _baselines(flow, sites, without)), without, closed
 
 
 def _follow(flow: Flow, closed: Any) -> list[Facts]:
