@@ -11,7 +11,7 @@ from reparax.continuity import Vouched, trusted
 from reparax.errors import InvalidEstimator
 from reparax.estimators._bound_base import AbstractBoundEstimator, Bound, LogJoint
 from reparax.estimators._choice import named
-from reparax.estimators._distributions import is_distribution, leaves, log_prob
+from reparax.estimators._distributions import check_num_samples, is_distribution, leaves, log_prob
 from reparax.estimators._expectation import expectation
 from reparax.estimators._integrand import Inspected, discontinuous
 from reparax.estimators._plan import variable_names
@@ -37,6 +37,7 @@ def elbo_estimate(
     Raises:
         InvalidEstimator: The estimator would be wrong for q, for log_joint or for this bound.
     """
+    check_num_samples(num_samples)
     found = _of_bounds(estimator)
     if found is not None:
         return _estimate(found, log_joint, q, key, num_samples, "elbo")
@@ -63,6 +64,7 @@ def iwae_estimate(
     Raises:
         InvalidEstimator: The estimator would be wrong for q, for log_joint or for this bound.
     """
+    check_num_samples(num_samples)
     if estimator == "auto":
         smooth = all(is_reparameterizable(leaf) for leaf in leaves(q))
         estimator = ImportanceWeightedPathwise() if smooth or num_samples == 1 else VIMCO()
