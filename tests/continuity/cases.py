@@ -120,6 +120,8 @@ JUMPS = {
     "xlogy": lambda x: jnp.tanh(jax.scipy.special.xlogy(1.0, jnp.abs(x))),
     "direction of one": lambda x: x[:1] / jnp.linalg.norm(x[:1]),
     "inverse distance": lambda x: jnp.tanh(1 / jnp.linalg.norm(x[:1])),
+    "rounded to few bits": lambda x: jax.lax.reduce_precision(x, 8, 2),
+    "an eighth of a float": lambda x: x.astype(jnp.float8_e4m3fn).astype(jnp.float32),
     "sum without nan": lambda x: jnp.nansum(jnp.sqrt(x)),
     "largest without nan": lambda x: jnp.nanmax(jnp.where(x > 0, x, jnp.nan)),
     "compared with nan": lambda x: jnp.where(jnp.sqrt(x) > -1, 1.0, 0.0),

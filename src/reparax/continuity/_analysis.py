@@ -19,7 +19,7 @@ RULES: dict[str, Rule] = {}
 # The name under which all draws of a program are one variable, whatever their parameters are made of.
 APART = "all draws"
 # The part of the budget that is kept for values that must be decided.
-_RESERVED = 1_000
+_RESERVED = 400
 
 
 def rule(*names: str) -> Callable[[Rule], Rule]:
@@ -330,7 +330,8 @@ def _power(analysis: Analysis, number: int, node: Node, parts: list[Facts]) -> F
         return found._replace(interval=iv.POSITIVE)
     value = exponent.interval.value
     if value is not None and value >= 0 and (value == int(value) or base.interval.low >= 0):
-        return found._replace(interval=iv.NONNEGATIVE if base.interval.low >= 0 else iv.REAL)
+        nonnegative = base.interval.low >= 0 or value % 2 == 0
+        return found._replace(interval=iv.NONNEGATIVE if nonnegative else iv.REAL)
     if not analysis.varies(base) and not analysis.varies(exponent):
         return found
     pole = analysis.jump(number, parts, "pow", "a power of a value that can be zero or negative", pole=True)

@@ -144,12 +144,20 @@ def _triangular(analysis: Analysis, number: int, node: Node, parts: list[Facts])
         # Continuous where it is defined; where that is cannot be followed.
         return _through(analysis, node)._replace(partial=analysis.varies(parts[0]))
     matrix = analysis.graph.nodes[node.args[0]]
-    while matrix.op in {"transpose", "stop_gradient", "broadcast_in_dim", "reshape"}:
-        matrix = analysis.graph.nodes[matrix.args[0]]
+    while matrix.op in {"transpose", "stop_gradient", "broadcast_in_dim", "reshape"} or _is_triangle(analysis, matrix):
+        matrix = analysis.graph.nodes[matrix.args[-1]]
     # The factor of Cholesky has a positive diagonal; any other triangle may be singular.
     if matrix.op == "cholesky" or not analysis.varies(parts[0]):
         return _through(analysis, node)
     return _through(analysis, node, analysis.jump(-1, parts[:1], node.op, "a system that can be singular", pole=True))
+
+
+def _is_triangle(analysis: Analysis, node: Node) -> bool:
+    """Whether this is `numpy.tril` of a matrix: a selection between constants and its elements, by their places."""
+    if node.op != "select_n" or len(node.args) != 3:
+        return False
+    mask, zeros, _ = (analysis.facts[arg] for arg in node.args)
+    return not analysis.varies(mask) and zeros.interval.value == 0
 
 
 @rule("igamma", "igammac", "random_gamma_grad", "igamma_grad_a", "regularized_incomplete_beta", "zeta", "polygamma")

@@ -128,7 +128,7 @@ def _judged(graph: Graph, variables: tuple[Variable | None, ...], scored: frozen
         )
         for place, variable in enumerate(variables)
     ]
-    analysis = Analysis(graph, inputs, traced, asked, sources, Budget(2_000 + 30 * len(graph.nodes)))
+    analysis = Analysis(graph, inputs, traced, asked, sources, Budget(3_000 + 50 * len(graph.nodes)))
     found: frozenset[Jump] = NONE
     for number in graph.outputs:
         found |= analysis.settled(number).jumps

@@ -45,8 +45,13 @@ def remaining(graph: Graph, facts: list[Facts], number: int, candidates: Jumps, 
     except TooLarge:
         budget.left -= MAXIMUM_SIZE
         return candidates
-    budget.left -= len(expression.elements) * (1 + len(candidates))
-    return frozenset(jump for jump in candidates if not _harmless(expression, jump))
+    left = set()
+    for jump in candidates:
+        # Both outcomes are computed, more than once where points cannot be used.
+        budget.left -= 4 * len(expression.elements)
+        if budget.left < 0 or not _harmless(expression, jump):
+            left.add(jump)
+    return frozenset(left)
 
 
 def constant_value(graph: Graph, facts: list[Facts], number: int) -> float | None:

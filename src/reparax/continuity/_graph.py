@@ -22,7 +22,9 @@ _INLINED = {
     "custom_vjp_call_jaxpr", "core_closed_call", "xla_call", "custom_lin",
 }  # fmt: skip
 _OWN_DERIVATIVE = {"custom_jvp_call", "custom_vjp_call", "custom_vjp_call_jaxpr"}
-_ALIASES = {"copy", "copy_p", "reduce_precision", "pvary", "pcast", "optimization_barrier", "mesh_cast"}
+_ALIASES = {"copy", "copy_p", "pvary", "pcast", "optimization_barrier", "mesh_cast"}
+# Fewer bits than these make steps that matter.
+_MANTISSA, _BYTES = 7, 2
 _SYMMETRIC = {"add", "mul", "max", "min", "add_any", "eq", "ne", "and", "or", "xor"}
 _LOOPS = {"scan", "while", "shard_map"}
 _UNINTERESTING = {"sharding", "out_sharding", "precision", "preferred_element_type", "algorithm", "accuracy"}
@@ -132,6 +134,7 @@ class Graph:
         if (
             name in _ALIASES
             or (name == "stop_gradient" and own_derivative)
+            or (name == "reduce_precision" and params["mantissa_bits"] >= _MANTISSA)
             or _changes_nothing(name, self.nodes, args, avals)
         ):
             return args
@@ -204,7 +207,9 @@ class Graph:
             zero = self._add(Node("constant", (), 0.0, shape, source))
             return self._add(Node("ne", tuple(sorted((number, zero))), (), shape, aval.dtype))
         cuts = jnp.issubdtype(source, jnp.floating) and not jnp.issubdtype(aval.dtype, jnp.inexact)
-        return self._add(Node("truncate" if cuts else "convert", (number,), (), shape, aval.dtype))
+        rounds = jnp.issubdtype(source, jnp.floating) and aval.dtype.itemsize < _BYTES and not cuts
+        name = "truncate" if cuts else "rounded to few bits" if rounds else "convert"
+        return self._add(Node(name, (number,), (), shape, aval.dtype))
 
     def _outputs(self, node: Node, avals: Sequence[Any]) -> list[int]:
         whole = self._add(node)
@@ -259,7 +264,8 @@ def _closed(inner: Any) -> ClosedJaxpr:
 
 def _changes_nothing(name: str, nodes: list[Node], args: list[int], avals: list[Any]) -> bool:
     if name == "convert_element_type":
-        return jnp.issubdtype(nodes[args[0]].dtype, jnp.floating) and jnp.issubdtype(avals[0].dtype, jnp.floating)
+        floats = jnp.issubdtype(nodes[args[0]].dtype, jnp.floating) and jnp.issubdtype(avals[0].dtype, jnp.floating)
+        return floats and avals[0].dtype.itemsize >= _BYTES
     same_shape = len(args) == 1 and len(avals) == 1 and nodes[args[0]].shape == tuple(avals[0].shape)
     return same_shape and name in {"broadcast_in_dim", "reshape", "squeeze", "expand_dims"}
 
