@@ -8,6 +8,7 @@ import pytest
 from reparax.continuity import Interval, Variable, judge, source
 
 from .cases import CONTINUOUS, JUMPS
+from .more_cases import MORE_CONTINUOUS, MORE_JUMPS
 
 X = jnp.ones(3)
 
@@ -18,14 +19,14 @@ def verdict(f, *arguments, variable=None):
     return judge(closed, [variable or Variable()] * len(closed.jaxpr.invars))
 
 
-@pytest.mark.parametrize("name", JUMPS)
+@pytest.mark.parametrize("name", [*JUMPS, *MORE_JUMPS])
 def test_what_jumps_is_not_shown_to_be_continuous(name):
-    assert verdict(JUMPS[name]).variables[0] is not None
+    assert verdict((MORE_JUMPS | JUMPS)[name]).variables[0] is not None
 
 
-@pytest.mark.parametrize("name", CONTINUOUS)
+@pytest.mark.parametrize("name", [*CONTINUOUS, *MORE_CONTINUOUS])
 def test_what_is_continuous_is_shown_to_be(name):
-    found = verdict(CONTINUOUS[name])
+    found = verdict((MORE_CONTINUOUS | CONTINUOUS)[name])
     assert found.variables == (None,)
     assert found.held_back == (False,)
 

@@ -75,12 +75,14 @@ def _harmless(expression: Expression, jump: Jump) -> bool:
 
 def _continuous_across(expression: Expression, place: int) -> bool:
     for attempt in range(_ATTEMPTS):
+        verdicts = []
+        # What is solved for one side may agree where what is solved for the other does not: either is a proof.
         for side in range(3):
-            verdict = _tried(Trial(expression, attempt), place, side)
-            if verdict:
+            verdicts.append(_tried(Trial(expression, attempt), place, side))
+            if verdicts[-1]:
                 return True
-            if verdict is None:
-                break
+        if None not in verdicts:
+            return False
     return False
 
 

@@ -11,7 +11,7 @@ from jax.extend.core import Jaxpr
 
 # Continuous wherever they are defined; where the second entry is not None, only for arguments in that domain.
 _SPECIAL = {
-    "ndtr": None, "log_ndtr": None, "i0": None, "i0e": None, "i1": None, "i1e": None, "sinc": None,
+    "ndtr": None, "log_ndtr": None, "hypot": None, "i0": None, "i0e": None, "i1": None, "i1e": None, "sinc": None,
     "_sinc_maclaurin": None, "erf_inv": "open unit", "ndtri": "unit", "betaln": "positive", "gammaln": "positive",
     "digamma": "positive", "polygamma": "positive", "expi": "positive", "exp1": "positive", "expn": "positive",
 }  # fmt: skip
