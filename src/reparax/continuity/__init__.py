@@ -29,6 +29,7 @@ from reparax.continuity._check import judge as judge
 from reparax.continuity._check import judge_draws as judge_draws
 from reparax.continuity._check import moved_by as moved_by
 from reparax.continuity._expression import ELEMENTWISE as ELEMENTWISE
+from reparax.continuity._graph import scan_sizes as scan_sizes
 from reparax.continuity._interval import Interval as Interval
 from reparax.continuity._markers import Vouched as Vouched
 from reparax.continuity._markers import drawn as drawn

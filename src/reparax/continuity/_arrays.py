@@ -88,7 +88,8 @@ def _contraction(analysis: Analysis, number: int, node: Node, parts: list[Facts]
 
 
 @rule(
-    "cumlogsumexp", "fft", "real", "imag", "conj", "complex", "ppermute", "all_gather", "all_to_all", "reduce_scatter",
+    "cumlogsumexp", "fft", "polynomial", "real", "imag", "conj", "complex", "ppermute", "all_gather", "all_to_all",
+    "reduce_scatter",
     "symmetric_product", "copy_to_host", "square_complex", "symmetrize",
 )  # fmt: skip
 def _linear(analysis: Analysis, number: int, node: Node, parts: list[Facts]) -> Facts:

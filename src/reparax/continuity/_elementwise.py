@@ -80,6 +80,9 @@ UNARY: dict[str, Smooth] = {
     "erf": Smooth(sc.erf, _rising(math.erf), window=3.5),
     "erfc": Smooth(sc.erfc, _falling(lambda x: math.erfc(-x)), window=3.5),
     "square": Smooth(np.square, lambda a: iv.even_power(a, 2)),
+    "one_minus_square": Smooth(
+        lambda x: 1 - x * x, lambda a: iv.added(iv.point(1.0), iv.negated(iv.even_power(a, 2)))
+    ),
     "bessel_i0e": Smooth(sc.i0e, lambda a: Interval(0.0, 1.0, True, False), window=15.0),
     "bessel_i1e": Smooth(sc.i1e, _within(-1.0, 1.0), window=15.0),
     "cbrt": Smooth(np.cbrt, _rising(np.cbrt), branched=True),

@@ -150,7 +150,7 @@ class Graph:
             return [self._first_true(conditions, avals[0])]
         if name in _LOOPS:
             graphs = tuple(Graph(_closed(params[field])) for field in _bodies(name))
-            frozen = tuple(params.get(field) for field in _COUNTS[name])
+            frozen = scan_sizes(params) if name == "scan" else tuple(params[field] for field in _COUNTS[name])
             return self._outputs(Node(name, tuple(args), frozen, (), None, graphs), avals)
         node = Node(
             name,
@@ -248,10 +248,22 @@ class Graph:
 
 
 _COUNTS = {
-    "scan": ("num_consts", "num_carry", "length"),
     "while": ("cond_nconsts", "body_nconsts"),
     "shard_map": (),
 }
+
+
+def scan_sizes(params: dict[str, Any]) -> tuple[int, int]:
+    """The number of constants and of carried values among the operands of a scan, by its parameters."""
+    if "num_consts" in params:
+        return params["num_consts"], params["num_carry"]
+    # Since release 0.12 jax keeps their structure instead.
+    constants, carry, _ = params["ft_in"].unpack()
+    return _count(constants), _count(carry)
+
+
+def _count(tree: Any) -> int:
+    return sum(map(_count, tree.elts)) if hasattr(tree, "elts") else 1
 
 
 def _bodies(name: str) -> tuple[str, ...]:

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 import numpy as np
 from jax.extend.core import Jaxpr
 
+from reparax.continuity._markers import defined
+
 # Continuous wherever they are defined; where the second entry is not None, only for arguments in that domain.
 _SPECIAL = {
     "ndtr": None, "log_ndtr": None, "hypot": None, "i0": None, "i0e": None, "i1": None, "i1e": None, "sinc": None,
@@ -27,10 +29,7 @@ def trusted_name(jaxpr: Jaxpr, known: Sequence[np.ndarray | None]) -> str | None
         jaxpr: The function.
         known: The values of its arguments, where they are known.
     """
-    if jaxpr.debug_info is None:
-        return None
-    name, _, place = (jaxpr.debug_info.func_src_info or "").partition(" at ")
-    file = place.replace("\\", "/").rpartition(":")[0]
+    name, file = defined(jaxpr)
     if name == "_interp" and file.endswith(_INTERPOLATION):
         return "interp" if _is_interpolation(known) else None
     if name in {"det", "_det"} and file.endswith(_DETERMINANT):

@@ -72,7 +72,7 @@ def _carried(
 
 
 def _scan(analysis: Analysis, number: int, node: Node) -> list[Facts]:
-    num_consts, num_carry, _ = node.params
+    num_consts, num_carry = node.params
     parts = [analysis.settled(arg) for arg in node.args]
     constants, start = parts[:num_consts], parts[num_consts : num_consts + num_carry]
     elements = [part._replace(own=False) for part in parts[num_consts + num_carry :]]

@@ -23,12 +23,18 @@ SOURCE, DRAWN, TRUSTED, GUARDED = "source", "drawn", "trusted", "guarded"
 
 def marker_of(jaxpr: Jaxpr) -> tuple[str, str] | None:
     """The kind and the name of the marker that a function is; ``None`` for every other function."""
-    information = jaxpr.debug_info
-    name = (information.func_src_info or "").split(" at ")[0] if information is not None else ""
+    name, _ = defined(jaxpr)
     if not name.startswith(_PREFIX):
         return None
     kind, _, rest = name.removeprefix(_PREFIX).partition(":")
     return (kind, rest) if kind in {SOURCE, DRAWN, TRUSTED, GUARDED} else None
+
+
+def defined(jaxpr: Jaxpr) -> tuple[str, str]:
+    """The name of the function that a jaxpr was made from, and the file that defines it; empty where unknown."""
+    text = getattr(jaxpr.debug_info, "func_src_info", None) or ""
+    name, _, place = text.partition(" at ")
+    return name, place.replace("\\", "/").rpartition(":")[0]
 
 
 @functools.lru_cache(maxsize=4096)

@@ -1,4 +1,4 @@
-"""The integrand: traced once, judged for continuity in each variable, and run from its trace."""
+"""The integrand, and what is known of its continuity in each variable."""
 
 import functools
 import inspect
@@ -38,7 +38,7 @@ def with_key(f: Callable[..., Any]) -> Integrand:
 class Inspected:
     """An integrand and what is known of its continuity.
 
-    It is traced once; every evaluation runs the trace, which costs less than tracing again under ``vmap``.
+    Where the place of a jump depends on a value that f closes over, evaluations run the trace, with that value guarded.
 
     Args:
         f: The integrand ``(z, key)``, z a list with one draw of each distribution.
@@ -78,15 +78,18 @@ class Inspected:
 
     def __call__(self, z: Any, key: jax.Array) -> Any:
         """f at one draw; what moves a jump cannot be differentiated."""
+        if not self._moves(self.verdict.moving):
+            return self._f(z, key)
         closed, structure = self._trace(z, key)
-        moving = {place for place, variables in self._moving(closed) if variables & ~self.handled}
+        moving = self._moves(self._moving(closed))
         consts = [guarded(value) if place in moving else value for place, value in enumerate(closed.consts)]
         results = jaxpr_as_fun(ClosedJaxpr(closed.jaxpr, consts))(*jax.tree.leaves(z), key)
         return jax.tree.unflatten(structure, results)
 
+    def _moves(self, moving: tuple[tuple[int, int], ...]) -> set[int]:
+        return {place for place, variables in moving if variables & ~self.handled}
+
     def _moving(self, closed: ClosedJaxpr) -> tuple[tuple[int, int], ...]:
-        if not any(isinstance(value, Tracer) for value in closed.consts):
-            return ()
         first, _ = self._trace(self._shapes, jax.random.key(0))
         if closed is first:
             return self.verdict.moving

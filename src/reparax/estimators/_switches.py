@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import ClosedJaxpr
 
+from reparax.continuity import scan_sizes
 from reparax.errors import InvalidEstimator
 from reparax.estimators._replay import COMPARISONS, Replay, Step, is_concrete
 from reparax.estimators._signs import POLES, Sign, sign_of, sign_of_value
@@ -180,7 +181,7 @@ def _loop(program: Replay, step: Step, inputs: list[Fact]) -> list[Fact]:
         outputs = [_join(facts) for facts in zip(*branches, strict=True)]
         return [replace(fact, kind=max(fact.kind, inputs[0].kind)) for fact in outputs]
     if step.name == "scan":
-        constants, carried = params["num_consts"], params["num_carry"]
+        constants, carried = scan_sizes(params)
         fixed, carry, rest = inputs[:constants], inputs[constants : constants + carried], inputs[constants + carried :]
         return _settled(params["jaxpr"], fixed, carry, rest)
     tested, fixed = params["cond_nconsts"], params["body_nconsts"]

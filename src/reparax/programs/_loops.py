@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from jax.extend.core import ClosedJaxpr
 
+from reparax.continuity import scan_sizes
 from reparax.errors import InvalidEstimator
 from reparax.programs._facts import NONE, Event, Events, Facts, Path, either, summed, used
 
@@ -19,7 +20,8 @@ _PASSES = 50
 def follow_scan(flow: "Flow", params: dict[str, Any], inputs: list[Facts], here: Path) -> list[Facts]:
     """The final carry and the stacked results of a scan."""
     loop = (*here, "scan")
-    first, last = params["num_consts"], params["num_consts"] + params["num_carry"]
+    first, carried = scan_sizes(params)
+    last = first + carried
     slices = [_slice(flow.expanded(facts), loop) for facts in inputs[last:]]
 
     def body(carry: list[Facts]) -> list[Facts]:

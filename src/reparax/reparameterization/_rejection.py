@@ -11,22 +11,25 @@ from ._gamma import draw_until_accepted
 # (key, parameter) -> draws and which of them are rejected.
 Attempt = Callable[[Array, Array], tuple[Array, Array]]
 
-# Lanes of the later stages, as shares of all. At least 65 % are accepted at a time, so that more rarely remain.
-_SHARES = (2, 6, 16, 32, 64)
+# Lanes of the later stages, as shares of all. At least 65 % are accepted at a time, so that more rarely remain after
+# two tries of all lanes, which cost less than finding those that a first one rejected.
+_SHARES = (6, 16, 32, 64)
 _MANY = 4096
 
 
 def draw_by_stages(key: Array, attempt: Attempt, parameter: Float[Array, " n"]) -> Float[Array, " n"]:
     """For every parameter the first draw that is not rejected.
 
-    All lanes try once; those that were rejected are gathered, and try again as fewer and fewer lanes. Whatever does not
+    All lanes try twice; those that were rejected are gathered, and try again as fewer and fewer lanes. What does not
     fit into a stage is left to a loop over all lanes, which is hardly ever entered.
     """
     count = parameter.size
     if count < _MANY:
         return draw_until_accepted(key, lambda k: attempt(k, parameter))
-    key, *keys = jax.random.split(key, 3 + len(_SHARES))
-    draws, rejected = attempt(keys[0], parameter)
+    key, again, *keys = jax.random.split(key, 4 + len(_SHARES))
+    first, rejected = attempt(keys[0], parameter)
+    second, twice = attempt(again, parameter)
+    draws, rejected = jnp.where(rejected, second, first), rejected & twice
     waiting = jnp.nonzero(rejected, size=count // _SHARES[0], fill_value=count)[0]
     for share, own in zip((*_SHARES[1:], _SHARES[-1]), keys[1:], strict=False):
         draws, rejected, again = _retry(own, attempt, parameter, draws, rejected, waiting)

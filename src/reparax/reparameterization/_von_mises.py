@@ -5,7 +5,6 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Key
 
-from ._gamma import log_uniform
 from ._materialized import broadcast_flat, materialized
 from ._quadrature import by_precision, gauss_legendre_floats
 from ._rejection import draw_by_stages
@@ -110,10 +109,21 @@ def _attempt(key: Array, kappa: Array) -> tuple[Array, Array]:
     """The tangent of half the angle, and whether it is rejected."""
     q = jnp.sqrt(1.0 + 4.0 * kappa * kappa) + 2.0 * kappa
     angle_key, accept_key = jax.random.split(key)
-    quarter = (0.5 * jnp.pi) * jax.random.uniform(angle_key, kappa.shape, kappa.dtype, -1.0, 1.0)
-    sine, cosine = jnp.sin(quarter), jnp.cos(quarter)
+    sine, cosine = _quarter_turn(jax.random.uniform(angle_key, kappa.shape, kappa.dtype, -1.0, 1.0))
     square = sine * sine
     c = 0.5 * (1.0 + 1.0 / q) + 2.0 * kappa * (square / (q * cosine * cosine + square))
     # A concentration that is not a number is accepted and shows, instead of looping for ever.
-    rejected = log_uniform(accept_key, kappa.shape, kappa.dtype) > jnp.log(c) + 1.0 - c
+    rejected = jax.random.uniform(accept_key, kappa.shape, kappa.dtype) > c * jnp.exp(1.0 - c)
     return jax.lax.rsqrt(q) * sine / cosine, rejected
+
+
+def _quarter_turn(u: Array) -> tuple[Array, Array]:
+    """The sine and cosine of u pi / 2 for |u| <= 1, by their series on the half of it that is nearer to 0."""
+    if u.dtype != jnp.float32:
+        return jnp.sin(0.5 * jnp.pi * u), jnp.cos(0.5 * jnp.pi * u)
+    beyond = jnp.abs(u) > 0.5
+    angle = (0.5 * jnp.pi) * jnp.where(beyond, 1.0 - jnp.abs(u), jnp.abs(u))
+    square = angle * angle
+    sine = angle * (1.0 + square * (-1 / 6 + square * (1 / 120 + square * (-1 / 5040 + square / 362880))))
+    cosine = 1.0 + square * (-1 / 2 + square * (1 / 24 + square * (-1 / 720 + square * (1 / 40320 - square / 3628800))))
+    return jnp.sign(u) * jnp.where(beyond, cosine, sine), jnp.where(beyond, sine, cosine)
