@@ -61,6 +61,7 @@ def test_rebar_adapts_without_bias():
     assert found.temperature > 0
 
 
+@pytest.mark.full
 def test_the_weights_of_a_control_variate_are_learned_without_bias():
     start = RELAX(Network(3, jax.random.key(1)), scale=1.0)
     found = adapt(start, F, MAKE(THETA), key=KEY, num_samples=2, steps=200)

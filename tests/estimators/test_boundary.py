@@ -118,6 +118,7 @@ def test_integrands_of_one_normal():
     np.testing.assert_allclose(found[:, 8, 5], stats.norm.pdf(7) / 1.2, rtol=1e-4)
 
 
+@pytest.mark.full
 def test_surfaces_of_several_variables():
     """A product of steps, a sum, a circle, a maximum (whose surface has faces along all axes), a median, first hits."""
     theta = jnp.array([0.3, 1.2, 0.7, 2.0])

@@ -4,6 +4,7 @@ import importlib.util
 from pathlib import Path
 
 import jax
+import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -29,6 +30,7 @@ def test_hierarchical_inference():
     assert found["scored"] > 4 * found["enumerated"]
 
 
+@pytest.mark.full
 def test_sites_beside_code_by_hand():
     """The gradient is right, its variance is that of code by hand, and far below that with whole returns."""
     found = script("benchmarks", "programs").policy_gradients(steps=30, episodes=8, repeats=200, turns=1)
