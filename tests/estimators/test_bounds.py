@@ -140,3 +140,18 @@ def test_refusals():
         rx.expectation(lambda z: z, posterior(THETA), key=key, estimator="sticking-the-landing")
     value = rx.elbo_estimate(Vouched(lambda z: z * jnp.sign(z)), posterior(THETA), key=key, estimator="pathwise")
     assert jnp.isfinite(value)
+
+
+@pytest.mark.parametrize("probs", [[0.3, 0.0], [0.3, 1.0], [0.3, 0.6]])
+def test_vimco_does_not_pass_over_probabilities_of_zero_and_one(probs):
+    """What is never drawn has a derivative that no draw shows: not a number, and not 0."""
+
+    def loss(p):
+        q = dist.Bernoulli(probs=p).to_event(1)
+        return rx.iwae_estimate(
+            lambda z: -jnp.sum((z.astype(float) - 0.2) ** 2), q, key=jax.random.key(0), num_samples=4, estimator="vimco"
+        )
+
+    value, slope = jax.value_and_grad(loss)(jnp.array(probs))
+    assert jnp.isfinite(value)
+    assert jnp.isnan(slope).any() == (probs[1] in (0.0, 1.0))

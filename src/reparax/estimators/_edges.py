@@ -95,3 +95,20 @@ def _rate(base: dist.Distribution, probs: Array, z: Array, chosen: Array) -> Flo
         return p * (1 - 2 * z.reshape(-1)[chosen]).astype(p.dtype)
     classes = probs.shape[-1]
     return p / jax.lax.stop_gradient(jnp.sum(probs.reshape(-1, classes)[chosen // classes]))
+
+
+def unknown_at_edges(value: Float[Array, ""], q: Any) -> Float[Array, ""]:
+    """The value, its derivative not a number where a probability of q is exactly 0 or 1: for what cannot be mended."""
+    nodes = jax.tree.leaves(q, is_leaf=lambda node: isinstance(node, _BY_PROBABILITY))
+    flags = [jnp.any(_at_edge(node)) for node in nodes if type(node) in _BY_PROBABILITY]
+    return _unknown_where(value, jnp.any(jnp.stack(flags))) if flags else value
+
+
+@jax.custom_jvp
+def _unknown_where(value: Array, flag: Array) -> Array:
+    return value
+
+
+@_unknown_where.defjvp
+def _unknown_where_jvp(primals: Any, tangents: Any) -> tuple[Array, Array]:
+    return primals[0], jnp.where(primals[1], jnp.nan, tangents[0])

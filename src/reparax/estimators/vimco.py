@@ -8,6 +8,7 @@ import numpyro.distributions as dist
 from jaxtyping import Array, Float
 
 from reparax.estimators._bound_base import AbstractBoundEstimator, Bound, LogJoint
+from reparax.estimators._edges import unknown_at_edges
 from reparax.estimators._positions import draw_positions, values_at
 from reparax.estimators._score import log_probs_at, moving_support
 from reparax.estimators._surrogate import magic_box
@@ -17,7 +18,8 @@ from reparax.estimators._weights import log_mean_exp
 class VIMCO(AbstractBoundEstimator):
     """sum_k (L - L_k) d log q(z_k) + sum_k w_k d log w_k, L_k with w_k replaced by the others' geometric mean.
 
-    For variables that cannot be reparameterized. Mnih & Rezende (2016), eq. 10.
+    For variables that cannot be reparameterized. Where a probability is exactly 0 or 1 the derivative is NaN: what is
+    never drawn has one that no draw shows. Mnih & Rezende (2016), eq. 10.
     """
 
     unbiased: ClassVar[bool] = True
@@ -37,7 +39,8 @@ class VIMCO(AbstractBoundEstimator):
         baselines = _without_each(log_weights)
         boxes = magic_box(log_q)
         everything = magic_box(jnp.sum(log_q))
-        return everything * log_mean_exp(log_weights) + jnp.sum((1 - boxes) * baselines)
+        bound_value = everything * log_mean_exp(log_weights) + jnp.sum((1 - boxes) * baselines)
+        return unknown_at_edges(bound_value, q)
 
 
 def _without_each(log_weights: Float[Array, " k"]) -> Float[Array, " k"]:
