@@ -111,4 +111,5 @@ def _unknown_where(value: Array, flag: Array) -> Array:
 
 @_unknown_where.defjvp
 def _unknown_where_jvp(primals: Any, tangents: Any) -> tuple[Array, Array]:
-    return primals[0], jnp.where(primals[1], jnp.nan, tangents[0])
+    # A product: a selection would give the transposed derivative 0.
+    return primals[0], tangents[0] * jnp.where(primals[1], jnp.nan, 1.0).astype(tangents[0].dtype)
