@@ -41,6 +41,8 @@ def cheaper(code):
 SLOW = {
     "choosing-an-estimator.md",
     "estimators/binary-and-categorical.md",
+    "estimators/boundary.md",
+    "estimators/enumeration.md",
     "estimators/measure-valued.md",
     "estimators/mixtures.md",
     "estimators/relaxations.md",

@@ -10,7 +10,7 @@ from ._quadrature import by_precision, gauss_legendre_floats
 from ._rejection import draw_by_stages
 
 # In single and in double precision.
-_NUM_POINTS = 16, 48
+_NUM_POINTS = 12, 48
 _DROP = 16.0, 36.0
 # Above this concentration the Bessel ratio is summed from its asymptotic series, below from its continued fraction.
 _LARGE = 20.0, 150.0
