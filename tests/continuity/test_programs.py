@@ -56,7 +56,7 @@ def test_compositions_of_continuous_operations_are_shown_to_be(seeds):
 def plain(analysis, number, node, parts):
     """The facts of an operation that is taken to be continuous."""
     parts = [analysis.settled(arg) for arg in node.args]
-    return analysis_room._elementwise(parts, analysis_room.iv.REAL)
+    return analysis_room.elementwise(parts, analysis_room.iv.REAL)
 
 
 def without_poles(jump):

@@ -8,7 +8,7 @@ import numpy as np
 
 from reparax.continuity import _interval as iv
 from reparax.continuity._crossing import Budget, constant_value, remaining
-from reparax.continuity._elementwise import BINARY, COMPARISONS, LOGIC, REASONS, ROUNDINGS, UNARY, integer_power
+from reparax.continuity._elementwise import COMPARISONS, LOGIC, REASONS, ROUNDINGS
 from reparax.continuity._expression import VIEWS
 from reparax.continuity._facts import CONSTANT, NONE, Facts, Jump, depends, jumps, still_open
 from reparax.continuity._graph import Graph, Node
@@ -93,7 +93,7 @@ class Analysis:
         return frozenset([Jump(cause, involved, primitive, reason, pole)])
 
     def _of(self, number: int, node: Node) -> Facts:
-        found = RULES.get(node.op, _unknown)(self, number, node, [self.facts[arg] for arg in node.args])
+        found = RULES.get(node.op, unknown)(self, number, node, [self.facts[arg] for arg in node.args])
         if found.open and node.op in _TESTED and self.budget.left > _RESERVED:
             self.facts.append(found)
             left = remaining(self.graph, self.facts, number, found.open, self.budget)
@@ -105,21 +105,21 @@ class Analysis:
 _TESTED = {"select_n", "mul", "add", "sub", "max", "min", "div"}
 
 
-def _unknown(analysis: Analysis, number: int, node: Node, parts: list[Facts]) -> Facts:
+def unknown(analysis: Analysis, number: int, node: Node, parts: list[Facts]) -> Facts:
     reason = f"{node.op} is not known to be continuous"
     if node.op.startswith(("pure_callback", "io_callback", "ffi_call")):
         reason = "a callback may jump: its code cannot be seen"
-    return _through(analysis, node, analysis.jump(-1, parts, node.op, reason))
+    return through(analysis, node, analysis.jump(-1, parts, node.op, reason))
 
 
-def _through(analysis: Analysis, node: Node, extra: frozenset[Jump] = NONE, interval: iv.Interval = iv.REAL) -> Facts:
+def through(analysis: Analysis, node: Node, extra: frozenset[Jump] = NONE, interval: iv.Interval = iv.REAL) -> Facts:
     """The facts of an operation on whole arrays: open changes are decided, jumps pass."""
     parts = [analysis.settled(arg) for arg in node.args]
     partial = any(part.partial for part in parts)
     return Facts(depends(parts), interval, jumps=jumps(parts) | extra, partial=partial)
 
 
-def _elementwise(parts: list[Facts], interval: iv.Interval, spread: bool = False, own: bool = False) -> Facts:
+def elementwise(parts: list[Facts], interval: iv.Interval, spread: bool = False, own: bool = False) -> Facts:
     partial = any(part.partial for part in parts)
     return Facts(depends(parts), interval, spread, own, still_open(parts), jumps(parts), partial=partial)
 
@@ -148,7 +148,7 @@ def _no_more_known(analysis: Analysis, number: int, node: Node, parts: list[Fact
     if node.op == "iota":
         size = node.shape[dict(node.params)["dimension"]]
         return Facts(0, iv.Interval(0.0, float(max(size - 1, 0)), False, False))
-    facts = _through(analysis, node)
+    facts = through(analysis, node)
     if node.dtype == np.bool_:
         facts = facts._replace(interval=iv.BOOLEAN)
     extra = analysis.jump(-1, parts, node.op, "a random key depends on it")
@@ -188,7 +188,7 @@ def _guarded(analysis: Analysis, number: int, node: Node, parts: list[Facts]) ->
 
 @rule("library")
 def _library(analysis: Analysis, number: int, node: Node, parts: list[Facts]) -> Facts:
-    return _through(analysis, node)
+    return through(analysis, node)
 
 
 @rule("stop_gradient")
@@ -213,7 +213,7 @@ def _chosen(analysis: Analysis, node: Node, parts: list[Facts]) -> Facts:
     """An element chosen by an index that varies: continuous where it is that of the largest or smallest element."""
     operand = analysis.settled(node.args[0])
     for index in node.args[1:]:
-        place = _behind(analysis.graph, index)
+        place = behind(analysis.graph, index)
         maker = analysis.graph.nodes[place]
         # The argmax of a vector that is taken from the same vector.
         if (
@@ -226,7 +226,7 @@ def _chosen(analysis: Analysis, node: Node, parts: list[Facts]) -> Facts:
     return Facts(depends(parts), operand.interval, jumps=operand.jumps | jumps(parts) | extra)
 
 
-def _behind(graph: Graph, number: int) -> int:
+def behind(graph: Graph, number: int) -> int:
     """The value behind copies, conversions between whole numbers and the wrapping of negative indices."""
     while True:
         node = graph.nodes[number]
@@ -240,7 +240,7 @@ def _behind(graph: Graph, number: int) -> int:
             return number
 
 
-def _keeps_apart(part: Facts, fixed: Facts, *, scales: bool = False) -> bool:
+def keeps_apart(part: Facts, fixed: Facts, *, scales: bool = False) -> bool:
     return (
         part.spread
         and not fixed.spread
@@ -249,134 +249,10 @@ def _keeps_apart(part: Facts, fixed: Facts, *, scales: bool = False) -> bool:
     )
 
 
-@rule(*UNARY)
-def _unary(analysis: Analysis, number: int, node: Node, parts: list[Facts]) -> Facts:
-    smooth, (part,) = UNARY[node.op], parts
-    if str(node.dtype).startswith("complex") or str(analysis.graph.nodes[node.args[0]].dtype).startswith("complex"):
-        whole = node.op in {"neg", "exp", "sin", "cos", "sinh", "cosh", "square", "expm1"}
-        return _through(analysis, node) if whole else _unknown(analysis, number, node, parts)
-    inside = part.interval.inside(smooth.domain) or not analysis.varies(part)
-    interval = smooth.image(part.interval if inside else iv.meet(part.interval, smooth.domain))
-    found = _elementwise(parts, interval, part.spread, part.own)
-    if inside:
-        return found
-    crossable = node.op not in {"tan", "lgamma", "digamma"}
-    pole = analysis.jump(number if crossable else -1, parts, node.op, f"{node.op} leaves its domain", pole=True)
-    return found._replace(open=found.open | pole) if crossable else found._replace(jumps=found.jumps | pole)
-
-
-@rule(*BINARY)
-def _binary(analysis: Analysis, number: int, node: Node, parts: list[Facts]) -> Facts:
-    one, other = parts
-    _, image = BINARY[node.op]
-    found = _elementwise(parts, image(one.interval, other.interval))
-    if node.op in {"max", "min"}:
-        return found._replace(spread=one.spread and other.spread)
-    scales = node.op == "mul"
-    apart = _keeps_apart(one, other, scales=scales) or _keeps_apart(other, one, scales=scales)
-    independent = one.spread and other.spread and not one.depends & other.depends
-    plain = one if one.spread else other
-    fixed = analysis.graph.nodes[node.args[1] if plain is one else node.args[0]]
-    of_own_shape = analysis.graph.nodes[node.args[0] if plain is one else node.args[1]].shape == node.shape
-    own = apart and plain.own and of_own_shape and (not scales or fixed.op == "constant" or fixed.shape == ())
-    return found._replace(spread=apart or independent, own=own)
-
-
-@rule("div")
-def _division(analysis: Analysis, number: int, node: Node, parts: list[Facts]) -> Facts:
-    one, other = parts
-    interval = iv.multiplied(one.interval, iv.reciprocal(other.interval))
-    if np.dtype(node.dtype).kind in "iub":
-        return _through(analysis, node, analysis.jump(-1, parts, "div", "a division of whole numbers"))
-    found = _elementwise(parts, interval, _keeps_apart(one, other))
-    found = found._replace(simplex=_is_normalized(analysis.graph, node))
-    if other.interval.nonzero or not analysis.varies(other):
-        return found
-    if _is_direction(analysis, node):
-        # Undefined at one point of at least two dimensions, and bounded: no mass crosses it.
-        return found._replace(interval=iv.Interval(-1.0, 1.0, False, False))
-    pole = analysis.jump(number, [other], "div", "a division by a value that can be zero", pole=True)
-    return found._replace(open=found.open | pole)
-
-
-def _is_direction(analysis: Analysis, node: Node) -> bool:
-    """Whether this is x / |x| for a vector x of at least two elements with a joint density."""
-    graph, (top, _) = analysis.graph, node.args
-    root = graph.nodes[_behind(graph, node.args[1])]
-    total = graph.nodes[root.args[0]] if root.op == "sqrt" else root
-    squares = graph.nodes[total.args[0]] if total.op == "reduce_sum" else total
-    if root.op != "sqrt" or total.op != "reduce_sum" or squares.op not in {"square", "integer_pow"}:
-        return False
-    even = squares.op == "square" or dict(squares.params)["y"] == 2
-    count = (
-        np.prod([graph.nodes[top].shape[axis] for axis in dict(total.params)["axes"]]) if squares.args[0] == top else 0
-    )
-    facts = analysis.facts[top]
-    return bool(even and count >= 2 and facts.own and facts.spread)
-
-
-def _is_normalized(graph: Graph, node: Node) -> bool:
-    """Whether this is x / sum x over the last axis."""
-    whole = graph.nodes[_behind(graph, node.args[1])]
-    last = len(graph.nodes[node.args[0]].shape) - 1
-    return whole.op == "reduce_sum" and whole.args[0] == node.args[0] and dict(whole.params)["axes"] == (last,)
-
-
-@rule("pow")
-def _power(analysis: Analysis, number: int, node: Node, parts: list[Facts]) -> Facts:
-    base, exponent = parts
-    found = _elementwise(parts, iv.REAL, _keeps_apart(base, exponent))
-    if base.interval.positive:
-        return found._replace(interval=iv.POSITIVE)
-    value = exponent.interval.value
-    if value is not None and value >= 0 and (value == int(value) or base.interval.low >= 0):
-        nonnegative = base.interval.low >= 0 or value % 2 == 0
-        return found._replace(interval=iv.NONNEGATIVE if nonnegative else iv.REAL)
-    if not analysis.varies(base) and not analysis.varies(exponent):
-        return found
-    pole = analysis.jump(number, parts, "pow", "a power of a value that can be zero or negative", pole=True)
-    return found._replace(open=found.open | pole)
-
-
-@rule("integer_pow")
-def _whole_power(analysis: Analysis, number: int, node: Node, parts: list[Facts]) -> Facts:
-    (part,), exponent = parts, dict(node.params)["y"]
-    varied = exponent != 0
-    found = _elementwise(parts, integer_power(part.interval, exponent), part.spread and varied, part.own and varied)
-    if exponent >= 0 or part.interval.nonzero or not analysis.varies(part):
-        return found
-    pole = analysis.jump(number, parts, "integer_pow", "a division by a value that can be zero", pole=True)
-    return found._replace(open=found.open | pole)
-
-
-@rule("atan2")
-def _angle(analysis: Analysis, number: int, node: Node, parts: list[Facts]) -> Facts:
-    y, x = parts
-    found = _elementwise(parts, iv.Interval(-np.pi, np.pi, False, False), False)
-    if x.interval.positive or y.interval.nonzero or not analysis.varies(found):
-        return found
-    cut = analysis.jump(number, parts, "atan2", "the angle of a point jumps at the cut at +-pi")
-    return found._replace(open=found.open | cut)
-
-
-@rule("abs")
-def _absolute(analysis: Analysis, number: int, node: Node, parts: list[Facts]) -> Facts:
-    (part,) = parts
-    if str(analysis.graph.nodes[node.args[0]].dtype).startswith("complex"):
-        return _through(analysis, node, interval=iv.NONNEGATIVE)
-    return _elementwise(parts, iv.absolute(part.interval), part.spread, part.own)
-
-
-@rule("clamp")
-def _clamp(analysis: Analysis, number: int, node: Node, parts: list[Facts]) -> Facts:
-    low, value, high = parts
-    return _elementwise(parts, iv.minimum(iv.maximum(value.interval, low.interval), high.interval))
-
-
 @rule(*COMPARISONS)
 def _comparison(analysis: Analysis, number: int, node: Node, parts: list[Facts]) -> Facts:
     one, other = parts
-    found = _elementwise(parts, iv.BOOLEAN)
+    found = elementwise(parts, iv.BOOLEAN)
     if found.partial and analysis.varies(found):
         return found._replace(jumps=found.jumps | analysis.jump(-1, parts, node.op, _PARTIAL))
     if not analysis.varies(found):
@@ -426,7 +302,7 @@ def _known(analysis: Analysis, found: Facts, value: bool) -> Facts:
 def _decided(node: Node, one: Facts, other: Facts) -> bool | None:
     same = node.args[0] == node.args[1]
     if node.op in {"eq", "ne"}:
-        apart = _keeps_apart(one, other) or _keeps_apart(other, one)
+        apart = keeps_apart(one, other) or keeps_apart(other, one)
         apart = apart or (one.spread and other.spread and not one.depends & other.depends)
         order = _order(one.interval, other.interval)
         if one.interval.value is not None and one.interval == other.interval:
@@ -461,13 +337,13 @@ def _order(one: iv.Interval, other: iv.Interval) -> tuple[bool, int] | None:
 @rule(*LOGIC)
 def _logic(analysis: Analysis, number: int, node: Node, parts: list[Facts]) -> Facts:
     if node.dtype != np.bool_:
-        return _through(analysis, node, analysis.jump(-1, parts, node.op, "an operation on bits"))
+        return through(analysis, node, analysis.jump(-1, parts, node.op, "an operation on bits"))
     known = [part.interval.value for part in parts]
     if node.op in {"and", "or"} and (decisive := float(node.op == "or")) in known:
         return Facts(0, iv.point(decisive))
     if None not in known:
         return Facts(0, iv.point(float(LOGIC[node.op](*known))))
-    return _elementwise(parts, iv.BOOLEAN)
+    return elementwise(parts, iv.BOOLEAN)
 
 
 @rule("sign")
@@ -475,7 +351,7 @@ def _sign(analysis: Analysis, number: int, node: Node, parts: list[Facts]) -> Fa
     (part,) = parts
     if part.interval.nonzero:
         return Facts(part.depends, iv.point(1.0 if part.interval.positive else -1.0), open=part.open, jumps=part.jumps)
-    found = _elementwise(parts, iv.Interval(-1.0, 1.0, False, False))
+    found = elementwise(parts, iv.Interval(-1.0, 1.0, False, False))
     return found._replace(open=found.open | analysis.jump(number, parts, "sign", REASONS["sign"]))
 
 
@@ -483,7 +359,7 @@ def _sign(analysis: Analysis, number: int, node: Node, parts: list[Facts]) -> Fa
 def _rounding(analysis: Analysis, number: int, node: Node, parts: list[Facts]) -> Facts:
     (part,) = parts
     low, high = (np.floor(part.interval.low), np.ceil(part.interval.high))
-    found = _elementwise(
+    found = elementwise(
         parts, iv.Interval(float(low), float(high), False, False) if np.isfinite([low, high]).all() else iv.REAL
     )
     return found._replace(open=found.open | analysis.jump(number, parts, node.op, REASONS[node.op]))
@@ -493,9 +369,9 @@ def _rounding(analysis: Analysis, number: int, node: Node, parts: list[Facts]) -
 def _remainder(analysis: Analysis, number: int, node: Node, parts: list[Facts]) -> Facts:
     _, other = parts
     if np.dtype(node.dtype).kind in "iu":
-        return _through(analysis, node, analysis.jump(-1, parts, "rem", "a remainder of whole numbers"))
+        return through(analysis, node, analysis.jump(-1, parts, "rem", "a remainder of whole numbers"))
     size = iv.absolute(other.interval).high
-    found = _elementwise(parts, iv.Interval(-size, size, True, True))
+    found = elementwise(parts, iv.Interval(-size, size, True, True))
     crossable = not analysis.varies(other)
     cut = analysis.jump(number if crossable else -1, parts, "rem", REASONS["rem"])
     return found._replace(open=found.open | cut)
@@ -503,7 +379,7 @@ def _remainder(analysis: Analysis, number: int, node: Node, parts: list[Facts]) 
 
 @rule("is_finite")
 def _finite(analysis: Analysis, number: int, node: Node, parts: list[Facts]) -> Facts:
-    found = _elementwise(parts, iv.BOOLEAN)
+    found = elementwise(parts, iv.BOOLEAN)
     if not analysis.varies(found):
         return found
     if found.partial:
@@ -531,7 +407,7 @@ def _select(analysis: Analysis, number: int, node: Node, parts: list[Facts]) -> 
         _refined(analysis.graph, analysis.facts, node.args[0], place, number)
         for place, number in enumerate(node.args[1:])
     ]
-    found = _elementwise(parts, iv.hull(*refined))
+    found = elementwise(parts, iv.hull(*refined))
     return found
 
 

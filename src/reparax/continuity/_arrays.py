@@ -6,7 +6,7 @@ from collections.abc import Callable
 import jax.numpy as jnp
 
 from reparax.continuity import _interval as iv
-from reparax.continuity._analysis import Analysis, _elementwise, _through, _unknown, rule
+from reparax.continuity._analysis import Analysis, elementwise, rule, through, unknown
 from reparax.continuity._facts import Facts
 from reparax.continuity._graph import Graph, Node
 
@@ -17,7 +17,7 @@ def _params(node: Node) -> dict[str, object]:
 
 @rule("reduce_sum", "cumsum", "reduce_window_sum", "psum", "psum2", "psum_invariant")
 def _sum(analysis: Analysis, number: int, node: Node, parts: list[Facts]) -> Facts:
-    found = _through(analysis, node)
+    found = through(analysis, node)
     part = analysis.facts[node.args[0]]
     interval = part.interval
     low = interval.low if interval.low >= 0 else -math.inf
@@ -64,7 +64,7 @@ def _is_minus_infinity(graph: Graph, number: int) -> bool:
 
 @rule("reduce_max", "reduce_min", "cummax", "cummin", "reduce_window_max", "reduce_window_min", "pmax", "pmin")
 def _extreme(analysis: Analysis, number: int, node: Node, parts: list[Facts]) -> Facts:
-    found = _through(analysis, node)
+    found = through(analysis, node)
     part = analysis.facts[node.args[0]]
     interval = part.interval if "window" not in node.op else iv.REAL
     return found._replace(interval=interval, spread=part.spread)
@@ -74,7 +74,7 @@ def _extreme(analysis: Analysis, number: int, node: Node, parts: list[Facts]) ->
 def _product(analysis: Analysis, number: int, node: Node, parts: list[Facts]) -> Facts:
     interval = analysis.facts[node.args[0]].interval
     image = iv.POSITIVE if interval.positive else iv.NONNEGATIVE if interval.low >= 0 else iv.REAL
-    return _through(analysis, node, interval=image)
+    return through(analysis, node, interval=image)
 
 
 @rule("dot_general", "conv_general_dilated")
@@ -83,8 +83,8 @@ def _contraction(analysis: Analysis, number: int, node: Node, parts: list[Facts]
     if one.low >= 0 and other.low >= 0:
         filled = node.op == "dot_general" and math.prod(analysis.graph.nodes[node.args[0]].shape) > 0
         positive = one.positive and other.positive and filled
-        return _through(analysis, node, interval=iv.POSITIVE if positive else iv.NONNEGATIVE)
-    return _through(analysis, node)
+        return through(analysis, node, interval=iv.POSITIVE if positive else iv.NONNEGATIVE)
+    return through(analysis, node)
 
 
 @rule(
@@ -93,7 +93,7 @@ def _contraction(analysis: Analysis, number: int, node: Node, parts: list[Facts]
     "symmetric_product", "copy_to_host", "square_complex", "symmetrize",
 )  # fmt: skip
 def _linear(analysis: Analysis, number: int, node: Node, parts: list[Facts]) -> Facts:
-    return _through(analysis, node)
+    return through(analysis, node)
 
 
 @rule("stack", "concatenate", "pad", "dynamic_update_slice", "select_and_scatter_add")
@@ -101,10 +101,10 @@ def _joined(analysis: Analysis, number: int, node: Node, parts: list[Facts]) -> 
     whole = node.op in {"concatenate", "stack"}
     data = parts if whole else parts[:2]
     if node.op == "dynamic_update_slice" and any(analysis.varies(part) for part in parts[2:]):
-        return _through(analysis, node, analysis.jump(-1, parts[2:], node.op, "a place that changes in steps"))
+        return through(analysis, node, analysis.jump(-1, parts[2:], node.op, "a place that changes in steps"))
     if node.op == "select_and_scatter_add":
-        return _unknown(analysis, number, node, parts)
-    found = _through(analysis, node, interval=iv.hull(*(part.interval for part in data)))
+        return unknown(analysis, number, node, parts)
+    found = through(analysis, node, interval=iv.hull(*(part.interval for part in data)))
     return found._replace(spread=whole and all(part.spread for part in data))
 
 
@@ -115,12 +115,12 @@ def _joined(analysis: Analysis, number: int, node: Node, parts: list[Facts]) -> 
 def _scatter(analysis: Analysis, number: int, node: Node, parts: list[Facts]) -> Facts:
     operand, indices, updates = parts
     if analysis.varies(indices):
-        return _through(analysis, node, analysis.jump(-1, [indices], node.op, "a place that changes in steps"))
+        return through(analysis, node, analysis.jump(-1, [indices], node.op, "a place that changes in steps"))
     plain = node.op not in {"scatter_add", "scatter-add", "scatter_mul", "scatter-mul"}
     interval = iv.hull(operand.interval, updates.interval) if plain else iv.REAL
     if not plain and operand.interval.low >= 0 and updates.interval.low >= 0:
         interval = iv.NONNEGATIVE
-    return _through(analysis, node, interval=interval)
+    return through(analysis, node, interval=interval)
 
 
 @rule("reduce_and", "reduce_or", "reduce_xor")
@@ -129,28 +129,28 @@ def _truth(analysis: Analysis, number: int, node: Node, parts: list[Facts]) -> F
     value = part.interval.value
     if value is not None and not part.open and not part.jumps and node.op != "reduce_xor":
         return Facts(part.depends, iv.point(value))
-    return _through(analysis, node, interval=iv.BOOLEAN)
+    return through(analysis, node, interval=iv.BOOLEAN)
 
 
 @rule("argmax", "argmin")
 def _place(analysis: Analysis, number: int, node: Node, parts: list[Facts]) -> Facts:
     size = max(analysis.graph.nodes[node.args[0]].shape, default=1)
     extra = analysis.jump(-1, parts, node.op, f"{node.op} is a step function of z")
-    return _through(analysis, node, extra, iv.Interval(0.0, float(max(size - 1, 0)), False, False))
+    return through(analysis, node, extra, iv.Interval(0.0, float(max(size - 1, 0)), False, False))
 
 
 @rule("cholesky", "triangular_solve")
 def _triangular(analysis: Analysis, number: int, node: Node, parts: list[Facts]) -> Facts:
     if node.op == "cholesky":
         # Continuous where it is defined; where that is cannot be followed.
-        return _through(analysis, node)._replace(partial=analysis.varies(parts[0]))
+        return through(analysis, node)._replace(partial=analysis.varies(parts[0]))
     matrix = analysis.graph.nodes[node.args[0]]
     while matrix.op in {"transpose", "stop_gradient", "broadcast_in_dim", "reshape"} or _is_triangle(analysis, matrix):
         matrix = analysis.graph.nodes[matrix.args[-1]]
     # The factor of Cholesky has a positive diagonal; any other triangle may be singular.
     if matrix.op == "cholesky" or not analysis.varies(parts[0]):
-        return _through(analysis, node)
-    return _through(analysis, node, analysis.jump(-1, parts[:1], node.op, "a system that can be singular", pole=True))
+        return through(analysis, node)
+    return through(analysis, node, analysis.jump(-1, parts[:1], node.op, "a system that can be singular", pole=True))
 
 
 def _is_triangle(analysis: Analysis, node: Node) -> bool:
@@ -174,7 +174,7 @@ def _special(analysis: Analysis, number: int, node: Node, parts: list[Facts]) ->
         if node.op in {"igamma", "igammac", "regularized_incomplete_beta"}
         else iv.REAL
     )
-    found = _elementwise(parts, image)
+    found = elementwise(parts, image)
     if inside:
         return found
     return found._replace(
@@ -216,7 +216,7 @@ def _union(parts: list[Facts]) -> int:
 def _values_only(first: int) -> Result:
     def facts(analysis: Analysis, number: int, place: int) -> Facts:
         node = analysis.graph.nodes[number]
-        found = _through(analysis, node)
+        found = through(analysis, node)
         if place == first:
             return found
         parts = [analysis.settled(arg) for arg in node.args]
@@ -233,7 +233,7 @@ def _split(analysis: Analysis, number: int, place: int) -> Facts:
 def _from_library(analysis: Analysis, number: int, place: int) -> Facts:
     node = analysis.graph.nodes[number]
     name, _, domain = str(node.params).partition(":")
-    found = _through(analysis, node)
+    found = through(analysis, node)
     limits = {
         "open unit": iv.Interval(-1.0, 1.0, True, True), "unit": iv.UNIT, "positive": iv.POSITIVE, "": iv.REAL,
     }  # fmt: skip
@@ -270,7 +270,7 @@ def _out(analysis: Analysis, number: int, node: Node, parts: list[Facts]) -> Fac
 
 @rule("eq_to", "nextafter", "copysign")
 def _steps(analysis: Analysis, number: int, node: Node, parts: list[Facts]) -> Facts:
-    return _unknown(analysis, number, node, parts)
+    return unknown(analysis, number, node, parts)
 
 
 @rule("sort", "top_k", "eigh", "svd", "split", "reparax_mark")
@@ -283,10 +283,10 @@ def _solve(analysis: Analysis, number: int, node: Node, parts: list[Facts]) -> F
     lengths = dict(node.params)["const_lengths"]
     system = parts[: sum(lengths)]
     if not any(analysis.varies(part) for part in system):
-        return _through(analysis, node)
-    return _through(analysis, node, analysis.jump(-1, system, "solve", "a system that can be singular", pole=True))
+        return through(analysis, node)
+    return through(analysis, node, analysis.jump(-1, system, "solve", "a system that can be singular", pole=True))
 
 
 @rule("lu", "qr", "householder_product", "geqrf", "schur", "eig", "tridiagonal_solve", "lu_pivots_to_permutation")
 def _factors(analysis: Analysis, number: int, node: Node, parts: list[Facts]) -> Facts:
-    return _through(analysis, node, analysis.jump(-1, parts, node.op, f"factors of {node.op} jump where it turns over"))
+    return through(analysis, node, analysis.jump(-1, parts, node.op, f"factors of {node.op} jump where it turns over"))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from jax.extend.core import ClosedJaxpr
 
-from reparax.continuity import _arrays, _loops
+from reparax.continuity import _arrays, _functions, _loops
 from reparax.continuity._analysis import APART, Analysis
 from reparax.continuity._crossing import Budget
 from reparax.continuity._facts import NONE, Facts, Jump
@@ -15,7 +15,8 @@ from reparax.continuity._held_back import held_back
 from reparax.continuity._interval import REAL, Interval
 from reparax.continuity._markers import source_of
 
-_RULES_OF = (_arrays, _loops)
+# These register their rules.
+_RULES_OF = (_arrays, _functions, _loops)
 
 
 @dataclass(frozen=True)
