@@ -12,7 +12,7 @@ from jaxtyping import Array, Float
 
 from reparax.distributions.bernoulli import bernoulli_log_prob
 from reparax.errors import InvalidEstimator
-from reparax.reparameterization import innermost, is_reparameterizable, rsample
+from reparax.reparameterization import innermost, is_masked, is_reparameterizable, rsample
 from reparax.reparameterization._shapes import widened
 
 
@@ -147,6 +147,31 @@ def _log_prob_of_elements(base: dist.Distribution, z: Array) -> Float[Array, "*e
         smooth = z * base.logits - base.total_count * jax.nn.softplus(base.logits)
         return smooth + jax.lax.stop_gradient(base.log_prob(z) - smooth)
     return base.log_prob(z)
+
+
+def check_distributions(flat: list[Any], instead_of_a_mask: str) -> None:
+    """Refuses what is no distribution, and distributions that cannot be averaged over.
+
+    Args:
+        flat: The leaves of q.
+        instead_of_a_mask: The cure for a masked distribution.
+
+    Raises:
+        InvalidEstimator: There is none, one is something else, or one is masked.
+    """
+    wrong = [leaf for leaf in flat if not isinstance(leaf, dist.Distribution)]
+    if wrong or not flat:
+        raise InvalidEstimator(
+            expected="q to be a numpyro distribution or a pytree of distributions",
+            got=type(wrong[0]).__name__ if wrong else "no distribution at all",
+            cure="pass for example numpyro.distributions.Normal(loc, scale)",
+        )
+    if any(is_masked(leaf) for leaf in flat):
+        raise InvalidEstimator(
+            expected="q to be a distribution whose log density is that of its draws",
+            got="a masked distribution: the mask changes its log density, but not its draws",
+            cure=instead_of_a_mask,
+        )
 
 
 def check_num_samples(num_samples: Any) -> None:

@@ -8,12 +8,10 @@ import jax
 import numpyro.distributions as dist
 
 from reparax.continuity import trusted
-from reparax.errors import InvalidEstimator
-from reparax.estimators._distributions import check_num_samples, is_distribution
+from reparax.estimators._distributions import check_distributions, check_num_samples, leaves
 from reparax.estimators._grouping import Group, grouped
 from reparax.estimators._integrand import Integrand
 from reparax.estimators._plan import planned
-from reparax.reparameterization import is_masked
 
 
 def expectation(
@@ -50,27 +48,11 @@ def expectation(
         RecipeError: No estimator has that name.
     """
     check_num_samples(num_samples)
-    _check_leaves(jax.tree.leaves(q, is_leaf=is_distribution))
+    check_distributions(leaves(q), "mask inside f instead, for example lambda z: jnp.where(mask, f(z), 0)")
     plan = planned(f, q, estimator, num_samples)
     for message in plan.said:
         warnings.warn(message, UserWarning, stacklevel=2)
     return trusted(_nested(plan.integrand, plan.flat, grouped(plan.estimators), {}, key, num_samples))
-
-
-def _check_leaves(flat: list[Any]) -> None:
-    wrong = [leaf for leaf in flat if not isinstance(leaf, dist.Distribution)]
-    if wrong or not flat:
-        raise InvalidEstimator(
-            expected="q to be a numpyro distribution or a pytree of distributions",
-            got=type(wrong[0]).__name__ if wrong else "no distribution at all",
-            cure="pass for example numpyro.distributions.Normal(loc, scale)",
-        )
-    if any(is_masked(leaf) for leaf in flat):
-        raise InvalidEstimator(
-            expected="q to be a distribution whose log density is that of its draws",
-            got="a masked distribution: the mask changes its log density, but not its draws",
-            cure="mask inside f instead, for example lambda z: jnp.where(mask, f(z), 0)",
-        )
 
 
 def _nested(

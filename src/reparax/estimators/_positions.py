@@ -102,24 +102,22 @@ def _expanded(q: dist.Distribution, base: dist.Distribution, noise: dist.Distrib
     return noise.expand(shape[: len(shape) - len(base.event_shape)])
 
 
-def _gamma(q: dist.Distribution, base: dist.Gamma) -> Positions:
-    noise = LogGamma(base.concentration, base.rate)
+def _by_logarithm(q: dist.Distribution, base: dist.Distribution, noise: dist.Distribution, sign: int) -> Positions:
+    """Positions log z of a positive variable, of which sign log z has the distribution ``noise``."""
     return Positions(
-        lambda key, shape: draw_one(_expanded(q, base, noise), key, shape),
+        lambda key, shape: sign * draw_one(_expanded(q, base, noise), key, shape),
         bounded_exp,
         jnp.log,
-        lambda y: jnp.sum(noise.log_prob(y) - y),
+        lambda y: jnp.sum(noise.log_prob(sign * y) - y),
     )
+
+
+def _gamma(q: dist.Distribution, base: dist.Gamma) -> Positions:
+    return _by_logarithm(q, base, LogGamma(base.concentration, base.rate), 1)
 
 
 def _inverse_gamma(q: dist.Distribution, base: dist.InverseGamma) -> Positions:
-    noise = LogGamma(base.concentration, base.rate)
-    return Positions(
-        lambda key, shape: -draw_one(_expanded(q, base, noise), key, shape),
-        bounded_exp,
-        jnp.log,
-        lambda y: jnp.sum(noise.log_prob(-y) - y),
-    )
+    return _by_logarithm(q, base, LogGamma(base.concentration, base.rate), -1)
 
 
 def _beta(q: dist.Distribution, base: dist.Beta) -> Positions:
@@ -144,13 +142,7 @@ def _dirichlet(q: dist.Distribution, base: dist.Dirichlet) -> Positions:
 
 def _weibull(q: dist.Distribution, base: dist.Weibull) -> Positions:
     # -log z is a Gumbel variable.
-    noise = dist.Gumbel(-jnp.log(base.scale), 1 / base.concentration)
-    return Positions(
-        lambda key, shape: -draw_one(_expanded(q, base, noise), key, shape),
-        bounded_exp,
-        jnp.log,
-        lambda y: jnp.sum(noise.log_prob(-y) - y),
-    )
+    return _by_logarithm(q, base, dist.Gumbel(-jnp.log(base.scale), 1 / base.concentration), -1)
 
 
 def _pareto(q: dist.Distribution, base: dist.Pareto) -> Positions:

@@ -14,6 +14,7 @@ from reparax.estimators._distributions import is_distribution
 from reparax.estimators._edges import held_at_edges, with_edges
 from reparax.estimators._moving_support import kink_reads, support_reads
 from reparax.estimators._positions import draw_positions, log_prob_at, values_at
+from reparax.estimators._refusals import differentiable_once, not_differentiable
 from reparax.estimators._surrogate import evaluate
 from reparax.reparameterization import innermost
 
@@ -36,42 +37,20 @@ def moving_support(q: dist.Distribution) -> str | None:
     return None
 
 
-@jax.custom_jvp
-def _unmoved(bound: Float[Array, "*s"]) -> Float[Array, "*s"]:
-    return bound
-
-
-@_unmoved.defjvp
-def _refuse(primals: Any, tangents: Any) -> Any:
-    raise InvalidEstimator(
+_unmoved = not_differentiable(
+    lambda: InvalidEstimator(
         expected="the score-function estimator to differentiate parameters that do not move the support",
         got="a derivative with respect to a bound of the support, where the score misses the mass at the edge",
         cure="use estimator='pathwise', or hold the bound constant with jax.lax.stop_gradient",
     )
-
-
-@jax.custom_jvp
-def _smooth_once(loc: Float[Array, "*s"]) -> Float[Array, "*s"]:
-    return loc
-
-
-@_smooth_once.defjvp
-def _smooth_once_jvp(primals: Any, tangents: Any) -> Any:
-    return _smooth_no_more(primals[0]), tangents[0]
-
-
-@jax.custom_jvp
-def _smooth_no_more(loc: Float[Array, "*s"]) -> Float[Array, "*s"]:
-    return loc
-
-
-@_smooth_no_more.defjvp
-def _refuse_second(primals: Any, tangents: Any) -> Any:
-    raise InvalidEstimator(
+)
+_smooth_once = differentiable_once(
+    lambda: InvalidEstimator(
         expected="a log density that is twice differentiable, for second derivatives of the score-function estimator",
         got="the location of a Laplace, whose log density has a kink there: its second derivative misses a point mass",
         cure="use estimator='pathwise' for second derivatives",
     )
+)
 
 
 def with_unmoved_support(q: Any) -> Any:

@@ -1,7 +1,7 @@
 """Weak derivatives: dq/dtheta = c (p+ - p-) per family and parameter, with coupled draws of p+ and p-."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +10,7 @@ from jaxtyping import Array, Float
 
 from reparax.distributions.bernoulli import Bernoulli
 from reparax.errors import InvalidEstimator
+from reparax.estimators._refusals import not_differentiable
 from reparax.reparameterization import innermost
 from reparax.reparameterization._shapes import widened
 
@@ -110,18 +111,13 @@ def _gamma(base: dist.Gamma, shape: tuple[int, ...]) -> Family:
     return Family([rate], lambda p: dist.Gamma(fixed, p[0]), pairs)
 
 
-@jax.custom_jvp
-def _not_differentiated(concentration: Float[Array, "*s"]) -> Float[Array, "*s"]:
-    return concentration
-
-
-@_not_differentiated.defjvp
-def _refuse(primals: Any, tangents: Any) -> Any:
-    raise InvalidEstimator(
+_not_differentiated = not_differentiable(
+    lambda: InvalidEstimator(
         expected="the measure-valued estimator to differentiate the rate of a Gamma",
         got="a derivative with respect to its concentration, for which no simple pair of measures is known",
         cure="use estimator='pathwise', or hold the concentration constant with jax.lax.stop_gradient",
     )
+)
 
 
 _FAMILIES: dict[type, Callable[..., Family]] = {

@@ -14,6 +14,7 @@ from reparax.estimators._base import AbstractEstimator, Integrand, Level
 from reparax.estimators._distributions import is_distribution, stopped
 from reparax.estimators._logit_quantiles import logistic_noise, noise_size, split_noise
 from reparax.estimators._quantiles import no_quantile
+from reparax.estimators._refusals import differentiable_once
 from reparax.estimators._surface import Crossing, Line, Setting, Surface, surface_of
 from reparax.estimators._surrogate import as_floating, evaluate, mean
 
@@ -172,25 +173,10 @@ def _is_parameter(leaf: Any) -> bool:
     return isinstance(leaf, Tracer) and jnp.issubdtype(leaf.dtype, jnp.floating)
 
 
-@jax.custom_jvp
-def _first(leaves: list[Array]) -> list[Array]:
-    return leaves
-
-
-@_first.defjvp
-def _first_jvp(primals: Any, tangents: Any) -> Any:
-    return _no_second(primals[0]), tangents[0]
-
-
-@jax.custom_jvp
-def _no_second(leaves: list[Array]) -> list[Array]:
-    return leaves
-
-
-@_no_second.defjvp
-def _refuse_second(primals: Any, tangents: Any) -> Any:
-    raise InvalidEstimator(
+_first = differentiable_once(
+    lambda: InvalidEstimator(
         expected="first derivatives: boundary terms are right to first order",
         got="a second derivative of an f with comparisons",
         cure="use leave-one-out with all parameters in q, whose derivatives of every order are unbiased",
     )
+)

@@ -12,8 +12,15 @@ from jaxtyping import Array
 
 from reparax.errors import InvalidEstimator
 from reparax.estimators._binary import not_binary
+from reparax.estimators._distributions import (
+    check_distributions,
+    is_distribution,
+    joint_states,
+    leaves,
+    log_prob,
+    num_states,
+)
 from reparax.estimators._distributions import draw as constant_draws
-from reparax.estimators._distributions import is_distribution, joint_states, log_prob, num_states
 from reparax.estimators._score import moving_support, with_unmoved_support
 from reparax.estimators._surrogate import as_floating
 from reparax.estimators.pathwise import Pathwise
@@ -21,7 +28,7 @@ from reparax.programs._check import constant, source
 from reparax.programs._marks import DISARM, ENUMERATION, PATHWISE, SCORE, Cost, Draw, Join, key_operand, mark
 from reparax.programs._upstream import Probing, Upstream
 from reparax.programs._weighing import antithetic, mean_of_others, scored, weighed
-from reparax.reparameterization import innermost, is_masked, rsample
+from reparax.reparameterization import innermost, rsample
 
 NAMES = {
     "auto": "auto", "pathwise": PATHWISE, "leave-one-out": SCORE, "score-function": SCORE,
@@ -203,20 +210,7 @@ def _place(frame: Any) -> str:
 
 def _check(q: Any, upstream: Any, estimator: Any) -> None:
     _check_upstream(upstream)
-    flat = jax.tree.leaves(q, is_leaf=is_distribution)
-    wrong = [part for part in flat if not isinstance(part, dist.Distribution)]
-    if wrong or not flat:
-        raise InvalidEstimator(
-            expected="q to be a numpyro distribution or a pytree of distributions",
-            got=type(wrong[0]).__name__ if wrong else "no distribution at all",
-            cure="pass for example numpyro.distributions.Normal(loc, scale)",
-        )
-    if any(is_masked(part) for part in flat):
-        raise InvalidEstimator(
-            expected="q to be a distribution whose log density is that of its draws",
-            got="a masked distribution: the mask changes its log density, but not its draws",
-            cure="mask the value of the cost instead, for example jnp.where(mask, value, 0)",
-        )
+    check_distributions(leaves(q), "mask the value of the cost instead, for example jnp.where(mask, value, 0)")
     if not isinstance(estimator, str) or estimator not in NAMES:
         raise InvalidEstimator(
             expected=f"an estimator that a draw inside a program can have: {', '.join(NAMES)}",

@@ -8,6 +8,7 @@ from jaxtyping import Array, Float
 
 from reparax.errors import InvalidEstimator
 from reparax.estimators._binary import logits_of, threshold, uniforms
+from reparax.estimators._refusals import differentiable_once
 from reparax.programs._upstream import Running, Upstream
 
 
@@ -33,28 +34,13 @@ def _box_jvp(primals: Any, tangents: Any) -> tuple[Array, Array]:
     return value, value * tangents[0]
 
 
-@jax.custom_jvp
-def _once(logit: Float[Array, "*s"]) -> Float[Array, "*s"]:
-    return logit
-
-
-@_once.defjvp
-def _once_jvp(primals: Any, tangents: Any) -> Any:
-    return _no_more(primals[0]), tangents[0]
-
-
-@jax.custom_jvp
-def _no_more(logit: Float[Array, "*s"]) -> Float[Array, "*s"]:
-    return logit
-
-
-@_no_more.defjvp
-def _refuse_second(primals: Any, tangents: Any) -> Any:
-    raise InvalidEstimator(
+_once = differentiable_once(
+    lambda: InvalidEstimator(
         expected="first derivatives in the logits of a DisARM draw",
         got="a second derivative, for which its pairs give no estimate",
         cure="use estimator='leave-one-out' at that draw",
     )
+)
 
 
 @jax.custom_jvp
