@@ -66,6 +66,22 @@ def newton(x):
     return jax.lax.while_loop(again, lambda s: ((s[0] + s[1] / s[0]) / 2, s[1]), (1 + x**2, 2 + x**2))[0]
 
 
+def _factor(x):
+    return jnp.linalg.cholesky(jnp.outer(x, x) + jnp.diag(W))
+
+
+def _at_largest(x):
+    return x[jnp.argmax(x)]
+
+
+def _accumulated(x):
+    return jax.lax.scan(lambda s, row: (s + row.sum(), None), 0.0, x)[0]
+
+
+def _factors_carried(x):
+    return jax.lax.fori_loop(0, 2, lambda _, s: s + _factor(x)[0], jnp.zeros(3))
+
+
 def ranks(x):
     return jnp.argsort(jnp.argsort(x)).astype(x.dtype)
 
@@ -115,7 +131,14 @@ JUMPS = {
     "is finite": lambda x: jnp.isfinite(jnp.log(x)).astype(float),
     "nan to number": lambda x: jnp.nan_to_num(jnp.log(x)),
     "infinite branch": lambda x: jax.nn.sigmoid(jnp.where(x > 0, 0.3, -jnp.inf)),
-    "factor is defined": lambda x: jnp.isnan(jnp.linalg.cholesky(jnp.outer(x, x) + jnp.diag(W))).any().astype(float),
+    "factor is defined": lambda x: jnp.isnan(_factor(x)).any().astype(float),
+    "factor is defined, sorted": lambda x: jnp.isnan(jnp.sort(_factor(x).ravel())).any().astype(float),
+    "factor is defined, largest": lambda x: jnp.isnan(jax.lax.top_k(_factor(x).ravel(), 2)[0]).any().astype(float),
+    "factor is defined, chosen": lambda x: jnp.where(_at_largest(_factor(x)[0]) > -1e9, 1.0, 0.0),
+    "factor is defined, carried": lambda x: jnp.isnan(_accumulated(_factor(x))).any().astype(float),
+    "factor is defined, in a loop": lambda x: jnp.isnan(_factors_carried(x)).any().astype(float),
+    "factor is defined, and its sign": lambda x: jnp.sign(jnp.exp(_factor(x)) + 1).sum() > 0,
+    "factor is defined, stacked": lambda x: jnp.isfinite(jnp.concatenate([_factor(x)[0], x])).all().astype(float),
     "entropy": lambda x: jnp.tanh(jax.scipy.special.entr(x)),
     "xlogy": lambda x: jnp.tanh(jax.scipy.special.xlogy(1.0, jnp.abs(x))),
     "direction of one": lambda x: x[:1] / jnp.linalg.norm(x[:1]),

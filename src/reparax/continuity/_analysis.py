@@ -10,7 +10,7 @@ from reparax.continuity import _interval as iv
 from reparax.continuity._crossing import Budget, constant_value, remaining
 from reparax.continuity._elementwise import COMPARISONS, LOGIC, REASONS, ROUNDINGS
 from reparax.continuity._expression import VIEWS
-from reparax.continuity._facts import CONSTANT, NONE, Facts, Jump, depends, jumps, still_open
+from reparax.continuity._facts import CONSTANT, NONE, Facts, Jump, depends, jumps, pending
 from reparax.continuity._graph import Graph, Node
 from reparax.continuity._markers import source_of
 
@@ -64,13 +64,13 @@ class Analysis:
             self.facts.append(given[number] if number in given else self._of(number, node))
 
     def settled(self, number: int) -> Facts:
-        """The facts of a value with every open change decided: harmless, or a jump."""
+        """The facts of a value with every pending change decided: harmless, or a jump."""
         facts = self.facts[number]
-        if not facts.open:
+        if not facts.pending:
             return facts
         if number not in self._settled:
-            left = remaining(self.graph, self.facts, number, facts.open, self.budget)
-            self._settled[number] = facts._replace(open=NONE, jumps=facts.jumps | left)
+            left = remaining(self.graph, self.facts, number, facts.pending, self.budget)
+            self._settled[number] = facts._replace(pending=NONE, jumps=facts.jumps | left)
         return self._settled[number]
 
     def cancelled(self, number: int) -> Facts:
@@ -93,13 +93,16 @@ class Analysis:
         return frozenset([Jump(cause, involved, primitive, reason, pole)])
 
     def _of(self, number: int, node: Node) -> Facts:
-        found = RULES.get(node.op, unknown)(self, number, node, [self.facts[arg] for arg in node.args])
-        if found.open and node.op in _TESTED and self.budget.left > _RESERVED:
-            self.facts.append(found)
-            left = remaining(self.graph, self.facts, number, found.open, self.budget)
+        parts = [self.facts[arg] for arg in node.args]
+        result = RULES.get(node.op, unknown)(self, number, node, parts)
+        if any(part.partial for part in parts) and node.op != "trusted":
+            result = result._replace(partial=True)
+        if result.pending and node.op in _TESTED and self.budget.left > _RESERVED:
+            self.facts.append(result)
+            left = remaining(self.graph, self.facts, number, result.pending, self.budget)
             self.facts.pop()
-            found = found._replace(open=left)
-        return found
+            result = result._replace(pending=left)
+        return result
 
 
 _TESTED = {"select_n", "mul", "add", "sub", "max", "min", "div"}
@@ -113,33 +116,31 @@ def unknown(analysis: Analysis, number: int, node: Node, parts: list[Facts]) -> 
 
 
 def through(analysis: Analysis, node: Node, extra: frozenset[Jump] = NONE, interval: iv.Interval = iv.REAL) -> Facts:
-    """The facts of an operation on whole arrays: open changes are decided, jumps pass."""
+    """The facts of an operation on whole arrays: pending changes are decided, jumps pass."""
     parts = [analysis.settled(arg) for arg in node.args]
-    partial = any(part.partial for part in parts)
-    return Facts(depends(parts), interval, jumps=jumps(parts) | extra, partial=partial)
+    return Facts(depends(parts), interval, jumps=jumps(parts) | extra)
 
 
-def elementwise(parts: list[Facts], interval: iv.Interval, spread: bool = False, own: bool = False) -> Facts:
-    partial = any(part.partial for part in parts)
-    return Facts(depends(parts), interval, spread, own, still_open(parts), jumps(parts), partial=partial)
+def elementwise(parts: list[Facts], interval: iv.Interval, atomless: bool = False, distinct: bool = False) -> Facts:
+    return Facts(depends(parts), interval, atomless, distinct, pending(parts), jumps(parts))
 
 
 @rule("constant")
 def _constant(analysis: Analysis, number: int, node: Node, parts: list[Facts]) -> Facts:
     if node.params == "nan":
         undefined = Jump(-1, 0, "constant", "a constant that is not a number", True)
-        return Facts(0, iv.EXTENDED, open=frozenset([undefined]))
+        return Facts(0, iv.EXTENDED, pending=frozenset([undefined]))
     return Facts(0, iv.point(float(np.real(node.params))))
 
 
 @rule("array")
 def _array(analysis: Analysis, number: int, node: Node, parts: list[Facts]) -> Facts:
-    values = analysis.graph.values[number]
-    if not values.size or np.iscomplexobj(values):
+    values = analysis.graph.values.get(number)
+    if values is None or not values.size or np.iscomplexobj(values):
         return CONSTANT
     if values.dtype.kind == "f" and np.isnan(values).any():
         undefined = Jump(-1, 0, "constant", "a constant that is not a number", True)
-        return Facts(0, iv.EXTENDED, open=frozenset([undefined]))
+        return Facts(0, iv.EXTENDED, pending=frozenset([undefined]))
     return Facts(0, iv.Interval(float(values.min()), float(values.max()), False, False))
 
 
@@ -152,7 +153,7 @@ def _no_more_known(analysis: Analysis, number: int, node: Node, parts: list[Fact
     if node.dtype == np.bool_:
         facts = facts._replace(interval=iv.BOOLEAN)
     extra = analysis.jump(-1, parts, node.op, "a random key depends on it")
-    return facts._replace(jumps=facts.jumps | extra)
+    return facts.also_jumping(extra)
 
 
 @rule("source")
@@ -161,10 +162,10 @@ def _source(analysis: Analysis, number: int, node: Node, parts: list[Facts]) -> 
     interval, name = source_of(node.params)
     bit = analysis.sources.get(name)
     if APART in analysis.sources:
-        return Facts(analysis.sources[APART], interval, spread=True, own=True)
+        return Facts(analysis.sources[APART], interval, atomless=True, distinct=True)
     if bit is None:
         return Facts(interval=interval)
-    return Facts(settled.depends | bit, interval, spread=True, own=True, jumps=settled.jumps)
+    return Facts(settled.depends | bit, interval, atomless=True, distinct=True, jumps=settled.jumps)
 
 
 @rule("drawn")
@@ -175,7 +176,7 @@ def _drawn(analysis: Analysis, number: int, node: Node, parts: list[Facts]) -> F
 @rule("trusted")
 def _trusted(analysis: Analysis, number: int, node: Node, parts: list[Facts]) -> Facts:
     settled = analysis.settled(node.args[0])
-    return settled._replace(jumps=frozenset(jump for jump in settled.jumps if jump.binding))
+    return settled._replace(jumps=frozenset(jump for jump in settled.jumps if jump.binding), partial=False)
 
 
 @rule("guarded")
@@ -183,7 +184,7 @@ def _guarded(analysis: Analysis, number: int, node: Node, parts: list[Facts]) ->
     settled = analysis.settled(node.args[0])
     reason = "it moves a jump of an expectation inside f"
     bound = frozenset(jump._replace(binding=True) for jump in analysis.jump(-1, [settled], "expectation", reason))
-    return settled._replace(jumps=settled.jumps | bound)
+    return settled.also_jumping(bound)
 
 
 @rule("library")
@@ -203,10 +204,10 @@ def _view(analysis: Analysis, number: int, node: Node, parts: list[Facts]) -> Fa
         return _chosen(analysis, node, parts)
     if any(analysis.varies(index) for index in indices):
         return _chosen(analysis, node, parts)
-    own = operand.own and node.op not in {"broadcast_in_dim", "gather"}
-    found = operand._replace(depends=depends(parts), own=own)
+    distinct = operand.distinct and node.op not in {"broadcast_in_dim", "gather"}
+    result = operand._replace(depends=depends(parts), distinct=distinct)
     fills = node.op == "gather" and "FILL" in str(dict(node.params).get("mode"))
-    return found._replace(interval=iv.hull(found.interval, iv.point(0.0))) if fills else found
+    return result._replace(interval=iv.hull(result.interval, iv.point(0.0))) if fills else result
 
 
 def _chosen(analysis: Analysis, node: Node, parts: list[Facts]) -> Facts:
@@ -242,8 +243,8 @@ def behind(graph: Graph, number: int) -> int:
 
 def keeps_apart(part: Facts, fixed: Facts, *, scales: bool = False) -> bool:
     return (
-        part.spread
-        and not fixed.spread
+        part.atomless
+        and not fixed.atomless
         and fixed.depends & part.depends == 0
         and (not scales or fixed.interval.nonzero)
     )
@@ -252,29 +253,29 @@ def keeps_apart(part: Facts, fixed: Facts, *, scales: bool = False) -> bool:
 @rule(*COMPARISONS)
 def _comparison(analysis: Analysis, number: int, node: Node, parts: list[Facts]) -> Facts:
     one, other = parts
-    found = elementwise(parts, iv.BOOLEAN)
-    if found.partial and analysis.varies(found):
-        return found._replace(jumps=found.jumps | analysis.jump(-1, parts, node.op, _PARTIAL))
-    if not analysis.varies(found):
-        known = None if found.depends or found.open else _decided(node, one, other)
-        return found if known is None else Facts(0, iv.point(float(known)))
+    result = elementwise(parts, iv.BOOLEAN)
+    if analysis.varies(result) and any(part.partial for part in parts):
+        return result.also_jumping(analysis.jump(-1, parts, node.op, _PARTIAL))
+    if not analysis.varies(result):
+        known = None if result.depends or result.pending else _decided(node, one, other)
+        return result if known is None else Facts(0, iv.point(float(known)))
     decided = _decided(node, one, other)
-    if decided is None and node.op in {"eq", "ne"} and _infinite_constant(one, other) and not found.poles:
+    if decided is None and node.op in {"eq", "ne"} and _infinite_constant(one, other) and not result.poles:
         # Without a pole nothing random is infinite: only a constant can be.
-        return Facts(found.depends & ~analysis.variables, iv.BOOLEAN, open=found.open, jumps=found.jumps)
+        return Facts(result.depends & ~analysis.variables, iv.BOOLEAN, pending=result.pending, jumps=result.jumps)
     if decided is None and any(analysis.graph.nodes[a].op in {"add", "sub"} for a in node.args):
         one, other = (analysis.cancelled(a) for a in node.args)
         decided = _decided(node, one, other)
     if decided is not None:
-        return _known(analysis, found, decided)
+        return _known(analysis, result, decided)
     if not _is_floating(analysis.graph.nodes[node.args[0]].dtype):
         # Whole numbers change where what made them changes, and nowhere else.
-        return found
-    reason = REASONS.get(node.op, node.op)
-    return found._replace(open=found.open | analysis.jump(number, parts, node.op, reason))
+        return result
+    reason = REASONS[node.op]
+    return result.also_pending(analysis.jump(number, parts, node.op, reason))
 
 
-_PARTIAL = "a test of a value that may be undefined"
+_PARTIAL = "a test of a value that may be undefined makes it jump in z"
 
 
 def _infinite_constant(one: Facts, other: Facts) -> bool:
@@ -285,25 +286,25 @@ def _is_floating(dtype: Any) -> bool:
     return jnp.issubdtype(dtype, jnp.floating)
 
 
-def _known(analysis: Analysis, found: Facts, value: bool) -> Facts:
+def _known(analysis: Analysis, result: Facts, value: bool) -> Facts:
     """A truth value that the random variables do not change.
 
     It is known where only they enter; parameters and data that are not finite numbers may change it, and so it stays
     unknown where they do.
     """
-    poles = found.poles
+    poles = result.poles
     if any(pole.variables & analysis.variables for pole in poles):
-        return found
-    if poles or found.depends & ~analysis.variables:
-        return Facts(found.depends & ~analysis.variables, iv.BOOLEAN, jumps=found.jumps)
-    return Facts(0, iv.point(float(value)), jumps=found.jumps)
+        return result
+    if poles or result.depends & ~analysis.variables:
+        return Facts(result.depends & ~analysis.variables, iv.BOOLEAN, jumps=result.jumps)
+    return Facts(0, iv.point(float(value)), jumps=result.jumps)
 
 
 def _decided(node: Node, one: Facts, other: Facts) -> bool | None:
     same = node.args[0] == node.args[1]
     if node.op in {"eq", "ne"}:
         apart = keeps_apart(one, other) or keeps_apart(other, one)
-        apart = apart or (one.spread and other.spread and not one.depends & other.depends)
+        apart = apart or (one.atomless and other.atomless and not one.depends & other.depends)
         order = _order(one.interval, other.interval)
         if one.interval.value is not None and one.interval == other.interval:
             return node.op == "eq"
@@ -337,7 +338,7 @@ def _order(one: iv.Interval, other: iv.Interval) -> tuple[bool, int] | None:
 @rule(*LOGIC)
 def _logic(analysis: Analysis, number: int, node: Node, parts: list[Facts]) -> Facts:
     if node.dtype != np.bool_:
-        return through(analysis, node, analysis.jump(-1, parts, node.op, "an operation on bits"))
+        return through(analysis, node, analysis.jump(-1, parts, node.op, "an operation on bits makes it jump in z"))
     known = [part.interval.value for part in parts]
     if node.op in {"and", "or"} and (decisive := float(node.op == "or")) in known:
         return Facts(0, iv.point(decisive))
@@ -350,46 +351,50 @@ def _logic(analysis: Analysis, number: int, node: Node, parts: list[Facts]) -> F
 def _sign(analysis: Analysis, number: int, node: Node, parts: list[Facts]) -> Facts:
     (part,) = parts
     if part.interval.nonzero:
-        return Facts(part.depends, iv.point(1.0 if part.interval.positive else -1.0), open=part.open, jumps=part.jumps)
-    found = elementwise(parts, iv.Interval(-1.0, 1.0, False, False))
-    return found._replace(open=found.open | analysis.jump(number, parts, "sign", REASONS["sign"]))
+        return Facts(
+            part.depends, iv.point(1.0 if part.interval.positive else -1.0), pending=part.pending, jumps=part.jumps
+        )
+    result = elementwise(parts, iv.Interval(-1.0, 1.0, False, False))
+    return result.also_pending(analysis.jump(number, parts, "sign", REASONS["sign"]))
 
 
 @rule(*ROUNDINGS)
 def _rounding(analysis: Analysis, number: int, node: Node, parts: list[Facts]) -> Facts:
     (part,) = parts
     low, high = (np.floor(part.interval.low), np.ceil(part.interval.high))
-    found = elementwise(
+    result = elementwise(
         parts, iv.Interval(float(low), float(high), False, False) if np.isfinite([low, high]).all() else iv.REAL
     )
-    return found._replace(open=found.open | analysis.jump(number, parts, node.op, REASONS[node.op]))
+    return result.also_pending(analysis.jump(number, parts, node.op, REASONS[node.op]))
 
 
 @rule("rem")
 def _remainder(analysis: Analysis, number: int, node: Node, parts: list[Facts]) -> Facts:
     _, other = parts
     if np.dtype(node.dtype).kind in "iu":
-        return through(analysis, node, analysis.jump(-1, parts, "rem", "a remainder of whole numbers"))
+        return through(
+            analysis, node, analysis.jump(-1, parts, "rem", "a remainder of whole numbers makes it jump in z")
+        )
     size = iv.absolute(other.interval).high
-    found = elementwise(parts, iv.Interval(-size, size, True, True))
+    result = elementwise(parts, iv.Interval(-size, size, True, True))
     crossable = not analysis.varies(other)
     cut = analysis.jump(number if crossable else -1, parts, "rem", REASONS["rem"])
-    return found._replace(open=found.open | cut)
+    return result.also_pending(cut)
 
 
 @rule("is_finite")
 def _finite(analysis: Analysis, number: int, node: Node, parts: list[Facts]) -> Facts:
-    found = elementwise(parts, iv.BOOLEAN)
-    if not analysis.varies(found):
-        return found
-    if found.partial:
-        return found._replace(jumps=found.jumps | analysis.jump(-1, parts, node.op, _PARTIAL))
+    result = elementwise(parts, iv.BOOLEAN)
+    if not analysis.varies(result):
+        return result
+    if parts[0].partial:
+        return result.also_jumping(analysis.jump(-1, parts, node.op, _PARTIAL))
     if parts[0].interval.finite:
-        return _known(analysis, found, True)
-    if found.open or found.jumps:
-        return found
+        return _known(analysis, result, True)
+    if result.pending or result.jumps:
+        return result
     # Without a pole nothing random is infinite: only a constant can be.
-    return Facts(found.depends & ~analysis.variables, iv.BOOLEAN)
+    return Facts(result.depends & ~analysis.variables, iv.BOOLEAN)
 
 
 @rule("convert")
@@ -401,14 +406,14 @@ def _convert(analysis: Analysis, number: int, node: Node, parts: list[Facts]) ->
 def _select(analysis: Analysis, number: int, node: Node, parts: list[Facts]) -> Facts:
     which, *cases = parts
     known = which.interval.value
-    if known is not None and not which.open and not which.jumps:
+    if known is not None and not which.pending and not which.jumps:
         return cases[int(np.clip(known, 0, len(cases) - 1))]
     refined = [
         _refined(analysis.graph, analysis.facts, node.args[0], place, number)
         for place, number in enumerate(node.args[1:])
     ]
-    found = elementwise(parts, iv.hull(*refined))
-    return found
+    result = elementwise(parts, iv.hull(*refined))
+    return result
 
 
 def _refined(graph: Graph, facts: list[Facts], which: int, outcome: int, case: int) -> iv.Interval:

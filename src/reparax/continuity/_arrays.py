@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from reparax.continuity import _interval as iv
 from reparax.continuity._analysis import Analysis, elementwise, rule, through, unknown
-from reparax.continuity._facts import Facts
+from reparax.continuity._facts import Facts, depends, jumps
 from reparax.continuity._graph import Graph, Node
 
 
@@ -17,7 +17,7 @@ def _params(node: Node) -> dict[str, object]:
 
 @rule("reduce_sum", "cumsum", "reduce_window_sum", "psum", "psum2", "psum_invariant")
 def _sum(analysis: Analysis, number: int, node: Node, parts: list[Facts]) -> Facts:
-    found = through(analysis, node)
+    result = through(analysis, node)
     part = analysis.facts[node.args[0]]
     interval = part.interval
     low = interval.low if interval.low >= 0 else -math.inf
@@ -30,8 +30,8 @@ def _sum(analysis: Analysis, number: int, node: Node, parts: list[Facts]) -> Fac
     if node.op == "reduce_sum" and _is_normalizer(analysis.graph, node):
         image = iv.Interval(1.0, math.inf, False, True)
     if node.op == "reduce_sum" and part.simplex and _params(node)["axes"] == (len(shape) - 1,):
-        return found._replace(interval=iv.point(1.0))
-    return found._replace(interval=image, spread=part.spread and part.own)
+        return result._replace(interval=iv.point(1.0))
+    return result._replace(interval=image, atomless=part.atomless and part.distinct)
 
 
 def _is_normalizer(graph: Graph, node: Node) -> bool:
@@ -64,10 +64,10 @@ def _is_minus_infinity(graph: Graph, number: int) -> bool:
 
 @rule("reduce_max", "reduce_min", "cummax", "cummin", "reduce_window_max", "reduce_window_min", "pmax", "pmin")
 def _extreme(analysis: Analysis, number: int, node: Node, parts: list[Facts]) -> Facts:
-    found = through(analysis, node)
+    result = through(analysis, node)
     part = analysis.facts[node.args[0]]
     interval = part.interval if "window" not in node.op else iv.REAL
-    return found._replace(interval=interval, spread=part.spread)
+    return result._replace(interval=interval, atomless=part.atomless)
 
 
 @rule("reduce_prod", "cumprod")
@@ -101,11 +101,13 @@ def _joined(analysis: Analysis, number: int, node: Node, parts: list[Facts]) -> 
     whole = node.op in {"concatenate", "stack"}
     data = parts if whole else parts[:2]
     if node.op == "dynamic_update_slice" and any(analysis.varies(part) for part in parts[2:]):
-        return through(analysis, node, analysis.jump(-1, parts[2:], node.op, "a place that changes in steps"))
+        return through(
+            analysis, node, analysis.jump(-1, parts[2:], node.op, "a place that changes in steps makes it jump in z")
+        )
     if node.op == "select_and_scatter_add":
         return unknown(analysis, number, node, parts)
-    found = through(analysis, node, interval=iv.hull(*(part.interval for part in data)))
-    return found._replace(spread=whole and all(part.spread for part in data))
+    result = through(analysis, node, interval=iv.hull(*(part.interval for part in data)))
+    return result._replace(atomless=whole and all(part.atomless for part in data))
 
 
 @rule(
@@ -115,7 +117,9 @@ def _joined(analysis: Analysis, number: int, node: Node, parts: list[Facts]) -> 
 def _scatter(analysis: Analysis, number: int, node: Node, parts: list[Facts]) -> Facts:
     operand, indices, updates = parts
     if analysis.varies(indices):
-        return through(analysis, node, analysis.jump(-1, [indices], node.op, "a place that changes in steps"))
+        return through(
+            analysis, node, analysis.jump(-1, [indices], node.op, "a place that changes in steps makes it jump in z")
+        )
     plain = node.op not in {"scatter_add", "scatter-add", "scatter_mul", "scatter-mul"}
     interval = iv.hull(operand.interval, updates.interval) if plain else iv.REAL
     if not plain and operand.interval.low >= 0 and updates.interval.low >= 0:
@@ -127,7 +131,7 @@ def _scatter(analysis: Analysis, number: int, node: Node, parts: list[Facts]) ->
 def _truth(analysis: Analysis, number: int, node: Node, parts: list[Facts]) -> Facts:
     (part,) = parts
     value = part.interval.value
-    if value is not None and not part.open and not part.jumps and node.op != "reduce_xor":
+    if value is not None and not part.pending and not part.jumps and node.op != "reduce_xor":
         return Facts(part.depends, iv.point(value))
     return through(analysis, node, interval=iv.BOOLEAN)
 
@@ -150,7 +154,9 @@ def _triangular(analysis: Analysis, number: int, node: Node, parts: list[Facts])
     # The factor of Cholesky has a positive diagonal; any other triangle may be singular.
     if matrix.op == "cholesky" or not analysis.varies(parts[0]):
         return through(analysis, node)
-    return through(analysis, node, analysis.jump(-1, parts[:1], node.op, "a system that can be singular", pole=True))
+    return through(
+        analysis, node, analysis.jump(-1, parts[:1], node.op, "a system that can be singular as z varies", pole=True)
+    )
 
 
 def _is_triangle(analysis: Analysis, node: Node) -> bool:
@@ -174,11 +180,11 @@ def _special(analysis: Analysis, number: int, node: Node, parts: list[Facts]) ->
         if node.op in {"igamma", "igammac", "regularized_incomplete_beta"}
         else iv.REAL
     )
-    found = elementwise(parts, image)
+    result = elementwise(parts, image)
     if inside:
-        return found
-    return found._replace(
-        jumps=found.jumps | analysis.jump(-1, parts, node.op, f"{node.op} leaves its domain", pole=True)
+        return result
+    return result._replace(
+        jumps=result.jumps | analysis.jump(-1, parts, node.op, f"{node.op} leaves its domain as z varies", pole=True)
     )
 
 
@@ -191,37 +197,30 @@ def _sorted(analysis: Analysis, number: int, place: int) -> Facts:
     keys = dict(node.params)["num_keys"]
     parts = [analysis.settled(arg) for arg in node.args]
     steps = analysis.jump(-1, parts[:keys], "sort", "the order of values, as a value, is a step function of z")
-    own = analysis.facts[node.args[place]]
-    found = Facts(_union(parts), own.interval, own.spread, jumps=frozenset().union(*(p.jumps for p in parts)))
-    return found if place == 0 and keys == 1 else found._replace(jumps=found.jumps | steps)
+    values = analysis.facts[node.args[place]]
+    result = Facts(depends(parts), values.interval, values.atomless, jumps=jumps(parts))
+    return result if place == 0 and keys == 1 else result.also_jumping(steps)
 
 
 def _top(analysis: Analysis, number: int, place: int) -> Facts:
     node = analysis.graph.nodes[number]
     part = analysis.settled(node.args[0])
     if place == 0:
-        return part._replace(own=False)
+        return part._replace(distinct=False)
     size = analysis.graph.nodes[node.args[0]].shape[-1]
     steps = analysis.jump(-1, [part], "top_k", "the order of values, as a value, is a step function of z")
     return Facts(part.depends, iv.Interval(0.0, float(size - 1), False, False), jumps=part.jumps | steps)
 
 
-def _union(parts: list[Facts]) -> int:
-    total = 0
-    for part in parts:
-        total |= part.depends
-    return total
-
-
 def _values_only(first: int) -> Result:
     def facts(analysis: Analysis, number: int, place: int) -> Facts:
         node = analysis.graph.nodes[number]
-        found = through(analysis, node)
+        result = through(analysis, node)
         if place == first:
-            return found
+            return result
         parts = [analysis.settled(arg) for arg in node.args]
         reason = f"vectors or factors of {node.op} jump where it turns over"
-        return found._replace(jumps=found.jumps | analysis.jump(-1, parts, node.op, reason))
+        return result.also_jumping(analysis.jump(-1, parts, node.op, reason))
 
     return facts
 
@@ -233,7 +232,7 @@ def _split(analysis: Analysis, number: int, place: int) -> Facts:
 def _from_library(analysis: Analysis, number: int, place: int) -> Facts:
     node = analysis.graph.nodes[number]
     name, _, domain = str(node.params).partition(":")
-    found = through(analysis, node)
+    result = through(analysis, node)
     limits = {
         "open unit": iv.Interval(-1.0, 1.0, True, True), "unit": iv.UNIT, "positive": iv.POSITIVE, "": iv.REAL,
     }  # fmt: skip
@@ -241,9 +240,9 @@ def _from_library(analysis: Analysis, number: int, place: int) -> Facts:
         part for part in (analysis.facts[arg] for arg in node.args)
         if analysis.varies(part) and not part.interval.inside(limits[domain])
     ]  # fmt: skip
-    extra = analysis.jump(-1, outside, name, f"{name} leaves its domain", pole=True)
+    extra = analysis.jump(-1, outside, name, f"{name} leaves its domain as z varies", pole=True)
     image = {"ndtr": iv.UNIT, "log_ndtr": iv.Interval(-math.inf, 0.0, True, True)}.get(name, iv.REAL)
-    return found._replace(interval=image, jumps=found.jumps | extra)
+    return result._replace(interval=image, jumps=result.jumps | extra)
 
 
 def _marked(analysis: Analysis, number: int, place: int) -> Facts:
@@ -252,7 +251,7 @@ def _marked(analysis: Analysis, number: int, place: int) -> Facts:
     if not jnp.issubdtype(analysis.graph.nodes[node.args[place]].dtype, jnp.inexact):
         return Facts()
     parts = [analysis.settled(arg) for arg in node.args]
-    return Facts(_union(parts), jumps=frozenset().union(*(part.jumps for part in parts)))
+    return Facts(depends(parts), jumps=jumps(parts))
 
 
 SEVERAL: dict[str, Result] = {
@@ -275,7 +274,7 @@ def _steps(analysis: Analysis, number: int, node: Node, parts: list[Facts]) -> F
 
 @rule("sort", "top_k", "eigh", "svd", "split", "reparax_mark")
 def _whole(analysis: Analysis, number: int, node: Node, parts: list[Facts]) -> Facts:
-    return Facts(_union([analysis.settled(arg) for arg in node.args]))
+    return Facts(depends([analysis.settled(arg) for arg in node.args]))
 
 
 @rule("custom_linear_solve")
@@ -284,7 +283,9 @@ def _solve(analysis: Analysis, number: int, node: Node, parts: list[Facts]) -> F
     system = parts[: sum(lengths)]
     if not any(analysis.varies(part) for part in system):
         return through(analysis, node)
-    return through(analysis, node, analysis.jump(-1, system, "solve", "a system that can be singular", pole=True))
+    return through(
+        analysis, node, analysis.jump(-1, system, "solve", "a system that can be singular as z varies", pole=True)
+    )
 
 
 @rule("lu", "qr", "householder_product", "geqrf", "schur", "eig", "tridiagonal_solve", "lu_pivots_to_permutation")

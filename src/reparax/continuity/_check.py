@@ -58,14 +58,12 @@ class Verdict:
         sources: The same for draws inside it, by name.
         moving: For traced constants, by their places, the inputs (as bits) in which a jump moves with them.
         held_back: Whether values that depend on an input lose their derivative on the way.
-        sources_held_back: The names of the draws of which that is so.
     """
 
     variables: tuple[Reason | None, ...]
     sources: dict[str, Reason]
     moving: tuple[tuple[int, int], ...]
     held_back: tuple[bool, ...]
-    sources_held_back: frozenset[str]
 
 
 def names_of_sources(graph: Graph) -> list[str]:
@@ -125,7 +123,11 @@ def _judged(graph: Graph, variables: tuple[Variable | None, ...], scored: frozen
         Facts()
         if variable is None
         else Facts(
-            1 << place, variable.interval, spread=variable.atomless, own=variable.density, simplex=variable.simplex
+            1 << place,
+            variable.interval,
+            atomless=variable.atomless,
+            distinct=variable.density,
+            simplex=variable.simplex,
         )
         for place, variable in enumerate(variables)
     ]
@@ -137,7 +139,7 @@ def _judged(graph: Graph, variables: tuple[Variable | None, ...], scored: frozen
     ordered = sorted(found, key=lambda jump: (jump.pole, jump.cause, jump.primitive, jump.reason))
 
     def reason(bit: int) -> Reason | None:
-        return next((Reason(j.primitive, _sentence(j)) for j in ordered if j.variables & bit), None)
+        return next((Reason(j.primitive, j.reason) for j in ordered if j.variables & bit), None)
 
     lost = held_back(analysis)
     moving = []
@@ -150,11 +152,4 @@ def _judged(graph: Graph, variables: tuple[Variable | None, ...], scored: frozen
         {name: why for name, bit in sources.items() if (why := reason(bit)) is not None},
         tuple(moving),
         tuple(bool(lost >> place & 1) for place in range(len(variables))),
-        frozenset(name for name, bit in sources.items() if lost & bit),
     )
-
-
-def _sentence(jump: Jump) -> str:
-    if jump.reason.endswith(("z", "it", "code cannot be seen", "depend on it")) or " is " in jump.reason:
-        return jump.reason
-    return f"{jump.reason} makes it jump in z" if not jump.pole else f"{jump.reason} as z varies"

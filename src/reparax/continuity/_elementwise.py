@@ -119,15 +119,18 @@ LOGIC: dict[str, Formula] = {
     "and": np.logical_and, "or": np.logical_or, "xor": np.logical_xor, "not": np.logical_not,
 }  # fmt: skip
 
+_COMPARED = "a comparison (where, >, <) makes it jump in z"
+_EQUATED = "a test of equality between values that can be equal makes it jump in z"
 REASONS = {
-    "lt": "a comparison (where, >, <)", "le": "a comparison (where, >, <)", "gt": "a comparison (where, >, <)",
-    "ge": "a comparison (where, >, <)", "lt_to": "a comparison (where, >, <)", "le_to": "a comparison (where, >, <)",
-    "eq": "a test of equality between values that can be equal",
-    "ne": "a test of equality between values that can be equal", "eq_to": "a test of equality",
-    "sign": "the sign of a value", "floor": "rounding down", "ceil": "rounding up",
-    "round": "rounding to whole numbers", "truncate": "z is rounded to whole numbers",
-    "rem": "a remainder, or for an angle the cut at +-pi,", "is_finite": "a test whether a value is finite",
-}  # fmt: skip
+    **dict.fromkeys(("lt", "le", "gt", "ge", "lt_to", "le_to"), _COMPARED),
+    **dict.fromkeys(("eq", "ne", "eq_to"), _EQUATED),
+    "sign": "the sign of a value makes it jump in z",
+    "floor": "rounding down makes it jump in z",
+    "ceil": "rounding up makes it jump in z",
+    "round": "rounding to whole numbers makes it jump in z",
+    "truncate": "z is rounded to whole numbers",
+    "rem": "a remainder, or for an angle the cut at +-pi, makes it jump in z",
+}
 
 
 def power_is_even(exponent: int) -> bool:

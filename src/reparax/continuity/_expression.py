@@ -112,7 +112,7 @@ class Expression:
             operand, *indices = node.args
             shape = self.graph.nodes[operand].shape
             if any(self.facts[index].depends for index in indices) and any(
-                self.facts[index].open or self.facts[index].jumps for index in indices
+                self.facts[index].pending or self.facts[index].jumps for index in indices
             ):
                 return []
             seen = () if _single(shape) else (*view, (node.op, node.params, shape, tuple(indices)))

@@ -36,9 +36,9 @@ class Facts(NamedTuple):
     Args:
         depends: The inputs it depends on, as bits.
         interval: The numbers it can be, wherever it is defined.
-        spread: Whether no single number has positive probability, for none of its elements.
-        own: Whether its elements are functions of different elements of one input with a joint density.
-        open: Changes behind it which a later operation on the same element may still make harmless.
+        atomless: Whether no single number has positive probability, for none of its elements.
+        distinct: Whether its elements are functions of different elements of one input with a joint density.
+        pending: Changes behind it which a later operation on the same element may still make harmless.
         jumps: Changes that reach it.
         simplex: Whether it sums to one along its last axis.
         partial: Whether it may be undefined at a place that is not followed, so that a test of it may jump there.
@@ -46,9 +46,9 @@ class Facts(NamedTuple):
 
     depends: int = 0
     interval: Interval = REAL
-    spread: bool = False
-    own: bool = False
-    open: Jumps = NONE
+    atomless: bool = False
+    distinct: bool = False
+    pending: Jumps = NONE
     jumps: Jumps = NONE
     simplex: bool = False
     partial: bool = False
@@ -56,7 +56,15 @@ class Facts(NamedTuple):
     @property
     def poles(self) -> list[Jump]:
         """The changes beyond which it may be NaN or infinite."""
-        return [jump for jump in (*self.open, *self.jumps) if jump.pole]
+        return [jump for jump in (*self.pending, *self.jumps) if jump.pole]
+
+    def also_pending(self, changes: Jumps) -> "Facts":
+        """The same with more pending changes."""
+        return self._replace(pending=self.pending | changes)
+
+    def also_jumping(self, changes: Jumps) -> "Facts":
+        """The same with more jumps."""
+        return self._replace(jumps=self.jumps | changes)
 
 
 CONSTANT = Facts()
@@ -72,17 +80,9 @@ def depends(parts: Iterable[Facts]) -> int:
 
 def jumps(parts: Iterable[Facts]) -> Jumps:
     """The jumps of several values together."""
-    found = NONE
-    for part in parts:
-        if part.jumps:
-            found = found | part.jumps
-    return found
+    return NONE.union(*(part.jumps for part in parts))
 
 
-def still_open(parts: Iterable[Facts]) -> Jumps:
-    """The open changes of several values together."""
-    found = NONE
-    for part in parts:
-        if part.open:
-            found = found | part.open
-    return found
+def pending(parts: Iterable[Facts]) -> Jumps:
+    """The pending changes of several values together."""
+    return NONE.union(*(part.pending for part in parts))

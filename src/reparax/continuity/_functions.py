@@ -17,29 +17,31 @@ def _unary(analysis: Analysis, number: int, node: Node, parts: list[Facts]) -> F
         return through(analysis, node) if whole else unknown(analysis, number, node, parts)
     inside = part.interval.inside(smooth.domain) or not analysis.varies(part)
     interval = smooth.image(part.interval if inside else iv.meet(part.interval, smooth.domain))
-    found = elementwise(parts, interval, part.spread, part.own)
+    result = elementwise(parts, interval, part.atomless, part.distinct)
     if inside:
-        return found
+        return result
     crossable = node.op not in {"tan", "lgamma", "digamma"}
-    pole = analysis.jump(number if crossable else -1, parts, node.op, f"{node.op} leaves its domain", pole=True)
-    return found._replace(open=found.open | pole) if crossable else found._replace(jumps=found.jumps | pole)
+    pole = analysis.jump(
+        number if crossable else -1, parts, node.op, f"{node.op} leaves its domain as z varies", pole=True
+    )
+    return result.also_pending(pole) if crossable else result.also_jumping(pole)
 
 
 @rule(*BINARY)
 def _binary(analysis: Analysis, number: int, node: Node, parts: list[Facts]) -> Facts:
     one, other = parts
     _, image = BINARY[node.op]
-    found = elementwise(parts, image(one.interval, other.interval))
+    result = elementwise(parts, image(one.interval, other.interval))
     if node.op in {"max", "min"}:
-        return found._replace(spread=one.spread and other.spread)
+        return result._replace(atomless=one.atomless and other.atomless)
     scales = node.op == "mul"
     apart = keeps_apart(one, other, scales=scales) or keeps_apart(other, one, scales=scales)
-    independent = one.spread and other.spread and not one.depends & other.depends
-    plain = one if one.spread else other
+    independent = one.atomless and other.atomless and not one.depends & other.depends
+    plain = one if one.atomless else other
     fixed = analysis.graph.nodes[node.args[1] if plain is one else node.args[0]]
-    of_own_shape = analysis.graph.nodes[node.args[0] if plain is one else node.args[1]].shape == node.shape
-    own = apart and plain.own and of_own_shape and (not scales or fixed.op == "constant" or fixed.shape == ())
-    return found._replace(spread=apart or independent, own=own)
+    of_its_shape = analysis.graph.nodes[node.args[0] if plain is one else node.args[1]].shape == node.shape
+    distinct = apart and plain.distinct and of_its_shape and (not scales or fixed.op == "constant" or fixed.shape == ())
+    return result._replace(atomless=apart or independent, distinct=distinct)
 
 
 @rule("div")
@@ -47,16 +49,18 @@ def _division(analysis: Analysis, number: int, node: Node, parts: list[Facts]) -
     one, other = parts
     interval = iv.multiplied(one.interval, iv.reciprocal(other.interval))
     if np.dtype(node.dtype).kind in "iub":
-        return through(analysis, node, analysis.jump(-1, parts, "div", "a division of whole numbers"))
-    found = elementwise(parts, interval, keeps_apart(one, other))
-    found = found._replace(simplex=_is_normalized(analysis.graph, node))
+        return through(
+            analysis, node, analysis.jump(-1, parts, "div", "a division of whole numbers makes it jump in z")
+        )
+    result = elementwise(parts, interval, keeps_apart(one, other))
+    result = result._replace(simplex=_is_normalized(analysis.graph, node))
     if other.interval.nonzero or not analysis.varies(other):
-        return found
+        return result
     if _is_direction(analysis, node):
         # Undefined at one point of at least two dimensions, and bounded: no mass crosses it.
-        return found._replace(interval=iv.Interval(-1.0, 1.0, False, False))
-    pole = analysis.jump(number, [other], "div", "a division by a value that can be zero", pole=True)
-    return found._replace(open=found.open | pole)
+        return result._replace(interval=iv.Interval(-1.0, 1.0, False, False))
+    pole = analysis.jump(number, [other], "div", "a division by a value that can be zero as z varies", pole=True)
+    return result.also_pending(pole)
 
 
 def _is_direction(analysis: Analysis, node: Node) -> bool:
@@ -72,7 +76,7 @@ def _is_direction(analysis: Analysis, node: Node) -> bool:
         np.prod([graph.nodes[top].shape[axis] for axis in dict(total.params)["axes"]]) if squares.args[0] == top else 0
     )
     facts = analysis.facts[top]
-    return bool(even and count >= 2 and facts.own and facts.spread)
+    return bool(even and count >= 2 and facts.distinct and facts.atomless)
 
 
 def _is_normalized(graph: Graph, node: Node) -> bool:
@@ -85,38 +89,40 @@ def _is_normalized(graph: Graph, node: Node) -> bool:
 @rule("pow")
 def _power(analysis: Analysis, number: int, node: Node, parts: list[Facts]) -> Facts:
     base, exponent = parts
-    found = elementwise(parts, iv.REAL, keeps_apart(base, exponent))
+    result = elementwise(parts, iv.REAL, keeps_apart(base, exponent))
     if base.interval.positive:
-        return found._replace(interval=iv.POSITIVE)
+        return result._replace(interval=iv.POSITIVE)
     value = exponent.interval.value
     if value is not None and value >= 0 and (value == int(value) or base.interval.low >= 0):
         nonnegative = base.interval.low >= 0 or value % 2 == 0
-        return found._replace(interval=iv.NONNEGATIVE if nonnegative else iv.REAL)
+        return result._replace(interval=iv.NONNEGATIVE if nonnegative else iv.REAL)
     if not analysis.varies(base) and not analysis.varies(exponent):
-        return found
-    pole = analysis.jump(number, parts, "pow", "a power of a value that can be zero or negative", pole=True)
-    return found._replace(open=found.open | pole)
+        return result
+    pole = analysis.jump(number, parts, "pow", "a power of a value that can be zero or negative as z varies", pole=True)
+    return result.also_pending(pole)
 
 
 @rule("integer_pow")
 def _whole_power(analysis: Analysis, number: int, node: Node, parts: list[Facts]) -> Facts:
     (part,), exponent = parts, dict(node.params)["y"]
     varied = exponent != 0
-    found = elementwise(parts, integer_power(part.interval, exponent), part.spread and varied, part.own and varied)
+    result = elementwise(
+        parts, integer_power(part.interval, exponent), part.atomless and varied, part.distinct and varied
+    )
     if exponent >= 0 or part.interval.nonzero or not analysis.varies(part):
-        return found
-    pole = analysis.jump(number, parts, "integer_pow", "a division by a value that can be zero", pole=True)
-    return found._replace(open=found.open | pole)
+        return result
+    pole = analysis.jump(number, parts, "integer_pow", "a division by a value that can be zero as z varies", pole=True)
+    return result.also_pending(pole)
 
 
 @rule("atan2")
 def _angle(analysis: Analysis, number: int, node: Node, parts: list[Facts]) -> Facts:
     y, x = parts
-    found = elementwise(parts, iv.Interval(-np.pi, np.pi, False, False), False)
-    if x.interval.positive or y.interval.nonzero or not analysis.varies(found):
-        return found
+    result = elementwise(parts, iv.Interval(-np.pi, np.pi, False, False), False)
+    if x.interval.positive or y.interval.nonzero or not analysis.varies(result):
+        return result
     cut = analysis.jump(number, parts, "atan2", "the angle of a point jumps at the cut at +-pi")
-    return found._replace(open=found.open | cut)
+    return result.also_pending(cut)
 
 
 @rule("abs")
@@ -124,7 +130,7 @@ def _absolute(analysis: Analysis, number: int, node: Node, parts: list[Facts]) -
     (part,) = parts
     if str(analysis.graph.nodes[node.args[0]].dtype).startswith("complex"):
         return through(analysis, node, interval=iv.NONNEGATIVE)
-    return elementwise(parts, iv.absolute(part.interval), part.spread, part.own)
+    return elementwise(parts, iv.absolute(part.interval), part.atomless, part.distinct)
 
 
 @rule("clamp")

@@ -28,7 +28,7 @@ _MANTISSA, _BYTES = 7, 2
 _SYMMETRIC = {"add", "mul", "max", "min", "add_any", "eq", "ne", "and", "or", "xor"}
 _LOOPS = {"scan", "while", "shard_map"}
 _UNINTERESTING = {"sharding", "out_sharding", "precision", "preferred_element_type", "algorithm", "accuracy"}
-SMALL = 4096
+_SMALL = 16_384
 
 
 class Node(NamedTuple):
@@ -99,10 +99,13 @@ class Graph:
             if place >= 0 and jnp.issubdtype(aval.dtype, jnp.inexact):
                 self.traced.append((place, number))
             return number
+        if aval.size > _SMALL:
+            # Data: not looked at, which would take long, and not kept alive by the verdict that is remembered.
+            return self._leaf("array", len(self.nodes), aval)
         array = np.asarray(value)
-        if array.size == 1 or (array.size and array.size <= SMALL and _all_equal(array)):
+        if array.size and _all_equal(array):
             return self._add(Node("constant", (), _scalar(array.reshape(-1)[0]), tuple(aval.shape), aval.dtype))
-        number = self._leaf("array", (_digest(array), place if array.size > SMALL else -1), aval)
+        number = self._leaf("array", (array.tobytes(), str(array.dtype)), aval)
         self.values[number] = array
         return number
 
@@ -308,15 +311,3 @@ def _scalar(value: Any) -> Any:
 
 def _all_equal(array: np.ndarray) -> bool:
     return bool((array == array.reshape(-1)[0]).all())
-
-
-def _digest(array: np.ndarray) -> Any:
-    if array.size <= SMALL:
-        return array.tobytes(), array.shape, str(array.dtype)
-    if np.iscomplexobj(array):
-        return None
-    return (
-        float(np.min(array)),
-        float(np.max(array)),
-        bool(np.isnan(np.sum(array))) if array.dtype.kind == "f" else False,
-    )

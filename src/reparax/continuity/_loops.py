@@ -23,25 +23,28 @@ def body_facts(analysis: Analysis, number: int, place: int, inputs: Sequence[Fac
 
 def _plain(facts: Facts) -> Facts:
     """What stays true inside a body: nothing relates its elements to those outside."""
-    return facts._replace(open=NONE)
+    return facts._replace(pending=NONE)
 
 
 def _exported(facts: Facts) -> Facts:
-    found = frozenset(Jump(-1, j.variables, j.primitive, j.reason, j.pole, j.binding) for j in facts.jumps)
-    return facts._replace(jumps=found, own=False)
+    result = frozenset(Jump(-1, j.variables, j.primitive, j.reason, j.pole, j.binding) for j in facts.jumps)
+    return facts._replace(jumps=result, distinct=False)
 
 
 def _joined(one: Facts, other: Facts) -> Facts:
     return Facts(
-        one.depends | other.depends, iv.hull(one.interval, other.interval), one.spread and other.spread, False, NONE,
-        one.jumps | other.jumps,
-    )  # fmt: skip
+        depends=one.depends | other.depends,
+        interval=iv.hull(one.interval, other.interval),
+        atomless=one.atomless and other.atomless,
+        jumps=one.jumps | other.jumps,
+        partial=one.partial or other.partial,
+    )
 
 
 def _widened(old: Facts, new: Facts) -> Facts:
     """The join of what is carried in and out; an interval that grows is let go at that end."""
-    found = _joined(old, new)
-    interval = found.interval
+    result = _joined(old, new)
+    interval = result.interval
     if (interval.low, interval.low_open) != (old.interval.low, old.interval.low_open):
         interval = interval._replace(
             low=0.0 if interval.low >= 0 else -iv.INF, low_open=interval.positive or interval.low < 0
@@ -50,14 +53,14 @@ def _widened(old: Facts, new: Facts) -> Facts:
         interval = interval._replace(
             high=0.0 if interval.high <= 0 else iv.INF, high_open=interval.negative or interval.high > 0
         )
-    return found._replace(interval=interval, spread=False)
+    return result._replace(interval=interval, atomless=False)
 
 
 def _carried(
     analysis: Analysis, number: int, place: int, start: list[Facts], before: list[Facts], after: list[Facts]
 ) -> tuple[list[Facts], list[Facts]]:
     """What is carried once nothing changes any more, and the other results of the body."""
-    state = [_plain(part)._replace(own=False) for part in start]
+    state = [_plain(part)._replace(distinct=False) for part in start]
     for _ in range(_ROUNDS):
         results = body_facts(analysis, number, place, [*before, *state, *after])
         following = [_widened(old, new) for old, new in zip(state, results[: len(state)], strict=True)]
@@ -75,7 +78,7 @@ def _scan(analysis: Analysis, number: int, node: Node) -> list[Facts]:
     num_consts, num_carry = node.params
     parts = [analysis.settled(arg) for arg in node.args]
     constants, start = parts[:num_consts], parts[num_consts : num_consts + num_carry]
-    elements = [part._replace(own=False) for part in parts[num_consts + num_carry :]]
+    elements = [part._replace(distinct=False) for part in parts[num_consts + num_carry :]]
     state, outputs = _carried(analysis, number, 0, start, constants, elements)
     return [*state, *outputs]
 
