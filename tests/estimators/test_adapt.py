@@ -12,8 +12,8 @@ import reparax as rx
 from reparax.errors import InvalidEstimator
 from reparax.estimators import REBAR, RELAX, LeaveOneOut, StraightThrough, adapt
 
+from ..statistics import many, z_score
 from .problems import PROBLEMS
-from .statistics import many, z_score
 
 KEY = jax.random.key(0)
 MAKE, F, EXACT, THETA = PROBLEMS["bernoulli"]

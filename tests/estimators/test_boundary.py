@@ -10,8 +10,8 @@ from scipy import integrate, stats
 import reparax as rx
 from reparax.errors import InvalidEstimator
 
+from ..statistics import many, z_score
 from .piecewise import Program
-from .statistics import many, z_score
 
 
 def slopes(exact, theta, step=1e-4):

@@ -18,7 +18,7 @@ from reparax.estimators._parameters import named_parameters
 from reparax.estimators._positions import draw_positions, log_prob_at, values_at
 from reparax.reparameterization import rsample
 
-from .statistics import many, z_score
+from ..statistics import many, z_score
 
 Affine, Transformed = dist.transforms.AffineTransform, dist.TransformedDistribution
 EXP, SIGMOID = dist.transforms.ExpTransform(), dist.transforms.SigmoidTransform()

@@ -12,8 +12,8 @@ from reparax.estimators._choice import all_named
 from reparax.estimators.leave_one_out import LeaveOneOut
 from reparax.estimators.pathwise import Pathwise
 
+from ..statistics import many, z_score
 from .problems import PROBLEMS
-from .statistics import many, z_score
 
 INSTANCES: dict[str, AbstractEstimator] = {
     **all_named(),

@@ -56,11 +56,12 @@ def planned(f: Any, q: Any, estimator: Any, num_samples: int) -> Plan:
     def integrand(z: list[Any], k: jax.Array) -> Any:
         return call(jax.tree.unflatten(structure, z), k)
 
-    choices = choices_for(q, estimator, num_samples)
+    wishes = spread(q, estimator)
+    choices = choices_for(flat, wishes, num_samples)
     for choice, leaf in zip(choices, flat, strict=True):
         check(choice.estimator, leaf)
     plan = Plan(flat, choices, integrand, [None] * len(flat), [])
-    free = [wish == "auto" for wish in spread(q, estimator)]
+    free = [wish == "auto" for wish in wishes]
     by_terms = [auto and _may_go_term_by_term(c, leaf) for auto, c, leaf in zip(free, choices, flat, strict=True)]
     looks = [_needs_a_look(choice.estimator, leaf) for choice, leaf in zip(choices, flat, strict=True)]
     if isinstance(f, Vouched) or not any([*looks, *by_terms]):
@@ -81,12 +82,11 @@ def planned(f: Any, q: Any, estimator: Any, num_samples: int) -> Plan:
 
 def assign(q: Any, estimator: Any, num_samples: int = 1) -> list[AbstractEstimator]:
     """One estimator per distribution of q, from a name, an instance or a pytree of these, before f is looked at."""
-    return [choice.estimator for choice in choices_for(q, estimator, num_samples)]
+    return [choice.estimator for choice in choices_for(leaves(q), spread(q, estimator), num_samples)]
 
 
-def choices_for(q: Any, estimator: Any, num_samples: int) -> list[Choice]:
-    """`assign`, with the reasons."""
-    flat, wishes = leaves(q), spread(q, estimator)
+def choices_for(flat: list[dist.Distribution], wishes: list[Any], num_samples: int) -> list[Choice]:
+    """The estimator that each wish names, with the reason where it was chosen here."""
     exact = enumerated([leaf if wish == "auto" else None for leaf, wish in zip(flat, wishes, strict=True)], num_samples)
     found: list[Choice] = []
     for place, (leaf, wish) in enumerate(zip(flat, wishes, strict=True)):

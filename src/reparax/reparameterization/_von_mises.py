@@ -8,6 +8,7 @@ from jaxtyping import Array, Float, Key
 from ._materialized import broadcast_flat, materialized
 from ._quadrature import by_precision, gauss_legendre_floats
 from ._rejection import draw_by_stages
+from ._von_mises_table import draw_by_table, tabulation_is_worthwhile
 
 # In single and in double precision.
 _NUM_POINTS = 12, 48
@@ -36,7 +37,11 @@ def von_mises_sample(
     concentration = jnp.asarray(concentration, dtype)
     shape = concentration.shape if shape is None else shape
     kappa = broadcast_flat(concentration, shape)
-    return von_mises_path(_draw(key, jax.lax.stop_gradient(kappa)), kappa).reshape(shape)
+    if tabulation_is_worthwhile(concentration, shape):
+        draws = _draw_many(key, jax.lax.stop_gradient(concentration), shape).reshape(-1)
+    else:
+        draws = _draw(key, jax.lax.stop_gradient(kappa))
+    return von_mises_path(materialized(draws, jax.lax.stop_gradient(concentration)), kappa).reshape(shape)
 
 
 @jax.custom_jvp
@@ -97,6 +102,9 @@ def one_minus_bessel_ratio(concentration: Float[Array, "*shape"]) -> Float[Array
     r = 1.0 / jnp.where(large, concentration, edge)
     series = 0.5 + r * (0.125 + r * (0.125 + r * (25.0 / 128.0 + r * (13.0 / 32.0 + r * (1073.0 / 1024.0)))))
     return jnp.where(large, r * series, 1.0 - k / (2.0 + fraction))
+
+
+_draw_many = jax.jit(draw_by_table, static_argnums=2)
 
 
 @jax.jit
