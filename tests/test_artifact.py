@@ -21,10 +21,10 @@ import reparax as rx
 from reparax.artifact import check_folder, describe
 from reparax.data import split
 from reparax.errors import ArtifactError, OutputError
-from reparax.likelihoods import AbstractLikelihood
+from reparax.likelihoods import Likelihood
 from reparax.model import Model
-from reparax.posteriors import AbstractPosterior
-from reparax.priors.standard_normal import StandardNormal
+from reparax.posteriors import AbstractFamily, Encoder
+from reparax.priors import StandardNormal
 from reparax.pytrees import Frozen
 from reparax.recipe import FittedModel, build
 from reparax.training import Record
@@ -213,7 +213,7 @@ def test_folders_that_hold_other_things_are_not_replaced(fitted, tmp_path):
     assert (tmp_path / "thesis" / "chapter.tex").read_text() == "years of work"
 
 
-class Own(AbstractLikelihood):
+class Own(Likelihood):
     """A likelihood of the user's own, with every kind of leaf that a module may have."""
 
     network: eqx.nn.Linear
@@ -225,32 +225,21 @@ class Own(AbstractLikelihood):
     power: float
     extra: dict
 
-    @classmethod
-    def create(cls, make_decoder, summary, *, key):
-        raise NotImplementedError
-
     def __call__(self, z):
         return dist.Normal(self.network(z), self.scale.value).to_event(1)
 
 
-class OwnPosterior(AbstractPosterior):
+class OwnPosterior(AbstractFamily):
     """A posterior of the user's own."""
 
     latent_space = "real"
     default_prior = "standard-normal"
-    network: eqx.nn.Linear
-    latent_dim: int = eqx.field(static=True, default=2)
 
-    @staticmethod
-    def num_outputs(latent_dim):
+    def num_outputs(self, latent_dim):
         return latent_dim
 
-    @property
-    def latent_shape(self):
-        return (2,)
-
-    def __call__(self, x):
-        return dist.Normal(self.network(x), 1.0).to_event(1)
+    def distribution(self, outputs, latent_dim):
+        return dist.Normal(outputs, 1.0).to_event(1)
 
 
 def own_parts(seed=0, size=3, power=0.1, extra=None):
@@ -265,7 +254,7 @@ def own_parts(seed=0, size=3, power=0.1, extra=None):
         power=power,
         extra=extra or {"a": jnp.zeros(1)},
     )
-    return Model(OwnPosterior(eqx.nn.Linear(3, 2, key=key)), StandardNormal((2,)), likelihood)
+    return Model(Encoder(OwnPosterior(), eqx.nn.Linear(3, 2, key=key), 2), StandardNormal(), likelihood)
 
 
 def test_a_model_of_own_parts_needs_its_class_to_load(tmp_path):

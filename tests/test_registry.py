@@ -19,7 +19,7 @@ PARTS = [(room, name) for room in BASES for name in registry.names(room)]
 
 
 @pytest.mark.parametrize(("room", "name"), PARTS)
-def test_a_file_holds_one_part_of_its_name_that_is_complete_and_documented(room, name):
+def test_a_part_is_complete_and_documented(room, name):
     part = registry.load(room, name)
     module = sys.modules[f"reparax.{room}"]
     assert issubclass(part, getattr(module, BASES[room]))

@@ -8,7 +8,7 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ from reparax.recipe import FittedModel, Recipe, build
 from reparax.training import Record, Status
 
 FORMAT = "reparax model"
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 DESCRIPTION = "model.json"
 WEIGHTS = "weights.safetensors"
 REPORT = "report.html"
@@ -109,12 +109,13 @@ def save(fitted: FittedModel, folder: str | Path) -> None:
         (beside / DESCRIPTION).write_bytes(text)
 
 
-def load(folder: str | Path, *, model: Model | None = None) -> FittedModel:
+def load(folder: str | Path, *, model: Model | None = None, allow: Sequence[str] = ()) -> FittedModel:
     """Reads a fitted model from a folder; everything in it is checked, and nothing in it is executed.
 
     Args:
         folder: What `save` wrote.
-        model: For a model of the user's own parts: one of the same structure, freshly built; its arrays are replaced.
+        model: For a model that was built by hand: one of the same structure, freshly built; its arrays are replaced.
+        allow: The modules of the user's own parts that may be imported; without it, none is.
 
     Raises:
         ArtifactError: Not a model folder, a damaged or altered one, one of another format version, or one whose parts
@@ -127,7 +128,7 @@ def load(folder: str | Path, *, model: Model | None = None) -> FittedModel:
         stored = read_tensors(weights)
     except (SafetensorError, ValueError, KeyError, TypeError) as error:
         raise _damaged(folder / WEIGHTS, f"what is no safetensors file ({error})") from None
-    skeleton = _skeleton(folder, description) if model is None else model
+    skeleton = _skeleton(folder, description, allow) if model is None else model
     filled = _filled(skeleton, stored, description, folder)
     history = [_to_record(record, folder) for record in description.training.history]
     return FittedModel(filled, description.data, description.recipe, history, description.training.status)
@@ -211,7 +212,7 @@ def _described(folder: Path) -> _Description:
         raise ArtifactError(
             expected=f"format version {FORMAT_VERSION} in {folder / DESCRIPTION}",
             got=f"version {number!r}",
-            cure="install the version of reparax that wrote it, or fit the model again",
+            cure=f"fit it again: reparax fit DATA --out {folder}",
         )
     _check_own_checksum(folder, text, checksum)
     try:
@@ -265,13 +266,20 @@ def _damaged(path: Path, got: str) -> ArtifactError:
     )
 
 
-def _skeleton(folder: Path, description: _Description) -> Model:
+def _skeleton(folder: Path, description: _Description, allow: Sequence[str]) -> Model:
     """The model of a recipe with shapes and dtypes in the place of arrays: nothing is computed or allocated."""
     if description.recipe is None:
         raise ArtifactError(
             expected=f"your own model for the parts of {folder}",
             got="a model that no recipe describes",
             cure="build the model again and give it: rx.load(folder, model=your_model)",
+        )
+    barred = [module for module in description.recipe.own_modules() if module not in allow]
+    if barred:
+        raise ArtifactError(
+            expected=f"leave to import {', '.join(barred)}, which the parts of {folder} come from",
+            got="none: importing a module executes it",
+            cure=f"if you trust it, load with allow={barred!r} (on the command line: --allow {' '.join(barred)})",
         )
     try:
         return eqx.filter_eval_shape(build, description.recipe, description.data, key=jax.random.key(0))

@@ -6,9 +6,9 @@ from jaxtyping import Array, Float, Num
 
 from reparax import registry
 from reparax.errors import RecipeError
-from reparax.likelihoods import AbstractLikelihood
-from reparax.posteriors import AbstractPosterior
-from reparax.priors import AbstractPrior
+from reparax.likelihoods import Likelihood
+from reparax.posteriors import AbstractPosterior, Posterior
+from reparax.priors import AbstractPrior, Prior
 
 
 class Model(eqx.Module):
@@ -23,12 +23,12 @@ class Model(eqx.Module):
         RecipeError: The prior is not a density on the posterior's latent space.
     """
 
-    posterior: AbstractPosterior
-    prior: AbstractPrior
-    likelihood: AbstractLikelihood
+    posterior: Posterior
+    prior: Prior
+    likelihood: Likelihood
 
     def __check_init__(self) -> None:
-        check_latent_space(type(self.posterior), type(self.prior))
+        check_latent_space(self.posterior, self.prior)
 
     def log_joint(self, x: Num[Array, "*event"], z: Num[Array, "*latent"]) -> Float[Array, ""]:
         """log p(z) + log p(x | z), in nats, for one example and one z."""
@@ -40,17 +40,29 @@ class Model(eqx.Module):
         return self.likelihood(self.prior(self.posterior).sample(latent)).sample(observed)
 
 
-def check_latent_space(posterior: type[AbstractPosterior], prior: type[AbstractPrior]) -> None:
-    """Refuses a prior that lives elsewhere than the posterior.
+def check_latent_space(posterior: AbstractPosterior | Posterior, prior: AbstractPrior | Prior) -> None:
+    """Refuses a prior that lives elsewhere than the posterior, or that is made for codes alone.
 
     Raises:
-        RecipeError: Their latent spaces differ; the message names the priors that fit.
+        RecipeError: They do not go together; the message names the priors that fit.
     """
+    if _goes_with(posterior, prior):
+        return
     space = posterior.latent_space
+    fitting = [name for name in registry.names("priors") if _goes_with(posterior, registry.load("priors", name))]
     if space not in prior.latent_spaces:
-        fitting = [name for name in registry.names("priors") if space in registry.load("priors", name).latent_spaces]
+        part = posterior.part if isinstance(posterior, Posterior) else posterior
         raise RecipeError(
-            expected=f"a prior on the {space} latent space of the {registry.part_name(posterior)} posterior",
-            got=f"{registry.part_name(prior)}, a density on {' or '.join(sorted(prior.latent_spaces))}",
+            expected=f"a prior on the {space} latent space of the {registry.part_name(type(part))} posterior",
+            got=f"{registry.part_name(type(prior))}, a density on {' or '.join(sorted(prior.latent_spaces))}",
             cure=f"choose one of the priors {', '.join(fitting)}",
         )
+    raise RecipeError(
+        expected="a posterior without a density for a prior that is fitted to the codes after training",
+        got=f"{registry.part_name(type(prior))} with a posterior that has one",
+        cure=f"choose one of the priors {', '.join(fitting)}, or --posterior deterministic",
+    )
+
+
+def _goes_with(posterior: AbstractPosterior | Posterior, prior: AbstractPrior | Prior | type[AbstractPrior]) -> bool:
+    return posterior.latent_space in prior.latent_spaces and not (prior.fitted_afterwards and posterior.has_density)

@@ -1,60 +1,161 @@
-"""Finds the parts of a room by reflection: one file is one part, its name the file's name.
+"""Finds the parts of a room by reading its files, and the user's own by the names of their modules.
 
-A part added as ``posteriors/full_covariance_normal.py`` holds the class ``FullCovarianceNormal`` and is called
-``full-covariance-normal`` on the command line. Listing the names imports nothing of the room, so that ``reparax
---help`` starts without jax.
+A part is a public class whose base is abstract: ``class FullCovarianceNormal(AbstractFamily)`` in ``posteriors/`` is
+called ``full-covariance-normal`` on the command line. Listing parts and their options imports nothing of the room, so
+that ``reparax --help`` starts without jax. A part of the user's own is called ``my_package.parts:MyPosterior``.
 """
 
+import ast
 import importlib
-import pkgutil
-from collections.abc import Callable
+import inspect
+import re
+from collections.abc import Callable, Mapping
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from reparax.errors import RecipeError
 
+ROOMS = {
+    "posteriors": "AbstractPosterior",
+    "priors": "AbstractPrior",
+    "likelihoods": "AbstractLikelihood",
+    "objectives": "AbstractObjective",
+    "networks": "AbstractArchitecture",
+    "estimators": "AbstractEstimator",
+}
+"""The rooms that parts live in, and the base of their parts."""
+
+ROOM_OF = {
+    "posterior": "posteriors",
+    "prior": "priors",
+    "likelihood": "likelihoods",
+    "objective": "objectives",
+    "network": "networks",
+}
+"""The room of each field of a recipe that chooses a part."""
+
+_PART = re.compile(r"^class ([A-Z]\w*)\((Abstract\w*)[,)]", re.MULTILINE)
+
+
+class Place(NamedTuple):
+    """Where a part is.
+
+    Attributes:
+        file: The file.
+        module: The name of its module.
+        attribute: The name of its class.
+    """
+
+    file: Path
+    module: str
+    attribute: str
+
+
+class Option(NamedTuple):
+    """An option of a part, as its file says it.
+
+    Attributes:
+        name: Its name.
+        default: Its default.
+        text: What it is.
+    """
+
+    name: str
+    default: bool | int | float | str
+    text: str
+
 
 @cache
+def places(room: str) -> Mapping[str, Place]:
+    """The parts of a room by their names, sorted.
+
+    Args:
+        room: The room's name, for example ``"posteriors"``.
+    """
+    result = {}
+    for file in sorted(_folder(room).glob("*.py")):
+        if file.name.startswith("_"):
+            continue
+        classes = [name for name, base in _PART.findall(file.read_text("utf-8")) if not name.startswith("Abstract")]
+        for attribute in classes:
+            # A file that holds one part gives it its name: "disarm" for DisARM.
+            same = file.stem.replace("_", "") == attribute.lower()
+            name = file.stem.replace("_", "-") if same else kebab(attribute)
+            result[name] = Place(file, f"reparax.{room}.{file.stem}", attribute)
+    return dict(sorted(result.items()))
+
+
 def names(room: str) -> tuple[str, ...]:
     """The names of a room's parts, sorted, without importing them.
 
     Args:
         room: The room's name, for example ``"posteriors"``.
     """
-    spec = find_spec("reparax")
-    assert spec is not None
-    assert spec.submodule_search_locations is not None
-    folder = Path(next(iter(spec.submodule_search_locations))) / room
-    modules = (module.name for module in pkgutil.iter_modules([str(folder)]))
-    return tuple(sorted(name.replace("_", "-") for name in modules if not name.startswith("_")))
+    return tuple(places(room))
+
+
+@cache
+def options(room: str, name: str) -> tuple[Option, ...]:
+    """The options of a part, without importing it.
+
+    Args:
+        room: The room's name.
+        name: The part's name, of this package.
+    """
+    place = places(room)[name]
+    tree = ast.parse(place.file.read_text("utf-8"))
+    node = next(part for part in tree.body if isinstance(part, ast.ClassDef) and part.name == place.attribute)
+    said = _arguments(ast.get_docstring(node) or "")
+    return tuple(
+        Option(line.target.id, ast.literal_eval(line.value.args[0]), said.get(line.target.id, ""))
+        for line in node.body
+        if isinstance(line, ast.AnnAssign)
+        and isinstance(line.target, ast.Name)
+        and isinstance(line.value, ast.Call)
+        and isinstance(line.value.func, ast.Name)
+        and line.value.func.id == "option"
+    )
 
 
 def load(room: str, name: str) -> Any:
-    """The class of a part, by the room's and the part's name.
+    """The class of a part, by the room's and the part's name, or by its module's and its own: ``"module:Class"``.
 
     Raises:
-        RecipeError: The room has no part of that name.
+        RecipeError: The room has no part of that name, or the module no such part.
     """
-    known = names(room)
+    if ":" in name:
+        return _load_own(room, name)
+    known = places(room)
     if name not in known:
         raise RecipeError(
-            expected=f"one of the {room}: {', '.join(known)}", got=repr(name), cure="choose one of those names"
+            expected=f"one of the {room}: {', '.join(known)}",
+            got=repr(name),
+            cure="choose one of those names, or name a class of your own as module:Class",
         )
-    module = importlib.import_module(f"reparax.{room}.{name.replace('-', '_')}")
-    return getattr(module, class_name(name, dir(module)))
+    place = known[name]
+    return getattr(importlib.import_module(place.module), place.attribute)
 
 
-def class_name(name: str, candidates: list[str]) -> str:
-    """The class that a part's file holds: the part's name in CamelCase, whatever its capitals (``elbo``: ``ELBO``)."""
-    wanted = name.replace("-", "").replace("_", "").lower()
-    return next(candidate for candidate in candidates if candidate.lower() == wanted)
+def module_of(name: str) -> str | None:
+    """The module of a part of the user's own, by its name; None for parts of this package."""
+    module, colon, _ = name.partition(":")
+    return module if colon else None
 
 
 def part_name(part: type) -> str:
     """The name of a part on the command line and in recipes; the inverse of `load`."""
-    return part.__module__.rpartition(".")[2].replace("_", "-")
+    _, _, room = part.__module__.rpartition(".")[0].rpartition(".")
+    if part.__module__.startswith("reparax.") and room in ROOMS:
+        named = {place.attribute: name for name, place in places(room).items()}
+        return named.get(part.__name__, kebab(part.__name__))
+    return f"{part.__module__}:{part.__qualname__}"
+
+
+def kebab(name: str) -> str:
+    """A class's name in lower case with dashes: ``DiagonalNormal``, ``diagonal-normal``; ``ELBO``, ``elbo``."""
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "-", name).lower()
 
 
 def lazy_parts(module_name: str) -> tuple[Callable[[str], type], Callable[[], list[str]]]:
@@ -62,15 +163,47 @@ def lazy_parts(module_name: str) -> tuple[Callable[[str], type], Callable[[], li
     room = module_name.rpartition(".")[2]
 
     def find(attribute: str) -> type:
-        wanted = attribute.lower()
-        for name in names(room):
-            if name.replace("-", "") == wanted:
-                part = load(room, name)
-                if part.__name__ == attribute:
-                    return part
+        for name, place in places(room).items():
+            if place.attribute == attribute:
+                return load(room, name)
         raise AttributeError(f"module {module_name!r} has no attribute {attribute!r}")
 
     def listing() -> list[str]:
-        return [load(room, name).__name__ for name in names(room)]
+        return [place.attribute for place in places(room).values()]
 
     return find, listing
+
+
+def _load_own(room: str, name: str) -> type:
+    module, _, attribute = name.partition(":")
+    base = getattr(importlib.import_module(f"reparax.{room}"), ROOMS[room])
+    expected = f"a class of your own for the {room}, as module:Class"
+    try:
+        part = getattr(importlib.import_module(module), attribute)
+    except ModuleNotFoundError as error:
+        cure = f"install {error.name}, or run where Python finds it"
+        raise RecipeError(expected=expected, got=f"{name!r}, but no module {error.name}", cure=cure) from None
+    except (AttributeError, ValueError):
+        cure = "check the name of the class"
+        raise RecipeError(expected=expected, got=f"{name!r}, but {module} has none", cure=cure) from None
+    if not (isinstance(part, type) and issubclass(part, base)) or inspect.isabstract(part):
+        raise RecipeError(
+            expected=expected,
+            got=f"{name!r}, which is none",
+            cure=f"make it a subclass of reparax.{room}.{ROOMS[room]}",
+        )
+    return part
+
+
+def _folder(room: str) -> Path:
+    spec = find_spec("reparax")
+    assert spec is not None
+    assert spec.submodule_search_locations is not None
+    return Path(next(iter(spec.submodule_search_locations))) / room
+
+
+def _arguments(docstring: str) -> dict[str, str]:
+    """What the ``Args:`` of a docstring say, by name."""
+    _, _, section = docstring.partition("Args:\n")
+    entries = re.findall(r"^    (\w+): (.*(?:\n        .*)*)", section, re.MULTILINE)
+    return {name: " ".join(text.split()) for name, text in entries}

@@ -1,6 +1,6 @@
 """A user's own parts, written against nothing but the public abstract bases."""
 
-from typing import ClassVar, Self
+from typing import ClassVar
 
 import equinox as eqx
 import jax
@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpyro.distributions as dist
 from jaxtyping import Array, Float
 
-from reparax.likelihoods import AbstractLikelihood
-from reparax.posteriors import AbstractPosterior
+from reparax.likelihoods import AbstractLikelihood, Likelihood
+from reparax.posteriors import AbstractFamily
 from reparax.summary import Summary
 
 
@@ -33,35 +33,31 @@ class Wave(eqx.Module):
         return (jnp.sin(jnp.ravel(x).astype(jnp.float32) @ self.first) @ self.second).reshape(self.out_shape)
 
 
-class LogisticNoise(AbstractPosterior):
+class LogisticNoise(AbstractFamily):
     """q(z | x): a Logistic around the network's output, a posterior that reparax does not have."""
 
     latent_space: ClassVar = "real"
     default_prior: ClassVar[str] = "standard-normal"
-    network: Wave
-    latent_dim: int = eqx.field(static=True)
 
-    @staticmethod
-    def num_outputs(latent_dim: int) -> int:
+    def num_outputs(self, latent_dim: int) -> int:
         return latent_dim
 
-    @property
-    def latent_shape(self) -> tuple[int, ...]:
-        return (self.latent_dim,)
-
-    def __call__(self, x: Float[Array, "*event"]) -> dist.Distribution:
-        return dist.Logistic(self.network(x), jnp.full(self.latent_dim, 0.2)).to_event(1)
+    def distribution(self, outputs: Float[Array, " outputs"], latent_dim: int) -> dist.Distribution:
+        return dist.Logistic(outputs, jnp.full(latent_dim, 0.2)).to_event(1)
 
 
 class LaplaceNoise(AbstractLikelihood):
     """p(x | z) = prod_d Laplace(x_d; mu_d(z), b), a likelihood that reparax does not have."""
 
+    def create(self, make_decoder, summary: Summary, *, key: jax.Array) -> "LaplaceDecoder":
+        return LaplaceDecoder(make_decoder(1, key=key), jnp.zeros(()))
+
+
+class LaplaceDecoder(Likelihood):
+    """The weights of `LaplaceNoise`."""
+
     network: Wave
     log_scale: Float[Array, ""]
-
-    @classmethod
-    def create(cls, make_decoder, summary: Summary, *, key: jax.Array) -> Self:
-        return cls(make_decoder(1), jnp.zeros(()))
 
     def __call__(self, z: Float[Array, "*latent"]) -> dist.Distribution:
         loc = self.network(z)[0]

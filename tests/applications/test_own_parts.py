@@ -12,7 +12,7 @@ import reparax as rx
 from reparax.errors import RecipeError
 from reparax.likelihoods import Normal
 from reparax.objectives import ELBO
-from reparax.posteriors import Deterministic
+from reparax.posteriors import Deterministic, Encoder
 from reparax.priors import FittedNormal, StandardNormal
 
 ROWS = np.random.default_rng(0).normal(size=(60, 1)) @ np.array([[1.0, -2.0, 0.5]]) + 0.1
@@ -29,9 +29,9 @@ def parts():
 def fitted(parts):
     keys = jax.random.split(jax.random.key(0))
     model = rx.Model(
-        posterior=parts.LogisticNoise(parts.Wave(3, (2,), key=keys[0]), 2),
-        prior=StandardNormal((2,)),
-        likelihood=parts.LaplaceNoise(parts.Wave(2, (1, 3), key=keys[1]), np.zeros((), np.float32)),
+        posterior=Encoder(parts.LogisticNoise(), parts.Wave(3, (2,), key=keys[0]), 2),
+        prior=StandardNormal(),
+        likelihood=parts.LaplaceDecoder(parts.Wave(2, (1, 3), key=keys[1]), np.zeros((), np.float32)),
     )
     with jax.numpy_dtype_promotion("standard"):
         return rx.fit(ROWS, model=model, objective=ELBO(num_samples=2), epochs=200, learning_rate=0.02, seed=3)
@@ -88,9 +88,9 @@ def test_evaluation_and_samples(fitted):
 def test_the_kind_of_objective_must_suit_the_users_posterior(parts):
     keys = jax.random.split(jax.random.key(0))
     summary = rx.read(ROWS).schema.summary()
-    posterior = Deterministic(parts.Wave(3, (2,), key=keys[0]), 2)
-    likelihood = Normal.create(lambda count: parts.Wave(2, (count, 3), key=keys[1]), summary, key=keys[1])
-    prior = FittedNormal.create(posterior, summary, num_components=1, key=keys[0])
+    posterior = Encoder(Deterministic(), parts.Wave(3, (2,), key=keys[0]), 2)
+    likelihood = Normal().create(lambda count, key: parts.Wave(2, (count, 3), key=key), summary, key=keys[1])
+    prior = FittedNormal().create(posterior, summary, key=keys[0])
     model = rx.Model(posterior, prior, likelihood)
     with pytest.raises(RecipeError, match="reconstruction"):
         rx.fit(ROWS, model=model, epochs=1)
@@ -102,9 +102,9 @@ def test_the_kind_of_objective_must_suit_the_users_posterior(parts):
 def test_a_choice_of_parts_beside_a_ready_model_is_refused(parts, chosen):
     keys = jax.random.split(jax.random.key(0))
     model = rx.Model(
-        posterior=parts.LogisticNoise(parts.Wave(3, (2,), key=keys[0]), 2),
-        prior=StandardNormal((2,)),
-        likelihood=parts.LaplaceNoise(parts.Wave(2, (1, 3), key=keys[1]), np.zeros((), np.float32)),
+        posterior=Encoder(parts.LogisticNoise(), parts.Wave(3, (2,), key=keys[0]), 2),
+        prior=StandardNormal(),
+        likelihood=parts.LaplaceDecoder(parts.Wave(2, (1, 3), key=keys[1]), np.zeros((), np.float32)),
     )
     with pytest.raises(RecipeError, match=next(iter(chosen))):
         rx.fit(ROWS, model=model, epochs=1, **chosen)

@@ -12,7 +12,7 @@ import pytest
 from reparax.data import read
 from reparax.distributions import Columns, Layout
 from reparax.errors import DataError, RecipeError
-from reparax.likelihoods.columns import Columns as ColumnsLikelihood
+from reparax.likelihoods.columns import Columns as ColumnsPart
 from reparax.networks import hiding, num_features
 from reparax.networks._table import features
 from reparax.objectives import ELBO, HidingCells
@@ -365,7 +365,7 @@ def test_hidden_cells_teach_the_encoder_alone_and_change_nothing_that_is_reporte
 def test_images_are_refused():
     schema = read(np.zeros((5, 4, 4), np.uint8) + np.arange(5, dtype=np.uint8)[:, None, None]).schema
     with pytest.raises(DataError, match="a table for the columns likelihood"):
-        ColumnsLikelihood.create(lambda n, shape=None: lambda z: z, schema.summary(), key=jax.random.key(0))
+        ColumnsPart().create(lambda n, shape=None, key=None: lambda z: z, schema.summary(), key=jax.random.key(0))
 
 
 def test_pseudo_rows_are_refused():

@@ -11,6 +11,8 @@ from reparax import registry
 from reparax.data import Schema, from_array
 from reparax.errors import DataError, RecipeError
 from reparax.objectives import AbstractObjective
+from reparax.parts import option_names
+from reparax.priors import AbstractFixedPrior
 from reparax.pytrees import combine, partition
 from reparax.recipe import build, objective, suggest
 
@@ -34,9 +36,15 @@ def valid_for_rows(prior: str, likelihood: str, network: str) -> bool:
 
 
 def valid(posterior: str, prior: str, objective: str) -> bool:
-    space = registry.load("posteriors", posterior).latent_space
-    needs = registry.load("objectives", objective).needs_density
-    return space in registry.load("priors", prior).latent_spaces and not (space == "point" and needs)
+    kind, prior_kind = registry.load("posteriors", posterior), registry.load("priors", prior)
+    objective_kind = registry.load("objectives", objective)
+    weightless = issubclass(prior_kind, AbstractFixedPrior) or prior_kind.fitted_afterwards
+    return (
+        kind.latent_space in prior_kind.latent_spaces
+        and kind.has_density >= max(objective_kind.needs_density, 1 - weightless)
+        and kind.has_density <= (not prior_kind.fitted_afterwards)
+        and weightless >= (not objective_kind.trains_prior)
+    )
 
 
 ALL = [
@@ -88,7 +96,7 @@ def data_for(likelihood: str) -> tuple[np.ndarray, Schema]:
     for values in IMAGES.values():
         dataset = from_array(values)
         try:
-            part.create(lambda count: lambda z: z, dataset.schema.summary(), key=jax.random.key(0))
+            part().create(lambda count, key: lambda z: z, dataset.schema.summary(), key=jax.random.key(0))
         except DataError:
             continue
         return dataset.values, dataset.schema
@@ -98,9 +106,10 @@ def data_for(likelihood: str) -> tuple[np.ndarray, Schema]:
 def train_a_little(combination: tuple[str, ...]) -> None:
     posterior, prior, likelihood, name, network = combination
     values, schema = data_for(likelihood)
+    few = {"num_components": 3} if "num_components" in option_names(registry.load("priors", prior)) else {}
     recipe = suggest(
         schema, len(values), posterior=posterior, prior=prior, likelihood=likelihood, objective=name, network=network,
-        latent_dim=2, width=4, depth=1, num_components=3, num_samples=2,
+        latent_dim=2, width=4, depth=1, num_samples=2, **few,
     )  # fmt: skip
     made: AbstractObjective = objective(recipe, 10)
     x = jnp.asarray(values, jnp.float32)

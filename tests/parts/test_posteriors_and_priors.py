@@ -12,7 +12,11 @@ from reparax.data import from_array
 from reparax.errors import RecipeError
 from reparax.likelihoods import Normal as NormalLikelihood
 from reparax.model import Model, check_latent_space
-from reparax.objectives import check_objective
+from reparax.objectives import ELBO, Reconstruction, check_objective
+from reparax.parts import option_names
+from reparax.posteriors import Categorical, NormalMixture
+from reparax.priors import FittedNormal, Vamp
+from reparax.priors import NormalMixture as NormalMixturePrior
 from reparax.pytrees import combine, partition
 
 POSTERIORS = registry.names("posteriors")
@@ -37,12 +41,16 @@ class Projection(eqx.Module):
 
 
 def posterior_of(name: str, latent_dim: int = LATENT_DIM, size: float = 0.3):
-    return registry.load("posteriors", name).create(lambda count: Projection(count, size), latent_dim)
+    def make_encoder(count: int, *, key: jax.Array) -> Projection:
+        return Projection(count, size)
+
+    return registry.load("posteriors", name)().create(make_encoder, latent_dim, key=jax.random.key(0))
 
 
 def prior_of(name: str, posterior, num_components: int = 3):
-    part = registry.load("priors", name)
-    prior = part.create(posterior, SUMMARY, num_components=num_components, key=jax.random.key(3))
+    kind = registry.load("priors", name)
+    part = kind(num_components=num_components) if "num_components" in option_names(kind) else kind()
+    prior = part.create(posterior, SUMMARY, key=jax.random.key(3))
     # Learned parameters away from where they start, so that a symmetric start hides nothing.
     rng = np.random.default_rng(1)
     size = 0.05 if name == "coupling-flow" else 0.3  # its layers multiply
@@ -52,7 +60,8 @@ def prior_of(name: str, posterior, num_components: int = 3):
 
 
 def fits(posterior: str, prior: str) -> bool:
-    return registry.load("posteriors", posterior).latent_space in registry.load("priors", prior).latent_spaces
+    kinds = registry.load("posteriors", posterior), registry.load("priors", prior)
+    return kinds[0].latent_space in kinds[1].latent_spaces and (prior == "fitted-normal") <= (not kinds[0].has_density)
 
 
 def fitting(prior: str) -> str:
@@ -87,7 +96,7 @@ def grid(law, space: str) -> tuple[np.ndarray, np.ndarray]:
         return np.eye(shape[1])[index], weights
     if space == "count":
         return product(np.arange(60.0), np.ones(60), shape[0])
-    if space in ("real", "point"):
+    if space == "real":
         draws = np.asarray(jax.vmap(law.sample)(jax.random.split(jax.random.key(9), 500)), np.float64)
         center, spread = draws.mean(axis=0), draws.std(axis=0)
         points, weights = product(np.sinh(u), np.cosh(u) * step, shape[0])
@@ -216,9 +225,7 @@ def test_vamp_prior_is_the_mixture_of_posteriors_made_by_hand(name):
 def test_vamp_components_start_apart_and_constant_columns_do_no_harm():
     rows = np.column_stack([ROWS, np.full(len(ROWS), 4.0)])
     summary = from_array(rows).schema.summary()
-    prior = registry.load("priors", "vamp").create(
-        posterior_of("diagonal-normal"), summary, num_components=5, key=jax.random.key(0)
-    )
+    prior = Vamp(num_components=5).create(posterior_of("diagonal-normal"), summary, key=jax.random.key(0))
     assert np.isfinite(prior.unconstrained).all()
     assert len(np.unique(np.asarray(prior.unconstrained[:, 0]))) == 5
 
@@ -241,9 +248,7 @@ def test_normal_mixture_is_scipys():
 def test_fitted_normal_has_the_moments_of_the_codes():
     posterior = posterior_of("deterministic", 3)
     codes = np.random.default_rng(0).normal(size=(500, 3)) @ np.array([[2.0, 0, 0], [1, 0.1, 0], [0, 0, 30]]) + 7.0
-    prior = registry.load("priors", "fitted-normal").create(
-        posterior, SUMMARY, num_components=1, key=jax.random.key(0)
-    ).fitted_to(codes)  # fmt: skip
+    prior = FittedNormal().create(posterior, SUMMARY, key=jax.random.key(0)).fitted_to(codes)
     law = prior(posterior)
     np.testing.assert_allclose(law.mean, codes.mean(axis=0), rtol=1e-5)
     np.testing.assert_allclose(law.covariance_matrix, np.cov(codes.T, bias=True), rtol=1e-3, atol=2e-3)
@@ -252,7 +257,10 @@ def test_fitted_normal_has_the_moments_of_the_codes():
 
 
 def likelihood_of() -> NormalLikelihood:
-    return NormalLikelihood.create(lambda count: lambda z: jnp.zeros((count, 3)), SUMMARY, key=jax.random.key(0))
+    def make_decoder(count: int, *, key: jax.Array):
+        return lambda z: jnp.zeros((count, 3))
+
+    return NormalLikelihood().create(make_decoder, SUMMARY, key=jax.random.key(0))
 
 
 @pytest.mark.parametrize("posterior", POSTERIORS)
@@ -260,15 +268,17 @@ def test_a_prior_on_another_space_is_refused_naming_those_that_fit(posterior):
     right = {name for name in PRIORS if fits(posterior, name)}
     assert registry.load("posteriors", posterior).default_prior in right
     for prior in PRIORS:
-        parts = registry.load("posteriors", posterior), registry.load("priors", prior)
+        parts = registry.load("posteriors", posterior)(), registry.load("priors", prior)()
         if prior in right:
             check_latent_space(*parts)
             continue
         with pytest.raises(RecipeError) as caught:
             check_latent_space(*parts)
-        assert set(caught.value.cure.removeprefix("choose one of the priors ").split(", ")) == right
+        assert (
+            set(caught.value.cure.removeprefix("choose one of the priors ").partition(", or ")[0].split(", ")) == right
+        )
         assert prior in caught.value.got
-        assert posterior in caught.value.expected
+        assert prior == "fitted-normal" or posterior in caught.value.expected
 
 
 def test_a_model_of_parts_that_do_not_go_together_cannot_be_made():
@@ -280,10 +290,44 @@ def test_a_model_of_parts_that_do_not_go_together_cannot_be_made():
 @pytest.mark.parametrize("objective", registry.names("objectives"))
 @pytest.mark.parametrize("posterior", POSTERIORS)
 def test_objectives_that_need_a_density_refuse_a_posterior_without_one(objective, posterior):
-    part, kind = registry.load("objectives", objective), registry.load("posteriors", posterior)
-    if part.needs_density and kind.latent_space == "point":
+    part, kind = registry.load("objectives", objective)(), posterior_of(posterior)
+    prior = prior_of(registry.load("posteriors", posterior).default_prior, kind)
+    model = Model(kind, prior, likelihood_of())
+    if part.needs_density and not kind.has_density:
         with pytest.raises(RecipeError, match="--objective reconstruction") as caught:
-            check_objective(part, kind)
+            check_objective(part, model)
         assert objective in caught.value.expected
     else:
-        check_objective(part, kind)
+        check_objective(part, model)
+
+
+def test_weights_of_a_prior_that_no_objective_trains_are_refused():
+    posterior = posterior_of("diagonal-normal")
+    model = Model(posterior, prior_of("normal-mixture", posterior), likelihood_of())
+    check_objective(ELBO(), model)
+    with pytest.raises(RecipeError, match="no gradient"):
+        check_objective(Reconstruction(), model)
+
+
+@pytest.mark.parametrize(("room", "name", "options"), [
+    ("posteriors", "categorical", {"num_classes": 1}), ("posteriors", "categorical", {"num_classes": 2.5}),
+    ("priors", "normal-mixture", {"num_components": "many"}), ("priors", "vamp", {"num_components": 0}),
+    ("objectives", "elbo", {"beta": -1.0}), ("objectives", "elbo", {"beta": float("nan")}),
+    ("objectives", "iwae", {"estimator": 3}),
+])  # fmt: skip
+def test_options_out_of_their_range_are_refused(room, name, options):
+    with pytest.raises(RecipeError, match=next(iter(options))):
+        registry.load(room, name)(**options)
+
+
+@pytest.mark.parametrize("count", [2, 7])
+def test_options_shape_the_posterior_and_the_prior(count):
+    def make_encoder(out_size, *, key):
+        return Projection(out_size)
+
+    categorical = Categorical(num_classes=count).create(make_encoder, 3, key=jax.random.key(0))
+    assert categorical.latent_shape == (3, count)
+    mixture = NormalMixture(num_components=count).create(make_encoder, 3, key=jax.random.key(0))
+    assert mixture(X[0]).mixture_size == count
+    prior = NormalMixturePrior(num_components=count).create(mixture, SUMMARY, key=jax.random.key(0))
+    assert prior(mixture).mixture_size == count

@@ -7,11 +7,11 @@ import pytest
 from sklearn.datasets import load_wine
 from sklearn.decomposition import PCA, FactorAnalysis
 
-from reparax.likelihoods import Normal
+from reparax.likelihoods.normal import NormalDecoder
 from reparax.model import Model
 from reparax.networks import Linear, Standardized
 from reparax.objectives import ELBO
-from reparax.posteriors import DiagonalNormal
+from reparax.posteriors import DiagonalNormal, Encoder
 from reparax.priors import StandardNormal
 from reparax.pytrees import Frozen
 from reparax.training import cosine_adam, fit
@@ -45,9 +45,9 @@ def linear_model(scale_shape: tuple[int, ...]) -> Model:
     encoder = Linear().encoder((size,), 2 * LATENT_DIM, key=encoder_key)
     decoder = Linear().decoder(LATENT_DIM, (1, size), key=decoder_key)
     mean, std = (Frozen(jnp.asarray(moment, jnp.float32)) for moment in (MEAN, STD))
-    likelihood = Normal(decoder, jnp.zeros(scale_shape), mean, std)
-    posterior = DiagonalNormal(Standardized(encoder, MEAN, STD), LATENT_DIM)
-    return Model(posterior, StandardNormal((LATENT_DIM,)), likelihood)
+    likelihood = NormalDecoder(decoder, jnp.zeros(scale_shape), mean, std)
+    posterior = Encoder(DiagonalNormal(), Standardized(encoder, MEAN, STD), LATENT_DIM)
+    return Model(posterior, StandardNormal(), likelihood)
 
 
 def elbo_in_closed_form(model: Model) -> float:

@@ -60,7 +60,7 @@ def test_grid_search_in_worker_processes():
     found = search.cv_results_["mean_test_score"]
     assert len(set(found)) == 2
     assert search.best_score_ == max(found)
-    assert search.best_params_["beta"] == search.best_estimator_.model_.recipe.beta
+    assert search.best_params_["beta"] == search.best_estimator_.model_.recipe.option("objective", "beta", 1.0)
     assert_allclose(cross_val_score(rx.VAE(**TINY, beta=0.5), X, cv=once), found[:1], rtol=1e-4)  # fitted here
 
 

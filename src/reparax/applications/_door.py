@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from reparax.data import Dataset, read_as, split
-from reparax.likelihoods.columns import Columns
+from reparax.likelihoods.columns import ColumnsDecoder
 from reparax.recipe import FittedModel
 
 
@@ -23,7 +23,7 @@ def dataset_of(fitted: FittedModel, data: Any) -> Dataset:
     Raises:
         DataError: Data that cannot be read, or of another shape or kind than at fitting.
     """
-    if not isinstance(fitted.model.likelihood, Columns):
+    if not isinstance(fitted.model.likelihood, ColumnsDecoder):
         return read_as(data, fitted.schema)
     dataset = read_as(data, fitted.schema, allow_missing=True)
     if dataset.values.dtype.kind == "f":

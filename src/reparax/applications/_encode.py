@@ -18,7 +18,9 @@ from reparax.recipe import FittedModel
 
 
 def encode(fitted: FittedModel, data: Any) -> Float[np.ndarray, "n latent"]:
-    """The posterior means E[z | x], flattened, one row for each example; never a random draw.
+    """The posterior's codes, flattened, one row for each example: the means E[z | x]; never a random draw.
+
+    Of a posterior without a mean in closed form, a code is what its `code` says it is.
 
     Of a model trained on bits drawn from intensities, the encoder is given the intensities, the bits' expectation.
 
@@ -39,7 +41,7 @@ def encode_std(fitted: FittedModel, data: Any) -> Float[np.ndarray, "n latent"]:
         DataError: Data of another shape or kind than at fitting.
         RecipeError: The posterior has no standard deviation.
     """
-    if fitted.model.posterior.latent_space == "point":
+    if not fitted.model.posterior.has_density:
         raise RecipeError(
             expected="a posterior with a standard deviation",
             got="the deterministic posterior",
@@ -92,7 +94,7 @@ def _apply(function: Callable[[Model, Array, Array], Array], fitted: FittedModel
 
 
 def _mean(model: Model, x: Array, key: Array) -> Array:
-    return jnp.ravel(model.posterior(x).mean)
+    return jnp.ravel(model.posterior.code(x))
 
 
 def _std(model: Model, x: Array, key: Array) -> Array:
@@ -100,4 +102,4 @@ def _std(model: Model, x: Array, key: Array) -> Array:
 
 
 def _reconstruction(model: Model, x: Array, key: Array) -> Array:
-    return model.likelihood(model.posterior(x).mean).mean
+    return model.likelihood(model.posterior.code(x)).mean

@@ -71,7 +71,7 @@ def evaluate(fitted: FittedModel, data: Any, *, num_samples: int = 100, seed: in
         "latent_dim": terms.mean.shape[1],
     }
     columns = _of_columns(fitted, values, terms)
-    if fitted.model.posterior.latent_space == "point":
+    if not fitted.model.posterior.has_density:
         nothing = dict.fromkeys(("elbo", "elbo_standard_error", "iwae", "iwae_standard_error", "kl", "bits_per_dim"))
         return Evaluation(**shared, **nothing, columns=columns)
     elbo = terms.reconstruction - terms.kl

@@ -46,10 +46,10 @@ def explain(
     if isinstance(subject, FittedModel):
         recipe = subject.recipe
         if estimator == "auto" and recipe is not None:
-            estimator = recipe.estimator
+            estimator = recipe.option("objective", "estimator", "auto")
         summary = subject.units.summary
         middle = jnp.broadcast_to(jnp.asarray(summary.mean, jnp.float32), summary.event_shape)
-        weighted = recipe is not None and recipe.objective == "iwae"
+        weighted = recipe is not None and recipe.name("objective") == "iwae"
         return _of_model(subject.model, middle, estimator, IN_EACH_WEIGHT if weighted else None)
     if isinstance(subject, Model):
         if example is None:
@@ -63,7 +63,7 @@ def explain(
 def _of_model(model: Model, example: Array, estimator: Any, why_estimated: str | None = None) -> Explanation:
     """The lines of the posterior, and that of the KL, for which a closed form may not be what is used."""
     posterior, prior = model.posterior(example), model.prior(model.posterior)
-    if model.posterior.latent_space == "point":
+    if not model.posterior.has_density:
         return Explanation(
             (Line("z", "Delta", "v", "pathwise", "deterministic", True, "no noise: backpropagation", ""),)
         )

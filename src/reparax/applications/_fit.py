@@ -4,6 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 import jax
+import msgspec
 import numpy as np
 
 from reparax.applications._encode import encode
@@ -11,15 +12,14 @@ from reparax.data import Dataset, marginal_oddity, read, require_fit, split
 from reparax.errors import RecipeError
 from reparax.model import Model
 from reparax.objectives import AbstractObjective, HidingCells, check_objective
-from reparax.priors.fitted_normal import FittedNormal
-from reparax.recipe import FittedModel, Recipe, build, checked, held_out_share, suggest
+from reparax.parts import option_names
+from reparax.priors.learned import Moments
+from reparax.recipe import Choice, FittedModel, Recipe, build, checked, held_out_share, part_of, suggest
 from reparax.recipe import objective as recipe_objective
 from reparax.training import Progress, cosine_adam
 from reparax.training import fit as train
 
-MODEL_FIELDS = frozenset(
-    {"posterior", "prior", "likelihood", "network", "latent_dim", "width", "depth", "num_components", "binarize"}
-)
+MODEL_FIELDS = frozenset({"posterior", "prior", "likelihood", "network", "latent_dim", "width", "depth", "binarize"})
 """The fields of a recipe that say what the model is, not how it is trained."""
 
 
@@ -27,7 +27,7 @@ def fit(
     data: Any,
     *,
     model: Model | None = None,
-    objective: AbstractObjective | str | None = None,
+    objective: AbstractObjective | Choice | None = None,
     progress: Progress | None = None,
     **chosen: Any,
 ) -> FittedModel:
@@ -39,9 +39,10 @@ def fit(
     Args:
         data: Anything `reparax.data.read` reads, or a `Dataset`.
         model: A model of your own parts; without it, the recipe's.
-        objective: The name of an objective, or one of your own; without it, the recipe's.
+        objective: An objective: its name, its name and options, or the objective itself; without it, the recipe's.
         progress: Called after each chunk of training with its record.
-        **chosen: Fields of `reparax.recipe.Recipe`: ``latent_dim=16``, ``likelihood="bernoulli"``, ``seed=1``...
+        **chosen: Fields of `reparax.recipe.Recipe`: ``latent_dim=16``, ``likelihood="bernoulli"``, ``seed=1``...; and
+            options of its parts: ``beta=4.0``, or ``prior={"name": "normal-mixture", "num_components": 6}``.
 
     Raises:
         DataError: Data that cannot be read, or that the likelihood gives no density to.
@@ -50,10 +51,9 @@ def fit(
     """
     dataset = read(data)
     require_fit(dataset)
-    named = objective if isinstance(objective, str) else None
     # A ready model's encoder may not know of hidden cells.
     settled = {} if model is None else {"hide": 0.0}
-    recipe = plan(dataset, objective=named, **(settled | chosen))
+    recipe = plan(dataset, objective=objective, **(settled | chosen))
     part, held_out = (dataset, None) if recipe.valid == 0 else split(dataset, recipe.valid, recipe.seed)
     part, held_out = _trimmed(part, recipe.trim), None if held_out is None else _trimmed(held_out, recipe.trim)
     initial, training = jax.random.split(jax.random.key(recipe.seed))
@@ -61,11 +61,11 @@ def fit(
         made = build(recipe, part.schema, key=initial)
         fitted = FittedModel(made, part.schema, recipe)
     else:
-        _refuse_parts(chosen)
+        _refuse_parts(chosen, recipe)
         fitted = FittedModel(model, part.schema)
-    if objective is None or isinstance(objective, str):
-        objective = recipe_objective(recipe, _steps_per_epoch(recipe, part))
-    check_objective(type(objective), type(fitted.model.posterior))
+    given = objective if isinstance(objective, AbstractObjective) else None
+    objective = recipe_objective(recipe, _steps_per_epoch(recipe, part), given)
+    check_objective(objective, fitted.model)
     return _train(fitted, recipe, objective, part, held_out, key=training, progress=progress)
 
 
@@ -91,13 +91,19 @@ def _steps_per_epoch(recipe: Recipe, part: Dataset) -> int:
     return max(1, len(part) // min(recipe.batch_size, len(part)))
 
 
-def _refuse_parts(chosen: dict[str, Any]) -> None:
+def _refuse_parts(chosen: dict[str, Any], recipe: Recipe) -> None:
     """Refuses settings that would have no effect on a ready model.
 
     Raises:
         RecipeError: One of them is set.
     """
-    idle = sorted(name for name in MODEL_FIELDS if chosen.get(name) is not None)
+    known = {field.name for field in msgspec.structs.fields(Recipe)}
+    of_objective = option_names(type(part_of("objective", recipe.objective)))
+    idle = sorted(
+        name for name, value in chosen.items()
+        if value is not None
+        and (name in MODEL_FIELDS or (name not in known and name.removeprefix("objective.") not in of_objective))
+    )  # fmt: skip
     if idle:
         raise RecipeError(
             expected="settings of the training alone beside a ready model",
@@ -132,10 +138,10 @@ def _train(
     progress: Progress | None,
 ) -> FittedModel:
     units = fitted.units
-    if recipe.hide and recipe.likelihood != "columns":
+    if recipe.hide and recipe.name("likelihood") != "columns":
         raise RecipeError(
             expected="a table with the columns likelihood to hide cells of",
-            got=f"examples of kind {part.schema.kind} with the {recipe.likelihood} likelihood",
+            got=f"examples of kind {part.schema.kind} with the {recipe.name('likelihood')} likelihood",
             cure="leave --hide out",
         )
     result = train(
@@ -157,7 +163,7 @@ def _train(
     )
     trained = replace(fitted, model=result.model, history=result.history, status=result.status)
     prior = trained.model.prior
-    if isinstance(prior, FittedNormal):
+    if isinstance(prior, Moments):
         fitted_prior = prior.fitted_to(encode(trained, part))
         trained = replace(trained, model=Model(trained.model.posterior, fitted_prior, trained.model.likelihood))
     return trained

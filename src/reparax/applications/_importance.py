@@ -25,8 +25,8 @@ def importance_samples(
 
     The log importance weights are log p(x | z) minus the latter.
     """
-    if model.posterior.latent_space == "point":
-        return posterior.mean[None], jnp.zeros(1)
+    if not model.posterior.has_density:
+        return posterior.sample(key, (1,)), jnp.zeros(1)
     prior = model.prior(model.posterior)
     z = posterior.sample(key, (num_samples,))
     return z, jax.vmap(lambda one: posterior.log_prob(one) - prior.log_prob(one))(z)
@@ -60,7 +60,7 @@ def map_with_samples(
 
 
 class Terms(eqx.Module):
-    """Of one example: the bound of K samples, reconstruction and KL, the posterior mean.
+    """Of one example: the bound of K samples, reconstruction and KL, the code.
 
     Of tables also E[log p(x_j | z)] of each column under the weighted samples; else None.
     """
@@ -84,7 +84,7 @@ class _Weigh(eqx.Module):
         if by_column is not None:
             by_column = jax.nn.softmax(reconstruction - kl) @ by_column
         bound = log_mean_exp(reconstruction - kl)
-        return Terms(bound, jnp.mean(reconstruction), jnp.mean(kl), jnp.ravel(posterior.mean), by_column)
+        return Terms(bound, jnp.mean(reconstruction), jnp.mean(kl), jnp.ravel(model.posterior.code(x)), by_column)
 
 
 def terms_of(fitted: FittedModel, values: np.ndarray, num_samples: int, seed: int) -> Terms:

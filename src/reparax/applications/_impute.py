@@ -12,7 +12,7 @@ from reparax.applications._door import dataset_of
 from reparax.applications._importance import importance_samples, map_with_samples, require_samples
 from reparax.data import fill
 from reparax.errors import RecipeError
-from reparax.likelihoods.columns import Columns
+from reparax.likelihoods.columns import ColumnsDecoder
 from reparax.model import Model
 from reparax.recipe import FittedModel
 
@@ -101,7 +101,7 @@ def _weighted(model: Model, x: Array, key: Array, num_samples: int) -> tuple[Arr
 def _filled(fitted: FittedModel, values: np.ndarray, function: Any, work: int, seed: int) -> np.ndarray:
     """What a function of one row makes of the rows with gaps; the other rows as they are."""
     require_samples(work)
-    if not isinstance(fitted.model.likelihood, Columns):
+    if not isinstance(fitted.model.likelihood, ColumnsDecoder):
         raise RecipeError(
             expected="a model with the columns likelihood, which knows missing cells",
             got="one without it",

@@ -13,7 +13,7 @@ from reparax.applications._door import values_of
 from reparax.applications._importance import importance_samples, map_with_samples, terms_of
 from reparax.distributions import Columns
 from reparax.estimators import log_mean_exp
-from reparax.likelihoods.columns import Columns as ColumnsLikelihood
+from reparax.likelihoods.columns import ColumnsDecoder
 from reparax.model import Model
 from reparax.recipe import FittedModel
 
@@ -74,8 +74,8 @@ def score(fitted: FittedModel, data: Any, *, num_samples: int = 100, seed: int =
         RecipeError: A number of samples below 1.
     """
     values = values_of(fitted, data)
-    deterministic = fitted.model.posterior.latent_space == "point"
-    if isinstance(fitted.model.likelihood, ColumnsLikelihood):
+    deterministic = not fitted.model.posterior.has_density
+    if isinstance(fitted.model.likelihood, ColumnsDecoder):
         log_density, total, shares = map_with_samples(_Odd(num_samples), fitted, values, num_samples, seed)
         names = tuple(column.name for column in fitted.schema.columns or ())
         return Scores(None if deterministic else log_density, total, shares, names)
@@ -90,7 +90,7 @@ class _Odd(eqx.Module):
 
     def __call__(self, model: Model, x: Array, key: Array) -> tuple[Array, Array, Array]:
         z, kl = importance_samples(model, model.posterior(x), key, self.num_samples)
-        assert isinstance(model.likelihood, ColumnsLikelihood)
+        assert isinstance(model.likelihood, ColumnsDecoder)
         layout = model.likelihood.layout.value
         near = layout.neighborhood(x)
 

@@ -1,7 +1,11 @@
 """What every command that applies a model begins with: the model, and data held against its schema."""
 
+import os
+import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
 
 from reparax.cli._jax import prepare_jax
 from reparax.cli._say import Say, notes
@@ -12,13 +16,23 @@ if TYPE_CHECKING:
     from reparax.recipe import FittedModel
     from reparax.reports import Origin
 
+Allow = Annotated[tuple[str, ...], Parameter(consume_multiple=True)]
 
-def open_model(folder: str) -> "FittedModel":
-    """The fitted model of a folder."""
+
+def open_model(folder: str, allow: Allow = ()) -> "FittedModel":
+    """The fitted model of a folder; parts of the user's own come from the modules that are allowed."""
     prepare_jax()
     from reparax.artifact import load
 
-    return load(Path(folder))
+    if allow:
+        see_working_folder()
+    return load(Path(folder), allow=allow)
+
+
+def see_working_folder() -> None:
+    """Lets modules of the user's own be imported from the working folder, as ``python`` itself does."""
+    if "" not in sys.path and os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
 
 
 def origin_of(folder: str, data: str) -> "Origin":

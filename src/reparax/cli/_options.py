@@ -1,24 +1,31 @@
-"""The options of ``reparax fit``: the fields of a recipe, and the parts by the names of their files."""
+"""The options of ``reparax fit``: the fields of a recipe, the parts by name, and the options of the parts."""
 
-from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any, Literal
+from dataclasses import dataclass, field, fields, make_dataclass
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
 from reparax import registry
 
 if TYPE_CHECKING:
-    Posterior = Prior = Likelihood = Objective = Network = Estimator = str
+    Posterior = Prior = Likelihood = Objective = Network = str
 else:
+    # A name of the list, or "module:Class".
     Posterior, Prior, Likelihood, Objective, Network = (
-        Literal[registry.names(room)] for room in ("posteriors", "priors", "likelihoods", "objectives", "networks")
+        Literal[registry.names(room)] | str for room in registry.ROOM_OF.values()
     )
-    Estimator = Literal[("auto", *registry.names("estimators"))]
+
+SHORT = frozenset(
+    {"objective.beta", "objective.free_bits", "objective.num_samples", "objective.estimator", "prior.num_components"}
+)
+"""Options that have a short name as well."""
+HIDDEN = frozenset({"objective.warmup_steps"})
+"""Options that follow from others."""
 
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
-class RecipeOptions:
+class _Fields:
     """What is decided about a model and its training; what is left out is suggested from the data.
 
     Attributes:
@@ -39,12 +46,7 @@ class RecipeOptions:
         prior: The distribution of the latent variable.
         likelihood: The distribution of an example given the latent variable.
         objective: What training maximizes.
-        num_components: Components of a mixture prior, or pseudo-inputs of the VampPrior.
-        beta: Weight of the KL; 1 is the evidence lower bound.
         warmup_epochs: Epochs over which the weight of the KL rises from 0.
-        free_bits: Nats per latent dimension below which the KL is not pressed.
-        num_samples: Samples of the latent variable per example and step (K of the iwae objective).
-        estimator: The gradient estimator (default: auto).
         binarize: Draw each pixel anew from its intensity whenever it is seen, or cut at the middle.
     """
 
@@ -65,15 +67,45 @@ class RecipeOptions:
     prior: Prior | None = None
     likelihood: Likelihood | None = None
     objective: Objective | None = None
-    num_components: int | None = None
-    beta: float | None = None
     warmup_epochs: int | None = None
-    free_bits: float | None = None
-    num_samples: int | None = None
-    estimator: Estimator | None = None
     binarize: Literal["dynamic", "threshold"] | None = None
 
     def chosen(self) -> dict[str, Any]:
-        """The fields that were given."""
-        given = {field.name: getattr(self, field.name) for field in fields(self)}
+        """What was given: fields of a recipe, and options of parts as ``"prior.num_components"``."""
+        given = {one.metadata.get("option", one.name): getattr(self, one.name) for one in fields(self)}
         return {name: value for name, value in given.items() if value is not None}
+
+
+def _part_options() -> list[tuple[str, Any, Any]]:
+    """One field for each option of a part; what parts of a room have in common is one."""
+    collected: dict[str, list[tuple[str, registry.Option]]] = {}
+    for part, room in registry.ROOM_OF.items():
+        for name in registry.names(room):
+            for option in registry.options(room, name):
+                collected.setdefault(f"{part}.{option.name}", []).append((name, option))
+    return [_field(name, having) for name, having in collected.items() if name not in HIDDEN]
+
+
+def _field(name: str, having: list[tuple[str, registry.Option]]) -> tuple[str, Any, Any]:
+    flag = name.replace("_", "-")
+    flags = [f"--{flag}", *([f"--{flag.partition('.')[2]}"] if name in SHORT else [])]
+    texts: dict[str, list[str]] = {}
+    for part, option in having:
+        texts.setdefault(f"{option.text.rstrip('.')} (default: {option.default})", []).append(part)
+    text = "; ".join(f"{' and '.join(parts)}: {said}" for said, parts in texts.items())
+    kind: Any = type(having[0][1].default)
+    parameter = Parameter(name=flags, help=f"{text}.")
+    return name.replace(".", "__"), Annotated[kind | None, parameter], field(default=None, metadata={"option": name})
+
+
+RecipeOptions: Any = Parameter(name="*")(
+    make_dataclass(
+        "RecipeOptions",
+        _part_options(),
+        bases=(_Fields,),
+        namespace={"__module__": __name__, "__doc__": _Fields.__doc__},
+        frozen=True,
+        kw_only=True,
+    )
+)
+"""What is decided about a model and its training, with the options of all parts."""

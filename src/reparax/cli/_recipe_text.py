@@ -32,17 +32,17 @@ def recipe_lines(recipe: "Recipe", chosen: frozenset[str], dataset: "Dataset") -
     training = (
         f"at most {recipe.epochs} epochs in batches of {recipe.batch_size}, learning rate {recipe.learning_rate:g}"
     )
-    patience = f"after {recipe.patience} epochs without a better held-out {bound_name(recipe.objective)}"
+    patience = f"after {recipe.patience} epochs without a better held-out {bound_name(recipe.name('objective'))}"
     steps = recipe.epochs * max(1, (len(dataset) - held_out) // recipe.batch_size)
     rows = [
         ("data", f"{data_line(dataset)}; {f'{held_out} held out' if held_out else 'none held out'}", ""),
         (
             "likelihood",
-            recipe.likelihood,
+            _part(recipe, "likelihood"),
             _why("likelihood", chosen, "a table" if dataset.schema.kind == "table" else _values(dataset.schema)),
         ),
         ("posterior", _posterior(recipe), _why("posterior", chosen, "the default of this objective")),
-        ("prior", _prior(recipe), _why("prior", chosen, "what goes with this posterior")),
+        ("prior", _part(recipe, "prior"), _why("prior", chosen, "what goes with this posterior")),
         ("network", _network(recipe), _why("network", chosen, _size(dataset))),
         ("objective", _objective(recipe), _why("objective", chosen, "the default")),
         ("training", training, _why("epochs", chosen, f"about {steps} steps")),
@@ -76,32 +76,24 @@ def _size(dataset: "Dataset") -> str:
 
 
 def _posterior(recipe: "Recipe") -> str:
-    return f"{recipe.posterior}, {recipe.latent_dim} latent dimension{'s' if recipe.latent_dim != 1 else ''}"
+    return f"{_part(recipe, 'posterior')}, {recipe.latent_dim} latent dimension{'s' if recipe.latent_dim != 1 else ''}"
 
 
-def _prior(recipe: "Recipe") -> str:
-    many = recipe.prior in {"vamp", "normal-mixture"}
-    return f"{recipe.prior}, {recipe.num_components} components" if many else recipe.prior
+def _part(recipe: "Recipe", field: str) -> str:
+    """A part's name, and its options that are not left at their defaults."""
+    chosen = recipe.options(field).items()
+    return ", ".join([recipe.name(field), *(f"{name.replace('_', ' ')} {value}" for name, value in chosen)])
 
 
 def _network(recipe: "Recipe") -> str:
-    if recipe.network == "linear":
-        return "linear"
-    if recipe.network == "convolutional":
+    name = recipe.name("network")
+    if name == "linear":
+        return name
+    if name == "convolutional":
         return f"convolutional, {recipe.depth} convolutions from {recipe.width} channels"
-    return f"{recipe.network}, {recipe.depth} layer{'s' if recipe.depth != 1 else ''} of {recipe.width}"
+    return f"{_part(recipe, 'network')}, {recipe.depth} layer{'s' if recipe.depth != 1 else ''} of {recipe.width}"
 
 
 def _objective(recipe: "Recipe") -> str:
-    parts = [recipe.objective]
-    if recipe.beta != 1:
-        parts.append(f"beta {recipe.beta:g}")
-    if recipe.warmup_epochs:
-        parts.append(f"KL warm-up over {recipe.warmup_epochs} epochs")
-    if recipe.free_bits:
-        parts.append(f"{recipe.free_bits:g} free nats per dimension")
-    if recipe.num_samples > 1:
-        parts.append(f"{recipe.num_samples} samples")
-    if recipe.estimator != "auto":
-        parts.append(f"{recipe.estimator} gradients")
-    return ", ".join(parts)
+    warmup = [f"KL warm-up over {recipe.warmup_epochs} epochs"] if recipe.warmup_epochs else []
+    return ", ".join([_part(recipe, "objective"), *warmup])

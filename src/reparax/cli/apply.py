@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from reparax.cli._model import open_data, open_model
+from reparax.cli._model import Allow, open_data, open_model
 from reparax.cli._say import speaker
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ FRAME = 2
 Out = Annotated[str, Parameter(name=["--out", "-o"])]
 
 
-def encode(model: str, data: str, /, *, out: Out, std: bool = False, quiet: bool = False) -> None:
+def encode(model: str, data: str, /, *, out: Out, std: bool = False, allow: Allow = (), quiet: bool = False) -> None:
     """Write the posterior means, one row for each example; never a random draw.
 
     Args:
@@ -35,13 +35,14 @@ def encode(model: str, data: str, /, *, out: Out, std: bool = False, quiet: bool
         data: Data of the shape the model was fitted to.
         out: The file to write: .npy, .npz, .csv or .parquet.
         std: Add the posterior standard deviations.
+        allow: Modules of parts of your own that may be imported.
         quiet: Show no notes.
     """
     from reparax import data as files
 
     files.check_output(out, TABLES)
     say = speaker(quiet)
-    fitted = open_model(model)
+    fitted = open_model(model, allow)
     dataset = open_data(data, fitted, say)
     from reparax import applications
 
@@ -59,7 +60,9 @@ def encode(model: str, data: str, /, *, out: Out, std: bool = False, quiet: bool
     say(f"wrote {out}: {len(dataset)} rows")
 
 
-def reconstruct(model: str, data: str, /, *, out: Out, held_out: bool = False, quiet: bool = False) -> None:
+def reconstruct(
+    model: str, data: str, /, *, out: Out, held_out: bool = False, allow: Allow = (), quiet: bool = False
+) -> None:
     """Write what the model makes of each example: the mean of x at the posterior mean of z.
 
     Args:
@@ -67,13 +70,14 @@ def reconstruct(model: str, data: str, /, *, out: Out, held_out: bool = False, q
         data: Data of the shape the model was fitted to.
         out: The file to write: .npy, .npz, .csv, .parquet, or .png (images: originals beside reconstructions).
         held_out: Only the rows that were held out when the model was fitted to these data.
+        allow: Modules of parts of your own that may be imported.
         quiet: Show no notes.
     """
     from reparax import data as files
 
     files.check_output(out, PICTURES)
     say = speaker(quiet)
-    fitted = open_model(model)
+    fitted = open_model(model, allow)
     _check_picture(fitted, out)
     dataset = open_data(data, fitted, say, held_out=held_out)
     from reparax import applications
@@ -98,6 +102,7 @@ def sample(
     seed: int = 0,
     where: str | None = None,
     means: bool = False,
+    allow: Allow = (),
     quiet: bool = False,
 ) -> None:
     """Draw new examples from the model; rows of a table are as the data's, missing cells included.
@@ -109,12 +114,13 @@ def sample(
         seed: The seed; the same seed gives the same examples.
         where: For tables, cells that every row must have: sex=F,age=30.
         means: Write E[x | z] at drawn z: smoother, but not samples of the data.
+        allow: Modules of parts of your own that may be imported.
         quiet: Show no notes.
     """
     from reparax import data as files
 
     files.check_output(out, PICTURES)
-    fitted = open_model(model)
+    fitted = open_model(model, allow)
     _check_picture(fitted, out)
     import jax
 
@@ -141,6 +147,7 @@ def impute(
     draws: int | None = None,
     samples: int = 400,
     seed: int = 0,
+    allow: Allow = (),
     quiet: bool = False,
 ) -> None:
     """Fill the missing cells of a table: the expected number or the most probable category, given the other cells.
@@ -152,13 +159,14 @@ def impute(
         draws: Write so many tables with drawn cells instead (multiple imputation): OUT gets the numbers 1, 2, ...
         samples: Importance samples for each row.
         seed: The seed of everything random.
+        allow: Modules of parts of your own that may be imported.
         quiet: Show no notes.
     """
     from reparax import data as files
 
     files.check_output(out, TABLES)
     say = speaker(quiet)
-    fitted = open_model(model)
+    fitted = open_model(model, allow)
     dataset = open_data(data, fitted, say)
     from reparax import applications
 
@@ -196,6 +204,7 @@ def score(
     top: int | None = None,
     samples: int = 100,
     seed: int = 0,
+    allow: Allow = (),
     quiet: bool = False,
 ) -> None:
     """Write log_density (nats, an importance-weighted bound) and anomaly_score (higher is odder) of each example.
@@ -209,13 +218,14 @@ def score(
         top: Only so many rows, the oddest first, with their row numbers; the oddest are also shown.
         samples: Importance samples for each example.
         seed: The seed of the importance samples.
+        allow: Modules of parts of your own that may be imported.
         quiet: Show no notes.
     """
     from reparax import data as files
 
     files.check_output(out, TABLES)
     say = speaker(quiet)
-    fitted = open_model(model)
+    fitted = open_model(model, allow)
     dataset = open_data(data, fitted, say)
     from reparax import applications
 

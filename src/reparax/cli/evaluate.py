@@ -8,7 +8,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from reparax.cli._model import open_data, open_model
+from reparax.cli._model import Allow, open_data, open_model
 from reparax.cli._say import speaker
 
 
@@ -21,6 +21,7 @@ def evaluate(
     seed: int = 0,
     held_out: bool = False,
     out: Annotated[str | None, Parameter(name=["--out", "-o"])] = None,
+    allow: Allow = (),
     quiet: bool = False,
 ) -> None:
     """Print bounds on the log-likelihood and their parts as JSON: nats per example, higher is better.
@@ -32,6 +33,7 @@ def evaluate(
         seed: The seed of the samples.
         held_out: Only the rows that were held out when the model was fitted to these data.
         out: Write to a .json file instead of stdout.
+        allow: Modules of parts of your own that may be imported.
         quiet: Show no notes.
     """
     from reparax.data import atomic_write, check_output
@@ -39,7 +41,7 @@ def evaluate(
     if out is not None:
         check_output(out, (".json",))
     say = speaker(quiet)
-    fitted = open_model(model)
+    fitted = open_model(model, allow)
     dataset = open_data(data, fitted, say, held_out=held_out)
     from reparax import applications
 

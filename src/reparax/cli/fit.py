@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
+from reparax import registry
 from reparax.cli._columns_text import columns_text
 from reparax.cli._interrupt import stoppable
 from reparax.cli._jax import prepare_jax
-from reparax.cli._model import origin_of
+from reparax.cli._model import origin_of, see_working_folder
 from reparax.cli._options import RecipeOptions
 from reparax.cli._progress import bound_name, watch
 from reparax.cli._recipe_text import recipe_lines
@@ -67,6 +68,8 @@ def fit(
 
     check_folder(out)
     chosen = recipe.chosen()
+    if any(":" in str(chosen.get(field)) for field in registry.ROOM_OF):
+        see_working_folder()
     whole = plan(dataset, **chosen)
     for line in recipe_lines(whole, frozenset(chosen), dataset):
         say(line)
@@ -94,7 +97,7 @@ def _train(
 ) -> "FittedModel":
     from reparax import applications
 
-    with watch(whole.epochs, bound_name(whole.objective), whole.batch_size, quiet=quiet) as show:
+    with watch(whole.epochs, bound_name(whole.name("objective")), whole.batch_size, quiet=quiet) as show:
 
         def progress(record: "Record") -> None:
             show(record)
@@ -111,7 +114,7 @@ def _say_result(fitted: "FittedModel", dataset: "Dataset", say: Say) -> None:
     kind, bound = ("held-out", best.valid["bound"]) if held_out else ("training", best.train["bound"])
     last = fitted.history[-1]
     say(f"{fitted.status} after {last.epoch:.0f} epochs, {last.seconds:.0f} s; the model is of epoch {best.epoch:.0f}")
-    say(f"{kind} {bound_name(fitted.recipe.objective)} {bound:.2f} nats per example")
+    say(f"{kind} {bound_name(fitted.recipe.name('objective'))} {bound:.2f} nats per example")
     if fitted.status == "interrupted":
         warn("interrupted: the best model so far is kept")
     if fitted.status == "diverged":

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from reparax.cli._model import open_model, origin_of
+from reparax.cli._model import Allow, open_model, origin_of
 from reparax.cli._say import notes, speaker
 
 
@@ -17,6 +17,7 @@ def report(
     label: str | None = None,
     samples: int = 100,
     seed: int = 0,
+    allow: Allow = (),
     quiet: bool = False,
 ) -> None:
     """Write a page to look at: data, training, latent map, synthetic rows or images, odd rows, likelihoods.
@@ -30,13 +31,14 @@ def report(
         label: What colors the latent map: a column, an array of an npz, or a file of labels.
         samples: K, the importance samples for each example.
         seed: The seed of everything random.
+        allow: Modules of parts of your own that may be imported.
         quiet: Show no notes.
     """
     from reparax.data import check_output
 
     say = speaker(quiet)
     check_output(out, (".html", ".htm"))
-    fitted = open_model(model)
+    fitted = open_model(model, allow)
     from reparax.reports import study_of, write
 
     study = study_of(fitted, data, label=label, origin=origin_of(model, data), num_samples=samples, seed=seed)

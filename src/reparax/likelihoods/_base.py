@@ -1,7 +1,7 @@
 """What a likelihood is: a conditional distribution of one example given the latent variable."""
 
 from abc import abstractmethod
-from typing import Protocol, Self
+from typing import Protocol
 
 import equinox as eqx
 import jax
@@ -10,39 +10,42 @@ from jaxtyping import Array, Float
 
 from reparax.errors import DataError
 from reparax.networks import Network
+from reparax.parts import Part
 from reparax.summary import Summary
 
 
 class MakeDecoder(Protocol):
-    """Gives a network with ``parameters`` numbers for each value of x, or an output of a shape of one's own."""
+    """Gives a network with ``parameters`` numbers for each value of x, or for each place of another shape.
 
-    def __call__(self, parameters: int, shape: tuple[int, ...] | None = None) -> Network: ...
-
-
-class AbstractLikelihood(eqx.Module):
-    """p(x | z) for one z: the probabilistic decoder, a normalized density of x in the user's units.
-
-    To add one, write one file with one class; it then appears on the command line, in the contract tests and in the
-    documentation.
-
-    Attributes:
-        network: Maps one flattened z to an array ``(parameters, *event_shape)``.
+    Every call draws weights from its own key.
     """
 
-    network: eqx.AbstractVar[Network]
+    def __call__(self, parameters: int, shape: tuple[int, ...] | None = None, *, key: jax.Array) -> Network: ...
 
-    @classmethod
-    @abstractmethod
-    def create(cls, make_decoder: MakeDecoder, summary: Summary, *, key: jax.Array) -> Self:
-        """Builds the likelihood; ``make_decoder(n)`` gives a network with n parameters for each value of x.
 
-        Raises:
-            DataError: The data are not of the kind that the likelihood is a distribution of.
-        """
+class Likelihood(eqx.Module):
+    """p(x | z) for one z: the probabilistic decoder, a normalized density of x in the user's units."""
 
     @abstractmethod
     def __call__(self, z: Float[Array, "*latent"]) -> dist.Distribution:
         """The distribution of x given z, with the event shape of one example."""
+
+
+class AbstractLikelihood(Part):
+    """A kind of likelihood, with its options."""
+
+    @abstractmethod
+    def create(self, make_decoder: MakeDecoder, summary: Summary, *, key: jax.Array) -> Likelihood:
+        """The likelihood with its first weights.
+
+        Args:
+            make_decoder: Gives a network with so many parameters for each value of x.
+            summary: What the data are.
+            key: Draws the weights.
+
+        Raises:
+            DataError: The data are not of the kind that the likelihood is a distribution of.
+        """
 
 
 def require(fits: bool, *, likelihood: str, expected: str, summary: Summary, cure: str) -> None:

@@ -1,7 +1,5 @@
 """The likelihood of table rows: a product over columns of every kind, missing cells left out."""
 
-from typing import Self
-
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -9,7 +7,7 @@ from jaxtyping import Array, Float
 from reparax.distributions import Columns as ColumnsDistribution
 from reparax.distributions import Layout
 from reparax.errors import DataError
-from reparax.likelihoods._base import AbstractLikelihood, MakeDecoder
+from reparax.likelihoods._base import AbstractLikelihood, Likelihood, MakeDecoder
 from reparax.networks import Network
 from reparax.pytrees import Frozen
 from reparax.summary import Summary
@@ -22,11 +20,7 @@ class Columns(AbstractLikelihood):
     Nazabal et al. (2020), "Handling incomplete heterogeneous data using VAEs", equation 2, with other families.
     """
 
-    network: Network
-    layout: Frozen
-
-    @classmethod
-    def create(cls, make_decoder: MakeDecoder, summary: Summary, *, key: jax.Array) -> Self:
+    def create(self, make_decoder: MakeDecoder, summary: Summary, *, key: jax.Array) -> "ColumnsDecoder":
         if not summary.columns:
             raise DataError(
                 expected="a table for the columns likelihood",
@@ -34,7 +28,14 @@ class Columns(AbstractLikelihood):
                 cure="choose another --likelihood for images and arrays",
             )
         layout = Layout.of(summary.columns, summary.num_examples)
-        return cls(make_decoder(layout.num_parameters, ()), Frozen(layout))
+        return ColumnsDecoder(make_decoder(layout.num_parameters, (), key=key), Frozen(layout))
+
+
+class ColumnsDecoder(Likelihood):
+    """The weights of `Columns`."""
+
+    network: Network
+    layout: Frozen
 
     def __call__(self, z: Float[Array, "*latent"]) -> ColumnsDistribution:
         return ColumnsDistribution(self.network(jnp.ravel(z)), self.layout.value)

@@ -1,14 +1,12 @@
 """The continuous Bernoulli likelihood, for intensities in an interval."""
 
-from typing import Self
-
 import jax
 import jax.numpy as jnp
 import numpyro.distributions as dist
 from jaxtyping import Array, Float
 
 from reparax.distributions import ContinuousBernoulli as ContinuousBernoulliDistribution
-from reparax.likelihoods._base import AbstractLikelihood, MakeDecoder
+from reparax.likelihoods._base import AbstractLikelihood, Likelihood, MakeDecoder
 from reparax.networks import Network
 from reparax.pytrees import Frozen, soft_bound
 from reparax.summary import Summary
@@ -22,15 +20,20 @@ class ContinuousBernoulli(AbstractLikelihood):
     The bounds are those of the data: 0 and 255 for 8-bit images; values outside have density zero.
     """
 
+    def create(self, make_decoder: MakeDecoder, summary: Summary, *, key: jax.Array) -> "ContinuousBernoulliDecoder":
+        low = jnp.asarray(summary.low, jnp.float32)
+        high = jnp.asarray(summary.high, jnp.float32)
+        return ContinuousBernoulliDecoder(
+            make_decoder(1, key=key), Frozen(low), Frozen(jnp.where(high > low, high, low + 1))
+        )
+
+
+class ContinuousBernoulliDecoder(Likelihood):
+    """The weights of `ContinuousBernoulli`."""
+
     network: Network
     low: Frozen
     high: Frozen
-
-    @classmethod
-    def create(cls, make_decoder: MakeDecoder, summary: Summary, *, key: jax.Array) -> Self:
-        low = jnp.asarray(summary.low, jnp.float32)
-        high = jnp.asarray(summary.high, jnp.float32)
-        return cls(make_decoder(1), Frozen(low), Frozen(jnp.where(high > low, high, low + 1)))
 
     def __call__(self, z: Float[Array, "*latent"]) -> dist.Distribution:
         logits = soft_bound(self.network(jnp.ravel(z))[0], -200.0, 200.0)

@@ -1,7 +1,5 @@
 """The discretized logistic likelihood, for integer pixels."""
 
-from typing import Self
-
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -9,7 +7,7 @@ import numpyro.distributions as dist
 from jaxtyping import Array, Float
 
 from reparax.distributions import DiscretizedLogistic as DiscretizedLogisticDistribution
-from reparax.likelihoods._base import AbstractLikelihood, MakeDecoder, require
+from reparax.likelihoods._base import AbstractLikelihood, Likelihood, MakeDecoder, require
 from reparax.networks import Network
 from reparax.pytrees import soft_bound
 from reparax.summary import Summary
@@ -22,12 +20,7 @@ class DiscretizedLogistic(AbstractLikelihood):
     Probabilities, so bits per dimension are comparable between models.
     """
 
-    network: Network
-    low: int = eqx.field(static=True)
-    high: int = eqx.field(static=True)
-
-    @classmethod
-    def create(cls, make_decoder: MakeDecoder, summary: Summary, *, key: jax.Array) -> Self:
+    def create(self, make_decoder: MakeDecoder, summary: Summary, *, key: jax.Array) -> "DiscretizedLogisticDecoder":
         require(
             summary.kind != "real",
             likelihood="discretized-logistic",
@@ -35,7 +28,17 @@ class DiscretizedLogistic(AbstractLikelihood):
             summary=summary,
             cure="choose --likelihood normal, student-t or continuous-bernoulli for values that are not whole",
         )
-        return cls(make_decoder(2), int(summary.low.min()), max(int(summary.high.max()), int(summary.low.min()) + 1))
+        return DiscretizedLogisticDecoder(
+            make_decoder(2, key=key), int(summary.low.min()), max(int(summary.high.max()), int(summary.low.min()) + 1)
+        )
+
+
+class DiscretizedLogisticDecoder(Likelihood):
+    """The weights of `DiscretizedLogistic`."""
+
+    network: Network
+    low: int = eqx.field(static=True)
+    high: int = eqx.field(static=True)
 
     def __call__(self, z: Float[Array, "*latent"]) -> dist.Distribution:
         location, log_scale = self.network(jnp.ravel(z))

@@ -1,13 +1,11 @@
 """The negative binomial likelihood, for counts that vary more than Poisson."""
 
-from typing import Self
-
 import jax
 import jax.numpy as jnp
 import numpyro.distributions as dist
 from jaxtyping import Array, Float
 
-from reparax.likelihoods._base import AbstractLikelihood, MakeDecoder
+from reparax.likelihoods._base import AbstractLikelihood, Likelihood, MakeDecoder
 from reparax.likelihoods.poisson import LOG_RATE_BOUNDS, log_mean, require_counts
 from reparax.networks import Network
 from reparax.pytrees import Frozen, soft_bound
@@ -20,15 +18,18 @@ class NegativeBinomial(AbstractLikelihood):
     Lopez et al. (2018), "Deep generative modeling for single-cell transcriptomics", equation 5 (without dropout).
     """
 
+    def create(self, make_decoder: MakeDecoder, summary: Summary, *, key: jax.Array) -> "NegativeBinomialDecoder":
+        require_counts(summary, "negative-binomial")
+        shape = () if summary.is_image else summary.event_shape
+        return NegativeBinomialDecoder(make_decoder(1, key=key), jnp.zeros(shape), log_mean(summary))
+
+
+class NegativeBinomialDecoder(Likelihood):
+    """The weights of `NegativeBinomial`."""
+
     network: Network
     log_concentration: Float[Array, "*event"]
     log_mean: Frozen
-
-    @classmethod
-    def create(cls, make_decoder: MakeDecoder, summary: Summary, *, key: jax.Array) -> Self:
-        require_counts(summary, "negative-binomial")
-        shape = () if summary.is_image else summary.event_shape
-        return cls(make_decoder(1), jnp.zeros(shape), log_mean(summary))
 
     def __call__(self, z: Float[Array, "*latent"]) -> dist.Distribution:
         eta = self.network(jnp.ravel(z))[0]

@@ -1,13 +1,11 @@
 """The Normal likelihood with a learned scale, for real-valued data."""
 
-from typing import Self
-
 import jax
 import jax.numpy as jnp
 import numpyro.distributions as dist
 from jaxtyping import Array, Float
 
-from reparax.likelihoods._base import AbstractLikelihood, MakeDecoder
+from reparax.likelihoods._base import AbstractLikelihood, Likelihood, MakeDecoder
 from reparax.networks import Network
 from reparax.pytrees import Frozen, soft_bound
 from reparax.summary import Summary
@@ -24,16 +22,19 @@ class Normal(AbstractLikelihood):
     all dimensions.
     """
 
+    def create(self, make_decoder: MakeDecoder, summary: Summary, *, key: jax.Array) -> "NormalDecoder":
+        scale_shape = () if summary.is_image else summary.event_shape
+        mean, std = jnp.asarray(summary.mean, jnp.float32), jnp.asarray(summary.std, jnp.float32)
+        return NormalDecoder(make_decoder(1, key=key), jnp.full(scale_shape, -0.5), Frozen(mean), Frozen(std))
+
+
+class NormalDecoder(Likelihood):
+    """The weights of `Normal`."""
+
     network: Network
     log_scale: Float[Array, "*event"]
     mean: Frozen
     std: Frozen
-
-    @classmethod
-    def create(cls, make_decoder: MakeDecoder, summary: Summary, *, key: jax.Array) -> Self:
-        scale_shape = () if summary.is_image else summary.event_shape
-        mean, std = jnp.asarray(summary.mean, jnp.float32), jnp.asarray(summary.std, jnp.float32)
-        return cls(make_decoder(1), jnp.full(scale_shape, -0.5), Frozen(mean), Frozen(std))
 
     def __call__(self, z: Float[Array, "*latent"]) -> dist.Distribution:
         loc = self.network(jnp.ravel(z))[0]

@@ -1,13 +1,11 @@
 """The Poisson likelihood, for counts."""
 
-from typing import Self
-
 import jax
 import jax.numpy as jnp
 import numpyro.distributions as dist
 from jaxtyping import Array, Float
 
-from reparax.likelihoods._base import AbstractLikelihood, MakeDecoder, require
+from reparax.likelihoods._base import AbstractLikelihood, Likelihood, MakeDecoder, require
 from reparax.networks import Network
 from reparax.pytrees import Frozen, soft_bound
 from reparax.summary import Summary
@@ -41,13 +39,16 @@ class Poisson(AbstractLikelihood):
     Gopalan et al. (2013) and Liang et al. (2018) use it for count matrices; here the rate is a network's output.
     """
 
+    def create(self, make_decoder: MakeDecoder, summary: Summary, *, key: jax.Array) -> "PoissonDecoder":
+        require_counts(summary, "poisson")
+        return PoissonDecoder(make_decoder(1, key=key), log_mean(summary))
+
+
+class PoissonDecoder(Likelihood):
+    """The weights of `Poisson`."""
+
     network: Network
     log_mean: Frozen
-
-    @classmethod
-    def create(cls, make_decoder: MakeDecoder, summary: Summary, *, key: jax.Array) -> Self:
-        require_counts(summary, "poisson")
-        return cls(make_decoder(1), log_mean(summary))
 
     def __call__(self, z: Float[Array, "*latent"]) -> dist.Distribution:
         eta = self.network(jnp.ravel(z))[0]

@@ -1,13 +1,11 @@
 """The Student-t likelihood, for real-valued data with outliers."""
 
-from typing import Self
-
 import jax
 import jax.numpy as jnp
 import numpyro.distributions as dist
 from jaxtyping import Array, Float
 
-from reparax.likelihoods._base import AbstractLikelihood, MakeDecoder
+from reparax.likelihoods._base import AbstractLikelihood, Likelihood, MakeDecoder
 from reparax.likelihoods.normal import LOG_SCALE_BOUNDS
 from reparax.networks import Network
 from reparax.pytrees import Frozen, soft_bound
@@ -21,17 +19,22 @@ class StudentT(AbstractLikelihood):
     "Student-t variational autoencoder for robust density estimation", equation 7, with scale and nu free of z.
     """
 
+    def create(self, make_decoder: MakeDecoder, summary: Summary, *, key: jax.Array) -> "StudentTDecoder":
+        shape = () if summary.is_image else summary.event_shape
+        mean, std = jnp.asarray(summary.mean, jnp.float32), jnp.asarray(summary.std, jnp.float32)
+        return StudentTDecoder(
+            make_decoder(1, key=key), jnp.full(shape, -0.5), jnp.full(shape, 1.5), Frozen(mean), Frozen(std)
+        )
+
+
+class StudentTDecoder(Likelihood):
+    """The weights of `StudentT`."""
+
     network: Network
     log_scale: Float[Array, "*event"]
     log_df: Float[Array, "*event"]
     mean: Frozen
     std: Frozen
-
-    @classmethod
-    def create(cls, make_decoder: MakeDecoder, summary: Summary, *, key: jax.Array) -> Self:
-        shape = () if summary.is_image else summary.event_shape
-        mean, std = jnp.asarray(summary.mean, jnp.float32), jnp.asarray(summary.std, jnp.float32)
-        return cls(make_decoder(1), jnp.full(shape, -0.5), jnp.full(shape, 1.5), Frozen(mean), Frozen(std))
 
     def __call__(self, z: Float[Array, "*latent"]) -> dist.Distribution:
         loc = self.network(jnp.ravel(z))[0]

@@ -1,17 +1,18 @@
 """The evidence lower bound."""
 
-from typing import ClassVar, Self
+from typing import ClassVar
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Int, Num
+from jaxtyping import Array, Float, Int, Num
 
 from reparax.distributions import has_analytic_kl, kl_per_dimension
 from reparax.estimators import Vouched, expectation, path_only
 from reparax.model import Model
-from reparax.objectives._base import AbstractObjective, ObjectiveDials, Schedule, Terms, constant
+from reparax.objectives._base import MOST_SAMPLES, AbstractObjective, Terms
+from reparax.parts import option
 
+MOST_STEPS = 1_000_000_000
 THROUGH_Z_ALONE = frozenset({"sticking-the-landing", "doubly-reparameterized"})
 """Estimators of this bound that leave out the score of q."""
 
@@ -24,18 +25,28 @@ class ELBO(AbstractObjective):
     differentiated through z alone: Roeder, Wu & Duvenaud (2017), equation 6. ``beta`` (Higgins et al.
     2017, equation 4) and ``free_bits`` (Kingma et al. 2016, equation 15, per latent dimension and example) change what
     is maximized, never the reported ``reconstruction`` and ``kl``.
+
+    Args:
+        beta: Weight of the KL; 1 is the evidence lower bound.
+        warmup_steps: Training steps over which the weight rises from 0 in a straight line.
+        free_bits: Nats per latent dimension below which the KL is not pressed.
+        num_samples: Samples of z for each example and step.
+        estimator: The gradient estimator, by name, or "auto".
     """
 
     needs_density: ClassVar[bool] = True
-    beta: Schedule = eqx.field(default_factory=lambda: constant(1.0))
-    free_bits: Schedule = eqx.field(default_factory=lambda: constant(0.0))
-    num_samples: int = eqx.field(static=True, default=1)
-    estimator: str = eqx.field(static=True, default="auto")
+    trains_prior: ClassVar[bool] = True
+    beta: float = option(1.0, low=0, high=1e6)
+    warmup_steps: int = option(0, low=0, high=MOST_STEPS)
+    free_bits: float = option(0.0, low=0, high=1e6)
+    num_samples: int = option(1, low=1, high=MOST_SAMPLES)
+    estimator: str = option("auto")
 
-    @classmethod
-    def create(cls, dials: ObjectiveDials) -> Self:
-        beta = Schedule(0.0, dials.beta, dials.warmup_steps)
-        return cls(beta, constant(dials.free_bits), dials.num_samples, dials.estimator)
+    def weight(self, step: Int[Array, ""]) -> Float[Array, ""]:
+        """The weight of the KL at a training step."""
+        if self.warmup_steps == 0:
+            return jnp.asarray(self.beta, jnp.float32)
+        return self.beta * jnp.clip(jnp.asarray(step, jnp.float32) / self.warmup_steps, 0.0, 1.0)
 
     def __call__(self, model: Model, x: Num[Array, "*event"], *, key: jax.Array, step: Int[Array, ""]) -> Terms:
         posterior = model.posterior(x)
@@ -58,8 +69,8 @@ class ELBO(AbstractObjective):
         if analytic:
             kl_terms = kl_per_dimension(posterior, prior)
         # One number for all dimensions (a joint density, or an estimate) has the free bits of all of them.
-        free = self.free_bits(step) * ((*posterior.event_shape, 1)[0] if kl_terms.ndim == 0 else 1)
+        free = self.free_bits * ((*posterior.event_shape, 1)[0] if kl_terms.ndim == 0 else 1)
         # Without free bits nothing is pressed up: an estimated KL may be negative.
-        pressed = jnp.sum(jnp.maximum(kl_terms, jnp.where(free > 0, free, -jnp.inf)))
+        pressed = jnp.sum(jnp.maximum(kl_terms, free) if free > 0 else kl_terms)
         kl = jnp.sum(kl_terms)
-        return Terms(reconstruction - self.beta(step) * pressed, reconstruction - kl, reconstruction, kl)
+        return Terms(reconstruction - self.weight(step) * pressed, reconstruction - kl, reconstruction, kl)

@@ -1,14 +1,14 @@
 """The importance-weighted bound."""
 
-from typing import ClassVar, Self
+from typing import ClassVar
 
-import equinox as eqx
 import jax
 from jaxtyping import Array, Int, Num
 
 from reparax.estimators import Vouched, iwae_estimate
 from reparax.model import Model
-from reparax.objectives._base import AbstractObjective, ObjectiveDials, Terms
+from reparax.objectives._base import MOST_SAMPLES, AbstractObjective, Terms
+from reparax.parts import option
 
 
 class IWAE(AbstractObjective):
@@ -17,15 +17,16 @@ class IWAE(AbstractObjective):
     Burda et al. (2016), equation 8: a bound on log p(x) for every K, non-decreasing in K, the ELBO for K = 1. The
     value is the log-mean-exp of the log weights. The estimator may be one of expectations or of bounds:
     ``doubly-reparameterized``, ``vimco``.
+
+    Args:
+        num_samples: K, the samples of z for each example and step.
+        estimator: The gradient estimator, by name, or "auto".
     """
 
     needs_density: ClassVar[bool] = True
-    num_samples: int = eqx.field(static=True, default=8)
-    estimator: str = eqx.field(static=True, default="auto")
-
-    @classmethod
-    def create(cls, dials: ObjectiveDials) -> Self:
-        return cls(dials.num_samples, dials.estimator)
+    trains_prior: ClassVar[bool] = True
+    num_samples: int = option(8, low=1, high=MOST_SAMPLES)
+    estimator: str = option("auto")
 
     def __call__(self, model: Model, x: Num[Array, "*event"], *, key: jax.Array, step: Int[Array, ""]) -> Terms:
         posterior = model.posterior(x)

@@ -1,30 +1,31 @@
 """Reconstruction alone, the objective of the deterministic autoencoder."""
 
-from typing import ClassVar, Self
+from typing import ClassVar
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int, Num
 
 from reparax.estimators import Vouched, expectation
 from reparax.model import Model
-from reparax.objectives._base import AbstractObjective, ObjectiveDials, Terms
+from reparax.objectives._base import MOST_SAMPLES, AbstractObjective, Terms
+from reparax.parts import option
 
 
 class Reconstruction(AbstractObjective):
     """E_q[log p(x | z)], in nats: no regularization, no bound.
 
     With the deterministic posterior this is the plain autoencoder, the baseline of every other model here.
+
+    Args:
+        num_samples: The samples of z for each example and step.
+        estimator: The gradient estimator, by name, or "auto".
     """
 
     needs_density: ClassVar[bool] = False
-    num_samples: int = eqx.field(static=True, default=1)
-    estimator: str = eqx.field(static=True, default="auto")
-
-    @classmethod
-    def create(cls, dials: ObjectiveDials) -> Self:
-        return cls(dials.num_samples, dials.estimator)
+    trains_prior: ClassVar[bool] = False
+    num_samples: int = option(1, low=1, high=MOST_SAMPLES)
+    estimator: str = option("auto")
 
     def __call__(self, model: Model, x: Num[Array, "*event"], *, key: jax.Array, step: Int[Array, ""]) -> Terms:
         posterior = model.posterior(x)

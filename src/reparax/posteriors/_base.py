@@ -1,54 +1,136 @@
 """What a posterior is: a conditional distribution of the latent variable given one example."""
 
 from abc import abstractmethod
-from collections.abc import Callable
-from typing import ClassVar, Literal, Self
+from typing import ClassVar, Literal, Protocol
 
 import equinox as eqx
+import jax
+import jax.numpy as jnp
 import numpyro.distributions as dist
 from jaxtyping import Array, Float
 
 from reparax.networks import Network
+from reparax.parts import Part
 
-LatentSpace = Literal[
-    "real", "binary", "one-hot", "point", "positive", "unit interval", "simplex", "sphere", "ball", "count"
-]
-MakeEncoder = Callable[[int], Network]
+LatentSpace = Literal["real", "binary", "one-hot", "positive", "unit interval", "simplex", "sphere", "ball", "count"]
 
 
-class AbstractPosterior(eqx.Module):
-    """q(z | x) for one example x: the probabilistic encoder.
+class MakeEncoder(Protocol):
+    """Gives a network from one example to a vector; every call draws weights from its own key."""
 
-    To add one, write one file with one class: its network's output size, its parameterization and its latent space; it
-    then appears on the command line, in the contract tests and in the documentation.
+    def __call__(self, out_size: int, *, key: jax.Array) -> Network: ...
+
+
+class Posterior(eqx.Module):
+    """q(z | x) for one example x: the probabilistic encoder, as a part creates it.
 
     Attributes:
-        latent_space: The set z lives in; a prior must live there too.
-        default_prior: The name of the prior that goes with it when none is chosen.
-        network: Maps one example to the vector of the distribution's parameters.
-        latent_dim: The number of latent dimensions.
+        latent_shape: The shape of one z.
     """
 
-    latent_space: ClassVar[LatentSpace]
-    default_prior: ClassVar[str]
-    network: eqx.AbstractVar[Network]
-    latent_dim: eqx.AbstractVar[int]
-
-    @staticmethod
-    @abstractmethod
-    def num_outputs(latent_dim: int) -> int:
-        """How many numbers the network gives for ``latent_dim`` latent dimensions."""
-
-    @classmethod
-    def create(cls, make_encoder: MakeEncoder, latent_dim: int) -> Self:
-        """The posterior with a network of the right size; ``make_encoder(n)`` gives one with n outputs."""
-        return cls(make_encoder(cls.num_outputs(latent_dim)), latent_dim)
+    latent_shape: eqx.AbstractVar[tuple[int, ...]]
 
     @property
     @abstractmethod
-    def latent_shape(self) -> tuple[int, ...]:
-        """The shape of one z."""
+    def part(self) -> "AbstractPosterior":
+        """The options it was created with."""
+
+    @property
+    def latent_space(self) -> LatentSpace:
+        """The set z lives in; a prior must live there too."""
+        return self.part.latent_space
+
+    @property
+    def has_density(self) -> bool:
+        """Whether q(z | x) has a density, without which there is no KL and no bound."""
+        return self.part.has_density
 
     @abstractmethod
     def __call__(self, x: Float[Array, "*event"]) -> dist.Distribution:
         """The distribution of z given x, with event shape ``latent_shape``."""
+
+    @abstractmethod
+    def code(self, x: Float[Array, "*event"]) -> Float[Array, "*latent"]:
+        """One z that stands for x, with nothing drawn: the mean of q(z | x) where it is in closed form."""
+
+
+class AbstractPosterior(Part):
+    """A kind of posterior, with its options.
+
+    A family of distributions whose parameters one network gives is an `AbstractFamily`. A posterior with weights of
+    its own creates a `Posterior` of its own.
+
+    Attributes:
+        latent_space: The set z lives in; a prior must live there too.
+        default_prior: The name of the prior that goes with it when none is chosen.
+        has_density: Whether q(z | x) has a density.
+    """
+
+    latent_space: eqx.AbstractClassVar[LatentSpace]
+    default_prior: eqx.AbstractClassVar[str]
+    has_density: eqx.AbstractClassVar[bool]
+
+    @abstractmethod
+    def create(self, make_encoder: MakeEncoder, latent_dim: int, *, key: jax.Array) -> Posterior:
+        """The posterior with its first weights.
+
+        Args:
+            make_encoder: Gives a network with so many outputs.
+            latent_dim: The number of latent dimensions.
+            key: Draws the weights.
+        """
+
+
+class AbstractFamily(AbstractPosterior):
+    """A family of distributions, the parameters of which one network gives.
+
+    To add one, write one class with the number of outputs and what distribution they make; it then appears on the
+    command line, in the contract tests and in the documentation.
+    """
+
+    has_density: ClassVar[bool] = True
+
+    @abstractmethod
+    def num_outputs(self, latent_dim: int) -> int:
+        """How many numbers the network gives for ``latent_dim`` latent dimensions."""
+
+    @abstractmethod
+    def distribution(self, outputs: Float[Array, " outputs"], latent_dim: int) -> dist.Distribution:
+        """The distribution of z that the outputs are the parameters of."""
+
+    def create(self, make_encoder: MakeEncoder, latent_dim: int, *, key: jax.Array) -> "Encoder":
+        """The posterior with a network of the right size."""
+        return Encoder(self, make_encoder(self.num_outputs(latent_dim), key=key), latent_dim)
+
+
+class Encoder(Posterior):
+    """q(z | x), a family of distributions with parameters from a network.
+
+    Args:
+        family: The family.
+        network: Maps one example to the vector of the family's parameters.
+        latent_dim: The number of latent dimensions.
+    """
+
+    family: AbstractFamily
+    network: Network
+    latent_dim: int = eqx.field(static=True)
+    latent_shape: tuple[int, ...] = eqx.field(static=True)
+
+    def __init__(self, family: AbstractFamily, network: Network, latent_dim: int) -> None:
+        self.family = family
+        self.network = network
+        self.latent_dim = latent_dim
+        outputs = jax.ShapeDtypeStruct((family.num_outputs(latent_dim),), jnp.float32)
+        shape = jax.eval_shape(lambda some: jnp.zeros(family.distribution(some, latent_dim).event_shape), outputs).shape
+        self.latent_shape = shape
+
+    @property
+    def part(self) -> AbstractFamily:
+        return self.family
+
+    def __call__(self, x: Float[Array, "*event"]) -> dist.Distribution:
+        return self.family.distribution(self.network(x), self.latent_dim)
+
+    def code(self, x: Float[Array, "*event"]) -> Float[Array, "*latent"]:
+        return self(x).mean

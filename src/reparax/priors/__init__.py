@@ -1,6 +1,8 @@
-"""The priors, one file each, found by their files' names; `AbstractPrior` says how to add one."""
+"""The priors; `AbstractFixedPrior` and `AbstractPrior` say how to add one."""
 
+from reparax.priors._base import AbstractFixedPrior as AbstractFixedPrior
 from reparax.priors._base import AbstractPrior as AbstractPrior
+from reparax.priors._base import Prior as Prior
 from reparax.registry import lazy_parts
 
 __getattr__, __dir__ = lazy_parts(__name__)

@@ -7,24 +7,62 @@ import equinox as eqx
 import jax
 import numpyro.distributions as dist
 
-from reparax.posteriors import AbstractPosterior
+from reparax.parts import Part
+from reparax.posteriors import Posterior
 from reparax.summary import Summary
 
 
-class AbstractPrior(eqx.Module):
+class Prior(eqx.Module):
     """p(z), which may be learned and may look at the posterior.
 
     Attributes:
         latent_spaces: The latent spaces it is a density on.
+        fitted_afterwards: Whether it is fitted to the codes when training is over: the bound of a posterior with a
+            density would be that of another model than the one that was trained.
     """
 
-    latent_spaces: ClassVar[frozenset[str]]
-
-    @classmethod
-    @abstractmethod
-    def create(cls, posterior: AbstractPosterior, summary: Summary, *, num_components: int, key: jax.Array) -> Self:
-        """Builds the prior for a posterior; ``num_components`` matters to mixtures only."""
+    latent_spaces: eqx.AbstractClassVar[frozenset[str]]
+    fitted_afterwards: ClassVar[bool] = False
 
     @abstractmethod
-    def __call__(self, posterior: AbstractPosterior) -> dist.Distribution:
+    def __call__(self, posterior: Posterior) -> dist.Distribution:
         """The distribution of z, with event shape ``posterior.latent_shape``."""
+
+
+class AbstractPrior(Part):
+    """A kind of prior, with its options.
+
+    Attributes:
+        latent_spaces: The latent spaces it is a density on.
+        fitted_afterwards: Whether it is fitted to the codes when training is over: the bound of a posterior with a
+            density would be that of another model than the one that was trained.
+    """
+
+    latent_spaces: eqx.AbstractClassVar[frozenset[str]]
+    fitted_afterwards: ClassVar[bool] = False
+
+    @abstractmethod
+    def create(self, posterior: Posterior, summary: Summary, *, key: jax.Array) -> Prior:
+        """The prior of a posterior's latent variable, with its first weights.
+
+        Args:
+            posterior: The posterior that it goes with.
+            summary: What the data are.
+            key: Draws the weights.
+        """
+
+
+class AbstractFixedPrior(AbstractPrior, Prior):
+    """A prior without weights, which follows from the shape of the latent variable: it is its own `Prior`."""
+
+    @abstractmethod
+    def distribution(self, shape: tuple[int, ...]) -> dist.Distribution:
+        """The distribution of z of a shape."""
+
+    def create(self, posterior: Posterior, summary: Summary, *, key: jax.Array) -> Self:
+        """The prior itself."""
+        return self
+
+    def __call__(self, posterior: Posterior) -> dist.Distribution:
+        """The distribution of z of the posterior's shape."""
+        return self.distribution(posterior.latent_shape)

@@ -1,7 +1,7 @@
 """The variational mixture of posteriors prior (VampPrior)."""
 
 import math
-from typing import ClassVar, Self
+from typing import ClassVar
 
 import equinox as eqx
 import jax
@@ -10,10 +10,16 @@ import numpyro.distributions as dist
 from jaxtyping import Array, Float
 from numpyro.distributions import constraints
 
-from reparax.posteriors import AbstractPosterior
-from reparax.priors._base import AbstractPrior
+from reparax.parts import option
+from reparax.posteriors import Posterior
+from reparax.priors._base import AbstractPrior, Prior
 from reparax.pytrees import Frozen
 from reparax.summary import Summary
+
+EVERY_SPACE = frozenset(
+    {"real", "binary", "one-hot", "positive", "unit interval", "simplex", "sphere", "ball", "count"}
+)
+MOST_COMPONENTS = 100_000
 
 
 class PosteriorMixture(dist.Distribution):
@@ -24,7 +30,7 @@ class PosteriorMixture(dist.Distribution):
     pytree_data_fields = ("posterior", "inputs")
 
     def __init__(
-        self, posterior: AbstractPosterior, inputs: Float[Array, "k *event"], *, validate_args: bool | None = None
+        self, posterior: Posterior, inputs: Float[Array, "k *event"], *, validate_args: bool | None = None
     ) -> None:
         self.posterior = posterior
         self.inputs = inputs
@@ -50,29 +56,44 @@ class Vamp(AbstractPrior):
     """p(z) = (1 / K) sum_k q(z | u_k) with K learned pseudo-inputs u_k, Tomczak & Welling (2018), equation 9.
 
     The pseudo-inputs are kept inside the data's range: u = low + (high - low) sigmoid(v).
+
+    Args:
+        num_components: The number of pseudo-inputs.
     """
 
-    latent_spaces: ClassVar[frozenset[str]] = frozenset(
-        {"real", "binary", "one-hot", "positive", "unit interval", "simplex", "sphere", "ball", "count"}
-    )
-    unconstrained: Float[Array, "k *event"]
-    low: Frozen
-    width: Frozen
-    event_shape: tuple[int, ...] = eqx.field(static=True)
+    latent_spaces: ClassVar[frozenset[str]] = EVERY_SPACE
+    num_components: int = option(50, low=1, high=MOST_COMPONENTS)
 
-    @classmethod
-    def create(cls, posterior: AbstractPosterior, summary: Summary, *, num_components: int, key: jax.Array) -> Self:
+    def create(self, posterior: Posterior, summary: Summary, *, key: jax.Array) -> "PseudoInputs":
+        """Pseudo-inputs spread like the data."""
         width = jnp.asarray(summary.high - summary.low, jnp.float32)
         width = jnp.where(width > 0, width, 1.0)
         low = jnp.asarray(summary.low, jnp.float32)
         shape = summary.event_shape
         middle = jnp.broadcast_to((jnp.asarray(summary.mean, jnp.float32) - low) / width, shape)
         spread = jnp.broadcast_to(jnp.asarray(summary.std, jnp.float32) / width, shape)
-        noise = jax.random.normal(key, (num_components, *shape))
+        noise = jax.random.normal(key, (self.num_components, *shape))
         start = jnp.clip(middle[None] + spread[None] * noise, 0.02, 0.98)
-        return cls(jnp.log(start) - jnp.log1p(-start), Frozen(low), Frozen(width), shape)
+        return PseudoInputs(jnp.log(start) - jnp.log1p(-start), Frozen(low), Frozen(width), shape)
 
-    def __call__(self, posterior: AbstractPosterior) -> PosteriorMixture:
+
+class PseudoInputs(Prior):
+    """The weights of a VampPrior.
+
+    Args:
+        unconstrained: The pseudo-inputs before they are put inside the range.
+        low: The least values of the data.
+        width: The ranges of the data.
+        event_shape: The shape of one example.
+    """
+
+    latent_spaces: ClassVar[frozenset[str]] = EVERY_SPACE
+    unconstrained: Float[Array, "k *event"]
+    low: Frozen
+    width: Frozen
+    event_shape: tuple[int, ...] = eqx.field(static=True)
+
+    def __call__(self, posterior: Posterior) -> PosteriorMixture:
         low = jnp.broadcast_to(self.low.value, self.event_shape)[None]
         width = jnp.broadcast_to(self.width.value, self.event_shape)[None]
         return PosteriorMixture(posterior, low + width * jax.nn.sigmoid(self.unconstrained))

@@ -1,6 +1,7 @@
 """A recipe becomes a model and an objective."""
 
 import math
+from dataclasses import replace
 
 import jax
 
@@ -8,12 +9,14 @@ from reparax import registry
 from reparax.data import Schema
 from reparax.distributions import Layout
 from reparax.errors import RecipeError
-from reparax.likelihoods.columns import Columns
+from reparax.likelihoods import Columns
 from reparax.model import Model, check_latent_space
 from reparax.networks import AbstractArchitecture, Network, Standardized, TableFeatures, num_features
-from reparax.objectives import AbstractObjective, ObjectiveDials, check_objective
-from reparax.priors.vamp import Vamp
+from reparax.objectives import AbstractObjective
+from reparax.parts import option_names
+from reparax.priors import Vamp
 from reparax.pytrees import Frozen
+from reparax.recipe._choice import options_in, part_of
 from reparax.recipe._recipe import Recipe
 from reparax.recipe._units import Units
 
@@ -30,48 +33,59 @@ def build(recipe: Recipe, schema: Schema, *, key: jax.Array) -> Model:
         RecipeError: The parts do not go together.
         DataError: The likelihood gives no density to such data.
     """
-    posterior_part = registry.load("posteriors", recipe.posterior)
-    prior_part = registry.load("priors", recipe.prior)
-    likelihood_part = registry.load("likelihoods", recipe.likelihood)
+    posterior_part, prior_part = part_of("posterior", recipe.posterior), part_of("prior", recipe.prior)
+    likelihood_part = part_of("likelihood", recipe.likelihood)
     check_latent_space(posterior_part, prior_part)
-    if likelihood_part is Columns and prior_part is Vamp:
+    if isinstance(likelihood_part, Columns) and isinstance(prior_part, Vamp):
         raise RecipeError(
             expected="a prior without pseudo-rows for the columns likelihood",
             got="vamp, whose pseudo-rows would need categories between categories",
             cure="choose --prior normal-mixture or coupling-flow",
         )
-    check_objective(registry.load("objectives", recipe.objective), posterior_part)
     summary = Units.of(schema, recipe.binarize).summary
-    architecture: AbstractArchitecture = registry.load("networks", recipe.network)(recipe.width, recipe.depth)
-    keys = jax.random.split(key, 4)
+    architecture: AbstractArchitecture = registry.load("networks", recipe.name("network"))(
+        recipe.width, recipe.depth, **options_in(recipe.network)
+    )
+    for_posterior, _, for_likelihood, for_prior = jax.random.split(key, 4)
 
-    def make_encoder(out_size: int) -> Network:
-        if likelihood_part is Columns:
+    def make_encoder(out_size: int, *, key: jax.Array) -> Network:
+        if isinstance(likelihood_part, Columns):
             layout = Layout.of(summary.columns, summary.num_examples)
-            return TableFeatures(architecture.encoder((num_features(layout),), out_size, key=keys[0]), Frozen(layout))
-        network = architecture.encoder(summary.event_shape, out_size, key=keys[0])
+            return TableFeatures(architecture.encoder((num_features(layout),), out_size, key=key), Frozen(layout))
+        network = architecture.encoder(summary.event_shape, out_size, key=key)
         # Bits go in as they are: standardizing sparse ones makes the common 0 a large, dense input, which trains worse
         # (measured on binarized MNIST: 1.4 nats after 5 epochs).
         return network if summary.kind == "binary" else Standardized(network, summary.mean, summary.std)
 
-    posterior = posterior_part.create(make_encoder, recipe.latent_dim)
+    posterior = posterior_part.create(make_encoder, recipe.latent_dim, key=for_posterior)
 
-    def make_decoder(parameters: int, shape: tuple[int, ...] | None = None) -> Network:
+    def make_decoder(parameters: int, shape: tuple[int, ...] | None = None, *, key: jax.Array) -> Network:
         out_shape = (parameters, *(summary.event_shape if shape is None else shape))
-        return architecture.decoder(math.prod(posterior.latent_shape), out_shape, key=keys[2])
+        return architecture.decoder(math.prod(posterior.latent_shape), out_shape, key=key)
 
-    likelihood = likelihood_part.create(make_decoder, summary, key=keys[1])
-    prior = prior_part.create(posterior, summary, num_components=recipe.num_components, key=keys[3])
+    likelihood = likelihood_part.create(make_decoder, summary, key=for_likelihood)
+    prior = prior_part.create(posterior, summary, key=for_prior)
     return Model(posterior, prior, likelihood)
 
 
-def objective(recipe: Recipe, steps_per_epoch: int) -> AbstractObjective:
-    """The objective of a recipe, its schedules counted in steps."""
-    dials = ObjectiveDials(
-        beta=recipe.beta,
-        warmup_steps=recipe.warmup_epochs * steps_per_epoch,
-        free_bits=recipe.free_bits,
-        num_samples=recipe.num_samples,
-        estimator=recipe.estimator,
-    )
-    return registry.load("objectives", recipe.objective).create(dials)
+def objective(recipe: Recipe, steps_per_epoch: int, made: AbstractObjective | None = None) -> AbstractObjective:
+    """The objective of a recipe, its warm-up counted in steps.
+
+    Args:
+        recipe: The recipe.
+        steps_per_epoch: How many steps an epoch has.
+        made: The objective itself, where the user gave one.
+
+    Raises:
+        RecipeError: A warm-up of an objective that has none.
+    """
+    made = part_of("objective", recipe.objective) if made is None else made
+    if recipe.warmup_epochs == 0:
+        return made
+    if "warmup_steps" not in option_names(type(made)):
+        raise RecipeError(
+            expected=f"no warm-up: the {recipe.name('objective')} objective has none",
+            got=f"{recipe.warmup_epochs} epochs of it",
+            cure="leave --warmup-epochs out, or choose --objective elbo",
+        )
+    return replace(made, warmup_steps=recipe.warmup_epochs * steps_per_epoch)

@@ -1,12 +1,13 @@
 """The recipe's fields and their ranges."""
 
-import operator
 from typing import Any, Literal, NamedTuple
 
 import msgspec
 
 from reparax import registry
 from reparax.errors import RecipeError
+from reparax.parts import as_number
+from reparax.recipe._choice import Choice, choice, name_of, options_in
 
 Binarize = Literal["none", "dynamic", "threshold"]
 
@@ -22,11 +23,8 @@ class Range(NamedTuple):
 
 
 RANGES = (
-    dict.fromkeys(
-        ("latent_dim", "num_components", "num_samples", "epochs", "batch_size", "patience"), Range(int, 1, LARGEST)
-    )
+    dict.fromkeys(("latent_dim", "epochs", "batch_size", "patience"), Range(int, 1, LARGEST))
     | dict.fromkeys(("width", "depth", "warmup_epochs", "seed"), Range(int, 0, LARGEST))
-    | dict.fromkeys(("beta", "free_bits"), Range(float, 0, 1e6))
     | {"learning_rate": Range(float, 1e-8, 10), "weight_decay": Range(float, 0, 10), "valid": Range(float, 0, 0.9)}
     | {"hide": Range(float, 0, 0.95), "trim": Range(float, 0, 0.5)}
 )
@@ -35,21 +33,18 @@ RANGES = (
 class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Everything that is chosen about a model and its training; `suggest` fills what the user leaves open.
 
+    A part is chosen by its name, or with options: ``{"name": "normal-mixture", "num_components": 6}``.
+
     Attributes:
-        posterior: The posterior's name.
-        prior: The prior's name.
-        likelihood: The likelihood's name.
-        objective: The objective's name.
-        network: The architecture's name.
+        posterior: The posterior.
+        prior: The prior.
+        likelihood: The likelihood.
+        objective: The objective.
+        network: The architecture.
         latent_dim: The number of latent dimensions.
         width: Units of a hidden layer, or channels of the first convolution.
         depth: The number of hidden layers or convolutions.
-        num_components: Components of a mixture prior, or pseudo-inputs of the VampPrior.
-        beta: Weight of the KL; 1 is the evidence lower bound.
-        warmup_epochs: Epochs over which the weight rises from 0.
-        free_bits: Nats per latent dimension below which the KL is not pressed.
-        num_samples: Samples of z per example and step.
-        estimator: The gradient estimator, or ``"auto"``.
+        warmup_epochs: Epochs over which the weight of the KL rises from 0.
         binarize: Whether intensities become bits: not, drawn anew whenever they are seen, or cut at the middle.
         epochs: How many times the data are seen, at most.
         batch_size: Examples per step.
@@ -67,20 +62,15 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         RecipeError: A setting out of its range.
     """
 
-    posterior: str
-    prior: str
-    likelihood: str
-    objective: str
-    network: str
+    posterior: Choice
+    prior: Choice
+    likelihood: Choice
+    objective: Choice
+    network: Choice
     latent_dim: int
     width: int
     depth: int
-    num_components: int = 50
-    beta: float = 1.0
     warmup_epochs: int = 0
-    free_bits: float = 0.0
-    num_samples: int = 1
-    estimator: str = "auto"
     binarize: Binarize = "none"
     epochs: int
     batch_size: int
@@ -95,25 +85,32 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     def __post_init__(self) -> None:
         for name in RANGES:
             msgspec.structs.force_setattr(self, name, checked(name, getattr(self, name)))
-        for room, name in self.parts().items():
-            if name not in registry.names(room):
-                registry.load(room, name)
-        if self.estimator != "auto" and self.estimator not in registry.names("estimators"):
-            registry.load("estimators", self.estimator)
+        for name in registry.ROOM_OF:
+            msgspec.structs.force_setattr(self, name, choice(name, getattr(self, name)))
+        estimator = self.option("objective", "estimator", "auto")
+        if estimator != "auto" and estimator not in registry.names("estimators"):
+            registry.load("estimators", estimator)
         if self.binarize not in ("none", "dynamic", "threshold"):
             raise RecipeError(
                 expected="binarize to be none, dynamic or threshold", got=repr(self.binarize), cure="choose one of them"
             )
 
-    def parts(self) -> dict[str, str]:
-        """The chosen part of each room."""
-        return {
-            "posteriors": self.posterior,
-            "priors": self.prior,
-            "likelihoods": self.likelihood,
-            "objectives": self.objective,
-            "networks": self.network,
-        }
+    def name(self, field: str) -> str:
+        """The name of a chosen part: ``recipe.name("prior")``."""
+        return name_of(getattr(self, field))
+
+    def options(self, field: str) -> dict[str, Any]:
+        """The options of a chosen part that are not left at their defaults."""
+        return options_in(getattr(self, field))
+
+    def option(self, field: str, name: str, default: Any = None) -> Any:
+        """An option of a chosen part, or a default where it is not chosen."""
+        return self.options(field).get(name, default)
+
+    def own_modules(self) -> list[str]:
+        """The modules of the model's parts that are not of this package, sorted."""
+        modules = {registry.module_of(self.name(field)) for field in registry.ROOM_OF if field != "objective"}
+        return sorted(module for module in modules if module is not None)
 
 
 def checked(name: str, value: Any) -> Any:
@@ -125,7 +122,7 @@ def checked(name: str, value: Any) -> Any:
     if name not in RANGES:
         return value
     kind, low, high = RANGES[name]
-    number = _number(value, kind)
+    number = as_number(value, kind)
     if number is None or not low <= number <= high:
         whole = "a whole number " if kind is int else ""
         raise RecipeError(
@@ -134,15 +131,6 @@ def checked(name: str, value: Any) -> Any:
             cure=f"choose another --{flag(name)}",
         )
     return number
-
-
-def _number(value: Any, kind: type[int] | type[float]) -> int | float | None:
-    if isinstance(value, str):
-        return None
-    try:
-        return int(operator.index(value)) if kind is int else float(value)
-    except (TypeError, ValueError):
-        return None
 
 
 def flag(name: str) -> str:

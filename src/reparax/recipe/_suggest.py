@@ -7,6 +7,8 @@ import msgspec
 from reparax import registry
 from reparax.data import Schema
 from reparax.errors import RecipeError
+from reparax.parts import Part
+from reparax.recipe._choice import Choice, choice, has_option, name_of, with_options
 from reparax.recipe._recipe import Recipe, checked
 
 LONG_RUN = 8000
@@ -26,6 +28,9 @@ FEW_MISSING = 0.05
 """The share of missing cells from which on a table teaches that by itself."""
 WEIGHTS_COUNT_AS = 100
 """As many rows as the pull of the weights to zero counts: one for few rows, hardly any for many."""
+
+IN_TURN = ("objective", "prior", "likelihood", "network", "posterior")
+"""The parts that an option is looked for in, where it does not say whose it is."""
 
 DISCRETE_SPACES = frozenset({"binary", "one-hot", "count"})
 
@@ -51,14 +56,56 @@ def suggest(schema: Schema, num_examples: int, **chosen: Any) -> Recipe:
     Raises:
         RecipeError: A field that does not exist, or a setting out of its range.
     """
+    fields = {field.name for field in msgspec.structs.fields(Recipe)}
     given = {name: value for name, value in chosen.items() if value is not None}
-    unknown = sorted(set(given) - {field.name for field in msgspec.structs.fields(Recipe)})
-    if unknown:
+    options = {name: given.pop(name) for name in list(given) if name not in fields}
+    given = {
+        name: choice(name, value) if name in registry.ROOM_OF else checked(name, value) for name, value in given.items()
+    }
+    whole: dict[str, Any] = _rules(schema, num_examples, given) | given
+    if not _draws_are_chosen(chosen):
+        whole = _more_draws(whole)
+    for name, value in options.items():
+        field, option = _place(name, whole)
+        whole[field] = with_options(field, whole[field], {option: value})
+    return Recipe(**whole)
+
+
+def _place(name: str, whole: dict[str, Any]) -> tuple[str, str]:
+    """The part that an option belongs to: ``prior.num_components``, or ``num_components`` of the first that has it.
+
+    Raises:
+        RecipeError: No part has it.
+    """
+    field, dot, option = name.partition(".")
+    if dot and field in registry.ROOM_OF:
+        return field, option
+    having = [field for field in IN_TURN if has_option(field, whole[field], name)]
+    if not having:
+        chosen = ", ".join(name_of(whole[field]) for field in IN_TURN)
         raise RecipeError(
-            expected="fields of a recipe", got=", ".join(unknown), cure="see reparax.recipe.Recipe for their names"
+            expected="fields of a recipe, or options of its parts",
+            got=f"{name}, which none of {chosen} has",
+            cure="see reparax.recipe.Recipe for the fields, and docs/parts.md for the options",
         )
-    given = {name: checked(name, value) for name, value in given.items()}
-    return Recipe(**_rules(schema, num_examples, given) | given)
+    return having[0], name
+
+
+def _draws_are_chosen(chosen: dict[str, Any]) -> bool:
+    objective = chosen.get("objective")
+    given = isinstance(objective, Part) or (isinstance(objective, dict) and "num_samples" in objective)
+    return given or any(chosen.get(name) is not None for name in ("num_samples", "objective.num_samples"))
+
+
+def _more_draws(whole: dict[str, Any]) -> dict[str, Any]:
+    """Gradients through discrete latent variables are noisier: four draws where no number is chosen."""
+    space = registry.load("posteriors", name_of(whole["posterior"])).latent_space
+    objective = whole["objective"]
+    if space not in DISCRETE_SPACES or name_of(objective) == "iwae":
+        return whole
+    if not has_option("objective", objective, "num_samples"):
+        return whole
+    return whole | {"objective": with_options("objective", objective, {"num_samples": 4})}
 
 
 def held_out_share(num_examples: int) -> float:
@@ -68,19 +115,19 @@ def held_out_share(num_examples: int) -> float:
 
 def _rules(schema: Schema, num_examples: int, given: dict[str, Any]) -> dict[str, Any]:
     objective = given.get("objective", "elbo")
-    posterior = given.get("posterior", "deterministic" if objective == "reconstruction" else "diagonal-normal")
+    plain = "deterministic" if name_of(objective) == "reconstruction" else "diagonal-normal"
+    posterior = given.get("posterior", plain)
     likelihood = "bernoulli" if given.get("binarize", "none") != "none" else _likelihood(schema)
     parts = {
         "objective": objective,
         "posterior": posterior,
-        "prior": registry.load("posteriors", posterior).default_prior,
+        "prior": registry.load("posteriors", name_of(posterior)).default_prior,
         "likelihood": given.get("likelihood", likelihood),
         "network": given.get("network", _network(schema, schema.summary().size)),
     }
-    # Gradients through discrete latent variables are noisier: more draws and a lower rate.
-    discrete = registry.load("posteriors", posterior).latent_space in DISCRETE_SPACES
-    parts["num_samples"] = 8 if objective == "iwae" else 4 if discrete else 1
-    if parts["likelihood"] == "columns":
+    # Gradients through discrete latent variables are noisier: a lower rate.
+    discrete = registry.load("posteriors", name_of(posterior)).latent_space in DISCRETE_SPACES
+    if name_of(parts["likelihood"]) == "columns":
         return parts | _rules_for_rows(schema, num_examples, parts | given, discrete=discrete)
     return parts | _rules_for_arrays(schema, num_examples, parts | given, discrete=discrete)
 
@@ -95,7 +142,8 @@ def _rules_for_rows(schema: Schema, num_examples: int, given: dict[str, Any], *,
     epochs = given.get("epochs", min(1000, max(5, -(-steps * batch_size // max(1, num_examples)))))
     # A flow follows the aggregate posterior, so that samples keep what the columns have to do with each other; where
     # odd rows are to be told, the plain prior leaves them odd.
-    flow = num_examples >= 2000 and given["posterior"] == "diagonal-normal" and not given.get("trim")
+    changes = has_option("objective", given["objective"], "warmup_steps") and not given.get("trim")
+    flow = num_examples >= 2000 and name_of(given["posterior"]) == "diagonal-normal" and not given.get("trim")
     size = schema.summary().size
     return {
         **({"prior": "coupling-flow"} if flow else {}),
@@ -105,7 +153,7 @@ def _rules_for_rows(schema: Schema, num_examples: int, given: dict[str, Any], *,
         "batch_size": batch_size,
         "epochs": epochs,
         # Without a warm-up the columns' dependence is given up before the latent variables can carry it.
-        "warmup_epochs": 0 if given.get("trim") else epochs // 3,
+        "warmup_epochs": epochs // 3 if changes else 0,
         "weight_decay": 0.0 if given.get("trim") else min(1.0, WEIGHTS_COUNT_AS / max(1, num_examples)),
         "hide": 0.0 if given.get("trim") else _hidden_cells(schema),
         "learning_rate": 2e-3 if num_examples >= 10_000 and not discrete else 1e-3,
@@ -121,11 +169,11 @@ def _hidden_cells(schema: Schema) -> float:
 
 def _rules_for_arrays(schema: Schema, num_examples: int, given: dict[str, Any], *, discrete: bool) -> dict[str, Any]:
     batch_size = given.get("batch_size", 100 if num_examples >= 10_000 else 64 if num_examples >= 500 else 32)
-    large_perceptron = given["network"] == "mlp" and num_examples >= 10_000
+    large_perceptron = name_of(given["network"]) == "mlp" and num_examples >= 10_000
     epochs = given.get("epochs", min(2000, max(20, -(-LONG_RUN * batch_size // max(1, num_examples)))))
     return {
         "latent_dim": _latent_dim(schema, schema.summary().size) * _latent_factor(given["posterior"]),
-        **_shape_of_network(schema, given["network"], num_examples),
+        **_shape_of_network(schema, name_of(given["network"]), num_examples),
         "batch_size": batch_size,
         "epochs": epochs,
         "learning_rate": 3e-3 if large_perceptron and not discrete else 1e-3,
@@ -160,9 +208,9 @@ def _latent_dim(schema: Schema, size: int) -> int:
     return min(16, max(2, -(-size // 2)))
 
 
-def _latent_factor(posterior: str) -> int:
+def _latent_factor(posterior: Choice) -> int:
     """A bit holds less than a real number, so binary codes are longer."""
-    return {"binary": 3, "one-hot": 2}.get(registry.load("posteriors", posterior).latent_space, 1)
+    return {"binary": 3, "one-hot": 2}.get(registry.load("posteriors", name_of(posterior)).latent_space, 1)
 
 
 def _shape_of_network(schema: Schema, network: str, num_examples: int) -> dict[str, int]:

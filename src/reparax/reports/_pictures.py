@@ -64,7 +64,7 @@ def sampled_pictures(study: Study) -> Section:
 def traversals(study: Study) -> Section:
     """What each of the most active latent dimensions changes."""
     posterior = study.fitted.model.posterior
-    if posterior.latent_space not in {"real", "point"} or len(posterior.latent_shape) != 1:
+    if posterior.latent_space != "real" or len(posterior.latent_shape) != 1:
         words = (
             f"The latent space is no space of real numbers ({posterior.latent_space}); no dimension is walked along."
         )

@@ -96,6 +96,7 @@ def _subtitle(study: Study) -> str:
         return f"{words}, of its user's own parts."
     plural = "" if recipe.latent_dim == 1 else "s"
     return (
-        f"{words}: {recipe.latent_dim} latent dimension{plural}, posterior {recipe.posterior}, prior {recipe.prior}, "
-        f"likelihood {recipe.likelihood}, trained by {recipe.objective}."
+        f"{words}: {recipe.latent_dim} latent dimension{plural}, posterior {recipe.name('posterior')}, "
+        f"prior {recipe.name('prior')}, likelihood {recipe.name('likelihood')}, "
+        f"trained by {recipe.name('objective')}."
     )

@@ -79,7 +79,7 @@ class Study:
     @property
     def has_density(self) -> bool:
         """Whether the model gives x a density."""
-        return self.fitted.model.posterior.latent_space != "point"
+        return self.fitted.model.posterior.has_density
 
     @property
     def is_images(self) -> bool:
@@ -199,7 +199,7 @@ def thinned(dataset: Dataset, most: int) -> Dataset:
 
 def _kl_of(fitted: FittedModel, dataset: Dataset) -> np.ndarray | None:
     """The KL of each row and dimension; None where no closed form is known."""
-    if fitted.model.posterior.latent_space == "point":
+    if not fitted.model.posterior.has_density:
         return None
     stored = fitted.units.stored(dataset.values)
     rows = jax.numpy.asarray(stored)

@@ -15,8 +15,14 @@ from reparax.sklearn._door import admitted
 
 SEEDS = 1_000_000_000
 
-RENAMED: Mapping[str, str] = {"gradient_estimator": "estimator"}
-"""Parameters whose names differ from those of the recipe, where ``estimator`` would mean something else here."""
+RENAMED: Mapping[str, str] = {
+    "gradient_estimator": "objective.estimator",
+    "beta": "objective.beta",
+    "free_bits": "objective.free_bits",
+    "num_samples": "objective.num_samples",
+    "num_components": "prior.num_components",
+}
+"""Parameters that are options of the recipe's parts."""
 
 
 def fitted_model(estimator: BaseEstimator, data: Any) -> tuple[FittedModel, Dataset]:
@@ -38,7 +44,7 @@ def fitted_model(estimator: BaseEstimator, data: Any) -> tuple[FittedModel, Data
 
 def chosen(parameters: Mapping[str, Any]) -> dict[str, Any]:
     """The fields of a recipe that parameters decide; None leaves one open."""
-    known = {field.name for field in msgspec.structs.fields(Recipe)}
+    known = {field.name for field in msgspec.structs.fields(Recipe)} | set(RENAMED.values())
     fields = {RENAMED.get(name, name): value for name, value in parameters.items()}
     return {name: value for name, value in fields.items() if name in known and value is not None}
 

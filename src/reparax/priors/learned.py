@@ -1,0 +1,122 @@
+"""Priors with weights: learned with the rest of the model, or fitted to its codes afterwards."""
+
+from typing import ClassVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpyro.distributions as dist
+from jaxtyping import Array, Float
+
+from reparax.distributions.bernoulli import Bernoulli as BernoulliDistribution
+from reparax.parts import option
+from reparax.posteriors import Posterior
+from reparax.priors._base import AbstractPrior, Prior
+from reparax.pytrees import Frozen, soft_bound
+from reparax.summary import Summary
+
+MOST_COMPONENTS = 100_000
+REAL = frozenset({"real"})
+
+
+class NormalMixture(AbstractPrior):
+    """p(z) = sum_k pi_k N(z; m_k, diag(s_k^2)), all learned; Tomczak & Welling (2018), section 3.1 ("MoG").
+
+    Args:
+        num_components: The number of components.
+    """
+
+    latent_spaces: ClassVar[frozenset[str]] = REAL
+    num_components: int = option(50, low=1, high=MOST_COMPONENTS)
+
+    def create(self, posterior: Posterior, summary: Summary, *, key: jax.Array) -> "LearnedMixture":
+        """Unit Normals of equal weight around draws from a standard Normal."""
+        shape = (self.num_components, *posterior.latent_shape)
+        return LearnedMixture(jnp.zeros(self.num_components), jax.random.normal(key, shape), jnp.zeros(shape))
+
+
+class LearnedMixture(Prior):
+    """The weights of a mixture of Normals.
+
+    Args:
+        logits: Of the components' weights.
+        loc: The components' means.
+        log_scale: The logarithms of their standard deviations, softly bounded.
+    """
+
+    latent_spaces: ClassVar[frozenset[str]] = REAL
+    logits: Float[Array, " k"]
+    loc: Float[Array, "k d"]
+    log_scale: Float[Array, "k d"]
+
+    def __call__(self, posterior: Posterior) -> dist.Distribution:
+        scale = jnp.exp(soft_bound(self.log_scale, -6.0, 4.0))
+        return dist.MixtureSameFamily(dist.Categorical(logits=self.logits), dist.Normal(self.loc, scale).to_event(1))
+
+
+class LearnedBernoulli(AbstractPrior):
+    """p(z) = prod_d Bernoulli(z_d; sigmoid(logit_d)), the logits trained with the rest.
+
+    Mnih & Gregor (2014), section 3.
+    """
+
+    latent_spaces: ClassVar[frozenset[str]] = frozenset({"binary"})
+
+    def create(self, posterior: Posterior, summary: Summary, *, key: jax.Array) -> "LearnedLogits":
+        """Fair coins."""
+        return LearnedLogits(jnp.zeros(posterior.latent_shape))
+
+
+class LearnedLogits(Prior):
+    """The logits of independent bits, softly bounded.
+
+    Args:
+        logits: One for each bit.
+    """
+
+    latent_spaces: ClassVar[frozenset[str]] = frozenset({"binary"})
+    logits: Float[Array, "*latent"]
+
+    def __call__(self, posterior: Posterior) -> dist.Distribution:
+        return BernoulliDistribution(soft_bound(self.logits, -15.0, 15.0)).to_event(self.logits.ndim)
+
+
+class FittedNormal(AbstractPrior):
+    """p(z) = N(z; m, L L^T), the moments of the training data's codes, Ghosh et al. (2020), section 4.
+
+    It is not trained: it is the standard Normal until training is over. For posteriors without a density alone.
+    """
+
+    latent_spaces: ClassVar[frozenset[str]] = REAL
+    fitted_afterwards: ClassVar[bool] = True
+
+    def create(self, posterior: Posterior, summary: Summary, *, key: jax.Array) -> "Moments":
+        """The standard Normal."""
+        (size,) = posterior.latent_shape
+        return Moments(Frozen(jnp.zeros(size)), Frozen(jnp.eye(size)))
+
+
+class Moments(Prior):
+    """The Normal with the moments of codes.
+
+    Args:
+        loc: The mean.
+        scale_tril: The Cholesky factor of the covariance.
+    """
+
+    latent_spaces: ClassVar[frozenset[str]] = REAL
+    fitted_afterwards: ClassVar[bool] = True
+    loc: Frozen
+    scale_tril: Frozen
+
+    def fitted_to(self, codes: np.ndarray) -> "Moments":
+        """The Normal with the mean and covariance of codes, shape (n, d)."""
+        codes = np.asarray(codes, np.float64)
+        covariance = np.atleast_2d(np.cov(codes, rowvar=False, bias=True))
+        floor = 1e-6 * max(float(np.trace(covariance)) / len(covariance), 1e-12)
+        factor = np.linalg.cholesky(covariance + floor * np.eye(len(covariance)))
+        loc, scale_tril = jnp.asarray(codes.mean(axis=0), jnp.float32), jnp.asarray(factor, jnp.float32)
+        return Moments(Frozen(loc), Frozen(scale_tril))
+
+    def __call__(self, posterior: Posterior) -> dist.Distribution:
+        return dist.MultivariateNormal(self.loc.value, scale_tril=self.scale_tril.value)
