@@ -23,12 +23,12 @@ import numpy as np
 import optax
 
 from reparax.data import read
-from reparax.likelihoods.bernoulli import Bernoulli
+from reparax.likelihoods.bernoulli import BernoulliDecoder
 from reparax.model import Model
 from reparax.networks.mlp import MLP
-from reparax.objectives.elbo import ELBO
-from reparax.posteriors.diagonal_normal import DiagonalNormal
-from reparax.priors.standard_normal import StandardNormal
+from reparax.objectives import ELBO
+from reparax.posteriors import DiagonalNormal, Encoder
+from reparax.priors import StandardNormal
 from reparax.recipe import Units
 from reparax.training._fit import _Plan
 from reparax.training._program import Program
@@ -50,11 +50,9 @@ def reparax_epoch(data: np.ndarray) -> Callable[[], None]:
     """The training program of `reparax.fit`, an epoch at a call."""
     units = Units.of(read(data).schema)
     architecture, keys = MLP(HIDDEN, 1), jax.random.split(jax.random.key(0), 4)
-    posterior = DiagonalNormal.create(lambda n: architecture.encoder((28, 28, 1), n, key=keys[0]), LATENT)
-    likelihood = Bernoulli.create(
-        lambda n: architecture.decoder(LATENT, (n, 28, 28, 1), key=keys[2]), units.summary, key=keys[3]
-    )
-    model = Model(posterior, StandardNormal((LATENT,)), likelihood)
+    posterior = Encoder(DiagonalNormal(), architecture.encoder((28, 28, 1), 2 * LATENT, key=keys[0]), LATENT)
+    likelihood = BernoulliDecoder(architecture.decoder(LATENT, (1, 28, 28, 1), key=keys[2]))
+    model = Model(posterior, StandardNormal(), likelihood)
     program = Program.of(model, ELBO(), optax.adam(1e-3), units.transform)
     plan = _Plan(len(data), BATCH, 1)
     state = [*program.start(model)]

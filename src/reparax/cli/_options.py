@@ -1,11 +1,13 @@
 """The options of ``reparax fit``: the fields of a recipe, the parts by name, and the options of the parts."""
 
+import json
 from dataclasses import dataclass, field, fields, make_dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
 from reparax import registry
+from reparax.errors import RecipeError
 
 if TYPE_CHECKING:
     Posterior = Prior = Likelihood = Objective = Network = str
@@ -73,7 +75,21 @@ class _Fields:
     def chosen(self) -> dict[str, Any]:
         """What was given: fields of a recipe, and options of parts as ``"prior.num_components"``."""
         given = {one.metadata.get("option", one.name): getattr(self, one.name) for one in fields(self)}
-        return {name: value for name, value in given.items() if value is not None}
+        return {name: _read(name, value) for name, value in given.items() if value is not None}
+
+
+def _read(name: str, value: Any) -> Any:
+    """A part with its options, where it comes as JSON; other values as they are."""
+    if name not in registry.ROOM_OF or not value.startswith("{"):
+        return value
+    try:
+        return json.loads(value)
+    except ValueError as error:
+        raise RecipeError(
+            expected=f'--{name} as a name, or as JSON: {{"name": ..., "an_option": ...}}',
+            got=f"{value} ({error})",
+            cure="put the whole in single quotes, and names in double ones",
+        ) from None
 
 
 def _part_options() -> list[tuple[str, Any, Any]]:
