@@ -45,8 +45,8 @@ def page() -> str:
         "",
         "Made from the classes by `make docs`. A posterior goes with any prior on the same latent space, with any",
         "likelihood that fits the data, any objective (the deterministic posterior: reconstruction alone) and any",
-        "network. Options are given with the name: in Python `prior={'name': 'normal-mixture', 'num_components': 6}` or",
-        "`prior=reparax.priors.NormalMixture(num_components=6)`, on the command line `--prior normal-mixture",
+        "network. Options are given with the name: in Python `prior={'name': 'normal-mixture', 'num_components': 6}`",
+        "or `prior=reparax.priors.NormalMixture(num_components=6)`, on the command line `--prior normal-mixture",
         "--prior.num-components 6`.",
     ]
     for room, (title, what) in ROOMS.items():

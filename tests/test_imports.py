@@ -61,6 +61,29 @@ def test_imports_point_one_way(path):
             assert there not in {"data", "training"}, f"{here} may not import {there}"
 
 
+def module_of(path: Path) -> str:
+    return ".".join(("reparax", *path.relative_to(SOURCE).with_suffix("").parts)).removesuffix(".__init__")
+
+
+def test_no_files_import_each_other_in_a_circle():
+    """Not even for their types: of two files that need each other, neither can be read alone."""
+    modules = {module_of(path): path for path in SOURCE.rglob("*.py")}
+
+    def targets(path: Path) -> set[str]:
+        wanted = {name if name in modules else name.rpartition(".")[0] for name in imports(path)}
+        return wanted & set(modules) - {module_of(path)}
+
+    left = {module: targets(path) for module, path in modules.items()}
+    while free := [module for module, needed in left.items() if not needed & set(left)]:
+        for module in free:
+            del left[module]
+    # What only leads into a circle is none itself.
+    while ends := [module for module in left if not any(module in needed for needed in left.values())]:
+        for module in ends:
+            del left[module]
+    assert not left, sorted(left)
+
+
 def test_the_data_room_never_imports_jax():
     for path in (SOURCE / "data").rglob("*.py"):
         assert not any(name.split(".")[0] in {"jax", "equinox", "numpyro"} for name in imports(path)), path

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from itertools import chain
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
@@ -12,10 +12,23 @@ from reparax.data._values import LARGEST_REAL, by_rows
 from reparax.errors import DataError
 from reparax.summary import Column
 
-if TYPE_CHECKING:
-    from reparax.data._schema import Schema
-
 SHOWN = 5
+
+
+class Fitted(Protocol):
+    """What a schema says of the columns of a fit."""
+
+    @property
+    def columns(self) -> tuple[Column, ...] | None: ...
+
+    @property
+    def names(self) -> tuple[str, ...] | None: ...
+
+    @property
+    def excluded(self) -> tuple[tuple[str, str], ...]: ...
+
+    @property
+    def dtype(self) -> str: ...
 
 
 class Matched(NamedTuple):
@@ -26,7 +39,7 @@ class Matched(NamedTuple):
 
 
 def match_table(
-    schema: "Schema", names: Sequence[str], num_rows: int, cells: Callable[[int, Column], Cells], *, named: bool
+    schema: Fitted, names: Sequence[str], num_rows: int, cells: Callable[[int, Column], Cells], *, named: bool
 ) -> Matched:
     """The matrix of a table's cells, in the order and the codes of the fit.
 
@@ -49,7 +62,7 @@ def match_table(
     return Matched(by_rows([own.values for own in found], dtype), (*notes, *chain(*(own.notes for own in found))))
 
 
-def _places(schema: "Schema", names: Sequence[str], *, named: bool) -> tuple[list[int], tuple[str, ...]]:
+def _places(schema: Fitted, names: Sequence[str], *, named: bool) -> tuple[list[int], tuple[str, ...]]:
     """Where each column of the fit is among those that came.
 
     Raises:

@@ -1,6 +1,6 @@
 """What is known of a user's data: the shape of one example, the column names, the kind and the range of the values."""
 
-from typing import TYPE_CHECKING, Literal
+from typing import Literal, Protocol
 
 import msgspec
 import numpy as np
@@ -12,8 +12,15 @@ from reparax.data._values import LARGEST_INTEGER, as_real, by_columns, refuse_no
 from reparax.errors import DataError
 from reparax.summary import Column, Kind, Summary
 
-if TYPE_CHECKING:
-    from reparax.data._dataset import Dataset
+
+class Described(Protocol):
+    """Data with a schema of their own: a dataset."""
+
+    @property
+    def schema(self) -> "Schema": ...
+
+    @property
+    def values(self) -> np.ndarray: ...
 
 
 class Schema(msgspec.Struct, frozen=True):
@@ -73,7 +80,7 @@ class Schema(msgspec.Struct, frozen=True):
             num_examples=self.num_examples, columns=self.columns or (),
         )  # fmt: skip
 
-    def check(self, data: "Dataset | np.ndarray") -> np.ndarray:
+    def check(self, data: Described | np.ndarray) -> np.ndarray:
         """The values of ``data`` as a model fitted on this schema takes them: columns in its order, its dtype.
 
         Columns of datasets are matched by name where both have names, else by position. Values of a table may lie
@@ -92,7 +99,7 @@ class Schema(msgspec.Struct, frozen=True):
         """
         return self.match(data).values
 
-    def match(self, data: "Dataset | np.ndarray", *, allow_missing: bool = False) -> Matched:
+    def match(self, data: Described | np.ndarray, *, allow_missing: bool = False) -> Matched:
         """As `check`, with sentences on what was noticed.
 
         Args:

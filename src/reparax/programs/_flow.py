@@ -6,7 +6,7 @@ baseline would depend on a draw it stands for. Upstreams are followed as the set
 draws of earlier passes are told from those of the present one, so that an upstream not carried on is found.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -19,9 +19,7 @@ from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
 from reparax.errors import InvalidEstimator
 from reparax.programs._facts import Facts, Path, either, summed, used
 from reparax.programs._linear import ADDING, COPYING, controlled_parts
-from reparax.programs._loops import follow_cond, follow_scan, follow_while
 from reparax.programs._marks import ENUMERATION, PATHWISE, UNCHOSEN, Mark
-from reparax.programs._rules import follow_mark
 
 _CALLS = {
     "jit", "pjit", "closed_call", "core_call", "remat", "remat2", "checkpoint", "custom_jvp_call", "custom_vjp_call",
@@ -31,12 +29,16 @@ _CALLS = {
 _LARGE = 4096
 
 
+Rule = Callable[["Flow", dict[str, Any], list[Facts], Path], list[Facts]]
+
+
 @dataclass
 class Flow:
     """One walk through a program.
 
     Args:
         estimator: The estimator of a site, from its name.
+        rules: What follows marks and control flow, by the name of the operation.
         marks: The marks found, by their place.
         unbaselined: The places of costs for which other copies are no baseline.
         keys: The places that use each key.
@@ -44,6 +46,7 @@ class Flow:
     """
 
     estimator: Callable[[str], str]
+    rules: Mapping[str, "Rule"]
     marks: dict[Path, tuple[Mark, dict[str, Any]]] = field(default_factory=dict)
     unbaselined: set[Path] = field(default_factory=set)
     keys: dict[Any, list[Path]] = field(default_factory=dict)
@@ -86,14 +89,8 @@ class Flow:
     def equation(self, equation: Any, inputs: list[Facts], here: Path) -> list[Facts]:
         """The results of one equation."""
         name, params, count = equation.primitive.name, equation.params, len(equation.outvars)
-        if name == "reparax_mark":
-            return follow_mark(self, params, [self.expanded(f) for f in inputs], here)
-        if name == "scan":
-            return follow_scan(self, params, inputs, here)
-        if name == "while":
-            return follow_while(self, params, inputs, here)
-        if name == "cond":
-            return follow_cond(self, params, inputs, here)
+        if name in self.rules:
+            return self.rules[name](self, params, inputs, here)
         if name in _CALLS and (inner := _called(params)) is not None:
             return self.closed(inner, inputs, (*here, "call"))
         if _holds_marks(params):

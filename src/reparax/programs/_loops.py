@@ -3,21 +3,19 @@
 import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from jax.extend.core import ClosedJaxpr
 
 from reparax.continuity import scan_sizes
 from reparax.errors import InvalidEstimator
 from reparax.programs._facts import NONE, Event, Events, Facts, Path, either, summed, used
-
-if TYPE_CHECKING:
-    from reparax.programs._flow import Flow
+from reparax.programs._flow import Flow
 
 _PASSES = 50
 
 
-def follow_scan(flow: "Flow", params: dict[str, Any], inputs: list[Facts], here: Path) -> list[Facts]:
+def follow_scan(flow: Flow, params: dict[str, Any], inputs: list[Facts], here: Path) -> list[Facts]:
     """The final carry and the stacked results of a scan."""
     loop = (*here, "scan")
     first, carried = scan_sizes(params)
@@ -32,7 +30,7 @@ def follow_scan(flow: "Flow", params: dict[str, Any], inputs: list[Facts], here:
     return [*finals, *stacked]
 
 
-def follow_while(flow: "Flow", params: dict[str, Any], inputs: list[Facts], here: Path) -> list[Facts]:
+def follow_while(flow: Flow, params: dict[str, Any], inputs: list[Facts], here: Path) -> list[Facts]:
     """The final carry of a while loop, of which the condition decides what is counted."""
     loop = (*here, "while")
     first, last = params["cond_nconsts"], params["cond_nconsts"] + params["body_nconsts"]
@@ -46,7 +44,7 @@ def follow_while(flow: "Flow", params: dict[str, Any], inputs: list[Facts], here
     return _repeat(flow, body, inputs[last:], loop, condition)[0]
 
 
-def follow_cond(flow: "Flow", params: dict[str, Any], inputs: list[Facts], here: Path) -> list[Facts]:
+def follow_cond(flow: Flow, params: dict[str, Any], inputs: list[Facts], here: Path) -> list[Facts]:
     """The results of the branches, of which the index decides."""
     index, operands = flow.expanded(inputs[0]), list(inputs[1:])
     entering = list(operands)
@@ -66,11 +64,11 @@ def follow_cond(flow: "Flow", params: dict[str, Any], inputs: list[Facts], here:
     return found
 
 
-def _branch(flow: "Flow", branch: ClosedJaxpr, entering: list[Facts], path: Path) -> list[Facts]:
+def _branch(flow: Flow, branch: ClosedJaxpr, entering: list[Facts], path: Path) -> list[Facts]:
     return flow.closed(branch, entering, path)
 
 
-def _one_of(flow: "Flow", parts: list[Facts], index: Facts, here: Path) -> Facts:
+def _one_of(flow: Flow, parts: list[Facts], index: Facts, here: Path) -> Facts:
     if all(facts.token is not None for facts in parts):
         # A draw made in one branch alone is held by the upstream if it is held in that branch.
         own = [
@@ -85,7 +83,7 @@ def _one_of(flow: "Flow", parts: list[Facts], index: Facts, here: Path) -> Facts
 
 
 def _repeat(
-    flow: "Flow",
+    flow: Flow,
     body: Callable[[list[Facts]], list[Facts]],
     init: Sequence[Facts],
     loop: Path,
@@ -117,7 +115,7 @@ def _repeat(
     )
 
 
-def _next(flow: "Flow", begin: Facts, state: Facts, out: Facts, loop: Path, number: int) -> Facts:
+def _next(flow: Flow, begin: Facts, state: Facts, out: Facts, loop: Path, number: int) -> Facts:
     """What is known of a slot of the carry at the head of the next pass."""
     if begin.token is not None and out.token is not None and state.token is not None:
         outside = frozenset(e for e in begin.token & out.token if not e.inside(loop))
@@ -131,7 +129,7 @@ def _next(flow: "Flow", begin: Facts, state: Facts, out: Facts, loop: Path, numb
 
 
 def _after(
-    flow: "Flow", init: list[Facts], outs: list[Facts], adding: set[int], loop: Path, controls: list[Facts]
+    flow: Flow, init: list[Facts], outs: list[Facts], adding: set[int], loop: Path, controls: list[Facts]
 ) -> list[Facts]:
     finals = []
     for place, (begin, out) in enumerate(zip(init, outs, strict=False)):
@@ -164,7 +162,7 @@ def _left(facts: Facts, loop: Path) -> Facts:
     return replace(facts, raw=raw, weighed=kept, origin=None)
 
 
-def _seen_earlier(flow: "Flow", loop: Path) -> Events:
+def _seen_earlier(flow: Flow, loop: Path) -> Events:
     """Every draw that an earlier pass of the loop may have made."""
     found = set()
     for path in flow.marks:

@@ -1,18 +1,17 @@
 """What draws, costs and joins demand of what flows into them."""
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from reparax.errors import InvalidEstimator
 from reparax.programs._facts import NONE, Event, Facts, Path, used
+from reparax.programs._flow import Flow
 from reparax.programs._marks import ENUMERATION, Cost, Draw, Join
 
-if TYPE_CHECKING:
-    from reparax.programs._flow import Flow
 
-
-def follow_mark(flow: "Flow", params: dict[str, Any], inputs: list[Facts], here: Path) -> list[Facts]:
+def follow_mark(flow: Flow, params: dict[str, Any], inputs: list[Facts], here: Path) -> list[Facts]:
     """The results of a draw, a cost or a join."""
+    inputs = [flow.expanded(facts) for facts in inputs]
     flow.marks[here] = (params["what"], params)
     match params["what"]:
         case Draw() as what:
@@ -24,7 +23,7 @@ def follow_mark(flow: "Flow", params: dict[str, Any], inputs: list[Facts], here:
     raise TypeError(params["what"])
 
 
-def _draw(flow: "Flow", what: Draw, shared: bool, inputs: list[Facts], here: Path) -> list[Facts]:
+def _draw(flow: Flow, what: Draw, shared: bool, inputs: list[Facts], here: Path) -> list[Facts]:
     before, (*parameters, key) = inputs[0], inputs[1 + what.values :]
     held = _held(before, what.name)
     behind = used([*parameters, key])
@@ -40,7 +39,7 @@ def _draw(flow: "Flow", what: Draw, shared: bool, inputs: list[Facts], here: Pat
     return [token] + [Facts(raw=behind.raw | event, varies=behind.varies)] * what.values
 
 
-def _check_key(flow: "Flow", what: Draw, shared: bool, key: Facts, here: Path) -> None:
+def _check_key(flow: Flow, what: Draw, shared: bool, key: Facts, here: Path) -> None:
     if flow.exact(what.name):
         return
     loops = {here[: n + 1] for n in range(len(here)) if here[n] in ("scan", "while")}
@@ -68,7 +67,7 @@ def _exclude(one: Path, other: Path) -> bool:
     return apart is None or one[apart + 1 : apart + 2] == other[apart + 1 : apart + 2] == ("branch",)
 
 
-def _cost(flow: "Flow", what: Cost, inputs: list[Facts], here: Path) -> list[Facts]:
+def _cost(flow: Flow, what: Cost, inputs: list[Facts], here: Path) -> list[Facts]:
     values, upstream, baselines = inputs[: what.values], inputs[what.values], inputs[what.values + 1 :]
     held = _held(upstream, what.name)
     found = used(values)
@@ -90,7 +89,7 @@ def _cost(flow: "Flow", what: Cost, inputs: list[Facts], here: Path) -> list[Fac
     return [result] * what.values
 
 
-def _join(flow: "Flow", what: Join, inputs: list[Facts]) -> Facts:
+def _join(flow: Flow, what: Join, inputs: list[Facts]) -> Facts:
     before, branches = inputs
     start, held = _held(before, what.name), _held(branches, what.name)
     added = held - start
@@ -115,7 +114,7 @@ def _held(upstream: Facts, name: str) -> frozenset[Event]:
     return upstream.token
 
 
-def _refuse_missing(flow: "Flow", what: str, missing: Iterable[Event]) -> None:
+def _refuse_missing(flow: Flow, what: str, missing: Iterable[Event]) -> None:
     missing = list(missing)
     if missing:
         earlier = all(event.earlier for event in missing)
@@ -127,7 +126,7 @@ def _refuse_missing(flow: "Flow", what: str, missing: Iterable[Event]) -> None:
         )
 
 
-def check_results(flow: "Flow", results: Iterable[Facts]) -> None:
+def check_results(flow: Flow, results: Iterable[Facts]) -> None:
     """Refuses a program that returns what depends on draws, and is not a sum of costs."""
     found = [flow.expanded(facts) for facts in results]
     misused = frozenset().union(*[facts.misused for facts in found])
@@ -147,5 +146,5 @@ def check_results(flow: "Flow", results: Iterable[Facts]) -> None:
         )
 
 
-def _names(flow: "Flow", paths: Iterable[Path]) -> str:
+def _names(flow: Flow, paths: Iterable[Path]) -> str:
     return ", ".join(sorted({flow.name_at(path) for path in paths}))

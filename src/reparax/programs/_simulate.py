@@ -15,11 +15,16 @@ from reparax.programs._check import guard, names_that_jump
 from reparax.programs._choices import Plan, Site, choose, short
 from reparax.programs._facts import NONE, Facts
 from reparax.programs._flow import Flow
+from reparax.programs._loops import follow_cond, follow_scan, follow_while
 from reparax.programs._marks import ENUMERATION, PATHWISE, UNCHOSEN, Cost, Draw
-from reparax.programs._rules import check_results
+from reparax.programs._rules import check_results, follow_mark
 from reparax.programs._upstream import Probing, Running, Upstream, start, unused_axis
 
 Program = Callable[[jax.Array, Upstream], Any]
+
+
+RULES = {"reparax_mark": follow_mark, "scan": follow_scan, "while": follow_while, "cond": follow_cond}
+"""What follows marks and control flow."""
 
 
 def simulate(program: Program, *, key: jax.Array, num_samples: int = 2, max_enumerated: int = 64) -> Any:
@@ -98,13 +103,13 @@ def _plan(program: Program, key: jax.Array, max_enumerated: int) -> tuple[Plan, 
     # An upstream as an argument is a variable of the jaxpr, not one of its constants.
     closed = jax.make_jaxpr(lambda k, upstream: program(k, upstream))(key, start(Probing()))
     # First without choices, which finds the draws and refuses nothing that depends on the choice.
-    seen = Flow(lambda name: UNCHOSEN)
+    seen = Flow(lambda name: UNCHOSEN, RULES)
     _follow(seen, closed)
     draws = [(path, what) for path, (what, _) in seen.marks.items() if isinstance(what, Draw)]
     wanted = [what for _, what in draws if what.wish in ("auto", PATHWISE) and PATHWISE not in dict(what.refused)]
     sites = choose(draws, names_that_jump(closed) if wanted else {}, max_enumerated)
     estimators = {site.name: site.estimator for site in sites}
-    flow = Flow(estimators.__getitem__)
+    flow = Flow(estimators.__getitem__, RULES)
     check_results(flow, _follow(flow, closed))
     without = frozenset(flow.name_at(path) for path in flow.unbaselined)
     own = [
