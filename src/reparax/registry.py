@@ -10,6 +10,7 @@ import importlib
 import inspect
 import re
 from collections.abc import Callable, Mapping
+from difflib import get_close_matches
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -129,10 +130,12 @@ def load(room: str, name: str) -> Any:
         return _load_own(room, name)
     known = places(room)
     if name not in known:
+        near = get_close_matches(name, known, n=1)
+        hint = f'Did you mean "{near[0]}"? Or ' if near else "choose one of those names, or "
         raise RecipeError(
             expected=f"one of the {room}: {', '.join(known)}",
             got=repr(name),
-            cure="choose one of those names, or name a class of your own as module:Class",
+            cure=f"{hint}name a class of your own as module:Class",
         )
     place = known[name]
     return getattr(importlib.import_module(place.module), place.attribute)

@@ -1,5 +1,7 @@
 """The numbers of a page against scipy, scikit-learn and closed forms."""
 
+import json
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -11,7 +13,7 @@ from reparax.applications import encode, encode_std
 from reparax.data import split
 from reparax.recipe import suggest
 from reparax.reports import Origin, Study, study_of
-from reparax.reports._commands import chosen_fields, reproduce
+from reparax.reports._commands import _option_words, chosen_fields, reproduce
 from reparax.reports._measures import (
     association,
     distance,
@@ -144,12 +146,25 @@ def unbuilt(source, **chosen):
 
 
 def test_the_command_gives_the_recipe(table):
-    for chosen in ({}, {"epochs": 7, "beta": 0.5}, {"objective": "iwae", "posterior": "laplace", "seed": 3}):
+    for chosen in (
+        {},
+        {"epochs": 7, "objective": {"name": "elbo", "beta": 0.5}},
+        {"objective": "iwae", "posterior": "laplace", "seed": 3},
+        {"posterior": "bernoulli", "objective": "elbo", "objective.num_samples": 1},
+        {"prior": {"name": "normal-mixture", "num_components": 7}},
+    ):
         fitted = unbuilt(table, **chosen)
         fields = chosen_fields(fitted.recipe, fitted.schema)
         assert fields == {"latent_dim": 4, "width": 4, **chosen}
         count, valid = fitted.schema.num_examples, fitted.recipe.valid
         assert suggest(fitted.schema, count, **{"valid": valid} | fields) == fitted.recipe
+
+
+def test_the_command_has_the_options_of_parts():
+    words = _option_words("prior", {"name": "normal-mixture", "num_components": 7})
+    assert words == ["--prior", "normal-mixture", "--prior.num-components", "7"]
+    own = {"name": "my.parts:Flow", "depth": 2}
+    assert _option_words("posterior", own) == ["--posterior", json.dumps(own)]
 
 
 def test_the_command_has_the_held_out_share(table):

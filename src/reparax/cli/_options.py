@@ -10,12 +10,13 @@ from reparax import registry
 from reparax.errors import RecipeError
 
 if TYPE_CHECKING:
-    Posterior = Prior = Likelihood = Objective = Network = str
+    Posterior = Prior = Likelihood = Objective = Network = Estimator = str
 else:
     # A name of the list, or "module:Class".
     Posterior, Prior, Likelihood, Objective, Network = (
         Literal[registry.names(room)] | str for room in registry.ROOM_OF.values()
     )
+    Estimator = Literal[("auto", *registry.names("estimators"))]
 
 SHORT = frozenset(
     {"objective.beta", "objective.free_bits", "objective.num_samples", "objective.estimator", "prior.num_components"}
@@ -110,6 +111,8 @@ def _field(name: str, having: list[tuple[str, registry.Option]]) -> tuple[str, A
         texts.setdefault(f"{option.text.rstrip('.')} (default: {option.default})", []).append(part)
     text = "; ".join(f"{' and '.join(parts)}: {said}" for said, parts in texts.items())
     kind: Any = type(having[0][1].default)
+    if name.endswith(".estimator"):
+        kind = Estimator
     parameter = Parameter(name=flags, help=f"{text}.")
     return name.replace(".", "__"), Annotated[kind | None, parameter], field(default=None, metadata={"option": name})
 

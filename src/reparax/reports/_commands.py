@@ -1,12 +1,15 @@
 """How to do it again: the commands, the seed, the versions, the whole recipe."""
 
+import json
 import platform
 import shlex
 from importlib.metadata import version
+from itertools import chain
 from typing import Any
 
 import msgspec
 
+from reparax import registry
 from reparax.data import Schema
 from reparax.recipe import Recipe, held_out_share, suggest
 from reparax.reports._page import Code, Details, Section, Table, Text
@@ -64,13 +67,26 @@ def _fit_command(recipe: Recipe, schema: Schema, origin: Origin) -> list[str]:
     if asked:
         words += ["--exclude", *asked]
     for name, value in chosen_fields(recipe, schema).items():
-        words += [f"--{name.replace('_', '-')}", f"{value:g}" if isinstance(value, float) else str(value)]
+        words += _option_words(name, value)
     return words
+
+
+def _option_words(name: str, value: Any) -> list[str]:
+    """A setting as options of the command: a part's name, and its own options after it."""
+    if isinstance(value, dict) and registry.module_of(value["name"]) is not None:
+        return [f"--{name}", json.dumps(value)]
+    if isinstance(value, dict):
+        options = [_option_words(f"{name}.{option}", chosen) for option, chosen in value.items() if option != "name"]
+        return [f"--{name}", value["name"], *chain.from_iterable(options)]
+    return [f"--{name.replace('_', '-')}", f"{value:g}" if isinstance(value, float) else str(value)]
 
 
 def chosen_fields(recipe: Recipe, schema: Schema) -> dict[str, Any]:
     """The fields of a recipe that the rules do not give by themselves, so that with these they give the recipe."""
     chosen = msgspec.to_builtins(recipe)
+    if suggest(schema, schema.num_examples, **chosen) != recipe:
+        # One draw is the default of the objective, but not what is suggested with this posterior.
+        chosen["objective.num_samples"] = recipe.option("objective", "num_samples", 1)
     for name in tuple(chosen):
         others = {field: value for field, value in chosen.items() if field != name}
         if name != "valid" and suggest(schema, schema.num_examples, **others) == recipe:
