@@ -150,7 +150,7 @@ def test_the_command_gives_the_recipe(table):
         {},
         {"epochs": 7, "objective": {"name": "elbo", "beta": 0.5}},
         {"objective": "iwae", "posterior": "laplace", "seed": 3},
-        {"posterior": "bernoulli", "objective": "elbo", "objective.num_samples": 1},
+        {"posterior": "bernoulli", "objective.num_samples": 1},
         {"prior": {"name": "normal-mixture", "num_components": 7}},
     ):
         fitted = unbuilt(table, **chosen)
