@@ -18,6 +18,7 @@ from reparax.distributions.kl import analytic_pairs as analytic_pairs
 from reparax.distributions.kl import has_analytic_kl as has_analytic_kl
 from reparax.distributions.kl import kl_divergence as kl_divergence
 from reparax.distributions.kl import kl_per_dimension as kl_per_dimension
+from reparax.distributions.kl import kl_terms as kl_terms
 from reparax.distributions.location_scale import LocationScale as LocationScale
 from reparax.distributions.log_dirichlet import LogDirichlet as LogDirichlet
 from reparax.distributions.log_gamma import LogGamma as LogGamma

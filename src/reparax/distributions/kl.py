@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpyro.distributions as dist
 from jax.scipy.special import betaln, digamma
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Num
 
 from reparax.distributions.one_hot_categorical import OneHotCategorical
 from reparax.errors import NoAnalyticKL
@@ -60,6 +60,28 @@ def kl_per_dimension(q: dist.Distribution, p: dist.Distribution) -> Float[Array,
     joint = max(q.event_dim, p.event_dim)
     shape = jnp.broadcast_shapes(q_shape, p_shape)
     return jnp.broadcast_to(formula(q, p), shape[: len(shape) - joint])
+
+
+def kl_terms(
+    q: dist.Distribution, p: dist.Distribution, z: Num[Array, "*event"], log_q: Float[Array, ""]
+) -> Float[Array, "*groups"]:
+    """Terms that add up to KL(q || p) in the mean, one for each group of dimensions that are independent in q and p.
+
+    Closed forms where there are any, which do not depend on z; else log q - log p of one draw z, group by group where
+    both densities are products over the same groups, and one number where they are not.
+
+    Args:
+        q: The distribution that z is drawn from.
+        p: The other one.
+        z: A draw from q.
+        log_q: log q(z), nats.
+    """
+    if has_analytic_kl(q, p):
+        return kl_per_dimension(q, p)
+    (q_factor, q_shape), (p_factor, p_shape) = _factor(q), _factor(p)
+    if q_shape != p_shape or q_factor.event_dim != p_factor.event_dim:
+        return log_q - p.log_prob(z)
+    return q_factor.log_prob(z) - p_factor.log_prob(z)
 
 
 def has_analytic_kl(q: dist.Distribution, p: dist.Distribution) -> bool:
