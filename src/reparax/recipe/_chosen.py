@@ -1,7 +1,9 @@
 """What may be chosen of a recipe, as a type checker reads it."""
 
 from collections.abc import Mapping
-from typing import Any, TypedDict
+from typing import Any
+
+from typing_extensions import TypedDict  # its dictionaries can be closed: a key of another name is an error
 
 from reparax.recipe._recipe import Binarize
 
@@ -9,11 +11,10 @@ ChosenPart = str | Mapping[str, Any] | Any
 """A part: its name, its name and options (``{"name": "normal-mixture", "num_components": 6}``), or the part itself."""
 
 
-class Settings(TypedDict, total=False):
+class _Settings(TypedDict, total=False):
     """Fields of a recipe but its objective, and options of parts that are given without their part's name.
 
-    None leaves a choice open, to the rules of `reparax.recipe.suggest`. `reparax.fit` takes an objective by a parameter
-    of its own, hence the two classes.
+    None leaves a choice open, to the rules of `reparax.recipe.suggest`.
     """
 
     posterior: ChosenPart | None
@@ -44,7 +45,11 @@ class Settings(TypedDict, total=False):
     num_couplings: int | None
 
 
-class Chosen(Settings, total=False):
-    """Every field of a recipe, and options of parts that are given without their part's name; see `Settings`."""
+class Settings(_Settings, total=False, closed=True):
+    """What `reparax.fit` takes by name beside its own parameters, of which the objective is one."""
+
+
+class Chosen(_Settings, total=False, closed=True):
+    """Every field of a recipe, and options of parts that are given without their part's name."""
 
     objective: ChosenPart | None
