@@ -97,15 +97,21 @@ def add_signature(thing: griffe.Class) -> None:
         return
     if not any(base.startswith(MADE_OF_FIELDS) for base in bases):
         return
-    parameters = [
-        griffe.Parameter(
-            name,
-            annotation=field.annotation,
-            default=default(field.value),
-            kind=griffe.ParameterKind.positional_or_keyword,
-        )
-        for name, field in thing.members.items()
+    fields = [
+        field
+        for field in thing.members.values()
         if isinstance(field, griffe.Attribute) and field.annotation and "instance-attribute" in field.labels
+    ]
+    optional = [field.value is not None for field in fields]
+    # Only by name can a field without a default come behind one that has one.
+    kind = (
+        griffe.ParameterKind.positional_or_keyword
+        if optional == sorted(optional)
+        else griffe.ParameterKind.keyword_only
+    )
+    parameters = [
+        griffe.Parameter(field.name, annotation=field.annotation, default=default(field.value), kind=kind)
+        for field in fields
     ]
     this = griffe.Parameter("self", kind=griffe.ParameterKind.positional_or_keyword)
     thing.set_member("__init__", griffe.Function("__init__", parameters=griffe.Parameters(this, *parameters)))
