@@ -96,6 +96,7 @@ unbiasedness: $(INSTALLED)
 docs: $(DOCS_INSTALLED)
 	$(BIN)/python scripts/make_parts_page.py
 	$(BIN)/python scripts/make_gradients_page.py
+	$(BIN)/python scripts/make_api_pages.py
 	$(BIN)/zensical build
 
 format: $(INSTALLED)

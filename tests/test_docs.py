@@ -2,19 +2,21 @@
 
 import ast
 import importlib.util
+import posixpath
 import re
 import tomllib
 from pathlib import Path
+from types import ModuleType
 
 import jax
 import pytest
 
+import reparax as rx
 from reparax import registry
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
 PAGES = sorted(page.relative_to(DOCS).as_posix() for page in DOCS.rglob("*.md"))
-GENERATED = {"parts.md"}  # by make docs, not kept in the repository
 # Pages whose code trains models or is a file of its own: compiled, not run.
 COMPILED_ONLY = {"tables.md", "quickstart.md", "adding-a-part.md", "scikit-learn.md", "report.md"}
 
@@ -29,6 +31,9 @@ def script(name):
     spec.loader.exec_module(module)
     return module
 
+
+API = script("make_api_pages")
+GENERATED = {"parts.md", "api/index.md", *(f"api/{room}.md" for room in API.ROOMS)}  # by make docs
 
 WITH_CODE = [page for page in PAGES if blocks(page)]
 
@@ -83,7 +88,8 @@ def test_relative_links_lead_to_files(page):
     text = re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE)
     for target in re.findall(r"\]\(([^)#:\s]+)(?:#[^)]*)?\)", text):
         found = (DOCS / page).parent / target
-        assert found.is_file() or found.name in GENERATED, f"{page} links to {target}"
+        inside = posixpath.normpath(f"{posixpath.dirname(page)}/{target}").lstrip("/")
+        assert found.is_file() or inside in GENERATED, f"{page} links to {target}"
 
 
 def targets(nav):
@@ -108,6 +114,44 @@ def test_the_page_of_parts_names_every_part():
     module = script("make_parts_page")
     text = module.page()
     assert all(f"`{name}`" in text for room in module.ROOMS for name in registry.names(room))
+
+
+def test_the_reference_has_every_room_export_and_part():
+    pages = API.pages()
+    exported = dict(API.exported())
+    assert {name for name in rx.__all__ if not isinstance(getattr(rx, name), ModuleType | str)} == set(exported)
+    assert {name for name in rx.__all__ if isinstance(getattr(rx, name), ModuleType)} <= set(API.ROOMS)
+    entries = "\n".join(pages.values())
+    assert all(f"\n::: {API.place(value)}\n" in entries for value in exported.values())
+    parts = script("make_parts_page").ROOMS
+    loaded = [registry.load(room, name) for room in parts for name in registry.names(room)]
+    assert all(f"\n::: {API.place(part)}\n" in entries for part in loaded)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("E_q[log p(x | z)] - KL(q || p), nats.", "`E_q[log p(x | z)] - KL(q || p)`, nats."),
+        ("z = mu + L eps for each.", "`z = mu + L eps` for each."),
+        ("log P(x) = x logit - softplus(logit)", "`log P(x) = x logit - softplus(logit)`"),
+        ("-x_0^2 + ... + x_d^2 = -1, x_0 > 0", "`-x_0^2 + ... + x_d^2 = -1`, `x_0 > 0`"),
+        ("A row (of all), and a value or I.", "A row &#40;of all&#41;, and a value or I."),
+        ("A *plain* word of ``code`` for `fit`.", "A *plain* word of ``code`` for [`fit`][there.fit]."),
+        ("As follows::\n\n    x_1 * x_2\n\nand x_1.", "As follows:\n\n    x_1 * x_2\n\nand `x_1`."),
+        ("P_j(r) of 3 cells", "`P_j(r)` of 3 cells"),
+    ],
+)  # fmt: skip
+def test_formulas_of_docstrings_become_code(text, shown):
+    assert script("docstring_markdown").markdown(text, {"fit": "there.fit"}) == shown
+
+
+def test_latex_of_docstrings_becomes_mathml():
+    pytest.importorskip("latex2mathml", reason="it is installed for the documentation alone")
+    shown = script("docstring_markdown").markdown(r"where $$ \frac{dx}{d\theta} = -1 $$ and $a * b$ is.", {})
+    assert shown.count("<math") == 2
+    assert "<mfrac>" in shown
+    assert "$" not in shown
+    assert not re.search(r">[^<&]*[*_\\]", shown)
 
 
 def test_the_table_of_families_is_fresh():

@@ -1,7 +1,8 @@
 """Fitting: from data and as much of a recipe as the user decides to a fitted model."""
 
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, Unpack
 
 import jax
 import msgspec
@@ -16,6 +17,7 @@ from reparax.parts import option_names
 from reparax.priors.learned import Moments
 from reparax.recipe import Choice, FittedModel, Recipe, build, checked, held_out_share, part_of, suggest
 from reparax.recipe import objective as recipe_objective
+from reparax.recipe._chosen import Chosen, Settings
 from reparax.training import Progress, cosine_adam
 from reparax.training import fit as train
 
@@ -29,7 +31,7 @@ def fit(
     model: Model | None = None,
     objective: AbstractObjective | Choice | None = None,
     progress: Progress | None = None,
-    **chosen: Any,
+    **chosen: Unpack[Settings],
 ) -> FittedModel:
     """Fits a model to data; what is not chosen follows from the data by the rules of `reparax.recipe.suggest`.
 
@@ -52,7 +54,7 @@ def fit(
     dataset = read(data)
     require_fit(dataset)
     # A ready model's encoder may not know of hidden cells.
-    settled = {} if model is None else {"hide": 0.0}
+    settled: Settings = {} if model is None else {"hide": 0.0}
     recipe = plan(dataset, objective=objective, **(settled | chosen))
     part, held_out = (dataset, None) if recipe.valid == 0 else split(dataset, recipe.valid, recipe.seed)
     part, held_out = _trimmed(part, recipe.trim), None if held_out is None else _trimmed(held_out, recipe.trim)
@@ -91,7 +93,7 @@ def _steps_per_epoch(recipe: Recipe, part: Dataset) -> int:
     return max(1, len(part) // min(recipe.batch_size, len(part)))
 
 
-def _refuse_parts(chosen: dict[str, Any], recipe: Recipe) -> None:
+def _refuse_parts(chosen: Mapping[str, Any], recipe: Recipe) -> None:
     """Refuses settings that would have no effect on a ready model.
 
     Raises:
@@ -112,7 +114,7 @@ def _refuse_parts(chosen: dict[str, Any], recipe: Recipe) -> None:
         )
 
 
-def plan(data: Any, **chosen: Any) -> Recipe:
+def plan(data: Any, **chosen: Unpack[Chosen]) -> Recipe:
     """The recipe that `fit` follows for data: what is chosen, and the rules for the rest.
 
     Raises:

@@ -24,7 +24,6 @@ class Problem:
         at: The integrand of one draw and the pytree of distributions at other values of these arrays.
         f: The integrand at the values given.
         q: The distributions at the values given.
-        vouched: Whether the integrand is exempt from inspection.
     """
 
     arrays: Named
@@ -34,6 +33,7 @@ class Problem:
 
     @property
     def vouched(self) -> bool:
+        """Whether the integrand is exempt from inspection."""
         return isinstance(self.f, Vouched)
 
 
