@@ -200,12 +200,13 @@ def parts(count: int, size: int) -> list[np.ndarray]:
 
 
 def looked_at(weights, valid, key, size, pull):
-    """The held-out value of a batch-level objective: each batch's value counts as many times as it has rows."""
+    """The held-out value; a batch's own value counts once for each row that no batch before has counted."""
     keys = jax.vmap(lambda i: jax.random.split(jax.random.fold_in(key, i)))(jnp.arange(len(valid)))
-    noise = np.asarray(normals(keys[:, 1]), np.float64)
-    total = sum(
-        len(rows) * slope_and_value(weights, valid[rows], noise[rows], pull)[1] for rows in parts(len(valid), size)
-    )
+    noise, total = np.asarray(normals(keys[:, 1]), np.float64), 0.0
+    for new in parts(len(valid), size):
+        shown = np.arange(max(0, new[-1] + 1 - size), new[-1] + 1)
+        z, z_new = valid[shown] @ weights + noise[shown], valid[new] @ weights + noise[new]
+        total += np.sum(-(z_new**2) - pull * z.mean() ** 2)
     return total / len(valid)
 
 

@@ -87,9 +87,10 @@ def fit(
 
     An objective may see its batch: it is vectorized over an axis named `BATCH`, over which `jax.lax.pmean`,
     `jax.lax.all_gather` and the like work. What it gives depends on the batch's size then, held out too. So that the
-    two numbers compare, held-out examples are shown to it in batches of the training batch's size, in their order;
-    those that fill none are a smaller one (a batch of one is possible). An objective that does not see its batch gives
-    the same means whatever the batches.
+    two numbers compare, held-out examples are shown to it in batches of the training batch's size, in their order (one
+    smaller batch where they are fewer). Those left at the end are shown together with examples before them that fill
+    their batch, and which do not count again. An objective that does not see its batch gives the same means whatever
+    the batches.
 
     Args:
         model: Any pytree; its floating-point arrays are trained, except those inside `Frozen`.

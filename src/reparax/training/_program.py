@@ -8,7 +8,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, Int, PyTree
+from jaxtyping import Array, Float, PyTree
 
 from reparax.pytrees import combine, partition
 from reparax.training._examples import num_examples, take
@@ -161,20 +161,21 @@ def _chunk(
 def _evaluate(
     program: Program, trainable: PyTree, data: PyTree[Array], key: jax.Array, step: Array, batch_size: int
 ) -> Any:
-    def sums(rows: Int[Array, " rows"]) -> Any:
-        keys = jax.vmap(lambda row: jax.random.split(jax.random.fold_in(key, row)))(rows)
-        return jax.tree.map(jnp.sum, program.terms(trainable, take(data, rows), keys, step))
-
-    def add(total: Any, rows: Int[Array, " rows"]) -> tuple[Any, None]:
-        return jax.tree.map(jnp.add, total, sums(rows)), None
-
     count = num_examples(data)
     size = min(count, batch_size if program.sees_batch(trainable, data) else LARGEST_EVALUATED)
-    # The rows that fill no batch are a smaller one: copies of a row would be seen by an objective that sees its batch.
-    full, rest = jnp.split(jnp.arange(count), [count // size * size])
-    total, _ = jax.lax.scan(add, _zeros(sums, full[:size]), full.reshape(-1, size))
-    if len(rest):
-        total, _ = add(total, rest)
+
+    def sums(first: Array) -> Any:
+        # The last batch ends with the last row, and counts only rows that no batch before it has counted: it is as
+        # large as the others, with no row twice, as an objective that sees its batch would see that.
+        rows = jnp.minimum(first, count - size) + jnp.arange(size)
+        keys = jax.vmap(lambda row: jax.random.split(jax.random.fold_in(key, row)))(rows)
+        found = program.terms(trainable, take(data, rows), keys, step)
+        return jax.tree.map(lambda t: jnp.sum(jnp.where(rows >= first, t, 0.0)), found)
+
+    def add(total: Any, first: Array) -> tuple[Any, None]:
+        return jax.tree.map(jnp.add, total, sums(first)), None
+
+    total, _ = jax.lax.scan(add, _zeros(sums, jnp.asarray(0)), jnp.arange(0, count, size))
     return jax.tree.map(lambda t: t / count, total)
 
 
