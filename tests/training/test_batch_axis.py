@@ -13,6 +13,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import reparax as rx
+from reparax.errors import TrainingError
 from reparax.estimators import Vouched, expectation
 from reparax.training import BATCH, fit, sees_batch
 from reparax.training._program import LARGEST_EVALUATED, Program
@@ -338,13 +339,13 @@ def looks(operation):
 def test_whether_an_objective_sees_its_batch_is_found_out(name):
     objective = looks(OPERATIONS[name][0])
     for _ in range(2):  # again after it was traced with the axis: no cache of that is used
-        assert sees_batch(jnp.ones(3), objective, DATA) == (name != "own")
+        assert sees_batch(jnp.ones(3), objective, DATA, batch_size=2) == (name != "own")
         fit(jnp.ones(3), objective, DATA, key=jax.random.key(0), optimizer=optax.sgd(0.0), epochs=1, batch_size=2)
 
 
 def test_an_axis_of_the_objective_s_own_is_not_the_batch():
     own = looks(lambda x: jax.vmap(lambda c: c - jax.lax.pmean(c, BATCH), axis_name=BATCH)(x))
-    assert not sees_batch(jnp.ones(3), own, DATA)
+    assert not sees_batch(jnp.ones(3), own, DATA, batch_size=2)
 
 
 def test_an_axis_used_inside_an_expectation_is_found():
@@ -352,16 +353,103 @@ def test_an_axis_used_inside_an_expectation_is_found():
         value = expectation(Vouched(lambda z: z * jax.lax.pmean(x[0], BATCH)), dist.Normal(model[0], 1.0), key=key)
         return both(value)
 
-    assert sees_batch(jnp.ones(3), objective, DATA)
+    assert sees_batch(jnp.ones(3), objective, DATA, batch_size=2)
 
 
 def test_a_transform_that_looks_at_the_batch_counts():
-    assert sees_batch(jnp.ones(3), alone, DATA, transform=lambda x, key: x - jax.lax.pmean(x, BATCH))
-    assert not sees_batch(jnp.ones(3), alone, DATA, transform=lambda x, key: x - 1.0)
+    assert sees_batch(jnp.ones(3), alone, DATA, batch_size=2, transform=lambda x, key: x - jax.lax.pmean(x, BATCH))
+    assert not sees_batch(jnp.ones(3), alone, DATA, batch_size=2, transform=lambda x, key: x - 1.0)
 
 
 def test_errors_of_other_names_are_not_taken_for_the_axis():
     with pytest.raises(NameError, match="not defined"):
-        sees_batch(jnp.ones(3), looks(lambda x: batch), DATA)
+        sees_batch(jnp.ones(3), looks(lambda x: batch), DATA, batch_size=2)
     with pytest.raises(NameError, match="unbound axis name: batches"):
-        sees_batch(jnp.ones(3), looks(lambda x: jax.lax.psum(x, "batches")), DATA)
+        sees_batch(jnp.ones(3), looks(lambda x: jax.lax.psum(x, "batches")), DATA, batch_size=2)
+
+
+# Where JAX gives a collective a wrong gradient.
+
+
+@jax.custom_vjp
+def reverse_rule(v):
+    return pmean_squared(v)
+
+
+reverse_rule.defvjp(lambda v: jax.vjp(pmean_squared, v), lambda pull, cotangent: pull(cotangent))
+
+
+def branch(predicate, within=pmean_squared):
+    return lambda v: jax.lax.cond(predicate(v), within, jnp.tanh, v)
+
+
+def looped(operation):
+    return lambda v: jax.lax.scan(lambda c, _: (operation(c), None), v, None, length=2)[0]
+
+
+def positive(v):
+    return v[0] > 0
+
+
+def all_positive(v):
+    return jax.lax.pmean(v[0], BATCH) > 0
+
+
+WRONG = {
+    "reverse rule": reverse_rule,
+    "compiled reverse rule": jax.jit(reverse_rule),
+    "branch": branch(positive),
+    "switch": lambda v: jax.lax.switch(v[0].astype(int), [jnp.tanh, kernel, jnp.sin], v),
+    "compiled branch": jax.jit(branch(jax.jit(positive))),
+    "branch in a branch": branch(all_positive, branch(positive, neighbor)),
+    "branch in a loop": looped(branch(positive)),
+    "branch in a checkpoint": jax.checkpoint(branch(positive)),
+    "branch on a place": branch(lambda v: jax.lax.axis_index(BATCH) == 0),
+    "loop in a branch": branch(positive, looped(pmean_squared)),
+}
+RIGHT = {
+    "branch on the batch": branch(all_positive),
+    "branch on the batch, compiled": jax.jit(branch(jax.jit(all_positive))),
+    "branch without collectives": lambda v: branch(positive, jnp.sin)(v - jax.lax.pmean(v, BATCH)),
+    "reverse rule without collectives": lambda v: rx.rsample(dist.Gamma(jax.lax.pmean(jnp.exp(v), BATCH)), KEY),
+}
+KEY = jax.random.key(0)
+
+
+@pytest.mark.parametrize("name", sorted(WRONG))
+def test_collectives_whose_gradient_would_be_wrong_are_refused(name):
+    objective, ones = looks(WRONG[name]), jnp.ones(3)
+    with pytest.raises(TrainingError, match=r"custom_vjp|only some examples"):
+        sees_batch(ones, objective, DATA, batch_size=2)
+    with pytest.raises(TrainingError, match=r"custom_vjp|only some examples"):
+        fit(ones, objective, DATA, key=KEY, optimizer=optax.sgd(0.0), epochs=1, batch_size=2)
+
+
+@pytest.mark.parametrize("name", sorted(RIGHT))
+def test_collectives_whose_gradient_is_right_are_not_refused(name):
+    assert sees_batch(jnp.ones(3), looks(RIGHT[name]), DATA, batch_size=2)
+
+
+def test_a_branch_on_the_step_or_the_parameters_may_hold_collectives():
+    def objective(model, x, *, key, step):
+        first = jax.lax.cond(step % 4 == 0, pmean_squared, jnp.tanh, x)
+        return both(jnp.sum(jax.lax.cond(model[0] > 0, pmean_squared, jnp.tanh, first * model)))
+
+    assert sees_batch(jnp.ones(3), objective, DATA, batch_size=2)
+
+
+def test_jax_still_gives_them_a_wrong_gradient():
+    """When this fails, the refusal can go."""
+    data, cotangents = jnp.asarray([1.0, -2.0, 3.0]), jnp.asarray([1.0, 2.0, 4.0])
+
+    def slope(operation):
+        along = jax.vmap(lambda w, x: operation(jnp.stack([w * x]))[0], in_axes=(None, 0), axis_name=BATCH)
+        return float(jax.grad(lambda w: jnp.sum(cotangents * along(w, data)))(1.0))
+
+    def of_all(w):
+        return jnp.sum(cotangents * jnp.where(data > 0, jnp.mean(w * data) ** 2, jnp.tanh(w * data)))
+
+    shared = jnp.sum(cotangents) * 2 * jnp.mean(data) ** 2
+    assert slope(pmean_squared) == pytest.approx(float(shared), rel=1e-5)
+    assert slope(reverse_rule) == pytest.approx(3 * float(shared), rel=1e-5)
+    assert abs(slope(branch(positive)) - float(jax.grad(of_all)(1.0))) > 0.1

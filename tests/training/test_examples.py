@@ -89,7 +89,7 @@ def test_cut_data_train_as_whole_data_do(name):
         for one, other in zip(found.history, wanted.history, strict=True):
             assert one.train == pytest.approx(other.train, rel=1e-5)
             assert one.valid == pytest.approx(other.valid, rel=1e-5)
-        assert sees_batch(jnp.zeros(5), noisy(join, collective), cut(WHOLE)) == (collective is variance)
+        assert sees_batch(jnp.zeros(5), noisy(join, collective), cut(WHOLE), batch_size=8) == (collective is variance)
 
 
 def test_the_transform_gets_and_gives_an_example_of_the_structure():

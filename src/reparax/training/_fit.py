@@ -110,7 +110,8 @@ def fit(
 
     Raises:
         DataError: No examples, different numbers of them in different arrays, or held-out ones of another structure.
-        TrainingError: The objective is not finite from the first chunk on.
+        TrainingError: The objective is not finite from the first chunk on, or looks at its batch inside a branch that
+            only some examples take or a `jax.custom_vjp`, where JAX gives a wrong gradient.
     """
     data, held_out = _on_device(data, valid)
     plan = _Plan(num_examples(data), batch_size, epochs)
@@ -159,6 +160,7 @@ def sees_batch(
     objective: Objective,
     data: PyTree[Num[Array, "n ..."] | np.ndarray],
     *,
+    batch_size: int,
     transform: Transform | None = None,
 ) -> bool:
     """Whether an objective (or the transform) looks at other examples of its batch, by the axis named `BATCH`.
@@ -169,13 +171,16 @@ def sees_batch(
         model: The model, as for `fit`.
         objective: The objective.
         data: Examples, as for `fit`; only their shapes matter.
+        batch_size: Examples per step, as for `fit`.
         transform: The transform, as for `fit`.
 
     Raises:
         DataError: As for `fit`.
+        TrainingError: It looks at them in a way whose gradient would be wrong.
     """
     program = Program.of(model, objective, optax.identity(), transform or _keep)
-    return program.sees_batch(partition(model)[0], as_examples(data, "data"))
+    examples = as_examples(data, "data")
+    return program.outline(partition(model)[0], examples, min(batch_size, num_examples(examples)))[1]
 
 
 def _on_device(data: PyTree, valid: PyTree | None) -> tuple[PyTree[Array], PyTree[Array] | None]:

@@ -11,6 +11,7 @@ import optax
 from jaxtyping import Array, Float, PyTree
 
 from reparax.pytrees import combine, partition
+from reparax.training._collectives import require_right_gradients
 from reparax.training._examples import num_examples, take
 
 BATCH = "batch"
@@ -116,16 +117,30 @@ class Program(eqx.Module):
         means = jax.tree.map(jnp.mean, self.terms(trainable, batch, keys, step))
         return -means.objective, means
 
-    def sees_batch(self, trainable: PyTree, data: PyTree[Array]) -> bool:
-        """Whether an example's terms depend on the others of its batch: found out by tracing one without them."""
-        keys = jax.random.split(jax.random.key(0))
+    def outline(self, trainable: PyTree, data: PyTree[Array], batch_size: int) -> tuple[Any, bool]:
+        """Zeros in the place of an example's terms, and whether these depend on the others of its batch.
+
+        Found out by tracing the terms of one example without an axis, and where that fails for want of it, with one.
+
+        Raises:
+            TrainingError: They depend on the others in a way whose gradient would be wrong.
+        """
+        arguments = (trainable, take(data, jnp.asarray(0)), jax.random.split(jax.random.key(0)), jnp.asarray(0))
         try:
-            jax.eval_shape(self.one, trainable, take(data, jnp.asarray(0)), keys, jnp.asarray(0))
+            return _zeros(jax.eval_shape(self.one, *arguments)), False
         except NameError as error:
             if not re.search(rf"unbound axis name: {BATCH}\b", str(error)):
                 raise
-            return True
-        return False
+        trace = jax.make_jaxpr(self.one, axis_env=[(BATCH, batch_size)], return_shape=True)
+        closed, shapes = trace(*arguments)
+        of_example = zip((False, True, True, False), arguments, strict=True)
+        differs = [differs for differs, argument in of_example for _ in jax.tree.leaves(argument)]
+        require_right_gradients(closed.jaxpr, differs, BATCH)
+        return _zeros(shapes), True
+
+
+def _zeros(shapes: PyTree[jax.ShapeDtypeStruct]) -> PyTree[Array]:
+    return jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
 
 
 @eqx.filter_jit
@@ -151,7 +166,7 @@ def _chunk(
             updates, state = program.optimizer.update(gradient, state, trainable)
         return optax.apply_updates(trainable, updates), state, jax.tree.map(jnp.add, total, means)
 
-    _, nothing = _zeros(loss, trainable, jnp.asarray(0))
+    nothing, _ = program.outline(trainable, data, chunk.batches.shape[1])
     trainable, state, total = jax.lax.fori_loop(0, chunk.count, one, (trainable, state, nothing))
     finite = [jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(trainable)]
     return trainable, state, jax.tree.map(lambda term: term / chunk.count, total), jnp.all(jnp.asarray(finite))
@@ -162,7 +177,8 @@ def _evaluate(
     program: Program, trainable: PyTree, data: PyTree[Array], key: jax.Array, step: Array, batch_size: int
 ) -> Any:
     count = num_examples(data)
-    size = min(count, batch_size if program.sees_batch(trainable, data) else LARGEST_EVALUATED)
+    nothing, sees_batch = program.outline(trainable, data, min(count, batch_size))
+    size = min(count, batch_size if sees_batch else LARGEST_EVALUATED)
 
     def sums(first: Array) -> Any:
         # The last batch ends with the last row, and counts only rows that no batch before it has counted: it is as
@@ -175,10 +191,5 @@ def _evaluate(
     def add(total: Any, first: Array) -> tuple[Any, None]:
         return jax.tree.map(jnp.add, total, sums(first)), None
 
-    total, _ = jax.lax.scan(add, _zeros(sums, jnp.asarray(0)), jnp.arange(0, count, size))
+    total, _ = jax.lax.scan(add, nothing, jnp.arange(0, count, size))
     return jax.tree.map(lambda t: t / count, total)
-
-
-def _zeros(function: Callable[..., Any], *arguments: Any) -> Any:
-    """Zeros in the place of what a function gives, to add it to; the function is traced, not run."""
-    return jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), jax.eval_shape(function, *arguments))
