@@ -15,6 +15,7 @@ from jaxtyping import Array, Num, PyTree
 
 from reparax.errors import TrainingError
 from reparax.pytrees import combine, partition
+from reparax.training._examples import as_examples, num_examples, same_structure
 from reparax.training._program import Chunk, Objective, Program, Transform
 
 LONGEST_CHUNK = 500
@@ -66,13 +67,13 @@ class FitResult(Generic[Tree]):
 def fit(
     model: Tree,
     objective: Objective,
-    data: Num[Array, "n *event"] | np.ndarray,
+    data: PyTree[Num[Array, "n ..."] | np.ndarray],
     *,
     key: jax.Array,
     optimizer: optax.GradientTransformation,
     epochs: int,
     batch_size: int,
-    valid: Num[Array, "m *event"] | np.ndarray | None = None,
+    valid: PyTree[Num[Array, "m ..."] | np.ndarray] | None = None,
     patience: int | None = None,
     warmup: int = 0,
     judge: Objective | None = None,
@@ -84,15 +85,23 @@ def fit(
     The data stay on the device in their own dtype; the steps between two looks at the numbers are one compiled
     program. Each epoch visits the examples in a new order and drops the remainder that fills no batch.
 
+    An objective may see its batch: it is vectorized over an axis named `BATCH`, over which `jax.lax.pmean`,
+    `jax.lax.all_gather` and the like work. What it gives depends on the batch's size then, held out too. So that the
+    two numbers compare, held-out examples are shown to it in batches of the training batch's size, in their order (one
+    smaller batch where they are fewer). Those left at the end are shown together with examples before them that fill
+    their batch, and which do not count again. An objective that does not see its batch gives the same means whatever
+    the batches.
+
     Args:
         model: Any pytree; its floating-point arrays are trained, except those inside `Frozen`.
         objective: Terms for one example; it is vectorized over the batch here.
-        data: The examples along the first axis.
+        data: The examples along the first axis of an array, or of every array of a pytree: ``(values, context)``. The
+            objective is given one example, as a pytree of the same structure.
         key: Makes the order of examples and all noise; the same key gives the same bits.
         optimizer: An optax transformation; see `cosine_adam`.
         epochs: How many times the data are seen, at most.
         batch_size: Examples per step; all of them when there are fewer.
-        valid: Held-out examples; the model with the best held-out bound is kept.
+        valid: Held-out examples, made up as ``data``; the model with the best held-out bound is kept.
         patience: Stop after this many epochs without a better held-out bound.
         warmup: Epochs whose held-out bounds do not count, as the objective still changes.
         judge: What gives the held-out bound, where that is not the objective.
@@ -100,14 +109,15 @@ def fit(
         progress: Called after each chunk with its record.
 
     Raises:
-        TrainingError: The objective is not finite from the first chunk on.
+        DataError: No examples, different numbers of them in different arrays, or held-out ones of another structure.
+        TrainingError: The objective is not finite from the first chunk on, or looks at its batch inside a branch that
+            only some examples take or a `jax.custom_vjp`, where JAX gives a wrong gradient.
     """
-    plan = _Plan(len(data), batch_size, epochs)
+    data, held_out = _on_device(data, valid)
+    plan = _Plan(num_examples(data), batch_size, epochs)
     program = Program.of(model, objective, optimizer, transform or _keep)
     judging = Program.of(model, judge or objective, optimizer, transform or _keep)
     trainable, state = program.start(model)
-    data = jnp.asarray(data)
-    held_out = None if valid is None else jnp.asarray(valid)
     order_key, noise_key, valid_key = jax.random.split(key, 3)
     best = _Best(jax.tree.map(jnp.copy, trainable), warmup)
     history: list[Record] = []
@@ -116,7 +126,9 @@ def fit(
     try:
         for chunk in plan.chunks(order_key):
             trainable, state, train, healthy = program.chunk(trainable, state, data, chunk, noise_key)
-            checked = {} if held_out is None else judging.evaluate(trainable, held_out, valid_key, chunk.step)
+            checked = {}
+            if held_out is not None:
+                checked = judging.evaluate(trainable, held_out, valid_key, chunk.step, plan.batch_size)
             done = chunk.step + chunk.count
             record = Record(
                 done / plan.steps_per_epoch, done, _floats(train), _floats(checked), time.perf_counter() - began
@@ -141,6 +153,43 @@ def fit(
             cure="lower the learning rate, or look for values far out of range in the data",
         )
     return FitResult(combine(best.trainable, partition(model)[1]), status, history, best.step)
+
+
+def sees_batch(
+    model: PyTree,
+    objective: Objective,
+    data: PyTree[Num[Array, "n ..."] | np.ndarray],
+    *,
+    batch_size: int,
+    transform: Transform | None = None,
+) -> bool:
+    """Whether an objective (or the transform) looks at other examples of its batch, by the axis named `BATCH`.
+
+    Found out by tracing it for one example without that axis; nothing is run.
+
+    Args:
+        model: The model, as for `fit`.
+        objective: The objective.
+        data: Examples, as for `fit`; only their shapes matter.
+        batch_size: Examples per step, as for `fit`.
+        transform: The transform, as for `fit`.
+
+    Raises:
+        DataError: As for `fit`.
+        TrainingError: It looks at them in a way whose gradient would be wrong.
+    """
+    program = Program.of(model, objective, optax.identity(), transform or _keep)
+    examples = as_examples(data, "data")
+    return program.outline(partition(model)[0], examples, min(batch_size, num_examples(examples)))[1]
+
+
+def _on_device(data: PyTree, valid: PyTree | None) -> tuple[PyTree[Array], PyTree[Array] | None]:
+    """The examples and the held-out ones as arrays on the device."""
+    examples = as_examples(data, "data")
+    if valid is None:
+        return examples, None
+    same_structure(valid, data)
+    return examples, as_examples(valid, "valid")
 
 
 class _Plan:
@@ -196,7 +245,7 @@ class _Best:
             self.step, self.epoch = record.step, record.epoch
 
 
-def _keep(x: Array, key: jax.Array) -> Array:
+def _keep(x: Any, key: jax.Array) -> Any:
     return x
 
 

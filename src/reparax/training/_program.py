@@ -1,5 +1,6 @@
 """The compiled functions of training: many steps at once, and a look at held-out examples."""
 
+import re
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol, Self, TypeVar
 
@@ -10,6 +11,11 @@ import optax
 from jaxtyping import Array, Float, PyTree
 
 from reparax.pytrees import combine, partition
+from reparax.training._collectives import require_right_gradients
+from reparax.training._examples import num_examples, take
+
+BATCH = "batch"
+"""The name of the axis that an objective is vectorized over: ``jax.lax.pmean(value, BATCH)`` is a batch's mean."""
 
 LARGEST_EVALUATED = 512
 
@@ -27,12 +33,12 @@ class Terms(Protocol):
 
 
 class Objective(Protocol):
-    """A number for one example that training makes large."""
+    """A number for one example that training makes large; it may see the others by collectives over `BATCH`."""
 
-    def __call__(self, model: Any, x: Array, *, key: jax.Array, step: Array) -> Any: ...
+    def __call__(self, model: Any, x: Any, *, key: jax.Array, step: Array) -> Any: ...
 
 
-Transform = Callable[[Array, jax.Array], Array]
+Transform = Callable[[Any, jax.Array], Any]
 
 
 class Chunk(NamedTuple):
@@ -79,7 +85,7 @@ class Program(eqx.Module):
         return trainable, _initial(self.optimizer.init, trainable)
 
     def chunk(
-        self, trainable: Tree, state: PyTree, data: Array, chunk: Chunk, key: jax.Array
+        self, trainable: Tree, state: PyTree, data: PyTree[Array], chunk: Chunk, key: jax.Array
     ) -> tuple[Tree, PyTree, Any, Array]:
         """One step for each batch of a chunk; chunks of any length are one compiled program.
 
@@ -89,25 +95,52 @@ class Program(eqx.Module):
         """
         return _chunk((self, data, jax.tree.map(jnp.asarray, chunk), key), trainable, state)
 
-    def evaluate(self, trainable: Tree, data: Array, key: jax.Array, step: int) -> Any:
-        """The mean terms over held-out examples, with the same noise every time."""
-        return _evaluate(self, trainable, data, key, jnp.asarray(step))
+    def evaluate(self, trainable: Tree, data: PyTree[Array], key: jax.Array, step: int, batch_size: int) -> Any:
+        """The mean terms over held-out examples, with the same noise every time.
 
-    def terms(self, trainable: PyTree, x: Array, keys: jax.Array, step: Array) -> Any:
+        An objective that sees its batch is shown batches of ``batch_size``; for any other the size is of no account.
+        """
+        return _evaluate(self, trainable, data, key, jnp.asarray(step), batch_size)
+
+    def one(self, trainable: PyTree, x: Any, keys: jax.Array, step: Array) -> Any:
         """The objective's terms for one example."""
         whole = combine(trainable, self.rest)
         return self.objective(whole, self.transform(x, keys[0]), key=keys[1], step=step)
 
-    def nothing(self, trainable: PyTree, data: Array) -> Any:
-        """The terms of no example, to add others to."""
-        shape = jax.eval_shape(self.terms, trainable, data[0], jax.random.split(jax.random.key(0)), jnp.asarray(0))
-        return jax.tree.map(lambda t: jnp.zeros(t.shape, t.dtype), shape)
+    def terms(self, trainable: PyTree, batch: PyTree[Array], keys: jax.Array, step: Array) -> Any:
+        """The objective's terms for each example of a batch."""
+        return jax.vmap(self.one, in_axes=(None, 0, 0, None), axis_name=BATCH)(trainable, batch, keys, step)
 
-    def loss(self, trainable: PyTree, batch: Array, key: jax.Array, step: Array) -> tuple[Array, Any]:
+    def loss(self, trainable: PyTree, batch: PyTree[Array], key: jax.Array, step: Array) -> tuple[Array, Any]:
         """Minus the mean objective of a batch, and the means of all terms."""
-        keys = jax.random.split(key, (len(batch), 2))
-        means = jax.tree.map(jnp.mean, jax.vmap(self.terms, in_axes=(None, 0, 0, None))(trainable, batch, keys, step))
+        keys = jax.random.split(key, (num_examples(batch), 2))
+        means = jax.tree.map(jnp.mean, self.terms(trainable, batch, keys, step))
         return -means.objective, means
+
+    def outline(self, trainable: PyTree, data: PyTree[Array], batch_size: int) -> tuple[Any, bool]:
+        """Zeros in the place of an example's terms, and whether these depend on the others of its batch.
+
+        Found out by tracing the terms of one example without an axis, and where that fails for want of it, with one.
+
+        Raises:
+            TrainingError: They depend on the others in a way whose gradient would be wrong.
+        """
+        arguments = (trainable, take(data, jnp.asarray(0)), jax.random.split(jax.random.key(0)), jnp.asarray(0))
+        try:
+            return _zeros(jax.eval_shape(self.one, *arguments)), False
+        except NameError as error:
+            if not re.search(rf"unbound axis name: {BATCH}\b", str(error)):
+                raise
+        trace = jax.make_jaxpr(self.one, axis_env=[(BATCH, batch_size)], return_shape=True)
+        closed, shapes = trace(*arguments)
+        of_example = zip((False, True, True, False), arguments, strict=True)
+        differs = [differs for differs, argument in of_example for _ in jax.tree.leaves(argument)]
+        require_right_gradients(closed.jaxpr, differs, BATCH)
+        return _zeros(shapes), True
+
+
+def _zeros(shapes: PyTree[jax.ShapeDtypeStruct]) -> PyTree[Array]:
+    return jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
 
 
 @eqx.filter_jit
@@ -117,37 +150,46 @@ def _initial(init: Callable[[PyTree], PyTree], trainable: PyTree) -> PyTree:
 
 @eqx.filter_jit(donate="all-except-first")
 def _chunk(
-    given: tuple[Program, Array, Chunk, jax.Array], trainable: PyTree, state: PyTree
+    given: tuple[Program, PyTree[Array], Chunk, jax.Array], trainable: PyTree, state: PyTree
 ) -> tuple[PyTree, PyTree, Any, Array]:
     program, data, chunk, key = given
 
+    def loss(trainable: PyTree, index: Array) -> tuple[Array, Any]:
+        step = chunk.step + index
+        batch = take(data, chunk.batches[chunk.start + index])
+        return program.loss(trainable, batch, jax.random.fold_in(key, step), step)
+
     def one(index: Array, carry: tuple[PyTree, PyTree, Any]) -> tuple[PyTree, PyTree, Any]:
         trainable, state, total = carry
-        step = chunk.step + index
-        rows = data[chunk.batches[chunk.start + index]]
-        noise = jax.random.fold_in(key, step)
-        gradient, means = jax.grad(program.loss, has_aux=True)(trainable, rows, noise, step)
+        gradient, means = jax.grad(loss, has_aux=True)(trainable, index)
         with jax.numpy_dtype_promotion("standard"):  # optax raises a float to a whole number
             updates, state = program.optimizer.update(gradient, state, trainable)
         return optax.apply_updates(trainable, updates), state, jax.tree.map(jnp.add, total, means)
 
-    trainable, state, total = jax.lax.fori_loop(
-        0, chunk.count, one, (trainable, state, program.nothing(trainable, data))
-    )
+    nothing, _ = program.outline(trainable, data, chunk.batches.shape[1])
+    trainable, state, total = jax.lax.fori_loop(0, chunk.count, one, (trainable, state, nothing))
     finite = [jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(trainable)]
     return trainable, state, jax.tree.map(lambda term: term / chunk.count, total), jnp.all(jnp.asarray(finite))
 
 
 @eqx.filter_jit
-def _evaluate(program: Program, trainable: PyTree, data: Array, key: jax.Array, step: Array) -> Any:
-    def one(total: Any, index: Array) -> tuple[Any, None]:
-        rows = jnp.minimum(index, len(data) - 1)
-        keys = jax.vmap(lambda i: jax.random.split(jax.random.fold_in(key, i)))(rows)
-        found = jax.vmap(program.terms, in_axes=(None, 0, 0, None))(trainable, data[rows], keys, step)
-        counted = jax.tree.map(lambda t: jnp.sum(jnp.where(index < len(data), t, 0.0)), found)
-        return jax.tree.map(jnp.add, total, counted), None
+def _evaluate(
+    program: Program, trainable: PyTree, data: PyTree[Array], key: jax.Array, step: Array, batch_size: int
+) -> Any:
+    count = num_examples(data)
+    nothing, sees_batch = program.outline(trainable, data, min(count, batch_size))
+    size = min(count, batch_size if sees_batch else LARGEST_EVALUATED)
 
-    size = min(len(data), LARGEST_EVALUATED)
-    rows = jnp.arange(-(-len(data) // size) * size).reshape(-1, size)
-    total, _ = jax.lax.scan(one, program.nothing(trainable, data), rows)
-    return jax.tree.map(lambda t: t / len(data), total)
+    def sums(first: Array) -> Any:
+        # The last batch ends with the last row, and counts only rows that no batch before it has counted: it is as
+        # large as the others, with no row twice, as an objective that sees its batch would see that.
+        rows = jnp.minimum(first, count - size) + jnp.arange(size)
+        keys = jax.vmap(lambda row: jax.random.split(jax.random.fold_in(key, row)))(rows)
+        found = program.terms(trainable, take(data, rows), keys, step)
+        return jax.tree.map(lambda t: jnp.sum(jnp.where(rows >= first, t, 0.0)), found)
+
+    def add(total: Any, first: Array) -> tuple[Any, None]:
+        return jax.tree.map(jnp.add, total, sums(first)), None
+
+    total, _ = jax.lax.scan(add, nothing, jnp.arange(0, count, size))
+    return jax.tree.map(lambda t: t / count, total)

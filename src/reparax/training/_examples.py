@@ -1,0 +1,61 @@
+"""Examples in a pytree of arrays: all its arrays have them along their first axes."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Int, PyTree
+
+from reparax.errors import DataError
+
+
+def as_examples(data: PyTree, what: str) -> PyTree[Array]:
+    """The data as arrays on the device.
+
+    Raises:
+        DataError: No array, an array without an axis, arrays of different numbers of examples, or no example.
+    """
+    counts = [np.shape(leaf)[:1] for leaf in jax.tree.leaves(data)]
+    if not counts or () in counts:
+        raise DataError(
+            expected=f"{what}: one array or more, examples along the first axis of each",
+            got="a single value" if counts else "no array",
+            cure="give an array, or a pytree of arrays such as (values, context)",
+        )
+    if len(set(counts)) > 1:
+        raise DataError(
+            expected=f"{what}: as many examples in one array as in every other",
+            got=f"{', '.join(str(count) for (count,) in counts)} examples",
+            cure="give each array one row for each example, in the same order",
+        )
+    if counts[0] == (0,):
+        raise DataError(
+            expected=f"{what}: at least one example", got="no example", cure="give some, or leave the argument out"
+        )
+    return jax.tree.map(jnp.asarray, data)
+
+
+def same_structure(valid: PyTree, data: PyTree) -> None:
+    """Refuses held-out examples that are not made up as the examples are.
+
+    Raises:
+        DataError: Their pytrees differ.
+    """
+    found, wanted = jax.tree.structure(valid), jax.tree.structure(data)
+    if found != wanted:
+        raise DataError(
+            expected=f"valid: examples made up as those of data, {wanted}",
+            got=str(found),
+            cure="give both the same arrays: where data are (values, context), valid is (values, context) as well",
+        )
+
+
+def num_examples(data: PyTree[Array]) -> int:
+    """How many examples there are."""
+    return len(jax.tree.leaves(data)[0])
+
+
+def take(data: PyTree[Array], rows: Int[Array, "*rows"]) -> Any:
+    """Some of the examples, or one."""
+    return jax.tree.map(lambda leaf: leaf[rows], data)
