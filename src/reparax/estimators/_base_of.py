@@ -53,7 +53,7 @@ def base_of(q: Any) -> tuple[Any, Push]:
         The base, in the structure of q, and the function of ONE draw of it: z, and the scalar log q(z), summed over
         batch dimensions and over the distributions of a pytree; nats.
     """
-    base, stretch = stretched(q)
+    base, stretch = _stretched(q, _has_base)
 
     def push(e: Any) -> tuple[Any, Array]:
         z, volume = stretch(e)
@@ -63,35 +63,21 @@ def base_of(q: Any) -> tuple[Any, Push]:
     return base, push
 
 
-def stretched(q: Any) -> tuple[Any, Stretch]:
-    """The base of a pytree of distributions, and e -> (z, log |det dz/de|), of ONE draw, the volumes added up."""
-    flat, structure = jax.tree.flatten(q, is_leaf=is_distribution)
-    roots, ways = zip(*(_unrolled(leaf) for leaf in flat), strict=True)
-
-    def stretch(e: Any) -> tuple[Any, Array]:
-        with numpyro_rules():
-            pushed = [way(value) for way, value in zip(ways, structure.flatten_up_to(e), strict=True)]
-            total = jnp.sum(jnp.stack([jnp.sum(volume) for _, volume in pushed]))
-        return jax.tree.unflatten(structure, [z for z, _ in pushed]), total
-
-    return jax.tree.unflatten(structure, roots), stretch
-
-
-def has_base(q: dist.Distribution) -> bool:
-    """Whether a distribution has another base than itself."""
-    return _is_pushed(innermost(q))
-
-
 def joint_at_base(log_joint: LogJoint, q: Any) -> tuple[LogJoint, Any]:
-    """log p(x, T(e)) + log |det dT/de| and the base: the bounds of q as bounds of its base, draw by draw."""
-    if not any(has_base(leaf) for leaf in leaves(q)):
+    """log p(x, T(e)) + log |det dT/de| and the base: the bounds of q as bounds of its base, draw by draw.
+
+    Only where q must be seen from there. numpyro's transforms are inverted cheaply, and the support they declare tells
+    more of z than their code: log p(x, z) is then shown to be continuous where log p(x, T(e)) might not be.
+    """
+    if not any(_needs_base(leaf) for leaf in leaves(q)):
         return log_joint, q
-    base, stretch = stretched(q)
+    base, stretch = _stretched(q, _needs_base)
 
     def joint(e: Any) -> Array:
         z, volume = stretch(e)
+        value = log_joint(z)
         with numpyro_rules():
-            return log_joint(z) + volume
+            return value + volume
 
     return (Vouched(joint) if isinstance(log_joint, Vouched) else joint), base
 
@@ -145,10 +131,28 @@ def code_of(q: dist.Distribution) -> Float[Array, "*s"]:
         return way(jnp.broadcast_to(mean, root.shape()))[0]
 
 
+def _stretched(q: Any, taken_apart: Callable[[dist.Distribution], bool]) -> tuple[Any, Stretch]:
+    """The base of a pytree of distributions, and e -> (z, log |det dz/de|), of ONE draw, the volumes added up."""
+    flat, structure = jax.tree.flatten(q, is_leaf=is_distribution)
+    found = [_unrolled(leaf) if taken_apart(leaf) else _itself(leaf) for leaf in flat]
+
+    def stretch(e: Any) -> tuple[Any, Array]:
+        with numpyro_rules():
+            pushed = [way(value) for (_, way), value in zip(found, structure.flatten_up_to(e), strict=True)]
+            total = jnp.sum(jnp.stack([jnp.sum(volume) for _, volume in pushed]))
+        return jax.tree.unflatten(structure, [z for z, _ in pushed]), total
+
+    return jax.tree.unflatten(structure, [root for root, _ in found]), stretch
+
+
+def _itself(q: dist.Distribution) -> tuple[dist.Distribution, Through]:
+    return q, lambda e: (e, _no_volume(e, q))
+
+
 def _unrolled(q: dist.Distribution) -> tuple[dist.Distribution, Through]:
     """The base of one distribution, and the way from draws of it, with axes in front, to those of q and the volume."""
-    if not has_base(q):
-        return q, lambda e: (e, _no_volume(e, q))
+    if not _has_base(q):
+        return _itself(q)
     q = widened(q)
     inner, shape = innermost(q), q.shape()
     batch = shape[: len(shape) - len(inner.event_shape)]
@@ -169,14 +173,17 @@ def _transformed(inner: dist.TransformedDistribution, x: Array) -> tuple[Array, 
     front = x.ndim - len(inner.base_dist.event_shape)
     volume = jnp.zeros(x.shape[:front], x.dtype)
     for step in inner.transforms:
-        z = step(x)
+        z, between = step.call_with_intermediates(x)
+        log_det = step.log_abs_det_jacobian(x, z, between)
         # A transform may leave axes out that it does not read.
-        log_det = jnp.broadcast_to(step.log_abs_det_jacobian(x, z), x.shape[: x.ndim - step.domain.event_dim])
+        log_det = jnp.broadcast_to(log_det, x.shape[: x.ndim - step.domain.event_dim])
         volume, x = volume + _summed_to(log_det, front), z
     return x, volume
 
 
-def _is_pushed(inner: dist.Distribution) -> bool:
+def _has_base(q: dist.Distribution) -> bool:
+    """Whether a distribution has another base than itself."""
+    inner = innermost(q)
     if isinstance(inner, Pushforward):
         return True
     # What is derived from it may draw and weigh in a way of its own; an absolute value has no one inverse.
@@ -185,6 +192,15 @@ def _is_pushed(inner: dist.Distribution) -> bool:
         and not is_atomic(inner.base_dist)
         and not any(isinstance(step, dist.transforms.AbsTransform) for step in flat_transforms(inner.transforms))
     )
+
+
+def _needs_base(q: dist.Distribution) -> bool:
+    """Whether the density of any z takes an inverse that is not there, or not known to be cheap."""
+    inner = innermost(q)
+    if isinstance(inner, Pushforward) or not _has_base(inner):
+        return isinstance(inner, Pushforward)
+    foreign = (type(step).__module__ != dist.transforms.__name__ for step in flat_transforms(inner.transforms))
+    return any(foreign) or _needs_base(inner.base_dist)
 
 
 def _no_volume(e: Array, q: dist.Distribution) -> Float[Array, "*batch"]:
