@@ -52,5 +52,9 @@ class InvalidEstimator(ReparaxError, TypeError):
     """A gradient estimator that would be wrong for this distribution, function or bound."""
 
 
+class NoClosedForm(ReparaxError, NotImplementedError):
+    """A density, mean or variance that this distribution does not have in closed form."""
+
+
 class NoAnalyticKL(ReparaxError, NotImplementedError):
     """No closed form is known for the Kullback-Leibler divergence of this pair."""

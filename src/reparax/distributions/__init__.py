@@ -27,4 +27,6 @@ from reparax.distributions.logit_beta import LogitBeta as LogitBeta
 from reparax.distributions.one_hot_categorical import OneHotCategorical as OneHotCategorical
 from reparax.distributions.poincare_normal import PoincareNormal as PoincareNormal
 from reparax.distributions.power_spherical import PowerSpherical as PowerSpherical
+from reparax.distributions.pushforward import Forward as Forward
+from reparax.distributions.pushforward import Pushforward as Pushforward
 from reparax.distributions.von_mises_fisher import VonMisesFisher as VonMisesFisher

@@ -10,6 +10,8 @@ import numpyro.distributions as dist
 from jaxtyping import Array, Float
 from numpyro.distributions import constraints
 
+from reparax.reparameterization import declared, rule
+
 LARGEST_LOG_SCALE = 2.0
 
 
@@ -29,6 +31,16 @@ class Coupling(eqx.Module):
         stays = jnp.asarray(self.mask, z.dtype)
         log_scale, shift = jnp.split(self.network(z * stays), 2)
         return LARGEST_LOG_SCALE * jnp.tanh(log_scale / LARGEST_LOG_SCALE) * (1 - stays), shift * (1 - stays)
+
+    def forward_and_log_det(self, e: Float[Array, " d"]) -> tuple[Float[Array, " d"], Float[Array, ""]]:
+        """e scaled and shifted, and the log-determinant: the coupling is a transform of a `Pushforward`."""
+        log_scale, shift = self.scale_and_shift(e)
+        return e * jnp.exp(log_scale) + shift, jnp.sum(log_scale)
+
+    def inverse_and_log_det(self, z: Float[Array, " d"]) -> tuple[Float[Array, " d"], Float[Array, ""]]:
+        """What was scaled and shifted to z, and the log-determinant of the way back."""
+        log_scale, shift = self.scale_and_shift(z)
+        return (z - shift) * jnp.exp(-log_scale), -jnp.sum(log_scale)
 
 
 def halves(latent_dim: int, depth: int) -> tuple[tuple[int, ...], ...]:
@@ -70,14 +82,17 @@ class CouplingFlow(dist.Distribution):
 
     def _forward(self, z: Float[Array, " d"]) -> Float[Array, " d"]:
         for layer in self.layers:
-            log_scale, shift = layer.scale_and_shift(z)
-            z = z * jnp.exp(log_scale) + shift
+            z, _ = layer.forward_and_log_det(z)
         return z
 
     def _log_prob(self, z: Float[Array, " d"]) -> Float[Array, ""]:
         total = jnp.zeros((), z.dtype)
         for layer in reversed(self.layers):
-            log_scale, shift = layer.scale_and_shift(z)
-            z = (z - shift) * jnp.exp(-log_scale)
-            total = total - jnp.sum(log_scale)
+            z, log_det = layer.inverse_and_log_det(z)
+            total = total + log_det
         return total - 0.5 * jnp.sum(z**2) - 0.5 * z.shape[0] * math.log(2 * math.pi)
+
+
+@rule(CouplingFlow, declare=declared("composed (location-scale)", "layers"))
+def _coupling_flow(q: CouplingFlow, key: jax.Array, sample_shape: tuple[int, ...]) -> Array:
+    return q.sample(key, sample_shape)

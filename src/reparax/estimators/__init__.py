@@ -7,6 +7,9 @@ how to add an estimator.
 from reparax.continuity import Vouched as Vouched
 from reparax.estimators._adapt import adapt as adapt
 from reparax.estimators._base import AbstractEstimator as AbstractEstimator
+from reparax.estimators._base_of import base_of as base_of
+from reparax.estimators._base_of import code_of as code_of
+from reparax.estimators._base_of import sample_with_log_prob as sample_with_log_prob
 from reparax.estimators._bound_base import AbstractBoundEstimator as AbstractBoundEstimator
 from reparax.estimators._bounds import elbo_estimate as elbo_estimate
 from reparax.estimators._bounds import iwae_estimate as iwae_estimate

@@ -9,6 +9,7 @@ from jaxtyping import Array, Float
 from reparax import registry
 from reparax.continuity import Vouched, trusted
 from reparax.errors import InvalidEstimator
+from reparax.estimators._base_of import joint_at_base
 from reparax.estimators._bound_base import AbstractBoundEstimator, Bound, LogJoint
 from reparax.estimators._choice import named
 from reparax.estimators._distributions import check_num_samples, is_distribution, leaves, log_prob
@@ -41,8 +42,9 @@ def elbo_estimate(
     found = _of_bounds(estimator)
     if found is not None:
         return _estimate(found, log_joint, q, key, num_samples, "elbo")
-    integrand = _log_weight(log_joint, q)
-    return expectation(integrand, q, key=key, num_samples=num_samples, estimator=estimator)
+    log_joint, base = joint_at_base(log_joint, q)
+    integrand = _log_weight(log_joint, base)
+    return expectation(integrand, base, key=key, num_samples=num_samples, estimator=estimator)
 
 
 def iwae_estimate(
@@ -73,13 +75,14 @@ def iwae_estimate(
     found = _of_bounds(estimator)
     if found is not None:
         return _estimate(found, log_joint, q, key, num_samples, "iwae")
-    weight = _log_weight(log_joint, q)
+    log_joint, base = joint_at_base(log_joint, q)
+    weight = _log_weight(log_joint, base)
 
     def of_all(draws: list[Any]) -> Array:
         return log_mean_exp(jnp.stack([weight(draw) for draw in draws]))
 
     part = named(estimator) if isinstance(estimator, str) else estimator
-    return expectation(of_all, [q] * num_samples, key=key, estimator=part)
+    return expectation(of_all, [base] * num_samples, key=key, estimator=part)
 
 
 def _log_weight(log_joint: LogJoint, q: Any) -> LogJoint:
@@ -102,6 +105,8 @@ def _of_bounds(estimator: Any) -> AbstractBoundEstimator | None:
 def _estimate(
     part: AbstractBoundEstimator, log_joint: LogJoint, q: Any, key: jax.Array, num_samples: int, bound: Bound
 ) -> Array:
+    if not part.holds_parameters:
+        log_joint, q = joint_at_base(log_joint, q)
     check_bound(part, q, bound)
     inspected = _inspected(part, log_joint, q)
     count = max(num_samples, part.minimum_samples)

@@ -16,7 +16,7 @@ from jax.extend.core import Jaxpr, Literal
 from jaxtyping import Array
 from numpyro.distributions import constraints
 
-from reparax.distributions import FromCDF, FromQuantile, LocationScale
+from reparax.distributions import FromCDF, FromQuantile, LocationScale, Pushforward
 from reparax.estimators._distributions import numpyro_rules
 
 _transforms = dist.transforms
@@ -69,6 +69,9 @@ def _edges(q: dist.Distribution) -> Any:
         return q.params
     if isinstance(q, LocationScale):
         return _moved_by_shift(_image_of_support(q.base), q.loc, q.scale)
+    if isinstance(q, Pushforward):
+        # The map may have kinks, where the density jumps: no parameter of it is shown to leave such places alone.
+        return q.transform
     # numpyro keeps bounds twice, as parameters and inside the support: both are the same object.
     named = [vars(q)[name] for name in ("low", "high") if name in vars(q)]
     atom = [q.v] if isinstance(q, dist.Delta) else []
@@ -89,7 +92,7 @@ def _kinks(q: dist.Distribution) -> Any:
 
 
 def _image_of_support(q: dist.Distribution) -> _Image:
-    if isinstance(q, FromQuantile | FromCDF):
+    if isinstance(q, FromQuantile | FromCDF | Pushforward):
         return _Image.OTHER
     if isinstance(q, LocationScale):
         return _Image.ALL if _image_of_support(q.base) is _Image.ALL else _Image.OTHER
@@ -116,18 +119,19 @@ def _image_of_constraint(support: Any) -> _Image:
 def _through(transforms: list[Any], image: _Image) -> tuple[list[Any], _Image]:
     """The parameters of a chain of transforms that may move the edge of what goes in, and what comes out."""
     moving: list[Any] = []
-    for transform in _flat(transforms):
+    for transform in flat_transforms(transforms):
         moved, image = _one(transform, image)
         moving.append(moved)
     return moving, image
 
 
-def _flat(transforms: list[Any]) -> Iterator[Any]:
+def flat_transforms(transforms: list[Any]) -> Iterator[Any]:
+    """The transforms of a list, those inside others in their place."""
     for transform in transforms:
         if isinstance(transform, _transforms.ComposeTransform):
-            yield from _flat(transform.parts)
+            yield from flat_transforms(transform.parts)
         elif isinstance(transform, _transforms.IndependentTransform):
-            yield from _flat([transform.base_transform])
+            yield from flat_transforms([transform.base_transform])
         else:
             yield transform
 

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpyro.distributions as dist
 from jaxtyping import Array, Float
 
-from reparax.distributions import LogGamma, LogitBeta
+from reparax.distributions import LogGamma, LogitBeta, Pushforward
 from reparax.estimators._distributions import draw_one, is_distribution, log_prob_of, numpyro_rules, stopped
 from reparax.estimators._moving_support import parts
 from reparax.reparameterization import innermost
@@ -245,6 +245,19 @@ def _transformed(q: dist.Distribution, base: dist.TransformedDistribution) -> Po
     return Positions(below.draw, lambda y: path(y)[-1], position, log_prob)
 
 
+def _pushed(q: dist.Distribution, base: Pushforward) -> Positions:
+    """Those of what is pushed forward, so that the score in its parameters needs no inverse of the map."""
+    below = positions_of(base.base.expand(q.shape()[: len(q.shape()) - len(base.event_shape)]))
+
+    def log_prob(y: Array) -> Array:
+        # With its parameters held, which have no score here, the map gives the density a constant factor.
+        return below.log_prob(y) - jnp.sum(stopped(base.push(below.value(stopped(y)))[1]))
+
+    return Positions(
+        below.draw, lambda y: base.push(below.value(y))[0], lambda z: below.position(base.pull(z)[0]), log_prob
+    )
+
+
 def _same_density(derived: type, ancestor: type) -> bool:
     return inspect.getattr_static(derived, "log_prob") is inspect.getattr_static(ancestor, "log_prob")
 
@@ -271,4 +284,5 @@ _FAMILIES: dict[type, Callable[..., Positions]] = {
     dist.Kumaraswamy: _kumaraswamy,
     dist.Dagum: _dagum,
     dist.StudentT: _student_t,
+    Pushforward: _pushed,
 }

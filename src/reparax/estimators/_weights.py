@@ -7,7 +7,9 @@ import jax.numpy as jnp
 import numpyro.distributions as dist
 from jaxtyping import Array, Float
 
+from reparax.distributions import Pushforward
 from reparax.estimators._distributions import is_distribution, log_prob
+from reparax.estimators._moving_support import parts
 from reparax.reparameterization import parameter_rules, rsample
 
 
@@ -15,6 +17,15 @@ def not_reparameterizable(q: dist.Distribution) -> str | None:
     """Why a distribution has no pathwise derivative."""
     refused = [rule for rule in parameter_rules(q) if not rule.differentiable]
     return f"{refused[0].parameter}: {refused[0].reason}" if refused else None
+
+
+def not_path_only(q: dist.Distribution) -> str | None:
+    """Why the derivative in the parameters of log q cannot be held back: no path, or no density but of own draws."""
+    for part in parts(q):
+        if isinstance(part, Pushforward) and not part.has_inverse:
+            kind = type(part.transform).__name__
+            return f"{kind} has no inverse: the density of its Pushforward, with parameters held, is not known at z"
+    return not_reparameterizable(q)
 
 
 def draws(q: Any, key: jax.Array, num_samples: int) -> Any:

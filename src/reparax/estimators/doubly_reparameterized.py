@@ -7,7 +7,7 @@ import numpyro.distributions as dist
 from jaxtyping import Array
 
 from reparax.estimators._bound_base import AbstractBoundEstimator, Bound, LogJoint
-from reparax.estimators._weights import draws, log_mean_exp, not_reparameterizable, path_only, slowed
+from reparax.estimators._weights import draws, log_mean_exp, not_path_only, path_only, slowed
 
 
 class DoublyReparameterized(AbstractBoundEstimator):
@@ -20,12 +20,13 @@ class DoublyReparameterized(AbstractBoundEstimator):
     unbiased: ClassVar[bool] = True
     bounds: ClassVar[tuple[Bound, ...]] = ("elbo", "iwae")
     differentiates_the_sample: ClassVar[bool] = True
+    holds_parameters: ClassVar[bool] = True
     minimum_samples: ClassVar[int] = 1
     valid_for: ClassVar[str] = "reparameterizable distributions"
     reference: ClassVar[str] = "Tucker, Lawson, Gu & Maddison (2019), eq. 8"
 
     def refusal(self, q: dist.Distribution) -> str | None:
-        return not_reparameterizable(q)
+        return not_path_only(q)
 
     def estimate(self, log_joint: LogJoint, q: Any, *, key: jax.Array, num_samples: int, bound: Bound) -> Array:
         z = draws(q, key, num_samples)

@@ -17,6 +17,7 @@ class ImportanceWeightedPathwise(AbstractBoundEstimator):
     unbiased: ClassVar[bool] = True
     bounds: ClassVar[tuple[Bound, ...]] = ("iwae",)
     differentiates_the_sample: ClassVar[bool] = True
+    holds_parameters: ClassVar[bool] = False
     minimum_samples: ClassVar[int] = 1
     valid_for: ClassVar[str] = "reparameterizable distributions"
     reference: ClassVar[str] = "Burda, Grosse & Salakhutdinov (2016), eq. 13"

@@ -8,7 +8,7 @@ import numpyro.distributions as dist
 from jaxtyping import Array
 
 from reparax.estimators._bound_base import AbstractBoundEstimator, Bound, LogJoint
-from reparax.estimators._weights import draws, not_reparameterizable, path_only
+from reparax.estimators._weights import draws, not_path_only, path_only
 
 
 class StickingTheLanding(AbstractBoundEstimator):
@@ -21,12 +21,13 @@ class StickingTheLanding(AbstractBoundEstimator):
     unbiased: ClassVar[bool] = True
     bounds: ClassVar[tuple[Bound, ...]] = ("elbo",)
     differentiates_the_sample: ClassVar[bool] = True
+    holds_parameters: ClassVar[bool] = True
     minimum_samples: ClassVar[int] = 1
     valid_for: ClassVar[str] = "reparameterizable distributions"
     reference: ClassVar[str] = "Roeder, Wu & Duvenaud (2017), eq. 6"
 
     def refusal(self, q: dist.Distribution) -> str | None:
-        return not_reparameterizable(q)
+        return not_path_only(q)
 
     def estimate(self, log_joint: LogJoint, q: Any, *, key: jax.Array, num_samples: int, bound: Bound) -> Array:
         z = draws(q, key, num_samples)

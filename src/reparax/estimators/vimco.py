@@ -25,6 +25,7 @@ class VIMCO(AbstractBoundEstimator):
     unbiased: ClassVar[bool] = True
     bounds: ClassVar[tuple[Bound, ...]] = ("iwae",)
     differentiates_the_sample: ClassVar[bool] = False
+    holds_parameters: ClassVar[bool] = False
     minimum_samples: ClassVar[int] = 2
     valid_for: ClassVar[str] = "distributions whose support does not move with their parameters"
     reference: ClassVar[str] = "Mnih & Rezende (2016), eq. 10"

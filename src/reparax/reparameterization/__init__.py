@@ -16,12 +16,13 @@ from reparax.reparameterization import (  # noqa: F401  (they register their rul
     _truncated,
     _uniform,
 )
+from reparax.reparameterization._composed import composed
 from reparax.reparameterization._implicit import implicit
 from reparax.reparameterization._rsample import rsample
 from reparax.reparameterization._rule import ParameterRule, declared, is_reparameterizable, parameter_rules, rule
 from reparax.reparameterization._unwrap import innermost, is_discrete, is_masked
 
 __all__ = [
-    "ParameterRule", "declared", "implicit", "innermost", "is_discrete", "is_masked", "is_reparameterizable",
-    "parameter_rules", "rsample", "rule",
+    "ParameterRule", "composed", "declared", "implicit", "innermost", "is_discrete", "is_masked",
+    "is_reparameterizable", "parameter_rules", "rsample", "rule",
 ]  # fmt: skip

@@ -43,7 +43,7 @@ def _of_transformed(q: dist.TransformedDistribution) -> tuple[ParameterRule, ...
         if jax.tree.leaves(transform)
     )
     own = () if q.arg_constraints else tuple(moved)
-    return tuple(_composed(entry) for entry in base) + own
+    return tuple(composed(entry) for entry in base) + own
 
 
 def _renamed(q: dist.Distribution, base: tuple[ParameterRule, ...]) -> tuple[ParameterRule, ...]:
@@ -52,7 +52,8 @@ def _renamed(q: dist.Distribution, base: tuple[ParameterRule, ...]) -> tuple[Par
     return refused or tuple(ParameterRule(name, method) for name in q.arg_constraints)
 
 
-def _composed(entry: ParameterRule) -> ParameterRule:
+def composed(entry: ParameterRule) -> ParameterRule:
+    """The rule of a parameter whose sample passes through a transform."""
     if not entry.differentiable:
         return entry
     return ParameterRule(entry.parameter, f"composed ({entry.method})", True, entry.reason, entry.reference)

@@ -18,4 +18,6 @@ def is_discrete(q: dist.Distribution) -> bool:
 
 def is_masked(q: dist.Distribution) -> bool:
     """Whether there is a mask inside, which changes the log density, but not the draws."""
-    return isinstance(q, dist.MaskedDistribution) or (hasattr(q, "base_dist") and is_masked(q.base_dist))
+    inside = (getattr(q, name, None) for name in ("base_dist", "base"))
+    below = (part for part in inside if isinstance(part, dist.Distribution))
+    return isinstance(q, dist.MaskedDistribution) or any(is_masked(part) for part in below)
