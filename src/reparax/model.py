@@ -6,6 +6,7 @@ from jaxtyping import Array, Float, Num
 
 from reparax import registry
 from reparax.errors import RecipeError
+from reparax.estimators import code_of
 from reparax.likelihoods import Likelihood
 from reparax.posteriors import AbstractPosterior, Posterior
 from reparax.priors import AbstractPrior, Prior
@@ -33,6 +34,14 @@ class Model(eqx.Module):
     def log_joint(self, x: Num[Array, "*event"], z: Num[Array, "*latent"]) -> Float[Array, ""]:
         """log p(z) + log p(x | z), in nats, for one example and one z."""
         return self.prior(self.posterior).log_prob(z) + self.likelihood(z).log_prob(x)
+
+    def expected(self, z: Num[Array, "*latent"]) -> Num[Array, "*event"]:
+        """E[x | z], in the user's units.
+
+        Raises:
+            NoClosedForm: The likelihood has no mean in closed form.
+        """
+        return code_of(self.likelihood(z))
 
     def sample(self, key: jax.Array) -> Num[Array, "*event"]:
         """One x from the prior and the likelihood."""

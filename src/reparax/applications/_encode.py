@@ -85,7 +85,7 @@ def decode(fitted: FittedModel, codes: Float[np.ndarray, "n latent"]) -> np.ndar
 
 @eqx.filter_jit
 def _decoded(model: Model, codes: Array) -> Array:
-    return jax.vmap(lambda z: model.likelihood(z).mean)(codes)
+    return jax.vmap(model.expected)(codes)
 
 
 def _apply(function: Callable[[Model, Array, Array], Array], fitted: FittedModel, data: Any) -> np.ndarray:
@@ -102,4 +102,4 @@ def _std(model: Model, x: Array, key: Array) -> Array:
 
 
 def _reconstruction(model: Model, x: Array, key: Array) -> Array:
-    return model.likelihood(model.posterior.code(x)).mean
+    return model.expected(model.posterior.code(x))

@@ -5,9 +5,11 @@ from dataclasses import replace
 from typing import Any, Unpack
 
 import jax
+import jax.numpy as jnp
 import msgspec
 import numpy as np
 
+from reparax import registry
 from reparax.applications._encode import encode
 from reparax.data import Dataset, marginal_oddity, read, require_fit, split
 from reparax.errors import RecipeError
@@ -18,7 +20,8 @@ from reparax.priors.learned import Moments
 from reparax.recipe import Choice, FittedModel, Recipe, build, checked, held_out_share, part_of, suggest
 from reparax.recipe import objective as recipe_objective
 from reparax.recipe._chosen import Chosen, Settings
-from reparax.training import Progress, cosine_adam
+from reparax.reparameterization import is_reparameterizable
+from reparax.training import Progress, cosine_adam, sees_batch
 from reparax.training import fit as train
 
 MODEL_FIELDS = frozenset({"posterior", "prior", "likelihood", "network", "latent_dim", "width", "depth", "binarize"})
@@ -129,6 +132,32 @@ def plan(data: Any, **chosen: Unpack[Chosen]) -> Recipe:
     return suggest(dataset.schema, max(1, round(len(dataset) * (1 - share))), valid=share, **chosen)
 
 
+def _refuse_other_estimators(
+    fitted: FittedModel, objective: AbstractObjective, values: np.ndarray, recipe: Recipe
+) -> None:
+    """Refuses gradients through scores for an objective that sees its batch.
+
+    A score weighs what the objective of its own example is, and misses what a draw does to those of the others.
+
+    Raises:
+        RecipeError: The objective sees its batch, and the draws are not differentiated.
+    """
+    model, transform = fitted.model, fitted.units.transform
+    if not sees_batch(model, objective, values, batch_size=recipe.batch_size, transform=transform):
+        return
+    name = getattr(objective, "estimator", "auto")
+    through_draws = name == "auto" or registry.load("estimators", name).differentiates_the_sample
+    middle = jnp.broadcast_to(jnp.asarray(fitted.units.summary.mean, jnp.float32), fitted.units.summary.event_shape)
+    q = model.posterior(middle)
+    if through_draws and (is_reparameterizable(q) or not model.posterior.has_density):
+        return
+    raise RecipeError(
+        expected="gradients through the draws for an objective that sees its batch: scores would be biased",
+        got=f"the estimator {name} for {type(q).__name__}",
+        cure="choose a posterior that is reparameterizable, such as --posterior diagonal-normal, and --estimator auto",
+    )
+
+
 def _train(
     fitted: FittedModel,
     recipe: Recipe,
@@ -140,6 +169,7 @@ def _train(
     progress: Progress | None,
 ) -> FittedModel:
     units = fitted.units
+    _refuse_other_estimators(fitted, objective, units.trained_on(part.values), recipe)
     if recipe.hide and recipe.name("likelihood") != "columns":
         raise RecipeError(
             expected="a table with the columns likelihood to hide cells of",

@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, PyTree
 from reparax.applications._batches import map_rows
 from reparax.distributions import Columns
 from reparax.errors import RecipeError
-from reparax.estimators import log_mean_exp
+from reparax.estimators import log_mean_exp, sample_with_log_prob
 from reparax.model import Model
 from reparax.recipe import FittedModel
 
@@ -28,8 +28,8 @@ def importance_samples(
     if not model.posterior.has_density:
         return posterior.sample(key, (1,)), jnp.zeros(1)
     prior = model.prior(model.posterior)
-    z = posterior.sample(key, (num_samples,))
-    return z, jax.vmap(lambda one: posterior.log_prob(one) - prior.log_prob(one))(z)
+    z, log_q = sample_with_log_prob(posterior, key, (num_samples,))
+    return z, log_q - jax.vmap(prior.log_prob)(z)
 
 
 def require_samples(num_samples: int) -> None:

@@ -179,4 +179,4 @@ def _sample(model: Model, key: Array) -> Array:
 
 
 def _sample_mean(model: Model, key: Array) -> Array:
-    return model.likelihood(model.prior(model.posterior).sample(key)).mean
+    return model.expected(model.prior(model.posterior).sample(key))

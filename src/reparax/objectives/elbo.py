@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Num
 
-from reparax.distributions import has_analytic_kl, kl_per_dimension
-from reparax.estimators import Vouched, expectation, path_only
+from reparax.distributions import has_analytic_kl, kl_per_dimension, kl_terms
+from reparax.estimators import Vouched, base_of, expectation, path_only
 from reparax.model import Model
 from reparax.objectives._base import MOST_SAMPLES, AbstractObjective, Terms
 from reparax.parts import option
@@ -20,11 +20,14 @@ THROUGH_Z_ALONE = frozenset({"sticking-the-landing", "doubly-reparameterized"})
 class ELBO(AbstractObjective):
     """E_q[log p(x | z)] - beta KL(q(z | x) || p(z)), Kingma & Welling (2014), equation 3; nats.
 
-    The KL is the closed form where one exists and otherwise estimated with the same samples. With the estimator
-    ``sticking-the-landing`` (or ``doubly-reparameterized``, the same for this bound) it is always estimated, and log q
-    differentiated through z alone: Roeder, Wu & Duvenaud (2017), equation 6. ``beta`` (Higgins et al.
-    2017, equation 4) and ``free_bits`` (Kingma et al. 2016, equation 15, per latent dimension and example) change what
-    is maximized, never the reported ``reconstruction`` and ``kl``.
+    The KL is the closed form where one exists and otherwise estimated with the same samples: of a pushforward together
+    with its draws, so that its map needs no inverse. With the estimator ``sticking-the-landing`` (or
+    ``doubly-reparameterized``, the same for this bound) it is always estimated, and log q differentiated through z
+    alone: Roeder, Wu & Duvenaud (2017), equation 6.
+
+    ``beta`` (Higgins et al. 2017, equation 4) and ``free_bits`` (Kingma et al. 2016, equation 15; per example, and per
+    latent dimension where the KL is a sum over these) change what is maximized, never the reported ``reconstruction``
+    and ``kl``.
 
     Args:
         beta: Weight of the KL; 1 is the evidence lower bound.
@@ -54,23 +57,28 @@ class ELBO(AbstractObjective):
         through_z = self.estimator in THROUGH_Z_ALONE
         analytic = not through_z and has_analytic_kl(posterior, prior)
 
+        # Seen from its base, a pushforward needs no inverse. Held at z, the density of q is needed of any z.
+        base, push = (posterior, lambda z: (z, path_only(posterior, z))) if through_z else base_of(posterior)
+
         # A likelihood is continuous in z by contract: its guards for infinite logits are no jumps.
-        def terms(z: Array) -> tuple[Array, Array]:
+        def terms(e: Array) -> tuple[Array, Array]:
+            z, log_q = push(e)
             reconstruction = model.likelihood(z).log_prob(x)
             if analytic:
                 return reconstruction, jnp.zeros_like(reconstruction)
-            log_q = path_only(posterior, z) if through_z else posterior.log_prob(z)
-            return reconstruction, log_q - prior.log_prob(z)
+            if through_z or self.free_bits == 0:
+                return reconstruction, log_q - prior.log_prob(z)
+            return reconstruction, kl_terms(posterior, prior, z, log_q)
 
         estimator = "pathwise" if through_z else self.estimator
-        reconstruction, kl_terms = expectation(
-            Vouched(terms), posterior, key=key, num_samples=self.num_samples, estimator=estimator
+        reconstruction, groups = expectation(
+            Vouched(terms), base, key=key, num_samples=self.num_samples, estimator=estimator
         )
         if analytic:
-            kl_terms = kl_per_dimension(posterior, prior)
-        # One number for all dimensions (a joint density, or an estimate) has the free bits of all of them.
-        free = self.free_bits * ((*posterior.event_shape, 1)[0] if kl_terms.ndim == 0 else 1)
+            groups = kl_per_dimension(posterior, prior)
+        # One number for all dimensions (of a joint density) has the free bits of all of them.
+        free = self.free_bits * ((*posterior.event_shape, 1)[0] if groups.ndim == 0 else 1)
         # Without free bits nothing is pressed up: an estimated KL may be negative.
-        pressed = jnp.sum(jnp.maximum(kl_terms, free) if free > 0 else kl_terms)
-        kl = jnp.sum(kl_terms)
+        pressed = jnp.sum(jnp.maximum(groups, free) if free > 0 else groups)
+        kl = jnp.sum(groups)
         return Terms(reconstruction - self.weight(step) * pressed, reconstruction - kl, reconstruction, kl)

@@ -5,7 +5,7 @@ from typing import ClassVar
 import jax
 from jaxtyping import Array, Int, Num
 
-from reparax.estimators import Vouched, iwae_estimate
+from reparax.estimators import Vouched, iwae_estimate, sample_with_log_prob
 from reparax.model import Model
 from reparax.objectives._base import MOST_SAMPLES, AbstractObjective, Terms
 from reparax.parts import option
@@ -41,7 +41,7 @@ class IWAE(AbstractObjective):
             Vouched(log_joint), posterior, key=inner, num_samples=self.num_samples, estimator=self.estimator
         )
         # The parts are reported, not trained: one more draw, without a derivative.
-        z = posterior.sample(reported)
+        z, log_q = sample_with_log_prob(posterior, reported)
         reconstruction = jax.lax.stop_gradient(model.likelihood(z).log_prob(x))
-        kl = jax.lax.stop_gradient(posterior.log_prob(z) - prior.log_prob(z))
+        kl = jax.lax.stop_gradient(log_q - prior.log_prob(z))
         return Terms(value, value, reconstruction, kl)

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpyro.distributions as dist
 from jaxtyping import Array, Float
 
+from reparax.estimators import code_of
 from reparax.networks import Network
 from reparax.parts import Part
 
@@ -49,9 +50,13 @@ class Posterior(eqx.Module):
     def __call__(self, x: Float[Array, "*event"]) -> dist.Distribution:
         """The distribution of z given x, with event shape ``latent_shape``."""
 
-    @abstractmethod
     def code(self, x: Float[Array, "*event"]) -> Float[Array, "*latent"]:
-        """One z that stands for x, with nothing drawn: the mean of q(z | x) where it is in closed form."""
+        """One z that stands for x, with nothing drawn: the mean of q(z | x), or that of its base, pushed forward.
+
+        Raises:
+            NoClosedForm: Neither is known.
+        """
+        return code_of(self(x))
 
 
 class AbstractPosterior(Part):
@@ -131,6 +136,3 @@ class Encoder(Posterior):
 
     def __call__(self, x: Float[Array, "*event"]) -> dist.Distribution:
         return self.family.distribution(self.network(x), self.latent_dim)
-
-    def code(self, x: Float[Array, "*event"]) -> Float[Array, "*latent"]:
-        return self(x).mean

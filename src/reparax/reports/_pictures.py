@@ -95,7 +95,7 @@ def traversals(study: Study) -> Section:
 
 @eqx.filter_jit
 def _decoded(model: Model, z: Array) -> Array:
-    return jax.vmap(lambda one: model.likelihood(one).mean)(z)
+    return jax.vmap(model.expected)(z)
 
 
 def typical_pictures(study: Study) -> Section:
