@@ -2,12 +2,13 @@
 
 from typing import Any, NamedTuple
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
 import pytest
-from jax.scipy.special import digamma
+from jax.scipy.special import digamma, gammaln
 from scipy import stats
 
 from reparax.distributions import (
@@ -18,6 +19,7 @@ from reparax.distributions import (
     LogDirichlet,
     LogGamma,
     LogitBeta,
+    Pushforward,
 )
 from reparax.errors import NotReparameterizable
 from reparax.reparameterization import rsample
@@ -35,6 +37,15 @@ class Triangular(dist.Distribution):
 
     def log_prob(self, value):
         return jnp.log(1 - jnp.abs(value))
+
+
+class Power(eqx.Module):
+    """z = e^a of a positive e."""
+
+    a: Any
+
+    def forward_and_log_det(self, e):
+        return e**self.a, jnp.log(self.a) + (self.a - 1) * jnp.log(e)
 
 
 class Case(NamedTuple):
@@ -91,6 +102,13 @@ CASES = {
         lambda a, loc, scale: loc + scale * a,
         [1.3, 0.3, 0.8],
         ("a", "loc", "scale"),
+    ),
+    "Pushforward(Gamma(a, 1))": Case(
+        lambda a, power: Pushforward(dist.Gamma(a, 1.0), Power(power)),
+        lambda x: x,
+        lambda a, power: jnp.exp(gammaln(a + power) - gammaln(a)),
+        [1.3, 0.8],
+        ("a", "power"),
     ),
     "FromQuantile(Weibull)": Case(
         weibull, jnp.log, lambda scale, shape: jnp.log(scale) - 0.5772156649 / shape, [0.7, 1.6], ("scale", "shape")

@@ -18,6 +18,7 @@ from reparax.estimators._parameters import named_parameters
 from reparax.estimators._positions import draw_positions, log_prob_at, values_at
 from reparax.reparameterization import rsample
 
+from ..distributions.maps import Bent
 from ..statistics import many, z_score
 
 Affine, Transformed = dist.transforms.AffineTransform, dist.TransformedDistribution
@@ -186,6 +187,8 @@ MOVING = {
     "a distribution function": lambda t: own.FromCDF(lambda x, p: jnp.clip(x / p, 0, 1), t, 0.0, 5.0),
     "a transformed atom": lambda t: Transformed(dist.Delta(t), Affine(0.0, 1.0)),
     "Pareto": lambda t: dist.Pareto(t, 1.0),
+    "a pushforward": lambda t: own.Pushforward(dist.Exponential(1.0), Bent(t)),
+    "a pushforward of what moves": lambda t: own.Pushforward(dist.Uniform(0.0, t), Bent(jnp.float32(0.3))),
 }
 
 
@@ -210,6 +213,10 @@ STILL = {
     "affine, exp": (lambda t: Transformed(dist.Normal(0.0, 1.0), [Affine(t, 1.0), EXP]), lambda t: st.norm.sf(-t)),
     "a rate": (lambda t: Transformed(dist.Exponential(t), Affine(0.5, 1.0)), lambda t: np.exp(-t / 2)),
     "location-scale": (lambda t: own.LocationScale(dist.Normal(0.0, 1.0), t, 1.0), lambda t: st.norm.sf(1 - t)),
+    "a pushforward": (
+        lambda t: own.Pushforward(dist.Exponential(1 / t), Bent(jnp.float32(0.0))),
+        lambda t: np.exp(-1 / t),
+    ),
 }
 
 

@@ -1,6 +1,8 @@
 """Any base distribution pushed through a map whose volume is known: normalizing flows, with or without an inverse."""
 
+import math
 from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack
 from typing import Any, Protocol
 
 import jax
@@ -27,8 +29,10 @@ Map = Callable[[Array], tuple[Array, Array]]
 
 
 class Forward(Protocol):
-    """What a `Pushforward` needs of its transform: an injective map of ONE value, with its volume.
+    """What a `Pushforward` needs of its transform: an injective, continuous map of ONE value, with its volume.
 
+    A volume that jumps (that of leaky rectified units, say) makes the density jump at a place that moves with the
+    parameters: estimators that differentiate draws refuse it in E_q[f(z, log q(z))] unless f is `Vouched`.
     It may have two more members: ``inverse_and_log_det``, from z to e and log |det dT^-1/dz|, without which the density
     is known of own draws only; and ``codomain``, the numpyro constraint that z meets, the real numbers where there is
     none. Parameters are the floating numbers and arrays in it, where it is a pytree (an `equinox.Module`).
@@ -102,9 +106,10 @@ class Pushforward(dist.Distribution):
 
     def sample(self, key: jax.Array, sample_shape: tuple[int, ...] = ()) -> Num[Array, "*s"]:
         """Draws, of shape ``sample_shape + batch_shape + event_shape``, constant to differentiation."""
-        path = is_reparameterizable(self.base) or _is_fixed(self.base)
-        draw = _base_draw(self, key, sample_shape) if path else self.base.sample(key, sample_shape)
-        return jax.lax.stop_gradient(self.push(draw)[0])
+        path = is_reparameterizable(self.base) and not _is_fixed(self.base)
+        with _numpyro_rules():
+            draw = rsample(self.base, key, sample_shape) if path else self.base.sample(key, sample_shape)
+            return jax.lax.stop_gradient(self.push(draw)[0])
 
     def log_prob(self, value: Num[Array, "*s"]) -> Float[Array, "*batch"]:
         """The log density of any value, through the inverse; nats.
@@ -112,8 +117,9 @@ class Pushforward(dist.Distribution):
         Raises:
             NoClosedForm: The transform has no inverse.
         """
-        e, log_det = self.pull(value)
-        return self.base.log_prob(e) + log_det
+        with _numpyro_rules():
+            e, log_det = self.pull(value)
+            return self.base.log_prob(e) + log_det
 
     @property
     def mean(self) -> Array:
@@ -165,6 +171,14 @@ class Pushforward(dist.Distribution):
         )
 
 
+def _numpyro_rules() -> AbstractContextManager[Any]:
+    """numpyro broadcasts and promotes implicitly; the user's own climate must not forbid it that."""
+    stack = ExitStack()
+    stack.enter_context(jax.numpy_rank_promotion("allow"))
+    stack.enter_context(jax.numpy_dtype_promotion("standard"))
+    return stack
+
+
 def _is_numeric(leaf: Any) -> bool:
     return isinstance(leaf, jax.Array | np.ndarray | np.generic | float)
 
@@ -174,7 +188,7 @@ def _over_front(function: Map, value: Array, event_shape: tuple[int, ...]) -> tu
     front = value.shape[: value.ndim - len(event_shape)]
     if not front:
         return function(value)
-    out, log_det = jax.vmap(function)(value.reshape((-1, *event_shape)))
+    out, log_det = jax.vmap(function)(value.reshape((math.prod(front), *event_shape)))
     return out.reshape(front + out.shape[1:]), log_det.reshape(front)
 
 
@@ -210,10 +224,6 @@ def _is_fixed(base: dist.Distribution) -> bool:
     return not base.arg_constraints and not jax.tree.leaves(base)
 
 
-def _base_draw(q: Pushforward, key: jax.Array, sample_shape: tuple[int, ...]) -> Array:
-    return q.base.sample(key, sample_shape) if _is_fixed(q.base) else rsample(q.base, key, sample_shape)
-
-
 def _declare(q: Pushforward) -> tuple[ParameterRule, ...]:
     noise = () if _is_fixed(q.base) else parameter_rules(q.base)
     moved = any(parameter is not None for parameter in q._parameters)
@@ -224,4 +234,5 @@ def _declare(q: Pushforward) -> tuple[ParameterRule, ...]:
 
 @rule(Pushforward, declare=_declare)
 def _pushforward(q: Pushforward, key: jax.Array, sample_shape: tuple[int, ...]) -> Array:
-    return q.push(_base_draw(q, key, sample_shape))[0]
+    draw = q.base.sample(key, sample_shape) if _is_fixed(q.base) else rsample(q.base, key, sample_shape)
+    return q.push(draw)[0]

@@ -138,7 +138,8 @@ def _stretched(q: Any, taken_apart: Callable[[dist.Distribution], bool]) -> tupl
 
     def stretch(e: Any) -> tuple[Any, Array]:
         with numpyro_rules():
-            pushed = [way(value) for (_, way), value in zip(found, structure.flatten_up_to(e), strict=True)]
+            values = structure.flatten_up_to(e)
+            pushed = [way(jnp.asarray(value)) for (_, way), value in zip(found, values, strict=True)]
             total = jnp.sum(jnp.stack([jnp.sum(volume) for _, volume in pushed]))
         return jax.tree.unflatten(structure, [z for z, _ in pushed]), total
 

@@ -68,7 +68,7 @@ def iwae_estimate(
     """
     check_num_samples(num_samples)
     if estimator == "auto":
-        smooth = all(is_reparameterizable(leaf) for leaf in leaves(q))
+        smooth = all(is_reparameterizable(leaf) for leaf in leaves(joint_at_base(log_joint, q)[1]))
         estimator = ImportanceWeightedPathwise() if smooth or num_samples == 1 else VIMCO()
         if not smooth and num_samples == 1:
             return elbo_estimate(log_joint, q, key=key)
@@ -105,9 +105,13 @@ def _of_bounds(estimator: Any) -> AbstractBoundEstimator | None:
 def _estimate(
     part: AbstractBoundEstimator, log_joint: LogJoint, q: Any, key: jax.Array, num_samples: int, bound: Bound
 ) -> Array:
+    seen, base = joint_at_base(log_joint, q)
+    check_bound(part, q if part.holds_parameters else base, bound)
     if not part.holds_parameters:
-        log_joint, q = joint_at_base(log_joint, q)
-    check_bound(part, q, bound)
+        log_joint, q = seen, base
+    elif base is not q:
+        # log q, which is not inspected at z, jumps where the volume does.
+        _inspected(part, seen, base)
     inspected = _inspected(part, log_joint, q)
     count = max(num_samples, part.minimum_samples)
     return trusted(part.estimate(inspected, q, key=key, num_samples=count, bound=bound))
