@@ -16,8 +16,8 @@ PAGES = HERE.parent / "docs" / "api"
 ENTRY = re.compile(r"^::: (reparax\.(\w+)\S*)\n +options:\n +heading: (\w+)$", re.MULTILINE)
 EXPORTED = re.compile(r"\[`rx\.(\w+)`\]\[(\S+)\]")
 
-MADE_OF_FIELDS = ("Module", "NamedTuple", "Struct", "Abstract")
-"""Bases, or how they begin, whose subclasses are made from their annotated fields."""
+MADE_OF_FIELDS = frozenset({"Module", "NamedTuple", "Struct"})
+"""Bases whose subclasses are made from their annotated fields."""
 
 FIELD_MAKERS = ("field", "option")
 """Functions that say more of a field than its default."""
@@ -92,10 +92,7 @@ def rewrite(docstring: griffe.Docstring, links: dict[str, str], errors: griffe.M
 
 def add_signature(thing: griffe.Class) -> None:
     """Gives a class that is made of its fields the ``__init__`` that it has."""
-    bases = [str(base).rpartition(".")[2] for base in thing.bases]
-    if "__init__" in thing.members or thing.name.startswith("Abstract"):
-        return
-    if not any(base.startswith(MADE_OF_FIELDS) for base in bases):
+    if "__init__" in thing.members or thing.name.startswith("Abstract") or not is_made_of_fields(thing):
         return
     fields = [
         field
@@ -115,6 +112,14 @@ def add_signature(thing: griffe.Class) -> None:
     ]
     this = griffe.Parameter("self", kind=griffe.ParameterKind.positional_or_keyword)
     thing.set_member("__init__", griffe.Function("__init__", parameters=griffe.Parameters(this, *parameters)))
+
+
+def is_made_of_fields(thing: griffe.Class) -> bool:
+    """Whether a class is made from its annotated fields, as one of its bases, or of theirs, has it."""
+    names = {str(base).rpartition(".")[2] for base in thing.bases}
+    return bool(names & MADE_OF_FIELDS) or any(
+        is_made_of_fields(base) for base in thing.resolved_bases if isinstance(base, griffe.Class)
+    )
 
 
 def default(value: str | griffe.Expr | None) -> str | griffe.Expr | None:
