@@ -26,15 +26,12 @@ class Posterior(eqx.Module):
     """q(z | x) for one example x: the probabilistic encoder, as a part creates it.
 
     Attributes:
+        part: The options it was created with.
         latent_shape: The shape of one z.
     """
 
     latent_shape: eqx.AbstractVar[tuple[int, ...]]
-
-    @property
-    @abstractmethod
-    def part(self) -> "AbstractPosterior":
-        """The options it was created with."""
+    part: eqx.AbstractVar["AbstractPosterior"]
 
     @property
     def latent_space(self) -> LatentSpace:
@@ -112,27 +109,24 @@ class Encoder(Posterior):
     """q(z | x), a family of distributions with parameters from a network.
 
     Args:
-        family: The family.
+        part: The family.
         network: Maps one example to the vector of the family's parameters.
         latent_dim: The number of latent dimensions.
     """
 
-    family: AbstractFamily
+    part: AbstractPosterior
     network: Network
     latent_dim: int = eqx.field(static=True)
     latent_shape: tuple[int, ...] = eqx.field(static=True)
 
-    def __init__(self, family: AbstractFamily, network: Network, latent_dim: int) -> None:
-        self.family = family
+    def __init__(self, part: AbstractFamily, network: Network, latent_dim: int) -> None:
+        self.part = part
         self.network = network
         self.latent_dim = latent_dim
-        outputs = jax.ShapeDtypeStruct((family.num_outputs(latent_dim),), jnp.float32)
-        shape = jax.eval_shape(lambda some: jnp.zeros(family.distribution(some, latent_dim).event_shape), outputs).shape
+        outputs = jax.ShapeDtypeStruct((part.num_outputs(latent_dim),), jnp.float32)
+        shape = jax.eval_shape(lambda some: jnp.zeros(part.distribution(some, latent_dim).event_shape), outputs).shape
         self.latent_shape = shape
 
-    @property
-    def part(self) -> AbstractFamily:
-        return self.family
-
     def __call__(self, x: Float[Array, "*event"]) -> dist.Distribution:
-        return self.family.distribution(self.network(x), self.latent_dim)
+        assert isinstance(self.part, AbstractFamily)
+        return self.part.distribution(self.network(x), self.latent_dim)

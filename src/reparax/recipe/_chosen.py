@@ -5,9 +5,10 @@ from typing import Any
 
 from typing_extensions import TypedDict  # its dictionaries can be closed: a key of another name is an error
 
+from reparax.parts import Part
 from reparax.recipe._recipe import Binarize
 
-ChosenPart = str | Mapping[str, Any] | Any
+ChosenPart = str | Mapping[str, Any] | Part | type[Part]
 """A part: its name, its name and options (``{"name": "normal-mixture", "num_components": 6}``), or the part itself."""
 
 
