@@ -395,7 +395,13 @@ def all_positive(v):
     return jax.lax.pmean(v[0], BATCH) > 0
 
 
+def carried(v):
+    """A branch on a value that is the same for all examples before the loop, and not in it."""
+    return jax.lax.scan(lambda c, _: (branch(positive)(c) + v, None), jnp.zeros_like(v), None, length=3)[0]
+
+
 WRONG = {
+    "branch on a carried value": carried,
     "reverse rule": reverse_rule,
     "compiled reverse rule": jax.jit(reverse_rule),
     "branch": branch(positive),

@@ -15,7 +15,11 @@ from reparax.training._collectives import require_right_gradients
 from reparax.training._examples import num_examples, take
 
 BATCH = "batch"
-"""The name of the axis that an objective is vectorized over: ``jax.lax.pmean(value, BATCH)`` is a batch's mean."""
+"""The name of the axis that an objective is vectorized over: ``jax.lax.pmean(value, BATCH)`` is a batch's mean.
+
+Training differentiates the mean over the whole batch. Derivatives that an objective takes itself, of a function with a
+collective in it, are of the sum over all examples.
+"""
 
 LARGEST_EVALUATED = 512
 
