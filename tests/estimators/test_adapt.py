@@ -12,7 +12,7 @@ import reparax as rx
 from reparax.errors import InvalidEstimator
 from reparax.estimators import REBAR, RELAX, LeaveOneOut, StraightThrough, adapt
 
-from ..statistics import many, z_score
+from ..monte_carlo import many, z_score
 from .problems import PROBLEMS
 
 KEY = jax.random.key(0)

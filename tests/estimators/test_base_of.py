@@ -16,7 +16,7 @@ from reparax.errors import InvalidEstimator
 from reparax.estimators import Vouched, base_of, sample_with_log_prob
 
 from ..distributions.maps import Bent, InverseAutoregressive, Planar, Table, Triangular, WithoutInverse
-from ..statistics import many, z_score
+from ..monte_carlo import many, z_score
 
 NODES, WEIGHTS = np.polynomial.hermite.hermgauss(64)
 NODES = jnp.asarray(np.sqrt(2) * NODES, jnp.float32)

@@ -10,7 +10,7 @@ from scipy import integrate, stats
 import reparax as rx
 from reparax.errors import InvalidEstimator
 
-from ..statistics import many, z_score
+from ..monte_carlo import many, z_score
 from .piecewise import Program
 
 

@@ -10,7 +10,7 @@ import reparax as rx
 from reparax.errors import InvalidEstimator
 from reparax.estimators import DoublyReparameterized, StickingTheLanding, Vouched
 
-from ..statistics import many, z_score
+from ..monte_carlo import many, z_score
 
 NODES, WEIGHTS = np.polynomial.hermite.hermgauss(80)
 NODES = jnp.asarray(np.sqrt(2) * NODES, jnp.float32)

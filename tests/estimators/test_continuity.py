@@ -10,7 +10,7 @@ import reparax as rx
 from reparax.errors import InvalidEstimator
 from reparax.estimators import Vouched
 
-from ..statistics import many, z_score
+from ..monte_carlo import many, z_score
 
 
 def step(z):

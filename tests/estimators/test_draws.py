@@ -19,7 +19,7 @@ from reparax.estimators._positions import draw_positions, log_prob_at, values_at
 from reparax.reparameterization import rsample
 
 from ..distributions.maps import Bent
-from ..statistics import many, z_score
+from ..monte_carlo import many, z_score
 
 Affine, Transformed = dist.transforms.AffineTransform, dist.TransformedDistribution
 EXP, SIGMOID = dist.transforms.ExpTransform(), dist.transforms.SigmoidTransform()

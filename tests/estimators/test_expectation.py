@@ -10,7 +10,7 @@ import reparax as rx
 from reparax.errors import InvalidEstimator, RecipeError
 from reparax.estimators import Enumeration, LeaveOneOut, ScoreFunction
 
-from ..statistics import many, z_score
+from ..monte_carlo import many, z_score
 
 
 def check(loss, exact, parameters, repeats=10000):

@@ -11,7 +11,7 @@ from reparax.distributions import OneHotCategorical
 from reparax.errors import InvalidEstimator
 from reparax.estimators import Enumeration
 
-from ..statistics import many, z_score
+from ..monte_carlo import many, z_score
 
 KEY = jax.random.key(0)
 TABLE = jnp.array([[0.3, -1.0], [2.0, 0.5], [-0.7, 1.1]])

@@ -12,7 +12,7 @@ from reparax.estimators._choice import all_named
 from reparax.estimators.leave_one_out import LeaveOneOut
 from reparax.estimators.pathwise import Pathwise
 
-from ..statistics import many, z_score
+from ..monte_carlo import many, z_score
 from .problems import PROBLEMS
 
 INSTANCES: dict[str, AbstractEstimator] = {

@@ -9,7 +9,7 @@ import pytest
 import reparax as rx
 from reparax.estimators import MeanBaseline
 
-from ..statistics import many, variance_z_score, z_score
+from ..monte_carlo import many, variance_z_score, z_score
 
 LOC, SCALE, TARGET = 1.0, 0.8, 0.4
 DELTA = LOC - TARGET

@@ -12,7 +12,7 @@ import pytest
 import reparax as rx
 from reparax import programs
 
-from ..statistics import many, z_score
+from ..monte_carlo import many, z_score
 
 TABLE = jnp.array([1.0, -2.0, 0.5])
 THETA = jnp.array([0.4, -0.7, 0.9])

@@ -12,7 +12,7 @@ import reparax as rx
 from reparax import programs
 from reparax.errors import InvalidEstimator
 
-from ..statistics import many, z_score
+from ..monte_carlo import many, z_score
 
 TABLE = jnp.array([1.0, -2.0, 0.5])
 

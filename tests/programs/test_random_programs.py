@@ -11,7 +11,7 @@ import pytest
 import reparax as rx
 from reparax.errors import InvalidEstimator
 
-from ..statistics import many, z_score
+from ..monte_carlo import many, z_score
 
 ESTIMATORS = ("auto", "leave-one-out", "leave-one-out", "enumeration", "disarm")
 THETA = jnp.array([0.5, -0.8, 0.3, 0.9])

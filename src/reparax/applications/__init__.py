@@ -3,6 +3,7 @@
 from reparax.applications._door import dataset_of as dataset_of
 from reparax.applications._door import held_out_of as held_out_of
 from reparax.applications._encode import decode as decode
+from reparax.applications._encode import drawn_std as drawn_std
 from reparax.applications._encode import encode as encode
 from reparax.applications._encode import encode_std as encode_std
 from reparax.applications._encode import reconstruct as reconstruct

@@ -16,6 +16,8 @@ from reparax.errors import DataError, RecipeError
 from reparax.model import Model
 from reparax.recipe import FittedModel
 
+DRAWS = 64
+
 
 def encode(fitted: FittedModel, data: Any) -> Float[np.ndarray, "n latent"]:
     """The posterior's codes, flattened, one row for each example: the means E[z | x]; never a random draw.
@@ -40,6 +42,7 @@ def encode_std(fitted: FittedModel, data: Any) -> Float[np.ndarray, "n latent"]:
     Raises:
         DataError: Data of another shape or kind than at fitting.
         RecipeError: The posterior has no standard deviation.
+        NoClosedForm: It has one, but not in closed form.
     """
     if not fitted.model.posterior.has_density:
         raise RecipeError(
@@ -48,6 +51,15 @@ def encode_std(fitted: FittedModel, data: Any) -> Float[np.ndarray, "n latent"]:
             cure="leave --std out, or fit with --posterior diagonal-normal",
         )
     return _apply(_std, fitted, data)
+
+
+def drawn_std(fitted: FittedModel, data: Any) -> Float[np.ndarray, "n latent"]:
+    """As `encode_std`, from 64 draws of each row: for posteriors whose variance is not in closed form.
+
+    Raises:
+        DataError: Data of another shape or kind than at fitting.
+    """
+    return _apply(_std_of_draws, fitted, data)
 
 
 def reconstruct(fitted: FittedModel, data: Any) -> np.ndarray:
@@ -99,6 +111,10 @@ def _mean(model: Model, x: Array, key: Array) -> Array:
 
 def _std(model: Model, x: Array, key: Array) -> Array:
     return jnp.sqrt(jnp.ravel(model.posterior(x).variance))
+
+
+def _std_of_draws(model: Model, x: Array, key: Array) -> Array:
+    return jnp.ravel(jnp.std(model.posterior(x).sample(key, (DRAWS,)), axis=0))
 
 
 def _reconstruction(model: Model, x: Array, key: Array) -> Array:

@@ -146,7 +146,7 @@ def _refuse_other_estimators(
     if not sees_batch(model, objective, values, batch_size=recipe.batch_size, transform=transform):
         return
     name = getattr(objective, "estimator", "auto")
-    through_draws = name == "auto" or registry.load("estimators", name).differentiates_the_sample
+    through_draws = name == "auto" or registry.load("estimators", name)().differentiates_the_sample
     middle = jnp.broadcast_to(jnp.asarray(fitted.units.summary.mean, jnp.float32), fitted.units.summary.event_shape)
     q = model.posterior(middle)
     if through_draws and (is_reparameterizable(q) or not model.posterior.has_density):

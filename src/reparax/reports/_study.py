@@ -15,7 +15,7 @@ from reparax import applications
 from reparax.applications import Evaluation, Scores
 from reparax.data import Dataset, read
 from reparax.distributions import has_analytic_kl, kl_per_dimension
-from reparax.errors import DataError
+from reparax.errors import DataError, NoClosedForm
 from reparax.model import Model
 from reparax.recipe import FittedModel
 from reparax.summary import Column
@@ -158,9 +158,15 @@ class Study:
         means = self.codes.astype(np.float64)
         if not self.has_density:
             return means.var(axis=0), False
-        within = np.maximum(applications.encode_std(self.fitted, self.mapped).astype(np.float64) ** 2, 1e-30)
+        within = np.maximum(self._spread().astype(np.float64) ** 2, 1e-30)
         total = means.var(axis=0) + within.mean(axis=0)
         return 0.5 * (np.log(total) - np.log(within).mean(axis=0)), False
+
+    def _spread(self) -> Float[np.ndarray, "n k"]:
+        try:
+            return applications.encode_std(self.fitted, self.mapped)
+        except NoClosedForm:
+            return applications.drawn_std(self.fitted, self.mapped)
 
 
 def study_of(
