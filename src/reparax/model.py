@@ -1,5 +1,7 @@
 """The model: a posterior, a prior and a likelihood, and nothing else."""
 
+from typing import Self
+
 import equinox as eqx
 import jax
 from jaxtyping import Array, Float, Num
@@ -8,6 +10,7 @@ from reparax import registry
 from reparax.errors import RecipeError
 from reparax.estimators import code_of
 from reparax.likelihoods import Likelihood
+from reparax.networks import given
 from reparax.posteriors import AbstractPosterior, Posterior
 from reparax.priors import AbstractPrior, Prior
 
@@ -30,6 +33,14 @@ class Model(eqx.Module):
 
     def __check_init__(self) -> None:
         check_latent_space(self.posterior, self.prior)
+
+    def given(self, context: Float[Array, " c"]) -> Self:
+        """The plain model for one context: p(z | context), p(x | z, context) and q(z | x, context).
+
+        Raises:
+            RecipeError: A context of another size than that of the fit.
+        """
+        return given(self, context)
 
     def log_joint(self, x: Num[Array, "*event"], z: Num[Array, "*latent"]) -> Float[Array, ""]:
         """log p(z) + log p(x | z), in nats, for one example and one z."""

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int, PyTree, PyTreeDef, UInt32
 
+from reparax.data import Dataset
 from reparax.recipe import FittedModel
 
 VALUES_PER_BATCH = 1 << 21
@@ -57,7 +58,7 @@ def batches(count: int, size: int) -> Iterator[tuple[int, Int[np.ndarray, " size
 def map_rows(
     function: Callable[[Any, Array, Array], PyTree],
     fitted: FittedModel,
-    values: np.ndarray,
+    dataset: Dataset,
     *,
     transform: Callable[[Array, Array], Array],
     key: jax.Array,
@@ -72,25 +73,27 @@ def map_rows(
     Args:
         function: Of one row; hashable, so that it is compiled once and not at every call.
         fitted: The fitted model.
-        values: Rows in the user's units, already checked against the schema.
+        dataset: Rows in the user's units, already checked against the schema, and their contexts where there are any.
         transform: From a stored row and a key to x, hashable as well: `Units.transform` or `Units.expected`.
         key: With the row's hash it makes the row's key.
         work: How many times the memory of one row a row's computation takes.
     """
-    stored, size = fitted.units.stored(values), batch_size(fitted, work)
+    stored, size = fitted.units.stored(dataset.values), batch_size(fitted, work)
+    contexts = dataset.context
     leaves, structure = jax.tree.flatten((function, transform, fitted.model))
     arrays, rest = eqx.partition(tuple(leaves), eqx.is_array)
 
-    def inputs() -> Iterator[tuple[Array, Array, int]]:
+    def inputs() -> Iterator[tuple[tuple[Array, Array | None], Array, int]]:
         for _, places, kept in batches(len(stored), size):
             rows = stored[places]
-            yield jnp.asarray(rows), jnp.asarray(row_hashes(rows)), kept
+            context = None if contexts is None else jnp.asarray(contexts[places])
+            yield (jnp.asarray(rows), context), jnp.asarray(row_hashes(rows)), kept
 
     given = inputs()
     first = next(given)
     program = _batch.lower((structure, rest), arrays, key, *first[:2]).compile()
 
-    def found(rows: Array, marks: Array, kept: int) -> PyTree:
+    def found(rows: tuple[Array, Array | None], marks: Array, kept: int) -> PyTree:
         return jax.tree.map(lambda leaf: leaf[:kept], jax.device_get(program(arrays, key, rows, marks)))
 
     pieces = _in_order(found, chain([first], given), _num_workers(program) if len(stored) > size else 1)
@@ -98,14 +101,17 @@ def map_rows(
 
 
 @partial(jax.jit, static_argnums=0)
-def _batch(static: tuple[PyTreeDef, tuple], arrays: tuple, key: Array, rows: Array, marks: Array) -> PyTree:
+def _batch(
+    static: tuple[PyTreeDef, tuple], arrays: tuple, key: Array, rows: tuple[Array, Array | None], marks: Array
+) -> PyTree:
     structure, rest = static
     function, transform, model = jax.tree.unflatten(structure, eqx.combine(arrays, rest))
 
-    def one(row: Array, mark: Array) -> PyTree:
+    def one(example: tuple[Array, Array | None], mark: Array) -> PyTree:
+        row, context = example
         own = jax.random.fold_in(jax.random.fold_in(key, mark[0]), mark[1])
         seen, noise = jax.random.split(own)
-        return function(model, transform(row, seen), noise)
+        return function(model if context is None else model.given(context), transform(row, seen), noise)
 
     return jax.vmap(one)(rows, marks)
 

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from reparax.applications._batches import batch_size, batches, map_rows
-from reparax.applications._door import values_of
+from reparax.applications._door import contexts_of, dataset_of, in_context, some_of
 from reparax.errors import DataError, RecipeError
 from reparax.model import Model
 from reparax.recipe import FittedModel
@@ -19,7 +19,7 @@ from reparax.recipe import FittedModel
 DRAWS = 64
 
 
-def encode(fitted: FittedModel, data: Any) -> Float[np.ndarray, "n latent"]:
+def encode(fitted: FittedModel, data: Any, *, context: Any = None) -> Float[np.ndarray, "n latent"]:
     """The posterior's codes, flattened, one row for each example: the means E[z | x]; never a random draw.
 
     Of a posterior without a mean in closed form, a code is what its `code` says it is.
@@ -29,14 +29,15 @@ def encode(fitted: FittedModel, data: Any) -> Float[np.ndarray, "n latent"]:
     Args:
         fitted: The fitted model.
         data: Anything `reparax.data.read` reads, or a `Dataset`.
+        context: Of a conditional model, one row of numbers for each example.
 
     Raises:
         DataError: Data of another shape or kind than at fitting.
     """
-    return _apply(_mean, fitted, data)
+    return _apply(_mean, fitted, data, context)
 
 
-def encode_std(fitted: FittedModel, data: Any) -> Float[np.ndarray, "n latent"]:
+def encode_std(fitted: FittedModel, data: Any, *, context: Any = None) -> Float[np.ndarray, "n latent"]:
     """The posterior standard deviations, in the layout of `encode`: how sure the encoder is of each code.
 
     Raises:
@@ -50,33 +51,34 @@ def encode_std(fitted: FittedModel, data: Any) -> Float[np.ndarray, "n latent"]:
             got="the deterministic posterior",
             cure="leave --std out, or fit with --posterior diagonal-normal",
         )
-    return _apply(_std, fitted, data)
+    return _apply(_std, fitted, data, context)
 
 
-def drawn_std(fitted: FittedModel, data: Any) -> Float[np.ndarray, "n latent"]:
+def drawn_std(fitted: FittedModel, data: Any, *, context: Any = None) -> Float[np.ndarray, "n latent"]:
     """As `encode_std`, from 64 draws of each row: for posteriors whose variance is not in closed form.
 
     Raises:
         DataError: Data of another shape or kind than at fitting.
     """
-    return _apply(_std_of_draws, fitted, data)
+    return _apply(_std_of_draws, fitted, data, context)
 
 
-def reconstruct(fitted: FittedModel, data: Any) -> np.ndarray:
+def reconstruct(fitted: FittedModel, data: Any, *, context: Any = None) -> np.ndarray:
     """E[x | z] at the posterior mean of z, in the user's units, in the shape of the data.
 
     Raises:
         DataError: Data of another shape or kind than at fitting.
     """
-    return fitted.units.restored(_apply(_reconstruction, fitted, data))
+    return fitted.units.restored(_apply(_reconstruction, fitted, data, context))
 
 
-def decode(fitted: FittedModel, codes: Float[np.ndarray, "n latent"]) -> np.ndarray:
+def decode(fitted: FittedModel, codes: Float[np.ndarray, "n latent"], *, context: Any = None) -> np.ndarray:
     """E[x | z] at latent codes, in the user's units, in the shape of the data.
 
     Args:
         fitted: The fitted model.
         codes: Latent variables, flattened as those of `encode`, one row for each example.
+        context: Of a conditional model, one row of numbers for each example, or one for all.
 
     Raises:
         DataError: Codes of another shape than the model's.
@@ -88,21 +90,26 @@ def decode(fitted: FittedModel, codes: Float[np.ndarray, "n latent"]) -> np.ndar
             expected=f"one row of {expected} latent numbers for each example", got=f"an array of shape {codes.shape}",
             cure="give codes as encode makes them",
         )  # fmt: skip
+    contexts = contexts_of(fitted, context, len(codes))
     pieces = [
-        np.asarray(_decoded(fitted.model, jnp.asarray(codes[places]).reshape(-1, *latent_shape)))[:kept]
+        np.asarray(
+            _decoded(fitted.model, jnp.asarray(codes[places]).reshape(-1, *latent_shape), some_of(contexts, places))
+        )[:kept]
         for _, places, kept in batches(len(codes), batch_size(fitted))
     ]
     return fitted.units.restored(np.concatenate(pieces))
 
 
 @eqx.filter_jit
-def _decoded(model: Model, codes: Array) -> Array:
-    return jax.vmap(model.expected)(codes)
+def _decoded(model: Model, codes: Array, contexts: Array | None) -> Array:
+    return jax.vmap(lambda z, context: in_context(model, context).expected(z))(codes, contexts)
 
 
-def _apply(function: Callable[[Model, Array, Array], Array], fitted: FittedModel, data: Any) -> np.ndarray:
-    values = values_of(fitted, data)
-    return map_rows(function, fitted, values, transform=fitted.units.expected, key=jax.random.key(0))
+def _apply(
+    function: Callable[[Model, Array, Array], Array], fitted: FittedModel, data: Any, context: Any
+) -> np.ndarray:
+    dataset = dataset_of(fitted, data, context)
+    return map_rows(function, fitted, dataset, transform=fitted.units.expected, key=jax.random.key(0))
 
 
 def _mean(model: Model, x: Array, key: Array) -> Array:

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from reparax.applications._door import values_of
+from reparax.applications._door import dataset_of
 from reparax.applications._importance import Terms, terms_of
 from reparax.recipe import FittedModel
 
@@ -47,7 +47,9 @@ class Evaluation:
     columns: dict[str, float] | None = None
 
 
-def evaluate(fitted: FittedModel, data: Any, *, num_samples: int = 100, seed: int = 0) -> Evaluation:
+def evaluate(
+    fitted: FittedModel, data: Any, *, num_samples: int = 100, seed: int = 0, context: Any = None
+) -> Evaluation:
     """The bounds and their parts on data, with standard errors.
 
     Args:
@@ -55,13 +57,14 @@ def evaluate(fitted: FittedModel, data: Any, *, num_samples: int = 100, seed: in
         data: Anything `reparax.data.read` reads, or a `Dataset`.
         num_samples: K of the importance-weighted bound; the ELBO, the KL and the reconstruction average over it too.
         seed: The seed of the samples of z.
+        context: Of a conditional model, one row of numbers for each example.
 
     Raises:
         DataError: Data of another shape or kind than at fitting.
         RecipeError: A number of samples below 1.
     """
-    values = values_of(fitted, data)
-    terms = terms_of(fitted, values, num_samples, seed)
+    dataset = dataset_of(fitted, data, context)
+    terms = terms_of(fitted, dataset, num_samples, seed)
     count, size = len(terms.iwae), fitted.units.summary.size
     shared = {
         "num_examples": count,
@@ -70,7 +73,7 @@ def evaluate(fitted: FittedModel, data: Any, *, num_samples: int = 100, seed: in
         "active_units": int((np.var(terms.mean, axis=0) > ACTIVE_VARIANCE).sum()),
         "latent_dim": terms.mean.shape[1],
     }
-    columns = _of_columns(fitted, values, terms)
+    columns = _of_columns(fitted, dataset.values, terms)
     if not fitted.model.posterior.has_density:
         nothing = dict.fromkeys(("elbo", "elbo_standard_error", "iwae", "iwae_standard_error", "kl", "bits_per_dim"))
         return Evaluation(**shared, **nothing, columns=columns)

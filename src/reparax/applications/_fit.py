@@ -10,14 +10,16 @@ import msgspec
 import numpy as np
 
 from reparax import registry
+from reparax.applications._door import require_context
 from reparax.applications._encode import encode
 from reparax.data import Dataset, marginal_oddity, read, require_fit, split
 from reparax.errors import RecipeError
 from reparax.model import Model
-from reparax.objectives import AbstractObjective, HidingCells, check_objective
+from reparax.networks import context_size
+from reparax.objectives import AbstractObjective, HidingCells, InContext, check_objective
 from reparax.parts import option_names
 from reparax.priors.learned import Moments
-from reparax.recipe import Choice, FittedModel, Recipe, build, checked, held_out_share, part_of, suggest
+from reparax.recipe import BesideContext, Choice, FittedModel, Recipe, build, checked, held_out_share, part_of, suggest
 from reparax.recipe import objective as recipe_objective
 from reparax.recipe._chosen import Chosen, Settings
 from reparax.reparameterization import is_reparameterizable
@@ -34,6 +36,7 @@ def fit(
     model: Model | None = None,
     objective: AbstractObjective | Choice | None = None,
     progress: Progress | None = None,
+    context: Any = None,
     **chosen: Unpack[Settings],
 ) -> FittedModel:
     """Fits a model to data; what is not chosen follows from the data by the rules of `reparax.recipe.suggest`.
@@ -46,6 +49,8 @@ def fit(
         model: A model of your own parts; without it, the recipe's.
         objective: An objective: its name, its name and options, or the objective itself; without it, the recipe's.
         progress: Called after each chunk of training with its record.
+        context: What is known of each example and not modeled, one row of numbers for each: the model is then one of
+            p(x | context), and asks for a context wherever it is applied.
         **chosen: Fields of `reparax.recipe.Recipe`: ``latent_dim=16``, ``likelihood="bernoulli"``, ``seed=1``...; and
             options of its parts: ``beta=4.0``, or ``prior={"name": "normal-mixture", "num_components": 6}``.
 
@@ -54,19 +59,21 @@ def fit(
         RecipeError: A setting out of range, parts that do not go together, or a choice of parts beside a ready model.
         TrainingError: The objective is not finite from the start.
     """
-    dataset = read(data)
+    dataset = read(data, context=context)
     require_fit(dataset)
     # A ready model's encoder may not know of hidden cells.
     settled: Settings = {} if model is None else {"hide": 0.0}
+    settled["context_dim"] = 0 if dataset.context is None else dataset.context.shape[1]
     recipe = plan(dataset, objective=objective, **(settled | chosen))
     part, held_out = (dataset, None) if recipe.valid == 0 else split(dataset, recipe.valid, recipe.seed)
     part, held_out = _trimmed(part, recipe.trim), None if held_out is None else _trimmed(held_out, recipe.trim)
     initial, training = jax.random.split(jax.random.key(recipe.seed))
     if model is None:
-        made = build(recipe, part.schema, key=initial)
+        made = build(recipe, part.schema, key=initial, contexts=part.context)
         fitted = FittedModel(made, part.schema, recipe)
     else:
         _refuse_parts(chosen, recipe)
+        require_context(context_size(model), recipe.context_dim)
         fitted = FittedModel(model, part.schema)
     given = objective if isinstance(objective, AbstractObjective) else None
     objective = recipe_objective(recipe, _steps_per_epoch(recipe, part), given)
@@ -132,8 +139,19 @@ def plan(data: Any, **chosen: Unpack[Chosen]) -> Recipe:
     return suggest(dataset.schema, max(1, round(len(dataset) * (1 - share))), valid=share, **chosen)
 
 
+def _examples(fitted: FittedModel, part: Dataset) -> Any:
+    """What training sees: the values as the device keeps them, and their contexts where there are any."""
+    values = fitted.units.trained_on(part.values)
+    return values if part.context is None else (values, part.context)
+
+
+def _trained_with(objective: AbstractObjective, recipe: Recipe, part: Dataset) -> Any:
+    hiding = HidingCells(objective, recipe.hide) if recipe.hide else objective
+    return hiding if part.context is None else InContext(hiding)
+
+
 def _refuse_other_estimators(
-    fitted: FittedModel, objective: AbstractObjective, values: np.ndarray, recipe: Recipe
+    fitted: FittedModel, objective: AbstractObjective, judge: Any, examples: Any, transform: Any, recipe: Recipe
 ) -> None:
     """Refuses gradients through scores for an objective that sees its batch.
 
@@ -142,13 +160,13 @@ def _refuse_other_estimators(
     Raises:
         RecipeError: The objective sees its batch, and the draws are not differentiated.
     """
-    model, transform = fitted.model, fitted.units.transform
-    if not sees_batch(model, objective, values, batch_size=recipe.batch_size, transform=transform):
+    model = fitted.model
+    if not sees_batch(model, judge, examples, batch_size=recipe.batch_size, transform=transform):
         return
     name = getattr(objective, "estimator", "auto")
     through_draws = name == "auto" or registry.load("estimators", name)().differentiates_the_sample
     middle = jnp.broadcast_to(jnp.asarray(fitted.units.summary.mean, jnp.float32), fitted.units.summary.event_shape)
-    q = model.posterior(middle)
+    q = (model if recipe.context_dim == 0 else model.given(jnp.zeros(recipe.context_dim))).posterior(middle)
     if through_draws and (is_reparameterizable(q) or not model.posterior.has_density):
         return
     raise RecipeError(
@@ -169,7 +187,9 @@ def _train(
     progress: Progress | None,
 ) -> FittedModel:
     units = fitted.units
-    _refuse_other_estimators(fitted, objective, units.trained_on(part.values), recipe)
+    transform = units.transform if part.context is None else BesideContext(units.transform)
+    judge = objective if part.context is None else InContext(objective)
+    _refuse_other_estimators(fitted, objective, judge, _examples(fitted, part), transform, recipe)
     if recipe.hide and recipe.name("likelihood") != "columns":
         raise RecipeError(
             expected="a table with the columns likelihood to hide cells of",
@@ -178,24 +198,24 @@ def _train(
         )
     result = train(
         fitted.model,
-        HidingCells(objective, recipe.hide) if recipe.hide else objective,
-        units.trained_on(part.values),
+        _trained_with(objective, recipe, part),
+        _examples(fitted, part),
         key=key,
         optimizer=cosine_adam(
             recipe.learning_rate, _steps_per_epoch(recipe, part) * recipe.epochs, recipe.weight_decay
         ),
         epochs=recipe.epochs,
         batch_size=recipe.batch_size,
-        valid=None if held_out is None else units.trained_on(held_out.values),
+        valid=None if held_out is None else _examples(fitted, held_out),
         patience=None if held_out is None else recipe.patience,
         warmup=recipe.warmup_epochs,
-        judge=objective,
-        transform=units.transform,
+        judge=judge,
+        transform=transform,
         progress=progress,
     )
     trained = replace(fitted, model=result.model, history=result.history, status=result.status)
     prior = trained.model.prior
     if isinstance(prior, Moments):
-        fitted_prior = prior.fitted_to(encode(trained, part))
+        fitted_prior = prior.fitted_to(encode(trained, part, context=part.context))
         trained = replace(trained, model=Model(trained.model.posterior, fitted_prior, trained.model.likelihood))
     return trained

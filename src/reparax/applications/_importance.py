@@ -6,11 +6,11 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
 import numpyro.distributions as dist
 from jaxtyping import Array, Float, PyTree
 
 from reparax.applications._batches import map_rows
+from reparax.data import Dataset
 from reparax.distributions import Columns
 from reparax.errors import RecipeError
 from reparax.estimators import log_mean_exp, sample_with_log_prob
@@ -45,7 +45,7 @@ def require_samples(num_samples: int) -> None:
 def map_with_samples(
     function: Callable[[Any, Array, Array], PyTree],
     fitted: FittedModel,
-    values: np.ndarray,
+    dataset: Dataset,
     num_samples: int,
     seed: int,
 ) -> PyTree:
@@ -56,7 +56,7 @@ def map_with_samples(
     """
     require_samples(num_samples)
     key, transform = jax.random.key(seed), fitted.units.transform
-    return map_rows(function, fitted, values, transform=transform, key=key, work=num_samples)
+    return map_rows(function, fitted, dataset, transform=transform, key=key, work=num_samples)
 
 
 class Terms(eqx.Module):
@@ -87,13 +87,13 @@ class _Weigh(eqx.Module):
         return Terms(bound, jnp.mean(reconstruction), jnp.mean(kl), jnp.ravel(model.posterior.code(x)), by_column)
 
 
-def terms_of(fitted: FittedModel, values: np.ndarray, num_samples: int, seed: int) -> Terms:
+def terms_of(fitted: FittedModel, dataset: Dataset, num_samples: int, seed: int) -> Terms:
     """The bound and its parts for each row, stacked.
 
     Raises:
         RecipeError: A number of samples below 1.
     """
-    return map_with_samples(_Weigh(num_samples), fitted, values, num_samples, seed)
+    return map_with_samples(_Weigh(num_samples), fitted, dataset, num_samples, seed)
 
 
 def _of_sample(law: dist.Distribution, x: Array) -> tuple[Float[Array, ""], Float[Array, " d"] | None]:

@@ -10,14 +10,14 @@ from jaxtyping import Array
 
 from reparax.applications._door import dataset_of
 from reparax.applications._importance import importance_samples, map_with_samples, require_samples
-from reparax.data import fill
+from reparax.data import Dataset, fill
 from reparax.errors import RecipeError
 from reparax.likelihoods.columns import ColumnsDecoder
 from reparax.model import Model
 from reparax.recipe import FittedModel
 
 
-def impute(fitted: FittedModel, data: Any, *, num_samples: int = 400, seed: int = 0) -> Any:
+def impute(fitted: FittedModel, data: Any, *, num_samples: int = 400, seed: int = 0, context: Any = None) -> Any:
     """The table with its missing cells filled by E[x_j | observed cells], or the most probable category.
 
     The expectation is over p(z | observed), by self-normalized importance sampling from the posterior q(z | observed):
@@ -28,6 +28,7 @@ def impute(fitted: FittedModel, data: Any, *, num_samples: int = 400, seed: int 
         data: Anything `reparax.data.read` reads: a table.
         num_samples: Importance samples for each row.
         seed: The seed of the importance samples.
+        context: Of a conditional model, one row of numbers for each row.
 
     Returns:
         The same kind of frame or array as was given; a polars frame for files.
@@ -36,11 +37,13 @@ def impute(fitted: FittedModel, data: Any, *, num_samples: int = 400, seed: int 
         DataError: Data of other columns than at fitting.
         RecipeError: A model without the columns likelihood, or a number of samples below 1.
     """
-    dataset = dataset_of(fitted, data)
-    return fill(dataset, _filled(fitted, dataset.values, _Expect(num_samples), num_samples, seed))
+    dataset = dataset_of(fitted, data, context)
+    return fill(dataset, _filled(fitted, dataset, _Expect(num_samples), num_samples, seed))
 
 
-def impute_draws(fitted: FittedModel, data: Any, num_draws: int, *, num_samples: int = 400, seed: int = 0) -> list[Any]:
+def impute_draws(
+    fitted: FittedModel, data: Any, num_draws: int, *, num_samples: int = 400, seed: int = 0, context: Any = None
+) -> list[Any]:
     """Multiple imputations: tables whose missing cells are drawn from p(x_missing | observed), not averaged.
 
     Each draw resamples one z by its importance weight and draws the cells given it (Mattei & Frellsen 2019, section
@@ -52,6 +55,7 @@ def impute_draws(fitted: FittedModel, data: Any, num_draws: int, *, num_samples:
         num_draws: How many tables.
         num_samples: Importance samples for each row.
         seed: The seed of everything random.
+        context: Of a conditional model, one row of numbers for each row.
 
     Raises:
         DataError: Data of other columns than at fitting.
@@ -59,8 +63,8 @@ def impute_draws(fitted: FittedModel, data: Any, num_draws: int, *, num_samples:
     """
     if num_draws < 1:
         raise RecipeError(expected="a number of draws from 1 up", got=f"{num_draws}", cure="ask for at least one")
-    dataset = dataset_of(fitted, data)
-    values = _filled(fitted, dataset.values, _Draws(num_samples, num_draws), num_samples * num_draws, seed)
+    dataset = dataset_of(fitted, data, context)
+    values = _filled(fitted, dataset, _Draws(num_samples, num_draws), num_samples * num_draws, seed)
     return [fill(dataset, values[:, index]) for index in range(num_draws)]
 
 
@@ -98,9 +102,10 @@ def _weighted(model: Model, x: Array, key: Array, num_samples: int) -> tuple[Arr
     return z, jax.vmap(lambda one: model.likelihood(one).log_prob(x))(z) - kl
 
 
-def _filled(fitted: FittedModel, values: np.ndarray, function: Any, work: int, seed: int) -> np.ndarray:
+def _filled(fitted: FittedModel, dataset: Dataset, function: Any, work: int, seed: int) -> np.ndarray:
     """What a function of one row makes of the rows with gaps; the other rows as they are."""
     require_samples(work)
+    values = dataset.values
     if not isinstance(fitted.model.likelihood, ColumnsDecoder):
         raise RecipeError(
             expected="a model with the columns likelihood, which knows missing cells",
@@ -114,5 +119,7 @@ def _filled(fitted: FittedModel, values: np.ndarray, function: Any, work: int, s
         (len(values), *inner, values.shape[1]),
     ).copy()
     if gaps.any():
-        result[gaps] = fitted.units.restored(map_with_samples(function, fitted, values[gaps], work, seed))
+        result[gaps] = fitted.units.restored(
+            map_with_samples(function, fitted, dataset.take(np.flatnonzero(gaps)), work, seed)
+        )
     return result

@@ -10,10 +10,12 @@ import numpy as np
 from jaxtyping import Array
 
 from reparax.applications._batches import LARGEST_BATCH, batch_size, batches
+from reparax.applications._door import contexts_of, in_context, some_of
 from reparax.applications._importance import require_samples
 from reparax.data import FrameKind, cell_value, to_frame
 from reparax.errors import DataError, RecipeError
 from reparax.model import Model
+from reparax.networks import context_size
 from reparax.recipe import FittedModel
 
 Draw = Callable[[Model, Array], Array]
@@ -31,6 +33,7 @@ def sample(
     key: jax.Array,
     where: Mapping[str, Any] | None = None,
     like: FrameKind | None = None,
+    context: Any = None,
 ) -> Any:
     """Examples drawn from p(z) p(x | z), in the user's units: samples, never means or the most probable values.
 
@@ -42,6 +45,7 @@ def sample(
         key: The random key; the same key gives the same examples.
         where: For tables, cells that every row must have, by column: z is then drawn from p(z | those cells), by
             importance resampling among draws from the prior.
+        context: Of a conditional model, one row of numbers for each example, or one for all.
         like: For tables, the library of the frame; by default an array where the data were one of plain numbers
             without names, else a polars frame.
 
@@ -52,7 +56,7 @@ def sample(
         RecipeError: A number of samples below 1, or a condition on data that are no table.
         DataError: A column or a category that the data do not have, or a condition too rare to sample from.
     """
-    values = sample_values(fitted, num_samples, key=key, where=where)
+    values = sample_values(fitted, num_samples, key=key, where=where, context=context)
     schema = fitted.schema
     if schema.columns is None or (like is None and schema.names is None and schema.value_kind != "mixed"):
         return values
@@ -60,11 +64,17 @@ def sample(
 
 
 def sample_values(
-    fitted: FittedModel, num_samples: int, *, key: jax.Array, where: Mapping[str, Any] | None = None
+    fitted: FittedModel,
+    num_samples: int,
+    *,
+    key: jax.Array,
+    where: Mapping[str, Any] | None = None,
+    context: Any = None,
 ) -> np.ndarray:
     """As `sample`, as the matrix that `reparax.data.to_frame` makes a table of: codes of categories, NaN for gaps."""
     if not where:
-        return _with_gaps(fitted, fitted.units.restored(_draw(_sample, fitted, num_samples, key)), key, {})
+        return _with_gaps(fitted, fitted.units.restored(_draw(_sample, fitted, num_samples, key, context)), key, {})
+    _refuse_both(fitted)
     cells = _conditions(fitted, where)
     rows = fitted.units.restored(_draw_where(fitted, num_samples, cells, key))
     for column, value in cells.items():
@@ -72,21 +82,30 @@ def sample_values(
     return _with_gaps(fitted, rows, key, cells)
 
 
-def sample_means(fitted: FittedModel, num_samples: int, *, key: jax.Array) -> np.ndarray:
+def sample_means(fitted: FittedModel, num_samples: int, *, key: jax.Array, context: Any = None) -> np.ndarray:
     """E[x | z] at z drawn from the prior, in the user's units: smoother pictures than `sample`, but not samples.
 
     Raises:
         RecipeError: A number of samples below 1.
     """
-    return fitted.units.restored(_draw(_sample_mean, fitted, num_samples, key))
+    return fitted.units.restored(_draw(_sample_mean, fitted, num_samples, key, context))
 
 
-def _draw(function: Draw, fitted: FittedModel, num_samples: int, key: jax.Array) -> np.ndarray:
+def _refuse_both(fitted: FittedModel) -> None:
+    if context_size(fitted.model):
+        raise RecipeError(
+            expected="either a condition on columns or a context",
+            got="a condition on columns of a conditional model",
+            cure="leave where out, and give the context",
+        )
+
+
+def _draw(function: Draw, fitted: FittedModel, num_samples: int, key: jax.Array, context: Any) -> np.ndarray:
     require_samples(num_samples)
-    size = batch_size(fitted)
+    size, contexts = batch_size(fitted), contexts_of(fitted, context, num_samples)
     pieces = [
-        np.asarray(_batch(function, fitted.model, _keys(key, number, size)))[:kept]
-        for number, _, kept in batches(num_samples, size)
+        np.asarray(_batch(function, fitted.model, _keys(key, number, size), some_of(contexts, places)))[:kept]
+        for number, places, kept in batches(num_samples, size)
     ]
     return np.concatenate(pieces)
 
@@ -152,8 +171,8 @@ def _with_gaps(fitted: FittedModel, rows: np.ndarray, key: jax.Array, given: Map
 
 
 @eqx.filter_jit
-def _batch(function: Draw, model: Model, keys: Array) -> Array:
-    return jax.vmap(lambda key: function(model, key))(keys)
+def _batch(function: Draw, model: Model, keys: Array, contexts: Array | None) -> Array:
+    return jax.vmap(lambda key, context: function(in_context(model, context), key))(keys, contexts)
 
 
 @eqx.filter_jit

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from reparax.applications._door import values_of
+from reparax.applications._door import dataset_of
 from reparax.applications._importance import importance_samples, map_with_samples, terms_of
 from reparax.distributions import Columns
 from reparax.estimators import log_mean_exp
@@ -46,7 +46,7 @@ class Scores:
     names: tuple[str, ...] = ()
 
 
-def score(fitted: FittedModel, data: Any, *, num_samples: int = 100, seed: int = 0) -> Scores:
+def score(fitted: FittedModel, data: Any, *, num_samples: int = 100, seed: int = 0, context: Any = None) -> Scores:
     """log (1/K) sum_k p(x, z_k) / q(z_k | x) for each example, Burda et al. (2016), equation 8.
 
     The noise of a row depends on the seed and on the row itself, so that its score does not depend on the rows around
@@ -68,18 +68,19 @@ def score(fitted: FittedModel, data: Any, *, num_samples: int = 100, seed: int =
         data: Anything `reparax.data.read` reads, or a `Dataset`.
         num_samples: K.
         seed: The seed of the importance samples.
+        context: Of a conditional model, one row of numbers for each example.
 
     Raises:
         DataError: Data of another shape or kind than at fitting.
         RecipeError: A number of samples below 1.
     """
-    values = values_of(fitted, data)
+    dataset = dataset_of(fitted, data, context)
     deterministic = not fitted.model.posterior.has_density
     if isinstance(fitted.model.likelihood, ColumnsDecoder):
-        log_density, total, shares = map_with_samples(_Odd(num_samples), fitted, values, num_samples, seed)
+        log_density, total, shares = map_with_samples(_Odd(num_samples), fitted, dataset, num_samples, seed)
         names = tuple(column.name for column in fitted.schema.columns or ())
         return Scores(None if deterministic else log_density, total, shares, names)
-    terms = terms_of(fitted, values, num_samples, seed)
+    terms = terms_of(fitted, dataset, num_samples, seed)
     return Scores(None, -terms.reconstruction) if deterministic else Scores(terms.iwae, -terms.iwae)
 
 

@@ -46,6 +46,8 @@ class Dataset:
         notes: Sentences on what was noticed or decided while reading, for people.
         frame_kind: The library of the data frame, or ``"numpy"`` for an array, that the user gave; None for files.
         native: The table as it came, columns that are left out included; None for images, and for a part of the data.
+        context: What is known of each example beside its values and not modeled, shape ``(n, c)``: labels as numbers,
+            covariates; None for nothing.
     """
 
     values: np.ndarray
@@ -55,6 +57,7 @@ class Dataset:
     notes: tuple[str, ...] = ()
     frame_kind: FrameKind | None = None
     native: Any = None
+    context: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.values)
@@ -63,7 +66,31 @@ class Dataset:
         """The examples at ``indices``, with the same schema."""
         labels = None if self.labels is None else self.labels[indices]
         ids = None if self.ids is None else self.ids[indices]
-        return replace(self, values=self.values[indices], labels=labels, ids=ids, native=None)
+        context = None if self.context is None else self.context[indices]
+        return replace(self, values=self.values[indices], labels=labels, ids=ids, native=None, context=context)
+
+    def given(self, context: Any) -> "Dataset":
+        """The same examples with a context: one row of numbers for each.
+
+        Raises:
+            DataError: Another number of rows, or what is no finite number.
+        """
+        return replace(self, context=_as_context(context, len(self)))
+
+
+def _as_context(context: Any, num_examples: int) -> np.ndarray:
+    try:
+        rows = np.asarray(context, np.float32)
+    except (TypeError, ValueError):
+        rows = np.zeros(())
+    rows = rows[:, None] if rows.ndim == 1 else rows
+    if rows.ndim != 2 or len(rows) != num_examples or not rows.size or not np.isfinite(rows).all():
+        raise DataError(
+            expected=f"a context of finite numbers, one row for each of the {num_examples} examples",
+            got=f"{type(context).__name__} of shape {np.shape(context)}",
+            cure="give labels as numbers (one column for each class), and fill what is missing",
+        )
+    return rows
 
 
 def from_array(

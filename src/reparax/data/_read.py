@@ -53,6 +53,7 @@ def read(
     label: str | Path | None = None,
     schema: str | Path | Mapping[str, Any] | Schema | None = None,
     exclude: Iterable[str] = (),
+    context: Any = None,
 ) -> Dataset:
     """Reads data from a file, a folder, an array or a data frame.
 
@@ -80,14 +81,14 @@ def read(
             ``{"age": "continuous", "zip": "categorical", "id": "exclude"}``, a JSON or TOML file of the like, or the
             schema of other data.
         exclude: Columns to leave out.
+        context: What is known of each example and not modeled, an array of numbers with one row for each.
 
     Raises:
         DataError: The source is missing, damaged, or not what can be modelled; it says what to do about it.
     """
     said = overrides(schema, exclude)
-    if isinstance(source, Dataset) and not said:
-        return source
-    return _load(source, label).dataset(said)
+    dataset = source if isinstance(source, Dataset) and not said else _load(source, label).dataset(said)
+    return dataset if context is None else dataset.given(context)
 
 
 def _load(source: Any, label: str | Path | None) -> _Loaded:

@@ -9,4 +9,5 @@ from reparax.recipe._recipe import Recipe as Recipe
 from reparax.recipe._recipe import checked as checked
 from reparax.recipe._suggest import held_out_share as held_out_share
 from reparax.recipe._suggest import suggest as suggest
+from reparax.recipe._units import BesideContext as BesideContext
 from reparax.recipe._units import Units as Units

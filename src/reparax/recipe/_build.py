@@ -4,6 +4,8 @@ import math
 from dataclasses import replace
 
 import jax
+import numpy as np
+from jaxtyping import Float
 
 from reparax import registry
 from reparax.data import Schema
@@ -11,7 +13,7 @@ from reparax.distributions import Layout
 from reparax.errors import RecipeError
 from reparax.likelihoods import Columns
 from reparax.model import Model, check_latent_space
-from reparax.networks import AbstractArchitecture, Network, Standardized, TableFeatures, num_features
+from reparax.networks import AbstractArchitecture, Network, Standardized, TableFeatures, conditioned, num_features
 from reparax.objectives import AbstractObjective
 from reparax.parts import option_names
 from reparax.priors import Vamp
@@ -21,13 +23,14 @@ from reparax.recipe._recipe import Recipe
 from reparax.recipe._units import Units
 
 
-def build(recipe: Recipe, schema: Schema, *, key: jax.Array) -> Model:
+def build(recipe: Recipe, schema: Schema, *, key: jax.Array, contexts: Float[np.ndarray, "n c"] | None = None) -> Model:
     """The untrained model of a recipe, for data of a schema.
 
     Args:
         recipe: The choice of parts.
         schema: What the data are.
         key: Draws the initial parameters.
+        contexts: Of a conditional model, the contexts it is to be fitted to, which standardize later ones.
 
     Raises:
         RecipeError: The parts do not go together.
@@ -48,11 +51,18 @@ def build(recipe: Recipe, schema: Schema, *, key: jax.Array) -> Model:
     )
     for_posterior, _, for_likelihood, for_prior = jax.random.split(key, 4)
 
+    size = recipe.context_dim
+    contexts = np.zeros((1, size), np.float32) if contexts is None else contexts
+
+    def beside(network: Network) -> Network:
+        return conditioned(network, contexts) if size else network
+
     def make_encoder(out_size: int, *, key: jax.Array) -> Network:
         if isinstance(likelihood_part, Columns):
             layout = Layout.of(summary.columns, summary.num_examples)
-            return TableFeatures(architecture.encoder((num_features(layout),), out_size, key=key), Frozen(layout))
-        network = architecture.encoder(summary.event_shape, out_size, key=key)
+            network = architecture.encoder((num_features(layout) + size,), out_size, key=key)
+            return TableFeatures(beside(network), Frozen(layout))
+        network = beside(architecture.encoder(_with_context(summary.event_shape, size), out_size, key=key))
         # Bits go in as they are: standardizing sparse ones makes the common 0 a large, dense input, which trains worse
         # (measured on binarized MNIST: 1.4 nats after 5 epochs).
         return network if summary.kind == "binary" else Standardized(network, summary.mean, summary.std)
@@ -61,11 +71,20 @@ def build(recipe: Recipe, schema: Schema, *, key: jax.Array) -> Model:
 
     def make_decoder(parameters: int, shape: tuple[int, ...] | None = None, *, key: jax.Array) -> Network:
         out_shape = (parameters, *(summary.event_shape if shape is None else shape))
-        return architecture.decoder(math.prod(posterior.latent_shape), out_shape, key=key)
+        return beside(architecture.decoder(math.prod(posterior.latent_shape) + size, out_shape, key=key))
 
     likelihood = likelihood_part.create(make_decoder, summary, key=for_likelihood)
     prior = prior_part.create(posterior, summary, key=for_prior)
     return Model(posterior, prior, likelihood)
+
+
+def _with_context(event_shape: tuple[int, ...], size: int) -> tuple[int, ...]:
+    """The shape of an example beside a context: channels of images, else one vector."""
+    if size == 0:
+        return event_shape
+    if len(event_shape) == 3:
+        return (*event_shape[:2], event_shape[2] + size)
+    return (math.prod(event_shape) + size,)
 
 
 def objective(recipe: Recipe, steps_per_epoch: int, made: AbstractObjective | None = None) -> AbstractObjective:

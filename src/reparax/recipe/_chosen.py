@@ -33,6 +33,7 @@ class _Settings(TypedDict, total=False):
     weight_decay: float | None
     patience: int | None
     valid: float | None
+    context_dim: int | None
     hide: float | None
     trim: float | None
     seed: int | None

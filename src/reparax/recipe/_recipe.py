@@ -24,7 +24,7 @@ class Range(NamedTuple):
 
 RANGES = (
     dict.fromkeys(("latent_dim", "epochs", "batch_size", "patience"), Range(int, 1, LARGEST))
-    | dict.fromkeys(("width", "depth", "warmup_epochs", "seed"), Range(int, 0, LARGEST))
+    | dict.fromkeys(("width", "depth", "warmup_epochs", "context_dim", "seed"), Range(int, 0, LARGEST))
     | {"learning_rate": Range(float, 1e-8, 10), "weight_decay": Range(float, 0, 10), "valid": Range(float, 0, 0.9)}
     | {"hide": Range(float, 0, 0.95), "trim": Range(float, 0, 0.5)}
 )
@@ -52,6 +52,7 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         weight_decay: The share of each weight matrix that a step takes off, times the rate.
         patience: Epochs without a better held-out bound after which training stops.
         valid: The fraction of the data held out.
+        context_dim: How many numbers the context of an example has; 0 for none.
         hide: In every fourth step the encoder, and it alone, is trained once more with up to this share of a row's
             cells hidden from it, so that it learns to do without them.
         trim: The share of a table's rows, the oddest by each column alone, that training leaves out: for scores of
@@ -78,6 +79,7 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     weight_decay: float = 0.0
     patience: int
     valid: float = 0.1
+    context_dim: int = 0
     hide: float = 0.0
     trim: float = 0.0
     seed: int = 0

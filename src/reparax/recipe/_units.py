@@ -57,6 +57,21 @@ class Expected(NamedTuple):
         return (jnp.asarray(x, jnp.float32) - self.transform.low) / (self.transform.high - self.transform.low)
 
 
+class BesideContext(NamedTuple):
+    """One stored example with its context as the model sees it.
+
+    Attributes:
+        transform: What is done to the example; the context stays.
+    """
+
+    transform: Transform
+
+    def __call__(self, x: tuple[Num[Array, "*event"], Array], key: jax.Array) -> tuple[Num[Array, "*event"], Array]:
+        """The example, and its context as it is."""
+        values, context = x
+        return self.transform(values, key), context
+
+
 @dataclass(frozen=True)
 class Units:
     """How stored values become a model's, without changing any density.
