@@ -22,7 +22,7 @@ LINEAR = {"network": "linear", "likelihood": "normal", "latent_dim": 1, "depth":
 
 @pytest.fixture(scope="module")
 def fitted():
-    return rx.fit(ROWS, context=CONTEXT, epochs=60, batch_size=100, prior="standard-normal", **LINEAR)
+    return rx.fit(ROWS, context=CONTEXT, epochs=200, patience=200, batch_size=100, prior="standard-normal", **LINEAR)
 
 
 def test_a_conditional_linear_model_reaches_the_exact_conditional_likelihood(fitted):
