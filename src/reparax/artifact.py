@@ -18,6 +18,7 @@ import jax
 import jax.numpy as jnp
 import msgspec
 import numpy as np
+from jaxtyping import PyTree
 from safetensors import SafetensorError
 from safetensors.numpy import load as read_tensors
 from safetensors.numpy import save as tensor_bytes
@@ -32,6 +33,8 @@ FORMAT = "reparax model"
 FORMAT_VERSION = 4
 DESCRIPTION = "model.json"
 WEIGHTS = "weights.safetensors"
+COMPANION = "companion.safetensors"
+"""The weights of what was trained beside the model; absent where there is nothing."""
 REPORT = "report.html"
 """A page on the model that may lie beside it; it is replaced with the model."""
 LIBRARIES = ("reparax", "jax", "equinox", "numpyro", "numpy")
@@ -72,6 +75,7 @@ class _Description(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     scalars: dict[str, bool | int | float | str]
     files: dict[str, _File]
     checksum: str
+    companion: dict[str, _Leaf] = {}
 
 
 def save(fitted: FittedModel, folder: str | Path) -> None:
@@ -87,7 +91,8 @@ def save(fitted: FittedModel, folder: str | Path) -> None:
     """
     check_folder(folder)
     arrays, scalars = _leaves(fitted.model)
-    weights = tensor_bytes({path: _plain(array) for path, array in arrays.items()})
+    beside_it, _ = _leaves(fitted.companion)
+    contents = {WEIGHTS: _packed(arrays)} | ({COMPANION: _packed(beside_it)} if beside_it else {})
     description = _Description(
         format=FORMAT,
         format_version=FORMAT_VERSION,
@@ -95,9 +100,10 @@ def save(fitted: FittedModel, folder: str | Path) -> None:
         recipe=fitted.recipe,
         data=fitted.schema,
         training=_Training(fitted.status, [_from_record(record) for record in fitted.history]),
-        arrays={path: _Leaf(_dtype_name(array), array.shape) for path, array in arrays.items()},
+        arrays=_described_arrays(arrays),
+        companion=_described_arrays(beside_it),
         scalars=_escaped(scalars),
-        files={WEIGHTS: _File(len(weights), hashlib.sha256(weights).hexdigest())},
+        files={name: _File(len(part), hashlib.sha256(part).hexdigest()) for name, part in contents.items()},
         checksum=NO_CHECKSUM,
     )
     text = json.dumps(msgspec.to_builtins(description), indent=1, allow_nan=False).encode() + b"\n"
@@ -105,17 +111,22 @@ def save(fitted: FittedModel, folder: str | Path) -> None:
     with atomic_write(folder) as beside:
         beside.unlink()
         beside.mkdir()
-        (beside / WEIGHTS).write_bytes(weights)
+        for name, part in contents.items():
+            (beside / name).write_bytes(part)
         (beside / DESCRIPTION).write_bytes(text)
 
 
-def load(folder: str | Path, *, model: Model | None = None, allow: Sequence[str] = ()) -> FittedModel:
+def load(
+    folder: str | Path, *, model: Model | None = None, allow: Sequence[str] = (), companion: PyTree = None
+) -> FittedModel:
     """Reads a fitted model from a folder; everything in it is checked, and nothing in it is executed.
 
     Args:
         folder: What `save` wrote.
         model: For a model that was built by hand: one of the same structure, freshly built; its arrays are replaced.
         allow: The modules of the user's own parts that may be imported; without it, none is.
+        companion: To go on with what was trained beside the model: one of the same structure, freshly built; without
+            it, the companion is left on disk, as a model is served without.
 
     Raises:
         ArtifactError: Not a model folder, a damaged or altered one, one of another format version, or one whose parts
@@ -123,15 +134,13 @@ def load(folder: str | Path, *, model: Model | None = None, allow: Sequence[str]
     """
     folder = Path(folder).expanduser()
     description = _described(folder)
-    weights = _checked(folder, WEIGHTS, description.files)
-    try:
-        stored = read_tensors(weights)
-    except (SafetensorError, ValueError, KeyError, TypeError) as error:
-        raise _damaged(folder / WEIGHTS, f"what is no safetensors file ({error})") from None
+    stored = _stored(folder, WEIGHTS, description.files)
     skeleton = _skeleton(folder, description, allow) if model is None else model
-    filled = _filled(skeleton, stored, description, folder)
+    filled = _filled(skeleton, stored, description.arrays, description.scalars, folder)
+    if companion is not None:
+        companion = _filled(companion, _stored(folder, COMPANION, description.files), description.companion, {}, folder)
     history = [_to_record(record, folder) for record in description.training.history]
-    return FittedModel(filled, description.data, description.recipe, history, description.training.status)
+    return FittedModel(filled, description.data, description.recipe, history, description.training.status, companion)
 
 
 def describe(folder: str | Path) -> dict[str, Any]:
@@ -152,7 +161,7 @@ def check_folder(folder: str | Path) -> None:
     """
     check_output(folder, ())
     path = Path(folder).expanduser()
-    others = sorted(set(os.listdir(path)) - {DESCRIPTION, WEIGHTS, REPORT}) if path.is_dir() else []
+    others = sorted(set(os.listdir(path)) - {DESCRIPTION, WEIGHTS, COMPANION, REPORT}) if path.is_dir() else []
     if others:
         raise OutputError(
             expected=f"{folder} to be a new folder or one that holds a model alone",
@@ -177,6 +186,22 @@ def _leaves(model: Any) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         elif isinstance(leaf, bool | int | float):
             scalars[path] = leaf
     return arrays, scalars
+
+
+def _packed(arrays: Mapping[str, np.ndarray]) -> bytes:
+    return tensor_bytes({path: _plain(array) for path, array in arrays.items()})
+
+
+def _described_arrays(arrays: Mapping[str, np.ndarray]) -> dict[str, _Leaf]:
+    return {path: _Leaf(_dtype_name(array), array.shape) for path, array in arrays.items()}
+
+
+def _stored(folder: Path, name: str, files: Mapping[str, _File]) -> Mapping[str, np.ndarray]:
+    """The arrays of a file, whose checksum is right."""
+    try:
+        return read_tensors(_checked(folder, name, files))
+    except (SafetensorError, ValueError, KeyError, TypeError) as error:
+        raise _damaged(folder / name, f"what is no safetensors file ({error})") from None
 
 
 def _with_paths(tree: Any) -> list[tuple[str, Any]]:
@@ -292,10 +317,16 @@ def _skeleton(folder: Path, description: _Description, allow: Sequence[str]) -> 
         ) from None
 
 
-def _filled(skeleton: Any, stored: Mapping[str, np.ndarray], description: _Description, folder: Path) -> Any:
+def _filled(
+    skeleton: Any,
+    stored: Mapping[str, np.ndarray],
+    arrays: Mapping[str, _Leaf],
+    scalars: Mapping[str, Any],
+    folder: Path,
+) -> Any:
     """The skeleton with its arrays and numbers from the folder, by path; every shape and dtype is checked."""
     paths = {path: leaf for path, leaf in _with_paths(skeleton) if _is_arrayish(leaf)}
-    if set(paths) != set(stored) or set(stored) != set(description.arrays):
+    if set(paths) != set(stored) or set(stored) != set(arrays):
         missing, extra = sorted(set(paths) - set(stored)), sorted(set(stored) - set(paths))
         parts = [f"{word} {', '.join(some[:3])}" for word, some in (("no", missing), ("also", extra)) if some]
         raise ArtifactError(
@@ -307,8 +338,8 @@ def _filled(skeleton: Any, stored: Mapping[str, np.ndarray], description: _Descr
     def fill(path: Any, leaf: Any) -> Any:
         name = jax.tree_util.keystr(path, simple=True, separator=".")
         if _is_arrayish(leaf):
-            return _restored(name, leaf, stored[name], description.arrays[name])
-        return _unescaped(description.scalars[name]) if name in description.scalars else leaf
+            return _restored(name, leaf, stored[name], arrays[name])
+        return _unescaped(scalars[name]) if name in scalars else leaf
 
     return jax.tree_util.tree_map_with_path(fill, skeleton)
 

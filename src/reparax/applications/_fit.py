@@ -16,7 +16,14 @@ from reparax.data import Dataset, marginal_oddity, read, require_fit, split
 from reparax.errors import RecipeError
 from reparax.model import Model
 from reparax.networks import context_size
-from reparax.objectives import AbstractObjective, HidingCells, InContext, check_objective
+from reparax.objectives import (
+    AbstractCompanionObjective,
+    AbstractObjective,
+    Accompanied,
+    HidingCells,
+    InContext,
+    check_objective,
+)
 from reparax.parts import option_names
 from reparax.priors.learned import Moments
 from reparax.recipe import BesideContext, Choice, FittedModel, Recipe, build, checked, held_out_share, part_of, suggest
@@ -25,6 +32,9 @@ from reparax.recipe._chosen import Chosen, Settings
 from reparax.reparameterization import is_reparameterizable
 from reparax.training import Progress, cosine_adam, sees_batch
 from reparax.training import fit as train
+
+COMPANION = 1 << 30
+"""What makes the key of a companion's first weights, so that the model's training has the same noise without it."""
 
 MODEL_FIELDS = frozenset({"posterior", "prior", "likelihood", "network", "latent_dim", "width", "depth", "binarize"})
 """The fields of a recipe that say what the model is, not how it is trained."""
@@ -63,7 +73,6 @@ def fit(
     require_fit(dataset)
     # A ready model's encoder may not know of hidden cells.
     settled: Settings = {} if model is None else {"hide": 0.0}
-    settled["context_dim"] = 0 if dataset.context is None else dataset.context.shape[1]
     recipe = plan(dataset, objective=objective, **(settled | chosen))
     part, held_out = (dataset, None) if recipe.valid == 0 else split(dataset, recipe.valid, recipe.seed)
     part, held_out = _trimmed(part, recipe.trim), None if held_out is None else _trimmed(held_out, recipe.trim)
@@ -132,6 +141,7 @@ def plan(data: Any, **chosen: Unpack[Chosen]) -> Recipe:
         RecipeError: A setting out of range, or a field that a recipe does not have.
     """
     dataset = read(data)
+    chosen["context_dim"] = 0 if dataset.context is None else dataset.context.shape[1]
     given = chosen.pop("valid", None)
     # A trimmed run is short, of fixed length, and mostly of few rows: it needs all of them.
     usual = 0.0 if chosen.get("trim") else held_out_share(len(dataset))
@@ -146,12 +156,27 @@ def _examples(fitted: FittedModel, part: Dataset) -> Any:
 
 
 def _trained_with(objective: AbstractObjective, recipe: Recipe, part: Dataset) -> Any:
-    hiding = HidingCells(objective, recipe.hide) if recipe.hide else objective
+    # What a companion makes of rows with hidden cells is no business of the encoder's.
+    hides = recipe.hide and not isinstance(objective, AbstractCompanionObjective)
+    hiding = HidingCells(objective, recipe.hide) if hides else objective
     return hiding if part.context is None else InContext(hiding)
 
 
+def _with_companion(model: Model, objective: AbstractObjective, key: jax.Array) -> Model | Accompanied:
+    """What is trained: the model, with a companion where the objective has one."""
+    if not isinstance(objective, AbstractCompanionObjective):
+        return model
+    return Accompanied(model, objective.companion(model, key=jax.random.fold_in(key, COMPANION)))
+
+
 def _refuse_other_estimators(
-    fitted: FittedModel, objective: AbstractObjective, judge: Any, examples: Any, transform: Any, recipe: Recipe
+    fitted: FittedModel,
+    objective: AbstractObjective,
+    judge: Any,
+    trainee: Model | Accompanied,
+    examples: Any,
+    transform: Any,
+    recipe: Recipe,
 ) -> None:
     """Refuses gradients through scores for an objective that sees its batch.
 
@@ -161,7 +186,7 @@ def _refuse_other_estimators(
         RecipeError: The objective sees its batch, and the draws are not differentiated.
     """
     model = fitted.model
-    if not sees_batch(model, judge, examples, batch_size=recipe.batch_size, transform=transform):
+    if not sees_batch(trainee, judge, examples, batch_size=recipe.batch_size, transform=transform):
         return
     name = getattr(objective, "estimator", "auto")
     through_draws = name == "auto" or registry.load("estimators", name)().differentiates_the_sample
@@ -189,7 +214,8 @@ def _train(
     units = fitted.units
     transform = units.transform if part.context is None else BesideContext(units.transform)
     judge = objective if part.context is None else InContext(objective)
-    _refuse_other_estimators(fitted, objective, judge, _examples(fitted, part), transform, recipe)
+    trainee = _with_companion(fitted.model, objective, key)
+    _refuse_other_estimators(fitted, objective, judge, trainee, _examples(fitted, part), transform, recipe)
     if recipe.hide and recipe.name("likelihood") != "columns":
         raise RecipeError(
             expected="a table with the columns likelihood to hide cells of",
@@ -197,7 +223,7 @@ def _train(
             cure="leave --hide out",
         )
     result = train(
-        fitted.model,
+        trainee,
         _trained_with(objective, recipe, part),
         _examples(fitted, part),
         key=key,
@@ -213,7 +239,9 @@ def _train(
         transform=transform,
         progress=progress,
     )
-    trained = replace(fitted, model=result.model, history=result.history, status=result.status)
+    best = result.model
+    model, companion = (best.model, best.companion) if isinstance(best, Accompanied) else (best, None)
+    trained = replace(fitted, model=model, companion=companion, history=result.history, status=result.status)
     prior = trained.model.prior
     if isinstance(prior, Moments):
         fitted_prior = prior.fitted_to(encode(trained, part, context=part.context))

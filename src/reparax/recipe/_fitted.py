@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
+from jaxtyping import PyTree
+
 from reparax.data import Schema
 from reparax.model import Model
 from reparax.recipe._recipe import Binarize, Recipe
@@ -20,6 +22,7 @@ class FittedModel:
         recipe: How it was made; None for a model built by hand from the user's own parts.
         history: One record per chunk of training.
         status: How training ended.
+        companion: What was trained beside the model and is not served: a critic, a classifier; None for nothing.
     """
 
     model: Model
@@ -27,6 +30,7 @@ class FittedModel:
     recipe: Recipe | None = None
     history: list[Record] = field(default_factory=list)
     status: Literal["all epochs done", "stopped early", "interrupted", "diverged"] = "all epochs done"
+    companion: PyTree = None
 
     @property
     def binarize(self) -> Binarize:
