@@ -11,7 +11,7 @@ SOURCE = Path(__file__).resolve().parents[1] / "src" / "reparax"
 
 # A room may import rooms of a lower floor, and itself. The data room stands aside: it knows only the leaves.
 FLOOR = {
-    "errors": 0, "summary": 0, "registry": 1, "pytrees": 1, "parts": 1,
+    "errors": 0, "summary": 0, "registry": 1, "pytrees": 1, "parts": 1, "extras": 1,
     "continuity": 2, "reparameterization": 2, "distributions": 3, "estimators": 4, "programs": 5,
     "networks": 5, "posteriors": 6, "priors": 7, "likelihoods": 7, "model": 8, "objectives": 9,
     "training": 5,
@@ -20,7 +20,7 @@ FLOOR = {
     "reports": 13, "sklearn": 13, "cli": 14, "explorer": 14, "__main__": 15,
 }  # fmt: skip
 ALLOWED = {
-    "data": {"errors", "summary", "registry", "data"},
+    "data": {"errors", "extras", "summary", "registry", "data"},
     "training": {"errors", "pytrees", "registry", "training"},
 }
 

@@ -56,5 +56,9 @@ class NoClosedForm(ReparaxError, NotImplementedError):
     """A density, mean or variance that this distribution does not have in closed form."""
 
 
+class MissingExtra(ReparaxError, ModuleNotFoundError):
+    """A library of an optional extra that is not installed."""
+
+
 class NoAnalyticKL(ReparaxError, NotImplementedError):
     """No closed form is known for the Kullback-Leibler divergence of this pair."""

@@ -8,7 +8,8 @@ from contextlib import suppress
 from difflib import get_close_matches
 
 from reparax.cli._say import warn
-from reparax.errors import ReparaxError
+from reparax.errors import MissingExtra, ReparaxError
+from reparax.extras import extras
 
 COMMANDS = ("fit", "encode", "reconstruct", "sample", "impute", "score", "evaluate", "report", "info")
 MENDABLE = 2
@@ -26,17 +27,22 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit code: 0 well; 2 for what the user can mend, after one sentence on stderr; 130 when interrupted; 141
         when nobody reads the output any more. A bug of reparax itself is raised with its traceback.
     """
-    from cyclopts import CycloptsError
-
-    from reparax.cli._app import make_app
-
     try:
-        code = make_app()(
-            list(sys.argv[1:] if argv is None else argv),
-            exit_on_error=False,
-            print_error=False,
-            result_action="return_value",
-        )
+        with extras():
+            from cyclopts import CycloptsError
+
+            from reparax.cli._app import make_app
+    except MissingExtra as error:
+        warn(f"error: {error}")
+        return MENDABLE
+    try:
+        with extras():
+            code = make_app()(
+                list(sys.argv[1:] if argv is None else argv),
+                exit_on_error=False,
+                print_error=False,
+                result_action="return_value",
+            )
         sys.stdout.flush()
     except CycloptsError as error:
         warn(f"error: {_usage(error)}")

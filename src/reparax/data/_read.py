@@ -30,6 +30,7 @@ from reparax.data._tables import (
     table_suffix,
 )
 from reparax.errors import DataError
+from reparax.extras import extras
 
 if TYPE_CHECKING:
     import polars as pl
@@ -47,6 +48,7 @@ _Loaded = Arrays | Frame | Read
 _Reader = Callable[[Path, str | Path | None], _Loaded]
 
 
+@extras()
 def read(
     source: Any,
     *,
@@ -116,6 +118,7 @@ def _frame_of_objects(array: np.ndarray) -> "pl.DataFrame":
     return pl.DataFrame([object_series(str(index), column.tolist()) for index, column in enumerate(array.T)])
 
 
+@extras()
 def read_as(source: Any, schema: Schema, *, allow_missing: bool = False) -> Dataset:
     """Reads data for a model fitted on data of another source, as its schema has it: columns by name, the same dtype.
 

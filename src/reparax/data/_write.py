@@ -14,6 +14,7 @@ from reparax.data._restore import to_frame
 from reparax.data._schema import Schema
 from reparax.data._values import column_name
 from reparax.errors import DataError
+from reparax.extras import extras
 
 if TYPE_CHECKING:
     import polars as pl
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 WRITABLE = (".npy", ".npz", ".csv", ".tsv", ".parquet", ".feather", ".arrow", ".png")
 
 
+@extras()
 def write(
     path: str | Path,
     values: Any,

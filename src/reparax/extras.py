@@ -1,0 +1,41 @@
+"""Libraries that not everybody needs: what is missing is said with the command that installs it."""
+
+from collections.abc import Generator
+from contextlib import contextmanager
+
+from reparax.errors import MissingExtra
+
+EXTRA_OF = {
+    "polars": "tables",
+    "pyarrow": "tables",
+    "narwhals": "tables",
+    "sklearn": "tables",
+    "PIL": "images",
+    "jinja2": "report",
+    "markupsafe": "report",
+    "matplotlib": "report",
+    "cyclopts": "cli",
+    "rich": "cli",
+}
+"""The extra of this package that installs a library, by the name that is imported."""
+
+
+@contextmanager
+def extras() -> Generator[None]:
+    """Says how to install what an import inside does not find; for use as a decorator too.
+
+    Raises:
+        MissingExtra: A library of an extra is not installed.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        library = (error.name or "").partition(".")[0]
+        extra = EXTRA_OF.get(library)
+        if extra is None or isinstance(error, MissingExtra):
+            raise
+        raise MissingExtra(
+            expected=f"{library}, which this needs",
+            got="an installation without it",
+            cure=f"run: pip install 'reparax[{extra}]' (or 'reparax[all]')",
+        ) from None
