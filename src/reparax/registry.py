@@ -68,6 +68,20 @@ class Option(NamedTuple):
     text: str
 
 
+class Field(NamedTuple):
+    """A field of a recipe, as its file says it.
+
+    Attributes:
+        name: Its name.
+        kind: Its type.
+        text: What it is.
+    """
+
+    name: str
+    kind: str
+    text: str
+
+
 @cache
 def places(room: str) -> Mapping[str, Place]:
     """The parts of a room by their names, sorted.
@@ -117,6 +131,19 @@ def options(room: str, name: str) -> tuple[Option, ...]:
         and isinstance(line.value, ast.Call)
         and isinstance(line.value.func, ast.Name)
         and line.value.func.id == "option"
+    )
+
+
+@cache
+def recipe_fields() -> tuple[Field, ...]:
+    """The fields of a recipe, without importing it."""
+    tree = ast.parse((_folder("recipe") / "_recipe.py").read_text("utf-8"))
+    node = next(part for part in tree.body if isinstance(part, ast.ClassDef) and part.name == "Recipe")
+    said = _arguments(ast.get_docstring(node) or "")
+    return tuple(
+        Field(line.target.id, ast.unparse(line.annotation), said[line.target.id])
+        for line in node.body
+        if isinstance(line, ast.AnnAssign) and isinstance(line.target, ast.Name)
     )
 
 
@@ -206,7 +233,7 @@ def _folder(room: str) -> Path:
 
 
 def _arguments(docstring: str) -> dict[str, str]:
-    """What the ``Args:`` of a docstring say, by name."""
-    _, _, section = docstring.partition("Args:\n")
+    """What the ``Args:`` or ``Attributes:`` of a docstring say, by name."""
+    section = re.split(r"^(?:Args|Attributes):\n", docstring, maxsplit=1, flags=re.MULTILINE)[-1]
     entries = re.findall(r"^    (\w+): (.*(?:\n        .*)*)", section, re.MULTILINE)
     return {name: " ".join(text.split()) for name, text in entries}

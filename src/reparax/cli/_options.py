@@ -10,12 +10,11 @@ from reparax import registry
 from reparax.errors import RecipeError
 
 if TYPE_CHECKING:
-    Posterior = Prior = Likelihood = Objective = Network = Estimator = str
+    Estimator = str
+    CHOICES = (str,) * len(registry.ROOM_OF)
 else:
     # A name of the list, or "module:Class".
-    Posterior, Prior, Likelihood, Objective, Network = (
-        Literal[registry.names(room)] | str for room in registry.ROOM_OF.values()
-    )
+    CHOICES = tuple(Literal[registry.names(room)] | str for room in registry.ROOM_OF.values())
     Estimator = Literal[("auto", *registry.names("estimators"))]
 
 SHORT = frozenset(
@@ -26,56 +25,24 @@ HIDDEN = frozenset({"objective.warmup_steps"})
 """Options that follow from others."""
 
 
-@Parameter(name="*")
+KINDS = {
+    "int": int,
+    "float": float,
+    "Binarize": Literal["dynamic", "threshold"],
+    **dict(zip((f"Choice of {part}" for part in registry.ROOM_OF), CHOICES, strict=True)),
+}
+"""The type of an option, by that of a field of a recipe."""
+NOT_CHOSEN = frozenset({"context_dim"})
+"""Fields of a recipe that follow from the data."""
+
+
 @dataclass(frozen=True, kw_only=True)
-class _Fields:
-    """What is decided about a model and its training; what is left out is suggested from the data.
-
-    Attributes:
-        latent_dim: The number of latent dimensions.
-        epochs: How many times the data are seen, at most.
-        batch_size: Examples per training step.
-        learning_rate: Adam's highest rate.
-        weight_decay: The share of each weight matrix that a step takes off, times the rate.
-        seed: The seed of everything random (default: 0).
-        valid: The fraction of the data held out (default: a tenth, at most 1000 examples; 0: nothing).
-        hide: The share of a table row's cells, at most, that the encoder learns to do without.
-        trim: The share of a table's rows, the oddest, that training leaves out: for scores of anomalies among the data.
-        patience: Epochs without a better held-out bound after which training stops.
-        network: The architecture of encoder and decoder.
-        width: Units of a hidden layer, or channels of the first convolution.
-        depth: The number of hidden layers or convolutions.
-        posterior: The distribution of the latent variable given an example.
-        prior: The distribution of the latent variable.
-        likelihood: The distribution of an example given the latent variable.
-        objective: What training maximizes.
-        warmup_epochs: Epochs over which the weight of the KL rises from 0.
-        binarize: Draw each pixel anew from its intensity whenever it is seen, or cut at the middle.
-    """
-
-    latent_dim: int | None = None
-    epochs: int | None = None
-    batch_size: int | None = None
-    learning_rate: float | None = None
-    weight_decay: float | None = None
-    seed: int | None = None
-    valid: float | None = None
-    hide: float | None = None
-    trim: float | None = None
-    patience: int | None = None
-    network: Network | None = None
-    width: int | None = None
-    depth: int | None = None
-    posterior: Posterior | None = None
-    prior: Prior | None = None
-    likelihood: Likelihood | None = None
-    objective: Objective | None = None
-    warmup_epochs: int | None = None
-    binarize: Literal["dynamic", "threshold"] | None = None
+class _Chosen:
+    """What is decided about a model and its training; what is left out is suggested from the data."""
 
     def chosen(self) -> dict[str, Any]:
         """What was given: fields of a recipe, and options of parts as ``"prior.num_components"``."""
-        given = {one.metadata.get("option", one.name): getattr(self, one.name) for one in fields(self)}
+        given = {one.metadata["option"]: getattr(self, one.name) for one in fields(self)}
         return {name: _read(name, value) for name, value in given.items() if value is not None}
 
 
@@ -91,6 +58,24 @@ def _read(name: str, value: Any) -> Any:
             got=f"{value} ({error})",
             cure="put the whole in single quotes, and names in double ones",
         ) from None
+
+
+def _recipe_fields() -> list[tuple[str, Any, Any]]:
+    """One field for each of a recipe."""
+    return [
+        _declared(field.name, _kind(field), [f"--{field.name.replace('_', '-')}"], field.text)
+        for field in registry.recipe_fields()
+        if field.name not in NOT_CHOSEN
+    ]
+
+
+def _kind(field: registry.Field) -> Any:
+    return KINDS[f"Choice of {field.name}" if field.kind == "Choice" else field.kind]
+
+
+def _declared(name: str, kind: Any, flags: list[str], text: str) -> tuple[str, Any, Any]:
+    annotation = Annotated[kind | None, Parameter(name=flags, help=text)]
+    return name.replace(".", "__"), annotation, field(default=None, metadata={"option": name})
 
 
 def _part_options() -> list[tuple[str, Any, Any]]:
@@ -113,16 +98,15 @@ def _field(name: str, having: list[tuple[str, registry.Option]]) -> tuple[str, A
     kind: Any = type(having[0][1].default)
     if name.endswith(".estimator"):
         kind = Estimator
-    parameter = Parameter(name=flags, help=f"{text}.")
-    return name.replace(".", "__"), Annotated[kind | None, parameter], field(default=None, metadata={"option": name})
+    return _declared(name, kind, flags, f"{text}.")
 
 
 RecipeOptions: Any = Parameter(name="*")(
     make_dataclass(
         "RecipeOptions",
-        _part_options(),
-        bases=(_Fields,),
-        namespace={"__module__": __name__, "__doc__": _Fields.__doc__},
+        [*_recipe_fields(), *_part_options()],
+        bases=(_Chosen,),
+        namespace={"__module__": __name__, "__doc__": _Chosen.__doc__},
         frozen=True,
         kw_only=True,
     )

@@ -36,28 +36,28 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     A part is chosen by its name, or with options: ``{"name": "normal-mixture", "num_components": 6}``.
 
     Attributes:
-        posterior: The posterior.
-        prior: The prior.
-        likelihood: The likelihood.
-        objective: The objective.
-        network: The architecture.
+        posterior: The distribution of the latent variable given an example.
+        prior: The distribution of the latent variable.
+        likelihood: The distribution of an example given the latent variable.
+        objective: What training maximizes.
+        network: The architecture of encoder and decoder.
         latent_dim: The number of latent dimensions.
         width: Units of a hidden layer, or channels of the first convolution.
         depth: The number of hidden layers or convolutions.
         warmup_epochs: Epochs over which the weight of the KL rises from 0.
         binarize: Whether intensities become bits: not, drawn anew whenever they are seen, or cut at the middle.
         epochs: How many times the data are seen, at most.
-        batch_size: Examples per step.
+        batch_size: Examples per training step.
         learning_rate: Adam's highest rate.
         weight_decay: The share of each weight matrix that a step takes off, times the rate.
         patience: Epochs without a better held-out bound after which training stops.
-        valid: The fraction of the data held out.
+        valid: The fraction of the data held out (default: a tenth, at most 1000 examples; 0: nothing).
         context_dim: How many numbers the context of an example has; 0 for none.
-        hide: In every fourth step the encoder, and it alone, is trained once more with up to this share of a row's
-            cells hidden from it, so that it learns to do without them.
+        hide: The share of a table row's cells, at most, that the encoder learns to do without: in every fourth step it
+            is trained once more with so many hidden.
         trim: The share of a table's rows, the oddest by each column alone, that training leaves out: for scores of
             anomalies that are among the data. What is left out is not modeled, so that samples lack it.
-        seed: The seed of everything random.
+        seed: The seed of everything random (default: 0).
 
     Raises:
         RecipeError: A setting out of its range.

@@ -28,21 +28,22 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
     Args:
         contamination: The share of odd rows among those of `fit`, in (0, 0.5]: it sets the threshold, not the scores.
             ``"auto"`` calls a tenth odd; no rule could tell the share without labels.
-        trim: The share of the rows, the oddest by each column alone, that training leaves out.
+        trim: The share of a table's rows, the oddest by each column alone, that training leaves out: for scores of
+            anomalies that are among the data. What is left out is not modeled, so that samples lack it.
         latent_dim: The number of latent dimensions.
         epochs: How many times the data are seen, at most.
-        batch_size: Rows per step.
+        batch_size: Examples per training step.
         learning_rate: Adam's highest rate.
         weight_decay: The share of each weight matrix that a step takes off, times the rate.
         patience: Epochs without a better held-out bound after which training stops.
         valid: The fraction of the rows that is held out; none where rows are trimmed.
-        network: The architecture's name.
-        width: Units of a hidden layer.
-        depth: The number of hidden layers.
-        posterior: The posterior's name.
-        prior: The prior's name.
-        likelihood: The likelihood's name.
-        objective: The objective's name, or an objective of your own.
+        network: The architecture of encoder and decoder.
+        width: Units of a hidden layer, or channels of the first convolution.
+        depth: The number of hidden layers or convolutions.
+        posterior: The distribution of the latent variable given an example.
+        prior: The distribution of the latent variable.
+        likelihood: The distribution of an example given the latent variable.
+        objective: What training maximizes.
         schema: What columns are, where that is not as told from their cells, as of `reparax.read`.
         exclude: Columns to leave out.
         importance_samples: Samples of z from which each row's score is computed.

@@ -28,26 +28,28 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixin, BaseE
     Args:
         latent_dim: The number of latent dimensions.
         epochs: How many times the data are seen, at most.
-        batch_size: Rows per step.
+        batch_size: Examples per training step.
         learning_rate: Adam's highest rate.
         weight_decay: The share of each weight matrix that a step takes off, times the rate.
         patience: Epochs without a better held-out bound after which training stops.
-        valid: The fraction of the rows that is held out.
-        network: The architecture's name.
-        width: Units of a hidden layer.
-        depth: The number of hidden layers.
-        posterior: The posterior's name.
-        prior: The prior's name.
-        num_components: Components of a mixture prior.
-        likelihood: The likelihood's name.
-        objective: The objective's name, or an objective of your own.
+        valid: The fraction of the data held out (default: a tenth, at most 1000 examples; 0: nothing).
+        network: The architecture of encoder and decoder.
+        width: Units of a hidden layer, or channels of the first convolution.
+        depth: The number of hidden layers or convolutions.
+        posterior: The distribution of the latent variable given an example.
+        prior: The distribution of the latent variable.
+        num_components: The number of components.
+        likelihood: The distribution of an example given the latent variable.
+        objective: What training maximizes.
         beta: Weight of the KL; 1 is the evidence lower bound.
-        warmup_epochs: Epochs over which the weight rises from 0.
+        warmup_epochs: Epochs over which the weight of the KL rises from 0.
         free_bits: Nats per latent dimension below which the KL is not pressed.
-        num_samples: Samples of z per row and step.
-        gradient_estimator: The gradient estimator's name.
-        hide: The share of a row's cells, at most, that the encoder learns to do without.
-        trim: The share of the rows, the oddest by each column alone, that training leaves out.
+        num_samples: Samples of z for each example and step.
+        gradient_estimator: The gradient estimator, by name, or "auto".
+        hide: The share of a table row's cells, at most, that the encoder learns to do without: in every fourth step it
+            is trained once more with so many hidden.
+        trim: The share of a table's rows, the oddest by each column alone, that training leaves out: for scores of
+            anomalies that are among the data. What is left out is not modeled, so that samples lack it.
         schema: What columns are, where that is not as told from their cells, as of `reparax.read`.
         exclude: Columns to leave out.
         importance_samples: K of the importance-weighted log densities and imputations.
