@@ -19,6 +19,7 @@ class DisARM(AbstractEstimator):
     Dong, Mnih & Tucker (2020), eq. 8; Yin et al. (2020), eq. 7.
     """
 
+    name: ClassVar[str] = "disarm"
     unbiased: ClassVar[bool] = True
     level: ClassVar[Level] = "score"
     minimum_samples: ClassVar[int] = 2

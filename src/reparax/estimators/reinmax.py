@@ -20,6 +20,7 @@ class ReinMax(AbstractEstimator):
     Liu et al. (2023), algorithm 2.
     """
 
+    name: ClassVar[str] = "reinmax"
     unbiased: ClassVar[bool] = False
     level: ClassVar[Level] = "pathwise"
     minimum_samples: ClassVar[int] = 1

@@ -5,10 +5,10 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Key
 
-from ._gamma import draw_log_gamma
-from ._materialized import broadcast_flat, materialized
-from ._quadrature import by_precision, gauss_legendre_floats
-from ._special import digamma_difference, log_over_difference
+from reparax.reparameterization._gamma import draw_log_gamma
+from reparax.reparameterization._materialized import broadcast_flat, materialized
+from reparax.reparameterization._quadrature import by_precision, gauss_legendre_floats
+from reparax.reparameterization._special import digamma_difference, log_over_difference
 
 # In single and in double precision. From here on for both parameters the expansion around the mode is better than
 # quadrature.

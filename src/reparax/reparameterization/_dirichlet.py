@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Key
 
-from ._gamma import log_gamma_sample
+from reparax.reparameterization._gamma import log_gamma_sample
 
 
 def log_dirichlet_sample(

@@ -9,8 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, PyTree
 
 from reparax.errors import NotReparameterizable
-
-from ._quadrature import gauss_legendre
+from reparax.reparameterization._quadrature import gauss_legendre
 
 # A function of (x, params), elementwise in x.
 Elementwise = Callable[[Array, Any], Array]

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from ._gamma import draw_until_accepted
+from reparax.reparameterization._gamma import draw_until_accepted
 
 # (key, parameter) -> draws and which of them are rejected.
 Attempt = Callable[[Array, Array], tuple[Array, Array]]

@@ -5,9 +5,9 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Key
 
-from ._beta import logit_beta_path
-from ._gamma import draw_log_gamma
-from ._materialized import broadcast_flat
+from reparax.reparameterization._beta import logit_beta_path
+from reparax.reparameterization._gamma import draw_log_gamma
+from reparax.reparameterization._materialized import broadcast_flat
 
 # The share of the largest exponent that draws may use: a draw times its own derivative is still a number.
 _HEADROOM = 0.85

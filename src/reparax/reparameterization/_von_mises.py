@@ -5,10 +5,10 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Key
 
-from ._materialized import broadcast_flat, materialized
-from ._quadrature import by_precision, gauss_legendre_floats
-from ._rejection import draw_by_stages
-from ._von_mises_table import draw_by_table, tabulation_is_worthwhile
+from reparax.reparameterization._materialized import broadcast_flat, materialized
+from reparax.reparameterization._quadrature import by_precision, gauss_legendre_floats
+from reparax.reparameterization._rejection import draw_by_stages
+from reparax.reparameterization._von_mises_table import draw_by_table, tabulation_is_worthwhile
 
 # In single and in double precision.
 _NUM_POINTS = 12, 48

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
-from ._quadrature import gauss_legendre_floats
+from reparax.reparameterization._quadrature import gauss_legendre_floats
 
 # The probability of a larger |x| is a float y in [2^-32, 1]; its exponent and first bits are the cell of the table, so
 # that the tails are as finely divided as the middle.
