@@ -3,7 +3,8 @@
 A part is a public class whose base is abstract: ``class FullCovarianceNormal(AbstractFamily)`` in ``posteriors/`` is
 called ``full-covariance-normal`` on the command line. A class may name itself: ``name: ClassVar[str] = "disarm"`` in
 DisARM. Files whose names begin with an underscore hold no parts. Listing parts and their options imports nothing of the
-room, so that ``reparax --help`` starts without jax. A part of the user's own is called ``my_package.parts:MyPosterior``.
+room, so that ``reparax --help`` starts without jax. A part of the user's own is
+called ``my_package.parts:MyPosterior``.
 """
 
 import ast

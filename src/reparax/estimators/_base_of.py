@@ -28,7 +28,7 @@ from reparax.estimators._distributions import (
 )
 from reparax.estimators._moving_support import flat_transforms
 from reparax.reparameterization import innermost
-from reparax.reparameterization._shapes import widened
+from reparax.reparameterization.numerics import widened
 
 Through = Callable[[Array], tuple[Array, Array]]
 Push = Callable[[Any], tuple[Any, Float[Array, ""]]]

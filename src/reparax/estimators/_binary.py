@@ -10,7 +10,7 @@ from jaxtyping import Array, Float
 from reparax.distributions.bernoulli import bernoulli_log_prob
 from reparax.estimators._distributions import is_binary, leaves
 from reparax.reparameterization import innermost
-from reparax.reparameterization._shapes import widened
+from reparax.reparameterization.numerics import widened
 
 
 def not_binary(q: dist.Distribution) -> str | None:

@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, Int
 from reparax.distributions import OneHotCategorical
 from reparax.estimators._distributions import leaves
 from reparax.reparameterization import innermost
-from reparax.reparameterization._shapes import widened
+from reparax.reparameterization.numerics import widened
 
 Categorical = dist.CategoricalProbs | dist.CategoricalLogits | OneHotCategorical
 

@@ -13,7 +13,7 @@ from jaxtyping import Array, Float
 from reparax.distributions.bernoulli import bernoulli_log_prob
 from reparax.errors import InvalidEstimator
 from reparax.reparameterization import innermost, is_masked, is_reparameterizable, rsample
-from reparax.reparameterization._shapes import widened
+from reparax.reparameterization.numerics import widened
 
 
 def is_distribution(node: Any) -> bool:

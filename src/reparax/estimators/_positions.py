@@ -18,11 +18,10 @@ from reparax.distributions import LogGamma, LogitBeta, Pushforward
 from reparax.estimators._distributions import draw_one, is_distribution, log_prob_of, numpyro_rules, stopped
 from reparax.estimators._moving_support import parts
 from reparax.reparameterization import innermost
-from reparax.reparameterization._beta_families import log_dirichlet_of
-from reparax.reparameterization._bounded_exp import bounded_exp, log1m_exp, unit_exp
-from reparax.reparameterization._inverse_cdf import log_dagum_of, log_log_kumaraswamy
-from reparax.reparameterization._shapes import to_float, widened
-from reparax.reparameterization._student_t import log_abs_student_t_sample
+from reparax.reparameterization.closed_form import log_dagum_of, log_log_kumaraswamy
+from reparax.reparameterization.gamma_rules import log_dirichlet_of
+from reparax.reparameterization.numerics import bounded_exp, log1m_exp, to_float, unit_exp, widened
+from reparax.reparameterization.student_t import log_abs_student_t_sample
 
 # Beyond this log |t| a draw of Student's t is held (float32 ends at 88.7).
 _FAR = 75.0

@@ -13,7 +13,7 @@ from reparax.estimators._base import Integrand
 from reparax.estimators._distributions import is_distribution, numpyro_rules
 from reparax.estimators._surrogate import evaluate, mean
 from reparax.reparameterization import innermost, parameter_rules
-from reparax.reparameterization._shapes import widened
+from reparax.reparameterization.numerics import widened
 
 Design = Callable[[jax.Array, int, int, Any], Float[Array, "n d"]]
 

@@ -12,7 +12,7 @@ from reparax.distributions.bernoulli import Bernoulli
 from reparax.errors import InvalidEstimator
 from reparax.estimators._refusals import not_differentiable
 from reparax.reparameterization import innermost
-from reparax.reparameterization._shapes import widened
+from reparax.reparameterization.numerics import widened
 
 
 class Pair(NamedTuple):

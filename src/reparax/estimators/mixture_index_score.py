@@ -13,7 +13,7 @@ from reparax.estimators._parameters import elements
 from reparax.estimators._score import scored_draws
 from reparax.estimators._surrogate import boxed, leave_one_out, mean
 from reparax.reparameterization import parameter_rules, rsample
-from reparax.reparameterization._mixture import draw_all
+from reparax.reparameterization.mixture import draw_all
 
 _Mixture = dist.MixtureSameFamily | dist.MixtureGeneral
 

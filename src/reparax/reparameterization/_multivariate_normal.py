@@ -5,9 +5,8 @@ import jax.numpy as jnp
 import numpyro.distributions as dist
 from jaxtyping import Array
 
-from reparax.reparameterization._rsample import rsample
-from reparax.reparameterization._rule import ParameterRule, declared, parameter_rules, rule
-from reparax.reparameterization._shapes import full_shape, to_float
+from reparax.reparameterization._rules import ParameterRule, declared, parameter_rules, rsample, rule
+from reparax.reparameterization.numerics import full_shape, to_float
 
 METHOD = "location-scale"
 

@@ -1,17 +1,71 @@
-"""Families with a quantile function in closed form, z = F^-1(u; theta), on exponential noise e = -log(1 - u)."""
+"""Families whose draws are a formula in the noise: location-scale, uniform, and quantile functions in closed form."""
+
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 import numpyro.distributions as dist
 from jaxtyping import Array
 
-from reparax.reparameterization._bounded_exp import bounded_exp, log1m_exp, unit_exp
-from reparax.reparameterization._rsample import rsample
-from reparax.reparameterization._rule import declared, rule
-from reparax.reparameterization._shapes import full_shape, to_float
-from reparax.reparameterization._truncated_normal import tilted_quantile
+from reparax.reparameterization._rules import declared, rsample, rule
+from reparax.reparameterization.numerics import bounded_exp, float_dtype, full_shape, log1m_exp, to_float, unit_exp
+from reparax.reparameterization.truncated import tilted_quantile
 
-METHOD = "inverse CDF"
+LOCATION_SCALE = "location-scale"
+
+
+def _register(family: type, noise: Callable[..., Array]) -> None:
+    def sampler(q: dist.Distribution, key: jax.Array, sample_shape: tuple[int, ...]) -> Array:
+        eps = noise(key, full_shape(q, sample_shape), float_dtype(q.loc, q.scale))
+        return q.loc + q.scale * eps
+
+    rule(family, declare=declared(LOCATION_SCALE, "loc", "scale"))(sampler)
+
+
+def _sech(key: jax.Array, shape: tuple[int, ...], dtype: jnp.dtype) -> Array:
+    # Quantile of the hyperbolic secant density sech(x)/pi: log tan(pi u / 2), antisymmetric about u = 1/2.
+    u = jax.random.uniform(key, shape, dtype, minval=jnp.finfo(dtype).tiny)
+    tail = jnp.where(u < 0.5, u, 1 - u)
+    return jnp.where(u < 0.5, 1.0, -1.0).astype(dtype) * jnp.log(
+        jnp.tan(jnp.pi / 2 * jnp.maximum(tail, jnp.finfo(dtype).tiny))
+    )
+
+
+for _family, _noise in (
+    (dist.Normal, jax.random.normal),
+    (dist.Laplace, jax.random.laplace),
+    (dist.Logistic, jax.random.logistic),
+    (dist.Cauchy, jax.random.cauchy),
+    (dist.Gumbel, jax.random.gumbel),
+    (dist.SoftLaplace, _sech),
+):
+    _register(_family, _noise)
+
+
+def interval(low: Array, high: Array, u: Array) -> Array:
+    """The point (1 - u) low + u high, kept inside the interval and exact at both ends."""
+    return (1 - u) * low + u * high
+
+
+@rule(dist.Uniform, declare=declared("uniform", "low", "high"))
+def _uniform(q: dist.Uniform, key: jax.Array, sample_shape: tuple[int, ...]) -> Array:
+    u = jax.random.uniform(key, full_shape(q, sample_shape), float_dtype(q.low, q.high))
+    return interval(q.low, q.high, u)
+
+
+@rule(dist.LogUniform, declare=declared("uniform", "low", "high", reason="log z is uniform"))
+def _log_uniform(q: dist.LogUniform, key: jax.Array, sample_shape: tuple[int, ...]) -> Array:
+    low, high = to_float(q.low, q.high)
+    u = jax.random.uniform(key, full_shape(q, sample_shape), low.dtype)
+    return jnp.exp(interval(jnp.log(low), jnp.log(high), u))
+
+
+@rule(dist.Delta, declare=declared("deterministic", "v"))
+def _delta(q: dist.Delta, key: jax.Array, sample_shape: tuple[int, ...]) -> Array:
+    return jnp.broadcast_to(jnp.asarray(q.v), full_shape(q, sample_shape))
+
+
+INVERSE_CDF = "inverse CDF"
 
 
 def exponential_noise(key: jax.Array, shape: tuple[int, ...], dtype: jnp.dtype) -> Array:
@@ -19,32 +73,32 @@ def exponential_noise(key: jax.Array, shape: tuple[int, ...], dtype: jnp.dtype) 
     return jnp.maximum(jax.random.exponential(key, shape, dtype), jnp.finfo(dtype).epsneg / 2)
 
 
-@rule(dist.Exponential, declare=declared(METHOD, "rate"))
+@rule(dist.Exponential, declare=declared(INVERSE_CDF, "rate"))
 def _exponential(q: dist.Exponential, key: jax.Array, sample_shape: tuple[int, ...]) -> Array:
     (rate,) = to_float(q.rate)
     return exponential_noise(key, full_shape(q, sample_shape), rate.dtype) / rate
 
 
-@rule(dist.Weibull, declare=declared(METHOD, "scale", "concentration"))
+@rule(dist.Weibull, declare=declared(INVERSE_CDF, "scale", "concentration"))
 def _weibull(q: dist.Weibull, key: jax.Array, sample_shape: tuple[int, ...]) -> Array:
     scale, concentration = to_float(q.scale, q.concentration)
     noise = exponential_noise(key, full_shape(q, sample_shape), scale.dtype)
     return bounded_exp(jnp.log(scale) + jnp.log(noise) / concentration)
 
 
-@rule(dist.Pareto, declare=declared(METHOD, "scale", "alpha"))
+@rule(dist.Pareto, declare=declared(INVERSE_CDF, "scale", "alpha"))
 def _pareto(q: dist.Pareto, key: jax.Array, sample_shape: tuple[int, ...]) -> Array:
     scale, alpha = to_float(q.scale, q.alpha)
     noise = exponential_noise(key, full_shape(q, sample_shape), scale.dtype)
     return bounded_exp(jnp.log(scale) + noise / alpha)
 
 
-@rule(dist.LowerTruncatedPowerLaw, declare=declared(METHOD, "alpha", "low"))
+@rule(dist.LowerTruncatedPowerLaw, declare=declared(INVERSE_CDF, "alpha", "low"))
 def _lower_truncated_power_law(q: dist.LowerTruncatedPowerLaw, key: jax.Array, sample_shape: tuple[int, ...]) -> Array:
     return rsample(dist.Pareto(q.low, -1.0 - q.alpha), key, sample_shape)
 
 
-@rule(dist.DoublyTruncatedPowerLaw, declare=declared(METHOD, "alpha", "low", "high"))
+@rule(dist.DoublyTruncatedPowerLaw, declare=declared(INVERSE_CDF, "alpha", "low", "high"))
 def _doubly_truncated_power_law(
     q: dist.DoublyTruncatedPowerLaw, key: jax.Array, sample_shape: tuple[int, ...]
 ) -> Array:
@@ -55,7 +109,7 @@ def _doubly_truncated_power_law(
     return low * jnp.exp(tilted_quantile(u, (alpha + 1) * width) * width)
 
 
-@rule(dist.Kumaraswamy, declare=declared(METHOD, "concentration1", "concentration0"))
+@rule(dist.Kumaraswamy, declare=declared(INVERSE_CDF, "concentration1", "concentration0"))
 def _kumaraswamy(q: dist.Kumaraswamy, key: jax.Array, sample_shape: tuple[int, ...]) -> Array:
     power, tail = to_float(q.concentration1, q.concentration0)
     noise = exponential_noise(key, full_shape(q, sample_shape), power.dtype)
@@ -74,13 +128,13 @@ def log_log_kumaraswamy(q: dist.Kumaraswamy, key: jax.Array, shape: tuple[int, .
     return jnp.where(far, -drop, near) - jnp.log(power)
 
 
-@rule(dist.Gompertz, declare=declared(METHOD, "concentration", "rate"))
+@rule(dist.Gompertz, declare=declared(INVERSE_CDF, "concentration", "rate"))
 def _gompertz(q: dist.Gompertz, key: jax.Array, sample_shape: tuple[int, ...]) -> Array:
     concentration, rate = to_float(q.concentration, q.rate)
     return jnp.log1p(exponential_noise(key, full_shape(q, sample_shape), rate.dtype) / concentration) / rate
 
 
-@rule(dist.Dagum, declare=declared(METHOD, "concentration", "sharpness", "scale"))
+@rule(dist.Dagum, declare=declared(INVERSE_CDF, "concentration", "sharpness", "scale"))
 def _dagum(q: dist.Dagum, key: jax.Array, sample_shape: tuple[int, ...]) -> Array:
     return bounded_exp(log_dagum_of(q, key, full_shape(q, sample_shape)))
 

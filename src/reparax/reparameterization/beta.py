@@ -1,14 +1,19 @@
-"""Beta draws in log space, with the univariate implicit derivative in both parameters."""
+"""Beta and Dirichlet draws in log space, with implicit derivatives in every concentration."""
 
 import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Key
 
-from reparax.reparameterization._gamma import draw_log_gamma
-from reparax.reparameterization._materialized import broadcast_flat, materialized
-from reparax.reparameterization._quadrature import by_precision, gauss_legendre_floats
-from reparax.reparameterization._special import digamma_difference, log_over_difference
+from reparax.reparameterization.gamma import draw_log_gamma, log_gamma_sample
+from reparax.reparameterization.numerics import (
+    broadcast_flat,
+    by_precision,
+    digamma_difference,
+    gauss_legendre_floats,
+    log_over_difference,
+    materialized,
+)
 
 # In single and in double precision. From here on for both parameters the expansion around the mode is better than
 # quadrature.
@@ -146,3 +151,27 @@ def _by_expansion(logit: Array, a: Array, b: Array) -> tuple[Array, Array]:
     in_a = (log_over_difference(log_x + jnp.log1p(b / a)) + (1.0 / 6.0 + a / (3.0 * n)) / a) / a
     in_b = (log_over_difference(log_1mx + jnp.log1p(a / b)) + (1.0 / 6.0 + b / (3.0 * n)) / b) / b
     return in_a, -in_b
+
+
+def log_dirichlet_sample(
+    key: Key[Array, ""],
+    concentration: Float[Array, "... k"],
+    shape: tuple[int, ...] | None = None,
+    dtype: DTypeLike | None = None,
+) -> Float[Array, "*shape k"]:
+    r"""log x of a draw from Dirichlet(concentration), differentiable in the concentration to every order.
+
+    $\log x_i = \log g_i - \log \sum_j g_j$ with $g_i$ from Gamma(concentration_i, 1): no component underflows.
+
+    Args:
+        key: A typed random key.
+        concentration: Positive concentrations, the k components last; the other axes broadcast to ``shape``.
+        shape: Shape of the result without its last axis; by default the batch shape of ``concentration``.
+        dtype: Floating type of the result; by default that of ``concentration``.
+
+    Reference: Figurnov, Mohamed and Mnih (2018), section 4.2.
+    """
+    concentration = jnp.asarray(concentration, dtype)
+    shape = concentration.shape[:-1] if shape is None else shape
+    log_gamma = log_gamma_sample(key, concentration, (*shape, concentration.shape[-1]))
+    return jax.nn.log_softmax(log_gamma, axis=-1)

@@ -1,10 +1,4 @@
-r"""Mixtures, differentiable in the components' parameters and in the weights.
-
-In one dimension the draw moves with its quantile, $dx = -(\partial F / \partial\theta) / p$ with
-$F = \sum_k w_k F_k$ (Figurnov et al. 2018, section 4). In d dimensions with components that factorize, coordinate i is
-a one-dimensional mixture given those before it, with weights $w_{ik} \propto w_k \prod_{j<i} p_{kj}(x_j)$ (Graves
-2016), and the triangular system for dx is solved forward.
-"""
+"""Mixtures, differentiable in the components' parameters and in the weights, by the components' CDFs."""
 
 import math
 from collections.abc import Callable
@@ -14,14 +8,79 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpyro.distributions as dist
+from jax.scipy.special import betainc, betaln, gammainc, gammaln
 from jaxtyping import Array, PyTree
 from numpyro.distributions import constraints
 
-from reparax.reparameterization._component_cdf import differentiable_cdf, has_differentiable_cdf
-from reparax.reparameterization._rsample import rsample
-from reparax.reparameterization._rule import ParameterRule, parameter_rules, rule
-from reparax.reparameterization._shapes import to_float
-from reparax.reparameterization._unwrap import innermost, is_discrete
+from reparax.reparameterization._rules import ParameterRule, innermost, is_discrete, parameter_rules, rsample, rule
+from reparax.reparameterization.beta import logit_beta_derivatives
+from reparax.reparameterization.gamma import log_gamma_derivative
+from reparax.reparameterization.numerics import to_float
+
+# Families whose numpyro CDF is a composition of functions that jax differentiates, with a support free of parameters.
+_CLOSED_FORM = (
+    dist.Normal,
+    dist.LogNormal,
+    dist.Laplace,
+    dist.Logistic,
+    dist.Cauchy,
+    dist.Gumbel,
+    dist.SoftLaplace,
+    dist.AsymmetricLaplace,
+    dist.Exponential,
+    dist.Weibull,
+    dist.Gompertz,
+    dist.HalfNormal,
+    dist.HalfCauchy,
+)
+
+
+def has_differentiable_cdf(q: dist.Distribution) -> bool:
+    """Whether `differentiable_cdf` knows the family of q."""
+    return isinstance(q, (*_CLOSED_FORM, dist.Gamma, dist.Beta, dist.StudentT))
+
+
+def differentiable_cdf(q: dist.Distribution, x: Array) -> Array:
+    """F(x) under q, elementwise, with the right derivative in x and in every parameter."""
+    if isinstance(q, dist.Gamma):
+        x, concentration, rate = jnp.broadcast_arrays(*to_float(x, q.concentration, q.rate))
+        return _gamma_cdf(jnp.log(x * rate), concentration)
+    if isinstance(q, dist.Beta):
+        x, a, b = jnp.broadcast_arrays(*to_float(x, q.concentration1, q.concentration0))
+        return _beta_cdf(jnp.log(x) - jnp.log1p(-x), a, b)
+    if isinstance(q, dist.StudentT):
+        x, df, loc, scale = jnp.broadcast_arrays(*to_float(x, q.df, q.loc, q.scale))
+        t = (x - loc) / scale
+        square = jnp.maximum(t * t, jnp.finfo(t.dtype).tiny)
+        share = _beta_cdf(jnp.log(square) - jnp.log(df), jnp.full_like(df, 0.5), df / 2)
+        return 0.5 + 0.5 * jnp.sign(t) * share
+    return q.cdf(x)
+
+
+@jax.custom_jvp
+def _gamma_cdf(log_x: Array, a: Array) -> Array:
+    return gammainc(a, jnp.exp(log_x))
+
+
+@_gamma_cdf.defjvp
+def _gamma_cdf_jvp(primals: tuple[Array, Array], tangents: tuple[Array, Array]) -> tuple[Array, Array]:
+    log_x, a = primals
+    density = jnp.exp(a * log_x - jnp.exp(log_x) - gammaln(a))
+    return _gamma_cdf(log_x, a), density * (tangents[0] - log_gamma_derivative(log_x, a) * tangents[1])
+
+
+@jax.custom_jvp
+def _beta_cdf(logit: Array, a: Array, b: Array) -> Array:
+    return betainc(a, b, jax.nn.sigmoid(logit))
+
+
+@_beta_cdf.defjvp
+def _beta_cdf_jvp(primals: tuple[Array, Array, Array], tangents: tuple[Array, Array, Array]) -> tuple[Array, Array]:
+    logit, a, b = primals
+    density = jnp.exp(-a * jax.nn.softplus(-logit) - b * jax.nn.softplus(logit) - betaln(a, b))
+    in_a, in_b = logit_beta_derivatives(logit, a, b)
+    return _beta_cdf(logit, a, b), density * (tangents[0] - in_a * tangents[1] - in_b * tangents[2])
+
 
 # (x, components) -> log-density and CDF of every component in every coordinate, of shape (..., K, d).
 Evaluate = Callable[[Array, Any], tuple[Array, Array]]

@@ -8,9 +8,14 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Key
 
 from reparax.reparameterization import _gamma_quantile_table as table
-from reparax.reparameterization._materialized import broadcast_flat, materialized
-from reparax.reparameterization._quadrature import by_precision, gauss_legendre_floats
-from reparax.reparameterization._special import digamma_1p, log_over_difference
+from reparax.reparameterization.numerics import (
+    broadcast_flat,
+    by_precision,
+    digamma_1p,
+    gauss_legendre_floats,
+    log_over_difference,
+    materialized,
+)
 
 # In single and in double precision. From here on the uniform expansion in 1 / concentration is better than quadrature.
 _LARGE = 1000.0, 100_000.0

@@ -1,13 +1,15 @@
-"""Student-t draws, with the univariate implicit derivative in the degrees of freedom."""
+"""Student-t draws: location and scale are explicit, the degrees of freedom implicit."""
 
 import jax
 import jax.numpy as jnp
+import numpyro.distributions as dist
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Key
 
-from reparax.reparameterization._beta import logit_beta_path
-from reparax.reparameterization._gamma import draw_log_gamma
-from reparax.reparameterization._materialized import broadcast_flat
+from reparax.reparameterization._rules import declared, rule
+from reparax.reparameterization.beta import logit_beta_path
+from reparax.reparameterization.gamma import draw_log_gamma
+from reparax.reparameterization.numerics import broadcast_flat, full_shape, to_float
 
 # The share of the largest exponent that draws may use: a draw times its own derivative is still a number.
 _HEADROOM = 0.85
@@ -57,3 +59,15 @@ def log_abs_student_t_sample(
     logit = logit_beta_path(drawn, jnp.full_like(half, 0.5), half)
     sign = jnp.where(normal < 0.0, -1.0, 1.0).astype(df.dtype)
     return (0.5 * (logit + jnp.log(df))).reshape(shape), sign.reshape(shape)
+
+
+FIGURNOV = "Figurnov et al. 2018, eq. 5"
+
+
+@rule(
+    dist.StudentT,
+    declare=(*declared("implicit", "df", reference=FIGURNOV), *declared("location-scale", "loc", "scale")),
+)
+def _student_t(q: dist.StudentT, key: jax.Array, sample_shape: tuple[int, ...]) -> Array:
+    df, loc, scale = to_float(q.df, q.loc, q.scale)
+    return loc + scale * student_t_sample(key, df, full_shape(q, sample_shape))
