@@ -13,8 +13,7 @@ from jaxtyping import Array, Float
 
 from reparax.errors import InvalidEstimator
 from reparax.estimators._base import AbstractEstimator
-from reparax.estimators._measure import check_scalar, gradient_of
-from reparax.estimators._problem import problem
+from reparax.estimators._measure import check_scalar, gradient_of, problem
 
 POSITIVE, SCALE = "temperature", "scale"
 TRIED = (1.0, 0.3, 3.0, 10.0, 30.0, 100.0, 300.0)

@@ -16,8 +16,9 @@ from reparax.continuity import Vouched
 from reparax.distributions import Pushforward
 from reparax.distributions.pushforward import is_atomic
 from reparax.errors import NoClosedForm
-from reparax.estimators._bound_base import LogJoint
-from reparax.estimators._distributions import (
+from reparax.estimators._base import LogJoint
+from reparax.estimators._moving_support import flat_transforms
+from reparax.estimators.draws import (
     draw_one,
     is_distribution,
     leaves,
@@ -26,7 +27,6 @@ from reparax.estimators._distributions import (
     numpyro_rules,
     stopped,
 )
-from reparax.estimators._moving_support import flat_transforms
 from reparax.reparameterization import innermost
 from reparax.reparameterization.numerics import widened
 

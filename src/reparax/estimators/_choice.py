@@ -10,7 +10,7 @@ import numpyro.distributions as dist
 from reparax import registry
 from reparax.errors import InvalidEstimator
 from reparax.estimators._base import AbstractEstimator
-from reparax.estimators._distributions import is_binary, leaves, num_states
+from reparax.estimators.draws import is_binary, leaves, num_states
 
 CHEAP_STATES = 64
 # Draws of other variables are repeated for every enumerated state: this many times at most.

@@ -9,13 +9,21 @@ import numpy as np
 from jaxtyping import Float
 
 from reparax.errors import InvalidEstimator
+from reparax.estimators._agreement import Verdict, Witness, trust, verdict, witness
 from reparax.estimators._base import AbstractEstimator
-from reparax.estimators._families import trust
-from reparax.estimators._measure import Measured, candidates, check_scalar, measure, referees, refusal_of, used
-from reparax.estimators._problem import Problem, problem
-from reparax.estimators._table import short, table
-from reparax.estimators._tails import tail_shape
-from reparax.estimators._witnesses import Verdict, Witness, verdict, witness
+from reparax.estimators._measure import (
+    Measured,
+    Problem,
+    candidates,
+    check_scalar,
+    measure,
+    problem,
+    referees,
+    refusal_of,
+    tail_shape,
+    used,
+)
+from reparax.estimators.text_table import short, table
 
 if TYPE_CHECKING:
     import polars

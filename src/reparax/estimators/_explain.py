@@ -10,17 +10,15 @@ import numpyro.distributions as dist
 
 from reparax import registry
 from reparax.continuity import Vouched
-from reparax.estimators._base import AbstractEstimator
-from reparax.estimators._bound_base import AbstractBoundEstimator
+from reparax.estimators._base import AbstractBoundEstimator, AbstractEstimator
 from reparax.estimators._choice import Choice, named
-from reparax.estimators._distributions import draw, is_distribution, leaves
-from reparax.estimators._grouping import evaluations
 from reparax.estimators._integrand import with_key
+from reparax.estimators._measure import Problem, problem
 from reparax.estimators._moving_support import dependencies
 from reparax.estimators._parameters import named_parameters
-from reparax.estimators._plan import planned, spread
-from reparax.estimators._problem import Problem, problem
-from reparax.estimators._table import table
+from reparax.estimators._plan import evaluations, planned, spread
+from reparax.estimators.draws import draw, is_distribution, leaves
+from reparax.estimators.text_table import table
 from reparax.reparameterization import innermost, parameter_rules
 
 

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpyro.distributions as dist
 from jaxtyping import Array
 
-from reparax.estimators._distributions import is_distribution, numpyro_rules
+from reparax.estimators.draws import is_distribution, numpyro_rules
 
 Named = dict[str, Array]
 Rebuild = Callable[[Any], Any]

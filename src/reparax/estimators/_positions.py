@@ -15,8 +15,8 @@ import numpyro.distributions as dist
 from jaxtyping import Array, Float
 
 from reparax.distributions import LogGamma, LogitBeta, Pushforward
-from reparax.estimators._distributions import draw_one, is_distribution, log_prob_of, numpyro_rules, stopped
 from reparax.estimators._moving_support import parts
+from reparax.estimators.draws import draw_one, is_distribution, log_prob_of, numpyro_rules, stopped
 from reparax.reparameterization import innermost
 from reparax.reparameterization.closed_form import log_dagum_of, log_log_kumaraswamy
 from reparax.reparameterization.gamma_rules import log_dirichlet_of

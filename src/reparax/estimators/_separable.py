@@ -14,8 +14,8 @@ from jax.extend.core import ClosedJaxpr
 from jaxtyping import Array, Float
 
 from reparax.continuity import ELEMENTWISE
-from reparax.estimators._distributions import atoms, num_states
 from reparax.estimators._replay import Replay, Step, bind
+from reparax.estimators.draws import atoms, num_states
 from reparax.reparameterization import innermost
 
 

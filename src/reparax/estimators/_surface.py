@@ -10,7 +10,7 @@ import numpy as np
 import numpyro.distributions as dist
 from jaxtyping import Array, Bool, Float, Int
 
-from reparax.estimators._logit_quantiles import noise_size, reach, split_noise
+from reparax.estimators._quantiles import noise_size, reach, split_noise
 from reparax.estimators._replay import Replay, bind
 from reparax.estimators._roots import Point, Root, find_root
 from reparax.estimators._signs import Sign

@@ -9,13 +9,20 @@ import jax
 import numpy as np
 
 from reparax.errors import InvalidEstimator
+from reparax.estimators._agreement import is_own, is_zero, trust, verdict, witness
 from reparax.estimators._base import AbstractEstimator
 from reparax.estimators._choice import named
-from reparax.estimators._distributions import is_distribution
-from reparax.estimators._families import is_own, trust
-from reparax.estimators._measure import Measured, candidates, check_scalar, measure, referees, refusal_of
-from reparax.estimators._problem import Problem, problem
-from reparax.estimators._witnesses import is_zero, verdict, witness
+from reparax.estimators._measure import (
+    Measured,
+    Problem,
+    candidates,
+    check_scalar,
+    measure,
+    problem,
+    referees,
+    refusal_of,
+)
+from reparax.estimators.draws import is_distribution
 
 
 def tune(

@@ -11,12 +11,11 @@ from jaxtyping import Array, Float
 
 from reparax.errors import InvalidEstimator
 from reparax.estimators._base import AbstractEstimator, Integrand, Level
-from reparax.estimators._distributions import is_distribution, stopped
-from reparax.estimators._logit_quantiles import logistic_noise, noise_size, split_noise
-from reparax.estimators._quantiles import no_quantile
-from reparax.estimators._refusals import differentiable_once
+from reparax.estimators._quantiles import logistic_noise, no_quantile, noise_size, split_noise
 from reparax.estimators._surface import Crossing, Line, Setting, Surface, surface_of
-from reparax.estimators._surrogate import as_floating, evaluate, mean
+from reparax.estimators.draws import is_distribution, stopped
+from reparax.estimators.scores import differentiable_once
+from reparax.estimators.surrogate import as_floating, evaluate, mean
 
 _BATCH = 256
 

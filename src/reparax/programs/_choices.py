@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import PurePath
 
 from reparax.errors import InvalidEstimator
-from reparax.estimators._table import table
+from reparax.estimators.text_table import table
 from reparax.programs._facts import Path
 from reparax.programs._marks import DISARM, ENUMERATION, PATHWISE, SCORE, Draw
 

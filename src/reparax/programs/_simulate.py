@@ -10,7 +10,7 @@ from jax.extend.core import ClosedJaxpr
 
 from reparax.continuity import trusted
 from reparax.errors import InvalidEstimator
-from reparax.estimators._surrogate import as_floating
+from reparax.estimators.surrogate import as_floating
 from reparax.programs._check import guard, names_that_jump
 from reparax.programs._choices import Plan, Site, choose, short
 from reparax.programs._facts import NONE, Facts

@@ -11,8 +11,8 @@ import numpyro.distributions as dist
 from jaxtyping import Array
 
 from reparax.errors import InvalidEstimator
-from reparax.estimators._binary import not_binary
-from reparax.estimators._distributions import (
+from reparax.estimators.discrete import not_binary
+from reparax.estimators.draws import (
     check_distributions,
     is_distribution,
     joint_states,
@@ -20,10 +20,10 @@ from reparax.estimators._distributions import (
     log_prob,
     num_states,
 )
-from reparax.estimators._distributions import draw as constant_draws
-from reparax.estimators._score import moving_support, with_unmoved_support
-from reparax.estimators._surrogate import as_floating
+from reparax.estimators.draws import draw as constant_draws
 from reparax.estimators.pathwise import Pathwise
+from reparax.estimators.scores import moving_support, with_unmoved_support
+from reparax.estimators.surrogate import as_floating
 from reparax.programs._check import constant, source
 from reparax.programs._marks import DISARM, ENUMERATION, PATHWISE, SCORE, Cost, Draw, Join, key_operand, mark
 from reparax.programs._upstream import Probing, Upstream

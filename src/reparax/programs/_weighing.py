@@ -7,8 +7,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from reparax.errors import InvalidEstimator
-from reparax.estimators._binary import logits_of, threshold, uniforms
-from reparax.estimators._refusals import differentiable_once
+from reparax.estimators.discrete import logits_of, threshold, uniforms
+from reparax.estimators.scores import differentiable_once
 from reparax.programs._upstream import Running, Upstream
 
 

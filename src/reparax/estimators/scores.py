@@ -1,10 +1,8 @@
-"""The derivative in probabilities that are exactly 0 or 1, where what is never drawn has one.
+"""Log densities whose derivative is the score, and the refusals: moving supports, kinks, probabilities of 0 and 1."""
 
-At p = 0 the derivative of an expectation in p is E[f | 1] - E[f | 0], but an estimator that evaluates f at draws never
-sees the 1. One more draw, and the same with one uniformly chosen variable changed, makes it right.
-"""
-
+import functools
 import math
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -12,10 +10,46 @@ import jax.numpy as jnp
 import numpyro.distributions as dist
 from jaxtyping import Array, Bool, Float
 
+from reparax.errors import InvalidEstimator
 from reparax.estimators._base import Integrand
-from reparax.estimators._distributions import draw, is_distribution, log_prob, numpyro_rules
-from reparax.estimators._surrogate import as_floating, magic_box
+from reparax.estimators._moving_support import kink_reads, support_reads
+from reparax.estimators._positions import draw_positions, log_prob_at, values_at
+from reparax.estimators.draws import draw, is_distribution, log_prob, numpyro_rules
+from reparax.estimators.surrogate import as_floating, evaluate, magic_box
 from reparax.reparameterization import innermost
+
+Same = Callable[[Any], Any]
+Refusal = Callable[[], InvalidEstimator]
+
+
+def not_differentiable(refusal: Refusal) -> Same:
+    """The identity, whose derivative raises an error."""
+
+    @jax.custom_jvp
+    def same(value: Any) -> Any:
+        return value
+
+    @same.defjvp
+    def _refuse(primals: Any, tangents: Any) -> Any:
+        raise refusal()
+
+    return same
+
+
+def differentiable_once(refusal: Refusal) -> Same:
+    """The identity, whose second derivative raises an error."""
+    no_more = not_differentiable(refusal)
+
+    @jax.custom_jvp
+    def same(value: Any) -> Any:
+        return value
+
+    @same.defjvp
+    def _once(primals: Any, tangents: Any) -> Any:
+        return no_more(primals[0]), tangents[0]
+
+    return same
+
 
 _BY_PROBABILITY = (dist.BernoulliProbs, dist.CategoricalProbs)
 
@@ -113,3 +147,76 @@ def _unknown_where(value: Array, flag: Array) -> Array:
 def _unknown_where_jvp(primals: Any, tangents: Any) -> tuple[Array, Array]:
     # A product: a selection would give the transposed derivative 0.
     return primals[0], tangents[0] * jnp.where(primals[1], jnp.nan, 1.0).astype(tangents[0].dtype)
+
+
+_MOVING = {
+    dist.Uniform: "the bounds of Uniform",
+    dist.DiscreteUniform: "the bounds of DiscreteUniform",
+    dist.Delta: "the atom of Delta",
+}
+
+
+def moving_support(q: dist.Distribution) -> str | None:
+    """Why no score of q exists, where all its parameters move the support; ``None`` otherwise."""
+    base = innermost(q)
+    for family, what in _MOVING.items():
+        if isinstance(base, family):
+            return (
+                f"{what} move the support: differentiating the density misses the mass that enters and leaves at its "
+                "edge"
+            )
+    return None
+
+
+_unmoved = not_differentiable(
+    lambda: InvalidEstimator(
+        expected="the score-function estimator to differentiate parameters that do not move the support",
+        got="a derivative with respect to a bound of the support, where the score misses the mass at the edge",
+        cure="use estimator='pathwise', or hold the bound constant with jax.lax.stop_gradient",
+    )
+)
+_smooth_once = differentiable_once(
+    lambda: InvalidEstimator(
+        expected="a log density that is twice differentiable, for second derivatives of the score-function estimator",
+        got="the location of a Laplace, whose log density has a kink there: its second derivative misses a point mass",
+        cure="use estimator='pathwise' for second derivatives",
+    )
+)
+
+
+def with_unmoved_support(q: Any) -> Any:
+    """The same distributions, raising where the score would be wrong.
+
+    That is in a parameter on which the support depends, and in the second derivative in a location with a kink.
+    """
+    return jax.tree.map(_with_unmoved_support, q, is_leaf=is_distribution)
+
+
+def _with_unmoved_support(q: dist.Distribution) -> dist.Distribution:
+    flat, structure = jax.tree.flatten(q)
+    guarded = [
+        _guarded(leaf, moves, kinked) for leaf, moves, kinked in zip(flat, support_reads(q), kink_reads(q), strict=True)
+    ]
+    return jax.tree.unflatten(structure, guarded)
+
+
+def _guarded(leaf: Any, moves: bool, kinked: bool) -> Any:
+    if not jnp.issubdtype(jnp.result_type(leaf), jnp.floating):
+        return leaf
+    if moves:
+        return _unmoved(leaf)
+    return _smooth_once(leaf) if kinked else leaf
+
+
+def scored_draws(f: Integrand, q: Any, key: jax.Array, num_samples: int) -> tuple[Any, Any, Float[Array, " n"]]:
+    """The positions of draws, f at the draws, and their log densities (differentiable in the parameters alone)."""
+    draw_key, f_key = jax.random.split(key)
+    positions = draw_positions(q, draw_key, num_samples)
+    values = evaluate(f, values_at(q, positions), jax.random.split(f_key, num_samples))
+    values = with_edges(values, f, q, jax.random.fold_in(key, 1))
+    return positions, values, log_probs_at(held_at_edges(q), positions)
+
+
+def log_probs_at(q: Any, positions: Any) -> Float[Array, " n"]:
+    """The log densities of draws given by their positions, raising where the score would be wrong."""
+    return jax.vmap(functools.partial(log_prob_at, with_unmoved_support(q)))(positions)
