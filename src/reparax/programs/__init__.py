@@ -11,4 +11,4 @@ from reparax.programs._simulate import simulate as simulate
 from reparax.programs._sites import cost as cost
 from reparax.programs._sites import draw as draw
 from reparax.programs._sites import join as join
-from reparax.programs._upstream import Upstream as Upstream
+from reparax.programs._weighting import Upstream as Upstream

@@ -11,14 +11,13 @@ from jax.extend.core import ClosedJaxpr
 from reparax.continuity import trusted
 from reparax.errors import InvalidEstimator
 from reparax.estimators.surrogate import as_floating
-from reparax.programs._check import guard, names_that_jump
 from reparax.programs._choices import Plan, Site, choose, short
 from reparax.programs._facts import NONE, Facts
 from reparax.programs._flow import Flow
 from reparax.programs._loops import follow_cond, follow_scan, follow_while
-from reparax.programs._marks import ENUMERATION, PATHWISE, UNCHOSEN, Cost, Draw
+from reparax.programs._marks import ENUMERATION, PATHWISE, UNCHOSEN, Cost, Draw, guard, names_that_jump
 from reparax.programs._rules import check_results, follow_mark
-from reparax.programs._upstream import Probing, Running, Upstream, start, unused_axis
+from reparax.programs._weighting import Probing, Running, Upstream, start, unused_axis
 
 Program = Callable[[jax.Array, Upstream], Any]
 

@@ -24,10 +24,20 @@ from reparax.estimators.draws import draw as constant_draws
 from reparax.estimators.pathwise import Pathwise
 from reparax.estimators.scores import moving_support, with_unmoved_support
 from reparax.estimators.surrogate import as_floating
-from reparax.programs._check import constant, source
-from reparax.programs._marks import DISARM, ENUMERATION, PATHWISE, SCORE, Cost, Draw, Join, key_operand, mark
-from reparax.programs._upstream import Probing, Upstream
-from reparax.programs._weighing import antithetic, mean_of_others, scored, weighed
+from reparax.programs._marks import (
+    DISARM,
+    ENUMERATION,
+    PATHWISE,
+    SCORE,
+    Cost,
+    Draw,
+    Join,
+    constant,
+    key_operand,
+    mark,
+    source,
+)
+from reparax.programs._weighting import Probing, Upstream, antithetic, mean_of_others, scored, weighed
 from reparax.reparameterization import innermost, rsample
 
 NAMES = {

@@ -10,9 +10,9 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 
-from reparax.continuity._analysis import Analysis
-from reparax.continuity._expression import SAME
-from reparax.continuity._graph import Graph, Node
+from reparax.continuity.analysis import Analysis
+from reparax.continuity.expression import SAME
+from reparax.continuity.graph import Graph, Node
 
 
 class Trace(NamedTuple):

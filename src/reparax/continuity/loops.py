@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 
-from reparax.continuity import _interval as iv
-from reparax.continuity._analysis import Analysis, rule
-from reparax.continuity._arrays import SEVERAL
-from reparax.continuity._facts import NONE, Facts, Jump
-from reparax.continuity._graph import Node
+from reparax.continuity import interval as iv
+from reparax.continuity.analysis import Analysis, rule
+from reparax.continuity.arrays import SEVERAL
+from reparax.continuity.facts import NONE, Facts, Jump
+from reparax.continuity.graph import Node
 
 _ROUNDS = 12
 

@@ -1,5 +1,6 @@
-"""Arrays from ``.npy`` and ``.npz`` files; never a pickle."""
+"""Arrays from files: NumPy's ``.npy`` and ``.npz`` without pickles, IDX as of MNIST, and scikit-learn's data sets."""
 
+import importlib
 import io
 import tokenize
 import zipfile
@@ -126,3 +127,59 @@ def _members(content: bytes, path: Path) -> dict[str, Callable[[], bytes]]:
             raise damaged(f"{name} in {path}", "a whole NumPy archive (.npz)", error) from None
 
     return {name.removesuffix(".npy"): partial(read_member, name) for name in names}
+
+
+_DTYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
+
+
+def read_idx(path: Path) -> np.ndarray:
+    """The array of an IDX file, gzipped or not.
+
+    The format: two zero bytes, a code for the dtype, the number of axes, the length of each axis as a big-endian
+    32-bit number, then the values, big-endian, last axis fastest (LeCun, Cortes and Burges, "The MNIST database").
+
+    Raises:
+        DataError: Not such a file, or its size is not the one its header tells.
+    """
+    content = read_bytes(path)
+    name, words = content_of(content)
+    if name != "idx" or content[2] not in _DTYPES:
+        raise wrong_content(path, "an IDX file", words)
+    dtype, num_axes = np.dtype(_DTYPES[content[2]]), content[3]
+    start = 4 + 4 * num_axes
+    if len(content) < start:
+        raise damaged(path, "a whole IDX file", f"{len(content)} bytes, of which the header takes {start}")
+    shape = tuple(int.from_bytes(content[4 + 4 * i : 8 + 4 * i], "big") for i in range(num_axes))
+    size = dtype.itemsize
+    for length in shape:
+        size *= length
+    if len(content) - start != size or num_axes > 32:
+        raise damaged(path, "a whole IDX file", f"{len(content) - start} bytes for shape {shape}, which takes {size}")
+    return np.frombuffer(content, dtype, offset=start).reshape(shape).astype(dtype.newbyteorder("="), copy=False)
+
+
+PREFIX = "builtin:"
+BUILTIN = ("digits", "iris", "wine", "breast_cancer", "diabetes")
+
+
+def read_builtin(name: str) -> tuple[np.ndarray, tuple[str, ...] | None, np.ndarray, str | None]:
+    """One of scikit-learn's bundled data sets, with its target as labels.
+
+    Digits are images of 8x8x1 with levels 0 to 16; the others are tables with named columns.
+
+    Returns:
+        The values, the columns' names, the labels and the name of their column.
+
+    Raises:
+        DataError: There is none of that name.
+    """
+    if name not in BUILTIN:
+        raise DataError(
+            expected=f"one of {', '.join(PREFIX + known for known in BUILTIN)}",
+            got=repr(PREFIX + name),
+            cure="choose one of those",
+        )
+    bundle = getattr(importlib.import_module("sklearn.datasets"), f"load_{name}")()
+    if name == "digits":
+        return bundle.images, None, bundle.target, None
+    return bundle.data, tuple(map(str, bundle.feature_names)), np.asarray(bundle.target), "target"

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from reparax.continuity._interval import REAL, Interval
+from reparax.continuity.interval import REAL, Interval
 
 
 class Jump(NamedTuple):

@@ -1,8 +1,4 @@
-"""Marks in a program that the analysis reads: identities whose names say what is known of a value.
-
-They are functions with a derivative of their own, so that they survive every transformation of jax, and cost nothing
-once compiled.
-"""
+"""Marks in a program that the analysis reads, and the functions of jax that it trusts by name and file."""
 
 import functools
 from collections.abc import Callable, Sequence
@@ -11,10 +7,11 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.custom_derivatives import SymbolicZero
 from jax.extend.core import Jaxpr
 
-from reparax.continuity._interval import REAL, Interval
+from reparax.continuity.interval import REAL, Interval
 from reparax.errors import InvalidEstimator
 
 _PREFIX = "reparax_"
@@ -139,3 +136,37 @@ class Vouched(eqx.Module):
     def __call__(self, *args: Any, **named: Any) -> Any:
         """The function's value, trusted."""
         return trusted(self.function(*args, **named))
+
+
+# Continuous wherever they are defined; where the second entry is not None, only for arguments in that domain.
+_SPECIAL = {
+    "ndtr": None, "log_ndtr": None, "hypot": None, "i0": None, "i0e": None, "i1": None, "i1e": None, "sinc": None,
+    "_sinc_maclaurin": None, "erf_inv": "open unit", "ndtri": "unit", "betaln": "positive", "gammaln": "positive",
+    "digamma": "positive", "polygamma": "positive", "expi": "positive", "exp1": "positive", "expn": "positive",
+}  # fmt: skip
+_FILES = ("jax/_src/scipy/special.py", "jax/_src/third_party/scipy/", "jax/_src/numpy/ufuncs.py")
+_DETERMINANT = "jax/_src/numpy/linalg.py"
+_INTERPOLATION = "jax/_src/numpy/lax_numpy.py"
+
+
+def trusted_name(jaxpr: Jaxpr, known: Sequence[np.ndarray | None]) -> str | None:
+    """The name of the continuous library function that a call is, with its domain; ``None`` if it is none.
+
+    Args:
+        jaxpr: The function.
+        known: The values of its arguments, where they are known.
+    """
+    name, file = defined(jaxpr)
+    if name == "_interp" and file.endswith(_INTERPOLATION):
+        return "interp" if _is_interpolation(known) else None
+    if name in {"det", "_det"} and file.endswith(_DETERMINANT):
+        return "det"
+    if name in _SPECIAL and any(part in file for part in _FILES):
+        return f"{name}:{_SPECIAL[name] or ''}"
+    return None
+
+
+def _is_interpolation(known: Sequence[np.ndarray | None]) -> bool:
+    """Whether an interpolation has no ends of its own and known, increasing knots, without which it is a step."""
+    knots = known[1] if len(known) == 3 else None
+    return knots is not None and bool(np.isfinite(knots).all()) and bool((np.diff(knots.astype(np.float64)) > 0).all())

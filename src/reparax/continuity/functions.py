@@ -2,11 +2,11 @@
 
 import numpy as np
 
-from reparax.continuity import _interval as iv
-from reparax.continuity._analysis import Analysis, behind, elementwise, keeps_apart, rule, through, unknown
-from reparax.continuity._elementwise import BINARY, UNARY, integer_power
-from reparax.continuity._facts import Facts
-from reparax.continuity._graph import Graph, Node
+from reparax.continuity import interval as iv
+from reparax.continuity.analysis import Analysis, behind, elementwise, keeps_apart, rule, through, unknown
+from reparax.continuity.elementwise import BINARY, UNARY, integer_power
+from reparax.continuity.facts import Facts
+from reparax.continuity.graph import Graph, Node
 
 
 @rule(*UNARY)

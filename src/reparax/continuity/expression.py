@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from reparax.continuity import _interval as iv
-from reparax.continuity._elementwise import BINARY, COMPARISONS, LOGIC, ROUNDINGS, UNARY
-from reparax.continuity._facts import Facts
-from reparax.continuity._graph import Graph, Node
+from reparax.continuity import interval as iv
+from reparax.continuity.elementwise import BINARY, COMPARISONS, LOGIC, ROUNDINGS, UNARY
+from reparax.continuity.facts import Facts
+from reparax.continuity.graph import Graph, Node
 
 ELEMENTWISE = (
     set(UNARY) | set(BINARY) | set(COMPARISONS) | set(ROUNDINGS) | set(LOGIC)

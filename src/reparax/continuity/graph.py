@@ -13,8 +13,7 @@ import numpy as np
 from jax.core import Tracer
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal
 
-from reparax.continuity._library import trusted_name
-from reparax.continuity._markers import marker_of
+from reparax.continuity.markers import marker_of, trusted_name
 
 _CALLS = ("jaxpr", "call_jaxpr", "fun_jaxpr")
 _INLINED = {

@@ -6,13 +6,13 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from reparax.continuity import _interval as iv
-from reparax.continuity._crossing import Budget, constant_value, remaining
-from reparax.continuity._elementwise import COMPARISONS, LOGIC, REASONS, ROUNDINGS
-from reparax.continuity._expression import VIEWS
-from reparax.continuity._facts import CONSTANT, NONE, Facts, Jump, depends, jumps, pending
-from reparax.continuity._graph import Graph, Node
-from reparax.continuity._markers import source_of
+from reparax.continuity import interval as iv
+from reparax.continuity.crossing import Budget, constant_value, remaining
+from reparax.continuity.elementwise import COMPARISONS, LOGIC, REASONS, ROUNDINGS
+from reparax.continuity.expression import VIEWS
+from reparax.continuity.facts import CONSTANT, NONE, Facts, Jump, depends, jumps, pending
+from reparax.continuity.graph import Graph, Node
+from reparax.continuity.markers import source_of
 
 Rule = Callable[["Analysis", int, Node, list[Facts]], Facts]
 RULES: dict[str, Rule] = {}
@@ -109,6 +109,7 @@ _TESTED = {"select_n", "mul", "add", "sub", "max", "min", "div"}
 
 
 def unknown(analysis: Analysis, number: int, node: Node, parts: list[Facts]) -> Facts:
+    """The facts of an operation without a rule: it may jump in everything that it depends on."""
     reason = f"{node.op} is not known to be continuous"
     if node.op.startswith(("pure_callback", "io_callback", "ffi_call")):
         reason = "a callback may jump: its code cannot be seen"
@@ -122,6 +123,7 @@ def through(analysis: Analysis, node: Node, extra: frozenset[Jump] = NONE, inter
 
 
 def elementwise(parts: list[Facts], interval: iv.Interval, atomless: bool = False, distinct: bool = False) -> Facts:
+    """The facts of an operation that is continuous in its operands, with values in an interval."""
     return Facts(depends(parts), interval, atomless, distinct, pending(parts), jumps(parts))
 
 
@@ -242,6 +244,7 @@ def behind(graph: Graph, number: int) -> int:
 
 
 def keeps_apart(part: Facts, fixed: Facts, *, scales: bool = False) -> bool:
+    """Whether a value stays without atoms when ``fixed`` is added to it or, with ``scales``, multiplies it."""
     return (
         part.atomless
         and not fixed.atomless

@@ -5,10 +5,10 @@ from collections.abc import Callable
 
 import jax.numpy as jnp
 
-from reparax.continuity import _interval as iv
-from reparax.continuity._analysis import Analysis, elementwise, rule, through, unknown
-from reparax.continuity._facts import Facts, depends, jumps
-from reparax.continuity._graph import Graph, Node
+from reparax.continuity import interval as iv
+from reparax.continuity.analysis import Analysis, elementwise, rule, through, unknown
+from reparax.continuity.facts import Facts, depends, jumps
+from reparax.continuity.graph import Graph, Node
 
 
 def _params(node: Node) -> dict[str, object]:

@@ -6,17 +6,17 @@ from dataclasses import dataclass
 
 from jax.extend.core import ClosedJaxpr
 
-from reparax.continuity import _arrays, _functions, _loops
-from reparax.continuity._analysis import APART, Analysis
-from reparax.continuity._crossing import Budget
-from reparax.continuity._facts import NONE, Facts, Jump
-from reparax.continuity._graph import Graph
-from reparax.continuity._held_back import held_back
-from reparax.continuity._interval import REAL, Interval
-from reparax.continuity._markers import source_of
+from reparax.continuity import arrays, functions, loops
+from reparax.continuity.analysis import APART, Analysis
+from reparax.continuity.crossing import Budget
+from reparax.continuity.facts import NONE, Facts, Jump
+from reparax.continuity.graph import Graph
+from reparax.continuity.held_back import held_back
+from reparax.continuity.interval import REAL, Interval
+from reparax.continuity.markers import source_of
 
 # These register their rules.
-_RULES_OF = (_arrays, _functions, _loops)
+_RULES_OF = (arrays, functions, loops)
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ import math
 
 import numpy as np
 
-from reparax.continuity._elementwise import COMPARISONS, ROUNDINGS, UNARY, power_is_even
-from reparax.continuity._expression import (
+from reparax.continuity.elementwise import COMPARISONS, ROUNDINGS, UNARY, power_is_even
+from reparax.continuity.expression import (
     MAXIMUM_BITS,
     MAXIMUM_SIZE,
     ROUNDING,
@@ -21,8 +21,8 @@ from reparax.continuity._expression import (
     TooLarge,
     Trial,
 )
-from reparax.continuity._facts import Facts, Jump, Jumps
-from reparax.continuity._graph import Graph
+from reparax.continuity.facts import Facts, Jump, Jumps
+from reparax.continuity.graph import Graph
 
 _ATTEMPTS, _ENOUGH, _ROUNDING_AT_MOST = 3, 2, 1e-5
 _MAXIMUM_SOLUTIONS = 8

@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import scipy.special as sc
 
-from reparax.continuity import _interval as iv
-from reparax.continuity._interval import Interval
+from reparax.continuity import interval as iv
+from reparax.continuity.interval import Interval
 
 Formula = Callable[..., Any]
 
