@@ -98,8 +98,8 @@ def _linear(analysis: Analysis, number: int, node: Node, parts: list[Facts]) -> 
 
 @rule("stack", "concatenate", "pad", "dynamic_update_slice", "select_and_scatter_add")
 def _joined(analysis: Analysis, number: int, node: Node, parts: list[Facts]) -> Facts:
-    whole = node.op in {"concatenate", "stack"}
-    data = parts if whole else parts[:2]
+    joins = node.op in {"concatenate", "stack"}
+    data = parts if joins else parts[:2]
     if node.op == "dynamic_update_slice" and any(analysis.varies(part) for part in parts[2:]):
         return through(
             analysis, node, analysis.jump(-1, parts[2:], node.op, "a place that changes in steps makes it jump in z")
@@ -107,7 +107,7 @@ def _joined(analysis: Analysis, number: int, node: Node, parts: list[Facts]) -> 
     if node.op == "select_and_scatter_add":
         return unknown(analysis, number, node, parts)
     result = through(analysis, node, interval=iv.hull(*(part.interval for part in data)))
-    return result._replace(atomless=whole and all(part.atomless for part in data))
+    return result._replace(atomless=joins and all(part.atomless for part in data))
 
 
 @rule(
@@ -262,8 +262,8 @@ SEVERAL: dict[str, Result] = {
 
 @rule("out")
 def _out(analysis: Analysis, number: int, node: Node, parts: list[Facts]) -> Facts:
-    whole = analysis.graph.nodes[node.args[0]]
-    known = SEVERAL.get(whole.op)
+    source = analysis.graph.nodes[node.args[0]]
+    known = SEVERAL.get(source.op)
     return known(analysis, node.args[0], node.params) if known is not None else parts[0]
 
 

@@ -68,12 +68,12 @@ class Verdict:
 
 def names_of_sources(graph: Graph) -> list[str]:
     """The names of the draws inside a program, its loops included, in their order."""
-    found: list[str] = []
+    names: list[str] = []
     for node in graph.nodes:
-        found += [source_of(node.params)[1]] if node.op == "source" else []
+        names += [source_of(node.params)[1]] if node.op == "source" else []
         for inner in node.graphs:
-            found += names_of_sources(inner)
-    return list(dict.fromkeys(found))
+            names += names_of_sources(inner)
+    return list(dict.fromkeys(names))
 
 
 def judge_draws(closed: ClosedJaxpr) -> dict[str, Reason]:
@@ -85,11 +85,11 @@ def judge_draws(closed: ClosedJaxpr) -> dict[str, Reason]:
     graph, scored = Graph(closed), {}
     nothing = (None,) * len(closed.jaxpr.invars)
     while True:
-        found = _judged(graph, nothing, frozenset(scored)).sources
-        if not found:
+        sources = _judged(graph, nothing, frozenset(scored)).sources
+        if not sources:
             return scored
-        last = next(name for name in reversed(names_of_sources(graph)) if name in found)
-        scored[last] = found[last]
+        last = next(name for name in reversed(names_of_sources(graph)) if name in sources)
+        scored[last] = sources[last]
 
 
 def moved_by(closed: ClosedJaxpr) -> tuple[int, ...]:
@@ -132,11 +132,11 @@ def _judged(graph: Graph, variables: tuple[Variable | None, ...], scored: frozen
         for place, variable in enumerate(variables)
     ]
     analysis = Analysis(graph, inputs, traced, asked, sources, Budget(3_000 + 50 * len(graph.nodes)))
-    found: frozenset[Jump] = NONE
+    jumps: frozenset[Jump] = NONE
     for number in graph.outputs:
-        found |= analysis.settled(number).jumps
-    found = frozenset(jump for jump in found if jump.variables & asked)
-    ordered = sorted(found, key=lambda jump: (jump.pole, jump.cause, jump.primitive, jump.reason))
+        jumps |= analysis.settled(number).jumps
+    jumps = frozenset(jump for jump in jumps if jump.variables & asked)
+    ordered = sorted(jumps, key=lambda jump: (jump.pole, jump.cause, jump.primitive, jump.reason))
 
     def reason(bit: int) -> Reason | None:
         return next((Reason(j.primitive, j.reason) for j in ordered if j.variables & bit), None)

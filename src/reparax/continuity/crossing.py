@@ -89,10 +89,10 @@ def _continuous_across(expression: Expression, place: int) -> bool:
 def _tried(trial: Trial, place: int, side: int) -> bool | None:
     """Whether the root is the same for all outcomes at ``place``; ``None`` where too few points could be used."""
     with np.errstate(all="ignore"):
-        found = _boundaries(trial, place, side)
-        if found is None or len(found) > _MAXIMUM_SOLUTIONS:
+        solutions = _boundaries(trial, place, side)
+        if solutions is None or len(solutions) > _MAXIMUM_SOLUTIONS:
             return False
-        for solution in found:
+        for solution in solutions:
             roots = [
                 trial.evaluate(solution, forced)[trial.expression.root] for forced in _outcomes(trial, place, solution)
             ]
@@ -127,9 +127,9 @@ def _outcomes(trial: Trial, place: int, solution: Solution) -> list[dict[int, ob
         return [{place: -1.0}, {place: 1.0}, {place: 0.0}]
     if node.op in ROUNDINGS:
         # At a whole number n (for rounding: at n + 1/2) the result changes from n - 1 to n, or from n to n + 1.
-        whole = solution[operands[0]][0] - (0.5 if node.op == "round" else 0.0)
+        integer = solution[operands[0]][0] - (0.5 if node.op == "round" else 0.0)
         steps = {"floor": (-1, 0), "ceil": (0, 1), "round": (0, 1), "truncate": (-1, 0, 1)}[node.op]
-        return [{place: whole + step} for step in steps]
+        return [{place: integer + step} for step in steps]
     if node.op == "rem":
         period = trial.at(operands[1])[0]
         return [{place: 0.0 * period}, {place: period}, {place: -period}]
@@ -152,12 +152,12 @@ def _boundaries(trial: Trial, place: int, side: int) -> list[Solution] | None:
         first, second = (children[0], children[1]) if side == 0 else (children[1], children[0])
         if not expression.elements[first].leaves:
             return _boundaries(trial, place, 1) if side == 0 else None
-        for whole, part in ((first, second), (second, first)):
-            terms = expression.elements[whole].children
-            if expression.node(whole).op in {"add", "sub"} and part == terms[0]:
+        for total, part in ((first, second), (second, first)):
+            terms = expression.elements[total].children
+            if expression.node(total).op in {"add", "sub"} and part == terms[0]:
                 # x > x + y changes where y is zero.
                 return _solutions(trial, terms[1], zero, {})
-            if expression.node(whole).op == "add" and part == terms[1]:
+            if expression.node(total).op == "add" and part == terms[1]:
                 return _solutions(trial, terms[0], zero, {})
         return _solutions(trial, first, trial.at(second), {})
     if side:
@@ -172,11 +172,11 @@ def _boundaries(trial: Trial, place: int, side: int) -> list[Solution] | None:
         return _solutions(trial, which, target, {})
     if node.op in UNARY:
         edges = [e for e in (UNARY[node.op].domain.low, UNARY[node.op].domain.high) if math.isfinite(e)]
-        found: list[Solution] = []
+        solutions: list[Solution] = []
         for edge in edges:
             part = _solutions(trial, children[0], (np.float64(edge), np.float64(0.0)), {})
-            found += part
-        return found
+            solutions += part
+        return solutions
     return None
 
 

@@ -173,16 +173,16 @@ class Trial:
 
     def evaluate(self, assigned: dict[int, Estimate], forced: dict[int, Number]) -> list[Estimate]:
         """The value of every element with a bound on its rounding error, some of them given."""
-        found: list[Estimate] = []
+        values: list[Estimate] = []
         with np.errstate(all="ignore"):
             for place, element in enumerate(self.expression.elements):
                 if place in forced:
-                    found.append((np.float64(forced[place]) if np.ndim(forced[place]) == 0 else forced[place], 0.0))
+                    values.append((np.float64(forced[place]) if np.ndim(forced[place]) == 0 else forced[place], 0.0))
                 elif place in assigned:
-                    found.append(assigned[place])
+                    values.append(assigned[place])
                 else:
-                    found.append(self._value(place, [found[child] for child in element.children]))
-        return found
+                    values.append(self._value(place, [values[child] for child in element.children]))
+        return values
 
     def at(self, place: int) -> Estimate:
         """The value of one element, made of nothing but what it needs."""
@@ -192,12 +192,12 @@ class Trial:
             if current not in wanted:
                 wanted.add(current)
                 stack.extend(self.expression.elements[current].children)
-        found: dict[int, Estimate] = {}
+        values: dict[int, Estimate] = {}
         with np.errstate(all="ignore"):
             for current in sorted(wanted):
                 children = self.expression.elements[current].children
-                found[current] = self._value(current, [found[child] for child in children])
-        return found[place]
+                values[current] = self._value(current, [values[child] for child in children])
+        return values[place]
 
     def _value(self, place: int, operands: list[Estimate]) -> Estimate:
         node = self.expression.node(place)
@@ -321,8 +321,8 @@ class Trial:
                 self.valid &= np.abs(values[0]) <= rule.window
             return self._rounded(rule.formula, values[0], errors[0])
         if node.op in {"pow", "atan2"}:
-            whole = node.op == "pow" and np.ndim(values[1]) == 0 and values[1] == np.round(values[1])
-            if varies and not whole:
+            is_integer = node.op == "pow" and np.ndim(values[1]) == 0 and values[1] == np.round(values[1])
+            if varies and not is_integer:
                 return self._fresh(place, operands)
             function = np.power if node.op == "pow" else np.arctan2
             result = function(*values)

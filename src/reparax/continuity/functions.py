@@ -13,8 +13,8 @@ from reparax.continuity.graph import Graph, Node
 def _unary(analysis: Analysis, number: int, node: Node, parts: list[Facts]) -> Facts:
     smooth, (part,) = UNARY[node.op], parts
     if str(node.dtype).startswith("complex") or str(analysis.graph.nodes[node.args[0]].dtype).startswith("complex"):
-        whole = node.op in {"neg", "exp", "sin", "cos", "sinh", "cosh", "square", "expm1"}
-        return through(analysis, node) if whole else unknown(analysis, number, node, parts)
+        continuous = node.op in {"neg", "exp", "sin", "cos", "sinh", "cosh", "square", "expm1"}
+        return through(analysis, node) if continuous else unknown(analysis, number, node, parts)
     inside = part.interval.inside(smooth.domain) or not analysis.varies(part)
     interval = smooth.image(part.interval if inside else iv.meet(part.interval, smooth.domain))
     result = elementwise(parts, interval, part.atomless, part.distinct)
@@ -81,9 +81,9 @@ def _is_direction(analysis: Analysis, node: Node) -> bool:
 
 def _is_normalized(graph: Graph, node: Node) -> bool:
     """Whether this is x / sum x over the last axis."""
-    whole = graph.nodes[behind(graph, node.args[1])]
+    total = graph.nodes[behind(graph, node.args[1])]
     last = len(graph.nodes[node.args[0]].shape) - 1
-    return whole.op == "reduce_sum" and whole.args[0] == node.args[0] and dict(whole.params)["axes"] == (last,)
+    return total.op == "reduce_sum" and total.args[0] == node.args[0] and dict(total.params)["axes"] == (last,)
 
 
 @rule("pow")

@@ -190,10 +190,12 @@ class Graph:
         def constant(value: int) -> int:
             return self._add(Node("constant", (), float(value), tuple(aval.shape), aval.dtype))
 
-        found = constant(0)
+        selected = constant(0)
         for place, condition in reversed(list(enumerate(conditions))):
-            found = self._add(Node("select_n", (condition, found, constant(place)), (), tuple(aval.shape), aval.dtype))
-        return found
+            selected = self._add(
+                Node("select_n", (condition, selected, constant(place)), (), tuple(aval.shape), aval.dtype)
+            )
+        return selected
 
     def _total(self, terms: list[int], aval: Any) -> int:
         total = terms[0]
@@ -214,9 +216,9 @@ class Graph:
         return self._add(Node(name, (number,), (), shape, aval.dtype))
 
     def _outputs(self, node: Node, avals: Sequence[Any]) -> list[int]:
-        whole = self._add(node)
+        several = self._add(node)
         return [
-            self._add(Node("out", (whole,), place, tuple(aval.shape), getattr(aval, "dtype", None)))
+            self._add(Node("out", (several,), place, tuple(aval.shape), getattr(aval, "dtype", None)))
             for place, aval in enumerate(avals)
         ]
 

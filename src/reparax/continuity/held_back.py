@@ -68,9 +68,9 @@ def _reaches(analysis: Analysis, site: int) -> bool:
     for number in range(site + 1, len(graph.nodes)):
         node = graph.nodes[number]
         if any(arg in traces for arg in node.args) and node.op not in {"stop_gradient", "trusted"}:
-            found = _followed(analysis, node, _unswitched(graph, node, traces))
-            if found is not None and found.degree != 0:
-                traces[number] = found._replace(unless=_condition(graph, node, traces))
+            trace = _followed(analysis, node, _unswitched(graph, node, traces))
+            if trace is not None and trace.degree != 0:
+                traces[number] = trace._replace(unless=_condition(graph, node, traces))
     return any(number in traces for number in graph.outputs)
 
 

@@ -1,4 +1,4 @@
-"""Gradients of expectations: one front door, and one file per estimator, found by its file's name.
+"""Gradients of expectations: one front door, and estimators by family, found by reading their files.
 
 `expectation` is the value of E_q[f(z)], and its derivative is the estimate of the derivative; `AbstractEstimator` says
 how to add an estimator.

@@ -158,16 +158,16 @@ def _silent(others: Mapping[str, Witness]) -> str:
 def _unnoticed(mine: Witness, judges: Sequence[Witness]) -> float:
     if mine.trust == EXACT:
         return 0.0
-    found = [float("inf")]
+    missed = [float("inf")]
     for judge in judges:
         difference, error = _paired(mine.draws, judge.draws)
         size = np.max(np.abs(_finite(judge.draws).mean(axis=0)), initial=0)
         if judge.trust == EXACT and is_zero(judge.draws):
-            found.append(0.0)
+            missed.append(0.0)
         # A sampled judge that saw nothing but zeros has seen nothing.
         elif difference.size and size > 0:
-            found.append(float(threshold(difference.size) * np.max(error) / size))
-    return min(found)
+            missed.append(float(threshold(difference.size) * np.max(error) / size))
+    return min(missed)
 
 
 def _noise(one: Witness) -> float:

@@ -134,16 +134,16 @@ def code_of(q: dist.Distribution) -> Float[Array, "*s"]:
 def _stretched(q: Any, taken_apart: Callable[[dist.Distribution], bool]) -> tuple[Any, Stretch]:
     """The base of a pytree of distributions, and e -> (z, log |det dz/de|), of ONE draw, the volumes added up."""
     flat, structure = jax.tree.flatten(q, is_leaf=is_distribution)
-    found = [_unrolled(leaf) if taken_apart(leaf) else _itself(leaf) for leaf in flat]
+    bases = [_unrolled(leaf) if taken_apart(leaf) else _itself(leaf) for leaf in flat]
 
     def stretch(e: Any) -> tuple[Any, Array]:
         with numpyro_rules():
             values = structure.flatten_up_to(e)
-            pushed = [way(jnp.asarray(value)) for (_, way), value in zip(found, values, strict=True)]
+            pushed = [way(jnp.asarray(value)) for (_, way), value in zip(bases, values, strict=True)]
             total = jnp.sum(jnp.stack([jnp.sum(volume) for _, volume in pushed]))
         return jax.tree.unflatten(structure, [z for z, _ in pushed]), total
 
-    return jax.tree.unflatten(structure, [root for root, _ in found]), stretch
+    return jax.tree.unflatten(structure, [root for root, _ in bases]), stretch
 
 
 def _itself(q: dist.Distribution) -> tuple[dist.Distribution, Through]:

@@ -261,7 +261,7 @@ def _rows(
 
 
 def _row(
-    name: str, parameter: str, result: Measured, mine: Witness, found: Verdict, added: frozenset[str]
+    name: str, parameter: str, result: Measured, mine: Witness, outcome: Verdict, added: frozenset[str]
 ) -> Row:  # fmt: skip
     finite = np.isfinite(mine.draws.reshape(len(mine.draws), -1)).all(axis=1)
     # Without two finite gradients there is no mean, and no variance.
@@ -278,11 +278,11 @@ def _row(
         non_finite=float(1 - finite.mean()),
         tail=_worst_tail(kept),
         claims_unbiased=mine.unbiased,
-        disagreement=found.disagreement,
-        against=found.against,
-        alarm=bool(found.alarm),
-        reason=found.alarm,
-        unnoticed=found.unnoticed,
+        disagreement=outcome.disagreement,
+        against=outcome.against,
+        alarm=bool(outcome.alarm),
+        reason=outcome.alarm,
+        unnoticed=outcome.unnoticed,
         remarks=(*result.said, *(["added to judge the others"] if name in added else [])),
     )
 

@@ -101,9 +101,9 @@ def elbo_estimate(
         InvalidEstimator: The estimator would be wrong for q, for log_joint or for this bound.
     """
     check_num_samples(num_samples)
-    found = _of_bounds(estimator)
-    if found is not None:
-        return _estimate(found, log_joint, q, key, num_samples, "elbo")
+    of_bounds = _of_bounds(estimator)
+    if of_bounds is not None:
+        return _estimate(of_bounds, log_joint, q, key, num_samples, "elbo")
     log_joint, base = joint_at_base(log_joint, q)
     integrand = _log_weight(log_joint, base)
     return expectation(integrand, base, key=key, num_samples=num_samples, estimator=estimator)
@@ -134,9 +134,9 @@ def iwae_estimate(
         estimator = ImportanceWeightedPathwise() if smooth or num_samples == 1 else VIMCO()
         if not smooth and num_samples == 1:
             return elbo_estimate(log_joint, q, key=key)
-    found = _of_bounds(estimator)
-    if found is not None:
-        return _estimate(found, log_joint, q, key, num_samples, "iwae")
+    of_bounds = _of_bounds(estimator)
+    if of_bounds is not None:
+        return _estimate(of_bounds, log_joint, q, key, num_samples, "iwae")
     log_joint, base = joint_at_base(log_joint, q)
     weight = _log_weight(log_joint, base)
 

@@ -63,8 +63,8 @@ class Reach:
 
     def __str__(self) -> str:
         ways = [f"the distribution of {', '.join(self.through)}"] if self.through else []
-        found = " and ".join([*ways, *(["f itself"] if self.inside else [])])
-        return f"{self.parameter} acts through {found}" if found else f"{self.parameter} is read by nothing"
+        text = " and ".join([*ways, *(["f itself"] if self.inside else [])])
+        return f"{self.parameter} acts through {text}" if text else f"{self.parameter} is read by nothing"
 
 
 @dataclass(frozen=True)

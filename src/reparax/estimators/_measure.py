@@ -64,8 +64,8 @@ def problem(f: Callable[..., Any], q: Any, parameters: Any = None) -> Problem:
                 got="a function as q, and no parameters",
                 cure="pass parameters=, a pytree of arrays; f is then called as f(z, parameters)",
             )
-        own, rebuild = named_parameters(q)
-        return Problem(own, lambda values: (f, rebuild(values)), f, q)
+        of_q, rebuild = named_parameters(q)
+        return Problem(of_q, lambda values: (f, rebuild(values)), f, q)
     arrays, rebuild_parameters = _named_arrays(parameters)
     if makes_q:
 
@@ -74,15 +74,15 @@ def problem(f: Callable[..., Any], q: Any, parameters: Any = None) -> Problem:
             return bound(f, given), q(given)
 
         return Problem(arrays, made, bound(f, parameters), q(parameters))
-    own, rebuild = named_parameters(q)
-    inside = {(f"parameters.{name}" if name in own else name): name for name in arrays}
+    of_q, rebuild = named_parameters(q)
+    inside = {(f"parameters.{name}" if name in of_q else name): name for name in arrays}
 
     def both(values: Named) -> tuple[Callable[..., Any], Any]:
         given = rebuild_parameters({name: values[shown] for shown, name in inside.items()})
-        return bound(f, given), rebuild({name: values[name] for name in own})
+        return bound(f, given), rebuild({name: values[name] for name in of_q})
 
     return Problem(
-        own | {shown: arrays[name] for shown, name in inside.items()}, both, bound(f, parameters), q
+        of_q | {shown: arrays[name] for shown, name in inside.items()}, both, bound(f, parameters), q
     )  # fmt: skip
 
 
@@ -204,9 +204,9 @@ def measure(asked: Problem, estimator: Any, key: jax.Array, num_samples: int, re
     lowered, said = quietly(run.lower, asked.arrays, keys)
     compiled = lowered.compile()
     start = time.perf_counter()
-    found = jax.block_until_ready(compiled(asked.arrays, keys))
+    computed = jax.block_until_ready(compiled(asked.arrays, keys))
     seconds = (time.perf_counter() - start) / repeats
-    gradients = {name: np.asarray(value, np.float64) for name, value in found.items()}
+    gradients = {name: np.asarray(value, np.float64) for name, value in computed.items()}
     return Measured(gradients, evaluations_of(asked.q, estimator, num_samples, said), seconds, said)
 
 
@@ -229,8 +229,8 @@ def repeated(function: Callable[[jax.Array], Any], keys: jax.Array) -> Any:
     batches = -(-len(keys) // _BATCH)
     size = -(-len(keys) // batches)
     padded = jnp.resize(keys, (batches, size))
-    found = jax.lax.map(jax.vmap(function), padded)
-    return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:])[: len(keys)], found)
+    results = jax.lax.map(jax.vmap(function), padded)
+    return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:])[: len(keys)], results)
 
 
 def used(q: Any, estimator: Any, num_samples: int, said: tuple[str, ...]) -> list[AbstractEstimator]:
@@ -257,11 +257,11 @@ def check_scalar(asked: Problem) -> None:
         InvalidEstimator: f returns something else.
     """
     shape, _ = quietly(jax.eval_shape, lambda: expectation(asked.f, asked.q, key=jax.random.key(0)))
-    found = jax.tree.leaves(shape)
-    if len(found) != 1 or found[0].shape != () or not jnp.issubdtype(found[0].dtype, jnp.floating):
+    outputs = jax.tree.leaves(shape)
+    if len(outputs) != 1 or outputs[0].shape != () or not jnp.issubdtype(outputs[0].dtype, jnp.floating):
         raise InvalidEstimator(
             expected="an f that returns one real number",
-            got=f"outputs of shape {[leaf.shape for leaf in found]}",
+            got=f"outputs of shape {[leaf.shape for leaf in outputs]}",
             cure="compare one output at a time, for example lambda z: f(z)[0]",
         )
 

@@ -120,10 +120,10 @@ def assign(q: Any, estimator: Any, num_samples: int = 1) -> list[AbstractEstimat
 def choices_for(flat: list[dist.Distribution], wishes: list[Any], num_samples: int) -> list[Choice]:
     """The estimator that each wish names, with the reason where it was chosen here."""
     exact = enumerated([leaf if wish == "auto" else None for leaf, wish in zip(flat, wishes, strict=True)], num_samples)
-    found: list[Choice] = []
+    choices: list[Choice] = []
     for place, (leaf, wish) in enumerate(zip(flat, wishes, strict=True)):
         if wish == "auto":
-            found.append(exact[place] if place in exact else automatic(leaf, num_samples))
+            choices.append(exact[place] if place in exact else automatic(leaf, num_samples))
             continue
         part = named(wish) if isinstance(wish, str) else wish
         if not isinstance(part, AbstractEstimator):
@@ -132,8 +132,8 @@ def choices_for(flat: list[dist.Distribution], wishes: list[Any], num_samples: i
                 got=repr(part),
                 cure="see reparax.registry.names('estimators')",
             )
-        found.append(Choice(part, _BY_NAME))
-    return found
+        choices.append(Choice(part, _BY_NAME))
+    return choices
 
 
 def spread(q: Any, estimator: Any) -> list[Any]:

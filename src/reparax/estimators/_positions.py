@@ -48,8 +48,8 @@ def draw_positions(q: Any, key: jax.Array, num_samples: int) -> Any:
     flat, structure = jax.tree.flatten(widened(q), is_leaf=is_distribution)
     keys = jax.random.split(key, len(flat))
     with numpyro_rules():
-        found = [positions_of(stopped(leaf)).draw(k, (num_samples,)) for leaf, k in zip(flat, keys, strict=True)]
-    return jax.tree.unflatten(structure, stopped(found))
+        positions = [positions_of(stopped(leaf)).draw(k, (num_samples,)) for leaf, k in zip(flat, keys, strict=True)]
+    return jax.tree.unflatten(structure, stopped(positions))
 
 
 def values_at(q: Any, positions: Any) -> Any:

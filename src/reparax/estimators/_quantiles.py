@@ -48,8 +48,8 @@ def noise_shape(q: dist.Distribution) -> tuple[int, ...]:
     inside = base.base_dist
     batch = shape[: len(shape) - len(base.event_shape)]
     rest = inside.shape()[len(base.batch_shape) :]
-    whole = (*batch, *rest)
-    return noise_shape(inside.expand(whole[: len(whole) - len(inside.event_shape)]))
+    full = (*batch, *rest)
+    return noise_shape(inside.expand(full[: len(full) - len(inside.event_shape)]))
 
 
 def from_uniform(q: dist.Distribution, u: Float[Array, "n *s"]) -> Float[Array, "n *d"]:

@@ -152,9 +152,9 @@ def bind(equation: JaxprEqn, arguments: Sequence[Any]) -> list[Any]:
     """The results of one equation."""
     if equation.primitive.name in {"reduce_max", "reduce_min"}:
         return [_extreme(equation, arguments[0])]
-    found = equation.primitive.get_bind_params(equation.params)
+    bind_params = equation.primitive.get_bind_params(equation.params)
     # Older releases of jax give the functions apart from the parameters.
-    functions, parameters = found if isinstance(found, tuple) else ((), found)
+    functions, parameters = bind_params if isinstance(bind_params, tuple) else ((), bind_params)
     bound = equation.primitive.bind(*functions, *arguments, **parameters)
     return list(bound) if equation.primitive.multiple_results else [bound]
 

@@ -57,8 +57,8 @@ class Separation:
         states: dict[int, State] = {self.program.inputs[0]: Along(tuple(range(batch)))}
         for step in self.program.steps:
             read = [states.get(number) for number in step.inputs]
-            found = _state(self, step, read) if any(part is not None for part in read) else None
-            states.update(dict.fromkeys(step.outputs, found))
+            state = _state(self, step, read) if any(part is not None for part in read) else None
+            states.update(dict.fromkeys(step.outputs, state))
         if any(isinstance(states.get(number), Along) for number in self.program.outputs):
             raise Mixed
 
@@ -172,8 +172,8 @@ def _contracted(separation: Separation, step: Step, read: Sequence[State], one: 
         before = len(left_batch) + (len(free[0]) if place == 1 else 0)
         return before + free[place].index(axis)
 
-    found = {tuple(position(place, axis) for axis in one.axes) for place in places}
-    return Along(found.pop()) if len(found) == 1 else _failed()
+    shifted = {tuple(position(place, axis) for axis in one.axes) for place in places}
+    return Along(shifted.pop()) if len(shifted) == 1 else _failed()
 
 
 def _gathered(separation: Separation, step: Step, read: Sequence[State], one: Along) -> State:

@@ -112,15 +112,15 @@ def _judges(leaf: Any, options: Sequence[AbstractEstimator]) -> list[AbstractEst
 @dataclass(frozen=True)
 class _Trial:
     option: AbstractEstimator
-    found: Measured
+    measured: Measured
     objection: str
     unnoticed: float
 
     def score(self, counted: Sequence[str]) -> float:
-        gradients = [self.found.gradients[name] for name in counted]
+        gradients = [self.measured.gradients[name] for name in counted]
         if not all(np.isfinite(draws).all() for draws in gradients):
             return float("inf")
-        return sum(float(draws.var(axis=0, ddof=1).sum()) for draws in gradients) * self.found.evaluations
+        return sum(float(draws.var(axis=0, ddof=1).sum()) for draws in gradients) * self.measured.evaluations
 
 
 def _best(
@@ -133,11 +133,11 @@ def _best(
     refused: list[str] = []
     results: list[tuple[AbstractEstimator, Measured, bool]] = []
     for option, eligible in [*((option, True) for option in options), *((judge, False) for judge in judges)]:
-        found = run(option)
-        if not isinstance(found, str):
-            results.append((option, found, eligible))
+        outcome = run(option)
+        if not isinstance(outcome, str):
+            results.append((option, outcome, eligible))
         elif eligible:
-            refused.append(f"{option}: {found}")
+            refused.append(f"{option}: {outcome}")
     trials = [trial for trial, eligible in zip(_trials(asked, results), results, strict=True) if eligible[2]]
     refused += [f"{trial.option}: {trial.objection}" for trial in trials if trial.objection]
     left = {index: trial.score(counted) for index, trial in enumerate(trials) if not trial.objection}
@@ -160,22 +160,22 @@ def _best(
 def _trials(asked: Problem, results: Sequence[tuple[AbstractEstimator, Measured, bool]]) -> list[_Trial]:
     """Every candidate with what speaks against it, in any parameter."""
     witnesses = {
-        parameter: {str(place): witness(found.gradients[parameter], [option])
-                    for place, (option, found, _) in enumerate(results)}
+        parameter: {str(place): witness(measured.gradients[parameter], [option])
+                    for place, (option, measured, _) in enumerate(results)}
         for parameter in asked.arrays
     }  # fmt: skip
     trials = []
-    for place, (option, found, _) in enumerate(results):
+    for place, (option, measured, _) in enumerate(results):
         objection, unnoticed = "", 0.0
         for parameter, known in witnesses.items():
-            heard = verdict(str(place), known)
-            zero = is_zero(found.gradients[parameter])
-            if heard.alarm:
+            judgment = verdict(str(place), known)
+            zero = is_zero(measured.gradients[parameter])
+            if judgment.alarm:
                 objection = objection or f"d/d {parameter} contradicts estimators that assume less"
-            elif zero and _on_trust(asked, option) and heard.unnoticed > 0:
+            elif zero and _on_trust(asked, option) and judgment.unnoticed > 0:
                 objection = objection or f"d/d {parameter} is always 0, which no judge confirms"
-            unnoticed = max(unnoticed, heard.unnoticed)
-        trials.append(_Trial(option, found, objection, unnoticed))
+            unnoticed = max(unnoticed, judgment.unnoticed)
+        trials.append(_Trial(option, measured, objection, unnoticed))
     return trials
 
 

@@ -88,8 +88,8 @@ class Boundary(AbstractEstimator):
         # A comparison inside a custom_jvp has a derivative there that stands for its jump, which would count twice.
         setting = Setting(flat, surface.program.constants)
         shape = jax.eval_shape(lambda: evaluate(f, draws, f_keys))
-        found = jax.vmap(lambda noise, k: surface.results(setting, noise, k))(t, f_keys)
-        return jax.tree.unflatten(jax.tree.structure(shape), found)
+        values = jax.vmap(lambda noise, k: surface.results(setting, noise, k))(t, f_keys)
+        return jax.tree.unflatten(jax.tree.structure(shape), values)
 
 
 def _terms(surface: Surface, flat: list[Any], t: Float[Array, "n d"], f_keys: jax.Array, key: jax.Array) -> list[Array]:
@@ -128,8 +128,8 @@ def _mapped(function: Callable[[Any], Any], xs: Any) -> Any:
         return jax.vmap(function)(xs)
     batches = -(-count // _BATCH)
     places = jnp.arange(batches * -(-count // batches)) % count
-    found = jax.lax.map(jax.vmap(lambda place: function(_at(xs, place))), places.reshape(batches, -1))
-    return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:])[:count], found)
+    results = jax.lax.map(jax.vmap(lambda place: function(_at(xs, place))), places.reshape(batches, -1))
+    return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:])[:count], results)
 
 
 def _at(xs: Any, place: Array) -> Any:

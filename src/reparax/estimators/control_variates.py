@@ -176,7 +176,7 @@ def controlled(
 
     def noisy(at: list[Array], draw_key: jax.Array) -> tuple[list[Relaxed], jax.Array]:
         *keys, f_key = jax.random.split(draw_key, len(flat) + 1)
-        return [relaxed_draw(leaf, k, own) for leaf, own, k in zip(flat, at, keys, strict=True)], f_key
+        return [relaxed_draw(leaf, k, leaf_logits) for leaf, leaf_logits, k in zip(flat, at, keys, strict=True)], f_key
 
     def one(draw_key: jax.Array) -> tuple[Array, Any, Any, Any]:
         draws, f_key = noisy(logits, draw_key)
@@ -197,10 +197,10 @@ def controlled(
     others = leave_one_out if num_samples > 1 else zeros_like
 
     def combine(value: Array, free: Array, given: Array, value_rest: Array, given_rest: Array) -> Array:
-        own, eta = along(box, value), along(weights, value)
+        boxed, eta = along(box, value), along(weights, value)
         # The weight of a draw serves its baseline too: the weights of the others have seen this draw.
         baseline = value_rest - eta * given_rest
-        surrogate = own * (value - eta * given) + (1 - own) * baseline + eta * free
+        surrogate = boxed * (value - eta * given) + (1 - boxed) * baseline + eta * free
         # The value is that of f alone.
         return surrogate + jax.lax.stop_gradient(value - surrogate)
 
@@ -209,7 +209,7 @@ def controlled(
 
 
 def _log_prob(flat: list[Any], logits: list[Array], hard: list[Array]) -> Float[Array, ""]:
-    terms = [logits_log_prob(leaf, own, b) for leaf, own, b in zip(flat, logits, hard, strict=True)]
+    terms = [logits_log_prob(leaf, leaf_logits, b) for leaf, leaf_logits, b in zip(flat, logits, hard, strict=True)]
     return jnp.sum(jnp.stack(terms))
 
 

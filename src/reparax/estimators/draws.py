@@ -27,7 +27,7 @@ def leaves(q: Any) -> list[dist.Distribution]:
 
 
 def numpyro_rules() -> AbstractContextManager[Any]:
-    """numpyro broadcasts and promotes implicitly; the user's own climate must not forbid it that."""
+    """Lets numpyro broadcast and promote implicitly, even where the user's settings of jax forbid it."""
     stack = ExitStack()
     stack.enter_context(jax.numpy_rank_promotion("allow"))
     stack.enter_context(jax.numpy_dtype_promotion("standard"))
@@ -180,8 +180,8 @@ def check_num_samples(num_samples: Any) -> None:
     Raises:
         InvalidEstimator: It is not.
     """
-    whole = isinstance(num_samples, int | np.integer) and not isinstance(num_samples, bool)
-    if not whole or num_samples < 1:
+    is_integer = isinstance(num_samples, int | np.integer) and not isinstance(num_samples, bool)
+    if not is_integer or num_samples < 1:
         raise InvalidEstimator(
             expected="num_samples to be a whole number of at least 1, known when the program is traced",
             got=repr(num_samples),

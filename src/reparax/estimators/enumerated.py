@@ -141,9 +141,9 @@ def _probabilities(q: dist.Distribution) -> Float[Array, "values *elements"]:
     ones = (1,) * len(base.batch_shape)
     spread = values.reshape(values.shape[:1] + ones + values.shape[1:])
     spread = jnp.broadcast_to(spread, (len(values), *base.batch_shape, *base.event_shape))
-    found = jax.vmap(lambda z: probabilities_of_elements(q, z))(spread)
+    probabilities = jax.vmap(lambda z: probabilities_of_elements(q, z))(spread)
     elements = elements_of(q)
-    aligned = found.reshape(len(values), *(1,) * (len(elements) - len(base.batch_shape)), *base.batch_shape)
+    aligned = probabilities.reshape(len(values), *(1,) * (len(elements) - len(base.batch_shape)), *base.batch_shape)
     return jnp.broadcast_to(aligned, (len(values), *elements))
 
 
@@ -151,8 +151,8 @@ def _weighed_total(separation: Separation, q: dist.Distribution, states: Array) 
     """c + sum_k (c + the terms at value k, weighed) - c."""
     weights = _probabilities(q)
     free = as_floating(separation(states[0], jnp.zeros_like(weights[0])))
-    found = as_floating(jax.vmap(separation)(states, weights))
-    return [c + jnp.sum(total - c[None], axis=0) for c, total in zip(free, found, strict=True)]
+    totals = as_floating(jax.vmap(separation)(states, weights))
+    return [c + jnp.sum(total - c[None], axis=0) for c, total in zip(free, totals, strict=True)]
 
 
 class SumAndSample(AbstractEstimator):
@@ -180,9 +180,9 @@ class SumAndSample(AbstractEstimator):
     def estimate(self, f: Integrand, q: Any, *, key: jax.Array, num_samples: int) -> Any:
         states = joint_states(q)
         top = min(self.top, len(jax.tree.leaves(states)[0]))
-        whole = top == len(jax.tree.leaves(states)[0])
+        exhaustive = top == len(jax.tree.leaves(states)[0])
         # The sum over all states is right at probabilities of 0 and 1 by itself.
-        held = q if whole else held_at_edges(q)
+        held = q if exhaustive else held_at_edges(q)
         log_probs = jax.vmap(functools.partial(log_prob, held))(states)
         _, likeliest = jax.lax.top_k(jax.lax.stop_gradient(log_probs), top)
         sum_key, draw_key, f_key, edge_key = jax.random.split(key, 4)
@@ -190,7 +190,7 @@ class SumAndSample(AbstractEstimator):
         weights = jax.vmap(functools.partial(probability, held))(chosen)
         summed = evaluate_common(f, chosen, sum_key)
         exact = jax.tree.map(lambda leaf: jnp.sum(along(weights, leaf) * leaf, axis=0), summed)
-        if whole:
+        if exhaustive:
             return exact
         rest = log_probs.at[likeliest].set(-jnp.inf)
         rest_mass = jax.nn.logsumexp(rest)

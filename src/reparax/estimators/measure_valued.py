@@ -168,12 +168,12 @@ class MeasureValued(AbstractEstimator):
 
         def slopes(values: list[Array], k: jax.Array, inner: jax.Array) -> Any:
             constant = jax.lax.stop_gradient(parameters)
-            found = [
+            differences = [
                 _differences(g, values, place, pair, inner)
                 for place, family in enumerate(families)
                 for pair in family.pairs(constant[place], values[place], jax.random.fold_in(k, place))
             ]
-            return jax.tree.map(lambda *parts: list(parts), *found)
+            return jax.tree.map(lambda *parts: list(parts), *differences)
 
         def density(flat: list[Array], values: list[Array]) -> Array:
             rest = iter(flat)

@@ -136,5 +136,5 @@ def _digits(num_samples: int, dimensions: int) -> np.ndarray:
         # scipy warns where num_samples is not a power of two: balance is lost, not unbiasedness.
         warnings.simplefilter("ignore")
         points = qmc.Sobol(dimensions, scramble=False, bits=_BITS).random(num_samples)
-    whole = np.round(points * 2**_BITS).astype(np.int64)
-    return ((whole[..., None] >> np.arange(_BITS - 1, -1, -1)) & 1).astype(np.float32)
+    integers = np.round(points * 2**_BITS).astype(np.int64)
+    return ((integers[..., None] >> np.arange(_BITS - 1, -1, -1)) & 1).astype(np.float32)

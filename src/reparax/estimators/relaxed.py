@@ -169,8 +169,8 @@ def relaxed_draw(q: dist.Distribution, key: jax.Array, logits: Float[Array, "*s"
     distribution is the free one. Tucker et al. (2017), appendix B (Bernoulli: logistic noise) and appendix C
     (categorical: Gumbel noise), with their common random numbers.
     """
-    own = natural_logits(q) if logits is None else logits
-    return _one_hot(own, key) if is_one_hot(q) else _binary(own, key)
+    used = natural_logits(q) if logits is None else logits
+    return _one_hot(used, key) if is_one_hot(q) else _binary(used, key)
 
 
 def soft(q: dist.Distribution, logits: Array, temperature: float | Array) -> Array:

@@ -110,8 +110,8 @@ def _edge_term(f: Integrand, flat: list[Any], place: int, key: jax.Array) -> Any
     def nothing() -> Any:
         return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(difference))
 
-    found = jax.lax.cond(count > 0, difference, nothing)
-    return jax.tree.map(lambda leaf: weight.astype(leaf.dtype) * leaf, found)
+    change = jax.lax.cond(count > 0, difference, nothing)
+    return jax.tree.map(lambda leaf: weight.astype(leaf.dtype) * leaf, change)
 
 
 def _changed(base: dist.Distribution, z: Array, chosen: Array) -> Array:

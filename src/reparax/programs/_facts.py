@@ -96,13 +96,13 @@ def summed(parts: Iterable[Facts]) -> Facts:
 
 def either(parts: list[Facts]) -> Facts:
     """What is one of the parts, it does not matter which: their sum, but a base or token must be that of all."""
-    found = summed(parts)
+    total = summed(parts)
     bases, origins = {p.base for p in parts}, {p.origin for p in parts}
     tokens = [p.token for p in parts]
     token = common(tokens) if all(t is not None for t in tokens) else None
     return replace(
-        found,
-        raw=_union(p.raw for p in parts) if token is not None else found.raw,
+        total,
+        raw=_union(p.raw for p in parts) if token is not None else total.raw,
         token=token,
         base=next(iter(bases)) if len(bases) == 1 else None,
         origin=next(iter(origins)) if len(origins) == 1 else None,

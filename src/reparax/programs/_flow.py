@@ -158,8 +158,8 @@ class Flow:
         """The same with its base spelled out."""
         if facts.base is None:
             return facts
-        whole = summed([replace(facts, base=None), self.carried[facts.base]])
-        return self.expanded(replace(whole, origin=facts.origin))
+        total = summed([replace(facts, base=None), self.carried[facts.base]])
+        return self.expanded(replace(total, origin=facts.origin))
 
     def controlled(self, facts: Facts, controls: Sequence[Facts]) -> Facts:
         """A value that others scale, select or place."""

@@ -93,13 +93,13 @@ def _batch(
     ]
     # Lanes that share a key share their noise, though their draws are meant to be independent.
     shared = shared or (isinstance(what, Draw) and not mapped[-1])
-    found = mark_p.bind(*front, outputs=outputs, what=what, lanes=lanes + 1, shared=shared)
-    return found, [0] * outputs
+    marked = mark_p.bind(*front, outputs=outputs, what=what, lanes=lanes + 1, shared=shared)
+    return marked, [0] * outputs
 
 
 def _jvp(primals: Sequence[Array], tangents: Sequence[Any], *, outputs: int, **params: Any) -> tuple[list[Array], list]:
-    found = mark_p.bind(*primals, outputs=outputs, **params)
-    return found, list(tangents[:outputs])
+    marked = mark_p.bind(*primals, outputs=outputs, **params)
+    return marked, list(tangents[:outputs])
 
 
 batching.primitive_batchers[mark_p] = _batch

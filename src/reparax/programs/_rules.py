@@ -70,14 +70,14 @@ def _exclude(one: Path, other: Path) -> bool:
 def _cost(flow: Flow, what: Cost, inputs: list[Facts], here: Path) -> list[Facts]:
     values, upstream, baselines = inputs[: what.values], inputs[what.values], inputs[what.values + 1 :]
     held = _held(upstream, what.name)
-    found = used(values)
-    if found.misused:
+    reads = used(values)
+    if reads.misused:
         raise InvalidEstimator(
             expected=f"the cost at {what.name} to be a value",
-            got=f"one made from the cost at {_names(flow, found.misused)}, which would be weighed twice",
+            got=f"one made from the cost at {_names(flow, reads.misused)}, which would be weighed twice",
             cure="pass each value through rx.cost once, and add the results",
         )
-    _refuse_missing(flow, f"the cost at {what.name}", found.raw - held)
+    _refuse_missing(flow, f"the cost at {what.name}", reads.raw - held)
     fixed = used(baselines)
     if fixed.raw or fixed.misused:
         raise InvalidEstimator(
@@ -85,7 +85,7 @@ def _cost(flow: Flow, what: Cost, inputs: list[Facts], here: Path) -> list[Facts
             got=f"one that depends on {_names(flow, [e.path for e in fixed.raw] + list(fixed.misused))}",
             cure="use the default baseline, which is the mean of the other copies",
         )
-    result = Facts(costs=frozenset({here}), weighed=held, rest=False, varies=found.varies | upstream.varies)
+    result = Facts(costs=frozenset({here}), weighed=held, rest=False, varies=reads.varies | upstream.varies)
     return [result] * what.values
 
 
@@ -128,15 +128,15 @@ def _refuse_missing(flow: Flow, what: str, missing: Iterable[Event]) -> None:
 
 def check_results(flow: Flow, results: Iterable[Facts]) -> None:
     """Refuses a program that returns what depends on draws, and is not a sum of costs."""
-    found = [flow.expanded(facts) for facts in results]
-    misused = frozenset().union(*[facts.misused for facts in found])
+    expanded = [flow.expanded(facts) for facts in results]
+    misused = frozenset().union(*[facts.misused for facts in expanded])
     if misused:
         raise InvalidEstimator(
             expected="the costs to be added, scaled and selected only",
             got=f"a function of the cost at {_names(flow, misused)} that is not linear in it",
             cure="apply the function before rx.cost, or to the result of rx.simulate",
         )
-    loose = frozenset().union(*[facts.raw | (facts.token or NONE) for facts in found])
+    loose = frozenset().union(*[facts.raw | (facts.token or NONE) for facts in expanded])
     if loose:
         raise InvalidEstimator(
             expected="what the program returns to depend on draws through rx.cost alone",

@@ -111,14 +111,14 @@ def _plan(program: Program, key: jax.Array, max_enumerated: int) -> tuple[Plan, 
     flow = Flow(estimators.__getitem__, RULES)
     check_results(flow, _follow(flow, closed))
     without = frozenset(flow.name_at(path) for path in flow.unbaselined)
-    own = [
+    unequal = [
         what.name
         for path, (what, _) in flow.marks.items()
         if isinstance(what, Cost) and what.own_baseline and path in flow.unbaselined
     ]
-    if own:
+    if unequal:
         raise InvalidEstimator(
-            expected=f"the baseline of the cost at {own[0]} to count whatever is drawn",
+            expected=f"the baseline of the cost at {unequal[0]} to count whatever is drawn",
             got="a cost of which a draw decides whether or how much it counts, and its baseline with it",
             cure="pass baseline=None, or make the decision inside: rx.cost(jnp.where(counts, value, 0), upstream)",
         )
@@ -132,9 +132,9 @@ def _follow(flow: Flow, closed: Any) -> list[Facts]:
 
 
 def _baselines(flow: Flow, sites: tuple[Site, ...], without: frozenset[str]) -> tuple[tuple[str, str], ...]:
-    found = {}
+    baselines = {}
     for what, _ in flow.marks.values():
         if isinstance(what, Cost):
             reason = "none: a draw decides whether or how much it counts" if what.name in without else None
-            found[what.name] = reason or ("its own" if what.own_baseline else "the other copies, for scored draws")
-    return tuple(found.items())
+            baselines[what.name] = reason or ("its own" if what.own_baseline else "the other copies, for scored draws")
+    return tuple(baselines.items())

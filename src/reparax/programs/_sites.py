@@ -115,18 +115,18 @@ def cost(value: Any, upstream: Upstream, *, baseline: Any = "leave-one-out", nam
             expected='a baseline "leave-one-out", None or an array', got=repr(baseline), cure="leave baseline out"
         )
     values, structure = jax.tree.flatten(as_floating(value))
-    own = None if by_name or baseline is None else structure.flatten_up_to(as_floating(baseline))
-    if own is not None:
-        own = [jnp.broadcast_to(b.astype(v.dtype), v.shape) for b, v in zip(own, values, strict=True)]
+    given = None if by_name or baseline is None else structure.flatten_up_to(as_floating(baseline))
+    if given is not None:
+        given = [jnp.broadcast_to(b.astype(v.dtype), v.shape) for b, v in zip(given, values, strict=True)]
     mode = upstream.mode
     if isinstance(mode, Probing):
-        operands = [*values, upstream.log_prob, *(own or [])]
-        found = mark(operands, len(values), Cost(place, len(values), own is not None))
-        return jax.tree.unflatten(structure, found)
+        operands = [*values, upstream.log_prob, *(given or [])]
+        marked = mark(operands, len(values), Cost(place, len(values), given is not None))
+        return jax.tree.unflatten(structure, marked)
     values = [weighed(v, upstream) for v in values]
-    if own is None and by_name and place not in mode.without_baseline:
-        own = [mean_of_others(v, mode) for v in values]
-    baselines = own or [None] * len(values)
+    if given is None and by_name and place not in mode.without_baseline:
+        given = [mean_of_others(v, mode) for v in values]
+    baselines = given or [None] * len(values)
     return jax.tree.unflatten(structure, [scored(v, upstream, b) for v, b in zip(values, baselines, strict=True)])
 
 
@@ -176,8 +176,8 @@ def _probe(q: Any, upstream: Upstream, key: jax.Array, wish: str, place: str) ->
 def _refusals(flat: list[dist.Distribution]) -> tuple[tuple[str, str], ...]:
     """Why each of the estimators would be wrong, where it would."""
     tests = {PATHWISE: Pathwise().refusal, SCORE: moving_support, DISARM: not_binary, ENUMERATION: _not_finite}
-    found = {name: next((r for part in flat if (r := test(part)) is not None), None) for name, test in tests.items()}
-    return tuple((name, reason) for name, reason in found.items() if reason is not None)
+    reasons = {name: next((r for part in flat if (r := test(part)) is not None), None) for name, test in tests.items()}
+    return tuple((name, reason) for name, reason in reasons.items() if reason is not None)
 
 
 def _not_finite(q: dist.Distribution) -> str | None:

@@ -141,11 +141,11 @@ def antithetic(q: Any, key: jax.Array, axis: str) -> tuple[list[Array], Float[Ar
     cost times this derivative is unbiased for each copy alone, whatever becomes of its partner, as b~ is computed here
     from the same logits; averaged over a pair with equal logits it is DisARM: Dong, Mnih & Tucker (2020), eq. 8.
     """
-    own = jax.lax.axis_index(axis)
+    copy = jax.lax.axis_index(axis)
     all_keys = jax.lax.all_gather(jax.random.key_data(key), axis)
-    shared = jax.random.wrap_key_data(all_keys[own // 2 * 2], impl=jax.random.key_impl(key))
+    shared = jax.random.wrap_key_data(all_keys[copy // 2 * 2], impl=jax.random.key_impl(key))
     logits = logits_of(q)
-    noise = [jnp.where(own % 2 == 0, u[0], 1 - u[0]) for u in uniforms(logits, shared, 1)]
+    noise = [jnp.where(copy % 2 == 0, u[0], 1 - u[0]) for u in uniforms(logits, shared, 1)]
     bits = [b[0] for b in threshold([u[None] for u in noise], logits)]
     opposite = [b[0] for b in threshold([1 - u[None] for u in noise], logits)]
     slopes = [

@@ -31,8 +31,8 @@ def _low_rank(q: dist.LowRankMultivariateNormal, key: jax.Array, sample_shape: t
     key_factor, key_diagonal = jax.random.split(key)
     rank = (*sample_shape, *q.batch_shape, factor.shape[-1])
     shared = jax.random.normal(key_factor, rank, loc.dtype)
-    own = jax.random.normal(key_diagonal, full_shape(q, sample_shape), loc.dtype)
-    return loc + matvec(factor, shared) + jnp.sqrt(diagonal) * own
+    independent = jax.random.normal(key_diagonal, full_shape(q, sample_shape), loc.dtype)
+    return loc + matvec(factor, shared) + jnp.sqrt(diagonal) * independent
 
 
 @rule(dist.MatrixNormal, declare=declared(METHOD, "loc", "scale_tril_row", "scale_tril_column"))
@@ -55,8 +55,8 @@ def _random_walk(q: dist.GaussianRandomWalk, key: jax.Array, sample_shape: tuple
 
 
 def _of_path(q: dist.EulerMaruyama) -> tuple[ParameterRule, ...]:
-    own = ParameterRule("drift, diffusion and t", "composed (location-scale)", True, "each step is location-scale")
-    return (own, *parameter_rules(q.init_dist))
+    steps = ParameterRule("drift, diffusion and t", "composed (location-scale)", True, "each step is location-scale")
+    return (steps, *parameter_rules(q.init_dist))
 
 
 @rule(dist.EulerMaruyama, declare=_of_path)

@@ -16,7 +16,7 @@ from reparax.reparameterization.numerics import widened
 
 
 def innermost(q: dist.Distribution) -> dist.Distribution:
-    """The distribution inside all wrappers, whose batch shape may be smaller than that of the whole."""
+    """The distribution inside all wrappers, whose batch shape may be smaller than the wrapper's."""
     while isinstance(q, dist.Independent | dist.ExpandedDistribution):
         q = q.base_dist
     return q
@@ -95,9 +95,9 @@ def rule(*types: type, declare: Declaration | tuple[ParameterRule, ...]) -> Call
 def find(q: Distribution) -> Rule | None:
     """The rule for a distribution: of its type, or of the nearest ancestor whose ``sample`` it inherits unchanged."""
     for ancestor in type(q).__mro__:
-        found = _TABLE.get(ancestor)
-        if found is not None:
-            return found if _same_sampler(type(q), ancestor) else None
+        entry = _TABLE.get(ancestor)
+        if entry is not None:
+            return entry if _same_sampler(type(q), ancestor) else None
     return None
 
 
@@ -106,9 +106,9 @@ def parameter_rules(q: Distribution) -> tuple[ParameterRule, ...]:
 
     A distribution without a rule is reported as not differentiable in each of its parameters, with the reason.
     """
-    found = find(q)
-    if found is not None:
-        return found.declare(q)
+    entry = find(q)
+    if entry is not None:
+        return entry.declare(q)
     names = tuple(q.arg_constraints) or ("its parameters",)
     return tuple(ParameterRule(name, "none", False, _why_unknown(q)) for name in names)
 
@@ -156,12 +156,12 @@ def rsample(q: dist.Distribution, key: jax.Array, sample_shape: tuple[int, ...] 
             the estimators that can be used.
     """
     refused = tuple(rule for rule in parameter_rules(q) if not rule.differentiable)
-    found = find(q)
-    if refused or found is None:
+    entry = find(q)
+    if refused or entry is None:
         raise refusal(q, refused)
     # numpyro broadcasts batches against samples implicitly: its house rule, not a slip of the caller's.
     with jax.numpy_rank_promotion("allow"), jax.numpy_dtype_promotion("standard"):
-        return found.sampler(widened(q), key, tuple(sample_shape))
+        return entry.sampler(widened(q), key, tuple(sample_shape))
 
 
 def refusal(q: dist.Distribution, refused: tuple[ParameterRule, ...]) -> NotReparameterizable:
@@ -218,8 +218,8 @@ def _of_transformed(q: dist.TransformedDistribution) -> tuple[ParameterRule, ...
         for transform in q.transforms
         if jax.tree.leaves(transform)
     )
-    own = () if q.arg_constraints else tuple(moved)
-    return tuple(composed(entry) for entry in base) + own
+    of_transforms = () if q.arg_constraints else tuple(moved)
+    return tuple(composed(entry) for entry in base) + of_transforms
 
 
 def _renamed(q: dist.Distribution, base: tuple[ParameterRule, ...]) -> tuple[ParameterRule, ...]:

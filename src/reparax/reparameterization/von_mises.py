@@ -42,14 +42,14 @@ def draw_by_stages(key: Array, attempt: Attempt, parameter: Float[Array, " n"]) 
     second, twice = attempt(again, parameter)
     draws, rejected = jnp.where(rejected, second, first), rejected & twice
     waiting = jnp.nonzero(rejected, size=count // _SHARES[0], fill_value=count)[0]
-    for share, own in zip((*_SHARES[1:], _SHARES[-1]), keys[1:], strict=False):
-        draws, rejected, again = _retry(own, attempt, parameter, draws, rejected, waiting)
+    for share, round_key in zip((*_SHARES[1:], _SHARES[-1]), keys[1:], strict=False):
+        draws, rejected, again = _retry(round_key, attempt, parameter, draws, rejected, waiting)
         waiting = _gathered(waiting, again, count // share, count)
 
     def one_more(state: tuple[Array, ...]) -> tuple[Array, ...]:
         k, draws, rejected, waiting = state
-        k, own = jax.random.split(k)
-        draws, rejected, again = _retry(own, attempt, parameter, draws, rejected, waiting)
+        k, round_key = jax.random.split(k)
+        draws, rejected, again = _retry(round_key, attempt, parameter, draws, rejected, waiting)
         return k, draws, rejected, _gathered(waiting, again, waiting.size, count)
 
     state = jax.lax.while_loop(lambda state: (state[3] < count).any(), one_more, (keys[-1], draws, rejected, waiting))
@@ -57,8 +57,8 @@ def draw_by_stages(key: Array, attempt: Attempt, parameter: Float[Array, " n"]) 
 
     def all_again(state: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
         k, draws, rejected = state
-        k, own = jax.random.split(k)
-        new, still = attempt(own, parameter)
+        k, round_key = jax.random.split(k)
+        new, still = attempt(round_key, parameter)
         return k, jnp.where(rejected, new, draws), rejected & still
 
     return jax.lax.while_loop(lambda state: state[2].any(), all_again, (key, draws, rejected))[1]
