@@ -18,9 +18,9 @@ CUSTOM = "custom"
 def family(part: AbstractEstimator) -> str:
     """The mechanism of an estimator.
 
-    "enumeration"; "pathwise" with all that differentiate the sample; "relaxation" for control variates that do;
-    "score function" for the rest. A file of the library may declare another (``family``). Estimators from elsewhere are
-    "custom", also where they inherit from one of the library: what they changed is not known.
+    "enumeration"; "pathwise" for all that differentiate the sample; "relaxation" for control variates that do;
+    "score function" for the rest. A class of the library may declare another (``family``). Estimators from elsewhere
+    are "custom", even where they inherit from one of the library: what they changed is not known.
     """
     if not is_own(part):
         return CUSTOM

@@ -20,9 +20,9 @@ LEVELS: tuple[Level, ...] = ("enumerate", "score", "pathwise", "term by term")
 class AbstractEstimator(eqx.Module):
     """A rule for differentiating E_q[f(z)]: a value, whose derivative is an estimate of the derivative.
 
-    To add one, write a file named after it with one class that declares the class variables below and has the methods
-    `refusal` and `estimate`; its dials are fields. The command line, `compare`, `tune` and the tests find it by its
-    file's name.
+    To add one, write a class in a file of this folder that declares the class variables below and has the methods
+    `refusal` and `estimate`; its dials are fields. The command line, `compare`, `tune` and the tests find it there. It
+    is called after its class, `LeaveOneOut` "leave-one-out", unless it declares ``name: ClassVar[str]``.
 
     Attributes:
         unbiased: Whether derivatives of the estimate, of any order, are unbiased.
@@ -76,7 +76,7 @@ LogJoint = Callable[[Any], Float[Array, ""]]
 class AbstractBoundEstimator(eqx.Module):
     """A rule for differentiating a bound on log p(x) that uses what the bound is made of: log p(x, z) and q.
 
-    To add one, write a file named after it with one class that declares the class variables below and has the methods
+    To add one, write a class in a file of this folder that declares the class variables below and has the methods
     `refusal` and `estimate`.
 
     Attributes:
@@ -84,7 +84,7 @@ class AbstractBoundEstimator(eqx.Module):
         bounds: The bounds it is valid for: ``"elbo"``, ``"iwae"`` or both.
         differentiates_the_sample: Whether log p(x, z) must be continuous in z.
         holds_parameters: Whether it differentiates log q(z) with the parameters of q held, and so needs the density of
-            any z. Where not, q is seen from its base, where log q of own draws is enough.
+            any z. Where not, q is seen from its base, where log q is needed only at its own draws.
         minimum_samples: The least number of draws it can work with.
         valid_for: The distributions it is valid for, in words.
         reference: Where it comes from, with the equation number.

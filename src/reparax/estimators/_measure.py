@@ -87,7 +87,7 @@ def problem(f: Callable[..., Any], q: Any, parameters: Any = None) -> Problem:
 
 
 def bound(f: Callable[..., Any], parameters: Any) -> Callable[..., Any]:
-    """``f(z, parameters)`` as a function of the draw, vouched for if f is, with f's own key if it asks for one."""
+    """``f(z, parameters)`` as a function of the draw: vouched for if f is, with a key if f asks for one."""
     if isinstance(f, Vouched):
         return Vouched(bound(f.function, parameters))
     asked = inspect.signature(f).parameters.get("key")
@@ -276,7 +276,7 @@ def candidates(q: Any, *, biased: bool) -> dict[str, AbstractEstimator]:
 
 
 def referees(q: Any) -> dict[str, AbstractEstimator]:
-    """Estimators that assume the least of f, to hold others against; none where q has no score."""
+    """The estimators that assume the least of f, to check others against; none where q has no score."""
     names = ("enumeration",) if num_states(q) <= _CHEAP_REFEREE else ("leave-one-out", "measure-valued")
     known = all_named()
     return {name: known[name] for name in names if all(known[name].refusal(leaf) is None for leaf in leaves(q))}

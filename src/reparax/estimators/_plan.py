@@ -113,7 +113,7 @@ def planned(f: Any, q: Any, estimator: Any, num_samples: int) -> Plan:
 
 
 def assign(q: Any, estimator: Any, num_samples: int = 1) -> list[AbstractEstimator]:
-    """One estimator per distribution of q, from a name, an instance or a pytree of these, before f is looked at."""
+    """One estimator per distribution of q, from a name, an instance or a pytree of these, before f is inspected."""
     return [choice.estimator for choice in choices_for(leaves(q), spread(q, estimator), num_samples)]
 
 

@@ -44,7 +44,7 @@ def tune(
     A candidate is left out if it does not pass the checks of `expectation`, or if its mean contradicts that of
     estimators that assume less, one vote per mechanism (see `compare`). Where all candidates assume a continuous f,
     one that does not is run beside them as a judge. Of an f that is vouched for, and of estimators that are not the
-    library's, a gradient that is always 0 is not believed without a judge that finds the same.
+    library's, a gradient that is always 0 is not trusted unless a judge finds the same.
 
     Args:
         f: The integrand, of one draw; it returns one real number.

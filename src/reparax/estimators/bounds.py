@@ -133,7 +133,7 @@ def not_reparameterizable(q: dist.Distribution) -> str | None:
 
 
 def not_path_only(q: dist.Distribution) -> str | None:
-    """Why the derivative in the parameters of log q cannot be held back: no path, or no density but of own draws."""
+    """Why the derivative in the parameters of log q cannot be left out: no path, or a density of its own draws only."""
     for part in parts(q):
         if isinstance(part, Pushforward) and not part.has_inverse:
             kind = type(part.transform).__name__

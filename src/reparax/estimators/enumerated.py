@@ -69,7 +69,7 @@ class SeparableEnumeration(AbstractEstimator):
     """E[c + sum_i f_i(z_i)] = c + sum_i sum_k q(z_i = k) f_i(k): exact, with S + 1 evaluations of f for S values.
 
     f is evaluated with all elements of z at the first value, at the second, and so on; where it sums over the elements
-    each term is weighed by the probability of its element. That f is such a sum is read off its jaxpr: elements of z
+    each term is weighted by the probability of its element. That f is such a sum is read off its jaxpr: elements of z
     meet in sums only. Plain enumeration would take S to the power of the number of elements.
     """
 
@@ -120,7 +120,7 @@ class SeparableEnumeration(AbstractEstimator):
                 got="elements of z that meet in something else than a sum, or in code that cannot be followed",
                 cure="use leave-one-out or sum-and-sample, or one expectation per element",
             )
-        return jax.tree.unflatten(jax.tree.structure(out), _weighed_total(separation, leaf, states))
+        return jax.tree.unflatten(jax.tree.structure(out), _weighted_total(separation, leaf, states))
 
     def evaluations(self, q: Any, num_samples: int) -> int:
         return math.prod(len(states) + 1 for leaf in leaves(q) if (states := values_of_an_element(leaf)) is not None)
@@ -147,8 +147,8 @@ def _probabilities(q: dist.Distribution) -> Float[Array, "values *elements"]:
     return jnp.broadcast_to(aligned, (len(values), *elements))
 
 
-def _weighed_total(separation: Separation, q: dist.Distribution, states: Array) -> list[Array]:
-    """c + sum_k (c + the terms at value k, weighed) - c."""
+def _weighted_total(separation: Separation, q: dist.Distribution, states: Array) -> list[Array]:
+    """c + sum_k (c + the terms at value k, weighted) - c."""
     weights = _probabilities(q)
     free = as_floating(separation(states[0], jnp.zeros_like(weights[0])))
     totals = as_floating(jax.vmap(separation)(states, weights))

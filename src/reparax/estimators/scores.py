@@ -75,7 +75,7 @@ def _at_edge(q: dist.Distribution) -> Bool[Array, "*p"]:
 
 
 def with_edges(values: Any, f: Integrand, q: Any, key: jax.Array) -> Any:
-    """f at draws, unchanged in value, with the derivatives in probabilities of 0 and 1 added to each."""
+    """The values of f at draws, with the derivatives in probabilities of 0 and 1 added to each."""
     flat, structure = jax.tree.flatten(q, is_leaf=is_distribution)
     for place, leaf in enumerate(flat):
         if type(innermost(leaf)) not in _BY_PROBABILITY or not math.prod(leaf.shape()):
@@ -132,7 +132,7 @@ def _rate(base: dist.Distribution, probs: Array, z: Array, chosen: Array) -> Flo
 
 
 def unknown_at_edges(value: Float[Array, ""], q: Any) -> Float[Array, ""]:
-    """The value, its derivative not a number where a probability of q is exactly 0 or 1: for what cannot be mended."""
+    """The value, whose derivative is NaN where a probability of q is exactly 0 or 1: no draw shows it."""
     nodes = jax.tree.leaves(q, is_leaf=lambda node: isinstance(node, _BY_PROBABILITY))
     flags = [jnp.any(_at_edge(node)) for node in nodes if type(node) in _BY_PROBABILITY]
     return _unknown_where(value, jnp.any(jnp.stack(flags))) if flags else value
@@ -185,7 +185,7 @@ _smooth_once = differentiable_once(
 
 
 def with_unmoved_support(q: Any) -> Any:
-    """The same distributions, raising where the score would be wrong.
+    """The same distributions, which raise an error when they are differentiated where the score would be wrong.
 
     That is in a parameter on which the support depends, and in the second derivative in a location with a kink.
     """
@@ -218,5 +218,5 @@ def scored_draws(f: Integrand, q: Any, key: jax.Array, num_samples: int) -> tupl
 
 
 def log_probs_at(q: Any, positions: Any) -> Float[Array, " n"]:
-    """The log densities of draws given by their positions, raising where the score would be wrong."""
+    """The log densities of draws given by their positions; they raise an error where the score would be wrong."""
     return jax.vmap(functools.partial(log_prob_at, with_unmoved_support(q)))(positions)

@@ -80,8 +80,8 @@ class Flow:
     keys: dict[Any, list[Path]] = field(default_factory=dict)
     carried: dict[Any, Facts] = field(default_factory=dict)
 
-    def weighs(self, name: str) -> bool:
-        """Whether costs must be weighed by the draws of a site: all but pathwise ones."""
+    def is_weighting(self, name: str) -> bool:
+        """Whether costs must be weighted by the draws of a site: all but pathwise ones."""
         return self.estimator(name) not in (PATHWISE, UNCHOSEN)
 
     def exact(self, name: str) -> bool:
@@ -167,7 +167,7 @@ class Flow:
         facts = replace(facts, misused=facts.misused | by.misused, varies=facts.varies | by.varies)
         if not by.raw:
             return facts
-        if facts.costs and facts.weighed is not None and by.raw <= facts.weighed:
+        if facts.costs and facts.weighted is not None and by.raw <= facts.weighted:
             self.unbaselined |= facts.costs
             return replace(facts, raw=facts.raw | by.raw) if facts.rest else facts
         if facts.costs or facts.rest:

@@ -156,10 +156,10 @@ def _plain(facts: Facts) -> Facts:
 
 
 def _left(facts: Facts, loop: Path) -> Facts:
-    """A result of the passes seen from elsewhere: its draws may be of any pass, its costs are weighed by which ones?"""
+    """A result of the passes seen from elsewhere: its draws, and those that weight its costs, may be of any pass."""
     raw = facts.raw | {e.aged(loop) for e in facts.raw}
-    kept = None if facts.weighed is None else frozenset(e for e in facts.weighed if not e.inside(loop))
-    return replace(facts, raw=raw, weighed=kept, origin=None)
+    kept = None if facts.weighted is None else frozenset(e for e in facts.weighted if not e.inside(loop))
+    return replace(facts, raw=raw, weighted=kept, origin=None)
 
 
 def _seen_earlier(flow: Flow, loop: Path) -> Events:

@@ -34,7 +34,7 @@ def _draw(flow: Flow, what: Draw, shared: bool, inputs: list[Facts], here: Path)
             cure="make it from the value before rx.cost",
         )
     _check_key(flow, what, shared, key, here)
-    event = frozenset({Event(here)}) if flow.weighs(what.name) else NONE
+    event = frozenset({Event(here)}) if flow.is_weighting(what.name) else NONE
     token = Facts(token=held | event, varies=before.varies | behind.varies)
     return [token] + [Facts(raw=behind.raw | event, varies=behind.varies)] * what.values
 
@@ -46,7 +46,7 @@ def _check_key(flow: Flow, what: Draw, shared: bool, key: Facts, here: Path) -> 
     problem = None
     if shared:
         problem = "a key that all lanes of a vmap share, so that their draws are the same noise"
-    elif flow.weighs(what.name) and "key" not in key.varies:
+    elif flow.is_weighting(what.name) and "key" not in key.varies:
         problem = "a key that is not made from the program's own, so that all copies draw the same"
     elif not loops <= key.varies:
         problem = "a key that is the same in every pass of a loop"
@@ -85,7 +85,7 @@ def _cost(flow: Flow, what: Cost, inputs: list[Facts], here: Path) -> list[Facts
             got=f"one that depends on {_names(flow, [e.path for e in fixed.raw] + list(fixed.misused))}",
             cure="use the default baseline, which is the mean of the other copies",
         )
-    result = Facts(costs=frozenset({here}), weighed=held, rest=False, varies=reads.varies | upstream.varies)
+    result = Facts(costs=frozenset({here}), weighted=held, rest=False, varies=reads.varies | upstream.varies)
     return [result] * what.values
 
 

@@ -76,7 +76,7 @@ def simulate(program: Program, *, key: jax.Array, num_samples: int = 2, max_enum
     for (_, axis), site in zip(mode.axes, enumerated, strict=True):
         run = jax.vmap(run, in_axes=None, axis_name=axis, axis_size=site.states)
     results = jax.vmap(run, axis_name=mode.axis)(jax.random.split(key, num_samples))
-    # Enumerated copies are weighed by their number of states, so that these are means as well.
+    # Enumerated copies are weighted by their number of states, so that these are means as well.
     means = jax.tree.map(lambda x: jnp.mean(x, axis=tuple(range(1 + len(enumerated)))), results)
     return trusted(guard(means, closed))
 

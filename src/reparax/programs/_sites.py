@@ -37,7 +37,7 @@ from reparax.programs._marks import (
     mark,
     source,
 )
-from reparax.programs._weighting import Probing, Upstream, antithetic, mean_of_others, scored, weighed
+from reparax.programs._weighting import Probing, Upstream, antithetic, mean_of_others, scored, weighted
 from reparax.reparameterization import innermost, rsample
 
 NAMES = {
@@ -89,9 +89,9 @@ def draw(
 
 
 def cost(value: Any, upstream: Upstream, *, baseline: Any = "leave-one-out", name: str | None = None) -> Any:
-    """A value that the program's result adds up, weighed by the draws upstream of it and by no others.
+    """A value that the program's result adds up, weighted by the draws upstream of it and by no others.
 
-    A cost after the t-th draw is weighed by t draws, so that sums over time have the variance of the reward-to-go
+    A cost after the t-th draw is weighted by t draws, so that sums over time have the variance of the reward-to-go
     without being told. Foerster et al. (2018), eq. 5; Schulman et al. (2015), theorem 1.
 
     Args:
@@ -123,7 +123,7 @@ def cost(value: Any, upstream: Upstream, *, baseline: Any = "leave-one-out", nam
         operands = [*values, upstream.log_prob, *(given or [])]
         marked = mark(operands, len(values), Cost(place, len(values), given is not None))
         return jax.tree.unflatten(structure, marked)
-    values = [weighed(v, upstream) for v in values]
+    values = [weighted(v, upstream) for v in values]
     if given is None and by_name and place not in mode.without_baseline:
         given = [mean_of_others(v, mode) for v in values]
     baselines = given or [None] * len(values)

@@ -156,7 +156,7 @@ def antithetic(q: Any, key: jax.Array, axis: str) -> tuple[list[Array], Float[Ar
     return bits, jnp.sum(jnp.stack(terms))
 
 
-def weighed(value: Array, upstream: Upstream) -> Array:
+def weighted(value: Array, upstream: Upstream) -> Array:
     """The value times the weight of the enumerated draws."""
     return value * upstream.weight.astype(value.dtype)
 
@@ -167,7 +167,7 @@ def scored(value: Array, upstream: Upstream, baseline: Array | None) -> Array:
     Derivatives of every order of the box are unbiased if the baseline does not depend on the draws in it: Mao et al.
     (2019), "A baseline for any order gradient estimation in stochastic computation graphs", eq. 8. The baseline stands
     with the box alone, as the pairs of DisARM are not independent of the other copies, and without this copy's weight,
-    which depends on its draws: it is a mean of values that are weighed already.
+    which depends on its draws: it is a mean of values that are weighted already.
     """
     score = box(upstream.log_prob).astype(value.dtype)
     result = value * score * (1 + upstream.paired.astype(value.dtype))
