@@ -16,6 +16,15 @@ from reparax.errors import InvalidEstimator
 
 _PREFIX = "reparax_"
 SOURCE, DRAWN, TRUSTED, GUARDED = "source", "drawn", "trusted", "guarded"
+# Continuous wherever they are defined; where the second entry is not None, only for arguments in that domain.
+_SPECIAL = {
+    "ndtr": None, "log_ndtr": None, "hypot": None, "i0": None, "i0e": None, "i1": None, "i1e": None, "sinc": None,
+    "_sinc_maclaurin": None, "erf_inv": "open unit", "ndtri": "unit", "betaln": "positive", "gammaln": "positive",
+    "digamma": "positive", "polygamma": "positive", "expi": "positive", "exp1": "positive", "expn": "positive",
+}  # fmt: skip
+_FILES = ("jax/_src/scipy/special.py", "jax/_src/third_party/scipy/", "jax/_src/numpy/ufuncs.py")
+_DETERMINANT = "jax/_src/numpy/linalg.py"
+_INTERPOLATION = "jax/_src/numpy/lax_numpy.py"
 
 
 def marker_of(jaxpr: Jaxpr) -> tuple[str, str] | None:
@@ -136,17 +145,6 @@ class Vouched(eqx.Module):
     def __call__(self, *args: Any, **named: Any) -> Any:
         """The function's value, trusted."""
         return trusted(self.function(*args, **named))
-
-
-# Continuous wherever they are defined; where the second entry is not None, only for arguments in that domain.
-_SPECIAL = {
-    "ndtr": None, "log_ndtr": None, "hypot": None, "i0": None, "i0e": None, "i1": None, "i1e": None, "sinc": None,
-    "_sinc_maclaurin": None, "erf_inv": "open unit", "ndtri": "unit", "betaln": "positive", "gammaln": "positive",
-    "digamma": "positive", "polygamma": "positive", "expi": "positive", "exp1": "positive", "expn": "positive",
-}  # fmt: skip
-_FILES = ("jax/_src/scipy/special.py", "jax/_src/third_party/scipy/", "jax/_src/numpy/ufuncs.py")
-_DETERMINANT = "jax/_src/numpy/linalg.py"
-_INTERPOLATION = "jax/_src/numpy/lax_numpy.py"
 
 
 def trusted_name(jaxpr: Jaxpr, known: Sequence[np.ndarray | None]) -> str | None:

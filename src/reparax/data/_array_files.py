@@ -18,6 +18,9 @@ VALUES = ("X", "x", "data", "images")
 LABELS = ("y", "labels")
 
 _BROKEN = (ValueError, EOFError, OSError, SyntaxError, TypeError, OverflowError, tokenize.TokenError, RecursionError)
+_DTYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
+PREFIX = "builtin:"
+BUILTIN = ("digits", "iris", "wine", "breast_cancer", "diabetes")
 
 
 def read_npy(path: Path) -> np.ndarray:
@@ -129,9 +132,6 @@ def _members(content: bytes, path: Path) -> dict[str, Callable[[], bytes]]:
     return {name.removesuffix(".npy"): partial(read_member, name) for name in names}
 
 
-_DTYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
-
-
 def read_idx(path: Path) -> np.ndarray:
     """The array of an IDX file, gzipped or not.
 
@@ -156,10 +156,6 @@ def read_idx(path: Path) -> np.ndarray:
     if len(content) - start != size or num_axes > 32:
         raise damaged(path, "a whole IDX file", f"{len(content) - start} bytes for shape {shape}, which takes {size}")
     return np.frombuffer(content, dtype, offset=start).reshape(shape).astype(dtype.newbyteorder("="), copy=False)
-
-
-PREFIX = "builtin:"
-BUILTIN = ("digits", "iris", "wine", "breast_cancer", "diabetes")
 
 
 def read_builtin(name: str) -> tuple[np.ndarray, tuple[str, ...] | None, np.ndarray, str | None]:

@@ -18,6 +18,9 @@ from reparax.errors import DataError
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
 _BROKEN = (OSError, ValueError, SyntaxError, EOFError, TypeError, KeyError, IndexError, OverflowError, MemoryError)
+SMALLEST_TILE = 64  # pixels; tiny images are enlarged to about this
+LARGEST_PICTURE = 2000  # pixels; enlarging stops here
+SEPARATOR = 128
 
 
 def read_folder(folder: Path, label: str | Path | None) -> Dataset:
@@ -156,11 +159,6 @@ def _labels(folder: Path, files: list[Path]) -> np.ndarray | None:
     if folder in parents:
         return None
     return np.array([_relative(folder, parent) for parent in parents])
-
-
-SMALLEST_TILE = 64  # pixels; tiny images are enlarged to about this
-LARGEST_PICTURE = 2000  # pixels; enlarging stops here
-SEPARATOR = 128
 
 
 def grid(images: np.ndarray, *, low: float = 0, high: float = 255, columns: int | None = None) -> np.ndarray:

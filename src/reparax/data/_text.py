@@ -20,6 +20,13 @@ MISSING_TEXT = frozenset({"", "NA", "N/A", "n/a", "#N/A", "NaN", "nan", "NAN", "
 
 LEADING_ZERO = r"^[+-]?0\d"
 GROUPED = re.compile(r"[+-]?\d{1,3}([,.' ]\d{3})*([.,]\d+)?|[+-]?\d+,\d+")
+EXAMINED = 1000
+MOST = 0.9
+FEWEST_NUMBERS = 10
+_PLAIN = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.IGNORECASE)
+_GROUPED = re.compile(r"[+-]?\d{1,3}((,\d{3})+(\.\d+)?|(\.\d{3})+(,\d+)?|([ '\u00a0]\d{3})+([.,]\d+)?)")
+_COMMA = re.compile(r"[+-]?\d+,\d+")
+_SIGNED = re.compile(r"([$€£¥]\s*[+-]?[\d.,]+|[+-]?[\d.,]+\s*[%$€£¥])")
 
 
 class Distinct(NamedTuple):
@@ -113,15 +120,6 @@ def _words(found: Distinct, stripped: "pl.Series", missing: np.ndarray) -> Cells
     tokens = [token for token in stripped.filter(missing).to_list() if token]
     notes = (f"cells of {', '.join(map(repr, tokens))} are missing",) if tokens else ()
     return Cells("category", _spread(rank, codes), "string", kept, is_text=True, notes=notes)
-
-
-EXAMINED = 1000
-MOST = 0.9
-FEWEST_NUMBERS = 10
-_PLAIN = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.IGNORECASE)
-_GROUPED = re.compile(r"[+-]?\d{1,3}((,\d{3})+(\.\d+)?|(\.\d{3})+(,\d+)?|([ '\u00a0]\d{3})+([.,]\d+)?)")
-_COMMA = re.compile(r"[+-]?\d+,\d+")
-_SIGNED = re.compile(r"([$€£¥]\s*[+-]?[\d.,]+|[+-]?[\d.,]+\s*[%$€£¥])")
 
 
 def refuse_separators(name: str, cells: Cells) -> None:

@@ -13,6 +13,7 @@ from reparax.estimators._base import AbstractEstimator
 Trust = Literal[0, 1, 2, 3]
 EXACT: Trust = 0
 CUSTOM = "custom"
+ALARM = 5.0
 
 
 def family(part: AbstractEstimator) -> str:
@@ -47,9 +48,6 @@ def is_own(part: AbstractEstimator) -> bool:
     """Whether the class is one of the library's, not one that inherits from it."""
     name = registry.part_name(type(part))
     return type(part).__module__.startswith("reparax.estimators.") and name in registry.names("estimators")
-
-
-ALARM = 5.0
 
 
 @dataclass(frozen=True)

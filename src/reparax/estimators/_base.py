@@ -15,6 +15,8 @@ from reparax.reparameterization import is_reparameterizable
 
 Level = Literal["enumerate", "score", "pathwise", "term by term"]
 LEVELS: tuple[Level, ...] = ("enumerate", "score", "pathwise", "term by term")
+Bound = Literal["elbo", "iwae"]
+LogJoint = Callable[[Any], Float[Array, ""]]
 
 
 class AbstractEstimator(eqx.Module):
@@ -67,10 +69,6 @@ class AbstractEstimator(eqx.Module):
     def counts_jumps(self) -> bool:
         """Whether derivatives are right where f jumps at a place that depends on what is differentiated."""
         return False
-
-
-Bound = Literal["elbo", "iwae"]
-LogJoint = Callable[[Any], Float[Array, ""]]
 
 
 class AbstractBoundEstimator(eqx.Module):

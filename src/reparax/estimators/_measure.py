@@ -22,6 +22,9 @@ from reparax.estimators._parameters import Named, named_parameters
 from reparax.estimators._plan import assign, evaluations, spread
 from reparax.estimators.draws import is_distribution, leaves, num_states
 
+_BATCH = 512
+_CHEAP_REFEREE = 256
+
 
 @dataclass(frozen=True)
 class Problem:
@@ -150,10 +153,6 @@ def _fit(excess: Float[np.ndarray, " m"]) -> float:
     shape = float(np.mean(np.log1p(-best * excess)))
     # A weak prior around 1/2 steadies the fit on few points.
     return shape * count / (count + 10) + 0.5 * 10 / (count + 10)
-
-
-_BATCH = 512
-_CHEAP_REFEREE = 256
 
 
 class Measured(NamedTuple):

@@ -17,6 +17,8 @@ from reparax.estimators.draws import is_distribution, leaves
 from reparax.reparameterization import is_discrete
 
 Group = tuple[AbstractEstimator, list[int]]
+_BY_NAME = "asked for by name"
+_SURROGATE = "Wrap a continuous f, or a surrogate that is meant as it is, as estimators.Vouched(f)."
 
 
 def grouped(estimators: list[AbstractEstimator]) -> list[Group]:
@@ -46,10 +48,6 @@ def evaluations(q: Any, estimators: list[AbstractEstimator], num_samples: int) -
         total *= part.evaluations([flat[place] for place in places], max(left, part.minimum_samples))
         left = left if part.level == "enumerate" else 1
     return total
-
-
-_BY_NAME = "asked for by name"
-_SURROGATE = "Wrap a continuous f, or a surrogate that is meant as it is, as estimators.Vouched(f)."
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,10 @@ _INVERTIBLE = (
     dist.TwoSidedTruncatedDistribution,
 )  # fmt: skip
 VALID_FOR = "distributions with a differentiable quantile function or a Normal base, and an f that is continuous in z"
+# Beyond this a logistic number has a probability of 4e-31; the quantiles below are accurate up to there.
+_FAR = 70.0
+# The slope of a Cauchy's quantile function overflows in single precision beyond twice this.
+_FAR_CAUCHY = 40.0
 
 
 def no_quantile(q: dist.Distribution) -> str | None:
@@ -91,12 +95,6 @@ def _is_floating(leaf: Any) -> bool:
 def standard_noise(key: jax.Array, shape: tuple[int, ...], dtype: Any) -> Float[Array, "*s"]:
     """Uniform noise in the open interval (0, 1)."""
     return jax.random.uniform(key, shape, dtype, minval=jnp.finfo(dtype).tiny)
-
-
-# Beyond this a logistic number has a probability of 4e-31; the quantiles below are accurate up to there.
-_FAR = 70.0
-# The slope of a Cauchy's quantile function overflows in single precision beyond twice this.
-_FAR_CAUCHY = 40.0
 
 
 def _lower(t: Array) -> Array:

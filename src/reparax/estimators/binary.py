@@ -26,6 +26,8 @@ from reparax.estimators.draws import is_distribution
 from reparax.estimators.scores import held_at_edges, with_edges
 from reparax.estimators.surrogate import evaluate, evaluate_common, mean, scaled, with_gradient
 
+Factor = Callable[[Array, Array, Array, Array], Array]
+
 
 class ARM(AbstractEstimator):
     """(f(1[1-u < p]) - f(1[u < p])) (u - 1/2) in each logit.
@@ -82,9 +84,6 @@ class DisARM(AbstractEstimator):
 def _disarm_factor(u: Array, first: Array, second: Array, logit: Array) -> Float[Array, "n *s"]:
     signed = (first - second).astype(logit.dtype)
     return signed * jax.nn.sigmoid(jnp.abs(logit))[None] / 2
-
-
-Factor = Callable[[Array, Array, Array, Array], Array]
 
 
 def antithetic_pairs(f: Integrand, q: Any, key: jax.Array, num_samples: int, factor: Factor) -> Any:

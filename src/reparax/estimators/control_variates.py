@@ -15,6 +15,9 @@ from reparax.estimators.relaxed import Relaxed, logits_log_prob, natural_logits,
 from reparax.estimators.scores import held_at_edges, with_edges
 from reparax.estimators.surrogate import along, as_floating, leave_one_out, magic_box, mean, zeros_like
 
+Control = Callable[[list[Array], jax.Array], Any]
+_START = 1.0
+
 
 class REBAR(AbstractEstimator):
     """(f(b) - eta f(s(z~))) d log q(b) + eta d f(s(z)) - eta d f(s(z~)), s a sigmoid or softmax at a temperature.
@@ -148,10 +151,6 @@ def _least_variance(gradients: Float[Array, "m n p"]) -> Float[Array, " m"]:
 
 def _weighted(weights: Float[Array, " m"], leaf: Float[Array, "m *s"]) -> Float[Array, "*s"]:
     return jnp.sum(along(weights, leaf) * leaf, axis=0)
-
-
-Control = Callable[[list[Array], jax.Array], Any]
-_START = 1.0
 
 
 def controlled(

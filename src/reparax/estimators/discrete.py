@@ -13,6 +13,8 @@ from reparax.estimators.draws import is_binary, leaves
 from reparax.reparameterization import innermost
 from reparax.reparameterization.numerics import widened
 
+Categorical = dist.CategoricalProbs | dist.CategoricalLogits | OneHotCategorical
+
 
 def not_binary(q: dist.Distribution) -> str | None:
     """Why a distribution is not a collection of independent Bernoulli variables."""
@@ -40,9 +42,6 @@ def threshold(u: list[Array], logits: list[Array]) -> list[Array]:
     """1 where u < sigmoid(logit), constant, with the dtype numpyro draws."""
     dtype = jnp.result_type(int)
     return [(a < jax.nn.sigmoid(jax.lax.stop_gradient(b))[None]).astype(dtype) for a, b in zip(u, logits, strict=True)]
-
-
-Categorical = dist.CategoricalProbs | dist.CategoricalLogits | OneHotCategorical
 
 
 def not_categorical(q: dist.Distribution) -> str | None:

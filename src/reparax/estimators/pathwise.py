@@ -16,6 +16,8 @@ from reparax.estimators.draws import is_distribution
 from reparax.estimators.surrogate import evaluate, mean
 from reparax.reparameterization import parameter_rules, rsample
 
+_BITS = 23
+
 
 class Pathwise(AbstractEstimator):
     """d/dtheta E[f(z)] = E[f'(g(eps, theta)) dg/dtheta] with z = g(eps, theta), `rsample`.
@@ -93,9 +95,6 @@ def _strata(key: jax.Array, num_samples: int, dimensions: int, dtype: Any) -> Fl
     columns = jax.random.split(order_key, dimensions)
     order = jax.vmap(lambda k: jax.random.permutation(k, num_samples), out_axes=1)(columns)
     return (order.astype(dtype) + standard_noise(noise_key, order.shape, dtype)) / num_samples
-
-
-_BITS = 23
 
 
 class Sobol(AbstractEstimator):

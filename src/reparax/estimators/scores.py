@@ -20,6 +20,12 @@ from reparax.reparameterization import innermost
 
 Same = Callable[[Any], Any]
 Refusal = Callable[[], InvalidEstimator]
+_BY_PROBABILITY = (dist.BernoulliProbs, dist.CategoricalProbs)
+_MOVING = {
+    dist.Uniform: "the bounds of Uniform",
+    dist.DiscreteUniform: "the bounds of DiscreteUniform",
+    dist.Delta: "the atom of Delta",
+}
 
 
 def not_differentiable(refusal: Refusal) -> Same:
@@ -49,9 +55,6 @@ def differentiable_once(refusal: Refusal) -> Same:
         return no_more(primals[0]), tangents[0]
 
     return same
-
-
-_BY_PROBABILITY = (dist.BernoulliProbs, dist.CategoricalProbs)
 
 
 def held_at_edges(q: Any) -> Any:
@@ -147,13 +150,6 @@ def _unknown_where(value: Array, flag: Array) -> Array:
 def _unknown_where_jvp(primals: Any, tangents: Any) -> tuple[Array, Array]:
     # A product: a selection would give the transposed derivative 0.
     return primals[0], tangents[0] * jnp.where(primals[1], jnp.nan, 1.0).astype(tangents[0].dtype)
-
-
-_MOVING = {
-    dist.Uniform: "the bounds of Uniform",
-    dist.DiscreteUniform: "the bounds of DiscreteUniform",
-    dist.Delta: "the atom of Delta",
-}
 
 
 def moving_support(q: dist.Distribution) -> str | None:

@@ -26,6 +26,12 @@ _SUMS = ADDING | {
 }  # fmt: skip
 # The number of leading operands that are parts, and after these come controls.
 _PLACED = {"dynamic_slice": 1, "gather": 1, "div": 1}
+_CALLS = {
+    "jit", "pjit", "closed_call", "core_call", "remat", "remat2", "checkpoint", "custom_jvp_call", "custom_vjp_call",
+}  # fmt: skip
+# A constant array with more numbers is not looked at.
+_LARGE = 4096
+Rule = Callable[["Flow", dict[str, Any], list[Facts], Path], list[Facts]]
 
 
 def controlled_parts(name: str, inputs: list[Facts]) -> tuple[list[Facts], list[Facts]] | None:
@@ -47,17 +53,6 @@ def controlled_parts(name: str, inputs: list[Facts]) -> tuple[list[Facts], list[
         first = 0 if holds[0] or not inputs[0].rest else 1
         return [inputs[first]], [inputs[1 - first]]
     return None
-
-
-_CALLS = {
-    "jit", "pjit", "closed_call", "core_call", "remat", "remat2", "checkpoint", "custom_jvp_call", "custom_vjp_call",
-}  # fmt: skip
-
-# A constant array with more numbers is not looked at.
-_LARGE = 4096
-
-
-Rule = Callable[["Flow", dict[str, Any], list[Facts], Path], list[Facts]]
 
 
 @dataclass

@@ -16,6 +16,7 @@ from reparax.estimators import support_interval
 
 PATHWISE, SCORE, ENUMERATION, DISARM = "pathwise", "leave-one-out", "enumeration", "disarm"
 UNCHOSEN = "not chosen yet"
+mark_p = Primitive("reparax_mark")
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,6 @@ class Join:
 
 Mark = Draw | Cost | Join
 
-mark_p = Primitive("reparax_mark")
 mark_p.multiple_results = True
 
 

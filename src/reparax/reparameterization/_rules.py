@@ -14,6 +14,8 @@ from numpyro.distributions import Distribution
 from reparax.errors import NotReparameterizable
 from reparax.reparameterization.numerics import widened
 
+Sampler = Callable[[Any, jax.Array, tuple[int, ...]], jax.Array]
+
 
 def innermost(q: dist.Distribution) -> dist.Distribution:
     """The distribution inside all wrappers, whose batch shape may be smaller than the wrapper's."""
@@ -33,9 +35,6 @@ def is_masked(q: dist.Distribution) -> bool:
     inside = (getattr(q, name, None) for name in ("base_dist", "base"))
     below = (part for part in inside if isinstance(part, dist.Distribution))
     return isinstance(q, dist.MaskedDistribution) or any(is_masked(part) for part in below)
-
-
-Sampler = Callable[[Any, jax.Array, tuple[int, ...]], jax.Array]
 
 
 @dataclass(frozen=True)

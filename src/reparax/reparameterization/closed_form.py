@@ -12,6 +12,7 @@ from reparax.reparameterization.numerics import bounded_exp, float_dtype, full_s
 from reparax.reparameterization.truncated import tilted_quantile
 
 LOCATION_SCALE = "location-scale"
+INVERSE_CDF = "inverse CDF"
 
 
 def _register(family: type, noise: Callable[..., Array]) -> None:
@@ -63,9 +64,6 @@ def _log_uniform(q: dist.LogUniform, key: jax.Array, sample_shape: tuple[int, ..
 @rule(dist.Delta, declare=declared("deterministic", "v"))
 def _delta(q: dist.Delta, key: jax.Array, sample_shape: tuple[int, ...]) -> Array:
     return jnp.broadcast_to(jnp.asarray(q.v), full_shape(q, sample_shape))
-
-
-INVERSE_CDF = "inverse CDF"
 
 
 def exponential_noise(key: jax.Array, shape: tuple[int, ...], dtype: jnp.dtype) -> Array:

@@ -33,6 +33,9 @@ _CLOSED_FORM = (
     dist.HalfNormal,
     dist.HalfCauchy,
 )
+# (x, components) -> log-density and CDF of every component in every coordinate, of shape (..., K, d).
+Evaluate = Callable[[Array, Any], tuple[Array, Array]]
+REFERENCE = "Figurnov et al. 2018, section 4; Graves 2016"
 
 
 def has_differentiable_cdf(q: dist.Distribution) -> bool:
@@ -80,11 +83,6 @@ def _beta_cdf_jvp(primals: tuple[Array, Array, Array], tangents: tuple[Array, Ar
     density = jnp.exp(-a * jax.nn.softplus(-logit) - b * jax.nn.softplus(logit) - betaln(a, b))
     in_a, in_b = logit_beta_derivatives(logit, a, b)
     return _beta_cdf(logit, a, b), density * (tangents[0] - in_a * tangents[1] - in_b * tangents[2])
-
-
-# (x, components) -> log-density and CDF of every component in every coordinate, of shape (..., K, d).
-Evaluate = Callable[[Array, Any], tuple[Array, Array]]
-REFERENCE = "Figurnov et al. 2018, section 4; Graves 2016"
 
 
 def _components(q: dist.Distribution) -> list[dist.Distribution]:

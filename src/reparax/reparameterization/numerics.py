@@ -10,6 +10,12 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Num
 from numpyro.distributions import Distribution
 
+_SHIFT = 6
+# Far enough from the ends of the floating range that products with derivatives are neither infinite nor flushed.
+_HEADROOM = 1e-8
+_FLOOR = 1024.0
+Number = TypeVar("Number", int, float)
+
 
 def float_dtype(*parameters: object) -> jnp.dtype:
     """The floating dtype that these parameters promote to; the default float where all are Python numbers."""
@@ -39,9 +45,6 @@ def widened(q: Any) -> Any:
 
 def _is_half(leaf: Any) -> bool:
     return isinstance(leaf, jax.Array | np.ndarray | np.generic) and leaf.dtype in (jnp.float16, jnp.bfloat16)
-
-
-_SHIFT = 6
 
 
 def _digamma_tail(z: Array) -> Array:
@@ -86,11 +89,6 @@ def log_over_difference(ell: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     return jnp.where(near, series, far / jnp.expm1(far))
 
 
-# Far enough from the ends of the floating range that products with derivatives are neither infinite nor flushed.
-_HEADROOM = 1e-8
-_FLOOR = 1024.0
-
-
 @jax.custom_jvp
 def bounded_exp(log_x: Array) -> Array:
     """exp(log x), kept inside the floating range; the derivative of its logarithm is always the one of log x.
@@ -131,9 +129,6 @@ def log1m_exp(log_x: Array) -> Array:
     near_one = log_x > -0.6931472
     small = jnp.where(near_one, log_x, -1.0)
     return jnp.where(near_one, jnp.log(-jnp.expm1(small)), jnp.log1p(-jnp.exp(jnp.where(near_one, -1.0, log_x))))
-
-
-Number = TypeVar("Number", int, float)
 
 
 @lru_cache(maxsize=16)

@@ -15,6 +15,9 @@ from reparax.reparameterization.numerics import gauss_legendre
 Elementwise = Callable[[Array, Any], Array]
 
 _NUM_POINTS = 200
+LogDensity = Callable[[Array, Any], Array]
+_PANELS = 512
+_NEWTON_STEPS = 4
 
 
 def implicit(
@@ -127,12 +130,6 @@ def _side(
         return value, slope, width
 
     return jax.vmap(at)(nodes, weights)
-
-
-LogDensity = Callable[[Array, Any], Array]
-
-_PANELS = 512
-_NEWTON_STEPS = 4
 
 
 def sample_by_quadrature(u: Array, log_density: LogDensity, params: PyTree, batch_shape: tuple[int, ...]) -> Array:

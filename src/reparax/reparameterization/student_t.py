@@ -13,6 +13,7 @@ from reparax.reparameterization.numerics import broadcast_flat, full_shape, to_f
 
 # The share of the largest exponent that draws may use: a draw times its own derivative is still a number.
 _HEADROOM = 0.85
+FIGURNOV = "Figurnov et al. 2018, eq. 5"
 
 
 def student_t_sample(
@@ -59,9 +60,6 @@ def log_abs_student_t_sample(
     logit = logit_beta_path(drawn, jnp.full_like(half, 0.5), half)
     sign = jnp.where(normal < 0.0, -1.0, 1.0).astype(df.dtype)
     return (0.5 * (logit + jnp.log(df))).reshape(shape), sign.reshape(shape)
-
-
-FIGURNOV = "Figurnov et al. 2018, eq. 5"
 
 
 @rule(

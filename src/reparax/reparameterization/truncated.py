@@ -16,6 +16,8 @@ from reparax.reparameterization.one_dimensional import sample_by_quadrature
 
 _TAIL = 2.5
 _WIDEST_NORMAL = 1e4
+# Stands for infinity in standard units: squares of it stay finite, and no family has mass beyond it.
+_WIDEST = 1e15
 
 
 @jax.custom_jvp
@@ -144,10 +146,6 @@ def truncated_normal(u: Array, loc: Array, scale: Array, low: Array, high: Array
     x = jnp.where(a > _TAIL, edge + sign * scale * delta, loc + sign * scale * z)
     # Rounding may step over an end; put the value back without touching the derivative.
     return x + jax.lax.stop_gradient(jnp.clip(x, low, high) - x)
-
-
-# Stands for infinity in standard units: squares of it stay finite, and no family has mass beyond it.
-_WIDEST = 1e15
 
 
 class _Symmetric(NamedTuple):

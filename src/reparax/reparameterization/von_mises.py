@@ -26,6 +26,27 @@ Attempt = Callable[[Array, Array], tuple[Array, Array]]
 # two tries of all lanes, which cost less than finding those that a first one rejected.
 _SHARES = (6, 16, 32, 64)
 _MANY = 4096
+# The probability of a larger |x| is a float y in [2^-32, 1]; its exponent and first bits are the cell of the table, so
+# that the tails are as finely divided as the middle.
+_OCTAVES = 32
+_LEADING_BITS = 5
+_CELLS = _OCTAVES << _LEADING_BITS
+_TRAILING_BITS = 23 - _LEADING_BITS
+_FIRST = (127 - _OCTAVES) << _LEADING_BITS
+_PIECES, _POINTS, _ROUNDS = 256, 6, 5
+# Nothing below overflows up to here, where the angle is 0 for all purposes.
+_LARGEST = 1e36
+# Fewer draws per concentration than this take less time by rejection.
+_WORTHWHILE = 16_384
+# In single and in double precision.
+_NUM_POINTS = 12, 48
+_DROP = 16.0, 36.0
+# Above this concentration the Bessel ratio is summed from its asymptotic series, below from its continued fraction.
+_LARGE = 20.0, 150.0
+_DEPTH = 30, 150
+_PERIODIC = (
+    "right for functions of period 2 pi; for others the mass that crosses the cut at +-pi is missing in the derivative"
+)
 
 
 def draw_by_stages(key: Array, attempt: Attempt, parameter: Float[Array, " n"]) -> Float[Array, " n"]:
@@ -79,20 +100,6 @@ def _retry(
 def _gathered(waiting: Array, again: Array, size: int, empty: int) -> Array:
     places = jnp.nonzero(again, size=size, fill_value=waiting.size)[0]
     return waiting.at[places].get(mode="fill", fill_value=empty)
-
-
-# The probability of a larger |x| is a float y in [2^-32, 1]; its exponent and first bits are the cell of the table, so
-# that the tails are as finely divided as the middle.
-_OCTAVES = 32
-_LEADING_BITS = 5
-_CELLS = _OCTAVES << _LEADING_BITS
-_TRAILING_BITS = 23 - _LEADING_BITS
-_FIRST = (127 - _OCTAVES) << _LEADING_BITS
-_PIECES, _POINTS, _ROUNDS = 256, 6, 5
-# Nothing below overflows up to here, where the angle is 0 for all purposes.
-_LARGEST = 1e36
-# Fewer draws per concentration than this take less time by rejection.
-_WORTHWHILE = 16_384
 
 
 def tabulation_is_worthwhile(concentration: Float[Array, "..."], shape: tuple[int, ...]) -> bool:
@@ -159,14 +166,6 @@ def _cubics(y: Float[Array, " n"], x: Float[Array, " n"], slope: Float[Array, " 
     rise, width = jnp.diff(x), jnp.diff(y)
     start, end = slope[:-1] * width, slope[1:] * width
     return jnp.stack([x[:-1], start, 3.0 * rise - 2.0 * start - end, start + end - 2.0 * rise], axis=-1)
-
-
-# In single and in double precision.
-_NUM_POINTS = 12, 48
-_DROP = 16.0, 36.0
-# Above this concentration the Bessel ratio is summed from its asymptotic series, below from its continued fraction.
-_LARGE = 20.0, 150.0
-_DEPTH = 30, 150
 
 
 def von_mises_sample(
@@ -286,11 +285,6 @@ def _quarter_turn(u: Array) -> tuple[Array, Array]:
     sine = angle * (1.0 + square * (-1 / 6 + square * (1 / 120 + square * (-1 / 5040 + square / 362880))))
     cosine = 1.0 + square * (-1 / 2 + square * (1 / 24 + square * (-1 / 720 + square * (1 / 40320 - square / 3628800))))
     return jnp.sign(u) * jnp.where(beyond, cosine, sine), jnp.where(beyond, sine, cosine)
-
-
-_PERIODIC = (
-    "right for functions of period 2 pi; for others the mass that crosses the cut at +-pi is missing in the derivative"
-)
 
 
 @rule(
