@@ -16,7 +16,7 @@ place where it happens: the equation is solved for one variable, what is left fr
 are analytic in what is free, so that agreement at random points is agreement everywhere, with probability one, up to
 the rounding of single precision (relative differences of about 1e-7 cannot be seen).
 
-*Not seen.* Derivatives of one's own (``custom_jvp``, ``custom_vjp``) are taken at their word, while the values behind
+*Not seen.* Custom derivatives (``custom_jvp``, ``custom_vjp``) are taken at their word, while the values behind
 them are judged like any others; values behind ``stop_gradient`` are judged as values, and `Verdict.held_back` says
 where the derivative of one is lost. Parameters and data are taken to be finite numbers; overflow is not seen. What
 `Vouched` wraps is not inspected.

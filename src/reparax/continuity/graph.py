@@ -1,7 +1,7 @@
 """A jaxpr as a graph of numbered values in which equal expressions are one value (value numbering).
 
-Calls (jit, checkpoint, functions with a derivative of their own) are put in place, branches become selections between
-their results; loops stay as one node with a graph of their own.
+Calls (jit, checkpoint, functions with custom derivatives) are put in place, branches become selections between
+their results; each loop stays one node, with a graph of its body.
 """
 
 from collections.abc import Sequence

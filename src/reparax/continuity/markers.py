@@ -165,6 +165,6 @@ def trusted_name(jaxpr: Jaxpr, known: Sequence[np.ndarray | None]) -> str | None
 
 
 def _is_interpolation(known: Sequence[np.ndarray | None]) -> bool:
-    """Whether an interpolation has no ends of its own and known, increasing knots, without which it is a step."""
+    """Whether an interpolation has no ``left`` or ``right``, and known, increasing knots: it is a step otherwise."""
     knots = known[1] if len(known) == 3 else None
     return knots is not None and bool(np.isfinite(knots).all()) and bool((np.diff(knots.astype(np.float64)) > 0).all())

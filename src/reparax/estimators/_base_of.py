@@ -187,7 +187,7 @@ def _has_base(q: dist.Distribution) -> bool:
     inner = innermost(q)
     if isinstance(inner, Pushforward):
         return True
-    # What is derived from it may draw and weigh in a way of its own; an absolute value has no one inverse.
+    # A subclass may draw, and compute densities, in its own way; an absolute value has no unique inverse.
     return (
         type(inner) is dist.TransformedDistribution
         and not is_atomic(inner.base_dist)

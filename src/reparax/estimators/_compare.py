@@ -241,7 +241,7 @@ def _wanted(q: Any, estimators: Sequence[Any] | dict[str, Any] | None) -> dict[s
 
 def _missing_referee(asked: Problem, parts: dict[str, list[AbstractEstimator]], num_samples: int) -> dict[str, Any]:
     """The first referee that is valid, where those named assume more and none of them could contradict the others."""
-    worst = [max(trust(part) for part in own) for own in parts.values() if all(part.unbiased for part in own)]
+    worst = [max(map(trust, group)) for group in parts.values() if all(part.unbiased for part in group)]
     if not worst or max(worst) < 2 or min(worst) < 2:
         return {}
     for name, part in referees(asked.q).items():
