@@ -15,9 +15,9 @@ import numpyro.distributions as dist
 from jaxtyping import Array, Float
 
 from reparax.estimators._choice import named
-from reparax.estimators._expectation import expectation
+from reparax.estimators._estimates import expectation
 from reparax.estimators._measure import repeated
-from reparax.estimators._table import short, table
+from reparax.estimators.text_table import short, table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -12,8 +12,7 @@ import pytest
 
 import reparax as rx
 from reparax import registry
-from reparax.recipe import Recipe
-from reparax.recipe._chosen import Chosen, Settings
+from reparax.recipe import Chosen, Recipe, Settings
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "src" / "reparax"

@@ -61,6 +61,14 @@ def test_imports_point_one_way(path):
             assert there not in {"data", "training"}, f"{here} may not import {there}"
 
 
+@pytest.mark.parametrize("path", files(), ids=lambda path: str(path.relative_to(SOURCE)))
+def test_no_room_imports_a_private_file_of_another(path):
+    here = path.relative_to(SOURCE).parts[0].removesuffix(".py")
+    for name in imports(path):
+        if name.startswith("reparax.") and room(name) != here:
+            assert not any(part.startswith("_") for part in name.split(".")), name
+
+
 def module_of(path: Path) -> str:
     return ".".join(("reparax", *path.relative_to(SOURCE).with_suffix("").parts)).removesuffix(".__init__")
 

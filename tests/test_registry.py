@@ -1,4 +1,4 @@
-"""Parts are found by their files' names, without importing them."""
+"""Parts are found by reading the files of their rooms, without importing them."""
 
 import subprocess
 import sys
@@ -37,6 +37,21 @@ def test_names_are_sorted_and_leave_out_private_files(room):
     assert list(names) == sorted(names)
     assert names
     assert not any(name.startswith(("-", "_")) for name in names)
+
+
+def test_the_names_of_the_estimators():
+    assert registry.names("estimators") == (
+        "antithetic", "arm", "arms", "arsm", "boundary", "disarm", "doubly-reparameterized", "enumeration",
+        "gumbel-softmax", "importance-weighted-pathwise", "latin-hypercube", "learned-baseline", "leave-one-out",
+        "linear-combination", "mean-baseline", "measure-valued", "mixture-index-score", "optimal-baseline", "pathwise",
+        "rao-blackwellized-mixture", "rebar", "reinmax", "relax", "score-function", "separable-enumeration", "sobol",
+        "sticking-the-landing", "straight-through", "straight-through-gumbel-softmax", "sum-and-sample", "vimco",
+    )  # fmt: skip
+
+
+def test_a_class_may_say_its_name():
+    assert registry.load("estimators", "disarm").__name__ == "DisARM"
+    assert registry.part_name(registry.load("estimators", "reinmax")) == "reinmax"
 
 
 def test_listing_imports_nothing_heavy():

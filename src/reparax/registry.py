@@ -1,8 +1,10 @@
 """Finds the parts of a room by reading its files, and the user's own by the names of their modules.
 
 A part is a public class whose base is abstract: ``class FullCovarianceNormal(AbstractFamily)`` in ``posteriors/`` is
-called ``full-covariance-normal`` on the command line. Listing parts and their options imports nothing of the room, so
-that ``reparax --help`` starts without jax. A part of the user's own is called ``my_package.parts:MyPosterior``.
+called ``full-covariance-normal`` on the command line. A class may name itself: ``name: ClassVar[str] = "disarm"`` in
+DisARM. Files whose names begin with an underscore hold no parts. Listing parts and their options imports nothing of the
+room, so that ``reparax --help`` starts without jax. A part of the user's own is
+called ``my_package.parts:MyPosterior``.
 """
 
 import ast
@@ -37,7 +39,8 @@ ROOM_OF = {
 }
 """The room of each field of a recipe that chooses a part."""
 
-_PART = re.compile(r"^class ([A-Z]\w*)\((Abstract\w*)[,)]", re.MULTILINE)
+_PART = re.compile(r"^class ([A-Z]\w*)\(Abstract\w*[,)].*\n((?:(?:[ \t].*)?\n)*)", re.MULTILINE)
+_NAME = re.compile(r'^    name: ClassVar\[str\] = "([a-z0-9-]+)"$', re.MULTILINE)
 
 
 class Place(NamedTuple):
@@ -93,11 +96,11 @@ def places(room: str) -> Mapping[str, Place]:
     for file in sorted(_folder(room).glob("*.py")):
         if file.name.startswith("_"):
             continue
-        classes = [name for name, base in _PART.findall(file.read_text("utf-8")) if not name.startswith("Abstract")]
-        for attribute in classes:
-            # A file that holds one part gives it its name: "disarm" for DisARM.
-            same = file.stem.replace("_", "") == attribute.lower()
-            name = file.stem.replace("_", "-") if same else kebab(attribute)
+        for attribute, body in _PART.findall(file.read_text("utf-8")):
+            if attribute.startswith("Abstract"):
+                continue
+            explicit = _NAME.search(body)
+            name = explicit[1] if explicit else kebab(attribute)
             result[name] = Place(file, f"reparax.{room}.{file.stem}", attribute)
     return dict(sorted(result.items()))
 

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from reparax.continuity import Variable, judge
-from reparax.continuity import _analysis as analysis_room
-from reparax.continuity import _check as check_room
-from reparax.continuity import _crossing as crossing_room
-from reparax.continuity._elementwise import COMPARISONS, ROUNDINGS
+from reparax.continuity import analysis as analysis_room
+from reparax.continuity import check as check_room
+from reparax.continuity import crossing as crossing_room
+from reparax.continuity.elementwise import COMPARISONS, ROUNDINGS
 
 from .programs import BENT, JUMPING, SMOOTH, error_of_the_path, program
 

@@ -14,7 +14,7 @@ from scipy import stats
 import reparax as rx
 from reparax.errors import InvalidEstimator
 from reparax.estimators import Pathwise
-from reparax.estimators._tails import tail_shape
+from reparax.estimators._measure import tail_shape
 
 KEY = jax.random.key(0)
 STUDY = Path(__file__).parents[2] / "benchmarks" / "variances.py"

@@ -9,8 +9,8 @@ import reparax as rx
 from reparax.errors import InvalidEstimator
 from reparax.estimators import RELAX, AbstractEstimator, LearnedBaseline, LinearCombination
 from reparax.estimators._choice import all_named
-from reparax.estimators.leave_one_out import LeaveOneOut
 from reparax.estimators.pathwise import Pathwise
+from reparax.estimators.score_function import LeaveOneOut
 
 from ..monte_carlo import many, z_score
 from .problems import PROBLEMS

@@ -21,7 +21,7 @@ from reparax.estimators import (
     ScoreFunction,
     Vouched,
 )
-from reparax.estimators._families import family, trust
+from reparax.estimators._agreement import family, trust
 
 KEY = jax.random.key(0)
 NORMAL = dist.Normal(0.3, 1.0)

@@ -8,12 +8,16 @@ import numpy as np
 import pytest
 from scipy import special
 
-from reparax.reparameterization._beta import log_beta_sample, logit_beta_derivatives, logit_beta_path
-from reparax.reparameterization._dirichlet import log_dirichlet_sample
-from reparax.reparameterization._gamma import log_gamma_derivative, log_gamma_path, log_gamma_sample
-from reparax.reparameterization._special import digamma_1p, digamma_difference, log_over_difference
-from reparax.reparameterization._student_t import log_abs_student_t_sample, student_t_sample
-from reparax.reparameterization._von_mises import one_minus_bessel_ratio, von_mises_derivative, von_mises_sample
+from reparax.reparameterization.beta import (
+    log_beta_sample,
+    log_dirichlet_sample,
+    logit_beta_derivatives,
+    logit_beta_path,
+)
+from reparax.reparameterization.gamma import log_gamma_derivative, log_gamma_path, log_gamma_sample
+from reparax.reparameterization.numerics import digamma_1p, digamma_difference, log_over_difference
+from reparax.reparameterization.student_t import log_abs_student_t_sample, student_t_sample
+from reparax.reparameterization.von_mises import one_minus_bessel_ratio, von_mises_derivative, von_mises_sample
 
 HERE = Path(__file__).parent
 PRECISIONS = [("float32", 6e-5), ("float64", 6e-5)]
@@ -153,7 +157,7 @@ def test_gamma_draws_follow_the_gamma_distribution(a, dtype):
 
 def test_the_quantile_function_is_the_exact_one_to_float32():
     # The same key gives the same normal draws, so that the draw can be compared quantile by quantile.
-    from reparax.reparameterization._gamma import _by_quantile
+    from reparax.reparameterization.gamma import _by_quantile
 
     for a in (1.0, 1.3, 4.0, 90.0):
         key = jax.random.key(3)

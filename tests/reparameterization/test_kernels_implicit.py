@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from reparax.errors import NotReparameterizable
-from reparax.reparameterization._implicit import implicit
+from reparax.reparameterization.one_dimensional import implicit
 
 X = jnp.array([0.3, 1.0, 4.0], jnp.float32)
 EXPONENTIAL = {

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 from scipy import special
 
-from reparax.reparameterization._von_mises import von_mises_sample
-from reparax.reparameterization._von_mises_table import draw_by_table
+from reparax.reparameterization.von_mises import draw_by_table, von_mises_sample
 
 MANY = 1 << 16
 

@@ -26,9 +26,20 @@ from reparax.objectives import (
 )
 from reparax.parts import option_names
 from reparax.priors.learned import Moments
-from reparax.recipe import BesideContext, Choice, FittedModel, Recipe, build, checked, held_out_share, part_of, suggest
+from reparax.recipe import (
+    BesideContext,
+    Choice,
+    Chosen,
+    FittedModel,
+    Recipe,
+    Settings,
+    build,
+    checked,
+    held_out_share,
+    part_of,
+    suggest,
+)
 from reparax.recipe import objective as recipe_objective
-from reparax.recipe._chosen import Chosen, Settings
 from reparax.reparameterization import is_reparameterizable
 from reparax.training import Progress, cosine_adam, sees_batch
 from reparax.training import fit as train

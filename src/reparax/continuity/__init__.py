@@ -16,24 +16,24 @@ place where it happens: the equation is solved for one variable, what is left fr
 are analytic in what is free, so that agreement at random points is agreement everywhere, with probability one, up to
 the rounding of single precision (relative differences of about 1e-7 cannot be seen).
 
-*Not seen.* Derivatives of one's own (``custom_jvp``, ``custom_vjp``) are taken at their word, while the values behind
+*Not seen.* Custom derivatives (``custom_jvp``, ``custom_vjp``) are taken at their word, while the values behind
 them are judged like any others; values behind ``stop_gradient`` are judged as values, and `Verdict.held_back` says
 where the derivative of one is lost. Parameters and data are taken to be finite numbers; overflow is not seen. What
 `Vouched` wraps is not inspected.
 """
 
-from reparax.continuity._check import Reason as Reason
-from reparax.continuity._check import Variable as Variable
-from reparax.continuity._check import Verdict as Verdict
-from reparax.continuity._check import judge as judge
-from reparax.continuity._check import judge_draws as judge_draws
-from reparax.continuity._check import moved_by as moved_by
-from reparax.continuity._expression import ELEMENTWISE as ELEMENTWISE
-from reparax.continuity._graph import scan_sizes as scan_sizes
-from reparax.continuity._interval import Interval as Interval
-from reparax.continuity._markers import Vouched as Vouched
-from reparax.continuity._markers import drawn as drawn
-from reparax.continuity._markers import guarded as guarded
-from reparax.continuity._markers import guarded_in as guarded_in
-from reparax.continuity._markers import source as source
-from reparax.continuity._markers import trusted as trusted
+from reparax.continuity.check import Reason as Reason
+from reparax.continuity.check import Variable as Variable
+from reparax.continuity.check import Verdict as Verdict
+from reparax.continuity.check import judge as judge
+from reparax.continuity.check import judge_draws as judge_draws
+from reparax.continuity.check import moved_by as moved_by
+from reparax.continuity.expression import ELEMENTWISE as ELEMENTWISE
+from reparax.continuity.graph import scan_sizes as scan_sizes
+from reparax.continuity.interval import Interval as Interval
+from reparax.continuity.markers import Vouched as Vouched
+from reparax.continuity.markers import drawn as drawn
+from reparax.continuity.markers import guarded as guarded
+from reparax.continuity.markers import guarded_in as guarded_in
+from reparax.continuity.markers import source as source
+from reparax.continuity.markers import trusted as trusted

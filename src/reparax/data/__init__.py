@@ -1,11 +1,11 @@
 """The user's data: reading and writing files and arrays, and a schema of what they hold. NumPy and Arrow, never jax."""
 
+from reparax.data._array_files import BUILTIN
 from reparax.data._atomic import atomic_write, check_output
-from reparax.data._builtin import BUILTIN
 from reparax.data._dataset import Dataset, FrameKind, from_array, require_fit, split
 from reparax.data._describe import ColumnLine, cell_text, cell_value, column_lines
 from reparax.data._fill import fill
-from reparax.data._grid import grid
+from reparax.data._images import grid
 from reparax.data._marginals import marginal_oddity
 from reparax.data._overrides import kinds_of
 from reparax.data._read import read, read_as

@@ -13,11 +13,11 @@ from reparax.data._dataset import Dataset, FrameKind, from_cells
 from reparax.data._exclude import exclusions, too_large
 from reparax.data._files import LabelNotFoundError
 from reparax.data._frame_cells import cells_of
-from reparax.data._hints import hint_on, refuse_separators
 from reparax.data._labels import labels_of_column, read_labels
 from reparax.data._match import match_table
 from reparax.data._overrides import NOTHING, Overrides
 from reparax.data._schema import Schema
+from reparax.data._text import hint_on, refuse_separators
 from reparax.errors import DataError
 from reparax.summary import Column, ColumnKind
 

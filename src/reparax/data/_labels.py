@@ -5,10 +5,9 @@ from typing import Any
 
 import numpy as np
 
+from reparax.data._array_files import read_idx, read_npy
 from reparax.data._csv import read_csv
 from reparax.data._files import LabelNotFoundError, content_of, missing, read_bytes
-from reparax.data._idx import read_idx
-from reparax.data._numpy_files import read_npy
 from reparax.errors import DataError
 
 

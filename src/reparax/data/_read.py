@@ -7,16 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from reparax.data._array_files import PREFIX, read_builtin, read_idx, read_npy, read_npz
 from reparax.data._arrays import Arrays, Read
-from reparax.data._builtin import PREFIX, read_builtin
 from reparax.data._dataset import Dataset
 from reparax.data._files import LabelNotFoundError, content_of, missing, read_bytes, visible_files
 from reparax.data._frame_cells import object_series
 from reparax.data._frames import Frame, is_frame, kind_of_frame, load_frame
-from reparax.data._idx import read_idx
 from reparax.data._images import SUFFIXES, read_folder
 from reparax.data._labels import read_labels, text_or_numbers
-from reparax.data._numpy_files import read_npy, read_npz
 from reparax.data._overrides import overrides
 from reparax.data._schema import Schema
 from reparax.data._tables import (

@@ -9,7 +9,7 @@ import numpy as np
 
 from reparax.data._atomic import atomic_write, check_output
 from reparax.data._frames import is_frame
-from reparax.data._grid import grid
+from reparax.data._images import grid
 from reparax.data._restore import to_frame
 from reparax.data._schema import Schema
 from reparax.data._values import column_name

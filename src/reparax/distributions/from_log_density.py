@@ -11,8 +11,8 @@ from jaxtyping import Array, Float, PyTree
 from numpyro.distributions import constraints
 
 from reparax.reparameterization import declared, rsample, rule
-from reparax.reparameterization._numeric_quantile import sample_by_quadrature
-from reparax.reparameterization._quadrature import gauss_legendre
+from reparax.reparameterization.numerics import gauss_legendre
+from reparax.reparameterization.one_dimensional import sample_by_quadrature
 
 _PANELS, _POINTS = 256, 4
 

@@ -9,7 +9,7 @@ from jaxtyping import Array, Float
 from numpyro.distributions import constraints
 
 from reparax.reparameterization import declared, rsample, rule
-from reparax.reparameterization._dirichlet import log_dirichlet_sample
+from reparax.reparameterization.beta import log_dirichlet_sample
 
 
 class LogDirichlet(dist.Distribution):

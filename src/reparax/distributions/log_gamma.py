@@ -10,7 +10,7 @@ from numpyro.distributions import constraints
 from numpyro.distributions.util import promote_shapes
 
 from reparax.reparameterization import ParameterRule, rsample, rule
-from reparax.reparameterization._gamma import log_gamma_sample
+from reparax.reparameterization.gamma import log_gamma_sample
 
 
 class LogGamma(dist.Distribution):

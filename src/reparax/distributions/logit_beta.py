@@ -10,7 +10,7 @@ from numpyro.distributions import constraints
 from numpyro.distributions.util import promote_shapes
 
 from reparax.reparameterization import declared, rsample, rule
-from reparax.reparameterization._beta import log_beta_sample
+from reparax.reparameterization.beta import log_beta_sample
 
 
 class LogitBeta(dist.Distribution):

@@ -13,7 +13,7 @@ from reparax.distributions._sphere import around, log_area, normalize, square_di
 from reparax.distributions.hyperspherical_uniform import HypersphericalUniform
 from reparax.distributions.kl import analytic_kl
 from reparax.reparameterization import ParameterRule, rsample, rule
-from reparax.reparameterization._beta import log_beta_sample
+from reparax.reparameterization.beta import log_beta_sample
 
 
 class PowerSpherical(dist.Distribution):

@@ -12,9 +12,9 @@ from reparax.distributions._sphere import around, log_area, normalize, square_di
 from reparax.distributions.hyperspherical_uniform import HypersphericalUniform
 from reparax.distributions.kl import analytic_kl
 from reparax.reparameterization import ParameterRule, implicit, rsample, rule
-from reparax.reparameterization._beta import log_beta_sample
-from reparax.reparameterization._gamma import draw_until_accepted, log_uniform
-from reparax.reparameterization._quadrature import gauss_legendre
+from reparax.reparameterization.beta import log_beta_sample
+from reparax.reparameterization.gamma import draw_until_accepted, log_uniform
+from reparax.reparameterization.numerics import gauss_legendre
 
 # The float32 below pi: beyond it the sine is negative.
 _LARGEST_ANGLE = 3.1415925

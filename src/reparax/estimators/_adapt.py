@@ -13,8 +13,7 @@ from jaxtyping import Array, Float
 
 from reparax.errors import InvalidEstimator
 from reparax.estimators._base import AbstractEstimator
-from reparax.estimators._measure import check_scalar, gradient_of
-from reparax.estimators._problem import problem
+from reparax.estimators._measure import check_scalar, gradient_of, problem
 
 POSITIVE, SCALE = "temperature", "scale"
 TRIED = (1.0, 0.3, 3.0, 10.0, 30.0, 100.0, 300.0)
@@ -79,8 +78,8 @@ def adapt(
 
     def mean_square(part: AbstractEstimator, k: jax.Array) -> Float[Array, ""]:
         gradient = gradient_of(asked, part, num_samples)
-        found = jax.vmap(lambda one: gradient(asked.arrays, one))(jax.random.split(k, batch_size))
-        return sum((jnp.sum(g**2) for g in jax.tree.leaves(found)), jnp.zeros(())) / batch_size
+        gradients = jax.vmap(lambda one: gradient(asked.arrays, one))(jax.random.split(k, batch_size))
+        return sum((jnp.sum(g**2) for g in jax.tree.leaves(gradients)), jnp.zeros(())) / batch_size
 
     def noise(free: Any, k: jax.Array) -> Float[Array, ""]:
         return mean_square(eqx.combine(_bounded(free), rest), k)
@@ -122,8 +121,8 @@ def _started(free: Any, noise: Callable[[Any], Array]) -> Any:
     tried = [_changed(free, POSITIVE, lambda x, t=t: x + math.log(t)) for t in factors]
     several = jax.jit(lambda many: jax.lax.map(noise, many))
     if not _has(free, SCALE):
-        found = several(jax.tree.map(lambda *leaves: jnp.stack(leaves), *tried))
-        return tried[int(jnp.nanargmin(found))]
+        losses = several(jax.tree.map(lambda *leaves: jnp.stack(leaves), *tried))
+        return tried[int(jnp.nanargmin(losses))]
     # The mean square is a quadratic function of the scale: three of its values give its minimum.
     levels = [_changed(one, SCALE, lambda x, s=s: jnp.full_like(x, s)) for one in tried for s in (0.0, 1.0, 2.0)]
     zero, one, two = several(jax.tree.map(lambda *leaves: jnp.stack(leaves), *levels)).reshape(-1, 3).T

@@ -1,24 +1,30 @@
-"""What every estimator has in common, and how to add one."""
+"""What every estimator has in common, and how to add one: of an expectation, or of a bound on log p(x)."""
 
 import abc
+from collections.abc import Callable
 from typing import Any, Literal
 
 import equinox as eqx
 import jax
 import numpyro.distributions as dist
+from jaxtyping import Array, Float
 
+from reparax.errors import InvalidEstimator
 from reparax.estimators._integrand import Integrand as Integrand
+from reparax.reparameterization import is_reparameterizable
 
 Level = Literal["enumerate", "score", "pathwise", "term by term"]
 LEVELS: tuple[Level, ...] = ("enumerate", "score", "pathwise", "term by term")
+Bound = Literal["elbo", "iwae"]
+LogJoint = Callable[[Any], Float[Array, ""]]
 
 
 class AbstractEstimator(eqx.Module):
     """A rule for differentiating E_q[f(z)]: a value, whose derivative is an estimate of the derivative.
 
-    To add one, write a file named after it with one class that declares the class variables below and has the methods
-    `refusal` and `estimate`; its dials are fields. The command line, `compare`, `tune` and the tests find it by its
-    file's name.
+    To add one, write a class in a file of this folder that declares the class variables below and has the methods
+    `refusal` and `estimate`; its dials are fields. The command line, `compare`, `tune` and the tests find it there. It
+    is called after its class, `LeaveOneOut` "leave-one-out", unless it declares ``name: ClassVar[str]``.
 
     Attributes:
         unbiased: Whether derivatives of the estimate, of any order, are unbiased.
@@ -63,3 +69,58 @@ class AbstractEstimator(eqx.Module):
     def counts_jumps(self) -> bool:
         """Whether derivatives are right where f jumps at a place that depends on what is differentiated."""
         return False
+
+
+class AbstractBoundEstimator(eqx.Module):
+    """A rule for differentiating a bound on log p(x) that uses what the bound is made of: log p(x, z) and q.
+
+    To add one, write a class in a file of this folder that declares the class variables below and has the methods
+    `refusal` and `estimate`.
+
+    Attributes:
+        unbiased: Whether derivatives of the estimate are unbiased for those of the bound.
+        bounds: The bounds it is valid for: ``"elbo"``, ``"iwae"`` or both.
+        differentiates_the_sample: Whether log p(x, z) must be continuous in z.
+        holds_parameters: Whether it differentiates log q(z) with the parameters of q held, and so needs the density of
+            any z. Where not, q is seen from its base, where log q is needed only at its own draws.
+        minimum_samples: The least number of draws it can work with.
+        valid_for: The distributions it is valid for, in words.
+        reference: Where it comes from, with the equation number.
+    """
+
+    unbiased: eqx.AbstractClassVar[bool]
+    bounds: eqx.AbstractClassVar[tuple[Bound, ...]]
+    differentiates_the_sample: eqx.AbstractClassVar[bool]
+    holds_parameters: eqx.AbstractClassVar[bool]
+    minimum_samples: eqx.AbstractClassVar[int]
+    valid_for: eqx.AbstractClassVar[str]
+    reference: eqx.AbstractClassVar[str]
+
+    @abc.abstractmethod
+    def refusal(self, q: dist.Distribution) -> str | None:
+        """Why this estimator would be wrong for one distribution; ``None`` where it is valid."""
+
+    def check(self, q: dist.Distribution) -> None:
+        """Refuses one distribution that this estimator would be wrong for.
+
+        Raises:
+            InvalidEstimator: With the reason and the alternatives.
+        """
+        reason = self.refusal(q)
+        if reason is not None:
+            raise InvalidEstimator(
+                expected=f"{type(self).__name__} to be used for {self.valid_for}",
+                got=reason,
+                cure=self._cure(q),
+            )
+
+    def _cure(self, q: dist.Distribution) -> str:
+        if not self.differentiates_the_sample:
+            return "use estimator='pathwise'"
+        if is_reparameterizable(q):
+            return "use estimator='auto', or give the transform an inverse_and_log_det"
+        return "use one of: vimco, leave-one-out"
+
+    @abc.abstractmethod
+    def estimate(self, log_joint: LogJoint, q: Any, *, key: jax.Array, num_samples: int, bound: Bound) -> Array:
+        """The estimate of the bound, a scalar in nats, from num_samples draws."""

@@ -16,8 +16,9 @@ from reparax.continuity import Vouched
 from reparax.distributions import Pushforward
 from reparax.distributions.pushforward import is_atomic
 from reparax.errors import NoClosedForm
-from reparax.estimators._bound_base import LogJoint
-from reparax.estimators._distributions import (
+from reparax.estimators._base import LogJoint
+from reparax.estimators._moving_support import flat_transforms
+from reparax.estimators.draws import (
     draw_one,
     is_distribution,
     leaves,
@@ -26,9 +27,8 @@ from reparax.estimators._distributions import (
     numpyro_rules,
     stopped,
 )
-from reparax.estimators._moving_support import flat_transforms
 from reparax.reparameterization import innermost
-from reparax.reparameterization._shapes import widened
+from reparax.reparameterization.numerics import widened
 
 Through = Callable[[Array], tuple[Array, Array]]
 Push = Callable[[Any], tuple[Any, Float[Array, ""]]]
@@ -134,16 +134,16 @@ def code_of(q: dist.Distribution) -> Float[Array, "*s"]:
 def _stretched(q: Any, taken_apart: Callable[[dist.Distribution], bool]) -> tuple[Any, Stretch]:
     """The base of a pytree of distributions, and e -> (z, log |det dz/de|), of ONE draw, the volumes added up."""
     flat, structure = jax.tree.flatten(q, is_leaf=is_distribution)
-    found = [_unrolled(leaf) if taken_apart(leaf) else _itself(leaf) for leaf in flat]
+    bases = [_unrolled(leaf) if taken_apart(leaf) else _itself(leaf) for leaf in flat]
 
     def stretch(e: Any) -> tuple[Any, Array]:
         with numpyro_rules():
             values = structure.flatten_up_to(e)
-            pushed = [way(jnp.asarray(value)) for (_, way), value in zip(found, values, strict=True)]
+            pushed = [way(jnp.asarray(value)) for (_, way), value in zip(bases, values, strict=True)]
             total = jnp.sum(jnp.stack([jnp.sum(volume) for _, volume in pushed]))
         return jax.tree.unflatten(structure, [z for z, _ in pushed]), total
 
-    return jax.tree.unflatten(structure, [root for root, _ in found]), stretch
+    return jax.tree.unflatten(structure, [root for root, _ in bases]), stretch
 
 
 def _itself(q: dist.Distribution) -> tuple[dist.Distribution, Through]:
@@ -187,7 +187,7 @@ def _has_base(q: dist.Distribution) -> bool:
     inner = innermost(q)
     if isinstance(inner, Pushforward):
         return True
-    # What is derived from it may draw and weigh in a way of its own; an absolute value has no one inverse.
+    # A subclass may draw, and compute densities, in its own way; an absolute value has no unique inverse.
     return (
         type(inner) is dist.TransformedDistribution
         and not is_atomic(inner.base_dist)

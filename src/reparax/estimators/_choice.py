@@ -10,7 +10,7 @@ import numpyro.distributions as dist
 from reparax import registry
 from reparax.errors import InvalidEstimator
 from reparax.estimators._base import AbstractEstimator
-from reparax.estimators._distributions import is_binary, leaves, num_states
+from reparax.estimators.draws import is_binary, leaves, num_states
 
 CHEAP_STATES = 64
 # Draws of other variables are repeated for every enumerated state: this many times at most.
@@ -43,13 +43,13 @@ def named(name: str) -> AbstractEstimator:
 
 def all_named() -> dict[str, AbstractEstimator]:
     """Every estimator of expectations that needs no argument, by its name."""
-    found = {}
+    instances = {}
     for name in registry.names("estimators"):
         kind = registry.load("estimators", name)
         needs = any(p.default is p.empty for p in inspect.signature(kind).parameters.values())
         if issubclass(kind, AbstractEstimator) and not needs:
-            found[name] = kind()
-    return found
+            instances[name] = kind()
+    return instances
 
 
 def valid_names(q: dist.Distribution) -> tuple[str, ...]:

@@ -9,13 +9,21 @@ import numpy as np
 from jaxtyping import Float
 
 from reparax.errors import InvalidEstimator
+from reparax.estimators._agreement import Verdict, Witness, trust, verdict, witness
 from reparax.estimators._base import AbstractEstimator
-from reparax.estimators._families import trust
-from reparax.estimators._measure import Measured, candidates, check_scalar, measure, referees, refusal_of, used
-from reparax.estimators._problem import Problem, problem
-from reparax.estimators._table import short, table
-from reparax.estimators._tails import tail_shape
-from reparax.estimators._witnesses import Verdict, Witness, verdict, witness
+from reparax.estimators._measure import (
+    Measured,
+    Problem,
+    candidates,
+    check_scalar,
+    measure,
+    problem,
+    referees,
+    refusal_of,
+    tail_shape,
+    used,
+)
+from reparax.estimators.text_table import short, table
 
 if TYPE_CHECKING:
     import polars
@@ -233,7 +241,7 @@ def _wanted(q: Any, estimators: Sequence[Any] | dict[str, Any] | None) -> dict[s
 
 def _missing_referee(asked: Problem, parts: dict[str, list[AbstractEstimator]], num_samples: int) -> dict[str, Any]:
     """The first referee that is valid, where those named assume more and none of them could contradict the others."""
-    worst = [max(trust(part) for part in own) for own in parts.values() if all(part.unbiased for part in own)]
+    worst = [max(map(trust, group)) for group in parts.values() if all(part.unbiased for part in group)]
     if not worst or max(worst) < 2 or min(worst) < 2:
         return {}
     for name, part in referees(asked.q).items():
@@ -253,7 +261,7 @@ def _rows(
 
 
 def _row(
-    name: str, parameter: str, result: Measured, mine: Witness, found: Verdict, added: frozenset[str]
+    name: str, parameter: str, result: Measured, mine: Witness, outcome: Verdict, added: frozenset[str]
 ) -> Row:  # fmt: skip
     finite = np.isfinite(mine.draws.reshape(len(mine.draws), -1)).all(axis=1)
     # Without two finite gradients there is no mean, and no variance.
@@ -270,11 +278,11 @@ def _row(
         non_finite=float(1 - finite.mean()),
         tail=_worst_tail(kept),
         claims_unbiased=mine.unbiased,
-        disagreement=found.disagreement,
-        against=found.against,
-        alarm=bool(found.alarm),
-        reason=found.alarm,
-        unnoticed=found.unnoticed,
+        disagreement=outcome.disagreement,
+        against=outcome.against,
+        alarm=bool(outcome.alarm),
+        reason=outcome.alarm,
+        unnoticed=outcome.unnoticed,
         remarks=(*result.said, *(["added to judge the others"] if name in added else [])),
     )
 

@@ -10,17 +10,15 @@ import numpyro.distributions as dist
 
 from reparax import registry
 from reparax.continuity import Vouched
-from reparax.estimators._base import AbstractEstimator
-from reparax.estimators._bound_base import AbstractBoundEstimator
+from reparax.estimators._base import AbstractBoundEstimator, AbstractEstimator
 from reparax.estimators._choice import Choice, named
-from reparax.estimators._distributions import draw, is_distribution, leaves
-from reparax.estimators._grouping import evaluations
 from reparax.estimators._integrand import with_key
+from reparax.estimators._measure import Problem, problem
 from reparax.estimators._moving_support import dependencies
 from reparax.estimators._parameters import named_parameters
-from reparax.estimators._plan import planned, spread
-from reparax.estimators._problem import Problem, problem
-from reparax.estimators._table import table
+from reparax.estimators._plan import evaluations, planned, spread
+from reparax.estimators.draws import draw, is_distribution, leaves
+from reparax.estimators.text_table import table
 from reparax.reparameterization import innermost, parameter_rules
 
 
@@ -65,8 +63,8 @@ class Reach:
 
     def __str__(self) -> str:
         ways = [f"the distribution of {', '.join(self.through)}"] if self.through else []
-        found = " and ".join([*ways, *(["f itself"] if self.inside else [])])
-        return f"{self.parameter} acts through {found}" if found else f"{self.parameter} is read by nothing"
+        text = " and ".join([*ways, *(["f itself"] if self.inside else [])])
+        return f"{self.parameter} acts through {text}" if text else f"{self.parameter} is read by nothing"
 
 
 @dataclass(frozen=True)

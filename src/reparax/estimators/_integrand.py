@@ -18,8 +18,8 @@ from numpyro.distributions import constraints
 
 from reparax.continuity import Interval, Reason, Variable, Verdict, Vouched, guarded, judge
 from reparax.errors import InvalidEstimator
-from reparax.estimators._distributions import draw
 from reparax.estimators._separable import elements_of, separation_of
+from reparax.estimators.draws import draw
 from reparax.reparameterization import innermost, is_discrete
 
 Integrand = Callable[[Any, jax.Array], Any]

@@ -17,7 +17,7 @@ from jaxtyping import Array
 from numpyro.distributions import constraints
 
 from reparax.distributions import FromCDF, FromQuantile, LocationScale, Pushforward
-from reparax.estimators._distributions import numpyro_rules
+from reparax.estimators.draws import numpyro_rules
 
 _transforms = dist.transforms
 _KINKED = (dist.Laplace, dist.AsymmetricLaplace, dist.AsymmetricLaplaceQuantile)

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpyro.distributions as dist
 from jaxtyping import Array
 
-from reparax.estimators._distributions import is_distribution, numpyro_rules
+from reparax.estimators.draws import is_distribution, numpyro_rules
 
 Named = dict[str, Array]
 Rebuild = Callable[[Any], Any]
@@ -23,17 +23,17 @@ def named_parameters(q: Any) -> tuple[Named, Rebuild]:
     ``component`` inside mixtures. Distributions that cannot be rebuilt from their arguments give their leaves.
     """
     pairs, structure = jax.tree_util.tree_flatten_with_path(q, is_leaf=is_distribution)
-    found: list[tuple[str, Named, Rebuild]] = []
+    entries: list[tuple[str, Named, Rebuild]] = []
     for path, leaf in pairs:
         parameters, rebuild = _of(leaf)
         prefix = jax.tree_util.keystr(path, simple=True, separator=".")
-        found.append((f"{prefix}." if prefix else "", parameters, rebuild))
+        entries.append((f"{prefix}." if prefix else "", parameters, rebuild))
 
     def rebuild_all(values: Named) -> Any:
-        rebuilt = [make({name: values[prefix + name] for name in own}) for prefix, own, make in found]
+        rebuilt = [make({name: values[prefix + name] for name in inner}) for prefix, inner, make in entries]
         return jax.tree.unflatten(structure, rebuilt)
 
-    return {prefix + name: value for prefix, own, _ in found for name, value in own.items()}, rebuild_all
+    return {prefix + name: value for prefix, inner, _ in entries for name, value in inner.items()}, rebuild_all
 
 
 def _of(q: dist.Distribution) -> tuple[Named, Rebuild]:

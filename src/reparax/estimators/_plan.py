@@ -1,23 +1,53 @@
-"""Which estimator every variable of an expectation gets, once f has been looked at: run or explained."""
+"""Which estimator every variable of an expectation gets, once f has been looked at, and which go together."""
 
 from dataclasses import dataclass
 from typing import Any
 
+import equinox as eqx
 import jax
 import numpyro.distributions as dist
 
 from reparax.continuity import Reason, Vouched
 from reparax.errors import InvalidEstimator
-from reparax.estimators._base import AbstractEstimator
-from reparax.estimators._bound_base import AbstractBoundEstimator
+from reparax.estimators._base import LEVELS, AbstractBoundEstimator, AbstractEstimator
 from reparax.estimators._choice import CHEAP_STATES, Choice, automatic, check, enumerated, named
-from reparax.estimators._distributions import is_distribution, leaves
 from reparax.estimators._integrand import Inspected, Integrand, discontinuous, with_key
 from reparax.estimators._separable import worth_it
+from reparax.estimators.draws import is_distribution, leaves
 from reparax.reparameterization import is_discrete
 
+Group = tuple[AbstractEstimator, list[int]]
 _BY_NAME = "asked for by name"
 _SURROGATE = "Wrap a continuous f, or a surrogate that is meant as it is, as estimators.Vouched(f)."
+
+
+def grouped(estimators: list[AbstractEstimator]) -> list[Group]:
+    """Equal estimators together, each with the places of its variables, enumeration outermost, pathwise innermost."""
+    groups: list[Group] = []
+    for index, estimator in enumerate(estimators):
+        for known, members in groups:
+            if known is estimator or eqx.tree_equal(known, estimator) is True:
+                members.append(index)
+                break
+        else:
+            groups.append((estimator, [index]))
+    return sorted(groups, key=lambda group: LEVELS.index(group[0].level))
+
+
+def evaluations(q: Any, estimators: list[AbstractEstimator], num_samples: int) -> int:
+    """How often f is evaluated for one estimate: the groups are nested, and only the outermost sampled one makes draws.
+
+    Args:
+        q: A pytree of distributions.
+        estimators: One per distribution of q.
+        num_samples: The number of draws asked for.
+    """
+    flat = leaves(q)
+    total, left = 1, num_samples
+    for part, places in grouped(estimators):
+        total *= part.evaluations([flat[place] for place in places], max(left, part.minimum_samples))
+        left = left if part.level == "enumerate" else 1
+    return total
 
 
 @dataclass(frozen=True)
@@ -81,17 +111,17 @@ def planned(f: Any, q: Any, estimator: Any, num_samples: int) -> Plan:
 
 
 def assign(q: Any, estimator: Any, num_samples: int = 1) -> list[AbstractEstimator]:
-    """One estimator per distribution of q, from a name, an instance or a pytree of these, before f is looked at."""
+    """One estimator per distribution of q, from a name, an instance or a pytree of these, before f is inspected."""
     return [choice.estimator for choice in choices_for(leaves(q), spread(q, estimator), num_samples)]
 
 
 def choices_for(flat: list[dist.Distribution], wishes: list[Any], num_samples: int) -> list[Choice]:
     """The estimator that each wish names, with the reason where it was chosen here."""
     exact = enumerated([leaf if wish == "auto" else None for leaf, wish in zip(flat, wishes, strict=True)], num_samples)
-    found: list[Choice] = []
+    choices: list[Choice] = []
     for place, (leaf, wish) in enumerate(zip(flat, wishes, strict=True)):
         if wish == "auto":
-            found.append(exact[place] if place in exact else automatic(leaf, num_samples))
+            choices.append(exact[place] if place in exact else automatic(leaf, num_samples))
             continue
         part = named(wish) if isinstance(wish, str) else wish
         if not isinstance(part, AbstractEstimator):
@@ -100,8 +130,8 @@ def choices_for(flat: list[dist.Distribution], wishes: list[Any], num_samples: i
                 got=repr(part),
                 cure="see reparax.registry.names('estimators')",
             )
-        found.append(Choice(part, _BY_NAME))
-    return found
+        choices.append(Choice(part, _BY_NAME))
+    return choices
 
 
 def spread(q: Any, estimator: Any) -> list[Any]:

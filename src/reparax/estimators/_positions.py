@@ -15,14 +15,13 @@ import numpyro.distributions as dist
 from jaxtyping import Array, Float
 
 from reparax.distributions import LogGamma, LogitBeta, Pushforward
-from reparax.estimators._distributions import draw_one, is_distribution, log_prob_of, numpyro_rules, stopped
 from reparax.estimators._moving_support import parts
+from reparax.estimators.draws import draw_one, is_distribution, log_prob_of, numpyro_rules, stopped
 from reparax.reparameterization import innermost
-from reparax.reparameterization._beta_families import log_dirichlet_of
-from reparax.reparameterization._bounded_exp import bounded_exp, log1m_exp, unit_exp
-from reparax.reparameterization._inverse_cdf import log_dagum_of, log_log_kumaraswamy
-from reparax.reparameterization._shapes import to_float, widened
-from reparax.reparameterization._student_t import log_abs_student_t_sample
+from reparax.reparameterization.closed_form import log_dagum_of, log_log_kumaraswamy
+from reparax.reparameterization.gamma_rules import log_dirichlet_of
+from reparax.reparameterization.numerics import bounded_exp, log1m_exp, to_float, unit_exp, widened
+from reparax.reparameterization.student_t import log_abs_student_t_sample
 
 # Beyond this log |t| a draw of Student's t is held (float32 ends at 88.7).
 _FAR = 75.0
@@ -49,8 +48,8 @@ def draw_positions(q: Any, key: jax.Array, num_samples: int) -> Any:
     flat, structure = jax.tree.flatten(widened(q), is_leaf=is_distribution)
     keys = jax.random.split(key, len(flat))
     with numpyro_rules():
-        found = [positions_of(stopped(leaf)).draw(k, (num_samples,)) for leaf, k in zip(flat, keys, strict=True)]
-    return jax.tree.unflatten(structure, stopped(found))
+        positions = [positions_of(stopped(leaf)).draw(k, (num_samples,)) for leaf, k in zip(flat, keys, strict=True)]
+    return jax.tree.unflatten(structure, stopped(positions))
 
 
 def values_at(q: Any, positions: Any) -> Any:

@@ -1,6 +1,6 @@
 """A program of one draw that can be run with its comparisons forced: what an integrand is on either side of a jump.
 
-The jaxpr is flattened (calls, and functions with a derivative of their own that read the draw, in place). Each value is
+The jaxpr is flattened (calls, and functions with custom derivatives that read the draw, in place). Each value is
 constant in the draw, piecewise constant, stopped, or varying with it. Comparisons of varying reals are the *switches*;
 everything else that reads varying values must be continuous, or the program is refused.
 """
@@ -132,7 +132,7 @@ class Replay:
 
 
 def callee(equation: JaxprEqn, *, own_rules: bool) -> ClosedJaxpr | None:
-    """The function that an equation calls; those with a derivative of their own only where asked for."""
+    """The function that an equation calls; those with custom derivatives only where asked for."""
     known = _CALLS | _OWN_RULES if own_rules else _CALLS
     field = known.get(equation.primitive.name)
     inner = equation.params.get(field) if field else None
@@ -152,9 +152,9 @@ def bind(equation: JaxprEqn, arguments: Sequence[Any]) -> list[Any]:
     """The results of one equation."""
     if equation.primitive.name in {"reduce_max", "reduce_min"}:
         return [_extreme(equation, arguments[0])]
-    found = equation.primitive.get_bind_params(equation.params)
+    bind_params = equation.primitive.get_bind_params(equation.params)
     # Older releases of jax give the functions apart from the parameters.
-    functions, parameters = found if isinstance(found, tuple) else ((), found)
+    functions, parameters = bind_params if isinstance(bind_params, tuple) else ((), bind_params)
     bound = equation.primitive.bind(*functions, *arguments, **parameters)
     return list(bound) if equation.primitive.multiple_results else [bound]
 

@@ -1,7 +1,7 @@
 """Whether an integrand is a sum of terms that each read one element of a variable, and its evaluation term by term.
 
 Every value of the jaxpr is free of the variable z, or has axes along which its elements read the element of z of the
-same place, or is a sum of terms of one element each. Sums over these axes are where the terms are weighed.
+same place, or is a sum of terms of one element each. Sums over these axes are where the terms are weighted.
 """
 
 import math
@@ -14,8 +14,8 @@ from jax.extend.core import ClosedJaxpr
 from jaxtyping import Array, Float
 
 from reparax.continuity import ELEMENTWISE
-from reparax.estimators._distributions import atoms, num_states
 from reparax.estimators._replay import Replay, Step, bind
+from reparax.estimators.draws import atoms, num_states
 from reparax.reparameterization import innermost
 
 
@@ -53,12 +53,12 @@ class Separation:
 
     def __init__(self, closed: ClosedJaxpr, batch: int) -> None:
         self.program = Replay(closed, [True] + [False] * (len(closed.jaxpr.invars) - 1))
-        self.weighed: dict[int, tuple[int, Along]] = {}
+        self.weighted: dict[int, tuple[int, Along]] = {}
         states: dict[int, State] = {self.program.inputs[0]: Along(tuple(range(batch)))}
         for step in self.program.steps:
             read = [states.get(number) for number in step.inputs]
-            found = _state(self, step, read) if any(part is not None for part in read) else None
-            states.update(dict.fromkeys(step.outputs, found))
+            state = _state(self, step, read) if any(part is not None for part in read) else None
+            states.update(dict.fromkeys(step.outputs, state))
         if any(isinstance(states.get(number), Along) for number in self.program.outputs):
             raise Mixed
 
@@ -67,15 +67,15 @@ class Separation:
         memory = dict(self.program.constants) | {self.program.inputs[0]: z}
         for place, step in enumerate(self.program.steps):
             arguments = [memory[number] for number in step.inputs]
-            if place in self.weighed:
-                operand, along = self.weighed[place]
-                arguments[operand] = _weighed(arguments[operand], weights, along)
+            if place in self.weighted:
+                operand, along = self.weighted[place]
+                arguments[operand] = _weighted(arguments[operand], weights, along)
             memory.update(zip(step.outputs, bind(step.equation, arguments), strict=True))
         return [memory[number] for number in self.program.outputs]
 
-    def weigh(self, step: Step, operand: int, along: Along) -> Total:
+    def add_weighted(self, step: Step, operand: int, along: Along) -> Total:
         """Notes that the terms are summed here."""
-        self.weighed[self.program.steps.index(step)] = operand, along
+        self.weighted[self.program.steps.index(step)] = operand, along
         return Total()
 
     def avals(self, number: int) -> Any:
@@ -91,7 +91,7 @@ class Separation:
         return tuple(self.program.avals[number].shape)
 
 
-def _weighed(value: Array, weights: Array, along: Along) -> Array:
+def _weighted(value: Array, weights: Array, along: Along) -> Array:
     shape = [value.shape[axis] if axis in along.axes else 1 for axis in range(value.ndim)]
     ordered = jnp.transpose(weights, sorted(range(weights.ndim), key=lambda axis: along.axes[axis]))
     return value * jnp.broadcast_to(ordered.reshape(shape), value.shape).astype(value.dtype)
@@ -148,7 +148,7 @@ def _reduced(separation: Separation, step: Step, one: Along, reduced: Sequence[i
         return Along(tuple(kept.index(axis) for axis in one.axes))
     if step.name != "reduce_sum" or len(inside) != len(one.axes):
         raise Mixed
-    return separation.weigh(step, 0, one)
+    return separation.add_weighted(step, 0, one)
 
 
 def _contracted(separation: Separation, step: Step, read: Sequence[State], one: Along) -> State:
@@ -159,7 +159,7 @@ def _contracted(separation: Separation, step: Step, read: Sequence[State], one: 
     if any(inside.values()):
         if len(places) > 1 or len(inside[places[0]]) != len(one.axes):
             raise Mixed
-        return separation.weigh(step, places[0], one)
+        return separation.add_weighted(step, places[0], one)
     ranks = [separation.rank(number) for number in step.inputs]
     free = [
         [axis for axis in range(ranks[place]) if axis not in contracted[place] and axis not in batches[place]]
@@ -172,8 +172,8 @@ def _contracted(separation: Separation, step: Step, read: Sequence[State], one: 
         before = len(left_batch) + (len(free[0]) if place == 1 else 0)
         return before + free[place].index(axis)
 
-    found = {tuple(position(place, axis) for axis in one.axes) for place in places}
-    return Along(found.pop()) if len(found) == 1 else _failed()
+    shifted = {tuple(position(place, axis) for axis in one.axes) for place in places}
+    return Along(shifted.pop()) if len(shifted) == 1 else _failed()
 
 
 def _gathered(separation: Separation, step: Step, read: Sequence[State], one: Along) -> State:

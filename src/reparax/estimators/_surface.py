@@ -10,7 +10,7 @@ import numpy as np
 import numpyro.distributions as dist
 from jaxtyping import Array, Bool, Float, Int
 
-from reparax.estimators._logit_quantiles import noise_size, reach, split_noise
+from reparax.estimators._quantiles import noise_size, reach, split_noise
 from reparax.estimators._replay import Replay, bind
 from reparax.estimators._roots import Point, Root, find_root
 from reparax.estimators._signs import Sign
@@ -81,19 +81,19 @@ class Surface:
     def observe(self, setting: Setting, t: Array, f_key: jax.Array) -> tuple[Array, Array]:
         """Of every element, the gap p - q, and whether the comparison holds."""
         wanted = [number for step in self.switches.steps for number in (*step.inputs, *step.outputs)]
-        found = self._run(setting, t, f_key, wanted, {})
+        computed = self._run(setting, t, f_key, wanted, {})
         gaps = [
-            gap_of(step, *(found[number] for number in step.inputs)).astype(t.dtype) for step in self.switches.steps
+            gap_of(step, *(computed[number] for number in step.inputs)).astype(t.dtype) for step in self.switches.steps
         ]
-        holds = [jnp.ravel(found[step.outputs[0]]) for step in self.switches.steps]
+        holds = [jnp.ravel(computed[step.outputs[0]]) for step in self.switches.steps]
         return jnp.concatenate(gaps), jnp.concatenate(holds)
 
     def usual(self, setting: Setting, t: Array, f_key: jax.Array) -> Bool[Array, ""]:
         """Whether no test for NaN or infinity has another outcome than it is taken to have."""
         watched = self.switches.watched
-        found = self._run(setting, t, f_key, [n for watch in watched for n in watch.step.inputs], {})
+        computed = self._run(setting, t, f_key, [n for watch in watched for n in watch.step.inputs], {})
         outcomes = [
-            jnp.all(bind(watch.step.equation, [found[n] for n in watch.step.inputs])[0] == watch.usual)
+            jnp.all(bind(watch.step.equation, [computed[n] for n in watch.step.inputs])[0] == watch.usual)
             for watch in watched
         ]
         return jnp.all(jnp.asarray(outcomes, bool))
@@ -106,8 +106,8 @@ class Surface:
             for step, part in zip(self.switches.steps, jnp.split(holds, ends), strict=True):
                 forced[step.outputs[0]] = part.reshape(self.program.avals[step.outputs[0]].shape)
             forced |= {twin: forced[first] for twin, first in self.switches.twins.items()}
-        found = self._run(setting, t, f_key, self.program.outputs, forced)
-        return [found[number] for number in self.program.outputs]
+        computed = self._run(setting, t, f_key, self.program.outputs, forced)
+        return [computed[number] for number in self.program.outputs]
 
     def cross(self, setting: Setting, shares: Float[Array, "e d"], line: Line) -> Crossing:
         """One root of an element along one coordinate of the noise, both drawn at random."""
@@ -128,10 +128,10 @@ class Surface:
         root = find_root(look, jnp.asarray(self.reaches, line.t.dtype)[j], which)
         left, right = line.t.at[j].set(root.left), line.t.at[j].set(root.right)
         gradient = jax.grad(lambda t: self.observe(setting, t, line.f_key)[0][line.element])(right)
-        before, behind, own = self._pieces(setting, line, j, root)
+        before, behind, part = self._pieces(setting, line, j, root)
         density = jax.nn.sigmoid(root.right) * jax.nn.sigmoid(-root.right)
         steepness = jnp.sum(jnp.abs(gradient))
-        weight = root.weight * density / (steepness * share[j]) * own
+        weight = root.weight * density / (steepness * share[j]) * part
         # Far out the function may overflow, where there is no mass; anywhere else that is an answer that is not known.
         missing = jnp.abs(root.right) > -jnp.log(jnp.finfo(line.t.dtype).eps) + 1
         weight = jnp.where(jnp.isfinite(weight) | ~missing, weight, 0)
@@ -173,11 +173,11 @@ class Surface:
         behind = behind.at[line.element].set(root.above)
         changed = before != behind
         if self.upstream.any():
-            own = changed & ~jnp.any(changed[None, :] & jnp.asarray(self.upstream), axis=-1)
+            switched = changed & ~jnp.any(changed[None, :] & jnp.asarray(self.upstream), axis=-1)
         else:
-            own = changed
-        several = jnp.maximum(jnp.sum(own), 1).astype(line.t.dtype)
-        return before, behind, own[line.element].astype(line.t.dtype) / several
+            switched = changed
+        several = jnp.maximum(jnp.sum(switched), 1).astype(line.t.dtype)
+        return before, behind, switched[line.element].astype(line.t.dtype) / several
 
     def _run(
         self, setting: Setting, t: Array, f_key: jax.Array, wanted: Sequence[int], forced: dict[int, Array]

@@ -80,53 +80,55 @@ def find_switches(program: Replay, inputs: Sequence[Fact]) -> Switches:
     Raises:
         InvalidEstimator: It has a step that may jump and is not a comparison, or a comparison inside a loop.
     """
-    found = Switches(program)
-    found.facts.update(zip(program.inputs, inputs, strict=True))
+    switches = Switches(program)
+    switches.facts.update(zip(program.inputs, inputs, strict=True))
     for number, value in program.constants.items():
         concrete = is_concrete(value)
         sign = sign_of_value(value) if concrete and program.is_floating(number) else Sign.UNKNOWN
-        found.facts[number] = Fact(sign=sign, traced=not concrete and program.is_floating(number))
+        switches.facts[number] = Fact(sign=sign, traced=not concrete and program.is_floating(number))
     first: dict[tuple[int, int], int] = {}
     for step in program.steps:
-        _visit(found, step, first)
-    return found
+        _visit(switches, step, first)
+    return switches
 
 
-def _visit(found: Switches, step: Step, first: dict[tuple[int, int], int]) -> None:
-    inputs = [found.facts[number] for number in step.inputs]
+def _visit(switches: Switches, step: Step, first: dict[tuple[int, int], int]) -> None:
+    inputs = [switches.facts[number] for number in step.inputs]
     joined = Fact(
         max((fact.kind for fact in inputs), default=Kind.CONSTANT),
         noisy=any(fact.noisy for fact in inputs),
         traced=any(fact.traced for fact in inputs),
     )
     if step.name in COMPARISONS:
-        outputs = [_compare(found, step, inputs, joined, first)]
+        outputs = [_compare(switches, step, inputs, joined, first)]
     elif step.name == "stop_gradient":
         outputs = [replace(joined, kind=min(joined.kind, Kind.STOPPED), traced=False, sign=inputs[0].sign)]
     elif step.name in _LOOPS and joined.kind is not Kind.CONSTANT:
-        outputs = _loop(found.program, step, inputs)
+        outputs = _loop(switches.program, step, inputs)
     elif joined.kind is Kind.VARYING:
-        outputs = [_continuous(found, step, inputs, joined)] * len(step.outputs)
+        outputs = [_continuous(switches, step, inputs, joined)] * len(step.outputs)
     else:
         signed = replace(joined, sign=sign_of(step.name, step.equation.params, [fact.sign for fact in inputs]))
         outputs = [signed] * len(step.outputs)
     for number, fact in zip(step.outputs, outputs, strict=True):
-        whole = not found.program.is_floating(number)
-        found.facts[number] = replace(fact, kind=min(fact.kind, Kind.STOPPED)) if whole else fact
+        is_integer = not switches.program.is_floating(number)
+        switches.facts[number] = replace(fact, kind=min(fact.kind, Kind.STOPPED)) if is_integer else fact
 
 
-def _compare(found: Switches, step: Step, inputs: list[Fact], joined: Fact, first: dict[tuple[int, int], int]) -> Fact:
+def _compare(
+    switches: Switches, step: Step, inputs: list[Fact], joined: Fact, first: dict[tuple[int, int], int]
+) -> Fact:
     if joined.kind is Kind.VARYING:
         mark = _same_boundary(step)
         if mark in first:
-            found.twins[step.outputs[0]] = first[mark]
+            switches.twins[step.outputs[0]] = first[mark]
         else:
             first[mark] = step.outputs[0]
-            found.steps.append(step)
+            switches.steps.append(step)
         return replace(joined, kind=Kind.PIECEWISE)
-    if joined.kind is Kind.STOPPED and joined.traced and found.program.is_floating(step.inputs[0]):
+    if joined.kind is Kind.STOPPED and joined.traced and switches.program.is_floating(step.inputs[0]):
         raise _refused("a comparison of a stopped draw (stop_gradient) with a parameter, whose derivative is missing")
-    if joined.noisy and joined.traced and found.program.is_floating(step.inputs[0]):
+    if joined.noisy and joined.traced and switches.program.is_floating(step.inputs[0]):
         raise _refused("a comparison of noise of f's own, drawn from its key, with a parameter or data that are traced")
     return joined
 
@@ -137,25 +139,25 @@ def _same_boundary(step: Step) -> tuple[int, int]:
     return (left, right) if step.name in {"gt", "ge"} else (right, left)
 
 
-def _continuous(found: Switches, step: Step, inputs: list[Fact], joined: Fact) -> Fact:
+def _continuous(switches: Switches, step: Step, inputs: list[Fact], joined: Fact) -> Fact:
     """What is known of the result of a step that reads varying values."""
     varying = [fact.kind is Kind.VARYING for fact in inputs]
     signs = [fact.sign for fact in inputs]
     result = replace(joined, sign=sign_of(step.name, step.equation.params, signs))
     if step.name in {"is_finite", "eq", "ne"}:
-        return _test(found, step, joined)
+        return _test(switches, step, joined)
     if step.name == "select_n":
-        usual = next((watch for watch in found.watched if watch.step.outputs[0] == step.inputs[0]), None)
+        usual = next((watch for watch in switches.watched if watch.step.outputs[0] == step.inputs[0]), None)
         branches = inputs[1:] if usual is None else [inputs[1 + int(usual.usual)]]
         return replace(result, sign=min(fact.sign for fact in branches))
-    if step.name == "convert_element_type" and found.program.is_floating(step.outputs[0]):
+    if step.name == "convert_element_type" and switches.program.is_floating(step.outputs[0]):
         return replace(result, sign=signs[0])
     if step.name == "sort" and len(step.inputs) == 1:
         return replace(result, sign=signs[0])
     if step.name in _CONTINUOUS:
         return result
     if step.name in POLES:
-        if POLES[step.name](step.equation.params, varying, signs, _values(found.program, step)):
+        if POLES[step.name](step.equation.params, varying, signs, _values(switches.program, step)):
             return result
         raise _refused(f"{step.name}, which has a pole, of a value that is not shown to be positive")
     raise _refused(_blame(step.name))
@@ -167,10 +169,10 @@ def _values(program: Replay, step: Step) -> list[Any]:
     return [value if value is not None and is_concrete(value) else None for value in values]
 
 
-def _test(found: Switches, step: Step, joined: Fact) -> Fact:
+def _test(switches: Switches, step: Step, joined: Fact) -> Fact:
     if step.name == "eq" or (step.name == "ne" and step.inputs[0] != step.inputs[1]):
         raise _refused("an equality of reals: what max, clip, sort or rounding made may be equal to something")
-    found.watched.append(Watched(step, step.name == "is_finite"))
+    switches.watched.append(Watched(step, step.name == "is_finite"))
     return replace(joined, kind=Kind.CONSTANT)
 
 
@@ -203,10 +205,10 @@ def _settled(body: ClosedJaxpr, fixed: list[Fact], carry: list[Fact], rest: list
 
 def _inner(closed: ClosedJaxpr, inputs: Sequence[Fact]) -> list[Fact]:
     program = Replay(closed, [fact.kind > Kind.CONSTANT for fact in inputs])
-    found = find_switches(program, inputs)
-    if found.steps or found.watched:
+    switches = find_switches(program, inputs)
+    if switches.steps or switches.watched:
         raise _refused("a comparison of values that depend on z inside scan, while_loop, fori_loop or cond")
-    return [found.facts[number] for number in program.outputs]
+    return [switches.facts[number] for number in program.outputs]
 
 
 def _join(facts: Sequence[Fact]) -> Fact:
@@ -234,18 +236,18 @@ def _refused(what: str) -> InvalidEstimator:
     )
 
 
-def sizes(found: Switches) -> list[int]:
+def sizes(switches: Switches) -> list[int]:
     """The number of elements of each switch."""
-    return [int(np.prod(found.program.avals[step.outputs[0]].shape, dtype=int)) for step in found.steps]
+    return [int(np.prod(switches.program.avals[step.outputs[0]].shape, dtype=int)) for step in switches.steps]
 
 
-def upstream(found: Switches) -> np.ndarray:
+def upstream(switches: Switches) -> np.ndarray:
     """For each pair of switch arrays, whether the first reads what depends on the second."""
-    table = np.zeros((len(found.steps), len(found.steps)), bool)
-    owner = {step.outputs[0]: place for place, step in enumerate(found.steps)}
-    owner |= {twin: owner[first] for twin, first in found.twins.items()}
-    for place, step in enumerate(found.steps):
-        for earlier in found.program.slice_for(step.inputs):
+    table = np.zeros((len(switches.steps), len(switches.steps)), bool)
+    owner = {step.outputs[0]: place for place, step in enumerate(switches.steps)}
+    owner |= {twin: owner[first] for twin, first in switches.twins.items()}
+    for place, step in enumerate(switches.steps):
+        for earlier in switches.program.slice_for(step.inputs):
             for number in earlier.outputs:
                 if number in owner:
                     table[place, owner[number]] = True

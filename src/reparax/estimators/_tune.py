@@ -9,13 +9,20 @@ import jax
 import numpy as np
 
 from reparax.errors import InvalidEstimator
+from reparax.estimators._agreement import is_own, is_zero, trust, verdict, witness
 from reparax.estimators._base import AbstractEstimator
 from reparax.estimators._choice import named
-from reparax.estimators._distributions import is_distribution
-from reparax.estimators._families import is_own, trust
-from reparax.estimators._measure import Measured, candidates, check_scalar, measure, referees, refusal_of
-from reparax.estimators._problem import Problem, problem
-from reparax.estimators._witnesses import is_zero, verdict, witness
+from reparax.estimators._measure import (
+    Measured,
+    Problem,
+    candidates,
+    check_scalar,
+    measure,
+    problem,
+    referees,
+    refusal_of,
+)
+from reparax.estimators.draws import is_distribution
 
 
 def tune(
@@ -37,7 +44,7 @@ def tune(
     A candidate is left out if it does not pass the checks of `expectation`, or if its mean contradicts that of
     estimators that assume less, one vote per mechanism (see `compare`). Where all candidates assume a continuous f,
     one that does not is run beside them as a judge. Of an f that is vouched for, and of estimators that are not the
-    library's, a gradient that is always 0 is not believed without a judge that finds the same.
+    library's, a gradient that is always 0 is not trusted unless a judge finds the same.
 
     Args:
         f: The integrand, of one draw; it returns one real number.
@@ -105,15 +112,15 @@ def _judges(leaf: Any, options: Sequence[AbstractEstimator]) -> list[AbstractEst
 @dataclass(frozen=True)
 class _Trial:
     option: AbstractEstimator
-    found: Measured
+    measured: Measured
     objection: str
     unnoticed: float
 
     def score(self, counted: Sequence[str]) -> float:
-        gradients = [self.found.gradients[name] for name in counted]
+        gradients = [self.measured.gradients[name] for name in counted]
         if not all(np.isfinite(draws).all() for draws in gradients):
             return float("inf")
-        return sum(float(draws.var(axis=0, ddof=1).sum()) for draws in gradients) * self.found.evaluations
+        return sum(float(draws.var(axis=0, ddof=1).sum()) for draws in gradients) * self.measured.evaluations
 
 
 def _best(
@@ -126,11 +133,11 @@ def _best(
     refused: list[str] = []
     results: list[tuple[AbstractEstimator, Measured, bool]] = []
     for option, eligible in [*((option, True) for option in options), *((judge, False) for judge in judges)]:
-        found = run(option)
-        if not isinstance(found, str):
-            results.append((option, found, eligible))
+        outcome = run(option)
+        if not isinstance(outcome, str):
+            results.append((option, outcome, eligible))
         elif eligible:
-            refused.append(f"{option}: {found}")
+            refused.append(f"{option}: {outcome}")
     trials = [trial for trial, eligible in zip(_trials(asked, results), results, strict=True) if eligible[2]]
     refused += [f"{trial.option}: {trial.objection}" for trial in trials if trial.objection]
     left = {index: trial.score(counted) for index, trial in enumerate(trials) if not trial.objection}
@@ -153,22 +160,22 @@ def _best(
 def _trials(asked: Problem, results: Sequence[tuple[AbstractEstimator, Measured, bool]]) -> list[_Trial]:
     """Every candidate with what speaks against it, in any parameter."""
     witnesses = {
-        parameter: {str(place): witness(found.gradients[parameter], [option])
-                    for place, (option, found, _) in enumerate(results)}
+        parameter: {str(place): witness(measured.gradients[parameter], [option])
+                    for place, (option, measured, _) in enumerate(results)}
         for parameter in asked.arrays
     }  # fmt: skip
     trials = []
-    for place, (option, found, _) in enumerate(results):
+    for place, (option, measured, _) in enumerate(results):
         objection, unnoticed = "", 0.0
         for parameter, known in witnesses.items():
-            heard = verdict(str(place), known)
-            zero = is_zero(found.gradients[parameter])
-            if heard.alarm:
+            judgment = verdict(str(place), known)
+            zero = is_zero(measured.gradients[parameter])
+            if judgment.alarm:
                 objection = objection or f"d/d {parameter} contradicts estimators that assume less"
-            elif zero and _on_trust(asked, option) and heard.unnoticed > 0:
+            elif zero and _on_trust(asked, option) and judgment.unnoticed > 0:
                 objection = objection or f"d/d {parameter} is always 0, which no judge confirms"
-            unnoticed = max(unnoticed, heard.unnoticed)
-        trials.append(_Trial(option, found, objection, unnoticed))
+            unnoticed = max(unnoticed, judgment.unnoticed)
+        trials.append(_Trial(option, measured, objection, unnoticed))
     return trials
 
 

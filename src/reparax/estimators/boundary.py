@@ -11,12 +11,11 @@ from jaxtyping import Array, Float
 
 from reparax.errors import InvalidEstimator
 from reparax.estimators._base import AbstractEstimator, Integrand, Level
-from reparax.estimators._distributions import is_distribution, stopped
-from reparax.estimators._logit_quantiles import logistic_noise, noise_size, split_noise
-from reparax.estimators._quantiles import no_quantile
-from reparax.estimators._refusals import differentiable_once
+from reparax.estimators._quantiles import logistic_noise, no_quantile, noise_size, split_noise
 from reparax.estimators._surface import Crossing, Line, Setting, Surface, surface_of
-from reparax.estimators._surrogate import as_floating, evaluate, mean
+from reparax.estimators.draws import is_distribution, stopped
+from reparax.estimators.scores import differentiable_once
+from reparax.estimators.surrogate import as_floating, evaluate, mean
 
 _BATCH = 256
 
@@ -89,8 +88,8 @@ class Boundary(AbstractEstimator):
         # A comparison inside a custom_jvp has a derivative there that stands for its jump, which would count twice.
         setting = Setting(flat, surface.program.constants)
         shape = jax.eval_shape(lambda: evaluate(f, draws, f_keys))
-        found = jax.vmap(lambda noise, k: surface.results(setting, noise, k))(t, f_keys)
-        return jax.tree.unflatten(jax.tree.structure(shape), found)
+        values = jax.vmap(lambda noise, k: surface.results(setting, noise, k))(t, f_keys)
+        return jax.tree.unflatten(jax.tree.structure(shape), values)
 
 
 def _terms(surface: Surface, flat: list[Any], t: Float[Array, "n d"], f_keys: jax.Array, key: jax.Array) -> list[Array]:
@@ -129,8 +128,8 @@ def _mapped(function: Callable[[Any], Any], xs: Any) -> Any:
         return jax.vmap(function)(xs)
     batches = -(-count // _BATCH)
     places = jnp.arange(batches * -(-count // batches)) % count
-    found = jax.lax.map(jax.vmap(lambda place: function(_at(xs, place))), places.reshape(batches, -1))
-    return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:])[:count], found)
+    results = jax.lax.map(jax.vmap(lambda place: function(_at(xs, place))), places.reshape(batches, -1))
+    return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:])[:count], results)
 
 
 def _at(xs: Any, place: Array) -> Any:

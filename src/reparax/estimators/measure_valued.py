@@ -1,17 +1,139 @@
-"""Measure-valued, or weak, derivatives with coupled draws."""
+"""Measure-valued, or weak, derivatives with coupled draws: dq/dtheta = c (p+ - p-) per family and parameter."""
 
-from typing import Any, ClassVar
+from collections.abc import Callable
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpyro.distributions as dist
-from jaxtyping import Array
+from jaxtyping import Array, Float
 
+from reparax.distributions.bernoulli import Bernoulli
+from reparax.errors import InvalidEstimator
 from reparax.estimators._base import AbstractEstimator, Integrand, Level
-from reparax.estimators._distributions import draw, is_distribution, leaves, log_prob
-from reparax.estimators._surrogate import as_floating, evaluate, evaluate_common, with_gradient
-from reparax.estimators._weak_derivatives import KNOWN, Family, Pair, family_of
+from reparax.estimators.draws import draw, is_distribution, leaves, log_prob
+from reparax.estimators.scores import not_differentiable
+from reparax.estimators.surrogate import as_floating, evaluate, evaluate_common, with_gradient
 from reparax.reparameterization import innermost
+from reparax.reparameterization.numerics import widened
+
+
+class Pair(NamedTuple):
+    """The weak derivative in one parameter, elementwise: the constant, and a draw of each of the two measures."""
+
+    constant: Float[Array, "*s"]
+    plus: Array
+    minus: Array
+
+
+class Family(NamedTuple):
+    """A family with weak derivatives.
+
+    Args:
+        parameters: q's parameters in which it is differentiated, broadcast to the shape of a draw.
+        rebuild: The distribution with these parameters.
+        pairs: One `Pair` per parameter, from the constant parameters, one draw and a key.
+    """
+
+    parameters: list[Float[Array, "*s"]]
+    rebuild: Callable[[list[Array]], dist.Distribution]
+    pairs: Callable[[list[Array], Array, jax.Array], list[Pair]]
+
+
+def family_of(q: dist.Distribution) -> Family | None:
+    """The weak derivatives of a distribution (or of independent copies of it), where they are known."""
+    base = innermost(widened(q))
+    for kind, make in _FAMILIES.items():
+        if type(base) is kind:
+            return make(base, q.shape())
+    return None
+
+
+def _broadcast(shape: tuple[int, ...], *parameters: Array) -> list[Array]:
+    return [jnp.broadcast_to(jnp.asarray(p, jnp.result_type(float, p)), shape) for p in parameters]
+
+
+def _normal(base: dist.Normal, shape: tuple[int, ...]) -> Family:
+    return Family(_broadcast(shape, base.loc, base.scale), lambda p: dist.Normal(*p), _normal_pairs)
+
+
+def _normal_pairs(parameters: list[Array], z: Array, key: jax.Array) -> list[Pair]:
+    loc, scale = parameters
+    radius_key, maxwell_key, sign_key, shrink_key = jax.random.split(key, 4)
+    radius = jnp.sqrt(2 * jax.random.exponential(radius_key, loc.shape, loc.dtype))
+    in_loc = Pair(
+        1 / (scale * jnp.sqrt(2 * jnp.asarray(jnp.pi, loc.dtype))), loc + scale * radius, loc - scale * radius
+    )
+    # A double-sided Maxwell draw times a uniform one is a standard Normal draw: that couples the two.
+    maxwell = jnp.sqrt(jnp.sum(jax.random.normal(maxwell_key, (3, *loc.shape), loc.dtype) ** 2, axis=0))
+    maxwell = maxwell * jax.random.rademacher(sign_key, loc.shape, loc.dtype)
+    shrunk = maxwell * jax.random.uniform(shrink_key, loc.shape, loc.dtype)
+    return [in_loc, Pair(1 / scale, loc + scale * maxwell, loc + scale * shrunk)]
+
+
+def _bernoulli(base: dist.BernoulliLogits, shape: tuple[int, ...]) -> Family:
+    def pairs(parameters: list[Array], z: Array, key: jax.Array) -> list[Pair]:
+        p = jax.nn.sigmoid(parameters[0])
+        return [Pair(p * (1 - p), jnp.ones_like(z), jnp.zeros_like(z))]
+
+    return Family(_broadcast(shape, base.logits), lambda p: dist.Bernoulli(logits=p[0]), pairs)
+
+
+def _bernoulli_probs(base: dist.BernoulliProbs, shape: tuple[int, ...]) -> Family:
+    # In the probability itself, not its logit: right at 0 and 1 too.
+    def pairs(parameters: list[Array], z: Array, key: jax.Array) -> list[Pair]:
+        return [Pair(jnp.ones_like(parameters[0]), jnp.ones_like(z), jnp.zeros_like(z))]
+
+    return Family(_broadcast(shape, base.probs), lambda p: dist.Bernoulli(probs=p[0]), pairs)
+
+
+def _poisson(base: dist.Poisson, shape: tuple[int, ...]) -> Family:
+    def pairs(parameters: list[Array], z: Array, key: jax.Array) -> list[Pair]:
+        return [Pair(jnp.ones_like(parameters[0]), z + 1, z)]
+
+    return Family(_broadcast(shape, base.rate), lambda p: dist.Poisson(p[0]), pairs)
+
+
+def _exponential(base: dist.Exponential, shape: tuple[int, ...]) -> Family:
+    def pairs(parameters: list[Array], z: Array, key: jax.Array) -> list[Pair]:
+        (rate,) = parameters
+        return [Pair(1 / rate, z, z + jax.random.exponential(key, z.shape, z.dtype) / rate)]
+
+    return Family(_broadcast(shape, base.rate), lambda p: dist.Exponential(p[0]), pairs)
+
+
+def _gamma(base: dist.Gamma, shape: tuple[int, ...]) -> Family:
+    concentration, rate = _broadcast(shape, base.concentration, base.rate)
+    fixed = _not_differentiated(concentration)
+
+    def pairs(parameters: list[Array], z: Array, key: jax.Array) -> list[Pair]:
+        (rate,) = parameters
+        larger = z + jax.random.exponential(key, z.shape, z.dtype) / rate
+        return [Pair(jax.lax.stop_gradient(concentration) / rate, z, larger)]
+
+    return Family([rate], lambda p: dist.Gamma(fixed, p[0]), pairs)
+
+
+_not_differentiated = not_differentiable(
+    lambda: InvalidEstimator(
+        expected="the measure-valued estimator to differentiate the rate of a Gamma",
+        got="a derivative with respect to its concentration, for which no simple pair of measures is known",
+        cure="use estimator='pathwise', or hold the concentration constant with jax.lax.stop_gradient",
+    )
+)
+
+
+_FAMILIES: dict[type, Callable[..., Family]] = {
+    dist.Normal: _normal,
+    dist.BernoulliLogits: _bernoulli,
+    dist.BernoulliProbs: _bernoulli_probs,
+    Bernoulli: _bernoulli,
+    dist.Poisson: _poisson,
+    dist.Exponential: _exponential,
+    dist.Gamma: _gamma,
+}
+
+KNOWN = "Normal, Bernoulli, Poisson, Exponential, or Gamma in its rate"
 
 
 class MeasureValued(AbstractEstimator):
@@ -46,12 +168,12 @@ class MeasureValued(AbstractEstimator):
 
         def slopes(values: list[Array], k: jax.Array, inner: jax.Array) -> Any:
             constant = jax.lax.stop_gradient(parameters)
-            found = [
+            differences = [
                 _differences(g, values, place, pair, inner)
                 for place, family in enumerate(families)
                 for pair in family.pairs(constant[place], values[place], jax.random.fold_in(k, place))
             ]
-            return jax.tree.map(lambda *parts: list(parts), *found)
+            return jax.tree.map(lambda *parts: list(parts), *differences)
 
         def density(flat: list[Array], values: list[Array]) -> Array:
             rest = iter(flat)

@@ -1,4 +1,4 @@
-"""Programs of dependent draws: sites inside scan, while_loop, cond and vmap, and costs weighed by what is upstream.
+"""Programs of dependent draws: sites inside scan, while_loop, cond and vmap, and costs weighted by what is upstream.
 
 `simulate` runs a program that is written with `draw` and `cost`; the derivative of its result is unbiased, or the
 program is refused. `explain` says how each draw is differentiated, and why.
@@ -11,4 +11,4 @@ from reparax.programs._simulate import simulate as simulate
 from reparax.programs._sites import cost as cost
 from reparax.programs._sites import draw as draw
 from reparax.programs._sites import join as join
-from reparax.programs._upstream import Upstream as Upstream
+from reparax.programs._weighting import Upstream as Upstream

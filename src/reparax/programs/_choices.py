@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import PurePath
 
 from reparax.errors import InvalidEstimator
-from reparax.estimators._table import table
+from reparax.estimators.text_table import table
 from reparax.programs._facts import Path
 from reparax.programs._marks import DISARM, ENUMERATION, PATHWISE, SCORE, Draw
 
@@ -62,12 +62,12 @@ def short(name: str) -> str:
 
 
 def choose(
-    found: Iterable[tuple[Path, Draw]], jumps: dict[str, str], max_enumerated: int, *, taken: int = 1
+    draws: Iterable[tuple[Path, Draw]], jumps: dict[str, str], max_enumerated: int, *, taken: int = 1
 ) -> tuple[Site, ...]:
     """A site for every name among the draws of a program.
 
     Args:
-        found: The draws and their places.
+        draws: The draws and their places.
         jumps: The sites in which the program is not shown to be continuous, with the reason.
         max_enumerated: The most joint states of all enumerated sites together.
         taken: The number of joint states already enumerated around the program.
@@ -76,7 +76,7 @@ def choose(
         InvalidEstimator: A named estimator would be wrong, or none is right.
     """
     places: dict[str, list[tuple[Path, Draw]]] = {}
-    for path, what in found:
+    for path, what in draws:
         places.setdefault(what.name, []).append((path, what))
     for name, uses in places.items():
         if len({(what.family, what.wish, what.states) for _, what in uses}) > 1:

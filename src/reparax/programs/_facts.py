@@ -36,9 +36,9 @@ class Facts:
     """A value is base + sum of costs + rest; each part may be absent.
 
     Args:
-        raw: The draws on which the rest depends, and so may the whole value: without being weighed by them.
+        raw: The draws on which the rest depends, and so may the whole value: without being weighted by them.
         costs: The places of the costs that it adds up.
-        weighed: Draws by which all of these costs are weighed.
+        weighted: Draws by which all of these costs are weighted.
         rest: Whether there is a part, not known to be 0, that is no cost.
         misused: Costs that went into something that is not linear.
         token: For an upstream, the draws in it.
@@ -49,7 +49,7 @@ class Facts:
 
     raw: Events = NONE
     costs: frozenset[Path] = NONE
-    weighed: Events | None = None
+    weighted: Events | None = None
     rest: bool = True
     misused: frozenset[Path] = NONE
     token: Events | None = None
@@ -86,7 +86,7 @@ def summed(parts: Iterable[Facts]) -> Facts:
     return Facts(
         raw=_union(p.raw | (p.token or NONE) for p in parts),
         costs=_union(p.costs for p in parts),
-        weighed=common(p.weighed for p in parts),
+        weighted=common(p.weighted for p in parts),
         rest=any(p.rest for p in parts),
         misused=_union(p.misused for p in parts),
         varies=_union(p.varies for p in parts),
@@ -96,13 +96,13 @@ def summed(parts: Iterable[Facts]) -> Facts:
 
 def either(parts: list[Facts]) -> Facts:
     """What is one of the parts, it does not matter which: their sum, but a base or token must be that of all."""
-    found = summed(parts)
+    total = summed(parts)
     bases, origins = {p.base for p in parts}, {p.origin for p in parts}
     tokens = [p.token for p in parts]
     token = common(tokens) if all(t is not None for t in tokens) else None
     return replace(
-        found,
-        raw=_union(p.raw for p in parts) if token is not None else found.raw,
+        total,
+        raw=_union(p.raw for p in parts) if token is not None else total.raw,
         token=token,
         base=next(iter(bases)) if len(bases) == 1 else None,
         origin=next(iter(origins)) if len(origins) == 1 else None,

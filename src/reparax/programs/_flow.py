@@ -1,10 +1,4 @@
-"""The flow of draws into costs, followed through the jaxpr of a program: what is not shown to be weighed is refused.
-
-Every value is base + costs + rest (`Facts`). A cost may be added to others and scaled by what depends on no draw; where
-a draw decides whether or how much a cost counts, the cost must be weighed by that draw, and gets no baseline, since its
-baseline would depend on a draw it stands for. Upstreams are followed as the set of draws they hold: around a loop, the
-draws of earlier passes are told from those of the present one, so that an upstream not carried on is found.
-"""
+"""The flow of draws into costs, through the jaxpr of a program: a cost not shown to be weighted is refused."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -18,18 +12,47 @@ from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
 
 from reparax.errors import InvalidEstimator
 from reparax.programs._facts import Facts, Path, either, summed, used
-from reparax.programs._linear import ADDING, COPYING, controlled_parts
 from reparax.programs._marks import ENUMERATION, PATHWISE, UNCHOSEN, Mark
 
+# A copy of its first operand.
+COPYING = {
+    "broadcast_in_dim", "reshape", "squeeze", "transpose", "copy", "copy_p", "expand_dims", "random_wrap",
+    "random_unwrap", "rev", "convert_element_type", "stop_gradient",
+}  # fmt: skip
+# Sums of the operands, coefficient 1, so that what is added to a loop's carry is seen to be.
+ADDING = {"add", "add_any"}
+_SUMS = ADDING | {
+    "sub", "neg", "concatenate", "reduce_sum", "cumsum", "pad", "slice", "split", "reduce_window_sum", "psum", "stack",
+}  # fmt: skip
+# The number of leading operands that are parts, and after these come controls.
+_PLACED = {"dynamic_slice": 1, "gather": 1, "div": 1}
 _CALLS = {
     "jit", "pjit", "closed_call", "core_call", "remat", "remat2", "checkpoint", "custom_jvp_call", "custom_vjp_call",
 }  # fmt: skip
-
 # A constant array with more numbers is not looked at.
 _LARGE = 4096
-
-
 Rule = Callable[["Flow", dict[str, Any], list[Facts], Path], list[Facts]]
+
+
+def controlled_parts(name: str, inputs: list[Facts]) -> tuple[list[Facts], list[Facts]] | None:
+    """The operands in which a primitive is linear, and those that decide how; ``None`` where it is not linear."""
+    if name in _SUMS:
+        return inputs, []
+    if name in _PLACED:
+        return inputs[: _PLACED[name]], inputs[_PLACED[name] :]
+    if name == "select_n":
+        return inputs[1:], inputs[:1]
+    if name == "dynamic_update_slice":
+        return inputs[:2], inputs[2:]
+    if name in ("scatter", "scatter-add", "scatter_add"):
+        return [inputs[0], inputs[2]], [inputs[1]]
+    if name in ("mul", "dot_general", "conv_general_dilated"):
+        holds = [bool(facts.costs) or facts.base is not None for facts in inputs]
+        if all(holds):
+            return None
+        first = 0 if holds[0] or not inputs[0].rest else 1
+        return [inputs[first]], [inputs[1 - first]]
+    return None
 
 
 @dataclass
@@ -52,8 +75,8 @@ class Flow:
     keys: dict[Any, list[Path]] = field(default_factory=dict)
     carried: dict[Any, Facts] = field(default_factory=dict)
 
-    def weighs(self, name: str) -> bool:
-        """Whether costs must be weighed by the draws of a site: all but pathwise ones."""
+    def is_weighting(self, name: str) -> bool:
+        """Whether costs must be weighted by the draws of a site: all but pathwise ones."""
         return self.estimator(name) not in (PATHWISE, UNCHOSEN)
 
     def exact(self, name: str) -> bool:
@@ -130,8 +153,8 @@ class Flow:
         """The same with its base spelled out."""
         if facts.base is None:
             return facts
-        whole = summed([replace(facts, base=None), self.carried[facts.base]])
-        return self.expanded(replace(whole, origin=facts.origin))
+        total = summed([replace(facts, base=None), self.carried[facts.base]])
+        return self.expanded(replace(total, origin=facts.origin))
 
     def controlled(self, facts: Facts, controls: Sequence[Facts]) -> Facts:
         """A value that others scale, select or place."""
@@ -139,7 +162,7 @@ class Flow:
         facts = replace(facts, misused=facts.misused | by.misused, varies=facts.varies | by.varies)
         if not by.raw:
             return facts
-        if facts.costs and facts.weighed is not None and by.raw <= facts.weighed:
+        if facts.costs and facts.weighted is not None and by.raw <= facts.weighted:
             self.unbaselined |= facts.costs
             return replace(facts, raw=facts.raw | by.raw) if facts.rest else facts
         if facts.costs or facts.rest:

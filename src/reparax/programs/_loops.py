@@ -55,13 +55,13 @@ def follow_cond(flow: Flow, params: dict[str, Any], inputs: list[Facts], here: P
     results = []
     for number, branch in enumerate(params["branches"]):
         results.append(_branch(flow, branch, entering, (*here, number, "branch")))
-    found = []
+    outputs = []
     for parts in zip(*results, strict=True):
         facts = _one_of(flow, list(parts), index, here)
         if isinstance(facts.base, tuple) and facts.base[:1] == (here,):
             facts = summed([replace(facts, base=None), flow.carried[facts.base]])
-        found.append(facts)
-    return found
+        outputs.append(facts)
+    return outputs
 
 
 def _branch(flow: Flow, branch: ClosedJaxpr, entering: list[Facts], path: Path) -> list[Facts]:
@@ -71,12 +71,12 @@ def _branch(flow: Flow, branch: ClosedJaxpr, entering: list[Facts], path: Path) 
 def _one_of(flow: Flow, parts: list[Facts], index: Facts, here: Path) -> Facts:
     if all(facts.token is not None for facts in parts):
         # A draw made in one branch alone is held by the upstream if it is held in that branch.
-        own = [
+        tokens = [
             frozenset(e for e in facts.token or NONE if e.inside((*here, number, "branch")))
             for number, facts in enumerate(parts)
         ]
         shared = frozenset.intersection(*[facts.token or NONE for facts in parts])
-        return Facts(token=shared.union(*own), varies=used(parts).varies | index.varies)
+        return Facts(token=shared.union(*tokens), varies=used(parts).varies | index.varies)
     if len({facts.base for facts in parts}) > 1:
         parts = [flow.expanded(facts) for facts in parts]
     return flow.controlled(replace(either(parts), origin=None), [index])
@@ -103,13 +103,13 @@ def _repeat(
         ]
         controls = [flow.expanded(facts) for facts in condition(heads)]
         outs = body(heads)
-        found = [
+        outputs = [
             _next(flow, begin, state, out, loop, number) for begin, state, out in zip(start, states, outs, strict=False)
         ]
-        fresh = {place for place, facts in enumerate(found) if facts.costs and facts.token is None} - adding
-        if found == states and not fresh and number > 1:
+        fresh = {place for place, facts in enumerate(outputs) if facts.costs and facts.token is None} - adding
+        if outputs == states and not fresh and number > 1:
             return _after(flow, list(init), outs, adding, loop, controls), outs
-        states, adding = found, adding | fresh
+        states, adding = outputs, adding | fresh
     raise InvalidEstimator(
         expected="a loop in which the flow of draws can be followed", got="one with too many states", cure="split it"
     )
@@ -156,22 +156,22 @@ def _plain(facts: Facts) -> Facts:
 
 
 def _left(facts: Facts, loop: Path) -> Facts:
-    """A result of the passes seen from elsewhere: its draws may be of any pass, its costs are weighed by which ones?"""
+    """A result of the passes seen from elsewhere: its draws, and those that weight its costs, may be of any pass."""
     raw = facts.raw | {e.aged(loop) for e in facts.raw}
-    kept = None if facts.weighed is None else frozenset(e for e in facts.weighed if not e.inside(loop))
-    return replace(facts, raw=raw, weighed=kept, origin=None)
+    kept = None if facts.weighted is None else frozenset(e for e in facts.weighted if not e.inside(loop))
+    return replace(facts, raw=raw, weighted=kept, origin=None)
 
 
 def _seen_earlier(flow: Flow, loop: Path) -> Events:
     """Every draw that an earlier pass of the loop may have made."""
-    found = set()
+    events = set()
     for path in flow.marks:
         if path[: len(loop)] != loop:
             continue
         around = [path[: n + 1] for n in range(len(loop), len(path)) if path[n] in ("scan", "while")]
         for size in range(len(around) + 1):
-            found |= {Event(path, frozenset({loop, *some})) for some in itertools.combinations(around, size)}
-    return frozenset(found)
+            events |= {Event(path, frozenset({loop, *some})) for some in itertools.combinations(around, size)}
+    return frozenset(events)
 
 
 def _younger(event: Event, loop: Path) -> Event:

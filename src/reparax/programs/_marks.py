@@ -1,4 +1,4 @@
-"""Marks in the jaxpr of a program, by which the flow of its draws into its costs is followed; they compute nothing."""
+"""Marks in the jaxpr of a program, for the flow of draws into costs and for continuity; they compute nothing."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,12 +6,17 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.extend.core import Primitive
+import numpyro.distributions as dist
+from jax.extend.core import ClosedJaxpr, Primitive
 from jax.interpreters import ad, batching, mlir
 from jaxtyping import Array
 
+from reparax import continuity
+from reparax.estimators import support_interval
+
 PATHWISE, SCORE, ENUMERATION, DISARM = "pathwise", "leave-one-out", "enumeration", "disarm"
 UNCHOSEN = "not chosen yet"
+mark_p = Primitive("reparax_mark")
 
 
 @dataclass(frozen=True)
@@ -59,7 +64,6 @@ class Join:
 
 Mark = Draw | Cost | Join
 
-mark_p = Primitive("reparax_mark")
 mark_p.multiple_results = True
 
 
@@ -89,13 +93,13 @@ def _batch(
     ]
     # Lanes that share a key share their noise, though their draws are meant to be independent.
     shared = shared or (isinstance(what, Draw) and not mapped[-1])
-    found = mark_p.bind(*front, outputs=outputs, what=what, lanes=lanes + 1, shared=shared)
-    return found, [0] * outputs
+    marked = mark_p.bind(*front, outputs=outputs, what=what, lanes=lanes + 1, shared=shared)
+    return marked, [0] * outputs
 
 
 def _jvp(primals: Sequence[Array], tangents: Sequence[Any], *, outputs: int, **params: Any) -> tuple[list[Array], list]:
-    found = mark_p.bind(*primals, outputs=outputs, **params)
-    return found, list(tangents[:outputs])
+    marked = mark_p.bind(*primals, outputs=outputs, **params)
+    return marked, list(tangents[:outputs])
 
 
 batching.primitive_batchers[mark_p] = _batch
@@ -106,3 +110,37 @@ mlir.register_lowering(mark_p, mlir.lower_fun(_impl, multiple_results=True))
 def key_operand(key: jax.Array) -> Array:
     """A key as a plain array, so that it can be an operand."""
     return jax.random.key_data(key)
+
+
+def source(q: dist.Distribution, z: Array, name: str) -> Array:
+    """The draw of a site that may be differentiated, marked in the jaxpr.
+
+    Args:
+        q: Its distribution.
+        z: The draw.
+        name: The site's name.
+    """
+    return continuity.source(z, name, support_interval(q))
+
+
+def constant(z: Array) -> Array:
+    """The draw of a site that is not differentiated, marked in the jaxpr."""
+    return continuity.drawn(z) if jnp.issubdtype(z.dtype, jnp.inexact) else z
+
+
+def names_that_jump(program: ClosedJaxpr) -> dict[str, str]:
+    """The sites in whose draws a program is not shown to be continuous, with the reason.
+
+    The jaxpr has equations ``reparax_mark`` (`reparax.programs._marks`): the outputs are the first operands, and are
+    continuous functions of all operands. They carry what is asked for: parameters of later draws must be continuous in
+    an earlier pathwise draw (their densities are differentiated), and so must costs.
+
+    Args:
+        program: The program's jaxpr, with every `source` in it.
+    """
+    return {name: reason.text for name, reason in continuity.judge_draws(program).items()}
+
+
+def guard(results: Any, program: ClosedJaxpr) -> Any:
+    """Results that cannot be differentiated in what moves a jump in a continuous draw: the derivative would miss it."""
+    return continuity.guarded_in(results, [program.consts[place] for place in continuity.moved_by(program)])

@@ -34,7 +34,7 @@ def _draw(flow: Flow, what: Draw, shared: bool, inputs: list[Facts], here: Path)
             cure="make it from the value before rx.cost",
         )
     _check_key(flow, what, shared, key, here)
-    event = frozenset({Event(here)}) if flow.weighs(what.name) else NONE
+    event = frozenset({Event(here)}) if flow.is_weighting(what.name) else NONE
     token = Facts(token=held | event, varies=before.varies | behind.varies)
     return [token] + [Facts(raw=behind.raw | event, varies=behind.varies)] * what.values
 
@@ -46,7 +46,7 @@ def _check_key(flow: Flow, what: Draw, shared: bool, key: Facts, here: Path) -> 
     problem = None
     if shared:
         problem = "a key that all lanes of a vmap share, so that their draws are the same noise"
-    elif flow.weighs(what.name) and "key" not in key.varies:
+    elif flow.is_weighting(what.name) and "key" not in key.varies:
         problem = "a key that is not made from the program's own, so that all copies draw the same"
     elif not loops <= key.varies:
         problem = "a key that is the same in every pass of a loop"
@@ -70,14 +70,14 @@ def _exclude(one: Path, other: Path) -> bool:
 def _cost(flow: Flow, what: Cost, inputs: list[Facts], here: Path) -> list[Facts]:
     values, upstream, baselines = inputs[: what.values], inputs[what.values], inputs[what.values + 1 :]
     held = _held(upstream, what.name)
-    found = used(values)
-    if found.misused:
+    reads = used(values)
+    if reads.misused:
         raise InvalidEstimator(
             expected=f"the cost at {what.name} to be a value",
-            got=f"one made from the cost at {_names(flow, found.misused)}, which would be weighed twice",
+            got=f"one made from the cost at {_names(flow, reads.misused)}, which would be weighed twice",
             cure="pass each value through rx.cost once, and add the results",
         )
-    _refuse_missing(flow, f"the cost at {what.name}", found.raw - held)
+    _refuse_missing(flow, f"the cost at {what.name}", reads.raw - held)
     fixed = used(baselines)
     if fixed.raw or fixed.misused:
         raise InvalidEstimator(
@@ -85,7 +85,7 @@ def _cost(flow: Flow, what: Cost, inputs: list[Facts], here: Path) -> list[Facts
             got=f"one that depends on {_names(flow, [e.path for e in fixed.raw] + list(fixed.misused))}",
             cure="use the default baseline, which is the mean of the other copies",
         )
-    result = Facts(costs=frozenset({here}), weighed=held, rest=False, varies=found.varies | upstream.varies)
+    result = Facts(costs=frozenset({here}), weighted=held, rest=False, varies=reads.varies | upstream.varies)
     return [result] * what.values
 
 
@@ -128,15 +128,15 @@ def _refuse_missing(flow: Flow, what: str, missing: Iterable[Event]) -> None:
 
 def check_results(flow: Flow, results: Iterable[Facts]) -> None:
     """Refuses a program that returns what depends on draws, and is not a sum of costs."""
-    found = [flow.expanded(facts) for facts in results]
-    misused = frozenset().union(*[facts.misused for facts in found])
+    expanded = [flow.expanded(facts) for facts in results]
+    misused = frozenset().union(*[facts.misused for facts in expanded])
     if misused:
         raise InvalidEstimator(
             expected="the costs to be added, scaled and selected only",
             got=f"a function of the cost at {_names(flow, misused)} that is not linear in it",
             cure="apply the function before rx.cost, or to the result of rx.simulate",
         )
-    loose = frozenset().union(*[facts.raw | (facts.token or NONE) for facts in found])
+    loose = frozenset().union(*[facts.raw | (facts.token or NONE) for facts in expanded])
     if loose:
         raise InvalidEstimator(
             expected="what the program returns to depend on draws through rx.cost alone",

@@ -10,15 +10,14 @@ from jax.extend.core import ClosedJaxpr
 
 from reparax.continuity import trusted
 from reparax.errors import InvalidEstimator
-from reparax.estimators._surrogate import as_floating
-from reparax.programs._check import guard, names_that_jump
+from reparax.estimators.surrogate import as_floating
 from reparax.programs._choices import Plan, Site, choose, short
 from reparax.programs._facts import NONE, Facts
 from reparax.programs._flow import Flow
 from reparax.programs._loops import follow_cond, follow_scan, follow_while
-from reparax.programs._marks import ENUMERATION, PATHWISE, UNCHOSEN, Cost, Draw
+from reparax.programs._marks import ENUMERATION, PATHWISE, UNCHOSEN, Cost, Draw, guard, names_that_jump
 from reparax.programs._rules import check_results, follow_mark
-from reparax.programs._upstream import Probing, Running, Upstream, start, unused_axis
+from reparax.programs._weighting import Probing, Running, Upstream, start, unused_axis
 
 Program = Callable[[jax.Array, Upstream], Any]
 
@@ -77,7 +76,7 @@ def simulate(program: Program, *, key: jax.Array, num_samples: int = 2, max_enum
     for (_, axis), site in zip(mode.axes, enumerated, strict=True):
         run = jax.vmap(run, in_axes=None, axis_name=axis, axis_size=site.states)
     results = jax.vmap(run, axis_name=mode.axis)(jax.random.split(key, num_samples))
-    # Enumerated copies are weighed by their number of states, so that these are means as well.
+    # Enumerated copies are weighted by their number of states, so that these are means as well.
     means = jax.tree.map(lambda x: jnp.mean(x, axis=tuple(range(1 + len(enumerated)))), results)
     return trusted(guard(means, closed))
 
@@ -112,14 +111,14 @@ def _plan(program: Program, key: jax.Array, max_enumerated: int) -> tuple[Plan, 
     flow = Flow(estimators.__getitem__, RULES)
     check_results(flow, _follow(flow, closed))
     without = frozenset(flow.name_at(path) for path in flow.unbaselined)
-    own = [
+    unequal = [
         what.name
         for path, (what, _) in flow.marks.items()
         if isinstance(what, Cost) and what.own_baseline and path in flow.unbaselined
     ]
-    if own:
+    if unequal:
         raise InvalidEstimator(
-            expected=f"the baseline of the cost at {own[0]} to count whatever is drawn",
+            expected=f"the baseline of the cost at {unequal[0]} to count whatever is drawn",
             got="a cost of which a draw decides whether or how much it counts, and its baseline with it",
             cure="pass baseline=None, or make the decision inside: rx.cost(jnp.where(counts, value, 0), upstream)",
         )
@@ -133,9 +132,9 @@ def _follow(flow: Flow, closed: Any) -> list[Facts]:
 
 
 def _baselines(flow: Flow, sites: tuple[Site, ...], without: frozenset[str]) -> tuple[tuple[str, str], ...]:
-    found = {}
+    baselines = {}
     for what, _ in flow.marks.values():
         if isinstance(what, Cost):
             reason = "none: a draw decides whether or how much it counts" if what.name in without else None
-            found[what.name] = reason or ("its own" if what.own_baseline else "the other copies, for scored draws")
-    return tuple(found.items())
+            baselines[what.name] = reason or ("its own" if what.own_baseline else "the other copies, for scored draws")
+    return tuple(baselines.items())

@@ -11,8 +11,8 @@ import numpyro.distributions as dist
 from jaxtyping import Array
 
 from reparax.errors import InvalidEstimator
-from reparax.estimators._binary import not_binary
-from reparax.estimators._distributions import (
+from reparax.estimators.discrete import not_binary
+from reparax.estimators.draws import (
     check_distributions,
     is_distribution,
     joint_states,
@@ -20,14 +20,24 @@ from reparax.estimators._distributions import (
     log_prob,
     num_states,
 )
-from reparax.estimators._distributions import draw as constant_draws
-from reparax.estimators._score import moving_support, with_unmoved_support
-from reparax.estimators._surrogate import as_floating
+from reparax.estimators.draws import draw as constant_draws
 from reparax.estimators.pathwise import Pathwise
-from reparax.programs._check import constant, source
-from reparax.programs._marks import DISARM, ENUMERATION, PATHWISE, SCORE, Cost, Draw, Join, key_operand, mark
-from reparax.programs._upstream import Probing, Upstream
-from reparax.programs._weighing import antithetic, mean_of_others, scored, weighed
+from reparax.estimators.scores import moving_support, with_unmoved_support
+from reparax.estimators.surrogate import as_floating
+from reparax.programs._marks import (
+    DISARM,
+    ENUMERATION,
+    PATHWISE,
+    SCORE,
+    Cost,
+    Draw,
+    Join,
+    constant,
+    key_operand,
+    mark,
+    source,
+)
+from reparax.programs._weighting import Probing, Upstream, antithetic, mean_of_others, scored, weighted
 from reparax.reparameterization import innermost, rsample
 
 NAMES = {
@@ -79,9 +89,9 @@ def draw(
 
 
 def cost(value: Any, upstream: Upstream, *, baseline: Any = "leave-one-out", name: str | None = None) -> Any:
-    """A value that the program's result adds up, weighed by the draws upstream of it and by no others.
+    """A value that the program's result adds up, weighted by the draws upstream of it and by no others.
 
-    A cost after the t-th draw is weighed by t draws, so that sums over time have the variance of the reward-to-go
+    A cost after the t-th draw is weighted by t draws, so that sums over time have the variance of the reward-to-go
     without being told. Foerster et al. (2018), eq. 5; Schulman et al. (2015), theorem 1.
 
     Args:
@@ -105,18 +115,18 @@ def cost(value: Any, upstream: Upstream, *, baseline: Any = "leave-one-out", nam
             expected='a baseline "leave-one-out", None or an array', got=repr(baseline), cure="leave baseline out"
         )
     values, structure = jax.tree.flatten(as_floating(value))
-    own = None if by_name or baseline is None else structure.flatten_up_to(as_floating(baseline))
-    if own is not None:
-        own = [jnp.broadcast_to(b.astype(v.dtype), v.shape) for b, v in zip(own, values, strict=True)]
+    given = None if by_name or baseline is None else structure.flatten_up_to(as_floating(baseline))
+    if given is not None:
+        given = [jnp.broadcast_to(b.astype(v.dtype), v.shape) for b, v in zip(given, values, strict=True)]
     mode = upstream.mode
     if isinstance(mode, Probing):
-        operands = [*values, upstream.log_prob, *(own or [])]
-        found = mark(operands, len(values), Cost(place, len(values), own is not None))
-        return jax.tree.unflatten(structure, found)
-    values = [weighed(v, upstream) for v in values]
-    if own is None and by_name and place not in mode.without_baseline:
-        own = [mean_of_others(v, mode) for v in values]
-    baselines = own or [None] * len(values)
+        operands = [*values, upstream.log_prob, *(given or [])]
+        marked = mark(operands, len(values), Cost(place, len(values), given is not None))
+        return jax.tree.unflatten(structure, marked)
+    values = [weighted(v, upstream) for v in values]
+    if given is None and by_name and place not in mode.without_baseline:
+        given = [mean_of_others(v, mode) for v in values]
+    baselines = given or [None] * len(values)
     return jax.tree.unflatten(structure, [scored(v, upstream, b) for v, b in zip(values, baselines, strict=True)])
 
 
@@ -166,8 +176,8 @@ def _probe(q: Any, upstream: Upstream, key: jax.Array, wish: str, place: str) ->
 def _refusals(flat: list[dist.Distribution]) -> tuple[tuple[str, str], ...]:
     """Why each of the estimators would be wrong, where it would."""
     tests = {PATHWISE: Pathwise().refusal, SCORE: moving_support, DISARM: not_binary, ENUMERATION: _not_finite}
-    found = {name: next((r for part in flat if (r := test(part)) is not None), None) for name, test in tests.items()}
-    return tuple((name, reason) for name, reason in found.items() if reason is not None)
+    reasons = {name: next((r for part in flat if (r := test(part)) is not None), None) for name, test in tests.items()}
+    return tuple((name, reason) for name, reason in reasons.items() if reason is not None)
 
 
 def _not_finite(q: dist.Distribution) -> str | None:

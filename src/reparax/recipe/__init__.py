@@ -4,6 +4,8 @@ from reparax.recipe._build import build as build
 from reparax.recipe._build import objective as objective
 from reparax.recipe._choice import Choice as Choice
 from reparax.recipe._choice import part_of as part_of
+from reparax.recipe._chosen import Chosen as Chosen
+from reparax.recipe._chosen import Settings as Settings
 from reparax.recipe._fitted import FittedModel as FittedModel
 from reparax.recipe._recipe import Recipe as Recipe
 from reparax.recipe._recipe import checked as checked

@@ -5,9 +5,8 @@ import jax.numpy as jnp
 import numpyro.distributions as dist
 from jaxtyping import Array
 
-from reparax.reparameterization._rsample import rsample
-from reparax.reparameterization._rule import ParameterRule, declared, parameter_rules, rule
-from reparax.reparameterization._shapes import full_shape, to_float
+from reparax.reparameterization._rules import ParameterRule, declared, parameter_rules, rsample, rule
+from reparax.reparameterization.numerics import full_shape, to_float
 
 METHOD = "location-scale"
 
@@ -32,8 +31,8 @@ def _low_rank(q: dist.LowRankMultivariateNormal, key: jax.Array, sample_shape: t
     key_factor, key_diagonal = jax.random.split(key)
     rank = (*sample_shape, *q.batch_shape, factor.shape[-1])
     shared = jax.random.normal(key_factor, rank, loc.dtype)
-    own = jax.random.normal(key_diagonal, full_shape(q, sample_shape), loc.dtype)
-    return loc + matvec(factor, shared) + jnp.sqrt(diagonal) * own
+    independent = jax.random.normal(key_diagonal, full_shape(q, sample_shape), loc.dtype)
+    return loc + matvec(factor, shared) + jnp.sqrt(diagonal) * independent
 
 
 @rule(dist.MatrixNormal, declare=declared(METHOD, "loc", "scale_tril_row", "scale_tril_column"))
@@ -56,8 +55,8 @@ def _random_walk(q: dist.GaussianRandomWalk, key: jax.Array, sample_shape: tuple
 
 
 def _of_path(q: dist.EulerMaruyama) -> tuple[ParameterRule, ...]:
-    own = ParameterRule("drift, diffusion and t", "composed (location-scale)", True, "each step is location-scale")
-    return (own, *parameter_rules(q.init_dist))
+    steps = ParameterRule("drift, diffusion and t", "composed (location-scale)", True, "each step is location-scale")
+    return (steps, *parameter_rules(q.init_dist))
 
 
 @rule(dist.EulerMaruyama, declare=_of_path)

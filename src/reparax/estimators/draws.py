@@ -1,0 +1,237 @@
+"""What estimators ask of distributions: constant draws, log densities, supports, and what is inside wrappers."""
+
+import math
+from contextlib import AbstractContextManager, ExitStack
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpyro.distributions as dist
+from jaxtyping import Array, Float
+
+from reparax.distributions.bernoulli import bernoulli_log_prob
+from reparax.errors import InvalidEstimator
+from reparax.reparameterization import innermost, is_masked, is_reparameterizable, rsample
+from reparax.reparameterization.numerics import widened
+
+
+def is_distribution(node: Any) -> bool:
+    """Whether a node of a pytree is a distribution, so that a pytree of them can be walked."""
+    return isinstance(node, dist.Distribution)
+
+
+def leaves(q: Any) -> list[dist.Distribution]:
+    """The distributions of a pytree."""
+    return jax.tree.leaves(q, is_leaf=is_distribution)
+
+
+def numpyro_rules() -> AbstractContextManager[Any]:
+    """Lets numpyro broadcast and promote implicitly, even where the user's settings of jax forbid it."""
+    stack = ExitStack()
+    stack.enter_context(jax.numpy_rank_promotion("allow"))
+    stack.enter_context(jax.numpy_dtype_promotion("standard"))
+    return stack
+
+
+def stopped(tree: Any) -> Any:
+    """The same pytree, constant to differentiation."""
+    return jax.tree.map(jax.lax.stop_gradient, tree)
+
+
+def draw(q: Any, key: jax.Array, num_samples: int) -> Any:
+    """Independent draws of a pytree of distributions along a new leading axis, constant to differentiation."""
+    flat, structure = jax.tree.flatten(q, is_leaf=is_distribution)
+    keys = jax.random.split(key, len(flat))
+    draws = [draw_one(leaf, k, (num_samples,)) for leaf, k in zip(flat, keys, strict=True)]
+    return jax.tree.unflatten(structure, draws)
+
+
+def draw_one(q: dist.Distribution, key: jax.Array, sample_shape: tuple[int, ...]) -> Array:
+    """Draws of one distribution, constant: by its reparameterization, which keeps small shapes off the edge of floats.
+
+    Where there is none (discrete families above all) by numpyro's own sampler.
+    """
+    constant = stopped(widened(q))
+    with numpyro_rules():
+        if is_reparameterizable(constant):
+            return jax.lax.stop_gradient(rsample(constant, key, sample_shape))
+        return jax.lax.stop_gradient(constant.sample(key, sample_shape))
+
+
+def log_prob(q: Any, z: Any) -> Float[Array, ""]:
+    """log q(z) of ONE draw of a pytree of distributions, summed over batch dimensions; nats."""
+    flat, structure = jax.tree.flatten(q, is_leaf=is_distribution)
+    with numpyro_rules():
+        terms = [log_prob_of(leaf, value) for leaf, value in zip(flat, structure.flatten_up_to(z), strict=True)]
+        return jnp.sum(jnp.stack(terms))
+
+
+def log_prob_of(q: dist.Distribution, z: Any) -> Float[Array, ""]:
+    """log q(z) of ONE draw of one distribution, summed over batch dimensions; nats."""
+    q = normalized(widened(q))
+    base = innermost(q)
+    elementwise = isinstance(base, dist.BernoulliLogits | dist.BinomialLogits)
+    return jnp.sum(_log_prob_of_elements(base, z) if elementwise else q.log_prob(z))
+
+
+def normalized(q: Any) -> Any:
+    """The same distributions, every vector of class probabilities divided by its sum, mixtures' weights included.
+
+    numpyro draws from p / sum(p), but its log density is that of p. Every estimator takes p / sum(p) for both, so that
+    all have the same derivative in a p that is not normalized: (f_k - E f) / sum(p) in p_k.
+    """
+    return jax.tree.map(
+        lambda node: _normalized(node) if isinstance(node, _ON_THE_SIMPLEX) else node,
+        q,
+        is_leaf=lambda node: isinstance(node, _ON_THE_SIMPLEX),
+    )
+
+
+_ON_THE_SIMPLEX = (dist.CategoricalProbs, dist.MultinomialProbs)
+
+
+def _normalized(q: dist.CategoricalProbs | dist.MultinomialProbs) -> dist.Distribution:
+    flat, structure = jax.tree.flatten(q)
+    return jax.tree.unflatten(structure, [_over_sum(leaf) if leaf is q.probs else leaf for leaf in flat])
+
+
+def _over_sum(probs: Float[Array, "*s c"]) -> Float[Array, "*s c"]:
+    return probs / jnp.sum(probs, axis=-1, keepdims=True)
+
+
+def probability(q: Any, z: Any) -> Float[Array, ""]:
+    """q(z) of ONE draw of a pytree of discrete distributions, also right in a probability of exactly 0 or 1.
+
+    There the logarithm of the probability has no derivative, and the probability itself has one.
+    """
+    flat, structure = jax.tree.flatten(normalized(widened(q)), is_leaf=is_distribution)
+    with numpyro_rules():
+        placed = zip(flat, structure.flatten_up_to(z), strict=True)
+        return jnp.prod(jnp.stack([_probability(leaf, value) for leaf, value in placed]))
+
+
+def _probability(q: dist.Distribution, z: Array) -> Float[Array, ""]:
+    base = innermost(q)
+    if type(base) in {dist.BernoulliProbs, dist.CategoricalProbs}:
+        return jnp.prod(_of_elements(base, z))
+    return jnp.exp(log_prob_of(q, z))
+
+
+def probabilities_of_elements(q: dist.Distribution, z: Array) -> Float[Array, "*elements"]:
+    """The probability of each element of ONE draw of independent discrete variables, before they are multiplied.
+
+    Args:
+        q: One distribution.
+        z: A draw of what is inside its wrappers, of the shape of the innermost distribution.
+    """
+    with numpyro_rules():
+        return _of_elements(innermost(normalized(widened(q))), z)
+
+
+def _of_elements(base: dist.Distribution, z: Array) -> Float[Array, "*elements"]:
+    if type(base) is dist.BernoulliProbs:
+        return jnp.where(z == 1, base.probs, 1 - base.probs)
+    if type(base) is dist.CategoricalProbs:
+        p = jnp.broadcast_to(base.probs, (*z.shape, base.probs.shape[-1]))
+        return jnp.take_along_axis(p, z[..., None], axis=-1)[..., 0]
+    return jnp.exp(_log_prob_of_elements(base, z))
+
+
+def _log_prob_of_elements(base: dist.Distribution, z: Array) -> Float[Array, "*elements"]:
+    # numpyro writes these two with a clip and an absolute value that both bend at a logit of 0, where training often
+    # starts, and so have a wrong derivative exactly there.
+    if isinstance(base, dist.BernoulliLogits):
+        return bernoulli_log_prob(base.logits, z)
+    if isinstance(base, dist.BinomialLogits):
+        smooth = z * base.logits - base.total_count * jax.nn.softplus(base.logits)
+        return smooth + jax.lax.stop_gradient(base.log_prob(z) - smooth)
+    return base.log_prob(z)
+
+
+def check_distributions(flat: list[Any], instead_of_a_mask: str) -> None:
+    """Refuses what is no distribution, and distributions that cannot be averaged over.
+
+    Args:
+        flat: The leaves of q.
+        instead_of_a_mask: The cure for a masked distribution.
+
+    Raises:
+        InvalidEstimator: There is none, one is something else, or one is masked.
+    """
+    wrong = [leaf for leaf in flat if not isinstance(leaf, dist.Distribution)]
+    if wrong or not flat:
+        raise InvalidEstimator(
+            expected="q to be a numpyro distribution or a pytree of distributions",
+            got=type(wrong[0]).__name__ if wrong else "no distribution at all",
+            cure="pass for example numpyro.distributions.Normal(loc, scale)",
+        )
+    if any(is_masked(leaf) for leaf in flat):
+        raise InvalidEstimator(
+            expected="q to be a distribution whose log density is that of its draws",
+            got="a masked distribution: the mask changes its log density, but not its draws",
+            cure=instead_of_a_mask,
+        )
+
+
+def check_num_samples(num_samples: Any) -> None:
+    """Refuses a number of draws that is not a whole number of at least 1.
+
+    Raises:
+        InvalidEstimator: It is not.
+    """
+    is_integer = isinstance(num_samples, int | np.integer) and not isinstance(num_samples, bool)
+    if not is_integer or num_samples < 1:
+        raise InvalidEstimator(
+            expected="num_samples to be a whole number of at least 1, known when the program is traced",
+            got=repr(num_samples),
+            cure="pass for example num_samples=1; with jax.jit, mark it static",
+        )
+
+
+def is_binary(q: dist.Distribution) -> bool:
+    """Whether a distribution is a Bernoulli, or a collection of independent ones."""
+    return isinstance(innermost(q), dist.BernoulliProbs | dist.BernoulliLogits)
+
+
+def atoms(q: dist.Distribution) -> Array | None:
+    """The values of one element of a finite discrete distribution, shape ``(states, *event)``, else ``None``."""
+    base = innermost(q)
+    if not base.has_enumerate_support:
+        return None
+    try:
+        values = base.enumerate_support(expand=False)
+    except NotImplementedError:
+        return None
+    event = values.ndim - len(base.event_shape)
+    return values.reshape(values.shape[:1] + values.shape[event:])
+
+
+def num_states(q: Any) -> float:
+    """The number of joint states of a pytree of distributions; infinite where one of them cannot be enumerated."""
+    total = 1.0
+    for leaf in leaves(q):
+        values = jax.eval_shape(lambda leaf=leaf: atoms(leaf)) if innermost(leaf).has_enumerate_support else None
+        if values is None:
+            return math.inf
+        event = len(innermost(leaf).event_shape)
+        elements = math.prod(leaf.shape()[: len(leaf.shape()) - event])
+        total *= float(values.shape[0]) ** elements
+    return total
+
+
+def joint_states(q: Any) -> Any:
+    """All joint states of a pytree of finite discrete distributions, along a new leading axis."""
+    flat, structure = jax.tree.flatten(q, is_leaf=is_distribution)
+    values = [value for leaf in flat if (value := atoms(leaf)) is not None]
+    shapes = [leaf.shape()[: len(leaf.shape()) - value.ndim + 1] for leaf, value in zip(flat, values, strict=True)]
+    sizes = [math.prod(shape) for shape in shapes]
+    axes = [range(len(value)) for value, size in zip(values, sizes, strict=True) for _ in range(size)]
+    # An empty batch has one state. The one axis in front keeps the grid a grid there.
+    grid = np.stack(np.meshgrid(range(1), *axes, indexing="ij"), axis=-1).reshape(-1, 1 + len(axes))[:, 1:]
+    columns = np.split(grid, np.cumsum(sizes)[:-1], axis=1)
+    states = [
+        value[column].reshape((len(grid), *shape, *value.shape[1:]))
+        for value, column, shape in zip(values, columns, shapes, strict=True)
+    ]
+    return jax.tree.unflatten(structure, states)

@@ -1,0 +1,206 @@
+"""Exact sums over the values of discrete variables: over all, term by term, or over the likeliest."""
+
+import functools
+import math
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+import numpyro.distributions as dist
+from jaxtyping import Array, Float
+
+from reparax.errors import InvalidEstimator
+from reparax.estimators._base import AbstractEstimator, Integrand, Level
+from reparax.estimators._separable import Separation, elements_of, separation_of, values_of_an_element
+from reparax.estimators.draws import (
+    atoms,
+    joint_states,
+    leaves,
+    log_prob,
+    num_states,
+    probabilities_of_elements,
+    probability,
+)
+from reparax.estimators.scores import held_at_edges, with_edges
+from reparax.estimators.surrogate import (
+    along,
+    as_floating,
+    boxed,
+    evaluate,
+    evaluate_common,
+    leave_one_out,
+    mean,
+    zeros_like,
+)
+from reparax.reparameterization import innermost
+
+
+class Enumeration(AbstractEstimator):
+    """E[f(z)] = sum_z q(z) f(z) over all joint states: exact, without variance of its own.
+
+    f is evaluated once per joint state, ``states ** elements`` of them, all with the same inner randomness.
+    """
+
+    unbiased: ClassVar[bool] = True
+    level: ClassVar[Level] = "enumerate"
+    minimum_samples: ClassVar[int] = 1
+    valid_for: ClassVar[str] = "finite discrete distributions with few joint states"
+    reference: ClassVar[str] = "exact sum over the support"
+
+    maximum_states: int = 4096
+
+    def refusal(self, q: dist.Distribution) -> str | None:
+        states = num_states(q)
+        if states > self.maximum_states:
+            return f"{type(q).__name__} has {states:.3g} joint states, more than maximum_states={self.maximum_states}"
+        return None
+
+    def estimate(self, f: Integrand, q: Any, *, key: jax.Array, num_samples: int) -> Any:
+        z = joint_states(q)
+        weights = jax.vmap(functools.partial(probability, q))(z)
+        values = evaluate_common(f, z, key)
+        return jax.tree.map(lambda leaf: jnp.sum(along(weights, leaf) * leaf, axis=0), values)
+
+    def evaluations(self, q: Any, num_samples: int) -> int:
+        return int(num_states(q))
+
+
+class SeparableEnumeration(AbstractEstimator):
+    """E[c + sum_i f_i(z_i)] = c + sum_i sum_k q(z_i = k) f_i(k): exact, with S + 1 evaluations of f for S values.
+
+    f is evaluated with all elements of z at the first value, at the second, and so on; where it sums over the elements
+    each term is weighted by the probability of its element. That f is such a sum is read off its jaxpr: elements of z
+    meet in sums only. Plain enumeration would take S to the power of the number of elements.
+    """
+
+    unbiased: ClassVar[bool] = True
+    level: ClassVar[Level] = "term by term"
+    minimum_samples: ClassVar[int] = 1
+    valid_for: ClassVar[str] = (
+        "finite discrete variables of several elements, and an f that is a sum of terms of one each"
+    )
+    reference: ClassVar[str] = "exact sum over the support, element by element"
+
+    maximum_values: int = 4096
+
+    def refusal(self, q: dist.Distribution) -> str | None:
+        values = values_of_an_element(q)
+        if values is None:
+            return f"{type(innermost(q)).__name__} is not a finite discrete distribution"
+        if len(values) > self.maximum_values:
+            return f"an element has {len(values)} values, more than maximum_values={self.maximum_values}"
+        return None
+
+    def estimate(self, f: Integrand, q: Any, *, key: jax.Array, num_samples: int) -> Any:
+        flat, structure = jax.tree.flatten(q, is_leaf=lambda node: isinstance(node, dist.Distribution))
+        return self._given(f, flat, structure, [], key)
+
+    def _given(
+        self, f: Integrand, flat: list[dist.Distribution], structure: Any, known: list[Any], key: jax.Array
+    ) -> Any:
+        """The expectation over what is not yet known, one variable after the other."""
+        if len(known) == len(flat):
+            return as_floating(f(jax.tree.unflatten(structure, known), key))
+        leaf = flat[len(known)]
+
+        def of_one(z: Array) -> Any:
+            return self._given(f, flat, structure, [*known, z], key)
+
+        states = all_alike(leaf)
+        if math.prod(elements_of(leaf)) == 1:
+            # One element: f is one term.
+            weights = _probabilities(leaf).reshape(-1)
+            values = as_floating(jax.vmap(of_one)(states))
+            return jax.tree.map(lambda value: jnp.sum(along(weights, value) * value, axis=0), values)
+        closed, out = jax.make_jaxpr(of_one, return_shape=True)(states[0])
+        separation = separation_of(closed, len(elements_of(leaf)))
+        if separation is None:
+            raise InvalidEstimator(
+                expected="an f that is a sum of terms, each of which reads one element of z",
+                got="elements of z that meet in something else than a sum, or in code that cannot be followed",
+                cure="use leave-one-out or sum-and-sample, or one expectation per element",
+            )
+        return jax.tree.unflatten(jax.tree.structure(out), _weighted_total(separation, leaf, states))
+
+    def evaluations(self, q: Any, num_samples: int) -> int:
+        return math.prod(len(states) + 1 for leaf in leaves(q) if (states := values_of_an_element(leaf)) is not None)
+
+
+def all_alike(q: dist.Distribution) -> Array:
+    """For every value of an element the draw in which all elements have it, values in front."""
+    values = atoms(q)
+    assert values is not None
+    ones = (1,) * len(elements_of(q))
+    return jnp.broadcast_to(values.reshape(values.shape[:1] + ones + values.shape[1:]), (len(values), *q.shape()))
+
+
+def _probabilities(q: dist.Distribution) -> Float[Array, "values *elements"]:
+    """The probability of every value, for each element."""
+    base, values = innermost(q), atoms(q)
+    assert values is not None
+    ones = (1,) * len(base.batch_shape)
+    spread = values.reshape(values.shape[:1] + ones + values.shape[1:])
+    spread = jnp.broadcast_to(spread, (len(values), *base.batch_shape, *base.event_shape))
+    probabilities = jax.vmap(lambda z: probabilities_of_elements(q, z))(spread)
+    elements = elements_of(q)
+    aligned = probabilities.reshape(len(values), *(1,) * (len(elements) - len(base.batch_shape)), *base.batch_shape)
+    return jnp.broadcast_to(aligned, (len(values), *elements))
+
+
+def _weighted_total(separation: Separation, q: dist.Distribution, states: Array) -> list[Array]:
+    """c + sum_k (c + the terms at value k, weighted) - c."""
+    weights = _probabilities(q)
+    free = as_floating(separation(states[0], jnp.zeros_like(weights[0])))
+    totals = as_floating(jax.vmap(separation)(states, weights))
+    return [c + jnp.sum(total - c[None], axis=0) for c, total in zip(free, totals, strict=True)]
+
+
+class SumAndSample(AbstractEstimator):
+    """sum over the ``top`` likeliest joint states of q f, plus P(rest) times the score function on the rest.
+
+    Exact where ``top`` reaches the number of joint states. All their probabilities are computed, f is evaluated at
+    ``top`` + num_samples of them. Liu, Regier, Tripuraneni, Jordan & McAuliffe (2019), eq. 9.
+    """
+
+    unbiased: ClassVar[bool] = True
+    level: ClassVar[Level] = "score"
+    minimum_samples: ClassVar[int] = 1
+    valid_for: ClassVar[str] = "finite discrete distributions whose joint states can be listed, and any f"
+    reference: ClassVar[str] = "Liu et al. (2019), eq. 9"
+
+    top: int = 4
+    maximum_states: int = 65536
+
+    def refusal(self, q: dist.Distribution) -> str | None:
+        states = num_states(q)
+        if states > self.maximum_states:
+            return f"{type(q).__name__} has {states:.3g} joint states, more than maximum_states={self.maximum_states}"
+        return None
+
+    def estimate(self, f: Integrand, q: Any, *, key: jax.Array, num_samples: int) -> Any:
+        states = joint_states(q)
+        top = min(self.top, len(jax.tree.leaves(states)[0]))
+        exhaustive = top == len(jax.tree.leaves(states)[0])
+        # The sum over all states is right at probabilities of 0 and 1 by itself.
+        held = q if exhaustive else held_at_edges(q)
+        log_probs = jax.vmap(functools.partial(log_prob, held))(states)
+        _, likeliest = jax.lax.top_k(jax.lax.stop_gradient(log_probs), top)
+        sum_key, draw_key, f_key, edge_key = jax.random.split(key, 4)
+        chosen = jax.tree.map(lambda s: s[likeliest], states)
+        weights = jax.vmap(functools.partial(probability, held))(chosen)
+        summed = evaluate_common(f, chosen, sum_key)
+        exact = jax.tree.map(lambda leaf: jnp.sum(along(weights, leaf) * leaf, axis=0), summed)
+        if exhaustive:
+            return exact
+        rest = log_probs.at[likeliest].set(-jnp.inf)
+        rest_mass = jax.nn.logsumexp(rest)
+        index = jax.random.categorical(draw_key, jax.lax.stop_gradient(rest), shape=(num_samples,))
+        values = evaluate(f, jax.tree.map(lambda s: s[index], states), jax.random.split(f_key, num_samples))
+        baselines = leave_one_out(values) if num_samples > 1 else zeros_like(values)
+        sampled = mean(boxed(values, rest[index] - rest_mass, baselines))
+        total = jax.tree.map(lambda a, b: (a + jnp.exp(rest_mass).astype(b.dtype) * b)[None], exact, sampled)
+        return mean(with_edges(total, f, q, edge_key))
+
+    def evaluations(self, q: Any, num_samples: int) -> int:
+        states = num_states(q)
+        return int(states) if states <= self.top else self.top + num_samples

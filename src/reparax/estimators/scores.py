@@ -1,0 +1,218 @@
+"""Log densities whose derivative is the score, and the refusals: moving supports, kinks, probabilities of 0 and 1."""
+
+import functools
+import math
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpyro.distributions as dist
+from jaxtyping import Array, Bool, Float
+
+from reparax.errors import InvalidEstimator
+from reparax.estimators._base import Integrand
+from reparax.estimators._moving_support import kink_reads, support_reads
+from reparax.estimators._positions import draw_positions, log_prob_at, values_at
+from reparax.estimators.draws import draw, is_distribution, log_prob, numpyro_rules
+from reparax.estimators.surrogate import as_floating, evaluate, magic_box
+from reparax.reparameterization import innermost
+
+Same = Callable[[Any], Any]
+Refusal = Callable[[], InvalidEstimator]
+_BY_PROBABILITY = (dist.BernoulliProbs, dist.CategoricalProbs)
+_MOVING = {
+    dist.Uniform: "the bounds of Uniform",
+    dist.DiscreteUniform: "the bounds of DiscreteUniform",
+    dist.Delta: "the atom of Delta",
+}
+
+
+def not_differentiable(refusal: Refusal) -> Same:
+    """The identity, whose derivative raises an error."""
+
+    @jax.custom_jvp
+    def same(value: Any) -> Any:
+        return value
+
+    @same.defjvp
+    def _refuse(primals: Any, tangents: Any) -> Any:
+        raise refusal()
+
+    return same
+
+
+def differentiable_once(refusal: Refusal) -> Same:
+    """The identity, whose second derivative raises an error."""
+    no_more = not_differentiable(refusal)
+
+    @jax.custom_jvp
+    def same(value: Any) -> Any:
+        return value
+
+    @same.defjvp
+    def _once(primals: Any, tangents: Any) -> Any:
+        return no_more(primals[0]), tangents[0]
+
+    return same
+
+
+def held_at_edges(q: Any) -> Any:
+    """The same distributions, constant in every probability of 0 or 1: `with_edges` takes their derivatives."""
+    return jax.tree.map(_held, q, is_leaf=lambda node: isinstance(node, _BY_PROBABILITY))
+
+
+def _held(node: Any) -> Any:
+    if type(node) not in _BY_PROBABILITY:
+        return node
+    flat, structure = jax.tree.flatten(node)
+    probs = jnp.where(_at_edge(node), jax.lax.stop_gradient(node.probs), node.probs)
+    return jax.tree.unflatten(structure, [probs if leaf is node.probs else leaf for leaf in flat])
+
+
+def _at_edge(q: dist.Distribution) -> Bool[Array, "*p"]:
+    """Which probabilities are on the edge: for classes only 0, as 1 leaves the others there."""
+    limits = jnp.finfo(jnp.result_type(q.probs, float))
+    low = jnp.asarray(q.probs) <= limits.tiny
+    return low | (q.probs >= 1 - limits.eps) if isinstance(q, dist.BernoulliProbs) else low
+
+
+def with_edges(values: Any, f: Integrand, q: Any, key: jax.Array) -> Any:
+    """The values of f at draws, with the derivatives in probabilities of 0 and 1 added to each."""
+    flat, structure = jax.tree.flatten(q, is_leaf=is_distribution)
+    for place, leaf in enumerate(flat):
+        if type(innermost(leaf)) not in _BY_PROBABILITY or not math.prod(leaf.shape()):
+            continue
+        term = _edge_term(
+            lambda z, k: f(jax.tree.unflatten(structure, z), k), flat, place, jax.random.fold_in(key, place)
+        )
+        values = jax.tree.map(lambda value, edge: value + edge[None].astype(value.dtype), values, term)
+    return values
+
+
+def _edge_term(f: Integrand, flat: list[Any], place: int, key: jax.Array) -> Any:
+    draw_key, choice_key, f_key = jax.random.split(key, 3)
+    q = flat[place]
+    base = innermost(q)
+    z = draw(flat, draw_key, 1)
+    z = jax.tree.map(lambda leaf: leaf[0], z)
+    with numpyro_rules():
+        wide = (*q.shape(), *jnp.shape(base.probs)[len(base.batch_shape) :])
+        edge = jnp.broadcast_to(_at_edge(base), wide).reshape(-1)
+        probs = jnp.broadcast_to(jnp.asarray(base.probs), wide)
+    count = jnp.sum(edge)
+    logits = jnp.where(edge | (count == 0), 0.0, -jnp.inf)
+    chosen = jax.random.categorical(choice_key, logits)
+    changed = [_changed(base, leaf, chosen) if i == place else leaf for i, leaf in enumerate(z)]
+    rate = _rate(base, probs, z[place], chosen) * count.astype(probs.dtype)
+    weight = (rate - jax.lax.stop_gradient(rate)) * magic_box(log_prob(held_at_edges(flat), z)).astype(rate.dtype)
+
+    def difference() -> Any:
+        return jax.tree.map(jnp.subtract, as_floating(f(changed, f_key)), as_floating(f(z, f_key)))
+
+    def nothing() -> Any:
+        return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(difference))
+
+    change = jax.lax.cond(count > 0, difference, nothing)
+    return jax.tree.map(lambda leaf: weight.astype(leaf.dtype) * leaf, change)
+
+
+def _changed(base: dist.Distribution, z: Array, chosen: Array) -> Array:
+    flat = z.reshape(-1)
+    if isinstance(base, dist.BernoulliProbs):
+        return flat.at[chosen].set(1 - flat[chosen]).reshape(z.shape)
+    classes = base.probs.shape[-1]
+    return flat.at[chosen // classes].set((chosen % classes).astype(z.dtype)).reshape(z.shape)
+
+
+def _rate(base: dist.Distribution, probs: Array, z: Array, chosen: Array) -> Float[Array, ""]:
+    """What the weight of the change grows with: the probability, with the sign of the change."""
+    p = probs.reshape(-1)[chosen]
+    if isinstance(base, dist.BernoulliProbs):
+        return p * (1 - 2 * z.reshape(-1)[chosen]).astype(p.dtype)
+    classes = probs.shape[-1]
+    return p / jax.lax.stop_gradient(jnp.sum(probs.reshape(-1, classes)[chosen // classes]))
+
+
+def unknown_at_edges(value: Float[Array, ""], q: Any) -> Float[Array, ""]:
+    """The value, whose derivative is NaN where a probability of q is exactly 0 or 1: no draw shows it."""
+    nodes = jax.tree.leaves(q, is_leaf=lambda node: isinstance(node, _BY_PROBABILITY))
+    flags = [jnp.any(_at_edge(node)) for node in nodes if type(node) in _BY_PROBABILITY]
+    return _unknown_where(value, jnp.any(jnp.stack(flags))) if flags else value
+
+
+@jax.custom_jvp
+def _unknown_where(value: Array, flag: Array) -> Array:
+    return value
+
+
+@_unknown_where.defjvp
+def _unknown_where_jvp(primals: Any, tangents: Any) -> tuple[Array, Array]:
+    # A product: a selection would give the transposed derivative 0.
+    return primals[0], tangents[0] * jnp.where(primals[1], jnp.nan, 1.0).astype(tangents[0].dtype)
+
+
+def moving_support(q: dist.Distribution) -> str | None:
+    """Why no score of q exists, where all its parameters move the support; ``None`` otherwise."""
+    base = innermost(q)
+    for family, what in _MOVING.items():
+        if isinstance(base, family):
+            return (
+                f"{what} move the support: differentiating the density misses the mass that enters and leaves at its "
+                "edge"
+            )
+    return None
+
+
+_unmoved = not_differentiable(
+    lambda: InvalidEstimator(
+        expected="the score-function estimator to differentiate parameters that do not move the support",
+        got="a derivative with respect to a bound of the support, where the score misses the mass at the edge",
+        cure="use estimator='pathwise', or hold the bound constant with jax.lax.stop_gradient",
+    )
+)
+_smooth_once = differentiable_once(
+    lambda: InvalidEstimator(
+        expected="a log density that is twice differentiable, for second derivatives of the score-function estimator",
+        got="the location of a Laplace, whose log density has a kink there: its second derivative misses a point mass",
+        cure="use estimator='pathwise' for second derivatives",
+    )
+)
+
+
+def with_unmoved_support(q: Any) -> Any:
+    """The same distributions, which raise an error when they are differentiated where the score would be wrong.
+
+    That is in a parameter on which the support depends, and in the second derivative in a location with a kink.
+    """
+    return jax.tree.map(_with_unmoved_support, q, is_leaf=is_distribution)
+
+
+def _with_unmoved_support(q: dist.Distribution) -> dist.Distribution:
+    flat, structure = jax.tree.flatten(q)
+    guarded = [
+        _guarded(leaf, moves, kinked) for leaf, moves, kinked in zip(flat, support_reads(q), kink_reads(q), strict=True)
+    ]
+    return jax.tree.unflatten(structure, guarded)
+
+
+def _guarded(leaf: Any, moves: bool, kinked: bool) -> Any:
+    if not jnp.issubdtype(jnp.result_type(leaf), jnp.floating):
+        return leaf
+    if moves:
+        return _unmoved(leaf)
+    return _smooth_once(leaf) if kinked else leaf
+
+
+def scored_draws(f: Integrand, q: Any, key: jax.Array, num_samples: int) -> tuple[Any, Any, Float[Array, " n"]]:
+    """The positions of draws, f at the draws, and their log densities (differentiable in the parameters alone)."""
+    draw_key, f_key = jax.random.split(key)
+    positions = draw_positions(q, draw_key, num_samples)
+    values = evaluate(f, values_at(q, positions), jax.random.split(f_key, num_samples))
+    values = with_edges(values, f, q, jax.random.fold_in(key, 1))
+    return positions, values, log_probs_at(held_at_edges(q), positions)
+
+
+def log_probs_at(q: Any, positions: Any) -> Float[Array, " n"]:
+    """The log densities of draws given by their positions; they raise an error where the score would be wrong."""
+    return jax.vmap(functools.partial(log_prob_at, with_unmoved_support(q)))(positions)

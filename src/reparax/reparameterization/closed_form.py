@@ -1,0 +1,181 @@
+"""Families whose draws are a formula in the noise: location-scale, uniform, and quantile functions in closed form."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpyro.distributions as dist
+from jaxtyping import Array
+
+from reparax.reparameterization._rules import declared, rsample, rule
+from reparax.reparameterization.numerics import bounded_exp, float_dtype, full_shape, log1m_exp, to_float, unit_exp
+from reparax.reparameterization.truncated import tilted_quantile
+
+LOCATION_SCALE = "location-scale"
+INVERSE_CDF = "inverse CDF"
+
+
+def _register(family: type, noise: Callable[..., Array]) -> None:
+    def sampler(q: dist.Distribution, key: jax.Array, sample_shape: tuple[int, ...]) -> Array:
+        eps = noise(key, full_shape(q, sample_shape), float_dtype(q.loc, q.scale))
+        return q.loc + q.scale * eps
+
+    rule(family, declare=declared(LOCATION_SCALE, "loc", "scale"))(sampler)
+
+
+def _sech(key: jax.Array, shape: tuple[int, ...], dtype: jnp.dtype) -> Array:
+    # Quantile of the hyperbolic secant density sech(x)/pi: log tan(pi u / 2), antisymmetric about u = 1/2.
+    u = jax.random.uniform(key, shape, dtype, minval=jnp.finfo(dtype).tiny)
+    tail = jnp.where(u < 0.5, u, 1 - u)
+    return jnp.where(u < 0.5, 1.0, -1.0).astype(dtype) * jnp.log(
+        jnp.tan(jnp.pi / 2 * jnp.maximum(tail, jnp.finfo(dtype).tiny))
+    )
+
+
+for _family, _noise in (
+    (dist.Normal, jax.random.normal),
+    (dist.Laplace, jax.random.laplace),
+    (dist.Logistic, jax.random.logistic),
+    (dist.Cauchy, jax.random.cauchy),
+    (dist.Gumbel, jax.random.gumbel),
+    (dist.SoftLaplace, _sech),
+):
+    _register(_family, _noise)
+
+
+def interval(low: Array, high: Array, u: Array) -> Array:
+    """The point (1 - u) low + u high, kept inside the interval and exact at both ends."""
+    return (1 - u) * low + u * high
+
+
+@rule(dist.Uniform, declare=declared("uniform", "low", "high"))
+def _uniform(q: dist.Uniform, key: jax.Array, sample_shape: tuple[int, ...]) -> Array:
+    u = jax.random.uniform(key, full_shape(q, sample_shape), float_dtype(q.low, q.high))
+    return interval(q.low, q.high, u)
+
+
+@rule(dist.LogUniform, declare=declared("uniform", "low", "high", reason="log z is uniform"))
+def _log_uniform(q: dist.LogUniform, key: jax.Array, sample_shape: tuple[int, ...]) -> Array:
+    low, high = to_float(q.low, q.high)
+    u = jax.random.uniform(key, full_shape(q, sample_shape), low.dtype)
+    return jnp.exp(interval(jnp.log(low), jnp.log(high), u))
+
+
+@rule(dist.Delta, declare=declared("deterministic", "v"))
+def _delta(q: dist.Delta, key: jax.Array, sample_shape: tuple[int, ...]) -> Array:
+    return jnp.broadcast_to(jnp.asarray(q.v), full_shape(q, sample_shape))
+
+
+def exponential_noise(key: jax.Array, shape: tuple[int, ...], dtype: jnp.dtype) -> Array:
+    """Standard exponential draws, never zero, so that their logarithm is finite."""
+    return jnp.maximum(jax.random.exponential(key, shape, dtype), jnp.finfo(dtype).epsneg / 2)
+
+
+@rule(dist.Exponential, declare=declared(INVERSE_CDF, "rate"))
+def _exponential(q: dist.Exponential, key: jax.Array, sample_shape: tuple[int, ...]) -> Array:
+    (rate,) = to_float(q.rate)
+    return exponential_noise(key, full_shape(q, sample_shape), rate.dtype) / rate
+
+
+@rule(dist.Weibull, declare=declared(INVERSE_CDF, "scale", "concentration"))
+def _weibull(q: dist.Weibull, key: jax.Array, sample_shape: tuple[int, ...]) -> Array:
+    scale, concentration = to_float(q.scale, q.concentration)
+    noise = exponential_noise(key, full_shape(q, sample_shape), scale.dtype)
+    return bounded_exp(jnp.log(scale) + jnp.log(noise) / concentration)
+
+
+@rule(dist.Pareto, declare=declared(INVERSE_CDF, "scale", "alpha"))
+def _pareto(q: dist.Pareto, key: jax.Array, sample_shape: tuple[int, ...]) -> Array:
+    scale, alpha = to_float(q.scale, q.alpha)
+    noise = exponential_noise(key, full_shape(q, sample_shape), scale.dtype)
+    return bounded_exp(jnp.log(scale) + noise / alpha)
+
+
+@rule(dist.LowerTruncatedPowerLaw, declare=declared(INVERSE_CDF, "alpha", "low"))
+def _lower_truncated_power_law(q: dist.LowerTruncatedPowerLaw, key: jax.Array, sample_shape: tuple[int, ...]) -> Array:
+    return rsample(dist.Pareto(q.low, -1.0 - q.alpha), key, sample_shape)
+
+
+@rule(dist.DoublyTruncatedPowerLaw, declare=declared(INVERSE_CDF, "alpha", "low", "high"))
+def _doubly_truncated_power_law(
+    q: dist.DoublyTruncatedPowerLaw, key: jax.Array, sample_shape: tuple[int, ...]
+) -> Array:
+    alpha, low, high = to_float(q.alpha, q.low, q.high)
+    u = jax.random.uniform(key, full_shape(q, sample_shape), alpha.dtype)
+    width = jnp.log(high) - jnp.log(low)
+    # y = log(z / low) has density proportional to exp((alpha + 1) y) on [0, width].
+    return low * jnp.exp(tilted_quantile(u, (alpha + 1) * width) * width)
+
+
+@rule(dist.Kumaraswamy, declare=declared(INVERSE_CDF, "concentration1", "concentration0"))
+def _kumaraswamy(q: dist.Kumaraswamy, key: jax.Array, sample_shape: tuple[int, ...]) -> Array:
+    power, tail = to_float(q.concentration1, q.concentration0)
+    noise = exponential_noise(key, full_shape(q, sample_shape), power.dtype)
+    # 1 - x^power = exp(-noise / tail)
+    log_x = log1m_exp(-noise / tail) / power
+    return unit_exp(log_x, log1m_exp(jnp.minimum(log_x, -jnp.finfo(power.dtype).tiny)))
+
+
+def log_log_kumaraswamy(q: dist.Kumaraswamy, key: jax.Array, shape: tuple[int, ...]) -> Array:
+    """log(-log x) of draws of q, without a derivative: accurate where x itself rounds to 0 or 1."""
+    power, tail = to_float(*jax.lax.stop_gradient((q.concentration1, q.concentration0)))
+    drop = exponential_noise(key, shape, power.dtype) / tail
+    # -log(1 - exp(-t)) is exp(-t) for large t.
+    far = drop > 15.0
+    near = jnp.log(-log1m_exp(-jnp.where(far, 1.0, drop)))
+    return jnp.where(far, -drop, near) - jnp.log(power)
+
+
+@rule(dist.Gompertz, declare=declared(INVERSE_CDF, "concentration", "rate"))
+def _gompertz(q: dist.Gompertz, key: jax.Array, sample_shape: tuple[int, ...]) -> Array:
+    concentration, rate = to_float(q.concentration, q.rate)
+    return jnp.log1p(exponential_noise(key, full_shape(q, sample_shape), rate.dtype) / concentration) / rate
+
+
+@rule(dist.Dagum, declare=declared(INVERSE_CDF, "concentration", "sharpness", "scale"))
+def _dagum(q: dist.Dagum, key: jax.Array, sample_shape: tuple[int, ...]) -> Array:
+    return bounded_exp(log_dagum_of(q, key, full_shape(q, sample_shape)))
+
+
+def log_dagum_of(q: dist.Dagum, key: jax.Array, shape: tuple[int, ...]) -> Array:
+    """The logarithms of draws of q."""
+    concentration, sharpness, scale = to_float(q.concentration, q.sharpness, q.scale)
+    noise = exponential_noise(key, shape, scale.dtype)
+    # F(x) = (1 + (x / scale)^-sharpness)^-concentration, and -log F is exponential.
+    t = noise / concentration
+    return jnp.log(scale) - (t + log1m_exp(-t)) / sharpness
+
+
+@rule(dist.Levy, declare=declared("location-scale", "loc", "scale", reason="1 / eps^2 with eps standard normal"))
+def _levy(q: dist.Levy, key: jax.Array, sample_shape: tuple[int, ...]) -> Array:
+    loc, scale = to_float(q.loc, q.scale)
+    eps = jax.random.normal(key, full_shape(q, sample_shape), loc.dtype)
+    return loc + scale / jnp.maximum(eps**2, jnp.finfo(loc.dtype).epsneg ** 2)
+
+
+@rule(dist.HalfNormal, declare=declared("location-scale", "scale"))
+def _half_normal(q: dist.HalfNormal, key: jax.Array, sample_shape: tuple[int, ...]) -> Array:
+    (scale,) = to_float(q.scale)
+    return scale * jnp.abs(jax.random.normal(key, full_shape(q, sample_shape), scale.dtype))
+
+
+@rule(dist.HalfCauchy, declare=declared("location-scale", "scale"))
+def _half_cauchy(q: dist.HalfCauchy, key: jax.Array, sample_shape: tuple[int, ...]) -> Array:
+    (scale,) = to_float(q.scale)
+    return scale * jnp.abs(jax.random.cauchy(key, full_shape(q, sample_shape), scale.dtype))
+
+
+@rule(dist.AsymmetricLaplace, declare=declared("location-scale", "loc", "scale", "asymmetry"))
+def _asymmetric_laplace(q: dist.AsymmetricLaplace, key: jax.Array, sample_shape: tuple[int, ...]) -> Array:
+    loc, scale, asymmetry = to_float(q.loc, q.scale, q.asymmetry)
+    left, right = jax.random.exponential(key, (2, *full_shape(q, sample_shape)), loc.dtype)
+    return loc + scale * (right / asymmetry - left * asymmetry)
+
+
+@rule(dist.AsymmetricLaplaceQuantile, declare=declared("location-scale", "loc", "scale", "quantile"))
+def _asymmetric_laplace_quantile(
+    q: dist.AsymmetricLaplaceQuantile, key: jax.Array, sample_shape: tuple[int, ...]
+) -> Array:
+    loc, scale, quantile = to_float(q.loc, q.scale, q.quantile)
+    asymmetry = jnp.sqrt(quantile / (1 - quantile))
+    return rsample(dist.AsymmetricLaplace(loc, scale * asymmetry / quantile, asymmetry), key, sample_shape)
