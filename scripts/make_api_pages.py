@@ -61,9 +61,9 @@ def page(room: str) -> str:
 
 def front_door() -> str:
     """The page of the names that ``import reparax as rx`` gives, each with its first sentence and a link."""
-    lines = ["# The front door", "", "What `import reparax as rx` gives, beside the rooms.", ""]
-    lines += ["| name | what |", "|---|---|", *front_door_rows(), "", "## The rooms", ""]
-    lines += ["| room | what |", "|---|---|"]
+    lines = ["# Overview", "", "What `import reparax as rx` gives:", ""]
+    lines += ["| name | what |", "|---|---|", *front_door_rows(), "", "## Modules", ""]
+    lines += ["| module | what |", "|---|---|"]
     for room in ROOMS:
         lines.append(f"| [`reparax.{room}`]({room}.md) | {sentence(importlib.import_module(f'reparax.{room}'))} |")
     return "\n".join(lines) + "\n"

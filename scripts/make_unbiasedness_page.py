@@ -7,6 +7,7 @@ tests/distributions and tests/estimators); this script only runs them at a size 
 import argparse
 import ast
 import functools
+import html
 import importlib
 import inspect
 import math
@@ -381,10 +382,14 @@ SECTIONS = {
 
 def _cells(row: Row) -> str:
     text = (row.distribution, row.parameter, row.f, row.parameters)
-    shown = [f"`{cell}`" if any(sign in cell for sign in "[(|*_^") else cell for cell in text]
-    shown = [cell.replace("|", "\\|") for cell in shown]
+    shown = [_code(cell) if any(sign in cell for sign in "[(|*_^") else cell for cell in text]
     numbers = (f"{row.estimate:.5g}", f"{row.exact:.5g}", f"{row.z:.1f}")
     return "| " + " | ".join([*shown, row.estimator, *numbers]) + " |"
+
+
+def _code(text: str) -> str:
+    """Code in a cell of a table: of a bar between backticks, GitHub and the site make different things."""
+    return f"<code>{html.escape(text, quote=False).replace('|', '&#124;')}</code>" if "|" in text else f"`{text}`"
 
 
 def page(sections: dict[str, list[Row]], size: int, reduced: Sequence[str]) -> str:

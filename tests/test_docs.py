@@ -44,6 +44,8 @@ def cheaper(code):
 
 
 SLOW = {
+    "conditional.md",
+    "index.md",
     "choosing-an-estimator.md",
     "estimators/binary-and-categorical.md",
     "estimators/boundary.md",
