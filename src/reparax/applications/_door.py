@@ -9,10 +9,10 @@ from jaxtyping import Array, Float, Int
 
 from reparax.data import Dataset, read_as, split
 from reparax.errors import DataError
-from reparax.likelihoods.columns import ColumnsDecoder
 from reparax.model import Model
 from reparax.networks import context_size
 from reparax.recipe import FittedModel
+from reparax.tables.columns import ColumnsDecoder
 
 
 def dataset_of(fitted: FittedModel, data: Any, context: Any = None) -> Dataset:

@@ -16,13 +16,14 @@ from reparax.data import Dataset, marginal_oddity, read, require_fit, split
 from reparax.errors import RecipeError
 from reparax.model import Model
 from reparax.networks import context_size
-from reparax.objectives import AbstractObjective, HidingCells, InContext, check_objective
+from reparax.objectives import AbstractObjective, InContext, check_objective
 from reparax.parts import option_names
 from reparax.priors.learned import Moments
 from reparax.recipe import BesideContext, Choice, FittedModel, Recipe, build, checked, held_out_share, part_of, suggest
 from reparax.recipe import objective as recipe_objective
 from reparax.recipe._chosen import Chosen, Settings
 from reparax.reparameterization import is_reparameterizable
+from reparax.tables import HidingCells
 from reparax.training import Progress, cosine_adam, sees_batch
 from reparax.training import fit as train
 

@@ -11,11 +11,11 @@ from jaxtyping import Array, Float, PyTree
 
 from reparax.applications._batches import map_rows
 from reparax.data import Dataset
-from reparax.distributions import Columns
 from reparax.errors import RecipeError
 from reparax.estimators import log_mean_exp, sample_with_log_prob
 from reparax.model import Model
 from reparax.recipe import FittedModel
+from reparax.tables import RowDistribution
 
 
 def importance_samples(
@@ -98,4 +98,4 @@ def terms_of(fitted: FittedModel, dataset: Dataset, num_samples: int, seed: int)
 
 def _of_sample(law: dist.Distribution, x: Array) -> tuple[Float[Array, ""], Float[Array, " d"] | None]:
     """log p(x | z), and of tables that of each column."""
-    return law.log_prob(x), law.log_prob_of_columns(x) if isinstance(law, Columns) else None
+    return law.log_prob(x), law.log_prob_of_columns(x) if isinstance(law, RowDistribution) else None

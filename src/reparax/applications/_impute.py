@@ -12,9 +12,9 @@ from reparax.applications._door import dataset_of
 from reparax.applications._importance import importance_samples, map_with_samples, require_samples
 from reparax.data import Dataset, fill
 from reparax.errors import RecipeError
-from reparax.likelihoods.columns import ColumnsDecoder
 from reparax.model import Model
 from reparax.recipe import FittedModel
+from reparax.tables.columns import ColumnsDecoder
 
 
 def impute(fitted: FittedModel, data: Any, *, num_samples: int = 400, seed: int = 0, context: Any = None) -> Any:

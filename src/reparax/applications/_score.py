@@ -11,11 +11,11 @@ from jaxtyping import Array, Float
 
 from reparax.applications._door import dataset_of
 from reparax.applications._importance import importance_samples, map_with_samples, terms_of
-from reparax.distributions import Columns
 from reparax.estimators import log_mean_exp
-from reparax.likelihoods.columns import ColumnsDecoder
 from reparax.model import Model
 from reparax.recipe import FittedModel
+from reparax.tables import RowDistribution
+from reparax.tables.columns import ColumnsDecoder
 
 ALONE = 1 / 3
 """The weight of how odd a row's cells are one by one; below one, as columns that go together repeat one oddity."""
@@ -101,7 +101,7 @@ class _Odd(eqx.Module):
 
         log_prob, together = jax.vmap(of_sample)(z)
         together = jax.tree.map(lambda given: -jnp.mean(given, axis=0), together)
-        alone = jax.tree.map(jnp.negative, Columns.of_data(layout).log_masses_near(near))
+        alone = jax.tree.map(jnp.negative, RowDistribution.of_data(layout).log_masses_near(near))
         logs = jax.tree.map(lambda t, a: jnp.log(1 + t / LEAST) + ALONE * jnp.log(1 + a / LEAST), together, alone)
         surprise = layout.over_reaches(jax.tree.map(lambda t, a: t + ALONE * a, together, alone))
         total = jnp.sum(layout.over_reaches(logs) + jnp.maximum(surprise - GROSS, 0.0))

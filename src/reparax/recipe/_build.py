@@ -9,11 +9,9 @@ from jaxtyping import Float
 
 from reparax import registry
 from reparax.data import Schema
-from reparax.distributions import Layout
 from reparax.errors import RecipeError
-from reparax.likelihoods import Columns
 from reparax.model import Model, check_latent_space
-from reparax.networks import AbstractArchitecture, Network, Standardized, TableFeatures, conditioned, num_features
+from reparax.networks import AbstractArchitecture, Network, Standardized, conditioned
 from reparax.objectives import AbstractObjective
 from reparax.parts import option_names
 from reparax.priors import Vamp
@@ -21,6 +19,7 @@ from reparax.pytrees import Frozen
 from reparax.recipe._choice import options_in, part_of
 from reparax.recipe._recipe import Recipe
 from reparax.recipe._units import Units
+from reparax.tables import Columns, Layout, TableFeatures, num_features
 
 
 def build(recipe: Recipe, schema: Schema, *, key: jax.Array, contexts: Float[np.ndarray, "n c"] | None = None) -> Model:

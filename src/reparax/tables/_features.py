@@ -7,9 +7,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, PyTree
 
-from reparax.distributions import Layout
 from reparax.networks._base import Network
 from reparax.pytrees import Frozen
+from reparax.tables._layout import Layout
 
 LARGEST_FEATURE = 4.0
 

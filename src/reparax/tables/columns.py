@@ -4,17 +4,17 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from reparax.distributions import Columns as ColumnsDistribution
-from reparax.distributions import Layout
 from reparax.errors import DataError
 from reparax.likelihoods._base import AbstractLikelihood, Likelihood, MakeDecoder
 from reparax.networks import Network
 from reparax.pytrees import Frozen
 from reparax.summary import Summary
+from reparax.tables._distribution import RowDistribution
+from reparax.tables._layout import Layout
 
 
 class Columns(AbstractLikelihood):
-    """p(x | z) = prod_j p_j(x_j | z) over the observed cells; see `reparax.distributions.Columns` for the p_j.
+    """p(x | z) = prod_j p_j(x_j | z) over the observed cells; see `reparax.tables.RowDistribution` for the p_j.
 
     The network gives the parameters of all columns in one product.
     Nazabal et al. (2020), "Handling incomplete heterogeneous data using VAEs", equation 2, with other families.
@@ -37,5 +37,5 @@ class ColumnsDecoder(Likelihood):
     network: Network
     layout: Frozen
 
-    def __call__(self, z: Float[Array, "*latent"]) -> ColumnsDistribution:
-        return ColumnsDistribution(self.network(jnp.ravel(z)), self.layout.value)
+    def __call__(self, z: Float[Array, "*latent"]) -> RowDistribution:
+        return RowDistribution(self.network(jnp.ravel(z)), self.layout.value)

@@ -11,8 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from reparax.distributions._states import Atoms, Categories, grouped, single
 from reparax.summary import QUANTILE_LEVELS, REACHES, Column
+from reparax.tables._states import Atoms, Categories, grouped, single
 
 FINEST_STEP = 0.02
 """Rounding to less than this share of a standard deviation is as good as none."""
