@@ -23,7 +23,7 @@ from reparax.recipe import BesideContext, Choice, FittedModel, Recipe, build, ch
 from reparax.recipe import objective as recipe_objective
 from reparax.recipe._chosen import Chosen, Settings
 from reparax.reparameterization import is_reparameterizable
-from reparax.tables import HidingCells
+from reparax.tables import HidingCells, adapter_of
 from reparax.training import Progress, cosine_adam, sees_batch
 from reparax.training import fit as train
 
@@ -191,7 +191,7 @@ def _train(
     transform = units.transform if part.context is None else BesideContext(units.transform)
     judge = objective if part.context is None else InContext(objective)
     _refuse_other_estimators(fitted, objective, judge, _examples(fitted, part), transform, recipe)
-    if recipe.hide and recipe.name("likelihood") != "columns":
+    if recipe.hide and not adapter_of(fitted.model.likelihood).is_table:
         raise RecipeError(
             expected="a table with the columns likelihood to hide cells of",
             got=f"examples of kind {part.schema.kind} with the {recipe.name('likelihood')} likelihood",

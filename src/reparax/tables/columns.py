@@ -21,14 +21,8 @@ class Columns(AbstractLikelihood):
     """
 
     def create(self, make_decoder: MakeDecoder, summary: Summary, *, key: jax.Array) -> "ColumnsDecoder":
-        if not summary.columns:
-            raise DataError(
-                expected="a table for the columns likelihood",
-                got=f"examples of shape {summary.event_shape}",
-                cure="choose another --likelihood for images and arrays",
-            )
-        layout = Layout.of(summary.columns, summary.num_examples)
-        return ColumnsDecoder(make_decoder(layout.num_parameters, (), key=key), Frozen(layout))
+        layout = layout_of(summary)
+        return ColumnsDecoder(make_decoder(layout.value.num_parameters, (), key=key), layout)
 
 
 class ColumnsDecoder(Likelihood):
@@ -39,3 +33,18 @@ class ColumnsDecoder(Likelihood):
 
     def __call__(self, z: Float[Array, "*latent"]) -> RowDistribution:
         return RowDistribution(self.network(jnp.ravel(z)), self.layout.value)
+
+
+def layout_of(summary: Summary) -> Frozen:
+    """The layout of a table's columns, as the parts of a model hold it.
+
+    Raises:
+        DataError: The data are no table.
+    """
+    if not summary.columns:
+        raise DataError(
+            expected="a table for the columns likelihood",
+            got=f"examples of shape {summary.event_shape}",
+            cure="choose another --likelihood for images and arrays",
+        )
+    return Frozen(Layout.of(summary.columns, summary.num_examples))
