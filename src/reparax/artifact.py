@@ -1,6 +1,7 @@
 """A fitted model on disk: a folder of JSON and safetensors, from which nothing is ever executed.
 
-``weights.safetensors`` holds every array of the model under its path in the pytree; ``model.json`` holds the format
+``weights.safetensors`` holds every array of the model under its path in the pytree, but for those that follow from the
+schema (`reparax.pytrees.Derived`), which are made anew; ``model.json`` holds the format
 version, the recipe, the schema, the versions of the libraries, how training went, and the checksums.
 """
 
@@ -9,6 +10,7 @@ import json
 import math
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -25,6 +27,7 @@ from safetensors.numpy import save as tensor_bytes
 from reparax.data import Schema, atomic_write, check_output
 from reparax.errors import ArtifactError, DataError, OutputError, RecipeError
 from reparax.model import Model
+from reparax.pytrees import with_derived, without_derived
 from reparax.recipe import FittedModel, Recipe, build
 from reparax.training import Record, Status
 
@@ -83,9 +86,11 @@ def save(fitted: FittedModel, folder: str | Path) -> None:
 
     Raises:
         OutputError: The folder cannot be written, or holds other things than a model.
-        ArtifactError: Two arrays of the model have the same path.
+        ArtifactError: Two arrays of the model have the same path, or arrays that are not saved because they follow from
+            the schema are those of other data.
     """
     check_folder(folder)
+    _check_derived(fitted)
     arrays, scalars = _leaves(fitted.model)
     weights = tensor_bytes({path: _plain(array) for path, array in arrays.items()})
     description = _Description(
@@ -131,7 +136,8 @@ def load(folder: str | Path, *, model: Model | None = None, allow: Sequence[str]
     skeleton = _skeleton(folder, description, allow) if model is None else model
     filled = _filled(skeleton, stored, description, folder)
     history = [_to_record(record, folder) for record in description.training.history]
-    return FittedModel(filled, description.data, description.recipe, history, description.training.status)
+    fitted = FittedModel(filled, description.data, description.recipe, history, description.training.status)
+    return replace(fitted, model=with_derived(filled, fitted.units.summary))
 
 
 def describe(folder: str | Path) -> dict[str, Any]:
@@ -162,10 +168,10 @@ def check_folder(folder: str | Path) -> None:
 
 
 def _leaves(model: Any) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """Every array of a pytree, as NumPy, and every number, by path."""
+    """Every array of a pytree that cannot be derived, as NumPy, and every number, by path."""
     arrays: dict[str, np.ndarray] = {}
     scalars: dict[str, Any] = {}
-    for path, leaf in _with_paths(model):
+    for path, leaf in _with_paths(without_derived(model)):
         if path in arrays or path in scalars:
             raise ArtifactError(
                 expected="one path for each array of the model",
@@ -177,6 +183,22 @@ def _leaves(model: Any) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         elif isinstance(leaf, bool | int | float):
             scalars[path] = leaf
     return arrays, scalars
+
+
+def _check_derived(fitted: FittedModel) -> None:
+    """Refuses a model that would not come back as it is, as it was built for other data than the schema says."""
+    anew = jax.tree.leaves(with_derived(fitted.model, fitted.units.summary))
+    same = all(map(_same, jax.tree.leaves(fitted.model), anew))
+    if len(jax.tree.leaves(fitted.model)) != len(anew) or not same:
+        raise ArtifactError(
+            expected="a model that was built for the data of its schema",
+            got="one whose columns are those of other data",
+            cure="build the model from the schema that it is fitted with",
+        )
+
+
+def _same(leaf: Any, other: Any) -> bool:
+    return leaf is other or (leaf.shape == other.shape and bool(jnp.array_equal(leaf, other, equal_nan=True)))
 
 
 def _with_paths(tree: Any) -> list[tuple[str, Any]]:
@@ -294,7 +316,7 @@ def _skeleton(folder: Path, description: _Description, allow: Sequence[str]) -> 
 
 def _filled(skeleton: Any, stored: Mapping[str, np.ndarray], description: _Description, folder: Path) -> Any:
     """The skeleton with its arrays and numbers from the folder, by path; every shape and dtype is checked."""
-    paths = {path: leaf for path, leaf in _with_paths(skeleton) if _is_arrayish(leaf)}
+    paths = {path: leaf for path, leaf in _with_paths(without_derived(skeleton)) if _is_arrayish(leaf)}
     if set(paths) != set(stored) or set(stored) != set(description.arrays):
         missing, extra = sorted(set(paths) - set(stored)), sorted(set(stored) - set(paths))
         parts = [f"{word} {', '.join(some[:3])}" for word, some in (("no", missing), ("also", extra)) if some]
@@ -307,7 +329,7 @@ def _filled(skeleton: Any, stored: Mapping[str, np.ndarray], description: _Descr
     def fill(path: Any, leaf: Any) -> Any:
         name = jax.tree_util.keystr(path, simple=True, separator=".")
         if _is_arrayish(leaf):
-            return _restored(name, leaf, stored[name], description.arrays[name])
+            return leaf if name not in paths else _restored(name, leaf, stored[name], description.arrays[name])
         return _unescaped(description.scalars[name]) if name in description.scalars else leaf
 
     return jax.tree_util.tree_map_with_path(fill, skeleton)

@@ -13,7 +13,7 @@ from reparax.errors import RecipeError
 from reparax.likelihoods import AbstractLikelihood, Likelihood, MakeDecoder
 from reparax.networks import Network, Standardized
 from reparax.priors import AbstractPrior
-from reparax.pytrees import Frozen
+from reparax.pytrees import Derived
 from reparax.summary import Summary
 from reparax.tables._features import TableFeatures, num_features
 from reparax.tables._impute import drawn_rows, expected_row
@@ -106,7 +106,7 @@ class TableAdapter(Adapter):
         layout: The columns; the encoder and the likelihood have it in common.
     """
 
-    layout: Frozen
+    layout: Derived
     is_table: ClassVar[bool] = True
 
     def check_prior(self, prior: AbstractPrior) -> None:

@@ -7,7 +7,7 @@ from jaxtyping import Array, Float
 from reparax.errors import DataError
 from reparax.likelihoods._base import AbstractLikelihood, Likelihood, MakeDecoder
 from reparax.networks import Network
-from reparax.pytrees import Frozen
+from reparax.pytrees import Derived
 from reparax.summary import Summary
 from reparax.tables._distribution import RowDistribution
 from reparax.tables._layout import Layout
@@ -29,14 +29,14 @@ class ColumnsDecoder(Likelihood):
     """The weights of `Columns`."""
 
     network: Network
-    layout: Frozen
+    layout: Derived
 
     def __call__(self, z: Float[Array, "*latent"]) -> RowDistribution:
         return RowDistribution(self.network(jnp.ravel(z)), self.layout.value)
 
 
-def layout_of(summary: Summary) -> Frozen:
-    """The layout of a table's columns, as the parts of a model hold it.
+def layout_of(summary: Summary) -> Derived:
+    """The layout of a table's columns, as the parts of a model hold it: it follows from the schema, and is not saved.
 
     Raises:
         DataError: The data are no table.
@@ -47,4 +47,4 @@ def layout_of(summary: Summary) -> Frozen:
             got=f"examples of shape {summary.event_shape}",
             cure="choose another --likelihood for images and arrays",
         )
-    return Frozen(Layout.of(summary.columns, summary.num_examples))
+    return Derived.of(Layout.of_summary, summary)
