@@ -14,7 +14,7 @@ FOLDER = Path(__file__).resolve().parents[1] / "docs" / "api"
 
 ROOMS = (
     "applications", "data", "recipe", "model", "sklearn", "reports", "artifact",
-    "posteriors", "priors", "likelihoods", "objectives", "networks", "training",
+    "posteriors", "priors", "likelihoods", "objectives", "networks", "tables", "training",
     "distributions", "reparameterization", "estimators", "programs", "continuity", "errors",
 )  # fmt: skip
 

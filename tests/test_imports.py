@@ -13,7 +13,7 @@ SOURCE = Path(__file__).resolve().parents[1] / "src" / "reparax"
 FLOOR = {
     "errors": 0, "summary": 0, "registry": 1, "pytrees": 1, "parts": 1, "extras": 1,
     "continuity": 2, "reparameterization": 2, "distributions": 3, "estimators": 4, "programs": 5,
-    "networks": 5, "posteriors": 6, "priors": 7, "likelihoods": 7, "model": 8, "objectives": 9,
+    "networks": 5, "posteriors": 6, "priors": 7, "likelihoods": 7, "tables": 8, "model": 8, "objectives": 9,
     "training": 5,
     "data": 2,
     "recipe": 10, "artifact": 11, "applications": 12,

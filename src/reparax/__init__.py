@@ -14,7 +14,8 @@ __version__ = "0.1.0"
 
 _ROOMS = (
     "applications", "artifact", "data", "distributions", "errors", "estimators", "likelihoods", "model", "networks",
-    "objectives", "posteriors", "priors", "programs", "recipe", "reparameterization", "reports", "sklearn", "training",
+    "objectives", "posteriors", "priors", "programs", "recipe", "reparameterization", "reports", "sklearn", "tables",
+    "training",
 )  # fmt: skip
 
 _EXPORTS = {

@@ -1,6 +1,7 @@
 """A fitted model on disk: a folder of JSON and safetensors, from which nothing is ever executed.
 
-``weights.safetensors`` holds every array of the model under its path in the pytree; ``model.json`` holds the format
+``weights.safetensors`` holds every array of the model under its path in the pytree, but for those that follow from the
+schema (`reparax.pytrees.Derived`), which are made anew; ``model.json`` holds the format
 version, the recipe, the schema, the versions of the libraries, how training went, and the checksums.
 """
 
@@ -9,6 +10,7 @@ import json
 import math
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -26,6 +28,7 @@ from safetensors.numpy import save as tensor_bytes
 from reparax.data import Schema, atomic_write, check_output
 from reparax.errors import ArtifactError, DataError, OutputError, RecipeError
 from reparax.model import Model
+from reparax.pytrees import with_derived, without_derived
 from reparax.recipe import FittedModel, Recipe, build
 from reparax.training import Record, Status
 
@@ -87,9 +90,11 @@ def save(fitted: FittedModel, folder: str | Path) -> None:
 
     Raises:
         OutputError: The folder cannot be written, or holds other things than a model.
-        ArtifactError: Two arrays of the model have the same path.
+        ArtifactError: Two arrays of the model have the same path, or arrays that are not saved because they follow from
+            the schema are those of other data.
     """
     check_folder(folder)
+    _check_derived(fitted)
     arrays, scalars = _leaves(fitted.model)
     beside_it, _ = _leaves(fitted.companion)
     contents = {WEIGHTS: _packed(arrays)} | ({COMPANION: _packed(beside_it)} if beside_it else {})
@@ -140,7 +145,8 @@ def load(
     if companion is not None:
         companion = _filled(companion, _stored(folder, COMPANION, description.files), description.companion, {}, folder)
     history = [_to_record(record, folder) for record in description.training.history]
-    return FittedModel(filled, description.data, description.recipe, history, description.training.status, companion)
+    fitted = FittedModel(filled, description.data, description.recipe, history, description.training.status, companion)
+    return replace(fitted, model=with_derived(filled, fitted.units.summary))
 
 
 def describe(folder: str | Path) -> dict[str, Any]:
@@ -171,10 +177,10 @@ def check_folder(folder: str | Path) -> None:
 
 
 def _leaves(model: Any) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """Every array of a pytree, as NumPy, and every number, by path."""
+    """Every array of a pytree that cannot be derived, as NumPy, and every number, by path."""
     arrays: dict[str, np.ndarray] = {}
     scalars: dict[str, Any] = {}
-    for path, leaf in _with_paths(model):
+    for path, leaf in _with_paths(without_derived(model)):
         if path in arrays or path in scalars:
             raise ArtifactError(
                 expected="one path for each array of the model",
@@ -202,6 +208,22 @@ def _stored(folder: Path, name: str, files: Mapping[str, _File]) -> Mapping[str,
         return read_tensors(_checked(folder, name, files))
     except (SafetensorError, ValueError, KeyError, TypeError) as error:
         raise _damaged(folder / name, f"what is no safetensors file ({error})") from None
+
+
+def _check_derived(fitted: FittedModel) -> None:
+    """Refuses a model that would not come back as it is, as it was built for other data than the schema says."""
+    anew = jax.tree.leaves(with_derived(fitted.model, fitted.units.summary))
+    same = all(map(_same, jax.tree.leaves(fitted.model), anew))
+    if len(jax.tree.leaves(fitted.model)) != len(anew) or not same:
+        raise ArtifactError(
+            expected="a model that was built for the data of its schema",
+            got="one whose columns are those of other data",
+            cure="build the model from the schema that it is fitted with",
+        )
+
+
+def _same(leaf: Any, other: Any) -> bool:
+    return leaf is other or (leaf.shape == other.shape and bool(jnp.array_equal(leaf, other, equal_nan=True)))
 
 
 def _with_paths(tree: Any) -> list[tuple[str, Any]]:
@@ -325,7 +347,7 @@ def _filled(
     folder: Path,
 ) -> Any:
     """The skeleton with its arrays and numbers from the folder, by path; every shape and dtype is checked."""
-    paths = {path: leaf for path, leaf in _with_paths(skeleton) if _is_arrayish(leaf)}
+    paths = {path: leaf for path, leaf in _with_paths(without_derived(skeleton)) if _is_arrayish(leaf)}
     if set(paths) != set(stored) or set(stored) != set(arrays):
         missing, extra = sorted(set(paths) - set(stored)), sorted(set(stored) - set(paths))
         parts = [f"{word} {', '.join(some[:3])}" for word, some in (("no", missing), ("also", extra)) if some]
@@ -338,7 +360,7 @@ def _filled(
     def fill(path: Any, leaf: Any) -> Any:
         name = jax.tree_util.keystr(path, simple=True, separator=".")
         if _is_arrayish(leaf):
-            return _restored(name, leaf, stored[name], arrays[name])
+            return leaf if name not in paths else _restored(name, leaf, stored[name], arrays[name])
         return _unescaped(scalars[name]) if name in scalars else leaf
 
     return jax.tree_util.tree_map_with_path(fill, skeleton)

@@ -39,6 +39,9 @@ ROOM_OF = {
 }
 """The room of each field of a recipe that chooses a part."""
 
+ELSEWHERE = {"likelihoods": ("tables/columns.py",)}
+"""Files of parts that live in another room, beside what else belongs to them."""
+
 _PART = re.compile(r"^class ([A-Z]\w*)\(Abstract\w*[,)].*\n((?:(?:[ \t].*)?\n)*)", re.MULTILINE)
 _NAME = re.compile(r'^    name: ClassVar\[str\] = "([a-z0-9-]+)"$', re.MULTILINE)
 
@@ -93,7 +96,7 @@ def places(room: str) -> Mapping[str, Place]:
         room: The room's name, for example ``"posteriors"``.
     """
     result = {}
-    for file in sorted(_folder(room).glob("*.py")):
+    for file in _files(room):
         if file.name.startswith("_"):
             continue
         for attribute, body in _PART.findall(file.read_text("utf-8")):
@@ -101,7 +104,7 @@ def places(room: str) -> Mapping[str, Place]:
                 continue
             explicit = _NAME.search(body)
             name = explicit[1] if explicit else kebab(attribute)
-            result[name] = Place(file, f"reparax.{room}.{file.stem}", attribute)
+            result[name] = Place(file, f"reparax.{file.parent.name}.{file.stem}", attribute)
     return dict(sorted(result.items()))
 
 
@@ -140,7 +143,7 @@ def options(room: str, name: str) -> tuple[Option, ...]:
 @cache
 def recipe_fields() -> tuple[Field, ...]:
     """The fields of a recipe, without importing it."""
-    tree = ast.parse((_folder("recipe") / "_recipe.py").read_text("utf-8"))
+    tree = ast.parse((_source() / "recipe" / "_recipe.py").read_text("utf-8"))
     node = next(part for part in tree.body if isinstance(part, ast.ClassDef) and part.name == "Recipe")
     said = _arguments(ast.get_docstring(node) or "")
     return tuple(
@@ -179,10 +182,13 @@ def module_of(name: str) -> str | None:
 
 def part_name(part: type) -> str:
     """The name of a part on the command line and in recipes; the inverse of `load`."""
-    _, _, room = part.__module__.rpartition(".")[0].rpartition(".")
-    if part.__module__.startswith("reparax.") and room in ROOMS:
-        named = {place.attribute: name for name, place in places(room).items()}
-        return named.get(part.__name__, kebab(part.__name__))
+    own = (part.__module__, part.__qualname__)
+    for room in ROOMS:
+        for name, place in places(room).items():
+            if (place.module, place.attribute) == own:
+                return name
+    if part.__module__.startswith("reparax."):
+        return kebab(part.__name__)
     return f"{part.__module__}:{part.__qualname__}"
 
 
@@ -228,11 +234,17 @@ def _load_own(room: str, name: str) -> type:
     return part
 
 
-def _folder(room: str) -> Path:
+def _files(room: str) -> list[Path]:
+    """The files that may hold parts of a room."""
+    source = _source()
+    return [*sorted((source / room).glob("*.py")), *(source / file for file in ELSEWHERE.get(room, ()))]
+
+
+def _source() -> Path:
     spec = find_spec("reparax")
     assert spec is not None
     assert spec.submodule_search_locations is not None
-    return Path(next(iter(spec.submodule_search_locations))) / room
+    return Path(next(iter(spec.submodule_search_locations)))
 
 
 def _arguments(docstring: str) -> dict[str, str]:

@@ -9,11 +9,13 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
+from safetensors.numpy import load as read_tensors
 
 import reparax as rx
 from reparax.applications import impute, impute_draws, sample_values, score
 from reparax.data import marginal_oddity, read
-from reparax.errors import DataError, RecipeError
+from reparax.errors import ArtifactError, DataError, RecipeError
+from reparax.pytrees import Derived, num_parameters
 
 ROWS = 600
 
@@ -288,6 +290,28 @@ def test_a_model_of_a_table_comes_back_from_disk_bit_by_bit(fitted, tmp_path):
     before, after = (score(some, TABLE[:30], num_samples=3).log_density for some in (fitted, loaded))
     np.testing.assert_array_equal(before, after)
     assert loaded.schema == fitted.schema
+
+
+def test_the_layout_is_not_saved_but_made_anew_and_one_for_all_parts(fitted, tmp_path):
+    rx.save(fitted, tmp_path / "model")
+    stored = read_tensors((tmp_path / "model" / "weights.safetensors").read_bytes())
+    assert sorted(stored) == sorted(path for path in stored if "layout" not in path)
+    assert sum(array.size for array in stored.values()) == num_parameters(fitted.model)
+    loaded = rx.load(tmp_path / "model").model
+    assert loaded.likelihood.layout is next(layouts(loaded.posterior))
+    for before, after in zip(jax.tree.leaves(fitted.model), jax.tree.leaves(loaded), strict=True):
+        np.testing.assert_array_equal(before, after)
+
+
+def layouts(tree):
+    leaves = jax.tree.leaves(tree, is_leaf=lambda leaf: isinstance(leaf, Derived))
+    return (leaf for leaf in leaves if isinstance(leaf, Derived))
+
+
+def test_a_model_of_other_columns_than_its_schema_says_is_not_saved(fitted, tmp_path):
+    other = replace(fitted, schema=read(people(ROWS, seed=11)).schema)
+    with pytest.raises(ArtifactError, match="those of other data"):
+        rx.save(other, tmp_path / "model")
 
 
 def test_values_of_samples_are_the_matrix_of_the_frame(fitted):

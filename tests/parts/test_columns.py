@@ -10,15 +10,14 @@ import polars as pl
 import pytest
 
 from reparax.data import read
-from reparax.distributions import Columns, Layout
 from reparax.errors import DataError, RecipeError
-from reparax.likelihoods.columns import Columns as ColumnsPart
-from reparax.networks import hiding, num_features
-from reparax.networks._table import features
-from reparax.objectives import ELBO, HidingCells
+from reparax.likelihoods import Columns as ColumnsPart
+from reparax.objectives import ELBO
 from reparax.pytrees import partition
 from reparax.recipe import build, suggest
 from reparax.summary import Column
+from reparax.tables import HidingCells, Layout, RowDistribution, hiding, num_features
+from reparax.tables._features import features
 
 ROWS = 400
 
@@ -43,23 +42,23 @@ def rng_of(name: str) -> np.random.Generator:
     return np.random.default_rng(list(name.encode()))
 
 
-def law_of(source: pl.DataFrame, size: float = 0.7) -> tuple[Columns, list[Column]]:
+def law_of(source: pl.DataFrame, size: float = 0.7) -> tuple[RowDistribution, list[Column]]:
     """A distribution of rows with parameters drawn at random, and its columns."""
     schema = read(source).schema
     layout = Layout.of(schema.columns, schema.num_examples)
     draw = np.random.default_rng(5)
     parameters = jnp.asarray(size * draw.normal(size=layout.num_parameters), jnp.float32)
-    return Columns(parameters, layout), list(schema.columns)
+    return RowDistribution(parameters, layout), list(schema.columns)
 
 
-def density(law: Columns, column: int, values: np.ndarray) -> np.ndarray:
+def density(law: RowDistribution, column: int, values: np.ndarray) -> np.ndarray:
     """exp(log density) of one column at many values, the other cells missing."""
     rows = np.full((len(values), law.layout.size), np.nan, np.float32)
     rows[:, column] = values
     return np.exp(log_probs(law, rows).astype(np.float64))
 
 
-def log_probs(law: Columns, rows: np.ndarray) -> np.ndarray:
+def log_probs(law: RowDistribution, rows: np.ndarray) -> np.ndarray:
     """The log density of many rows, in batches of one shape: one program for all of them."""
     size = 8192
     padded = np.concatenate([rows, np.repeat(rows[-1:], -len(rows) % size, 0)])
@@ -67,7 +66,7 @@ def log_probs(law: Columns, rows: np.ndarray) -> np.ndarray:
 
 
 @jax.jit
-def batch(law: Columns, rows: jax.Array) -> jax.Array:
+def batch(law: RowDistribution, rows: jax.Array) -> jax.Array:
     return jax.vmap(lambda row: law.log_prob(row))(rows)
 
 
@@ -109,7 +108,7 @@ def test_density_is_the_same_where_other_columns_are_rounded_and_where_none_is()
     found = density(alone, 0, values)
     assert abs(found @ measure - 1) < 2e-3
     location, log_scale = alone.parameters
-    beside = Columns(jnp.asarray([location, 0.5, log_scale, -0.5]), beside.layout)
+    beside = RowDistribution(jnp.asarray([location, 0.5, log_scale, -0.5]), beside.layout)
     np.testing.assert_allclose(found, density(beside, 0, values), rtol=1e-5)
 
 
@@ -261,7 +260,7 @@ def test_features_show_missing_and_unseen_cells_and_nothing_else_of_them():
 
 def test_derivatives_are_finite_far_outside_the_data():
     def total(scale: jax.Array) -> jax.Array:
-        law = Columns(LAW.parameters * scale, LAW.layout)
+        law = RowDistribution(LAW.parameters * scale, LAW.layout)
         return law.log_prob(jnp.asarray([1e6, -300.0, 1e7, 40.0, 2.0, 3.0]))
 
     value, slope = jax.value_and_grad(total)(jnp.asarray(1.0))
@@ -270,7 +269,7 @@ def test_derivatives_are_finite_far_outside_the_data():
 
 
 def test_parameters_of_zero_are_the_columns_of_the_data():
-    law, table = Columns.of_data(LAW.layout), frame()
+    law, table = RowDistribution.of_data(LAW.layout), frame()
     town = [density(law, 5, np.asarray([float(code)]))[0] for code in range(3)]
     names = COLUMNS[5].categories
     found = [(table["town"] == name).mean() for name in names]
@@ -279,11 +278,11 @@ def test_parameters_of_zero_are_the_columns_of_the_data():
     np.testing.assert_allclose(die, COLUMNS[3].atom_shares, atol=5e-3)
 
 
-def many_atoms() -> tuple[Columns, Column]:
+def many_atoms() -> tuple[RowDistribution, Column]:
     """A column of forty whole numbers, each of which many rows share."""
     rows = rng_of("age").binomial(39, 0.4, 20_000) + rng_of("more").integers(0, 12, 20_000)
     schema = read(pl.DataFrame({"age": rows, "x": rng_of("x").normal(size=20_000)})).schema
-    return Columns.of_data(Layout.of(schema.columns, schema.num_examples)), schema.columns[0]
+    return RowDistribution.of_data(Layout.of(schema.columns, schema.num_examples)), schema.columns[0]
 
 
 def test_what_moves_one_of_many_atoms_moves_those_near_it():
@@ -293,10 +292,10 @@ def test_what_moves_one_of_many_atoms_moves_those_near_it():
     (group,) = law.layout.atoms
     assert group.num_parameters <= count / 2
     before = density(law, 0, np.asarray(column.atoms))
-    slope = Columns(law.parameters.at[0].set(1.0), law.layout)
+    slope = RowDistribution(law.parameters.at[0].set(1.0), law.layout)
     gain = np.log(density(slope, 0, np.asarray(column.atoms)) / before)
     assert (np.diff(gain) > 0).all()  # the first function is the rank's score
-    hat = Columns(law.parameters.at[2 + 3].set(3.0), law.layout)
+    hat = RowDistribution(law.parameters.at[2 + 3].set(3.0), law.layout)
     gain = np.log(density(hat, 0, np.asarray(column.atoms)) / before)
     top = int(gain.argmax())
     assert gain[top - 1] > gain[0] + 0.5

@@ -9,17 +9,16 @@ from jaxtyping import Array, Float, Int
 
 from reparax.data import Dataset, read_as, split
 from reparax.errors import DataError
-from reparax.likelihoods.columns import ColumnsDecoder
 from reparax.model import Model
 from reparax.networks import context_size
 from reparax.recipe import FittedModel
+from reparax.tables import adapter_of
 
 
 def dataset_of(fitted: FittedModel, data: Any, context: Any = None) -> Dataset:
     """The data as the model takes them: its columns in its order, its dtype, in the user's units.
 
-    A model of columns takes missing cells, also where the data of its fit had none; its rows are floating numbers, so
-    that one of them is the same whether others have gaps or not.
+    A model of columns takes missing cells, also where the data of its fit had none.
 
     Args:
         fitted: The fitted model.
@@ -29,10 +28,9 @@ def dataset_of(fitted: FittedModel, data: Any, context: Any = None) -> Dataset:
     Raises:
         DataError: Data that cannot be read, or of another shape or kind than at fitting.
     """
-    of_columns = isinstance(fitted.model.likelihood, ColumnsDecoder)
-    dataset = read_as(data, fitted.schema, allow_missing=of_columns)
-    if of_columns and dataset.values.dtype.kind != "f":
-        dataset = replace(dataset, values=dataset.values.astype(np.float32))
+    adapter = adapter_of(fitted.model.likelihood)
+    dataset = read_as(data, fitted.schema, allow_missing=adapter.is_table)
+    dataset = replace(dataset, values=adapter.stored(dataset.values))
     context = data.context if context is None and isinstance(data, Dataset) else context
     size = context_size(fitted.model)
     if context is None and size == 0:

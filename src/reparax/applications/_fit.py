@@ -20,7 +20,6 @@ from reparax.objectives import (
     AbstractCompanionObjective,
     AbstractObjective,
     Accompanied,
-    HidingCells,
     InContext,
     check_objective,
 )
@@ -41,6 +40,7 @@ from reparax.recipe import (
 )
 from reparax.recipe import objective as recipe_objective
 from reparax.reparameterization import is_reparameterizable
+from reparax.tables import HidingCells, adapter_of
 from reparax.training import Progress, cosine_adam, sees_batch
 from reparax.training import fit as train
 
@@ -227,7 +227,7 @@ def _train(
     judge = objective if part.context is None else InContext(objective)
     trainee = _with_companion(fitted.model, objective, key)
     _refuse_other_estimators(fitted, objective, judge, trainee, _examples(fitted, part), transform, recipe)
-    if recipe.hide and recipe.name("likelihood") != "columns":
+    if recipe.hide and not adapter_of(fitted.model.likelihood).is_table:
         raise RecipeError(
             expected="a table with the columns likelihood to hide cells of",
             got=f"examples of kind {part.schema.kind} with the {recipe.name('likelihood')} likelihood",

@@ -11,11 +11,11 @@ from jaxtyping import Array, Float, PyTree
 
 from reparax.applications._batches import map_rows
 from reparax.data import Dataset
-from reparax.distributions import Columns
 from reparax.errors import RecipeError
 from reparax.estimators import log_mean_exp, sample_with_log_prob
 from reparax.model import Model
 from reparax.recipe import FittedModel
+from reparax.tables import adapter_of
 
 
 def importance_samples(
@@ -80,7 +80,7 @@ class _Weigh(eqx.Module):
     def __call__(self, model: Model, x: Array, key: Array) -> Terms:
         posterior = model.posterior(x)
         samples, kl = importance_samples(model, posterior, key, self.num_samples)
-        reconstruction, by_column = jax.vmap(lambda z: _of_sample(model.likelihood(z), x))(samples)
+        reconstruction, by_column = jax.vmap(lambda z: _of_sample(model, z, x))(samples)
         if by_column is not None:
             by_column = jax.nn.softmax(reconstruction - kl) @ by_column
         bound = log_mean_exp(reconstruction - kl)
@@ -96,6 +96,7 @@ def terms_of(fitted: FittedModel, dataset: Dataset, num_samples: int, seed: int)
     return map_with_samples(_Weigh(num_samples), fitted, dataset, num_samples, seed)
 
 
-def _of_sample(law: dist.Distribution, x: Array) -> tuple[Float[Array, ""], Float[Array, " d"] | None]:
+def _of_sample(model: Model, z: Array, x: Array) -> tuple[Float[Array, ""], Float[Array, " d"] | None]:
     """log p(x | z), and of tables that of each column."""
-    return law.log_prob(x), law.log_prob_of_columns(x) if isinstance(law, Columns) else None
+    distribution = model.likelihood(z)
+    return distribution.log_prob(x), adapter_of(model.likelihood).log_prob_of_columns(distribution, x)

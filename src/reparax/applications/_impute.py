@@ -4,7 +4,6 @@ from typing import Any
 
 import equinox as eqx
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
@@ -12,9 +11,9 @@ from reparax.applications._door import dataset_of
 from reparax.applications._importance import importance_samples, map_with_samples, require_samples
 from reparax.data import Dataset, fill
 from reparax.errors import RecipeError
-from reparax.likelihoods.columns import ColumnsDecoder
 from reparax.model import Model
 from reparax.recipe import FittedModel
+from reparax.tables import adapter_of
 
 
 def impute(fitted: FittedModel, data: Any, *, num_samples: int = 400, seed: int = 0, context: Any = None) -> Any:
@@ -75,11 +74,7 @@ class _Expect(eqx.Module):
 
     def __call__(self, model: Model, x: Array, key: Array) -> Array:
         z, log_weights = _weighted(model, x, key, self.num_samples)
-        weights = jax.nn.softmax(log_weights)
-        numbers = jax.vmap(lambda one: model.likelihood(one).expected_numbers())(z)
-        shares = jax.vmap(lambda one: model.likelihood(one).category_probabilities())(z)
-        expected = [jnp.tensordot(weights, some, axes=1) for some in shares]
-        return model.likelihood(z[0]).with_most_probable(weights @ numbers, expected)
+        return adapter_of(model.likelihood).expected(model.likelihood, z, log_weights)
 
 
 class _Draws(eqx.Module):
@@ -89,11 +84,9 @@ class _Draws(eqx.Module):
     num_draws: int = eqx.field(static=True)
 
     def __call__(self, model: Model, x: Array, key: Array) -> Array:
-        for_z, for_choice, for_x = jax.random.split(key, 3)
+        for_z, *for_rows = jax.random.split(key, 3)
         z, log_weights = _weighted(model, x, for_z, self.num_samples)
-        chosen = jax.random.categorical(for_choice, log_weights, shape=(self.num_draws,))
-        keys = jax.random.split(for_x, self.num_draws)
-        return jax.vmap(lambda one, own: model.likelihood(one).sample(own))(z[chosen], keys)
+        return adapter_of(model.likelihood).drawn(model.likelihood, z, log_weights, self.num_draws, for_rows)
 
 
 def _weighted(model: Model, x: Array, key: Array, num_samples: int) -> tuple[Array, Array]:
@@ -105,13 +98,8 @@ def _weighted(model: Model, x: Array, key: Array, num_samples: int) -> tuple[Arr
 def _filled(fitted: FittedModel, dataset: Dataset, function: Any, work: int, seed: int) -> np.ndarray:
     """What a function of one row makes of the rows with gaps; the other rows as they are."""
     require_samples(work)
+    adapter_of(fitted.model.likelihood).require_table()
     values = dataset.values
-    if not isinstance(fitted.model.likelihood, ColumnsDecoder):
-        raise RecipeError(
-            expected="a model with the columns likelihood, which knows missing cells",
-            got="one without it",
-            cure="fit the table with --likelihood columns (the default for tables)",
-        )
     gaps = np.isnan(values).any(axis=1) if values.dtype.kind == "f" else np.zeros(len(values), bool)
     inner = (function.num_draws,) if isinstance(function, _Draws) else ()
     result = np.broadcast_to(

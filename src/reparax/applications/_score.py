@@ -4,27 +4,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import equinox as eqx
-import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
 from reparax.applications._door import dataset_of
 from reparax.applications._importance import importance_samples, map_with_samples, terms_of
-from reparax.distributions import Columns
 from reparax.estimators import log_mean_exp
-from reparax.likelihoods.columns import ColumnsDecoder
 from reparax.model import Model
 from reparax.recipe import FittedModel
-
-ALONE = 1 / 3
-"""The weight of how odd a row's cells are one by one; below one, as columns that go together repeat one oddity."""
-
-LEAST = 0.01
-"""Surprises well below so many nats are as good as none."""
-
-GROSS = 4.0
-"""What a cell's surprise exceeds this many nats by counts in full."""
+from reparax.tables import adapter_of
 
 
 @dataclass(frozen=True)
@@ -76,33 +64,20 @@ def score(fitted: FittedModel, data: Any, *, num_samples: int = 100, seed: int =
     """
     dataset = dataset_of(fitted, data, context)
     deterministic = not fitted.model.posterior.has_density
-    if isinstance(fitted.model.likelihood, ColumnsDecoder):
-        log_density, total, shares = map_with_samples(_Odd(num_samples), fitted, dataset, num_samples, seed)
+    if adapter_of(fitted.model.likelihood).is_table:
+        log_density, total, shares = map_with_samples(_Score(num_samples), fitted, dataset, num_samples, seed)
         names = tuple(column.name for column in fitted.schema.columns or ())
         return Scores(None if deterministic else log_density, total, shares, names)
     terms = terms_of(fitted, dataset, num_samples, seed)
     return Scores(None, -terms.reconstruction) if deterministic else Scores(terms.iwae, -terms.iwae)
 
 
-class _Odd(eqx.Module):
+class _Score(eqx.Module):
     """The bound of one row, its anomaly score and each column's share; a value, so that one K is compiled once."""
 
     num_samples: int = eqx.field(static=True)
 
     def __call__(self, model: Model, x: Array, key: Array) -> tuple[Array, Array, Array]:
         z, kl = importance_samples(model, model.posterior(x), key, self.num_samples)
-        assert isinstance(model.likelihood, ColumnsDecoder)
-        layout = model.likelihood.layout.value
-        near = layout.neighborhood(x)
-
-        def of_sample(one: Array) -> tuple[Array, Array]:
-            law = model.likelihood(one)
-            return law.log_prob(x), law.log_masses_near(near)
-
-        log_prob, together = jax.vmap(of_sample)(z)
-        together = jax.tree.map(lambda given: -jnp.mean(given, axis=0), together)
-        alone = jax.tree.map(jnp.negative, Columns.of_data(layout).log_masses_near(near))
-        logs = jax.tree.map(lambda t, a: jnp.log(1 + t / LEAST) + ALONE * jnp.log(1 + a / LEAST), together, alone)
-        surprise = layout.over_reaches(jax.tree.map(lambda t, a: t + ALONE * a, together, alone))
-        total = jnp.sum(layout.over_reaches(logs) + jnp.maximum(surprise - GROSS, 0.0))
-        return log_mean_exp(log_prob - kl), total, surprise * (total / jnp.maximum(jnp.sum(surprise), 1e-9))
+        row = adapter_of(model.likelihood).score(model.likelihood, x, z)
+        return log_mean_exp(row.log_prob - kl), row.anomaly_score, row.shares

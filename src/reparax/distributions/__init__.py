@@ -1,8 +1,6 @@
 """Distributions that numpyro lacks or has wrong, and closed-form divergences; everything else is numpyro's."""
 
-from reparax.distributions._layout import Layout as Layout
 from reparax.distributions.bernoulli import Bernoulli as Bernoulli
-from reparax.distributions.columns import Columns as Columns
 from reparax.distributions.continuous_bernoulli import ContinuousBernoulli as ContinuousBernoulli
 from reparax.distributions.coupling_flow import Coupling as Coupling
 from reparax.distributions.coupling_flow import CouplingFlow as CouplingFlow

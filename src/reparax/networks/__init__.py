@@ -11,9 +11,6 @@ from reparax.networks._context import conditioned as conditioned
 from reparax.networks._context import context_size as context_size
 from reparax.networks._context import given as given
 from reparax.networks._standardize import Standardized as Standardized
-from reparax.networks._table import TableFeatures as TableFeatures
-from reparax.networks._table import hiding as hiding
-from reparax.networks._table import num_features as num_features
 from reparax.registry import lazy_parts
 
 __getattr__, __dir__ = lazy_parts(__name__)

@@ -6,7 +6,6 @@ from reparax.objectives._base import check_objective as check_objective
 from reparax.objectives._companion import AbstractCompanionObjective as AbstractCompanionObjective
 from reparax.objectives._companion import Accompanied as Accompanied
 from reparax.objectives._context import InContext as InContext
-from reparax.objectives._hiding import HidingCells as HidingCells
 from reparax.registry import lazy_parts
 
 __getattr__, __dir__ = lazy_parts(__name__)

@@ -36,10 +36,12 @@ class AbstractPrior(Part):
         latent_spaces: The latent spaces it is a density on.
         fitted_afterwards: Whether it is fitted to the codes when training is over: the bound of a posterior with a
             density would be that of another model than the one that was trained.
+        has_pseudo_examples: Whether it learns examples, which are between those of the data.
     """
 
     latent_spaces: eqx.AbstractClassVar[frozenset[str]]
     fitted_afterwards: ClassVar[bool] = False
+    has_pseudo_examples: ClassVar[bool] = False
 
     @abstractmethod
     def create(self, posterior: Posterior, summary: Summary, *, key: jax.Array) -> Prior:

@@ -62,6 +62,7 @@ class Vamp(AbstractPrior):
     """
 
     latent_spaces: ClassVar[frozenset[str]] = EVERY_SPACE
+    has_pseudo_examples: ClassVar[bool] = True
     num_components: int = option(50, low=1, high=MOST_COMPONENTS)
 
     def create(self, posterior: Posterior, summary: Summary, *, key: jax.Array) -> "PseudoInputs":

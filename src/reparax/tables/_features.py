@@ -7,9 +7,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, PyTree
 
-from reparax.distributions import Layout
 from reparax.networks._base import Network
-from reparax.pytrees import Frozen
+from reparax.pytrees import Derived
+from reparax.tables._layout import Layout
 
 LARGEST_FEATURE = 4.0
 
@@ -27,7 +27,7 @@ class TableFeatures(eqx.Module):
     """
 
     network: Network
-    layout: Frozen
+    layout: Derived
     hidden: Bool[Array, " d"] | None = None
 
     def __call__(self, x: Float[Array, " d"]) -> Float[Array, "..."]:

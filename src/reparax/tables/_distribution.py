@@ -11,8 +11,8 @@ import numpyro.distributions as dist
 from jaxtyping import Array, Float
 from numpyro.distributions import constraints
 
-from reparax.distributions._layout import Layout, Masses, Neighborhood
 from reparax.pytrees import soft_bound
+from reparax.tables._layout import Layout, Masses, Neighborhood
 
 LOG_SCALE_BOUNDS = (-6.0, 2.0)
 
@@ -32,7 +32,7 @@ class States(NamedTuple):
     atoms: list[Float[Array, "c k"]]
 
 
-class Columns(dist.Distribution):
+class RowDistribution(dist.Distribution):
     """p(x) = prod_j p_j(x_j) over the observed cells of one row, in the units of the table; nats.
 
     A category-like column: P_j(c) = (1 - e_j) softmax(logits_j)_c and the small share e_j for categories unseen when

@@ -11,8 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from reparax.distributions._states import Atoms, Categories, grouped, single
-from reparax.summary import QUANTILE_LEVELS, REACHES, Column
+from reparax.summary import QUANTILE_LEVELS, REACHES, Column, Summary
+from reparax.tables._states import Atoms, Categories, grouped, single
 
 FINEST_STEP = 0.02
 """Rounding to less than this share of a standard deviation is as good as none."""
@@ -108,6 +108,11 @@ class Layout(eqx.Module):
             high=single([column.high for column in numeric]),
             reaches=single(np.reshape([column.reaches for column in numeric], (len(numeric), len(REACHES)))),
         )
+
+    @classmethod
+    def of_summary(cls, summary: Summary) -> Self:
+        """The layout of the columns of a table."""
+        return cls.of(summary.columns, summary.num_examples)
 
     @property
     def groups(self) -> tuple[Categories | Atoms, ...]:

@@ -8,9 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PyTree
 
-from reparax.model import Model
-from reparax.networks import hiding
-from reparax.objectives._base import AbstractObjective
+from reparax.tables._features import hiding
 
 EVERY = 4
 """Hidden cells are trained with in one of so many steps; in each, a fit would take twice the time."""
@@ -28,17 +26,22 @@ class HidingCells(eqx.Module):
         share: The greatest share of hidden cells.
     """
 
-    objective: AbstractObjective
+    objective: Any
     share: float
 
-    def __call__(self, model: Model, x: Float[Array, " d"], *, key: jax.Array, step: Int[Array, ""]) -> Any:
+    def __call__(self, model: Any, x: Float[Array, " d"], *, key: jax.Array, step: Int[Array, ""]) -> Any:
         """The terms for one row at a training step; those reported are of the whole row."""
         for_whole, for_share, for_cells, for_hidden = jax.random.split(key, 4)
 
         def of_hidden() -> Float[Array, ""]:
             share = self.share * jax.random.uniform(for_share)
             hidden = jax.random.uniform(for_cells, x.shape) < share
-            encoder = Model(hiding(model.posterior, hidden), _constant(model.prior), _constant(model.likelihood))
+            encoder = replace(
+                model,
+                posterior=hiding(model.posterior, hidden),
+                prior=_constant(model.prior),
+                likelihood=_constant(model.likelihood),
+            )
             return self.objective(encoder, x, key=for_hidden, step=step).objective
 
         terms = self.objective(model, x, key=for_whole, step=step)

@@ -1,0 +1,16 @@
+"""Tables: columns of every kind, what an encoder sees of them, the distribution of a row, its score and imputation.
+
+`adapter_of` says how a model takes its examples: as rows of a table, or as arrays and images.
+"""
+
+from reparax.tables._adapter import Adapter as Adapter
+from reparax.tables._adapter import TableAdapter as TableAdapter
+from reparax.tables._adapter import adapter_of as adapter_of
+from reparax.tables._distribution import RowDistribution as RowDistribution
+from reparax.tables._features import TableFeatures as TableFeatures
+from reparax.tables._features import hiding as hiding
+from reparax.tables._features import num_features as num_features
+from reparax.tables._hiding import HidingCells as HidingCells
+from reparax.tables._layout import Layout as Layout
+from reparax.tables.columns import Columns as Columns
+from reparax.tables.columns import ColumnsDecoder as ColumnsDecoder
