@@ -20,6 +20,7 @@ from reparax import recipe as recipe
 from reparax import reparameterization as reparameterization
 from reparax import reports as reports
 from reparax import sklearn as sklearn
+from reparax import tables as tables
 from reparax import training as training
 from reparax.applications import decode as decode
 from reparax.applications import encode as encode

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, PyTree
 
-from reparax.networks._base import Network
+from reparax.networks import Network
 from reparax.pytrees import Derived
 from reparax.tables._layout import Layout
 

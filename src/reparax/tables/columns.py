@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from reparax.errors import DataError
-from reparax.likelihoods._base import AbstractLikelihood, Likelihood, MakeDecoder
+from reparax.likelihoods import AbstractLikelihood, Likelihood, MakeDecoder
 from reparax.networks import Network
 from reparax.pytrees import Derived
 from reparax.summary import Summary
