@@ -21,9 +21,6 @@ QUANTILE_LEVELS = (
 )  # fmt: skip
 """The levels of `Column.quantiles`: finer toward the ends, where tails are."""
 
-REACHES = (0.5, 1.0, 2.0, 4.0)
-"""How far what is near a number reaches, in units of `Column.spread`: no one scale fits every column."""
-
 
 class Column(msgspec.Struct, frozen=True, kw_only=True):
     """One column of a table: what its values are, from the data it was fitted on.
@@ -71,11 +68,6 @@ class Column(msgspec.Struct, frozen=True, kw_only=True):
     def is_category(self) -> bool:
         """Whether its values are codes."""
         return self.kind in CATEGORY_LIKE
-
-    @property
-    def reaches(self) -> tuple[float, ...]:
-        """How far what is near a number reaches: `REACHES` times the spread; 0 for codes."""
-        return tuple(0.0 if self.is_category else reach * self.spread for reach in REACHES)
 
 
 @dataclass(frozen=True)

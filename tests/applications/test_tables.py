@@ -16,6 +16,7 @@ from reparax.applications import impute, impute_draws, sample_values, score
 from reparax.data import marginal_oddity, read
 from reparax.errors import ArtifactError, DataError, RecipeError
 from reparax.pytrees import Derived, num_parameters
+from reparax.tables import REACHES
 
 ROWS = 600
 
@@ -165,11 +166,11 @@ def test_a_third_of_how_odd_cells_are_one_by_one_is_in_the_score(fitted):
     dataset = read(TABLE)
     rows = dataset.values.astype(np.float32)
     law = deaf(jnp.zeros(3))
-    near = jax.vmap(law.layout.neighborhood)(jnp.asarray(rows))
+    near = jax.vmap(lambda row: law.layout.neighborhood(row, REACHES))(jnp.asarray(rows))
     masses = jax.vmap(law.log_masses_near)(near)
     together = -np.stack([jax.vmap(law.layout.joined)(masses.categories, numbers) for numbers in masses.numbers])
     apart = np.abs(rows[:, None] - rows[None])
-    reaches = np.array([column.reaches for column in dataset.schema.columns])
+    reaches = np.array([[0.0 if c.is_category else r * c.spread for r in REACHES] for c in dataset.schema.columns])
     near = np.stack([(apart <= reach + 1e-4).sum(axis=1) / (~np.isnan(rows)).sum(axis=0) for reach in reaches.T])
     surprise = -np.log(np.where(np.isnan(rows), 1.0, near))
     gross = np.maximum((together + surprise / 3).mean(axis=0) - 4, 0).sum(axis=1)
@@ -301,6 +302,18 @@ def test_the_layout_is_not_saved_but_made_anew_and_one_for_all_parts(fitted, tmp
     assert loaded.likelihood.layout is next(layouts(loaded.posterior))
     for before, after in zip(jax.tree.leaves(fitted.model), jax.tree.leaves(loaded), strict=True):
         np.testing.assert_array_equal(before, after)
+
+
+def test_constants_of_the_score_are_not_in_saved_models(fitted, tmp_path, monkeypatch):
+    rx.save(fitted, tmp_path / "model")
+    before = score(fitted, TABLE[:30], num_samples=2)
+    monkeypatch.setattr("reparax.tables._score.REACHES", (1.0, 3.0))
+    monkeypatch.setattr("reparax.tables._score.MARGINAL_WEIGHT", 0.5)
+    jax.clear_caches()
+    after = score(rx.load(tmp_path / "model"), TABLE[:30], num_samples=2)
+    jax.clear_caches()
+    np.testing.assert_allclose(after.log_density, before.log_density, rtol=1e-5)
+    assert not np.allclose(after.anomaly_score, before.anomaly_score)
 
 
 def layouts(tree):

@@ -12,5 +12,6 @@ from reparax.tables._features import hiding as hiding
 from reparax.tables._features import num_features as num_features
 from reparax.tables._hiding import HidingCells as HidingCells
 from reparax.tables._layout import Layout as Layout
+from reparax.tables._score import REACHES as REACHES
 from reparax.tables.columns import Columns as Columns
 from reparax.tables.columns import ColumnsDecoder as ColumnsDecoder

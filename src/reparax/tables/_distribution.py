@@ -77,7 +77,7 @@ class RowDistribution(dist.Distribution):
     def log_masses_near(self, near: Neighborhood) -> Masses:
         """log P_j(near x_j) of each cell, for numbers once for each reach; 0 where it is missing.
 
-        P_j(near x_j) is the probability of its category, or of the numbers up to one of `Column.reaches` away. Unlike a
+        P_j(near x_j) is the probability of its category, or of the numbers up to a reach away. Unlike a
         density it is the same in every unit and does not tend to infinity at values that many rows share.
 
         Args:
@@ -155,7 +155,7 @@ class RowDistribution(dist.Distribution):
         smooth = [log_rest + _log_logistic_mass(lower, upper) for lower, upper in ends]
         if not self.layout.atoms:
             return smooth
-        atoms = [self._near_atoms(x, reach, states) for reach in self.layout.reaches.T]
+        atoms = [self._near_atoms(x, reach, states) for reach in near.reaches]
         return [jnp.logaddexp(own, jnp.log(mass + 1e-30)) for own, mass in zip(smooth, atoms, strict=True)]
 
     def _near_atoms(self, x: Float[Array, " m"], reach: Float[Array, " m"], states: States) -> Float[Array, " m"]:

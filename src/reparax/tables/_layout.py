@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from reparax.summary import QUANTILE_LEVELS, REACHES, Column, Summary
+from reparax.summary import QUANTILE_LEVELS, Column, Summary
 from reparax.tables._states import Atoms, Categories, grouped, single
 
 FINEST_STEP = 0.02
@@ -23,11 +23,13 @@ class Neighborhood(NamedTuple):
 
     Attributes:
         row: The row.
+        reaches: How far what is near each number reaches.
         lower: T at the lower ends of the reaches around each number of the row.
         upper: At the upper ends.
     """
 
     row: Float[Array, " d"]
+    reaches: Float[Array, "r m"]
     lower: Float[Array, "r m"]
     upper: Float[Array, "r m"]
 
@@ -66,7 +68,7 @@ class Layout(eqx.Module):
         step: The rounding of each numeric column; 0 for none.
         low: The least value of each numeric column.
         high: The greatest.
-        reaches: How far what is near a number reaches, for each numeric column.
+        spread: `Column.spread` of each numeric column.
     """
 
     categories: tuple[Categories, ...]
@@ -81,7 +83,7 @@ class Layout(eqx.Module):
     step: Float[Array, " m"]
     low: Float[Array, " m"]
     high: Float[Array, " m"]
-    reaches: Float[Array, "m r"]
+    spread: Float[Array, " m"]
 
     @classmethod
     def of(cls, columns: Sequence[Column], num_examples: int) -> Self:
@@ -106,7 +108,7 @@ class Layout(eqx.Module):
             step=single(steps),
             low=single([column.low for column in numeric]),
             high=single([column.high for column in numeric]),
-            reaches=single(np.reshape([column.reaches for column in numeric], (len(numeric), len(REACHES)))),
+            spread=single([column.spread for column in numeric]),
         )
 
     @classmethod
@@ -168,8 +170,8 @@ class Layout(eqx.Module):
         """T(x) of each numeric column: a sum over pieces, which takes no gathers, and two thirds of their time."""
         return self.heights[0] + _along(x, self.knots, self.slopes, self.outer)
 
-    def neighborhood(self, x: Float[Array, " d"]) -> Neighborhood:
-        """What is near each cell of a row.
+    def neighborhood(self, x: Float[Array, " d"], reaches: Sequence[float]) -> Neighborhood:
+        """What is near each cell of a row, for reaches in units of `Column.spread`.
 
         The reaches are taken in a loop: without one XLA computes T anew for whatever uses it. Both ends are taken
         at once, as more numbers side by side are faster.
@@ -182,7 +184,8 @@ class Layout(eqx.Module):
         def ends(reach: Float[Array, " m"]) -> Float[Array, " 2m"]:
             return heights + _along(jnp.concatenate([numbers - reach, numbers + reach]), knots, slopes, outer)
 
-        return Neighborhood(x, *jnp.split(jax.lax.map(ends, self.reaches.T), 2, axis=1))
+        far = jnp.stack([reach * self.spread for reach in reaches])
+        return Neighborhood(x, far, *jnp.split(jax.lax.map(ends, far), 2, axis=1))
 
     def over_reaches(self, cells: Masses) -> Float[Array, " d"]:
         """The mean over reaches of something for each cell; in the order of the table."""

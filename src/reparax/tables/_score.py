@@ -10,6 +10,9 @@ from reparax.likelihoods import Likelihood
 from reparax.tables._distribution import RowDistribution
 from reparax.tables._layout import Layout
 
+REACHES = (0.5, 1.0, 2.0, 4.0)
+"""How far what is near a number reaches, in units of `Column.spread`: no one scale fits every column."""
+
 MARGINAL_WEIGHT = 1 / 3
 """The weight of how odd a row's cells are one by one; below one, as columns that go together repeat one oddity."""
 
@@ -43,7 +46,7 @@ def score_row(likelihood: Likelihood, layout: Layout, x: Float[Array, " d"], z: 
         x: The row.
         z: The draws.
     """
-    near = layout.neighborhood(x)
+    near = layout.neighborhood(x, REACHES)
 
     def of_sample(one: Array) -> tuple[Array, Array]:
         distribution = likelihood(one)
