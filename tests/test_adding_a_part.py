@@ -92,7 +92,7 @@ def test_every_command_works(parts, field, capsys):
     ):
         assert run([*words, "--allow", "my_parts"]) == 0, (words, capsys.readouterr().err)
     assert run(["info", model]) == 0
-    # Only a model's own parts need leave: an objective is not served.
+    # Only the parts of the model need permission: an objective is not served.
     assert run(["encode", model, data, "--out", "codes.csv"]) == (0 if field == "objective" else 2)
 
 

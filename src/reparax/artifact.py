@@ -324,7 +324,7 @@ def _skeleton(folder: Path, description: _Description, allow: Sequence[str]) -> 
     barred = [module for module in description.recipe.own_modules() if module not in allow]
     if barred:
         raise ArtifactError(
-            expected=f"leave to import {', '.join(barred)}, which the parts of {folder} come from",
+            expected=f"permission to import {', '.join(barred)}, where parts of {folder} are defined",
             got="none: importing a module executes it",
             cure=f"if you trust it, load with allow={barred!r} (on the command line: --allow {' '.join(barred)})",
         )

@@ -110,6 +110,11 @@ def test_tables_with_gaps_have_contexts():
         rx.sample(fitted, 10, key=jax.random.key(0), where={"column_0": 1.0}, context=CONTEXT[0])
 
 
+def test_a_report_of_a_conditional_model_is_refused(fitted, tmp_path):
+    with pytest.raises(RecipeError, match="conditional model"):
+        rx.report(fitted, rx.read(ROWS, context=CONTEXT), tmp_path / "page.html")
+
+
 def test_a_ready_model_without_contexts_refuses_them():
     plain = rx.fit(ROWS[:100], epochs=1, posterior=DiagonalNormal(), **LINEAR)
     with pytest.raises(DataError, match="no context"):

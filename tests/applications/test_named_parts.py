@@ -1,4 +1,4 @@
-"""Parts of the user's own by name, ``module:Class``: fitted, saved, loaded only by leave, and with every verb."""
+"""Parts of the user's own by name, ``module:Class``: fitted, saved, loaded only with permission, and with every verb."""
 
 import json
 import sys
@@ -59,7 +59,7 @@ def small(module, **more):
     return rx.fit("rows.csv", posterior=posterior, latent_dim=2, width=8, depth=1, epochs=2, **more)
 
 
-def test_a_named_part_with_options_is_fitted_saved_and_loaded_by_leave_alone(module, tmp_path):
+def test_a_named_part_with_options_is_fitted_saved_and_loaded_only_with_permission(module, tmp_path):
     fitted = small(module)
     assert fitted.recipe.posterior == {"name": f"{module}:Stretched", "scale": 0.25}
     np.testing.assert_allclose(rx.encode_std(fitted, "rows.csv"), 0.25, rtol=1e-6)

@@ -15,8 +15,9 @@ from reparax import applications
 from reparax.applications import Evaluation, Scores
 from reparax.data import Dataset, read
 from reparax.distributions import has_analytic_kl, kl_per_dimension
-from reparax.errors import DataError, NoClosedForm
+from reparax.errors import DataError, NoClosedForm, RecipeError
 from reparax.model import Model
+from reparax.networks import context_size
 from reparax.recipe import FittedModel
 from reparax.summary import Column
 
@@ -176,7 +177,14 @@ def study_of(
 
     Raises:
         DataError: Data that cannot be read, of another shape or kind than at fitting, or without the label.
+        RecipeError: A conditional model, of which there is no report.
     """
+    if context_size(fitted.model):
+        raise RecipeError(
+            expected="a model without a context for a report",
+            got="a conditional model",
+            cure="use score, evaluate and sample with context=...",
+        )
     by_name = {column.name for column in fitted.schema.columns or ()}
     colored = isinstance(label, str) and label in by_name
     source = data if label is None or colored or isinstance(data, Dataset) else read(data, label=label)
