@@ -1,4 +1,4 @@
-"""Parts of the user's own by name, ``module:Class``: fitted, saved, loaded only with permission, and with every verb."""
+"""Parts of your own by name, ``module:Class``: fitted, saved, loaded only with permission, and with every verb."""
 
 import json
 import sys
