@@ -28,7 +28,10 @@ class Column(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         name: Its name; ``column_0``, ... where the table has none.
         kind: What its values are. Of ``"binary"``, ``"boolean"`` and ``"categorical"`` the matrix holds codes, of
-            ``"datetime"`` days since 1970, of the others the numbers themselves.
+            ``"datetime"`` days since 1970, of the others the numbers themselves. It says how cells are read, shown and
+            given back. The density follows from the fields below: a category has a probability, a number that is among
+            the ``atoms`` too, beside a density that ``quantiles`` shape. So ``"positive"`` and ``"continuous"`` are
+            two words for one density, and ``"count"`` and ``"datetime"`` differ from them by their step alone.
         dtype: The data type it came with and is given back in: ``"int64"``, ``"float32"``, ``"string"``, ``"boolean"``,
             ``"date"``, ``"datetime"``, ``"category"``, ...
         missing: The share of missing cells.

@@ -167,7 +167,7 @@ def test_a_third_of_how_odd_cells_are_one_by_one_is_in_the_score(fitted):
     rows = dataset.values.astype(np.float32)
     law = deaf(jnp.zeros(3))
     near = jax.vmap(lambda row: law.layout.neighborhood(row, REACHES))(jnp.asarray(rows))
-    masses = jax.vmap(law.log_masses_near)(near)
+    masses = jax.vmap(law.log_prob_near)(near)
     together = -np.stack([jax.vmap(law.layout.joined)(masses.categories, numbers) for numbers in masses.numbers])
     apart = np.abs(rows[:, None] - rows[None])
     reaches = np.array([[0.0 if c.is_category else r * c.spread for r in REACHES] for c in dataset.schema.columns])

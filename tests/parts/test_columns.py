@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import polars as pl
 import pytest
+from msgspec import structs
 
 from reparax.data import read
 from reparax.errors import DataError, RecipeError
@@ -118,7 +119,7 @@ def reaches_of(column: Column) -> list[float]:
 
 def log_masses(row):
     """For each reach a row of log-masses, in the order of the table."""
-    masses = LAW.log_masses_near(LAW.layout.neighborhood(row, REACHES))
+    masses = LAW.log_prob_near(LAW.layout.neighborhood(row, REACHES))
     return [LAW.layout.joined(masses.categories, of_reach) for of_reach in masses.numbers]
 
 
@@ -138,7 +139,7 @@ def test_mass_near_a_cell_is_the_integral_of_the_density_over_each_reach(index):
 
 def test_the_mean_over_reaches_is_that_of_each_column():
     row = jnp.asarray(read(frame()).values[0])
-    masses = LAW.log_masses_near(LAW.layout.neighborhood(row, REACHES))
+    masses = LAW.log_prob_near(LAW.layout.neighborhood(row, REACHES))
     np.testing.assert_allclose(LAW.layout.over_reaches(masses), np.mean(log_masses(row), axis=0), rtol=1e-5)
 
 
@@ -250,6 +251,14 @@ def test_rare_categories_share_a_state_and_stay_normalized():
     assert draws.max() < count
 
 
+def test_a_kind_of_numbers_is_a_word_of_the_schema_and_changes_no_density():
+    schema = read(frame()).schema
+    columns = [structs.replace(c, kind="positive") if c.kind == "continuous" else c for c in schema.columns]
+    assert columns != list(schema.columns)
+    pairs = zip(jax.tree.leaves(Layout.of(columns, ROWS)), jax.tree.leaves(LAW.layout), strict=True)
+    assert all(np.array_equal(a, b, equal_nan=True) for a, b in pairs)
+
+
 def test_features_show_missing_and_unseen_cells_and_nothing_else_of_them():
     layout = LAW.layout
     row = jnp.asarray(read(frame()).values[0], jnp.float32)
@@ -293,7 +302,7 @@ def test_what_moves_one_of_many_atoms_moves_those_near_it():
     law, column = many_atoms()
     count = len(column.atoms)
     assert count > 20
-    (group,) = law.layout.atoms
+    (group,) = law.layout.spikes
     assert group.num_parameters <= count / 2
     before = density(law, 0, np.asarray(column.atoms))
     slope = RowDistribution(law.parameters.at[0].set(1.0), law.layout)

@@ -72,7 +72,7 @@ class Terms(eqx.Module):
     by_column: Any
 
 
-class _Weigh(eqx.Module):
+class _ComputeTerms(eqx.Module):
     """The bound of K samples and its parts, for one example; a value, so that one K is compiled once."""
 
     num_samples: int = eqx.field(static=True)
@@ -93,7 +93,7 @@ def terms_of(fitted: FittedModel, dataset: Dataset, num_samples: int, seed: int)
     Raises:
         RecipeError: A number of samples below 1.
     """
-    return map_with_samples(_Weigh(num_samples), fitted, dataset, num_samples, seed)
+    return map_with_samples(_ComputeTerms(num_samples), fitted, dataset, num_samples, seed)
 
 
 def _of_sample(model: Model, z: Array, x: Array) -> tuple[Float[Array, ""], Float[Array, " d"] | None]:

@@ -53,16 +53,18 @@ def features(layout: Layout, x: Float[Array, " d"]) -> Float[Array, " features"]
     """One row as an encoder sees it."""
     x = jnp.asarray(x, layout.step.dtype)
     codes, numbers = layout.split(jnp.where(jnp.isnan(x), 0.0, x))
-    gone, gone_numbers = layout.split(jnp.isnan(x))
-    unknown = [own | group.is_unseen(code) for group, code, own in zip(layout.categories, codes, gone, strict=True)]
-    cells = [*codes, *layout.of_atoms(numbers)]
-    without_state = [*unknown, *layout.of_atoms(gone_numbers)]
+    missing, missing_numbers = layout.split(jnp.isnan(x))
+    unknown = [
+        empty | group.is_unseen(code) for group, code, empty in zip(layout.categories, codes, missing, strict=True)
+    ]
+    cells = [*codes, *layout.of_spikes(numbers)]
+    without_state = [*unknown, *layout.of_spikes(missing_numbers)]
     pieces = []
-    for group, own, none in zip(layout.groups, cells, without_state, strict=True):
-        one_hot = jax.nn.one_hot(group.state(own), group.size, dtype=x.dtype)
+    for group, cell, none in zip(layout.groups, cells, without_state, strict=True):
+        one_hot = jax.nn.one_hot(group.state(cell), group.size, dtype=x.dtype)
         pieces.append(jnp.ravel(jnp.where(none[:, None], 0.0, one_hot)))
     u = layout.transformed(numbers)
     # Standard logistic scores have the standard deviation pi / sqrt(3); far outliers must not drown the rest.
     bounded = LARGEST_FEATURE * jnp.tanh(u * (3.0**0.5 / jnp.pi / LARGEST_FEATURE))
-    pieces.append(jnp.where(gone_numbers, 0.0, bounded))
-    return jnp.concatenate([*pieces, *(some.astype(x.dtype) for some in (*unknown, gone_numbers))])
+    pieces.append(jnp.where(missing_numbers, 0.0, bounded))
+    return jnp.concatenate([*pieces, *(some.astype(x.dtype) for some in (*unknown, missing_numbers))])

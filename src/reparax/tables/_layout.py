@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from reparax.summary import QUANTILE_LEVELS, Column, Summary
-from reparax.tables._states import Atoms, Categories, grouped, single
+from reparax.tables._states import Categories, Spikes, grouped, single
 
 FINEST_STEP = 0.02
 """Rounding to less than this share of a standard deviation is as good as none."""
@@ -34,7 +34,7 @@ class Neighborhood(NamedTuple):
     upper: Float[Array, "r m"]
 
 
-class Masses(NamedTuple):
+class CellValues(NamedTuple):
     """Something for each cell of a row, or for what is near it.
 
     Attributes:
@@ -49,22 +49,22 @@ class Masses(NamedTuple):
 class Layout(eqx.Module):
     """How one row of a table becomes discrete states and transformed numbers, and back.
 
-    Numbers that are no atoms, and all of a column without atoms, are transformed by T, the monotone, piecewise linear
+    Numbers that are no spikes, and all of a column without spikes, are transformed by T, the monotone, piecewise linear
     map of the column's quantiles to those of the standard logistic distribution, linear beyond them.
 
     Columns are taken in an order of their own: the category-like ones group by group, then the numeric ones, those with
-    atoms first, group by group. No cell need then be put into its place before the very end.
+    spikes first, group by group. No cell need then be put into its place before the very end.
 
     Attributes:
         categories: The category-like columns, those of similar numbers of categories together.
-        atoms: The numeric columns with atoms, likewise.
+        spikes: The numeric columns with spikes, likewise.
         plain: The numeric columns without.
         rounded: Whether any numeric column is rounded.
         knots: The x of T's knots, one column for each numeric column; repeated where there is room for more.
         heights: T at the knots.
         slopes: The derivative of T between knots.
         outer: The derivative of T outside.
-        all_atoms: Which numeric columns had no number but atoms: nothing is learned of what else they might have.
+        all_spikes: Which numeric columns had no number but spikes: nothing is learned of what else they might have.
         step: The rounding of each numeric column; 0 for none.
         low: The least value of each numeric column.
         high: The greatest.
@@ -72,14 +72,14 @@ class Layout(eqx.Module):
     """
 
     categories: tuple[Categories, ...]
-    atoms: tuple[Atoms, ...]
+    spikes: tuple[Spikes, ...]
     plain: tuple[int, ...] = eqx.field(static=True)
     rounded: bool = eqx.field(static=True)
     knots: Float[Array, "p m"]
     heights: Float[Array, "p m"]
     slopes: Float[Array, "q m"]
     outer: Float[Array, " m"]
-    all_atoms: Bool[Array, " m"]
+    all_spikes: Bool[Array, " m"]
     step: Float[Array, " m"]
     low: Float[Array, " m"]
     high: Float[Array, " m"]
@@ -89,22 +89,22 @@ class Layout(eqx.Module):
     def of(cls, columns: Sequence[Column], num_examples: int) -> Self:
         """The layout of a table's columns."""
         of_codes = {i: max(1, len(column.categories)) for i, column in enumerate(columns) if column.is_category}
-        of_atoms = {i: len(column.atoms) + 1 for i, column in enumerate(columns) if column.atoms}
-        plain = tuple(i for i in range(len(columns)) if i not in of_codes and i not in of_atoms)
-        atoms = tuple(Atoms.of(places, columns, num_examples) for places in grouped(of_atoms))
-        numeric = [columns[i] for i in (*chain.from_iterable(group.columns for group in atoms), *plain)]
+        of_spikes = {i: len(column.atoms) + 1 for i, column in enumerate(columns) if column.atoms}
+        plain = tuple(i for i in range(len(columns)) if i not in of_codes and i not in of_spikes)
+        spikes = tuple(Spikes.of(places, columns, num_examples) for places in grouped(of_spikes))
+        numeric = [columns[i] for i in (*chain.from_iterable(group.columns for group in spikes), *plain)]
         knots, heights, slopes, outer = _transforms(numeric)
         steps = [_step(column) for column in numeric]
         return cls(
             categories=tuple(Categories.of(places, columns, num_examples) for places in grouped(of_codes)),
-            atoms=atoms,
+            spikes=spikes,
             plain=plain,
             rounded=any(steps),
             knots=single(knots),
             heights=single(heights),
             slopes=single(slopes),
             outer=single(outer),
-            all_atoms=jnp.asarray([bool(column.atoms) and not column.quantiles for column in numeric], bool),
+            all_spikes=jnp.asarray([bool(column.atoms) and not column.quantiles for column in numeric], bool),
             step=single(steps),
             low=single([column.low for column in numeric]),
             high=single([column.high for column in numeric]),
@@ -117,9 +117,9 @@ class Layout(eqx.Module):
         return cls.of(summary.columns, summary.num_examples)
 
     @property
-    def groups(self) -> tuple[Categories | Atoms, ...]:
+    def groups(self) -> tuple[Categories | Spikes, ...]:
         """The groups of columns with discrete states."""
-        return (*self.categories, *self.atoms)
+        return (*self.categories, *self.spikes)
 
     @property
     def order(self) -> tuple[int, ...]:
@@ -147,24 +147,24 @@ class Layout(eqx.Module):
         *codes, numbers = jnp.split(_taken(x, np.asarray(self.order, int)), ends)
         return codes, numbers
 
-    def of_atoms(self, numbers: Float[Array, " m"]) -> list[Float[Array, " c"]]:
-        """Of one number for each numeric column those of each group with atoms."""
-        ends = np.cumsum([len(group.columns) for group in self.atoms], dtype=int)
+    def of_spikes(self, numbers: Float[Array, " m"]) -> list[Float[Array, " c"]]:
+        """Of one number for each numeric column those of each group with spikes."""
+        ends = np.cumsum([len(group.columns) for group in self.spikes], dtype=int)
         return jnp.split(numbers, ends)[:-1]
 
-    def beside_plain(self, of_atoms: list[Float[Array, " c"]], plain: Float[Array, " m"]) -> Float[Array, " m"]:
-        """One number for each numeric column: those of the groups with atoms, and for the others as given."""
-        return jnp.concatenate([*of_atoms, plain[self.num_numeric - len(self.plain) :]])
+    def beside_plain(self, of_spikes: list[Float[Array, " c"]], plain: Float[Array, " m"]) -> Float[Array, " m"]:
+        """One number for each numeric column: those of the groups with spikes, and for the others as given."""
+        return jnp.concatenate([*of_spikes, plain[self.num_numeric - len(self.plain) :]])
 
     def joined(self, codes: list[Float[Array, " c"]], numbers: Float[Array, " m"]) -> Float[Array, " d"]:
         """The row of the table that `split` takes apart."""
         return _taken(jnp.concatenate([*codes, numbers]), np.argsort(self.order))
 
-    def is_atom(self, numbers: Float[Array, " m"]) -> Bool[Array, " m"]:
-        """Which numbers are atoms."""
-        cells = zip(self.atoms, self.of_atoms(numbers), strict=True)
-        found = [group.state(own) < group.count for group, own in cells]
-        return jnp.concatenate([*found, jnp.zeros(len(self.plain), bool)])
+    def is_spike(self, numbers: Float[Array, " m"]) -> Bool[Array, " m"]:
+        """Which numbers are spikes."""
+        cells = zip(self.spikes, self.of_spikes(numbers), strict=True)
+        result = [group.state(cell) < group.count for group, cell in cells]
+        return jnp.concatenate([*result, jnp.zeros(len(self.plain), bool)])
 
     def transformed(self, x: Float[Array, " m"]) -> Float[Array, " m"]:
         """T(x) of each numeric column: a sum over pieces, which takes no gathers, and two thirds of their time."""
@@ -178,7 +178,8 @@ class Layout(eqx.Module):
         """
         _, numbers = self.split(jnp.where(jnp.isnan(x), 0.0, x))
         knots, heights, slopes, outer = (
-            jnp.concatenate([own, own], axis=-1) for own in (self.knots, self.heights[0], self.slopes, self.outer)
+            jnp.concatenate([values, values], axis=-1)
+            for values in (self.knots, self.heights[0], self.slopes, self.outer)
         )
 
         def ends(reach: Float[Array, " m"]) -> Float[Array, " 2m"]:
@@ -187,16 +188,16 @@ class Layout(eqx.Module):
         far = jnp.stack([reach * self.spread for reach in reaches])
         return Neighborhood(x, far, *jnp.split(jax.lax.map(ends, far), 2, axis=1))
 
-    def over_reaches(self, cells: Masses) -> Float[Array, " d"]:
+    def over_reaches(self, cells: CellValues) -> Float[Array, " d"]:
         """The mean over reaches of something for each cell; in the order of the table."""
         return self.joined(cells.categories, reduce(jnp.add, cells.numbers) / len(cells.numbers))
 
     def slope(self, x: Float[Array, " m"]) -> Float[Array, " m"]:
         """The derivative of T at x, from the right."""
-        found = self.outer
+        result = self.outer
         for low, slope in zip(self.knots, (*self.slopes, self.outer), strict=True):
-            found = jnp.where(x >= low, slope, found)
-        return found
+            result = jnp.where(x >= low, slope, result)
+        return result
 
     def restored(self, u: Float[Array, " m"]) -> Float[Array, " m"]:
         """The inverse of T."""
@@ -236,11 +237,11 @@ def _step(column: Column) -> float:
 
 def _transforms(columns: Sequence[Column]) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Knots, T at these, and the derivatives of T between them and outside; short columns repeat their last knot."""
-    found = [_knots(column) for column in columns]
-    room = max((len(x) for x, _ in found), default=2)
-    knots, heights, slopes = (np.empty((size, len(found))) for size in (room, room, room - 1))
-    outer = np.empty(len(found))
-    for column, (x, u) in enumerate(found):
+    result = [_knots(column) for column in columns]
+    room = max((len(x) for x, _ in result), default=2)
+    knots, heights, slopes = (np.empty((size, len(result))) for size in (room, room, room - 1))
+    outer = np.empty(len(result))
+    for column, (x, u) in enumerate(result):
         outer[column] = (u[-1] - u[0]) / (x[-1] - x[0])
         knots[:, column], heights[:, column], slopes[:, column] = x[-1], u[-1], outer[column]
         knots[: len(x), column], heights[: len(x), column] = x, u

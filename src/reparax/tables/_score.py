@@ -50,11 +50,11 @@ def score_row(likelihood: Likelihood, layout: Layout, x: Float[Array, " d"], z: 
 
     def of_sample(one: Array) -> tuple[Array, Array]:
         distribution = likelihood(one)
-        return distribution.log_prob(x), distribution.log_masses_near(near)
+        return distribution.log_prob(x), distribution.log_prob_near(near)
 
     log_prob, joint = jax.vmap(of_sample)(z)
     joint = jax.tree.map(lambda given: -jnp.mean(given, axis=0), joint)
-    marginal = jax.tree.map(jnp.negative, RowDistribution.of_data(layout).log_masses_near(near))
+    marginal = jax.tree.map(jnp.negative, RowDistribution.of_data(layout).log_prob_near(near))
     logs = jax.tree.map(
         lambda t, a: jnp.log(1 + t / LEAST_SURPRISE) + MARGINAL_WEIGHT * jnp.log(1 + a / LEAST_SURPRISE),
         joint,

@@ -15,7 +15,7 @@ MOST_STATES = 256
 """Categories with a probability of their own; the rarer ones share one, by their frequencies."""
 NUM_HATS = 8
 MOST_FUNCTIONS = NUM_HATS + 3
-"""Functions that shift the probabilities of one column's atoms; columns of fewer states have one for each state."""
+"""Functions that shift the probabilities of one column's spikes; columns of fewer states have one for each state."""
 LARGEST_SHIFT = 20.0
 ABSENT = -1e9
 """The log-probability of a state that there is room for only."""
@@ -84,12 +84,12 @@ class Categories(eqx.Module):
 
     def log_prob(self, log_probabilities: Float[Array, "c k"], x: Float[Array, " c"]) -> Float[Array, " c"]:
         """The log-probability of each cell: of its state, of its category within it, and of unseen categories."""
-        found = pick(log_probabilities, self.state(x))
+        result = pick(log_probabilities, self.state(x))
         if self.shared:
             at = jnp.asarray(self.shared)
             place = jnp.clip(x.astype(jnp.int32)[at], 0, self.log_within.shape[1] - 1)
-            found = found.at[at].add(pick(self.log_within, place))
-        seen = found + jnp.log1p(-jnp.exp(self.log_unseen))
+            result = result.at[at].add(pick(self.log_within, place))
+        seen = result + jnp.log1p(-jnp.exp(self.log_unseen))
         return jnp.where(self.is_unseen(x), self.log_unseen, seen)
 
     def sample(self, log_probabilities: Float[Array, "c k"], key: jax.Array) -> Float[Array, " c"]:
@@ -105,17 +105,17 @@ class Categories(eqx.Module):
         return codes.astype(log_probabilities.dtype)
 
 
-class Atoms(eqx.Module):
+class Spikes(eqx.Module):
     """Numeric columns some of whose values many rows share: one state for each of these, a last one for all others.
 
     P(k | z) is proportional to share_k exp(sum_b c_b phi_b(k)), with the column's shares in the data as the carrier
-    and functions phi of the atom's place in their order, smooth ones where there are many, so that what is learned of
-    an atom holds for those near it: Efron & Tibshirani (1996), "Using specially designed exponential families for
+    and functions phi of the spike's place in their order, smooth ones where there are many, so that what is learned of
+    a spike holds for those near it: Efron & Tibshirani (1996), "Using specially designed exponential families for
     density estimation".
 
     Attributes:
         columns: Which columns of the table.
-        values: The atoms, NaN where there is room for more.
+        values: The spikes, NaN where there is room for more.
         count: How many they are, and so the state of all other numbers.
         log_shares: The log of each state's share in the data.
         functions: phi_b(k).
@@ -130,16 +130,16 @@ class Atoms(eqx.Module):
     @classmethod
     def of(cls, places: tuple[int, ...], columns: Sequence[Column], num_examples: int) -> Self:
         """The states of columns, from what is known of them."""
-        shares = [_atom_shares(columns[place]) for place in places]
+        shares = [_spike_shares(columns[place]) for place in places]
         log_shares = _log_shares(shares, num_examples)
         size = log_shares.shape[1]
         values = np.full((len(places), size), np.nan)
         functions = np.zeros((len(places), min(size, MOST_FUNCTIONS), size))
         for row, place in enumerate(places):
-            atoms = columns[place].atoms
-            values[row, : len(atoms)] = atoms
-            own = _functions(np.exp(log_shares[row, : len(atoms)]))
-            functions[row, : len(own), : own.shape[1]] = own
+            spikes = columns[place].atoms
+            values[row, : len(spikes)] = spikes
+            basis = _functions(np.exp(log_shares[row, : len(spikes)]))
+            functions[row, : len(basis), : basis.shape[1]] = basis
         count = jnp.asarray([len(columns[place].atoms) for place in places], jnp.int32)
         return cls(places, single(values), count, single(log_shares), single(functions))
 
@@ -168,25 +168,25 @@ class Atoms(eqx.Module):
         return pick(log_probabilities, self.state(x))
 
     def log_rest(self, log_probabilities: Float[Array, "c k"]) -> Float[Array, " c"]:
-        """The log-probability of being no atom."""
+        """The log-probability of being no spike."""
         return pick(log_probabilities, self.count)
 
     def within(
         self, log_probabilities: Float[Array, "c k"], x: Float[Array, " c"], reach: Float[Array, " c"]
     ) -> Float[Array, " c"]:
-        """The probability of the atoms up to a reach away from a number."""
+        """The probability of the spikes up to a reach away from a number."""
         inside = jnp.abs(self.values - x[:, None]) <= reach[:, None] * (1 + 1e-5)
         return jnp.sum(jnp.where(inside, jnp.exp(log_probabilities), 0.0), axis=1)
 
     def mean(self, log_probabilities: Float[Array, "c k"], others: Float[Array, " c"]) -> Float[Array, " c"]:
-        """The expected numbers, given that of those that are no atoms."""
-        atoms = jnp.where(jnp.isnan(self.values), 0.0, self.values)
-        return jnp.sum(jnp.exp(log_probabilities) * atoms, axis=1) + jnp.exp(self.log_rest(log_probabilities)) * others
+        """The expected numbers, given that of those that are no spikes."""
+        spikes = jnp.where(jnp.isnan(self.values), 0.0, self.values)
+        return jnp.sum(jnp.exp(log_probabilities) * spikes, axis=1) + jnp.exp(self.log_rest(log_probabilities)) * others
 
     def sample(
         self, log_probabilities: Float[Array, "c k"], others: Float[Array, " c"], key: jax.Array
     ) -> Float[Array, " c"]:
-        """Drawn atoms; in place of no atom, one of the other numbers."""
+        """Drawn spikes; in place of no spike, one of the other numbers."""
         state = jax.random.categorical(key, log_probabilities, axis=-1)
         return jnp.where(state == self.count, others, pick(self.values, state))
 
@@ -216,9 +216,9 @@ def _log_softmax(shift: Float[Array, "c k"], log_shares: Float[Array, "c k"]) ->
 def _log_shares(shares: Sequence[np.ndarray], num_examples: int) -> Float[np.ndarray, "c k"]:
     """Log-shares of states, hardly any where there is none."""
     table = np.full((len(shares), max(map(len, shares))), ABSENT)
-    for row, own in enumerate(shares):
-        smoothed = (own * num_examples + 0.5) / (num_examples + 0.5 * len(own))
-        table[row, : len(own)] = np.log(smoothed)
+    for row, share in enumerate(shares):
+        smoothed = (share * num_examples + 0.5) / (num_examples + 0.5 * len(share))
+        table[row, : len(share)] = np.log(smoothed)
     return table
 
 
@@ -229,15 +229,15 @@ def _category_shares(column: Column) -> np.ndarray:
     return np.append(shares[: MOST_STATES - 1], shares[MOST_STATES - 1 :].sum())
 
 
-def _atom_shares(column: Column) -> np.ndarray:
+def _spike_shares(column: Column) -> np.ndarray:
     shares = np.asarray(column.atom_shares)
     return np.append(shares, max(0.0, 1.0 - shares.sum()))
 
 
 def _functions(shares: np.ndarray) -> np.ndarray:
-    """Functions of a column's states: one for each, or where they are many, of the order, and one for no atom.
+    """Functions of a column's states: one for each, or where they are many, of the order, and one for no spike.
 
-    Those of the order: the logistic score of the atom's rank, its square, and hats at even steps of the rank.
+    Those of the order: the logistic score of the spike's rank, its square, and hats at even steps of the rank.
     """
     if len(shares) < MOST_FUNCTIONS:
         return np.eye(len(shares) + 1)
@@ -245,8 +245,8 @@ def _functions(shares: np.ndarray) -> np.ndarray:
     score = np.log(rank / (1 - rank)) * np.sqrt(3.0) / np.pi
     middles = np.linspace(0.0, 1.0, NUM_HATS)[:, None]
     hats = np.maximum(0.0, 1.0 - np.abs(rank - middles) * (NUM_HATS - 1))
-    of_atoms = np.concatenate([score[None], (score[None] ** 2 - 1) / np.sqrt(2.0), hats])
-    return np.block([[of_atoms, np.zeros((len(of_atoms), 1))], [np.zeros((1, len(shares))), np.ones((1, 1))]])
+    of_spikes = np.concatenate([score[None], (score[None] ** 2 - 1) / np.sqrt(2.0), hats])
+    return np.block([[of_spikes, np.zeros((len(of_spikes), 1))], [np.zeros((1, len(shares))), np.ones((1, 1))]])
 
 
 def _log_within(column: Column, num_examples: int) -> np.ndarray:
