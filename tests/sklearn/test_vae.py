@@ -3,7 +3,6 @@
 from datetime import date, timedelta
 from functools import cache
 
-import msgspec
 import numpy as np
 import polars as pl
 import pyarrow as pa
@@ -215,12 +214,6 @@ def test_parameters_kinds_and_columns_that_the_user_names(table):
     assert "income" not in columns
     assert vae.n_features_in_ == table.shape[1]
     assert vae.sample(2).columns == [name for name in table.columns if name != "income"]
-
-
-def test_every_field_of_a_recipe_is_a_parameter():
-    fields = {field.name for field in msgspec.structs.fields(rx.Recipe)} - {"seed", "binarize"}
-    renamed = {"estimator": "gradient_estimator"}
-    assert {renamed.get(name, name) for name in fields} <= set(rx.VAE().get_params())
 
 
 @pytest.mark.full  # test_with_scikit_learn.py has a search in worker processes
