@@ -75,7 +75,9 @@ def run(words):
         return main(words)
 
 
-@pytest.mark.parametrize("field", CHOICES)
+@pytest.mark.parametrize(
+    "field", ["posterior", *(pytest.param(field, marks=pytest.mark.full) for field in ("likelihood", "objective"))]
+)
 def test_every_command_works(parts, field, capsys):
     data, chosen = CHOICES[field]
     model = f"model-of-{field}"

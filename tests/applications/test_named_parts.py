@@ -102,6 +102,7 @@ def test_options_of_a_named_part_are_checked(module):
         rx.fit("rows.csv", posterior={"name": f"{module}:Stretched", "scael": 1}, epochs=1)
 
 
+@pytest.mark.full  # tests/test_adding_a_part.py runs every command on other parts
 def test_every_verb_works_on_such_a_model(module, capsys):
     posterior = json.dumps({"name": f"{module}:Stretched", "scale": 0.3})
     small_model = ["--latent-dim", "2", "--width", "8", "--depth", "1", "--epochs", "2"]
