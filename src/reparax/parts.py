@@ -73,7 +73,7 @@ def as_number(value: Any, kind: type[int] | type[float]) -> int | float | None:
     except (TypeError, ValueError):
         return None
     if kind is int:
-        return int(number) if number == int(number) else None
+        return int(number) if number.is_integer() else None
     return number
 
 

@@ -159,7 +159,8 @@ def load(room: str, name: str) -> Any:
     Raises:
         RecipeError: The room has no part of that name, or the module no such part.
     """
-    if ":" in name:
+    # Estimators are not chosen by module: a recipe is read, estimator included, before its modules are allowed.
+    if ":" in name and room in ROOM_OF.values():
         return _load_own(room, name)
     known = places(room)
     if name not in known:

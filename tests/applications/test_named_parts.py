@@ -1,5 +1,7 @@
 """Parts of your own by name, ``module:Class``: fitted, saved, loaded only with permission, and with every verb."""
 
+import contextlib
+import hashlib
 import json
 import sys
 import textwrap
@@ -8,8 +10,9 @@ import numpy as np
 import pytest
 
 import reparax as rx
+from reparax.artifact import NO_CHECKSUM
 from reparax.cli import main
-from reparax.errors import ArtifactError, RecipeError
+from reparax.errors import ArtifactError, RecipeError, ReparaxError
 
 ROWS = np.random.default_rng(0).normal(size=(80, 1)) @ np.array([[1.0, -2.0, 0.5]]) + 0.1
 CODE = """
@@ -123,3 +126,27 @@ def test_every_verb_works_on_such_a_model(module, capsys):
         assert main([*words, *allow]) == 0, (words, capsys.readouterr().err)
     assert main(["info", "model"]) == 0
     assert "Stretched" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("field", ["posterior", "prior", "likelihood", "network", "objective", "estimator"])
+def test_a_folder_from_a_stranger_imports_nothing(module, tmp_path, field):
+    """Whatever field of a recipe names a module, and with whatever command the folder is used."""
+    rx.save(rx.fit("rows.csv", latent_dim=2, width=8, depth=1, epochs=1), "model")
+    (tmp_path / "imported").unlink(missing_ok=True)
+    file = tmp_path / "model" / "model.json"
+    content = json.loads(file.read_text())
+    name = f"{module}:Stretched"
+    content["recipe"]["objective" if field == "estimator" else field] = (
+        {"name": "elbo", "estimator": name} if field == "estimator" else name
+    )
+    content["checksum"] = NO_CHECKSUM
+    text = json.dumps(content, indent=1).encode() + b"\n"
+    file.write_bytes(text.replace(NO_CHECKSUM.encode(), hashlib.sha256(text).hexdigest().encode()))
+    for words in (["info", "model"], ["encode", "model", "rows.csv", "--out", "codes.csv"],
+                  ["evaluate", "model", "rows.csv", "--samples", "2"],
+                  ["report", "model", "rows.csv", "--samples", "2", "--out", "page.html"]):  # fmt: skip
+        main(words)
+        assert not (tmp_path / "imported").exists(), words
+    with contextlib.suppress(ReparaxError):
+        print(rx.explain(rx.load("model")))
+    assert not (tmp_path / "imported").exists()

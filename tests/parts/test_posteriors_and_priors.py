@@ -312,6 +312,7 @@ def test_weights_of_a_prior_that_no_objective_trains_are_refused():
 @pytest.mark.parametrize(("room", "name", "options"), [
     ("posteriors", "categorical", {"num_classes": 1}), ("posteriors", "categorical", {"num_classes": 2.5}),
     ("priors", "normal-mixture", {"num_components": "many"}), ("priors", "vamp", {"num_components": 0}),
+    ("priors", "vamp", {"num_components": float("nan")}), ("priors", "vamp", {"num_components": float("inf")}),
     ("objectives", "elbo", {"beta": -1.0}), ("objectives", "elbo", {"beta": float("nan")}),
     ("objectives", "iwae", {"estimator": 3}),
 ])  # fmt: skip

@@ -84,6 +84,9 @@ def _option_words(name: str, value: Any) -> list[str]:
 def chosen_fields(recipe: Recipe, schema: Schema) -> dict[str, Any]:
     """The fields of a recipe that the rules do not give by themselves, so that with these they give the recipe."""
     chosen = msgspec.to_builtins(recipe)
+    if registry.module_of(recipe.name("objective")) is not None:
+        # The rules would import the module of an objective, which nobody has allowed: a model is loaded without it.
+        return chosen
     if suggest(schema, schema.num_examples, **chosen) != recipe:
         # One draw is the default of the objective, but not what is suggested with this posterior.
         chosen["objective.num_samples"] = recipe.option("objective", "num_samples", 1)
