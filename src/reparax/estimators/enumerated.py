@@ -50,10 +50,7 @@ class Enumeration(AbstractEstimator):
     maximum_states: int = 4096
 
     def refusal(self, q: dist.Distribution) -> str | None:
-        states = num_states(q)
-        if states > self.maximum_states:
-            return f"{type(q).__name__} has {states:.3g} joint states, more than maximum_states={self.maximum_states}"
-        return None
+        return _too_many_states(q, self.maximum_states)
 
     def estimate(self, f: Integrand, q: Any, *, key: jax.Array, num_samples: int) -> Any:
         z = joint_states(q)
@@ -155,6 +152,13 @@ def _weighted_total(separation: Separation, q: dist.Distribution, states: Array)
     return [c + jnp.sum(total - c[None], axis=0) for c, total in zip(free, totals, strict=True)]
 
 
+def _too_many_states(q: dist.Distribution, maximum_states: int) -> str | None:
+    states = num_states(q)
+    if states > maximum_states:
+        return f"{type(q).__name__} has {states:.3g} joint states, more than maximum_states={maximum_states}"
+    return None
+
+
 class SumAndSample(AbstractEstimator):
     """sum over the ``top`` likeliest joint states of q f, plus P(rest) times the score function on the rest.
 
@@ -172,10 +176,7 @@ class SumAndSample(AbstractEstimator):
     maximum_states: int = 65536
 
     def refusal(self, q: dist.Distribution) -> str | None:
-        states = num_states(q)
-        if states > self.maximum_states:
-            return f"{type(q).__name__} has {states:.3g} joint states, more than maximum_states={self.maximum_states}"
-        return None
+        return _too_many_states(q, self.maximum_states)
 
     def estimate(self, f: Integrand, q: Any, *, key: jax.Array, num_samples: int) -> Any:
         states = joint_states(q)

@@ -26,9 +26,7 @@ class VonMisesFisher(AbstractFamily):
         return latent_dim + 2
 
     def distribution(self, outputs: Float[Array, " outputs"], latent_dim: int) -> dist.Distribution:
-        direction, log_concentration = jnp.split(outputs, (latent_dim + 1,))
-        concentration = 1 + jnp.exp(soft_bound(log_concentration[0] + 2.0, -4.0, 8.0))
-        return VonMisesFisherDistribution(direction, concentration)
+        return VonMisesFisherDistribution(*_direction_and_concentration(outputs))
 
 
 class PowerSpherical(AbstractFamily):
@@ -44,9 +42,7 @@ class PowerSpherical(AbstractFamily):
         return latent_dim + 2
 
     def distribution(self, outputs: Float[Array, " outputs"], latent_dim: int) -> dist.Distribution:
-        direction, log_concentration = jnp.split(outputs, (latent_dim + 1,))
-        concentration = 1 + jnp.exp(soft_bound(log_concentration[0] + 2.0, -4.0, 8.0))
-        return PowerSphericalDistribution(direction, concentration)
+        return PowerSphericalDistribution(*_direction_and_concentration(outputs))
 
 
 class PoincareNormal(AbstractFamily):
@@ -67,3 +63,9 @@ class PoincareNormal(AbstractFamily):
         length = jnp.sqrt(jnp.sum(tangent**2) + 1e-12)
         location = tangent * (jnp.tanh(soft_bound(length, -4.0, 4.0)) / length)
         return PoincareNormalDistribution(location, jnp.exp(soft_bound(log_scale, -6.0, 1.5)))
+
+
+def _direction_and_concentration(
+    outputs: Float[Array, " outputs"],
+) -> tuple[Float[Array, " outputs-1"], Float[Array, ""]]:
+    return outputs[:-1], 1 + jnp.exp(soft_bound(outputs[-1] + 2.0, -4.0, 8.0))
