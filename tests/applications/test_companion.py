@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import reparax as rx
-from reparax.errors import ArtifactError
+from reparax.errors import ArtifactError, RecipeError
 from reparax.networks import Affine
 from reparax.objectives import ELBO, AbstractCompanionObjective, Accompanied
 from reparax.parts import option
@@ -72,6 +72,12 @@ def test_a_damaged_companion_is_seen(fitted, tmp_path):
     fresh = Readout().companion(fitted.model, key=jax.random.key(9))
     with pytest.raises(ArtifactError, match="other content"):
         rx.load(tmp_path / "model", companion=fresh)
+
+
+def test_hidden_cells_are_refused_and_not_suggested_with_a_companion():
+    assert rx.plan(ROWS, objective=Readout()).hide == 0 < rx.plan(ROWS).hide
+    with pytest.raises(RecipeError, match="hide"):
+        rx.fit(ROWS, objective=Readout(), hide=0.5, **SMALL | {"epochs": 1})
 
 
 def test_a_companion_in_a_context():

@@ -167,9 +167,13 @@ def _examples(fitted: FittedModel, part: Dataset) -> Any:
 
 
 def _trained_with(objective: AbstractObjective, recipe: Recipe, part: Dataset) -> Any:
-    # What a companion makes of rows with hidden cells is no business of the encoder's.
-    hides = recipe.hide and not isinstance(objective, AbstractCompanionObjective)
-    hiding = HidingCells(objective, recipe.hide) if hides else objective
+    if recipe.hide and isinstance(objective, AbstractCompanionObjective):
+        raise RecipeError(
+            expected="no hidden cells with an objective that trains a companion, which would learn from blurred rows",
+            got=f"hide={recipe.hide:g}",
+            cure="leave --hide out",
+        )
+    hiding = HidingCells(objective, recipe.hide) if recipe.hide else objective
     return hiding if part.context is None else InContext(hiding)
 
 

@@ -7,6 +7,7 @@ import msgspec
 from reparax import registry
 from reparax.data import Schema
 from reparax.errors import RecipeError
+from reparax.objectives import AbstractCompanionObjective
 from reparax.parts import Part
 from reparax.recipe._choice import Choice, choice, has_option, name_of, with_options
 from reparax.recipe._recipe import Recipe, checked
@@ -155,10 +156,14 @@ def _rules_for_rows(schema: Schema, num_examples: int, given: dict[str, Any], *,
         # Without a warm-up the columns' dependence is given up before the latent variables can carry it.
         "warmup_epochs": epochs // 3 if changes else 0,
         "weight_decay": 0.0 if given.get("trim") else min(1.0, WEIGHTS_COUNT_AS / max(1, num_examples)),
-        "hide": 0.0 if given.get("trim") else _hidden_cells(schema),
+        "hide": 0.0 if given.get("trim") or _has_companion(given["objective"]) else _hidden_cells(schema),
         "learning_rate": 2e-3 if num_examples >= 10_000 and not discrete else 1e-3,
         "patience": max(5, epochs // 5),
     }
+
+
+def _has_companion(objective: Choice) -> bool:
+    return issubclass(registry.load("objectives", name_of(objective)), AbstractCompanionObjective)
 
 
 def _hidden_cells(schema: Schema) -> float:
