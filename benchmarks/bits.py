@@ -16,7 +16,7 @@ import numpyro.distributions as dist
 
 import reparax as rx
 from reparax.estimators import REBAR, RELAX, AbstractEstimator, adapt
-from reparax.estimators._choice import named
+from reparax.estimators._plan import named
 
 NAMES = ("leave-one-out", "arms", "disarm")
 COUNTS = (2, 4, 8, 16, 32, 64)

@@ -22,7 +22,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from sklearn.model_selection import cross_val_predict, train_test_split
 
 import reparax as rx
-from reparax.reports._measures import associations, distance
+from reparax.reports.study import associations, distance
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 SMALL = 1000

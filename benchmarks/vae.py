@@ -23,7 +23,7 @@ import numpy as np
 import optax
 
 from reparax.data import read
-from reparax.likelihoods.bernoulli import BernoulliDecoder
+from reparax.likelihoods.bounded import BernoulliDecoder
 from reparax.model import Model
 from reparax.networks.mlp import MLP
 from reparax.objectives import ELBO

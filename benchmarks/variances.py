@@ -14,10 +14,10 @@ import numpy as np
 import numpyro.distributions as dist
 from jaxtyping import Array, Float
 
-from reparax.estimators._choice import named
 from reparax.estimators._estimates import expectation
 from reparax.estimators._measure import repeated
 from reparax.estimators.text_table import short, table
+from reparax.estimators._plan import named
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -19,6 +19,7 @@ FLOOR = {
     "recipe": 10, "artifact": 11, "applications": 12,
     "reports": 13, "sklearn": 13, "cli": 14, "explorer": 14, "__main__": 15,
 }  # fmt: skip
+CLOSED = {"data", "reports", "cli"}
 ALLOWED = {
     "data": {"errors", "extras", "summary", "registry", "data"},
     "training": {"errors", "pytrees", "registry", "training"},
@@ -67,6 +68,18 @@ def test_no_room_imports_a_private_file_of_another(path):
     for name in imports(path):
         if name.startswith("reparax.") and room(name) != here:
             assert not any(part.startswith("_") for part in name.split(".")), name
+
+
+@pytest.mark.parametrize("path", files(), ids=lambda path: str(path.relative_to(SOURCE)))
+def test_closed_rooms_are_entered_by_their_front_door(path):
+    """Whatever such a room does not export is private, so that its files need no underscore."""
+    here = path.relative_to(SOURCE).parts[0].removesuffix(".py")
+    for node in ast.walk(ast.parse(path.read_text())):
+        names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+        names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        for name in names:
+            inside = name.startswith("reparax.") and name.count(".") > 1 and room(name) in CLOSED
+            assert not inside or room(name) == here, f"import {name} from reparax.{room(name)}"
 
 
 def module_of(path: Path) -> str:

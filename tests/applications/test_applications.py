@@ -10,7 +10,7 @@ from scipy import special
 from sklearn.datasets import load_wine
 
 import reparax as rx
-from reparax.applications._batches import row_hashes
+from reparax.applications._rows import row_hashes
 from reparax.data import split
 from reparax.errors import DataError, RecipeError
 

@@ -9,7 +9,7 @@ import pytest
 from sklearn.datasets import load_wine
 
 import reparax as rx
-from reparax.applications._batches import LARGEST_BATCH, _in_order, _num_workers
+from reparax.applications._rows import LARGEST_BATCH, _in_order, _num_workers
 
 ROWS = np.tile(load_wine().data, (3 * LARGEST_BATCH // 178 + 1, 1))  # four batches
 

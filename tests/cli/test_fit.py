@@ -10,9 +10,8 @@ import pytest
 import reparax as rx
 from reparax import applications, registry
 from reparax.cli import main
-from reparax.cli._interrupt import stoppable
-from reparax.cli._jax import cache_folder, prepare_jax
-from reparax.cli._progress import watch
+from reparax.cli.model import cache_folder, prepare_jax
+from reparax.cli.terminal import stoppable, watch
 from reparax.training import Record
 
 

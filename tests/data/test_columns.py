@@ -8,9 +8,8 @@ import polars as pl
 import pytest
 
 from reparax.data import Schema, column_lines, read
-from reparax.data._cells import Cells
-from reparax.data._columns import column_of
-from reparax.data._levels import Levels, atoms_of, step_of
+from reparax.data.columns import column_of
+from reparax.data.values import Cells, Levels, atoms_of, step_of
 from reparax.summary import QUANTILE_LEVELS
 
 RNG = np.random.default_rng(0)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from reparax.data._values import ROWS_IN_CACHE, by_columns, by_rows
+from reparax.data.values import ROWS_IN_CACHE, by_columns, by_rows
 
 
 @pytest.mark.parametrize("rows", [1, ROWS_IN_CACHE - 1, ROWS_IN_CACHE, 2 * ROWS_IN_CACHE + 3])

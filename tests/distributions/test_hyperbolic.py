@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from reparax.distributions import HyperboloidNormal, PoincareNormal
-from reparax.distributions._hyperbolic import ball_to_hyperboloid, hyperboloid_to_ball
+from reparax.distributions.hyperbolic import ball_to_hyperboloid, hyperboloid_to_ball
 from reparax.reparameterization import rsample
 
 LOCATION = jnp.array([0.3, -0.4])

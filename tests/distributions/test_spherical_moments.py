@@ -5,9 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from reparax.distributions.poincare_normal import PoincareNormal
-from reparax.distributions.power_spherical import PowerSpherical
-from reparax.distributions.von_mises_fisher import VonMisesFisher
+from reparax.distributions.hyperbolic import PoincareNormal
+from reparax.distributions.sphere import PowerSpherical, VonMisesFisher
 
 DRAWS = 100_000
 CASES = [

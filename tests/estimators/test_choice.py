@@ -24,8 +24,7 @@ from reparax.estimators import (
     StraightThrough,
     SumAndSample,
 )  # fmt: skip
-from reparax.estimators._choice import check, valid_names
-from reparax.estimators._plan import assign
+from reparax.estimators._plan import assign, check, valid_names
 
 KEY = jax.random.key(0)
 

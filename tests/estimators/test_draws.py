@@ -12,8 +12,8 @@ import scipy.stats as st
 import reparax as rx
 from reparax import distributions as own
 from reparax.errors import InvalidEstimator
-from reparax.estimators._choice import all_named
 from reparax.estimators._parameters import named_parameters
+from reparax.estimators._plan import all_named
 from reparax.estimators._positions import draw_positions, log_prob_at, values_at
 from reparax.estimators.draws import check_num_samples, draw, log_prob
 from reparax.reparameterization import rsample

@@ -8,7 +8,7 @@ import pytest
 import reparax as rx
 from reparax.errors import InvalidEstimator
 from reparax.estimators import RELAX, AbstractEstimator, LearnedBaseline, LinearCombination
-from reparax.estimators._choice import all_named
+from reparax.estimators._plan import all_named
 from reparax.estimators.pathwise import Pathwise
 from reparax.estimators.score_function import LeaveOneOut
 

@@ -9,7 +9,7 @@ import pytest
 from reparax import registry
 from reparax.errors import RecipeError
 from reparax.networks import Affine, Standardized
-from reparax.networks._convolution import (
+from reparax.networks.convolutional import (
     double,
     double_by_product,
     double_natively,

@@ -13,8 +13,8 @@ import reparax as rx
 from reparax import registry
 from reparax.errors import InvalidEstimator
 from reparax.estimators import expectation
-from reparax.likelihoods.bernoulli import BernoulliDecoder
-from reparax.likelihoods.normal import NormalDecoder
+from reparax.likelihoods.bounded import BernoulliDecoder
+from reparax.likelihoods.real import NormalDecoder
 from reparax.model import Model
 from reparax.objectives import ELBO, IWAE, Reconstruction
 from reparax.posteriors import Bernoulli as BernoulliPosterior

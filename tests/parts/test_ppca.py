@@ -15,7 +15,7 @@ from sklearn.decomposition import PCA, FactorAnalysis
 
 from reparax.distributions import Pushforward
 from reparax.likelihoods import Likelihood
-from reparax.likelihoods.normal import NormalDecoder
+from reparax.likelihoods.real import NormalDecoder
 from reparax.model import Model
 from reparax.networks import Linear, Standardized
 from reparax.objectives import ELBO, IWAE

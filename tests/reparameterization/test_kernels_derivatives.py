@@ -15,8 +15,8 @@ from reparax.reparameterization.beta import (
     logit_beta_path,
 )
 from reparax.reparameterization.gamma import log_gamma_derivative, log_gamma_path, log_gamma_sample
+from reparax.reparameterization.gamma_rules import log_abs_student_t_sample, student_t_sample
 from reparax.reparameterization.numerics import digamma_1p, digamma_difference, log_over_difference
-from reparax.reparameterization.student_t import log_abs_student_t_sample, student_t_sample
 from reparax.reparameterization.von_mises import one_minus_bessel_ratio, von_mises_derivative, von_mises_sample
 
 HERE = Path(__file__).parent

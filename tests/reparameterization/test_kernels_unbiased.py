@@ -8,7 +8,7 @@ from scipy import special
 
 from reparax.reparameterization.beta import log_beta_sample, log_dirichlet_sample
 from reparax.reparameterization.gamma import log_gamma_sample
-from reparax.reparameterization.student_t import log_abs_student_t_sample
+from reparax.reparameterization.gamma_rules import log_abs_student_t_sample
 from reparax.reparameterization.von_mises import von_mises_sample
 
 SIZES = [40_000, pytest.param(400_000, marks=pytest.mark.full)]

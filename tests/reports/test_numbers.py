@@ -13,8 +13,9 @@ from reparax.applications import encode, encode_std
 from reparax.data import split
 from reparax.recipe import suggest
 from reparax.reports import Origin, Study, study_of
-from reparax.reports._commands import _option_words, chosen_fields, reproduce
-from reparax.reports._measures import (
+from reparax.reports.charts import Scale, nats, number
+from reparax.reports.overview import _option_words, chosen_fields, reproduce
+from reparax.reports.study import (
     association,
     distance,
     distance_by_chance,
@@ -22,7 +23,6 @@ from reparax.reports._measures import (
     largest_correlations,
     main_directions,
 )
-from reparax.reports._svg import Scale, nats, number
 from reparax.summary import Column
 
 NUMBER = Column(name="x", kind="continuous", dtype="float64", low=0, high=1, mean=0, std=1, spread=1)

@@ -100,7 +100,7 @@ def test_labels_color_the_map_and_are_not_needed(table, table_model, table_page,
 
     assert len(options(page_of(table_page))) == 5
     study = study_of(table_model, table, label="kind", origin=None, num_samples=1, seed=0)
-    from reparax.reports._latent import latent_map
+    from reparax.reports.latent import latent_map
 
     colorings = latent_map(study).blocks[1].colorings
     assert colorings[0].name == "kind"

@@ -7,9 +7,6 @@ from reparax.applications._encode import drawn_std as drawn_std
 from reparax.applications._encode import encode as encode
 from reparax.applications._encode import encode_std as encode_std
 from reparax.applications._encode import reconstruct as reconstruct
-from reparax.applications._evaluate import ACTIVE_VARIANCE as ACTIVE_VARIANCE
-from reparax.applications._evaluate import Evaluation as Evaluation
-from reparax.applications._evaluate import evaluate as evaluate
 from reparax.applications._explain import explain as explain
 from reparax.applications._fit import fit as fit
 from reparax.applications._fit import plan as plan
@@ -18,5 +15,8 @@ from reparax.applications._impute import impute_draws as impute_draws
 from reparax.applications._sample import sample as sample
 from reparax.applications._sample import sample_means as sample_means
 from reparax.applications._sample import sample_values as sample_values
+from reparax.applications._score import ACTIVE_VARIANCE as ACTIVE_VARIANCE
+from reparax.applications._score import Evaluation as Evaluation
 from reparax.applications._score import Scores as Scores
+from reparax.applications._score import evaluate as evaluate
 from reparax.applications._score import score as score

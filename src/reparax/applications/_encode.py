@@ -10,8 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from reparax.applications._batches import batch_size, batches, map_rows
 from reparax.applications._door import contexts_of, dataset_of, in_context, some_of
+from reparax.applications._rows import batch_size, batches, map_rows
 from reparax.errors import DataError, RecipeError
 from reparax.model import Model
 from reparax.recipe import FittedModel

@@ -11,7 +11,7 @@ from reparax.distributions import has_analytic_kl
 from reparax.errors import RecipeError
 from reparax.estimators import Explanation, Line
 from reparax.model import Model
-from reparax.objectives.elbo import THROUGH_Z_ALONE
+from reparax.objectives.bounds import THROUGH_Z_ALONE
 from reparax.recipe import FittedModel
 
 IN_EACH_WEIGHT = "log q - log p is a part of each importance weight"

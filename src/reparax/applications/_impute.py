@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Array
 
 from reparax.applications._door import dataset_of
-from reparax.applications._importance import importance_samples, map_with_samples, require_samples
+from reparax.applications._rows import importance_samples, map_with_samples, require_samples
 from reparax.data import Dataset, fill
 from reparax.errors import RecipeError
 from reparax.model import Model

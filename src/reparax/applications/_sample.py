@@ -9,9 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from reparax.applications._batches import LARGEST_BATCH, batch_size, batches
 from reparax.applications._door import contexts_of, in_context, some_of
-from reparax.applications._importance import require_samples
+from reparax.applications._rows import LARGEST_BATCH, batch_size, batches, require_samples
 from reparax.data import FrameKind, cell_value, to_frame
 from reparax.errors import DataError, RecipeError
 from reparax.model import Model

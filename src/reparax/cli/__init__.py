@@ -4,4 +4,4 @@ Results go to stdout or to the file that is named; everything said to people goe
 imported inside the commands, so that ``reparax --help`` is quick.
 """
 
-from reparax.cli._main import main as main
+from reparax.cli.main import main as main

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from reparax.cli._model import Allow, open_data, open_model
-from reparax.cli._say import speaker
+from reparax.cli.model import Allow, open_data, open_model
+from reparax.cli.terminal import speaker
 
 if TYPE_CHECKING:
     import numpy as np

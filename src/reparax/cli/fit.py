@@ -7,14 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from reparax import registry
-from reparax.cli._columns_text import columns_text
-from reparax.cli._interrupt import stoppable
-from reparax.cli._jax import prepare_jax
-from reparax.cli._model import origin_of, see_working_folder
-from reparax.cli._options import RecipeOptions
-from reparax.cli._progress import bound_name, watch
-from reparax.cli._recipe_text import recipe_lines
-from reparax.cli._say import Say, notes, speaker, warn
+from reparax.cli.model import origin_of, prepare_jax, see_working_folder
+from reparax.cli.options import RecipeOptions
+from reparax.cli.terminal import Say, bound_name, notes, speaker, stoppable, warn, watch
+from reparax.cli.words import columns_text, recipe_lines
 
 if TYPE_CHECKING:
     from reparax.data import Dataset

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from jax.extend.core import ClosedJaxpr
 
-from reparax.continuity import arrays, functions, loops
+from reparax.continuity import arrays, functions
 from reparax.continuity.analysis import APART, Analysis
 from reparax.continuity.crossing import Budget
 from reparax.continuity.facts import NONE, Facts, Jump
@@ -16,7 +16,7 @@ from reparax.continuity.interval import REAL, Interval
 from reparax.continuity.markers import source_of
 
 # These register their rules.
-_RULES_OF = (arrays, functions, loops)
+_RULES_OF = (arrays, functions)
 
 
 @dataclass(frozen=True)

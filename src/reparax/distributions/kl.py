@@ -13,7 +13,7 @@ import numpyro.distributions as dist
 from jax.scipy.special import betaln, digamma
 from jaxtyping import Array, Float, Num
 
-from reparax.distributions.one_hot_categorical import OneHotCategorical
+from reparax.distributions.discrete import OneHotCategorical
 from reparax.errors import NoAnalyticKL
 from reparax.reparameterization import innermost
 

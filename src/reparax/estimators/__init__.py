@@ -5,7 +5,6 @@ how to add an estimator.
 """
 
 from reparax.continuity import Vouched as Vouched
-from reparax.estimators._adapt import adapt as adapt
 from reparax.estimators._base import AbstractBoundEstimator as AbstractBoundEstimator
 from reparax.estimators._base import AbstractEstimator as AbstractEstimator
 from reparax.estimators._base_of import base_of as base_of
@@ -20,6 +19,7 @@ from reparax.estimators._explain import Explanation as Explanation
 from reparax.estimators._explain import Line as Line
 from reparax.estimators._explain import explain as explain
 from reparax.estimators._integrand import support_interval as support_interval
+from reparax.estimators._tune import adapt as adapt
 from reparax.estimators._tune import tune as tune
 from reparax.estimators.bounds import log_mean_exp as log_mean_exp
 from reparax.estimators.bounds import path_only as path_only

@@ -14,10 +14,10 @@ from jaxtyping import Array, Float
 
 from reparax.continuity import Vouched
 from reparax.distributions import Pushforward
-from reparax.distributions.pushforward import is_atomic
+from reparax.distributions.flows import is_atomic
 from reparax.errors import NoClosedForm
 from reparax.estimators._base import LogJoint
-from reparax.estimators._moving_support import flat_transforms
+from reparax.estimators._parameters import flat_transforms
 from reparax.estimators.draws import (
     draw_one,
     is_distribution,

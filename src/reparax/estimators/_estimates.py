@@ -14,9 +14,8 @@ from reparax.continuity import Vouched, trusted
 from reparax.errors import InvalidEstimator
 from reparax.estimators._base import AbstractBoundEstimator, Bound, LogJoint
 from reparax.estimators._base_of import joint_at_base
-from reparax.estimators._choice import named
 from reparax.estimators._integrand import Inspected, Integrand, discontinuous
-from reparax.estimators._plan import Group, grouped, planned, variable_names
+from reparax.estimators._plan import Group, grouped, named, planned, variable_names
 from reparax.estimators.bounds import VIMCO, ImportanceWeightedPathwise, log_mean_exp
 from reparax.estimators.draws import check_distributions, check_num_samples, is_distribution, leaves, log_prob
 from reparax.reparameterization import is_discrete, is_reparameterizable

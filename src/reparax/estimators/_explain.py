@@ -11,14 +11,12 @@ import numpyro.distributions as dist
 from reparax import registry
 from reparax.continuity import Vouched
 from reparax.estimators._base import AbstractBoundEstimator, AbstractEstimator
-from reparax.estimators._choice import Choice, named
 from reparax.estimators._integrand import with_key
 from reparax.estimators._measure import Problem, problem
-from reparax.estimators._moving_support import dependencies
-from reparax.estimators._parameters import named_parameters
-from reparax.estimators._plan import evaluations, planned, spread
-from reparax.estimators.draws import draw, is_distribution, leaves
 from reparax.estimators.text_table import table
+from reparax.estimators._parameters import dependencies, named_parameters
+from reparax.estimators._plan import Choice, evaluations, named, planned, spread
+from reparax.estimators.draws import draw, is_distribution, leaves
 from reparax.reparameterization import innermost, parameter_rules
 
 

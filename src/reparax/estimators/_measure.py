@@ -3,7 +3,7 @@
 import inspect
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -16,11 +16,11 @@ from jaxtyping import Float
 from reparax.continuity import Vouched
 from reparax.errors import InvalidEstimator
 from reparax.estimators._base import AbstractEstimator
-from reparax.estimators._choice import all_named
 from reparax.estimators._estimates import expectation
 from reparax.estimators._parameters import Named, named_parameters
-from reparax.estimators._plan import assign, evaluations, spread
+from reparax.estimators._plan import all_named, assign, evaluations, spread
 from reparax.estimators.draws import is_distribution, leaves, num_states
+
 
 _BATCH = 512
 _CHEAP_REFEREE = 256

@@ -1,15 +1,19 @@
-"""The named parameters of a distribution, and the distribution rebuilt from others of the same shapes."""
+"""The named parameters of a distribution, and which of them move the edge of its support or a kink of its density."""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from enum import Enum
 from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpyro.distributions as dist
+from jax.extend.core import Jaxpr, Literal
 from jaxtyping import Array
+from numpyro.distributions import constraints
 
+from reparax.distributions import FromCDF, FromQuantile, LocationScale, Pushforward
 from reparax.estimators.draws import is_distribution, numpyro_rules
 
 Named = dict[str, Array]
@@ -144,3 +148,155 @@ def elements(q: dist.Distribution) -> tuple[Named, Rebuild] | None:
         return dist.Independent(one, wrap) if wrap else one
 
     return parameters, rebuild
+
+
+_transforms = dist.transforms
+_KINKED = (dist.Laplace, dist.AsymmetricLaplace, dist.AsymmetricLaplaceQuantile)
+# Their base and transforms are numpyro's own and fixed, and the support that they declare is right.
+_DECLARED = (
+    dist.CirculantNormal, dist.GaussianStateSpace, dist.InverseGamma, dist.InverseWishart, dist.LKJ, dist.LogNormal,
+    dist.RelaxedBernoulliLogits, dist.Wishart, dist.ZeroSumNormal,
+)  # fmt: skip
+
+
+class _Image(Enum):
+    """What is known of the values that have come through a chain of transforms."""
+
+    ALL = "the whole space: it has no edge"
+    POSITIVE = "the positive numbers: their edge is 0"
+    OTHER = "something with an edge"
+
+
+def support_reads(q: dist.Distribution) -> list[bool]:
+    """For each leaf of a distribution, whether the support depends on it, or may depend on it."""
+    flat, structure = jax.tree.flatten(q)
+    moving = {id(leaf) for part in parts(q) for leaf in jax.tree.leaves(_edges(part)) if _is_number(leaf)}
+
+    def support(*arguments: Array) -> list[Any]:
+        return jax.tree.leaves(jax.tree.unflatten(structure, arguments).support)
+
+    read = dependencies(support, [jnp.asarray(leaf) for leaf in flat])
+    return [used or id(leaf) in moving for used, leaf in zip(read, flat, strict=True)]
+
+
+def kink_reads(q: dist.Distribution) -> list[bool]:
+    """For each leaf of a distribution, whether it moves a kink of the density."""
+    kinks = {id(leaf) for part in parts(q) for leaf in jax.tree.leaves(_kinks(part)) if _is_number(leaf)}
+    return [id(leaf) in kinks for leaf in jax.tree.leaves(q)]
+
+
+def parts(q: dist.Distribution) -> Iterator[dist.Distribution]:
+    """q and every distribution that it is made of."""
+    yield q
+    for held in vars(q).values():
+        for part in held if isinstance(held, list | tuple) else [held]:
+            if isinstance(part, dist.Distribution):
+                yield from parts(part)
+
+
+def _edges(q: dist.Distribution) -> Any:
+    """Parameters of q itself, not of what it is made of, that may move its support."""
+    if isinstance(q, FromQuantile | FromCDF):
+        return q.params
+    if isinstance(q, LocationScale):
+        return _moved_by_shift(_image_of_support(q.base), q.loc, q.scale)
+    if isinstance(q, Pushforward):
+        # The map may have kinks, where the density jumps: no parameter of it is shown to leave such places alone.
+        return q.transform
+    # numpyro keeps bounds twice, as parameters and inside the support: both are the same object.
+    named = [vars(q)[name] for name in ("low", "high") if name in vars(q)]
+    atom = [q.v] if isinstance(q, dist.Delta) else []
+    chain = _through(q.transforms, _image_of_support(q.base_dist))[0] if _is_followed(q) else []
+    return [named, atom, chain, q.support]
+
+
+def _is_followed(q: dist.Distribution) -> bool:
+    return isinstance(q, dist.TransformedDistribution) and type(q) not in _DECLARED
+
+
+def _kinks(q: dist.Distribution) -> Any:
+    if isinstance(q, _KINKED):
+        return q.loc
+    moved_by = q.transforms if isinstance(q, dist.TransformedDistribution) else None
+    moved_by = [q.loc, q.scale] if isinstance(q, LocationScale) else moved_by
+    return moved_by if any(isinstance(part, _KINKED) for part in parts(q)) else None
+
+
+def _image_of_support(q: dist.Distribution) -> _Image:
+    if isinstance(q, FromQuantile | FromCDF | Pushforward):
+        return _Image.OTHER
+    if isinstance(q, LocationScale):
+        return _Image.ALL if _image_of_support(q.base) is _Image.ALL else _Image.OTHER
+    if isinstance(q, dist.Independent | dist.ExpandedDistribution | dist.MaskedDistribution):
+        return _image_of_support(q.base_dist)
+    if _is_followed(q):
+        return _through(q.transforms, _image_of_support(q.base_dist))[1]
+    mixed = [part for part in parts(q) if part is not q]
+    if isinstance(q, dist.MixtureSameFamily | dist.MixtureGeneral):
+        images = {_image_of_support(part) for part in mixed if not part.support or not part.support.is_discrete}
+        return images.pop() if len(images) == 1 else _Image.OTHER
+    return _image_of_constraint(q.support)
+
+
+def _image_of_constraint(support: Any) -> _Image:
+    while isinstance(support, constraints.independent):
+        support = support.base_constraint
+    if type(support) in {type(constraints.real), type(constraints.real_vector), type(constraints.real_matrix)}:
+        return _Image.ALL
+    positive = {type(constraints.positive), type(constraints.nonnegative), type(constraints.softplus_positive)}
+    return _Image.POSITIVE if type(support) in positive else _Image.OTHER
+
+
+def _through(transforms: list[Any], image: _Image) -> tuple[list[Any], _Image]:
+    """The parameters of a chain of transforms that may move the edge of what goes in, and what comes out."""
+    moving: list[Any] = []
+    for transform in flat_transforms(transforms):
+        moved, image = _one(transform, image)
+        moving.append(moved)
+    return moving, image
+
+
+def flat_transforms(transforms: list[Any]) -> Iterator[Any]:
+    """The transforms of a list, those inside others in their place."""
+    for transform in transforms:
+        if isinstance(transform, _transforms.ComposeTransform):
+            yield from flat_transforms(transform.parts)
+        elif isinstance(transform, _transforms.IndependentTransform):
+            yield from flat_transforms([transform.base_transform])
+        else:
+            yield transform
+
+
+def _one(transform: Any, image: _Image) -> tuple[Any, _Image]:
+    kind = type(transform)
+    if kind is _transforms.AffineTransform:
+        moved = _moved_by_shift(image, transform.loc, transform.scale)
+        return moved, image if image is _Image.ALL else _Image.OTHER
+    if kind is _transforms.PowerTransform and image is _Image.POSITIVE:
+        return None, image
+    if kind is _transforms.ExpTransform:
+        return None, _Image.POSITIVE if image is _Image.ALL else _Image.OTHER
+    if kind is _transforms.IdentityTransform:
+        return None, image
+    if image is _Image.ALL:
+        # Of a transform of everything the codomain tells: its parameters are read where the support is.
+        return transform.codomain, _image_of_constraint(transform.codomain)
+    return transform, _Image.OTHER
+
+
+def _moved_by_shift(image: _Image, loc: Any, scale: Any) -> list[Any]:
+    return {_Image.ALL: [], _Image.POSITIVE: [loc], _Image.OTHER: [loc, scale]}[image]
+
+
+def _is_number(leaf: Any) -> bool:
+    return isinstance(leaf, jax.Array | float)
+
+
+def dependencies(function: Callable[..., Any], arguments: list[Array]) -> list[bool]:
+    with numpyro_rules():
+        jaxpr: Jaxpr = jax.make_jaxpr(function)(*arguments).jaxpr
+    needed = {id(v) for v in jaxpr.outvars if not isinstance(v, Literal)}
+    for equation in reversed(jaxpr.eqns):
+        if any(id(v) in needed for v in equation.outvars):
+            needed.update(id(v) for v in equation.invars if not isinstance(v, Literal))
+    return [id(v) in needed for v in jaxpr.invars]

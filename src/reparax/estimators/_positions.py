@@ -15,13 +15,12 @@ import numpyro.distributions as dist
 from jaxtyping import Array, Float
 
 from reparax.distributions import LogGamma, LogitBeta, Pushforward
-from reparax.estimators._moving_support import parts
+from reparax.estimators._parameters import parts
 from reparax.estimators.draws import draw_one, is_distribution, log_prob_of, numpyro_rules, stopped
 from reparax.reparameterization import innermost
 from reparax.reparameterization.closed_form import log_dagum_of, log_log_kumaraswamy
-from reparax.reparameterization.gamma_rules import log_dirichlet_of
+from reparax.reparameterization.gamma_rules import log_abs_student_t_sample, log_dirichlet_of
 from reparax.reparameterization.numerics import bounded_exp, log1m_exp, to_float, unit_exp, widened
-from reparax.reparameterization.student_t import log_abs_student_t_sample
 
 # Beyond this log |t| a draw of Student's t is held (float32 ends at 88.7).
 _FAR = 75.0

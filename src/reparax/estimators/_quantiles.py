@@ -14,7 +14,7 @@ from jaxtyping import Array, Float
 
 from reparax.estimators._base import Integrand
 from reparax.estimators.draws import is_distribution, numpyro_rules
-from reparax.estimators.surrogate import evaluate, mean
+from reparax.estimators.scores import evaluate, mean
 from reparax.reparameterization import innermost, parameter_rules
 from reparax.reparameterization.numerics import widened
 

@@ -1,28 +1,171 @@
-"""The choice by measurement: the least variance times cost on pilot draws, among those that nothing contradicts."""
+"""Choices by measurement: the estimator of least variance times cost on pilot draws, and learned options."""
 
+import math
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
+import equinox as eqx
 import jax
+import jax.numpy as jnp
 import numpy as np
+import optax
+from jaxtyping import Array, Float
 
 from reparax.errors import InvalidEstimator
 from reparax.estimators._agreement import is_own, is_zero, trust, verdict, witness
 from reparax.estimators._base import AbstractEstimator
-from reparax.estimators._choice import named
 from reparax.estimators._measure import (
     Measured,
     Problem,
     candidates,
     check_scalar,
+    gradient_of,
     measure,
     problem,
     referees,
     refusal_of,
 )
+from reparax.estimators._plan import named
 from reparax.estimators.draws import is_distribution
+
+POSITIVE, SCALE = "temperature", "scale"
+TRIED = (1.0, 0.3, 3.0, 10.0, 30.0, 100.0, 300.0)
+PILOT = 16
+Adapted = TypeVar("Adapted", bound=AbstractEstimator)
+
+
+def adapt(
+    estimator: Adapted,
+    f: Callable[..., Any],
+    q: Any,
+    *,
+    key: jax.Array,
+    parameters: Any = None,
+    num_samples: int = 2,
+    steps: int = 300,
+    batch_size: int = 16,
+    optimizer: optax.GradientTransformation | None = None,
+) -> Adapted:
+    """The estimator with the dials that give the gradient of E_q[f(z)] the least variance: REBAR, RELAX and their like.
+
+    The dials are its real numbers and arrays: temperature and scale of `REBAR`, the weights of the control variate of
+    `RELAX`; a scale that would be fitted at each call is learned instead. Whatever they are, the mean of the gradient
+    is the same, so that its mean square is the variance up to a constant; each step follows the derivative of the mean
+    square over a batch of gradients. The draws are thrown away: the result is a constant for those made later, and adds
+    no bias. Tucker et al. (2017), eq. 8; Grathwohl et al. (2018), algorithm 2.
+
+    Args:
+        estimator: An unbiased estimator, with the dials to start at. A temperature is kept positive, and starts at
+            the best of several multiples.
+        f: The integrand, of one draw; it returns one real number.
+        q: A distribution, a pytree of independent ones, or a function of ``parameters``, at typical parameters.
+        key: The random key.
+        parameters: As for `compare`: a pytree of arrays; f is then ``f(z, parameters)``.
+        num_samples: The number of draws per gradient that the result will be used with.
+        steps: Steps of the optimizer.
+        batch_size: Gradients per step.
+        optimizer: From optax; by default Adam with a rate that falls from 0.03 to 0.
+
+    Returns:
+        An estimator of the same type, its dials arrays; the one given, if that was better on fresh draws.
+
+    Raises:
+        InvalidEstimator: It is biased, has no dials, is not valid here, or its variance became infinite.
+    """
+    asked = problem(f, q, parameters)
+    check_scalar(asked)
+    if not estimator.unbiased:
+        raise InvalidEstimator(
+            expected="an unbiased estimator, whose mean its dials do not move",
+            got=f"{type(estimator).__name__}, which would minimize its variance at the price of bias",
+            cure="adapt REBAR or RELAX",
+        )
+    dials, rest = eqx.partition(_with_dials(estimator), eqx.is_inexact_array)
+    if not jax.tree.leaves(dials):
+        raise InvalidEstimator(
+            expected="an estimator with real dials",
+            got=f"{estimator}, which has none",
+            cure="adapt REBAR, or RELAX with a control variate that has weights",
+        )
+    chosen = optimizer or optax.adam(optax.linear_schedule(0.03, 0.0, steps))
+
+    def mean_square(part: AbstractEstimator, k: jax.Array) -> Float[Array, ""]:
+        gradient = gradient_of(asked, part, num_samples)
+        gradients = jax.vmap(lambda one: gradient(asked.arrays, one))(jax.random.split(k, batch_size))
+        return sum((jnp.sum(g**2) for g in jax.tree.leaves(gradients)), jnp.zeros(())) / batch_size
+
+    def noise(free: Any, k: jax.Array) -> Float[Array, ""]:
+        return mean_square(eqx.combine(_bounded(free), rest), k)
+
+    def step(state: tuple[Any, Any], k: jax.Array) -> tuple[tuple[Any, Any], Array]:
+        free, moments = state
+        loss, slope = jax.value_and_grad(noise)(free, k)
+        with jax.numpy_dtype_promotion("standard"):  # optax raises a float to a whole number
+            updates, moments = chosen.update(slope, moments, free)
+        return (optax.apply_updates(free, updates), moments), loss
+
+    pilot_key, step_key, last_key = jax.random.split(key, 3)
+    pilot, last = jax.random.split(pilot_key, PILOT), jax.random.split(last_key, PILOT)
+    start = _started(_unbounded(dials), lambda at: jnp.mean(jax.lax.map(lambda k: noise(at, k), pilot)))
+    run = jax.jit(lambda state, keys: jax.lax.scan(step, state, keys))
+    (free, _), losses = run((start, chosen.init(start)), jax.random.split(step_key, steps))
+    if not bool(jnp.isfinite(losses).all()):
+        raise InvalidEstimator(
+            expected="gradients with a finite variance at every step",
+            got=f"an infinite one at step {int(jnp.argmin(jnp.isfinite(losses)))} of {steps}",
+            cure="start at other dials, or pass an optimizer with smaller steps",
+        )
+    # On fresh draws what was learned may be worse: there is no harm in having tried.
+    ends = (estimator, eqx.combine(_bounded(start), rest), eqx.combine(_bounded(free), rest))
+    judged = [jax.jit(lambda part=part: jnp.mean(jax.lax.map(lambda k: mean_square(part, k), last)))() for part in ends]
+    return ends[int(np.nanargmin(np.asarray(judged)))]
+
+
+def _with_dials(estimator: Any) -> Any:
+    """Python numbers among the dials as arrays, and a scale that would be fitted at each call as one to learn."""
+    if getattr(estimator, SCALE, 0.0) is None:
+        estimator = eqx.tree_at(lambda part: part.scale, estimator, 1.0, is_leaf=lambda leaf: leaf is None)
+    return jax.tree.map(lambda leaf: jnp.asarray(leaf) if isinstance(leaf, float) else leaf, estimator)
+
+
+def _started(free: Any, noise: Callable[[Any], Array]) -> Any:
+    """The dials at the best of several temperatures, each with its best scale, on the same pilot draws."""
+    factors = TRIED if _has(free, POSITIVE) else (1.0,)
+    tried = [_changed(free, POSITIVE, lambda x, t=t: x + math.log(t)) for t in factors]
+    several = jax.jit(lambda many: jax.lax.map(noise, many))
+    if not _has(free, SCALE):
+        losses = several(jax.tree.map(lambda *leaves: jnp.stack(leaves), *tried))
+        return tried[int(jnp.nanargmin(losses))]
+    # The mean square is a quadratic function of the scale: three of its values give its minimum.
+    levels = [_changed(one, SCALE, lambda x, s=s: jnp.full_like(x, s)) for one in tried for s in (0.0, 1.0, 2.0)]
+    zero, one, two = several(jax.tree.map(lambda *leaves: jnp.stack(leaves), *levels)).reshape(-1, 3).T
+    curvature = (two - 2 * one + zero) / 2
+    slope = one - zero - curvature
+    best = jnp.where(curvature > 0, -slope / (2 * jnp.where(curvature > 0, curvature, 1)), 0)
+    place = int(jnp.nanargmin(zero + slope * best + curvature * best**2))
+    return _changed(tried[place], SCALE, lambda x: jnp.full_like(x, best[place]))
+
+
+def _has(dials: Any, name: str) -> bool:
+    return any(_called(path, name) for path, _ in jax.tree_util.tree_leaves_with_path(dials))
+
+
+def _changed(dials: Any, name: str, change: Callable[[Array], Array]) -> Any:
+    return jax.tree_util.tree_map_with_path(lambda path, leaf: change(leaf) if _called(path, name) else leaf, dials)
+
+
+def _unbounded(dials: Any) -> Any:
+    return _changed(dials, POSITIVE, jnp.log)
+
+
+def _bounded(free: Any) -> Any:
+    return _changed(free, POSITIVE, jnp.exp)
+
+
+def _called(path: Any, name: str) -> bool:
+    return len(path) == 1 and getattr(path[0], "name", None) == name
 
 
 def tune(

@@ -14,8 +14,7 @@ from reparax.estimators._base import AbstractEstimator, Integrand, Level
 from reparax.estimators._quantiles import logistic_noise, no_quantile, noise_size, split_noise
 from reparax.estimators._surface import Crossing, Line, Setting, Surface, surface_of
 from reparax.estimators.draws import is_distribution, stopped
-from reparax.estimators.scores import differentiable_once
-from reparax.estimators.surrogate import as_floating, evaluate, mean
+from reparax.estimators.scores import as_floating, differentiable_once, evaluate, mean
 
 _BATCH = 256
 

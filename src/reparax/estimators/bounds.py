@@ -9,11 +9,10 @@ from jaxtyping import Array, Float
 
 from reparax.distributions import Pushforward
 from reparax.estimators._base import AbstractBoundEstimator, Bound, LogJoint
-from reparax.estimators._moving_support import parts
+from reparax.estimators._parameters import parts
 from reparax.estimators._positions import draw_positions, values_at
 from reparax.estimators.draws import is_distribution, log_prob
-from reparax.estimators.scores import log_probs_at, moving_support, unknown_at_edges
-from reparax.estimators.surrogate import magic_box
+from reparax.estimators.scores import log_probs_at, magic_box, moving_support, unknown_at_edges
 from reparax.reparameterization import parameter_rules, rsample
 
 

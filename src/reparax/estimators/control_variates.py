@@ -12,8 +12,16 @@ from jaxtyping import Array, Float
 from reparax.estimators._base import AbstractEstimator, Integrand, Level
 from reparax.estimators.draws import is_distribution
 from reparax.estimators.relaxed import Relaxed, logits_log_prob, natural_logits, not_relaxable, relaxed_draw, soft
-from reparax.estimators.scores import held_at_edges, with_edges
-from reparax.estimators.surrogate import along, as_floating, leave_one_out, magic_box, mean, zeros_like
+from reparax.estimators.scores import (
+    along,
+    as_floating,
+    held_at_edges,
+    leave_one_out,
+    magic_box,
+    mean,
+    with_edges,
+    zeros_like,
+)
 
 Control = Callable[[list[Array], jax.Array], Any]
 _START = 1.0

@@ -11,7 +11,7 @@ from jaxtyping import Array, Float
 
 from reparax.errors import InvalidEstimator
 from reparax.estimators._base import AbstractEstimator, Integrand, Level
-from reparax.estimators._separable import Separation, elements_of, separation_of, values_of_an_element
+from reparax.estimators._integrand import Separation, elements_of, separation_of, values_of_an_element
 from reparax.estimators.draws import (
     atoms,
     joint_states,
@@ -21,15 +21,16 @@ from reparax.estimators.draws import (
     probabilities_of_elements,
     probability,
 )
-from reparax.estimators.scores import held_at_edges, with_edges
-from reparax.estimators.surrogate import (
+from reparax.estimators.scores import (
     along,
     as_floating,
     boxed,
     evaluate,
     evaluate_common,
+    held_at_edges,
     leave_one_out,
     mean,
+    with_edges,
     zeros_like,
 )
 from reparax.reparameterization import innermost

@@ -8,12 +8,11 @@ import jax.numpy as jnp
 import numpyro.distributions as dist
 from jaxtyping import Array, Float
 
-from reparax.distributions.bernoulli import Bernoulli
+from reparax.distributions.discrete import Bernoulli
 from reparax.errors import InvalidEstimator
 from reparax.estimators._base import AbstractEstimator, Integrand, Level
 from reparax.estimators.draws import draw, is_distribution, leaves, log_prob
-from reparax.estimators.scores import not_differentiable
-from reparax.estimators.surrogate import as_floating, evaluate, evaluate_common, with_gradient
+from reparax.estimators.scores import as_floating, evaluate, evaluate_common, not_differentiable, with_gradient
 from reparax.reparameterization import innermost
 from reparax.reparameterization.numerics import widened
 

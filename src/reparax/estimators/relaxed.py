@@ -8,11 +8,10 @@ import jax.numpy as jnp
 import numpyro.distributions as dist
 from jaxtyping import Array, Float
 
-from reparax.distributions.bernoulli import bernoulli_log_prob
+from reparax.distributions.discrete import bernoulli_log_prob
 from reparax.estimators._base import AbstractEstimator, Integrand, Level
-from reparax.estimators.discrete import category_logits, is_one_hot, not_one_hot
-from reparax.estimators.draws import is_binary, is_distribution
-from reparax.estimators.surrogate import evaluate, mean
+from reparax.estimators.draws import category_logits, is_binary, is_distribution, is_one_hot, not_one_hot
+from reparax.estimators.scores import evaluate, mean
 from reparax.reparameterization import innermost
 
 

@@ -1,19 +1,48 @@
-"""The score-function estimator, also called REINFORCE, and its baselines."""
+"""The score-function estimator (REINFORCE): its baselines, and ARM, DisARM, ARMS and ARSM with shared noise."""
 
 import functools
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 import numpyro.distributions as dist
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
+from reparax.errors import InvalidEstimator
 from reparax.estimators._base import AbstractEstimator, Integrand, Level
 from reparax.estimators._positions import log_prob_at
-from reparax.estimators.draws import draw
-from reparax.estimators.scores import held_at_edges, moving_support, scored_draws, with_unmoved_support
-from reparax.estimators.surrogate import boxed, evaluate, leave_one_out, mean, outer, with_gradient, zeros_like
+from reparax.estimators.draws import (
+    all_logits,
+    as_drawn,
+    binary_log_prob,
+    categorical_log_prob,
+    draw,
+    is_distribution,
+    logits_of,
+    not_binary,
+    not_categorical,
+    threshold,
+    uniforms,
+)
+from reparax.estimators.scores import (
+    boxed,
+    evaluate,
+    evaluate_common,
+    held_at_edges,
+    leave_one_out,
+    mean,
+    moving_support,
+    outer,
+    scaled,
+    scored_draws,
+    with_edges,
+    with_gradient,
+    with_unmoved_support,
+    zeros_like,
+)
 
 
 class ScoreFunction(AbstractEstimator):
@@ -148,3 +177,258 @@ class LearnedBaseline(AbstractEstimator):
         constant = jax.lax.stop_gradient(self.baseline)
         baselines = jax.tree.map(lambda v: jnp.full_like(v, constant), values)
         return mean(boxed(values, log_probs, baselines))
+
+
+Factor = Callable[[Array, Array, Array, Array], Array]
+
+
+class ARM(AbstractEstimator):
+    """(f(1[1-u < p]) - f(1[u < p])) (u - 1/2) in each logit.
+
+    `DisARM` is never noisier at the same cost. Yin & Zhou (2019), eq. 6.
+    """
+
+    unbiased: ClassVar[bool] = True
+    level: ClassVar[Level] = "score"
+    minimum_samples: ClassVar[int] = 2
+    valid_for: ClassVar[str] = "Bernoulli variables and any f"
+    reference: ClassVar[str] = "Yin & Zhou (2019), eq. 6"
+    family: ClassVar[str] = "coupled bits"
+
+    def refusal(self, q: dist.Distribution) -> str | None:
+        return not_binary(q)
+
+    def estimate(self, f: Integrand, q: Any, *, key: jax.Array, num_samples: int) -> Any:
+        return antithetic_pairs(f, q, key, num_samples, _arm_factor)
+
+    def evaluations(self, q: Any, num_samples: int) -> int:
+        return 2 * ((num_samples + 1) // 2)
+
+
+def _arm_factor(u: Array, first: Array, second: Array, logit: Array) -> Float[Array, "n *s"]:
+    return u - 0.5
+
+
+class DisARM(AbstractEstimator):
+    """1/2 (f(b) - f(b~)) (-1)^b~ 1[b != b~] sigmoid(|logit|) in each logit, with b = 1[1-u < p], b~ = 1[u < p].
+
+    Never noisier than ARM, of which it is the expectation given the pair. One pair is two evaluations of f.
+    Dong, Mnih & Tucker (2020), eq. 8; Yin et al. (2020), eq. 7.
+    """
+
+    name: ClassVar[str] = "disarm"
+    unbiased: ClassVar[bool] = True
+    level: ClassVar[Level] = "score"
+    minimum_samples: ClassVar[int] = 2
+    valid_for: ClassVar[str] = "Bernoulli variables and any f"
+    reference: ClassVar[str] = "Dong, Mnih & Tucker (2020), eq. 8"
+    family: ClassVar[str] = "coupled bits"
+
+    def refusal(self, q: dist.Distribution) -> str | None:
+        return not_binary(q)
+
+    def estimate(self, f: Integrand, q: Any, *, key: jax.Array, num_samples: int) -> Any:
+        return antithetic_pairs(f, q, key, num_samples, _disarm_factor)
+
+    def evaluations(self, q: Any, num_samples: int) -> int:
+        return 2 * ((num_samples + 1) // 2)
+
+
+def _disarm_factor(u: Array, first: Array, second: Array, logit: Array) -> Float[Array, "n *s"]:
+    signed = (first - second).astype(logit.dtype)
+    return signed * jax.nn.sigmoid(jnp.abs(logit))[None] / 2
+
+
+def antithetic_pairs(f: Integrand, q: Any, key: jax.Array, num_samples: int, factor: Factor) -> Any:
+    """The estimate from ceil(num_samples / 2) pairs b = 1[1 - u < p], b~ = 1[u < p].
+
+    The derivative in a logit is (f(b) - f(b~)) * factor(u, b, b~, logit), elementwise.
+    """
+    structure = jax.tree.structure(q, is_leaf=is_distribution)
+    pairs = (num_samples + 1) // 2
+    draw_key, f_key = jax.random.split(key)
+    logits = logits_of(held_at_edges(q))
+    u = uniforms(logits, draw_key, pairs)
+    first = threshold([1 - a for a in u], logits)
+    second = threshold(u, logits)
+    both = [jnp.concatenate(pair) for pair in zip(first, second, strict=True)]
+    # The two of a pair share their inner randomness, which cancels from the difference.
+    keys = jax.random.split(f_key, pairs)
+    values = evaluate(f, jax.tree.unflatten(structure, both), jnp.concatenate([keys, keys]))
+    values = with_edges(values, f, q, jax.random.fold_in(key, 1))
+    factors = [
+        factor(*arrays) for arrays in zip(u, first, second, [jax.lax.stop_gradient(v) for v in logits], strict=True)
+    ]
+
+    def gradient(value: Array) -> list[Array]:
+        difference = value[:pairs] - value[pairs:]
+        return [
+            scaled(weight, difference.reshape(pairs, *(1,) * (weight.ndim - 1), *difference.shape[1:]))
+            for weight in factors
+        ]
+
+    # Each pair is one draw: its value the mean of the two, boxed with half of each one's score.
+    halves = jax.tree.map(lambda v: jnp.stack([v[:pairs], v[pairs:]], axis=1), values)
+    return paired(halves, first, second, logits, jax.tree.map(gradient, values))
+
+
+def paired(halves: Any, first: list[Array], second: list[Array], logits: list[Array], gradients: Any) -> Any:
+    """The mean over both halves of each pair; either half is a draw from q, so that each is boxed by itself."""
+    one = with_gradient(jax.tree.map(lambda v: v[:, 0], halves), binary_log_prob, first, logits, gradients)
+    two = with_gradient(jax.tree.map(lambda v: v[:, 1], halves), binary_log_prob, second, logits, gradients)
+    return jax.tree.map(lambda a, b: (a + b) / 2, one, two)
+
+
+class ARMS(AbstractEstimator):
+    """sum_i (f(b_i) - mean f) (b_i - p) / ((K - 1) (1 - rho)) in each logit, rho the correlation of any two draws.
+
+    Unbiased for any joint distribution of the K draws in which every two of a bit have the same correlation rho.
+    Here the uniform numbers of a bit are a grid with one random shift, in random order: the number of ones among the K
+    draws is K p rounded up or down, with phi the fractional part of K p
+
+        rho = (phi (1 - phi) / (K p (1 - p)) - 1) / (K - 1),
+
+    the least that is possible. With two draws this is `DisARM`; with more it is less noisy than leave-one-out, which
+    has rho = 0. Second derivatives are unbiased, and as noisy as those of the score function without a baseline.
+    Dimitriev & Zhou (2021), section 3, with the grid in the place of their copulas.
+    """
+
+    unbiased: ClassVar[bool] = True
+    level: ClassVar[Level] = "score"
+    minimum_samples: ClassVar[int] = 2
+    valid_for: ClassVar[str] = "Bernoulli variables and any f"
+    reference: ClassVar[str] = "Dimitriev & Zhou (2021), section 3"
+    family: ClassVar[str] = "coupled bits"
+
+    def refusal(self, q: dist.Distribution) -> str | None:
+        return not_binary(q)
+
+    def estimate(self, f: Integrand, q: Any, *, key: jax.Array, num_samples: int) -> Any:
+        structure = jax.tree.structure(q, is_leaf=is_distribution)
+        draw_key, f_key = jax.random.split(key)
+        logits = logits_of(q)
+        draws = threshold(_grids(logits, draw_key, num_samples), logits)
+        values = evaluate(f, jax.tree.unflatten(structure, draws), jax.random.split(f_key, num_samples))
+        factors = [_arms_factor(b, jax.lax.stop_gradient(logit)) for b, logit in zip(draws, logits, strict=True)]
+
+        def gradient(value: Array) -> list[Array]:
+            centered = value - jnp.mean(value, axis=0)
+            return [
+                scaled(weight, centered.reshape(num_samples, *(1,) * (weight.ndim - 1), *centered.shape[1:]))
+                for weight in factors
+            ]
+
+        # The draws depend on each other: the others are no baseline for derivatives of higher order.
+        def one(value: Any, draw: list[Array], slopes: Any) -> Any:
+            alone = jax.tree.map(lambda leaf: leaf[None], (value, draw, slopes))
+            return with_gradient(alone[0], binary_log_prob, alone[1], logits, alone[2])
+
+        return mean(jax.vmap(one)(values, draws, jax.tree.map(gradient, values)))
+
+
+def _grids(logits: list[Array], key: jax.Array, num_samples: int) -> list[Float[Array, "n *s"]]:
+    """Per element K uniform numbers in random order: one in each K-th of the unit interval, at the same place in it."""
+
+    def one(k: jax.Array, logit: Array) -> Array:
+        order_key, shift_key = jax.random.split(k)
+        order = jnp.argsort(jax.random.uniform(order_key, (num_samples, *logit.shape), logit.dtype), axis=0)
+        shift = jax.random.uniform(shift_key, (1, *logit.shape), logit.dtype)
+        return (order.astype(logit.dtype) + shift) / num_samples
+
+    return [one(k, logit) for k, logit in zip(jax.random.split(key, len(logits)), logits, strict=True)]
+
+
+def _arms_factor(draws: Array, logit: Array) -> Float[Array, "n *s"]:
+    """(b - p) K / ((K - 1) (1 - rho)): what the centered f of each draw is multiplied with, before their mean."""
+    count = len(draws)
+    p = jax.nn.sigmoid(logit)
+    # Of the rarer value, so that no digits are lost near 1.
+    rare = jax.nn.sigmoid(-jnp.abs(logit))
+    fraction = count * rare - jnp.floor(count * rare)
+    possible = rare > 0
+    ratio = jnp.where(possible, fraction * (1 - fraction) / jnp.where(possible, count * rare * (1 - rare), 1), 1)
+    return (draws.astype(logit.dtype) - p[None]) * (count / (count - ratio))[None]
+
+
+class ARSM(AbstractEstimator):
+    """(1/C) sum_j (f(z^{c,j}) - (1/C) sum_m f(z^{m,j})) (1 - C pi_j) in the logit of class c.
+
+    pi ~ Dirichlet(1_C), z = argmin_i log(pi_i) - logit_i, and z^{m,j} is z with pi_m and pi_j swapped, in all
+    variables at once: C(C-1)/2 + 1 evaluations of f per draw, however many variables there are.
+    Yin, Yue & Zhou (2019), "ARSM: Augment-REINFORCE-swap-merge estimator", eq. 11.
+    """
+
+    unbiased: ClassVar[bool] = True
+    level: ClassVar[Level] = "score"
+    family: ClassVar[str] = "swapped categories"
+    minimum_samples: ClassVar[int] = 1
+    valid_for: ClassVar[str] = "categorical variables that have all the same number of classes, and any f"
+    reference: ClassVar[str] = "Yin, Yue & Zhou (2019), eq. 11"
+
+    def refusal(self, q: dist.Distribution) -> str | None:
+        return not_categorical(q)
+
+    def estimate(self, f: Integrand, q: Any, *, key: jax.Array, num_samples: int) -> Any:
+        logits = all_logits(held_at_edges(q))
+        classes = _common_classes(logits)
+        flat, structure = jax.tree.flatten(q, is_leaf=is_distribution)
+        draw_key, f_key = jax.random.split(key)
+        keys = jax.random.split(draw_key, len(logits))
+        noise = [
+            jax.random.exponential(k, (num_samples, *logit.shape), logit.dtype)
+            for k, logit in zip(keys, logits, strict=True)
+        ]
+        permutations = _swaps(classes)
+        index = [
+            _swapped_draws(jax.lax.stop_gradient(logit), e, permutations)
+            for logit, e in zip(logits, noise, strict=True)
+        ]
+        z = [as_drawn(leaf, chosen) for leaf, chosen in zip(flat, index, strict=True)]
+        values = jax.vmap(lambda draws, k: evaluate_common(f, jax.tree.unflatten(structure, draws), k))(
+            z, jax.random.split(f_key, num_samples)
+        )
+        weights = [1 - classes * e / jnp.sum(e, axis=-1, keepdims=True) for e in noise]
+        gradients = jax.tree.map(lambda v: [_merge(v, w, classes) for w in weights], values)
+        unswapped = with_edges(jax.tree.map(lambda v: v[:, 0], values), f, q, jax.random.fold_in(key, num_samples))
+        return with_gradient(unswapped, categorical_log_prob, [i[:, 0] for i in index], logits, gradients)
+
+    def evaluations(self, q: Any, num_samples: int) -> int:
+        classes = all_logits(q)[0].shape[-1]
+        return num_samples * (classes * (classes - 1) // 2 + 1)
+
+
+def _common_classes(logits: list[Array]) -> int:
+    counts = {logit.shape[-1] for logit in logits}
+    if len(counts) > 1:
+        raise InvalidEstimator(
+            expected="categorical variables that have all the same number of classes",
+            got=f"{sorted(counts)} classes",
+            cure="name leave-one-out, or a pytree of estimators that gives each its own ARSM instance",
+        )
+    return counts.pop()
+
+
+def _swaps(classes: int) -> Int[np.ndarray, "swaps c"]:
+    """The identity, and then every swap of two classes, m < j in the order of `numpy.triu_indices`."""
+    rows = [np.arange(classes)]
+    for m, j in zip(*np.triu_indices(classes, 1), strict=True):
+        row = np.arange(classes)
+        row[[m, j]] = j, m
+        rows.append(row)
+    return np.stack(rows)
+
+
+def _swapped_draws(logits: Array, noise: Array, permutations: np.ndarray) -> Int[Array, "n swaps *s"]:
+    swapped = jnp.moveaxis(jnp.log(noise)[..., permutations], -2, 1)
+    return jnp.argmin(swapped - logits[None, None], axis=-1)
+
+
+def _merge(value: Float[Array, "n swaps *s"], weight: Float[Array, "n *v c"], classes: int) -> Float[Array, "n ..."]:
+    table = np.zeros((classes, classes), int)
+    upper = np.triu_indices(classes, 1)
+    table[upper] = 1 + np.arange(len(upper[0]))
+    swaps = value[:, table + table.T]
+    centered = swaps - jnp.mean(swaps, axis=1, keepdims=True)
+    flat = weight.reshape(len(weight), -1, classes)
+    merged = jnp.einsum("ncj...,nvj->nvc...", centered, flat.astype(value.dtype)) / classes
+    return merged.reshape(weight.shape + value.shape[2:])

@@ -6,11 +6,11 @@ The architectures (`MLP`, `Convolutional`, `Linear`) are found by their files' n
 from reparax.networks._base import AbstractArchitecture as AbstractArchitecture
 from reparax.networks._base import Affine as Affine
 from reparax.networks._base import Network as Network
+from reparax.networks._base import Standardized as Standardized
 from reparax.networks._context import Conditioned as Conditioned
 from reparax.networks._context import conditioned as conditioned
 from reparax.networks._context import context_size as context_size
 from reparax.networks._context import given as given
-from reparax.networks._standardize import Standardized as Standardized
 from reparax.registry import lazy_parts
 
 __getattr__, __dir__ = lazy_parts(__name__)

@@ -1,13 +1,42 @@
-"""What a network architecture is: it makes encoders and decoders of one example."""
+"""What a network architecture is: it makes encoders and decoders of one example, from standardized inputs."""
 
+import math
 from abc import abstractmethod
 from collections.abc import Callable
+from functools import partial
 
 import equinox as eqx
 import jax
-from jaxtyping import Array, Float
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Num
 
-from reparax.networks._initial import lecun_normal
+from reparax.pytrees import Frozen
+
+STD_OF_TRUNCATED = 0.87962566103423978
+"""The standard deviation of a standard Normal that is cut off at -2 and 2."""
+
+
+def lecun_normal(key: jax.Array, shape: tuple[int, ...], fan_in: int) -> Float[Array, "..."]:
+    """Draws of a Normal of variance 1 / fan_in, cut off at two standard deviations: LeCun et al. (1998), section 4.6.
+
+    The same bits as ``jax.nn.initializers.lecun_normal``; but few sizes are compiled, whatever the shapes (the draws
+    of a shape are the first of those of a longer one), as compiling them took longer than all else in building a model.
+    """
+    count = math.prod(shape)
+    longer = 16 ** max(2, math.ceil(math.log(max(count, 1), 16)))
+    return _cut(_truncated_normal(key, longer), jnp.sqrt(1 / max(1, fan_in)) / STD_OF_TRUNCATED, shape)
+
+
+@partial(jax.jit, static_argnums=1)
+def _truncated_normal(key: jax.Array, count: int) -> Float[Array, " n"]:
+    return jax.random.truncated_normal(key, -2.0, 2.0, (count,))
+
+
+@partial(jax.jit, static_argnums=2)
+def _cut(draws: Float[Array, " n"], scale: Float[Array, ""], shape: tuple[int, ...]) -> Float[Array, "..."]:
+    return draws[: math.prod(shape)].reshape(shape) * scale
+
 
 Network = Callable[[Array], Array]
 
@@ -44,3 +73,25 @@ class Affine(eqx.Module):
 
     def __call__(self, x: Float[Array, " in"]) -> Float[Array, " out"]:
         return x @ self.weight + self.bias
+
+
+class Standardized(eqx.Module):
+    """network((x - mean) / std) with a mean and a standard deviation that are not trained.
+
+    Only what the encoder sees is standardized; densities stay in the user's units.
+    """
+
+    network: Network
+    mean: Frozen
+    std: Frozen
+
+    def __init__(self, network: Network, mean: np.ndarray, std: np.ndarray) -> None:
+        self.network = network
+        self.mean = Frozen(jnp.asarray(mean, jnp.float32))
+        self.std = Frozen(jnp.asarray(std, jnp.float32))
+
+    def __call__(self, x: Num[Array, "*event"]) -> Float[Array, "..."]:
+        x = jnp.asarray(x, self.mean.value.dtype)
+        mean = jnp.broadcast_to(self.mean.value, x.shape)
+        std = jnp.broadcast_to(self.std.value, x.shape)
+        return self.network((x - mean) / std)

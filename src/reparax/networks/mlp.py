@@ -1,4 +1,4 @@
-"""The multilayer perceptron, for anything that can be flattened."""
+"""The multilayer perceptron, for anything that can be flattened; without hidden layers, one affine map."""
 
 import math
 
@@ -40,3 +40,21 @@ class MLP(AbstractArchitecture):
 
     def decoder(self, in_size: int, out_shape: tuple[int, ...], *, key: jax.Array) -> Perceptron:
         return Perceptron(in_size, (self.width,) * self.depth, out_shape, key=key)
+
+
+class Linear(AbstractArchitecture):
+    """Affine encoder and decoder; ``width`` and ``depth`` are not used.
+
+    With a diagonal Normal posterior and a Normal likelihood this is the linear variational autoencoder of Lucas et al.
+    (2019), whose optimum is probabilistic PCA (Tipping & Bishop 1999) for one noise scale and factor analysis for one
+    per column.
+    """
+
+    width: int = 0
+    depth: int = 0
+
+    def encoder(self, event_shape: tuple[int, ...], out_size: int, *, key: jax.Array) -> Perceptron:
+        return Perceptron(math.prod(event_shape), (), (out_size,), key=key)
+
+    def decoder(self, in_size: int, out_shape: tuple[int, ...], *, key: jax.Array) -> Perceptron:
+        return Perceptron(in_size, (), out_shape, key=key)

@@ -1,11 +1,11 @@
 """The objectives; `AbstractObjective` says how to add one."""
 
+from reparax.objectives._base import AbstractCompanionObjective as AbstractCompanionObjective
 from reparax.objectives._base import AbstractObjective as AbstractObjective
+from reparax.objectives._base import Accompanied as Accompanied
+from reparax.objectives._base import InContext as InContext
 from reparax.objectives._base import Terms as Terms
 from reparax.objectives._base import check_objective as check_objective
-from reparax.objectives._companion import AbstractCompanionObjective as AbstractCompanionObjective
-from reparax.objectives._companion import Accompanied as Accompanied
-from reparax.objectives._context import InContext as InContext
 from reparax.registry import lazy_parts
 
 __getattr__, __dir__ = lazy_parts(__name__)

@@ -1,14 +1,16 @@
-"""What an objective is: a number for one example that training makes large."""
+"""What an objective is: a function of one example; in a context; or with a companion that is trained with it."""
 
 from abc import abstractmethod
+from typing import Any, Self
 
 import equinox as eqx
 import jax
-from jaxtyping import Array, Float, Int, Num
+from jaxtyping import Array, Float, Int, Num, PyTree
 
 from reparax import registry
 from reparax.errors import RecipeError
 from reparax.model import Model
+from reparax.networks import given
 from reparax.parts import Part
 from reparax.pytrees import num_parameters
 
@@ -68,3 +70,63 @@ def check_objective(objective: AbstractObjective, model: Model) -> None:
             got=f"{registry.part_name(type(model.prior))}, which would stay as it was drawn",
             cure="choose --objective elbo, or a prior without weights, such as the one that is suggested",
         )
+
+
+class InContext(eqx.Module):
+    """An objective of (x, context): that of x under the plain model for the context.
+
+    Attributes:
+        objective: The objective of one example.
+    """
+
+    objective: Any
+
+    def __call__(
+        self,
+        model: Any,
+        x: tuple[Num[Array, "*event"], Float[Array, " c"]],
+        *,
+        key: jax.Array,
+        step: Int[Array, ""],
+    ) -> Any:
+        """The terms for one example in its context."""
+        values, context = x
+        return self.objective(model.given(context), values, key=key, step=step)
+
+
+class Accompanied(eqx.Module):
+    """A model and its companion, trained together.
+
+    Attributes:
+        model: The model.
+        companion: What an objective trains beside it.
+    """
+
+    model: Model
+    companion: PyTree
+
+    def given(self, context: Float[Array, " c"]) -> Self:
+        """Both for one context."""
+        return given(self, context)
+
+
+class AbstractCompanionObjective(AbstractObjective):
+    """An objective with weights of its own, which are trained and saved with the model, and not served.
+
+    What a companion is to make small, such as the error of a critic that the model makes large, is written as one
+    objective: gradients into the companion are turned around by a `jax.custom_vjp`, or stopped on one side.
+    """
+
+    @abstractmethod
+    def companion(self, model: Model, *, key: jax.Array) -> PyTree:
+        """The companion with its first weights: any pytree, such as an equinox module."""
+
+    @abstractmethod
+    def terms(
+        self, model: Model, companion: PyTree, x: Num[Array, "*event"], *, key: jax.Array, step: Int[Array, ""]
+    ) -> Terms:
+        """The terms for one example at a training step."""
+
+    def __call__(self, model: Any, x: Num[Array, "*event"], *, key: jax.Array, step: Int[Array, ""]) -> Terms:
+        """The terms for one example at a training step, of a model with its companion."""
+        return self.terms(model.model, model.companion, x, key=key, step=step)

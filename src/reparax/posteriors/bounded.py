@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpyro.distributions as dist
 from jaxtyping import Array, Float
 
-from reparax.distributions.logistic_normal import LogisticNormal as LogisticNormalDistribution
+from reparax.distributions.bounded import LogisticNormal as LogisticNormalDistribution
 from reparax.posteriors._base import AbstractFamily, LatentSpace
 from reparax.pytrees import soft_bound
 

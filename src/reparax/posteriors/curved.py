@@ -6,9 +6,9 @@ import jax.numpy as jnp
 import numpyro.distributions as dist
 from jaxtyping import Array, Float
 
-from reparax.distributions.poincare_normal import PoincareNormal as PoincareNormalDistribution
-from reparax.distributions.power_spherical import PowerSpherical as PowerSphericalDistribution
-from reparax.distributions.von_mises_fisher import VonMisesFisher as VonMisesFisherDistribution
+from reparax.distributions.hyperbolic import PoincareNormal as PoincareNormalDistribution
+from reparax.distributions.sphere import PowerSpherical as PowerSphericalDistribution
+from reparax.distributions.sphere import VonMisesFisher as VonMisesFisherDistribution
 from reparax.posteriors._base import AbstractFamily, LatentSpace
 from reparax.pytrees import soft_bound
 

@@ -7,7 +7,7 @@ import numpyro.distributions as dist
 from jaxtyping import Array, Float
 
 from reparax.distributions import OneHotCategorical
-from reparax.distributions.bernoulli import Bernoulli as BernoulliDistribution
+from reparax.distributions.discrete import Bernoulli as BernoulliDistribution
 from reparax.parts import option
 from reparax.posteriors._base import AbstractFamily, LatentSpace
 from reparax.pytrees import soft_bound

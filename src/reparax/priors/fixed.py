@@ -6,10 +6,10 @@ import jax.numpy as jnp
 import numpyro.distributions as dist
 
 from reparax.distributions import OneHotCategorical
-from reparax.distributions.bernoulli import Bernoulli as BernoulliDistribution
-from reparax.distributions.hyperspherical_uniform import HypersphericalUniform as HypersphericalUniformDistribution
-from reparax.distributions.logistic_normal import LogisticNormal
-from reparax.distributions.poincare_normal import PoincareNormal as PoincareNormalDistribution
+from reparax.distributions.bounded import LogisticNormal
+from reparax.distributions.discrete import Bernoulli as BernoulliDistribution
+from reparax.distributions.hyperbolic import PoincareNormal as PoincareNormalDistribution
+from reparax.distributions.sphere import HypersphericalUniform as HypersphericalUniformDistribution
 from reparax.priors._base import AbstractFixedPrior
 
 

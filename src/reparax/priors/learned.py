@@ -8,7 +8,7 @@ import numpy as np
 import numpyro.distributions as dist
 from jaxtyping import Array, Float
 
-from reparax.distributions.bernoulli import Bernoulli as BernoulliDistribution
+from reparax.distributions.discrete import Bernoulli as BernoulliDistribution
 from reparax.parts import option
 from reparax.posteriors import Posterior
 from reparax.priors._base import AbstractPrior, Prior

@@ -4,8 +4,8 @@
 program is refused. `explain` says how each draw is differentiated, and why.
 """
 
-from reparax.programs._choices import Plan as Plan
-from reparax.programs._choices import Site as Site
+from reparax.programs._simulate import Plan as Plan
+from reparax.programs._simulate import Site as Site
 from reparax.programs._simulate import explain as explain
 from reparax.programs._simulate import simulate as simulate
 from reparax.programs._sites import cost as cost

@@ -9,8 +9,8 @@ from jax.extend.core import ClosedJaxpr
 
 from reparax.continuity import scan_sizes
 from reparax.errors import InvalidEstimator
-from reparax.programs._facts import NONE, Event, Events, Facts, Path, either, summed, used
 from reparax.programs._flow import Flow
+from reparax.programs._marks import NONE, Event, Events, Facts, Path, either, summed, used
 
 _PASSES = 50
 

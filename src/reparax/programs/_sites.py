@@ -11,19 +11,18 @@ import numpyro.distributions as dist
 from jaxtyping import Array
 
 from reparax.errors import InvalidEstimator
-from reparax.estimators.discrete import not_binary
 from reparax.estimators.draws import (
     check_distributions,
     is_distribution,
     joint_states,
     leaves,
     log_prob,
+    not_binary,
     num_states,
 )
 from reparax.estimators.draws import draw as constant_draws
 from reparax.estimators.pathwise import Pathwise
-from reparax.estimators.scores import moving_support, with_unmoved_support
-from reparax.estimators.surrogate import as_floating
+from reparax.estimators.scores import as_floating, moving_support, with_unmoved_support
 from reparax.programs._marks import (
     DISARM,
     ENUMERATION,

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from reparax.errors import InvalidEstimator
-from reparax.estimators.discrete import logits_of, threshold, uniforms
+from reparax.estimators.draws import logits_of, threshold, uniforms
 from reparax.estimators.scores import differentiable_once
 
 

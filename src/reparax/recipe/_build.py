@@ -14,9 +14,8 @@ from reparax.model import Model, check_latent_space
 from reparax.networks import AbstractArchitecture, Network, conditioned
 from reparax.objectives import AbstractObjective
 from reparax.parts import option_names
-from reparax.recipe._choice import options_in, part_of
-from reparax.recipe._recipe import Recipe
-from reparax.recipe._units import Units
+from reparax.recipe._fitted import Units
+from reparax.recipe._recipe import Recipe, options_in, part_of
 from reparax.tables import adapter_of
 
 

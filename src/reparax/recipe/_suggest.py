@@ -9,8 +9,7 @@ from reparax.data import Schema
 from reparax.errors import RecipeError
 from reparax.objectives import AbstractCompanionObjective
 from reparax.parts import Part
-from reparax.recipe._choice import Choice, choice, has_option, name_of, with_options
-from reparax.recipe._recipe import Recipe, checked
+from reparax.recipe._recipe import Choice, Recipe, checked, choice, has_option, name_of, with_options
 
 LONG_RUN = 8000
 """Steps after which a default model is trained, as epochs permit."""

@@ -5,11 +5,9 @@ family.
 """
 
 from reparax.reparameterization import (  # noqa: F401  (they register their rules)
-    _multivariate_normal,
     closed_form,
     gamma_rules,
     mixture,
-    student_t,
     truncated,
     von_mises,
 )

@@ -11,8 +11,7 @@ from sklearn.utils import Tags
 from reparax import applications
 from reparax.applications import Scores
 from reparax.errors import RecipeError
-from reparax.sklearn._door import admitted
-from reparax.sklearn._fitting import fitted_model
+from reparax.sklearn._door import admitted, fitted_model
 
 AUTO_SHARE = 0.1
 """The share of the training rows that ``contamination="auto"`` calls odd."""

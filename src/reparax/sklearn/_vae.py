@@ -13,9 +13,7 @@ from sklearn.utils.validation import check_array, check_is_fitted
 
 from reparax import applications
 from reparax.errors import RecipeError
-from reparax.sklearn._door import admitted
-from reparax.sklearn._fitting import fitted_model, seed_of
-from reparax.sklearn._rows import Shape
+from reparax.sklearn._door import Shape, admitted, fitted_model, seed_of
 
 
 class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixin, BaseEstimator):

@@ -4,7 +4,7 @@ from reparax.training._fit import FitResult as FitResult
 from reparax.training._fit import Progress as Progress
 from reparax.training._fit import Record as Record
 from reparax.training._fit import Status as Status
+from reparax.training._fit import cosine_adam as cosine_adam
 from reparax.training._fit import fit as fit
 from reparax.training._fit import sees_batch as sees_batch
-from reparax.training._optimizer import cosine_adam as cosine_adam
 from reparax.training._program import BATCH as BATCH

@@ -1,4 +1,4 @@
-"""The compiled functions of training: many steps at once, and a look at held-out examples."""
+"""The compiled functions of training: many steps at once over examples in a pytree, and a look at held-out ones."""
 
 import re
 from collections.abc import Callable
@@ -7,12 +7,65 @@ from typing import Any, NamedTuple, Protocol, Self, TypeVar
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
-from jaxtyping import Array, Float, PyTree
+from jaxtyping import Array, Float, Int, PyTree
 
+from reparax.errors import DataError
 from reparax.pytrees import combine, partition
 from reparax.training._collectives import require_right_gradients
-from reparax.training._examples import num_examples, take
+
+
+def as_examples(data: PyTree, what: str) -> PyTree[Array]:
+    """The data as arrays on the device.
+
+    Raises:
+        DataError: No array, an array without an axis, arrays of different numbers of examples, or no example.
+    """
+    counts = [np.shape(leaf)[:1] for leaf in jax.tree.leaves(data)]
+    if not counts or () in counts:
+        raise DataError(
+            expected=f"{what}: one array or more, examples along the first axis of each",
+            got="a single value" if counts else "no array",
+            cure="give an array, or a pytree of arrays such as (values, context)",
+        )
+    if len(set(counts)) > 1:
+        raise DataError(
+            expected=f"{what}: as many examples in one array as in every other",
+            got=f"{', '.join(str(count) for (count,) in counts)} examples",
+            cure="give each array one row for each example, in the same order",
+        )
+    if counts[0] == (0,):
+        raise DataError(
+            expected=f"{what}: at least one example", got="no example", cure="give some, or leave the argument out"
+        )
+    return jax.tree.map(jnp.asarray, data)
+
+
+def same_structure(valid: PyTree, data: PyTree) -> None:
+    """Refuses held-out examples that are not made up as the examples are.
+
+    Raises:
+        DataError: Their pytrees differ.
+    """
+    found, wanted = jax.tree.structure(valid), jax.tree.structure(data)
+    if found != wanted:
+        raise DataError(
+            expected=f"valid: examples made up as those of data, {wanted}",
+            got=str(found),
+            cure="give both the same arrays: where data are (values, context), valid is (values, context) as well",
+        )
+
+
+def num_examples(data: PyTree[Array]) -> int:
+    """How many examples there are."""
+    return len(jax.tree.leaves(data)[0])
+
+
+def take(data: PyTree[Array], rows: Int[Array, "*rows"]) -> Any:
+    """Some of the examples, or one."""
+    return jax.tree.map(lambda leaf: leaf[rows], data)
+
 
 BATCH = "batch"
 """The name of the axis that an objective is vectorized over: ``jax.lax.pmean(value, BATCH)`` is a batch's mean.

@@ -1,0 +1,23 @@
+"""The commands, by name."""
+
+from cyclopts import App, Parameter
+
+import reparax
+from reparax.cli.apply import encode, impute, reconstruct, sample, score
+from reparax.cli.evaluate import evaluate, info, report
+from reparax.cli.fit import fit
+
+
+def make_app() -> App:
+    """The application; nothing that is imported for it imports jax."""
+    app = App(
+        name="reparax",
+        help="Variational autoencoders from data to results. Start with: reparax fit DATA --out MODEL",
+        version=reparax.__version__,
+        help_format="plaintext",
+        suppress_keyboard_interrupt=False,
+        default_parameter=Parameter(negative=(), show_default=False),
+    )
+    for order, command in enumerate((fit, encode, reconstruct, sample, impute, score, evaluate, report, info)):
+        app.command(command, sort_key=order)
+    return app

@@ -1,0 +1,118 @@
+"""Columns and recipes in words: what was chosen, what was suggested, and why."""
+
+from typing import TYPE_CHECKING
+
+from reparax.cli.terminal import bound_name
+
+if TYPE_CHECKING:
+    from reparax.data import Dataset, Schema
+    from reparax.recipe import Recipe
+
+
+MOST_COLUMNS = 30
+
+
+def columns_text(schema: "Schema") -> list[str]:
+    """The columns of a table, one in a line: name, kind, missing share, values; none for images and arrays."""
+    from reparax.data import column_lines
+
+    lines = column_lines(schema)
+    shown = lines[:MOST_COLUMNS]
+    if not shown:
+        return []
+    widths = [max(len(getattr(line, field)) for line in shown) for field in ("name", "kind", "missing")]
+    text = [
+        f"  {line.name:{widths[0]}}  {line.kind:{widths[1]}}  {line.missing:>{widths[2]}}  {line.values}".rstrip()
+        for line in shown
+    ]
+    return text + ([f"  and {len(lines) - len(shown)} more"] if len(lines) > len(shown) else [])
+
+
+def data_line(dataset: "Dataset") -> str:
+    """The data in words: how many examples of what."""
+    schema = dataset.schema
+    shape = "x".join(map(str, schema.event_shape))
+    if schema.kind == "images":
+        return f"{len(dataset)} images of {shape}, {_values(schema)}"
+    if schema.kind == "table":
+        return f"{len(dataset)} rows of {shape} column{'s' if shape != '1' else ''}, {_values(schema)}"
+    return f"{len(dataset)} examples of shape {shape}, {_values(schema)}"
+
+
+def recipe_lines(recipe: "Recipe", chosen: frozenset[str], dataset: "Dataset") -> list[str]:
+    """One line for each choice; what was not chosen says why it was suggested.
+
+    Args:
+        recipe: The whole recipe.
+        chosen: The names of the fields that the user decided.
+        dataset: The data it was suggested for.
+    """
+    held_out = round(len(dataset) * recipe.valid)
+    training = (
+        f"at most {recipe.epochs} epochs in batches of {recipe.batch_size}, learning rate {recipe.learning_rate:g}"
+    )
+    patience = f"after {recipe.patience} epochs without a better held-out {bound_name(recipe.name('objective'))}"
+    steps = recipe.epochs * max(1, (len(dataset) - held_out) // recipe.batch_size)
+    rows = [
+        ("data", f"{data_line(dataset)}; {f'{held_out} held out' if held_out else 'none held out'}", ""),
+        (
+            "likelihood",
+            _part(recipe, "likelihood"),
+            _why("likelihood", chosen, "a table" if dataset.schema.kind == "table" else _values(dataset.schema)),
+        ),
+        ("posterior", _posterior(recipe), _why("posterior", chosen, "the default of this objective")),
+        ("prior", _part(recipe, "prior"), _why("prior", chosen, "what goes with this posterior")),
+        ("network", _network(recipe), _why("network", chosen, _size(dataset))),
+        ("objective", _objective(recipe), _why("objective", chosen, "the default")),
+        ("training", training, _why("epochs", chosen, f"about {steps} steps")),
+        ("stopping", patience if held_out else "when all epochs are done: nothing is held out", ""),
+    ]
+    if recipe.binarize != "none":
+        rows.insert(1, ("binarize", recipe.binarize, "chosen"))
+    return [f"{name:<11} {text}{f'  ({reason})' if reason else ''}" for name, text, reason in rows]
+
+
+def _why(field: str, chosen: frozenset[str], reason: str) -> str:
+    return "chosen" if field in chosen else f"suggested: {reason}"
+
+
+def _values(schema: "Schema") -> str:
+    if schema.value_kind == "mixed":
+        return "columns of several kinds"
+    if schema.value_kind == "binary":
+        return "0 or 1"
+    kind = "whole numbers" if schema.value_kind == "integer" else "real numbers"
+    if schema.kind != "images":
+        return kind
+    return f"{kind} from {schema.low:g} to {schema.high:g}"
+
+
+def _size(dataset: "Dataset") -> str:
+    values = 1
+    for length in dataset.schema.event_shape:
+        values *= length
+    return f"{len(dataset)} examples of {values} value{'s' if values != 1 else ''}"
+
+
+def _posterior(recipe: "Recipe") -> str:
+    return f"{_part(recipe, 'posterior')}, {recipe.latent_dim} latent dimension{'s' if recipe.latent_dim != 1 else ''}"
+
+
+def _part(recipe: "Recipe", field: str) -> str:
+    """A part's name, and its options that are not left at their defaults."""
+    chosen = recipe.options(field).items()
+    return ", ".join([recipe.name(field), *(f"{name.replace('_', ' ')} {value}" for name, value in chosen)])
+
+
+def _network(recipe: "Recipe") -> str:
+    name = recipe.name("network")
+    if name == "linear":
+        return name
+    if name == "convolutional":
+        return f"convolutional, {recipe.depth} convolutions from {recipe.width} channels"
+    return f"{_part(recipe, 'network')}, {recipe.depth} layer{'s' if recipe.depth != 1 else ''} of {recipe.width}"
+
+
+def _objective(recipe: "Recipe") -> str:
+    warmup = [f"KL warm-up over {recipe.warmup_epochs} epochs"] if recipe.warmup_epochs else []
+    return ", ".join([_part(recipe, "objective"), *warmup])

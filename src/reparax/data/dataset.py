@@ -1,0 +1,486 @@
+"""A data set: the values in the user's units, their schema, and what came beside them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal, NamedTuple
+
+import msgspec
+import numpy as np
+
+from reparax.data.columns import EMPTY, column_of, notes_on, refitted
+from reparax.data.match import refuse_infinite
+from reparax.data.schema import Schema, describe_shape
+from reparax.data.values import (
+    LARGEST_INTEGER,
+    SMALLEST_STD,
+    Cells,
+    as_real,
+    by_rows,
+    column_name,
+    kind_of,
+    loses_digits,
+    moments,
+    refuse_non_finite,
+    refuse_non_numbers,
+)
+from reparax.errors import DataError
+from reparax.summary import Column, ColumnKind, Kind
+
+
+class Layout(NamedTuple):
+    """An array whose axes are told: examples first, channels last."""
+
+    values: np.ndarray
+    kind: Literal["images", "table", "array"]
+    notes: tuple[str, ...] = ()
+
+
+def as_examples(array: np.ndarray) -> Layout:
+    """Tells the axes of an array.
+
+    Two axes are a table ``(n, columns)``; three are gray images ``(n, height, width)``, which gain a channel axis;
+    four are images, five and more stay an array. Channels of images are the last axis when it is 1 to 4 long; else
+    the second axis when that is 1, 3 or 4 long (channels first; they are moved, and a note says so); else the last axis
+    when it is shorter than height and width (many-channel images).
+
+    Raises:
+        DataError: Fewer than two axes, or four axes of which none is told to be the channels.
+    """
+    if array.ndim < 2:
+        raise DataError(
+            expected="an array of at least two axes, examples first",
+            got="a single value" if array.ndim == 0 else f"one axis of {len(array)} values",
+            cure="a single column is X.reshape(-1, 1), a single example X.reshape(1, -1)",
+        )
+    if array.ndim == 2:
+        return Layout(array, "table")
+    if array.ndim == 3:
+        return Layout(array[..., None], "images")
+    if array.ndim > 4:
+        return Layout(array, "array")
+    _, first, middle, last = array.shape
+    if last in {1, 2, 3, 4}:
+        return Layout(array, "images")
+    if first in {1, 3, 4}:
+        note = f"axes {array.shape[1:]} were read as channels, height, width"
+        return Layout(np.moveaxis(array, 1, -1), "images", (note,))
+    if last < min(first, middle):
+        return Layout(array, "images")
+    raise DataError(
+        expected="images of shape (n, height, width, channels)",
+        got=f"shape {array.shape}, of which no axis is told to be the channels",
+        cure="put the channels last (numpy.moveaxis), or give rows of numbers: X.reshape(len(X), -1)",
+    )
+
+
+FrameKind = Literal["polars", "pandas", "pyarrow", "numpy"]
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Examples in the user's units, and what is known of them.
+
+    Attributes:
+        values: An array of shape ``(n, *event_shape)``. Dtypes: uint8 for 0/1 values and for images of up to 8 bits,
+            uint16 for deeper ones, int32 for other whole numbers, float32 for real ones (float64 where float32 would
+            lose digits that matter; a note says so), and for tables with categories, dates or missing cells: the
+            numbers, codes of categories, days since 1970; NaN where missing.
+        schema: The description of the values.
+        labels: One label per example, shape ``(n,)``, or None. They never enter the values.
+        ids: One name per example (the files of a folder of images), or None.
+        notes: Sentences on what was noticed or decided while reading, for people.
+        frame_kind: The library of the data frame, or ``"numpy"`` for an array, that the user gave; None for files.
+        native: The table as it came, columns that are left out included; None for images, and for a part of the data.
+        context: What is known of each example beside its values and not modeled, shape ``(n, c)``: labels as numbers,
+            covariates; None for nothing.
+    """
+
+    values: np.ndarray
+    schema: Schema
+    labels: np.ndarray | None = None
+    ids: np.ndarray | None = None
+    notes: tuple[str, ...] = ()
+    frame_kind: FrameKind | None = None
+    native: Any = None
+    context: np.ndarray | None = None
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def take(self, indices: np.ndarray) -> "Dataset":
+        """The examples at ``indices``, with the same schema."""
+        labels = None if self.labels is None else self.labels[indices]
+        ids = None if self.ids is None else self.ids[indices]
+        context = None if self.context is None else self.context[indices]
+        return replace(self, values=self.values[indices], labels=labels, ids=ids, native=None, context=context)
+
+    def given(self, context: Any) -> "Dataset":
+        """The same examples with a context: one row of numbers for each.
+
+        Raises:
+            DataError: Another number of rows, or what is no finite number.
+        """
+        return replace(self, context=_as_context(context, len(self)))
+
+
+def _as_context(context: Any, num_examples: int) -> np.ndarray:
+    try:
+        rows = np.asarray(context, np.float32)
+    except (TypeError, ValueError):
+        rows = np.zeros(())
+    rows = rows[:, None] if rows.ndim == 1 else rows
+    if rows.ndim != 2 or len(rows) != num_examples or not rows.size or not np.isfinite(rows).all():
+        raise DataError(
+            expected=f"a context of finite numbers, one row for each of the {num_examples} examples",
+            got=f"{type(context).__name__} of shape {np.shape(context)}",
+            cure="give labels as numbers (one column for each class), and fill what is missing",
+        )
+    return rows
+
+
+def from_array(
+    array: np.ndarray,
+    *,
+    names: tuple[str, ...] | None = None,
+    labels: np.ndarray | None = None,
+    label: str | None = None,
+    ids: np.ndarray | None = None,
+    notes: tuple[str, ...] = (),
+) -> Dataset:
+    """A dataset from numbers: two axes are a table, three or four are images, more are an array.
+
+    See `reparax.data.read` for how axes, kinds and levels are told.
+
+    Args:
+        array: Shape ``(n, d)``, ``(n, height, width)``, ``(n, height, width, channels)`` or more axes.
+        names: The columns' names.
+        labels: One label per example.
+        label: The column or key that the labels came from.
+        ids: One name per example.
+        notes: Sentences to keep with the dataset.
+
+    Raises:
+        DataError: No examples or no columns, other things than numbers, NaN or infinity, values beyond float32.
+    """
+    refuse_non_numbers(array)
+    layout = as_examples(array)
+    _refuse_empty(*layout.values.shape[:1], layout.values.size)
+    _refuse_labels(labels, len(array))
+    if layout.kind == "table":
+        cells = {column_name(names, index): array_cells(array[:, index]) for index in range(array.shape[1])}
+        return from_cells(cells, named=names is not None, labels=labels, label=label, ids=ids, notes=notes, array=array)
+    refuse_non_finite(layout.values, names, ids)
+    kind = kind_of(layout.values)
+    values = _compact(layout, kind, names)
+    schema, more = _describe(values, layout, kind, names, label)
+    notes = (*notes, *layout.notes, *more)
+    return Dataset(values=_frozen(values, array), schema=schema, labels=labels, ids=ids, notes=notes)
+
+
+def array_cells(column: np.ndarray) -> Cells:
+    """The cells of an array's column."""
+    if column.dtype.kind == "b":
+        return Cells("boolean", column.view(np.uint8), "boolean", (False, True))
+    if column.dtype.kind == "f" and column.dtype.itemsize == 2:  # of either byte order
+        return Cells("number", column.astype(np.float32), "float16")
+    return Cells("number", column, column.dtype.name)
+
+
+def from_cells(
+    cells: Mapping[str, Cells],
+    *,
+    named: bool,
+    labels: np.ndarray | None = None,
+    label: str | None = None,
+    ids: np.ndarray | None = None,
+    notes: tuple[str, ...] = (),
+    excluded: Mapping[str, str] | None = None,
+    kinds: Mapping[str, ColumnKind] | None = None,
+    array: np.ndarray | None = None,
+) -> Dataset:
+    """A dataset from the cells of a table, by column.
+
+    Numbers without missing cells are kept in a compact dtype of their own; a table with categories, dates or missing
+    cells becomes a matrix of numbers and codes.
+
+    Args:
+        cells: The columns, by name.
+        named: Whether the names mean anything.
+        labels: One label per row.
+        label: The column that the labels came from.
+        ids: One name per row.
+        notes: Sentences to keep with the dataset.
+        excluded: Columns that are left out, and why.
+        kinds: What the user says columns are.
+        array: The cells as one array, where they are numbers that came as one.
+
+    Raises:
+        DataError: No rows or no columns left, infinities, or cells that cannot be of the kind that the user says.
+    """
+    num_rows = len(next(iter(cells.values())).values) if cells else 0 if labels is None else len(labels)
+    _refuse_empty(num_rows, num_rows * len(cells))
+    _refuse_labels(labels, num_rows)
+    excluded, kinds = dict(excluded or {}), kinds or {}
+    excluded |= {name: EMPTY for name, found in cells.items() if found.num_missing == num_rows}
+    kept = {name: found for name, found in cells.items() if name not in excluded}
+    if not kept:
+        raise DataError(
+            expected="columns to learn from", got=f"none: {'; '.join(notes_on(excluded, 3))}", cure="check the data"
+        )
+    for name, found in kept.items():
+        refuse_infinite(found, name)
+    columns = tuple(column_of(name, found, kinds.get(name)) for name, found in kept.items())
+    names = tuple(kept) if named else None
+    if all(_is_plain(found, column) for found, column in zip(kept.values(), columns, strict=True)):
+        if array is None or len(kept) < len(cells):
+            numbers = [found.values for found in kept.values()]
+            whole = by_rows(numbers, np.result_type(*numbers))
+        else:
+            whole = array
+        values, schema, more = _plain_table(whole, names, label, columns)
+    else:
+        values, schema, more = _mixed_table(kept, names, label, columns)
+    more = [*(f"column {name!r}: {note}" for name, found in kept.items() for note in found.notes), *more]
+    return Dataset(
+        values=_frozen(values, array),
+        schema=msgspec.structs.replace(schema, excluded=tuple(excluded.items())),
+        labels=labels,
+        ids=ids,
+        notes=(*notes, *notes_on(excluded), *more),
+    )
+
+
+def _refuse_empty(num_rows: int, size: int) -> None:
+    if size == 0:
+        got = "none" if num_rows == 0 else f"{num_rows} examples of no values"
+        raise DataError(expected="at least one example", got=got, cure="check that this is the right file")
+
+
+def _refuse_labels(labels: np.ndarray | None, num_rows: int) -> None:
+    if labels is not None and labels.shape != (num_rows,):
+        raise DataError(
+            expected=f"one label for each of the {num_rows} examples",
+            got=f"labels of shape {labels.shape}",
+            cure="give the labels that belong to these data",
+        )
+
+
+def _is_plain(cells: Cells, column: Column) -> bool:
+    """Whether the values are the numbers themselves, all of them there."""
+    if cells.num_missing or cells.kind not in {"number", "boolean"}:
+        return False
+    return not column.is_category or cells.kind == "boolean" or column.categories == (0, 1)
+
+
+def _frozen(values: np.ndarray, array: np.ndarray | None) -> np.ndarray:
+    """Contiguous values that cannot be written to; the user's own array stays writeable."""
+    values = np.ascontiguousarray(values)
+    if values is array:
+        values = values.view()
+    values.flags.writeable = False
+    return values
+
+
+def _plain_table(
+    array: np.ndarray, names: tuple[str, ...] | None, label: str | None, columns: tuple[Column, ...]
+) -> tuple[np.ndarray, Schema, list[str]]:
+    layout = Layout(array, "table")
+    kind = kind_of(array)
+    values = _compact(layout, kind, names)
+    schema, notes = _describe(values, layout, kind, names, label)
+    return values, msgspec.structs.replace(schema, columns=columns), notes
+
+
+def _mixed_table(
+    kept: Mapping[str, Cells], names: tuple[str, ...] | None, label: str | None, columns: tuple[Column, ...]
+) -> tuple[np.ndarray, Schema, list[str]]:
+    """The matrix of numbers and codes: float32, or float64 where that would lose digits of some column."""
+    wide = [column.name for cells, column in zip(kept.values(), columns, strict=True) if loses_digits(cells, column)]
+    dtype = np.float64 if wide else np.float32
+    values = np.empty((len(next(iter(kept.values())).values), len(kept)), dtype)
+    for index, (cells, column) in enumerate(zip(kept.values(), columns, strict=True)):
+        codes = column.is_category and cells.kind == "number"
+        values[:, index] = cells.as_categories().values if codes else cells.values
+    schema = Schema(
+        kind="table",
+        event_shape=(len(columns),),
+        value_kind="mixed",
+        low=tuple(column.low for column in columns),
+        high=tuple(column.high for column in columns),
+        mean=tuple(column.mean for column in columns),
+        std=tuple(column.std for column in columns),
+        num_examples=len(values),
+        dtype="float64" if wide else "float32",
+        names=names,
+        label=label,
+        columns=columns,
+    )
+    return values, schema, _notes_on_mixed(columns, len(values), wide)
+
+
+def _notes_on_mixed(columns: tuple[Column, ...], num_rows: int, wide: list[str]) -> list[str]:
+    notes = []
+    missing = sorted((column for column in columns if column.missing), key=lambda column: -column.missing)
+    if missing:
+        listed = ", ".join(f"{column.name!r} {100 * column.missing:.2g} %" for column in missing[:5])
+        more = ", ..." if len(missing) > 5 else ""
+        notes.append(f"cells are missing in {len(missing)} of {len(columns)} columns: {listed}{more}")
+    constant = [repr(column.name) for column in columns if column.low == column.high]
+    if constant and num_rows > 1:
+        listed = ", ".join(constant[:5]) + (f" and {len(constant) - 5} more" if len(constant) > 5 else "")
+        notes.append(f"constant columns carry no information; their standard deviation is set to 1: {listed}")
+    if wide:
+        notes.append(f"kept in float64: float32 would lose digits of {', '.join(map(repr, wide[:5]))}")
+    return notes
+
+
+def _compact(layout: Layout, kind: Kind, names: tuple[str, ...] | None) -> np.ndarray:
+    values = layout.values
+    if kind == "real":
+        return as_real(values, names)
+    if kind == "binary":
+        return values.astype(np.uint8, copy=False)
+    if layout.kind == "images" and values.min() >= 0 and values.max() <= 65535:
+        return values.astype(np.uint8 if values.max() <= 255 else np.uint16, copy=False)
+    return values.astype(np.int32, copy=False)
+
+
+def _describe(
+    values: np.ndarray, layout: Layout, kind: Kind, names: tuple[str, ...] | None, label: str | None
+) -> tuple[Schema, list[str]]:
+    images = layout.kind == "images"
+    low, high = (values.min(), values.max()) if images else (values.min(axis=0), values.max(axis=0))
+    mean, std = moments(values, per_dimension=not images)
+    constant = (low == high) | (std < SMALLEST_STD)
+    std = np.where(constant, 1.0, std)
+    notes = _notes_on_constants(layout, values, constant, names)
+    if (layout.values.dtype.kind in "iu" and kind == "real") or values.dtype == np.float64:
+        notes.append(_note_on_digits(values))
+    if images:
+        low, high = _levels(layout.values.dtype, kind, float(low), float(high))
+        if kind == "integer" and high == 255 and values.max() < 128:
+            notes.append(f"8-bit images of levels 0 to 255, though the highest level seen is {values.max()}")
+    schema = Schema(
+        kind=layout.kind,
+        event_shape=values.shape[1:],
+        value_kind=kind,
+        low=_plain(low),
+        high=_plain(high),
+        mean=_plain(mean),
+        std=_plain(std),
+        num_examples=len(values),
+        dtype=str(values.dtype),  # ty: ignore[invalid-argument-type]
+        names=names,
+        label=label,
+    )
+    return schema, notes
+
+
+def _levels(dtype: np.dtype, kind: Kind, low: float, high: float) -> tuple[float, float]:
+    """The bounds of an image's values: by convention where the values suggest one, else as observed."""
+    if low < 0:
+        return low, high
+    if kind == "binary" or (kind == "real" and high <= 1):
+        return 0.0, 1.0
+    if kind == "real":
+        return low, high
+    if dtype == np.uint8:
+        return 0.0, 255.0
+    return 0.0, high if high < 128 else float(2 ** int(high).bit_length() - 1)
+
+
+def _notes_on_constants(
+    layout: Layout, values: np.ndarray, constant: np.ndarray, names: tuple[str, ...] | None
+) -> list[str]:
+    if not constant.any() or len(values) == 1:
+        return []
+    if layout.kind == "images":
+        return [f"every pixel of every image is {values.flat[0]}: the standard deviation is set to 1"]
+    if layout.kind == "array":
+        return [
+            f"{int(constant.sum())} of {constant.size} dimensions are constant: their standard deviation is set to 1"
+        ]
+    which = [repr(column_name(names, int(i))) for i in np.flatnonzero(constant)]
+    listed = ", ".join(which[:5]) + (f" and {len(which) - 5} more" if len(which) > 5 else "")
+    return [f"constant columns carry no information; their standard deviation is set to 1: {listed}"]
+
+
+def _note_on_digits(values: np.ndarray) -> str:
+    if values.dtype == np.float64:
+        return "kept in float64: float32 would lose digits; subtract an offset from columns of large, close values"
+    return f"whole numbers beyond {LARGEST_INTEGER} in size are treated as real numbers"
+
+
+def _plain(values: np.ndarray | float) -> float | tuple[float, ...]:
+    flat = np.asarray(values, np.float64)
+    return float(flat) if flat.ndim == 0 else tuple(flat.ravel().tolist())
+
+
+def require_fit(dataset: Dataset) -> None:
+    """Raises `DataError` unless a model can be fitted to the data: at least two examples that are not all equal.
+
+    Raises:
+        DataError: One example only, or nothing varies.
+    """
+    if len(dataset) < 2:
+        raise DataError(
+            expected="at least 2 examples to fit a model", got=f"{len(dataset)}", cure="give more data to fit on"
+        )
+    if not _varies(dataset.values):
+        raise DataError(
+            expected="examples that differ",
+            got=f"{len(dataset)} equal {'rows' if dataset.schema.kind == 'table' else 'examples'} of "
+            f"{describe_shape(dataset.schema.event_shape)}",
+            cure="check that these are the right data: there is nothing to learn from them",
+        )
+
+
+def _varies(values: np.ndarray) -> bool:
+    """Whether two examples differ; missing cells are alike."""
+    first = values[0]
+    gaps = np.isnan(first) if first.dtype.kind == "f" else np.zeros(first.shape, bool)
+    blocks = (chunk for chunk in np.array_split(values, 16) if len(chunk))
+    return not all(bool(((block == first) | (gaps & (block != block))).all()) for block in blocks)
+
+
+def split(dataset: Dataset, fraction: float, seed: int) -> tuple[Dataset, Dataset]:
+    """Splits a dataset at random into a part to fit on and a part held out, each in the original order.
+
+    Kind and bounds of the values (``low``, ``high``) describe all data; mean and standard deviation are those of the
+    first part alone, so that nothing of the held-out values enters a standardization. Both parts carry that schema.
+
+    Args:
+        dataset: At least two examples.
+        fraction: The held-out share, in (0, 1); at least one example goes to each side.
+        seed: The seed of the draw; the same seed gives the same split.
+
+    Raises:
+        DataError: The fraction is outside (0, 1), or there are fewer than two examples.
+    """
+    if not 0 < fraction < 1:
+        raise DataError(
+            expected="a held-out fraction above 0 and below 1", got=f"{fraction}", cure="0.1 holds out every tenth row"
+        )
+    if len(dataset) < 2:
+        raise DataError(expected="at least 2 examples to split", got=f"{len(dataset)}", cure="give more data")
+    num_valid = min(max(1, round(len(dataset) * fraction)), len(dataset) - 1)
+    order = np.random.default_rng(seed).permutation(len(dataset))
+    train, valid = dataset.take(np.sort(order[num_valid:])), dataset.take(np.sort(order[:num_valid]))
+    schema = _with_moments_of(train)
+    return replace(train, schema=schema), replace(valid, schema=schema)
+
+
+def _with_moments_of(train: Dataset) -> Schema:
+    columns = train.schema.columns
+    if columns is not None:
+        columns = tuple(refitted(column, train.values[:, index]) for index, column in enumerate(columns))
+    if train.schema.value_kind == "mixed" and columns is not None:
+        mean, std = np.asarray([column.mean for column in columns]), np.asarray([column.std for column in columns])
+    else:
+        mean, std = moments(train.values, per_dimension=train.schema.kind != "images")
+        axis = None if train.schema.kind == "images" else 0
+        constant = (train.values.min(axis=axis) == train.values.max(axis=axis)) | (std < SMALLEST_STD)
+        std = np.where(constant, 1.0, std)
+    return msgspec.structs.replace(
+        train.schema, mean=_plain(mean), std=_plain(std), num_examples=len(train), columns=columns
+    )

@@ -1,0 +1,276 @@
+"""Tables from text: delimiter, header and decimal comma are told from the text itself."""
+
+import csv
+import io
+import itertools
+import re
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from reparax.data.files import content_of, read_bytes, wrong_content
+from reparax.data.text import LEADING_ZERO, MISSING_NUMBERS
+from reparax.errors import DataError
+
+if TYPE_CHECKING:
+    import polars as pl
+
+
+DELIMITERS = ("\t", ";", ",", "|")
+FEWEST_RECURRING = 3
+_HEAD = 2**18
+_BLOCK = 2**22
+_BLANK_LINES = re.compile(rb"(?:\r?\n){2,}")
+
+
+class Table(NamedTuple):
+    """A table of numbers and text, and whether its column names come from the file."""
+
+    table: "pl.DataFrame"
+    named: bool
+    notes: list[str]
+
+
+def read_csv(path: Path, header: bool | None = None) -> Table:
+    """Reads text with commas, semicolons, tabs or bars between the cells.
+
+    The first row is a header when none of its cells is a number (and they are not values of the rows below), or when
+    cells that are text stand over numbers in the second row, or when it counts 0, 1, 2, ... (column numbers that a data
+    frame was saved with).
+
+    Args:
+        path: The file: UTF-8, with or without a byte-order mark, gzipped or not.
+        header: Whether the first row is a header; None to tell it from the text.
+
+    Raises:
+        DataError: Not such text, rows of different lengths, no rows, or column names that occur twice.
+    """
+    content = read_bytes(path).removeprefix(b"\xef\xbb\xbf")
+    name, words = content_of(content)
+    if name != "unknown":
+        raise wrong_content(path, "a table as text", words)
+    rows, delimiter = _sniff(content, path)
+    if header is None:
+        header = has_header(rows)
+    names = [cell.strip() for cell in rows[0]]
+    table = _parse(content, path, delimiter, header=header, width=len(names))
+    if not header:
+        return Table(table, named=False, notes=[])
+    if _counts_up(rows[0]):
+        return Table(table, named=False, notes=["the first row counts the columns and was read as a header"])
+    notes = [
+        f"column {index + 1} has no name (a saved row index?) and was called column_{index}"
+        for index, name in enumerate(names)
+        if not name
+    ]
+    names = [name or f"column_{index}" for index, name in enumerate(names)]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise DataError(
+            expected="columns of different names",
+            got=f"{', '.join(map(repr, twice[:5]))} more than once in {path}",
+            cure="rename or drop the others",
+        )
+    table.columns = names
+    return Table(table, named=True, notes=notes)
+
+
+def _sniff(content: bytes, path: Path) -> tuple[list[list[str]], str]:
+    """The first rows, and the delimiter: the one that splits all of them into the same number of cells."""
+    head = content[:_HEAD]
+    try:
+        text = head.decode("utf-8") if len(content) <= _HEAD else head[: head.rfind(b"\n") + 1].decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise not_utf8(content, path, error.start) from None
+    if "\0" in text:
+        raise DataError(expected=f"text in {path}", got="binary content", cure="give the file the suffix of its format")
+    lines = [line for line in text.splitlines() if line.strip()]
+    if not lines:
+        raise DataError(expected=f"rows in {path}", got="blank lines only", cure="check how the file was made")
+    try:
+        by_delimiter = {delimiter: _first_rows(text, delimiter) for delimiter in DELIMITERS}
+    except csv.Error as error:
+        raise DataError(expected=f"a table in {path}", got=str(error), cure="check how the file was made") from None
+    widths = {delimiter: {len(row) for row in rows} for delimiter, rows in by_delimiter.items()}
+    regular = [delimiter for delimiter in DELIMITERS if len(widths[delimiter]) == 1 and max(widths[delimiter]) > 1]
+    split = [delimiter for delimiter in DELIMITERS if max(widths[delimiter]) > 1 and delimiter != "|"]
+    delimiter = (*regular, *split, ",")[0]
+    return by_delimiter[delimiter], delimiter
+
+
+def _first_rows(text: str, delimiter: str) -> list[list[str]]:
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+    return list(itertools.islice((row for row in reader if row), 20)) or [[""]]
+
+
+def has_header(rows: list[list[str]]) -> bool:
+    """Whether the first row names the columns."""
+    first = rows[0]
+    filled = [cell for cell in first if cell.strip().lower() not in MISSING_NUMBERS]
+    if _counts_up(first):
+        return len(rows) > 1
+    texts = [not _is_number(cell) for cell in filled]
+    if all(texts):
+        return bool(filled) and not _recurs(rows)
+    if not any(texts) or len(rows) < 2:
+        return False
+    over_numbers = (
+        not _is_number(above) and _is_number(below) and above.strip().lower() not in MISSING_NUMBERS
+        for above, below in zip(first, rows[1], strict=False)
+    )  # fmt: skip
+    return any(over_numbers)
+
+
+def _recurs(rows: list[list[str]]) -> bool:
+    """Whether most cells of the first row are in their columns again below: a row of values, not of names."""
+    below = [set(column) for column in zip(*rows[1:], strict=False)]
+    again = sum(cell in column for cell, column in zip(rows[0], below, strict=False))
+    return len(rows[0]) >= FEWEST_RECURRING and 2 * again > len(rows[0])
+
+
+def _counts_up(row: list[str]) -> bool:
+    """Whether a row is 0, 1, 2, ..., perhaps after an empty cell."""
+    cells = [cell.strip() for cell in (row[1:] if row and not row[0].strip() else row)]
+    return len(cells) > 1 and cells == [str(index) for index in range(len(cells))]
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell.replace(",", "."))
+    except ValueError:
+        return False
+    return True
+
+
+def _parse(content: bytes, path: Path, delimiter: str, *, header: bool, width: int) -> "pl.DataFrame":
+    import polars as pl
+
+    content = _without_blank_lines(content, width)
+    _refuse_ragged(content, path, delimiter, width)
+    read = partial(pl.read_csv, content, has_header=header, separator=delimiter)
+    try:
+        try:
+            table = read(infer_schema=False) if _has_codes(content, delimiter) else read(infer_schema_length=1000)
+        except pl.exceptions.ComputeError:  # a later cell is not of the type that the first rows suggest
+            table = read(infer_schema=False)
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
+        _refuse_other_encodings(content, path)
+        raise DataError(
+            expected=f"a table in {path}, every row of {width} cells",
+            got=str(error).splitlines()[0][:200],
+            cure="mend that row of the file",
+        ) from None
+    if table.height == 0:
+        raise DataError(expected=f"rows in {path}", got="a header and no rows", cure="check how the file was made")
+    if table.width != width:
+        raise _ragged(path, width, f"rows of {table.width} cells")
+    if b'"' in content and table.to_series(width - 1).null_count():
+        _refuse_short_rows(content, path, delimiter, width)
+    _refuse_blanks_between(table, path)
+    texts = [column for column in table.get_columns() if column.dtype == pl.String]
+    return table.with_columns(_numbers(column, decimal_comma=delimiter != ",") for column in texts)
+
+
+def _has_codes(content: bytes, delimiter: str) -> bool:
+    """Whether a cell begins with a zero and another digit, as of zip codes, which are no numbers."""
+    before = np.zeros(256, bool)
+    before[[ord(delimiter), *b'\n" ']] = True
+    digit = np.zeros(256, bool)
+    digit[ord("0") : ord("9") + 1] = True
+    whole = np.frombuffer(content, np.uint8)
+    for start in range(0, len(whole), _BLOCK):
+        block = whole[start : start + _BLOCK + 2]
+        if (before[block[:-2]] & (block[1:-1] == ord("0")) & digit[block[2:]]).any():
+            return True
+    return False
+
+
+def _without_blank_lines(content: bytes, width: int) -> bytes:
+    """The text without blank lines, which separate nothing; but of a single column, they are missing values."""
+    if b"\n" not in content:
+        content = content.replace(b"\r", b"\n")
+    content = content.strip(b"\r\n")
+    if width > 1 and b'"' not in content and (b"\n\n" in content or b"\n\r\n" in content):
+        content = _BLANK_LINES.sub(b"\n", content)
+    return content
+
+
+def _refuse_ragged(content: bytes, path: Path, delimiter: str, width: int) -> None:
+    """Raises `DataError` for rows of another length, which the parser would fill up; text with quotes is left to it."""
+    separator = delimiter.encode()
+    if b'"' in content or content.count(separator) == (content.count(b"\n") + 1) * (width - 1):
+        return
+    for index, row in enumerate(content.split(b"\n")):
+        if row.count(separator) != width - 1:
+            start = row[:40].decode("utf-8", errors="replace").strip()
+            raise _ragged(path, width, f"{row.count(separator) + 1} cells in row {index + 1}: {start!r}")
+
+
+def _refuse_short_rows(content: bytes, path: Path, delimiter: str, width: int) -> None:
+    """Raises `DataError` for rows with quotes of too few cells, which the parser filled up."""
+    reader = csv.reader(io.StringIO(content.decode("utf-8", errors="replace"), newline=""), delimiter=delimiter)
+    for row in reader:
+        if row and len(row) != width:
+            raise _ragged(path, width, f"{len(row)} cells in line {reader.line_num}: {delimiter.join(row)[:40]!r}")
+
+
+def _refuse_blanks_between(table: "pl.DataFrame", path: Path) -> None:
+    """Raises `DataError` for a single column of rows that are numbers with blanks between them."""
+    column = table.to_series(0)
+    if table.width > 1 or str(column.dtype) != "String":
+        return
+    rows = [text.split() for text in column.head(100).drop_nulls().to_list()]
+    if rows and len(rows[0]) > 1 and all(len(row) == len(rows[0]) and all(map(_is_number, row)) for row in rows):
+        raise DataError(
+            expected=f"commas, semicolons, tabs or bars between the cells of {path}",
+            got=f"blanks: {' '.join(rows[0])[:40]!r}",
+            cure="replace the blanks by commas",
+        )
+
+
+def not_utf8(content: bytes, path: Path, position: int) -> DataError:
+    """The error for text of another encoding, which it names."""
+    if content[:2] in {b"\xff\xfe", b"\xfe\xff"}:
+        got, name = "text in UTF-16", "UTF-16"
+    else:
+        start = content.rfind(b"\n", 0, position) + 1
+        line = content[start : position + 20].split(b"\n")[0].decode("cp1252", errors="replace").strip()
+        got = f"text in another encoding, probably Latin-1 (Windows-1252): {line[-40:]!r} in line "
+        got, name = got + str(content.count(b"\n", 0, position) + 1), "WINDOWS-1252"
+    return DataError(
+        expected=f"text in UTF-8 in {path}",
+        got=got,
+        cure=f"save it as UTF-8: iconv -f {name} -t UTF-8 {path.name} > utf8-{path.name}",
+    )
+
+
+def _refuse_other_encodings(content: bytes, path: Path) -> None:
+    try:
+        content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise not_utf8(content, path, error.start) from None
+
+
+def _ragged(path: Path, width: int, got: str) -> DataError:
+    return DataError(
+        expected=f"a table in {path}, every row of {width} cells", got=got, cure="mend that row of the file"
+    )
+
+
+def _numbers(column: "pl.Series", *, decimal_comma: bool) -> "pl.Series":
+    """A column of text as numbers, where all of it is: with blanks around or with decimal commas."""
+    import polars as pl
+
+    text = column.str.strip_chars()
+    lower = text.str.to_lowercase()
+    text = text.set(lower.is_in(sorted(MISSING_NUMBERS)).fill_null(True), None)
+    if text.str.contains(LEADING_ZERO).any():
+        return column
+    pointed = text.str.replace(",", ".", literal=True) if decimal_comma else text
+    for dtype in (pl.Int64, pl.Float64):
+        numbers = pointed.cast(dtype, strict=False)
+        if numbers.null_count() == text.null_count():
+            return numbers
+    return column

@@ -1,0 +1,323 @@
+"""Data frames of any library: columns by name, their cells, and a column of labels beside them."""
+
+import difflib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from reparax.data.arrays import labels_of_column, read_labels
+from reparax.data.columns import exclusions, too_large
+from reparax.data.dataset import Dataset, FrameKind, from_cells
+from reparax.data.files import LabelNotFoundError
+from reparax.data.match import match_table
+from reparax.data.schema import NOTHING, Overrides, Schema
+from reparax.data.text import datetime_cells_days, hint_on, refuse_separators, text_cells
+from reparax.data.values import Cells
+from reparax.errors import DataError
+from reparax.summary import Column, ColumnKind
+
+if TYPE_CHECKING:
+    import narwhals as nw
+    import polars as pl
+
+
+def cells_of(column: "nw.Series", name: str, fitted: Column | None = None) -> Cells:
+    """The cells of a column.
+
+    Args:
+        column: A column of a pandas, polars or arrow frame.
+        name: Its name, for errors.
+        fitted: What the column was at fitting, where it is known; it says how dates are written.
+
+    Raises:
+        DataError: Cells of a type that has no place in a table: lists, records, durations.
+    """
+    import narwhals as nw
+
+    dtype = column.dtype
+    if dtype.is_decimal() or dtype in (nw.Int128, nw.UInt128):
+        return Cells("number", _numbers(column.cast(nw.Float64)), "float64")
+    if dtype.is_numeric():
+        return Cells("number", _numbers(column), str(dtype).lower())
+    if dtype == nw.Boolean:
+        values = column.cast(nw.Float64) if column.null_count() else column.cast(nw.UInt8)
+        return Cells("boolean", _numbers(values), "boolean", (False, True))
+    if dtype == nw.Date or dtype == nw.Datetime:
+        days, step = datetime_cells_days(column.to_polars())
+        return Cells("datetime", days, _name_of(dtype), step=step)
+    if dtype in (nw.Categorical, nw.Enum):
+        return _declared(column)
+    if dtype == nw.String:
+        form = fitted.dtype.removeprefix("string:") if fitted is not None and "%" in fitted.dtype else None
+        return text_cells(column.to_polars(), form)
+    if column.null_count() == len(column):
+        return Cells("number", np.full(len(column), np.nan), "float64")
+    if dtype == nw.Object:
+        return cells_of(nw.from_native(polars_series(column), series_only=True), name, fitted)
+    raise _no_place(name, column.drop_nulls()[0])
+
+
+def _no_place(name: str, example: object) -> DataError:
+    return DataError(
+        expected="columns of numbers, text, truth values, categories or dates",
+        got=f"column {name!r} with values such as {str(example)[:40]!r} ({type(example).__name__})",
+        cure="convert or drop it",
+    )
+
+
+def _numbers(column: "nw.Series") -> np.ndarray:
+    """Numbers, in their own data type where none is missing, else float64 with NaN."""
+    import narwhals as nw
+
+    if column.null_count():
+        column = column.cast(nw.Float64).fill_null(float("nan"))
+    values = np.asarray(column.to_numpy())
+    return values.astype(np.float32) if values.dtype == np.float16 else values
+
+
+def _name_of(dtype: "nw.dtypes.DType") -> str:
+    import narwhals as nw
+
+    if not isinstance(dtype, nw.Datetime):
+        return "date"
+    zone = f", {dtype.time_zone}" if dtype.time_zone else ""
+    return f"datetime[{dtype.time_unit}{zone}]"
+
+
+def _declared(column: "nw.Series") -> Cells:
+    """Categories that were declared as such; the most frequent first, unused ones left out."""
+    array = column.to_arrow()
+    chunk = array.combine_chunks() if hasattr(array, "combine_chunks") else array
+    if not hasattr(chunk, "dictionary"):
+        chunk = chunk.dictionary_encode()
+    codes = np.asarray(chunk.indices.cast("int64").fill_null(-1).to_numpy(zero_copy_only=False))
+    declared = chunk.dictionary.to_pylist()
+    counts = np.bincount(codes[codes >= 0], minlength=len(declared))
+    order = sorted(np.flatnonzero(counts).tolist(), key=lambda code: (-counts[code], str(declared[code])))
+    rank = np.full(len(declared) + 1, np.nan)
+    rank[order] = np.arange(len(order))
+    plain = [value if isinstance(value, str | int | float) else str(value) for value in declared]
+    return Cells("category", rank[codes], "category", tuple(plain[code] for code in order))
+
+
+def polars_series(column: "nw.Series") -> "pl.Series":
+    """A column as a series of polars; see `object_series` for columns of Python objects."""
+    import narwhals as nw
+
+    if column.dtype != nw.Object:
+        return column.to_polars()
+    return object_series(str(column.name), column.to_list())
+
+
+def object_series(name: str, objects: Sequence[Any]) -> "pl.Series":
+    """Python objects as a series: as what they are where they are alike, mixtures as text.
+
+    Raises:
+        DataError: Objects that have no place in a table: lists, records, bytes.
+    """
+    import polars as pl
+
+    values = [None if value is None or value != value else value for value in objects]
+    strange = next((value for value in values if isinstance(value, list | tuple | dict | set | bytes)), None)
+    if strange is not None:
+        raise _no_place(name, strange)
+    kinds = {type(value) for value in values if value is not None}
+    numbers = all(issubclass(kind, int | float | np.number) and kind is not bool for kind in kinds)
+    if len(kinds) > 1 and not numbers:
+        values = [None if value is None else str(value) for value in values]
+    try:
+        series = pl.Series(name, values, strict=False)
+    except (TypeError, pl.exceptions.PolarsError):
+        return pl.Series(name, [None if value is None else str(value) for value in values], dtype=pl.String)
+    if series.dtype == pl.Object:
+        raise _no_place(name, next(value for value in values if value is not None))
+    return series
+
+
+PANDAS_INDEX = "__index_level_0__"
+
+
+def is_frame(source: Any) -> bool:
+    """Whether an object is a data frame of a library that is known, lazy ones included."""
+    import narwhals as nw
+
+    try:
+        return isinstance(nw.from_native(source, pass_through=True), nw.DataFrame | nw.LazyFrame)
+    except nw.exceptions.DuplicateError:
+        return True
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A data frame, its labels taken out.
+
+    Attributes:
+        table: All columns.
+        kept: The places of the columns beside the labels.
+        names: The names of all columns: ``column_0``, ... where they have none.
+        named: Whether they have some.
+        labels: One label per row, or None.
+        label: The column that the labels came from.
+        notes: Sentences on what was noticed.
+        kind: The library that it came from; None for files.
+        original: What the user gave, where that is no data frame.
+    """
+
+    table: "nw.DataFrame"
+    kept: list[int]
+    names: list[str]
+    named: bool
+    labels: np.ndarray | None
+    label: str | None
+    notes: tuple[str, ...]
+    kind: FrameKind | None = None
+    original: Any = None
+
+    @property
+    def native(self) -> Any:
+        """The table as the user gave it, or as the file was read."""
+        return self.table.to_native() if self.original is None else self.original
+
+    def dataset(self, said: Overrides = NOTHING) -> Dataset:
+        """The columns, each told from its cells, or as the user says."""
+        said = said.checked([self.names[index] for index in self.kept], self.label)
+        columns = list(self.table.iter_columns())
+        cells = {self.names[index]: cells_of(columns[index], self.names[index]) for index in self.kept}
+        told = {name: why for name, why in exclusions(cells).items() if name not in said.kinds} | said.excluded
+        kinds, hints = _looked_at({name: cells[name] for name in cells if name not in {*told, *said.kinds}})
+        found = from_cells(
+            cells, named=self.named, labels=self.labels, label=self.label, notes=(*self.notes, *hints),
+            kinds=kinds | said.kinds,
+            excluded={name: told[name] for name in cells if name in told},
+        )  # fmt: skip
+        return replace(found, frame_kind=self.kind, native=self.native)
+
+    def matched(self, schema: Schema, *, allow_missing: bool = False) -> Dataset:
+        """The columns, held against those of the fit."""
+        if schema.columns is None:
+            dataset = self.dataset()
+            return replace(dataset, values=schema.check(dataset), schema=schema)
+        names = [self.names[index] for index in self.kept]
+        columns = list(self.table.iter_columns())
+
+        def cells(place: int, column: Column) -> Cells:
+            return cells_of(columns[self.kept[place]], names[place], column)
+
+        table = match_table(schema, names, len(self.table), cells, named=self.named)
+        found = schema.finished(table, allow_missing=allow_missing)
+        return Dataset(
+            found.values, schema, self.labels, notes=(*self.notes, *found.notes), frame_kind=self.kind,
+            native=self.native,
+        )  # fmt: skip
+
+
+def _looked_at(cells: Mapping[str, Cells]) -> tuple[dict[str, ColumnKind], list[str]]:
+    """Kinds of columns whose cells mislead, and sentences on those that may.
+
+    Raises:
+        DataError: Numbers with thousands separators or decimal commas.
+    """
+    kinds: dict[str, ColumnKind] = {}
+    hints = []
+    for name, found in cells.items():
+        if found.is_text:
+            refuse_separators(name, found)
+            hint = hint_on(found)
+            hints += [f"column {name!r} was read as {hint}"] if hint else []
+        elif too_large(found):
+            kinds[name] = "categorical"
+            hints.append(f"column {name!r} holds whole numbers beyond 2**53 and was read as names, not amounts")
+    return kinds, hints
+
+
+def kind_of_frame(frame: Any) -> FrameKind:
+    """The library of a data frame; polars for one that has no name here."""
+    import narwhals as nw
+
+    if nw.dependencies.is_pandas_dataframe(frame):
+        return "pandas"
+    return "pyarrow" if nw.dependencies.is_pyarrow_table(frame) else "polars"
+
+
+def load_frame(
+    frame: Any,
+    label: str | Path | None,
+    *,
+    named: bool = True,
+    notes: Sequence[str] = (),
+    kind: FrameKind | None = None,
+) -> Frame:
+    """A pandas, polars or arrow frame, its labels taken out.
+
+    Args:
+        frame: The frame.
+        label: The column that holds the labels, or a file of labels.
+        named: Whether the columns' names mean anything.
+        notes: Sentences to keep with the dataset.
+        kind: The library that the user's frame is of; None for files.
+
+    Raises:
+        DataError: Names that occur twice, no rows, no such label.
+    """
+    table, notes = _open(frame), list(notes)
+    if PANDAS_INDEX in table.columns:
+        table = table.drop(PANDAS_INDEX)
+        notes.append("the row index that pandas saved along was left out")
+    names = [str(name) for name in table.columns]
+    if named and names == [str(index) for index in range(len(names))]:
+        named = False
+    labels, key = None, None
+    if label is not None:
+        key = _label_column(names, label, named=named)
+        labels = read_labels(Path(label), len(table)) if key is None else labels_of_column(table[:, names.index(key)])
+    kept = [index for index, name in enumerate(names) if name != key]
+    shown = [_shown(name, index, named=named) for index, name in enumerate(names)]
+    from_column = shown[names.index(key)] if key is not None else None
+    return Frame(table, kept, shown, named, labels, from_column, tuple(notes), kind)
+
+
+def _open(frame: Any) -> "nw.DataFrame":
+    import narwhals as nw
+
+    try:
+        opened = nw.from_native(frame)
+    except nw.exceptions.DuplicateError as error:
+        twice = ", ".join(line.removeprefix("- ").split(" ")[0] for line in str(error).splitlines()[1:6])
+        raise DataError(
+            expected="columns of different names", got=f"{twice} more than once", cure="rename or drop the others"
+        ) from None
+    if isinstance(opened, nw.LazyFrame):
+        raise DataError(expected="a data frame", got="a lazy frame", cure="call .collect() on it first")
+    return opened
+
+
+def _shown(name: str, index: int, *, named: bool) -> str:
+    return name if named else f"column_{index}"
+
+
+def _label_column(names: list[str], label: str | Path, *, named: bool) -> str | None:
+    """The name of the labels' column; None when ``label`` is a file."""
+    wanted = str(label)
+    if not named:
+        numbers = {f"column_{index}": name for index, name in enumerate(names)}
+        numbers |= {str(index): name for index, name in enumerate(names)} | {"-1": names[-1]}
+        if wanted in numbers:
+            return numbers[wanted]
+    elif wanted in names:
+        return wanted
+    if Path(label).is_file():
+        return None
+    near = difflib.get_close_matches(wanted, names, n=3)
+    known = (
+        ", ".join(names[:10]) + (", ..." if len(names) > 10 else "")
+        if named
+        else f"column_0 to column_{len(names) - 1}"
+    )
+    raise LabelNotFoundError(
+        expected=f"labels in a column of the table ({known}) or in a file",
+        got=repr(wanted),
+        cure=f"did you mean {' or '.join(near)}?" if near else "give the name of a column, or the path of a file",
+    )

@@ -1,0 +1,208 @@
+"""Folders of PNG and JPEG images, and a picture of many images."""
+
+import math
+import struct
+import warnings
+import zlib
+from collections import Counter
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+from reparax.data.arrays import read_labels
+from reparax.data.dataset import Dataset, from_array
+from reparax.data.files import visible_files
+from reparax.errors import DataError
+
+SUFFIXES = (".png", ".jpg", ".jpeg")
+_BROKEN = (OSError, ValueError, SyntaxError, EOFError, TypeError, KeyError, IndexError, OverflowError, MemoryError)
+SMALLEST_TILE = 64  # pixels; tiny images are enlarged to about this
+LARGEST_PICTURE = 2000  # pixels; enlarging stops here
+SEPARATOR = 128
+
+
+def read_folder(folder: Path, label: str | Path | None) -> Dataset:
+    """Every PNG and JPEG image of a folder and its subfolders, sorted by path.
+
+    Gray images have one channel, color images three; among color images, gray ones become color. A palette
+    becomes color. Transparency is laid over white. 16-bit gray keeps its 65536 levels; 1-bit images are 0/1.
+    Photographs are turned the way their EXIF data say. Hidden files are left out; other kinds of files too, with a
+    note. When every image lies in a subfolder, the subfolders' names are the labels.
+
+    Raises:
+        DataError: No images, images that cannot be read, or images of different sizes.
+    """
+    files, notes = _files(folder)
+    names = [_relative(folder, file) for file in files]
+    images, broken, transparent = [], [], False
+    for file, name in zip(files, names, strict=True):
+        try:
+            image, had_transparency = _decode(file)
+        except _BROKEN:
+            broken.append(name)
+        else:
+            images.append(image)
+            transparent |= had_transparency
+    if broken:
+        raise _corrupt(folder, broken, len(files))
+    if len({image.shape[:2] for image in images}) > 1:
+        raise _different_sizes([image.shape[:2] for image in images], names)
+    values, more = _stack(images)
+    if transparent:
+        more.append("transparent parts of images were laid over white")
+    labels = _labels(folder, files) if label is None else read_labels(Path(label), len(files))
+    return from_array(values, labels=labels, ids=np.array(names), notes=(*notes, *more))
+
+
+def _relative(folder: Path, file: Path) -> str:
+    return file.relative_to(folder).as_posix()
+
+
+def _files(folder: Path) -> tuple[list[Path], list[str]]:
+    visible = visible_files(folder)
+    files = sorted((f for f in visible if f.suffix.lower() in SUFFIXES), key=lambda file: _relative(folder, file))
+    others = Counter(file.suffix.lower() or "no suffix" for file in visible if file.suffix.lower() not in SUFFIXES)
+    listed = ", ".join(f"{count} x {suffix}" for suffix, count in others.most_common(5))
+    if not files:
+        raise DataError(
+            expected=f"PNG or JPEG images, or tables, in the folder {folder}",
+            got=f"other files ({listed})" if others else "an empty folder",
+            cure="give a folder of images or of tables, or the path of a single data file",
+        )
+    notes = [f"{sum(others.values())} files that are not PNG or JPEG were not read ({listed})"] if others else []
+    return files, notes
+
+
+@contextmanager
+def _strict() -> Generator[None]:
+    """Within, every way in which Pillow fails is an `OSError`; images too large to be sane fail, too."""
+    from PIL import Image
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        try:
+            yield
+        except (Image.DecompressionBombError, Image.DecompressionBombWarning, struct.error, zlib.error) as error:
+            raise OSError(str(error)) from error
+
+
+def _decode(file: Path) -> tuple[np.ndarray, bool]:
+    """The pixels of an image, of shape ``(height, width, channels)``, and whether parts of it were transparent."""
+    from PIL import Image, ImageOps
+
+    with _strict(), Image.open(file, formats=("PNG", "JPEG")) as opened:
+        image = ImageOps.exif_transpose(opened)
+        transparent = image.has_transparency_data
+        gray = image.mode in {"L", "LA", "La"}
+        if transparent:
+            colors = image.convert("RGBA")
+            white = Image.new("RGBA", colors.size, "white")
+            image = Image.alpha_composite(white, colors)
+            transparent = bool((np.asarray(colors)[..., 3] < 255).any())
+        if image.mode.startswith("I") or image.mode == "F":
+            pixels = np.asarray(image).astype(np.uint16)
+        else:
+            pixels = np.asarray(image if image.mode == "1" else image.convert("L" if gray else "RGB"))
+        return pixels.reshape(image.height, image.width, -1), transparent
+
+
+def _stack(images: list[np.ndarray]) -> tuple[np.ndarray, list[str]]:
+    """All images in one array, and notes. The list is emptied on the way, so that memory holds them once.
+
+    Raises:
+        DataError: 16-bit images among 8-bit ones.
+    """
+    dtypes = {image.dtype for image in images}
+    num_deep = sum(image.dtype == np.uint16 for image in images)
+    if 0 < num_deep < len(images):
+        raise DataError(
+            expected="images of one depth",
+            got=f"{num_deep} images of 16 bits among {len(images)}",
+            cure="convert all to 8 bits, or all to 16",
+        )
+    channels = max(image.shape[-1] for image in images)
+    num_gray = sum(image.shape[-1] < channels for image in images)
+    values = np.empty((len(images), *images[0].shape[:2], channels), np.uint8 if len(dtypes) > 1 else dtypes.pop())
+    for index in reversed(range(len(images))):
+        image = images.pop()
+        values[index] = image * np.uint8(255) if image.dtype != values.dtype else image
+    return values, [f"{num_gray} gray images among color ones were read as color"] if num_gray else []
+
+
+def _corrupt(folder: Path, names: list[str], total: int) -> DataError:
+    listed = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+    return DataError(
+        expected=f"{total} readable PNG or JPEG images in {folder}",
+        got=f"{len(names)} that cannot be read: {listed}",
+        cure="delete or replace them; none is left out in silence",
+    )
+
+
+def _different_sizes(sizes: list[tuple[int, ...]], names: list[str]) -> DataError:
+    counted = Counter(sizes).most_common(4)
+    described = "; ".join(
+        f"{size[1]}x{size[0]} ({count}, such as {names[sizes.index(size)]})" for size, count in counted
+    )
+    more = len(set(sizes)) - len(counted)
+    return DataError(
+        expected="images of one size",
+        got=f"width x height {described}{f' and {more} more sizes' if more else ''}",
+        cure="resize or crop them to one size first",
+    )
+
+
+def _labels(folder: Path, files: list[Path]) -> np.ndarray | None:
+    parents = [file.parent for file in files]
+    if folder in parents:
+        return None
+    return np.array([_relative(folder, parent) for parent in parents])
+
+
+def grid(images: np.ndarray, *, low: float = 0, high: float = 255, columns: int | None = None) -> np.ndarray:
+    """Lays images out in rows, with lines of one gray pixel between them; tiny images are enlarged.
+
+    Args:
+        images: Shape ``(n, height, width)`` or ``(n, height, width, channels)`` with 1, 3 or 4 channels.
+        low: The value shown as black; values below are shown so too.
+        high: The value shown as white; values above are shown so too.
+        columns: How many images to a row; by default about as many as rows.
+
+    Returns:
+        A uint8 array of shape ``(height, width)`` for one channel, else ``(height, width, channels)``.
+
+    Raises:
+        DataError: Not images, NaN or infinity among the values, or a range that is none.
+    """
+    images = np.asarray(images)
+    if images.ndim == 3:
+        images = images[..., None]
+    if images.ndim != 4 or images.shape[-1] not in {1, 3, 4} or images.size == 0:
+        raise DataError(
+            expected="images of shape (n, height, width, channels) with 1, 3 or 4 channels",
+            got=f"an array of shape {images.shape}",
+            cure="write tables as csv, parquet, npy or npz",
+        )
+    if not np.isfinite(images).all() or not low < high:
+        raise DataError(
+            expected="finite pixels and low < high",
+            got=f"NaN or infinity among the pixels, or the range {low} to {high}",
+            cure="check the model that made the images",
+        )
+    levels = np.rint((np.clip(images, low, high).astype(np.float32) - low) * (255 / (high - low))).astype(np.uint8)
+    num_images, height, width, channels = levels.shape
+    across = min(num_images, columns or math.ceil(math.sqrt(num_images * height / width)))
+    down = math.ceil(num_images / across)
+    scale = max(
+        1, min(math.ceil(SMALLEST_TILE / max(height, width)), LARGEST_PICTURE // max(down * height, across * width))
+    )
+    levels = levels.repeat(scale, axis=1).repeat(scale, axis=2)
+    tiles = np.full((down * across, height * scale + 1, width * scale + 1, channels), SEPARATOR, np.uint8)
+    if channels == 4:
+        tiles[..., 3] = 255
+    tiles[:num_images, :-1, :-1] = levels
+    rows = tiles.reshape(down, across, *tiles.shape[1:]).transpose(0, 2, 1, 3, 4)
+    picture = rows.reshape(down * tiles.shape[1], across * tiles.shape[2], channels)[:-1, :-1]
+    return picture[..., 0] if channels == 1 else picture

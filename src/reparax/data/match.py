@@ -1,0 +1,232 @@
+"""Later data held against the columns of the fit: by name, category by category, number by number."""
+
+from collections.abc import Callable, Sequence
+from itertools import chain
+from typing import NamedTuple, Protocol
+
+import numpy as np
+
+from reparax.data.text import days_of
+from reparax.data.values import LARGEST_REAL, Category, Cells, by_rows
+from reparax.errors import DataError
+from reparax.summary import Column
+
+SHOWN = 5
+
+
+class Fitted(Protocol):
+    """What a schema says of the columns of a fit."""
+
+    @property
+    def columns(self) -> tuple[Column, ...] | None:
+        """The columns of a table."""
+        ...
+
+    @property
+    def names(self) -> tuple[str, ...] | None:
+        """Their names."""
+        ...
+
+    @property
+    def excluded(self) -> tuple[tuple[str, str], ...]:
+        """Columns left out, with reasons."""
+        ...
+
+    @property
+    def dtype(self) -> str:
+        """The dtype of the values."""
+        ...
+
+
+class Matched(NamedTuple):
+    """Values as a model takes them, and sentences on what was noticed."""
+
+    values: np.ndarray
+    notes: tuple[str, ...] = ()
+
+
+def match_table(
+    schema: Fitted, names: Sequence[str], num_rows: int, cells: Callable[[int, Column], Cells], *, named: bool
+) -> Matched:
+    """The matrix of a table's cells, in the order and the codes of the fit.
+
+    Args:
+        schema: What the model was fitted on; a table with columns.
+        names: The names of the columns that came; ``column_0``, ... where they have none.
+        num_rows: How many rows.
+        cells: The cells of a column that came, to be held against a column of the fit.
+        named: Whether the names mean anything.
+
+    Raises:
+        DataError: No rows, missing or unexpected columns, infinities, or cells of another kind than at fitting.
+    """
+    assert schema.columns is not None
+    if num_rows == 0:
+        raise DataError(expected="at least one example", got="none", cure="check that this is the right file")
+    places, notes = _places(schema, names, named=named)
+    found = [match(cells(place, column), column) for place, column in zip(places, schema.columns, strict=True)]
+    dtype = schema.dtype if schema.dtype.startswith("float") else np.float64
+    return Matched(by_rows([own.values for own in found], dtype), (*notes, *chain(*(own.notes for own in found))))
+
+
+def _places(schema: Fitted, names: Sequence[str], *, named: bool) -> tuple[list[int], tuple[str, ...]]:
+    """Where each column of the fit is among those that came.
+
+    Raises:
+        DataError: Missing or unexpected columns.
+    """
+    assert schema.columns is not None
+    fitted = [column.name for column in schema.columns]
+    excluded = dict(schema.excluded)
+    if not named or schema.names is None:
+        if len(names) == len(fitted):
+            return list(range(len(fitted))), ()
+        if named or schema.names is not None or set(names) != {*fitted, *excluded}:
+            raise DataError(
+                expected=f"{len(fitted)} column{'s' if len(fitted) != 1 else ''} as at fitting",
+                got=f"{len(names)} column{'s' if len(names) != 1 else ''}",
+                cure="give data of the shape the model was fitted on, or fit another model",
+            )
+    index = {name: place for place, name in enumerate(names)}
+    missing = [name for name in fitted if name not in index]
+    extra = [name for name in names if name not in set(fitted) and name not in excluded]
+    if missing or extra:
+        parts = [f"{word} {quoted(some)}" for word, some in (("no", missing), ("also", extra)) if some]
+        raise DataError(
+            expected=f"the {len(fitted)} columns the model was fitted on",
+            got=f"a table with {' and '.join(parts)}",
+            cure="rename, add or drop columns so that the names agree",
+        )
+    again = [name for name in names if name in excluded]
+    notes = (f"left out, as at fitting: {quoted(again)}",) if again else ()
+    return [index[name] for name in fitted], notes
+
+
+def quoted(names: Sequence[object]) -> str:
+    """Names in quotes, the first five of them."""
+    shown = ", ".join(repr(name) for name in names[:SHOWN])
+    return f"{shown} and {len(names) - SHOWN} more" if len(names) > SHOWN else shown
+
+
+def match(cells: Cells, column: Column) -> Matched:
+    """The cells of one column as numbers or codes of the fit; a category that the fit had not is ``k``, and noted.
+
+    Raises:
+        DataError: Infinities, or cells of another kind.
+    """
+    refuse_infinite(cells, column.name)
+    if cells.num_missing == len(cells.values):
+        return Matched(np.full(len(cells.values), np.nan))
+    if column.is_category:
+        return _codes(cells, column)
+    if (cells.kind == "datetime") != (column.kind == "datetime") and not cells.is_text:
+        wanted, came = ("dates", "numbers") if column.kind == "datetime" else ("numbers", "dates")
+        if cells.kind == "category":
+            came = "categories"
+        raise _wrong(column, wanted, came, "convert the column, or fit on such data")
+    if cells.kind != "category":
+        return Matched(cells.values)
+    return Matched(_parsed(cells, column))
+
+
+def refuse_infinite(cells: Cells, name: str) -> None:
+    """Raises `DataError` that says where the first infinity, or number too large for float32, is.
+
+    Raises:
+        DataError: There is one.
+    """
+    if cells.kind != "number" or cells.values.dtype.kind != "f":
+        return
+    ends = np.fmin.reduce(cells.values, initial=0.0), np.fmax.reduce(cells.values, initial=0.0)
+    if max(-ends[0], ends[1]) <= LARGEST_REAL:
+        return
+    infinite = np.isinf(cells.values)
+    if infinite.any():
+        count = int(infinite.sum())
+        raise DataError(
+            expected="finite numbers only",
+            got=f"{count} infinite value{'s' if count > 1 else ''}, the first in column {name!r}, "
+            f"row {int(np.argmax(infinite)) + 1}",
+            cure="drop or replace them (a cell that is empty or NaN is missing)",
+        )
+    row = int(np.argmax(np.abs(cells.values) > LARGEST_REAL))
+    raise DataError(
+        expected=f"values of size up to {LARGEST_REAL:g}",
+        got=f"{cells.values[row]:g} in column {name!r}, row {row + 1}",
+        cure="rescale these values (another unit, or a logarithm)",
+    )
+
+
+def _codes(cells: Cells, column: Column) -> Matched:
+    if cells.categories == column.categories:
+        return Matched(cells.values)
+    if not cells.categories:
+        cells = cells.as_categories()
+    exact = {category: code for code, category in enumerate(column.categories)}
+    alike = _by_spelling(column.categories)
+    unseen = len(column.categories)
+    codes = [exact.get(category, alike.get(spelling(category), unseen)) for category in cells.categories]
+    missing = np.isnan(cells.values)
+    places = np.where(missing, 0, cells.values).astype(np.int64)
+    table = np.asarray([*codes, unseen], np.float64)
+    found = np.where(missing, np.nan, table[places.clip(max=len(codes))])
+    rows = int((found == unseen).sum())
+    if not rows:
+        return Matched(found)
+    new = [category for category, code in zip(cells.categories, codes, strict=True) if code == unseen]
+    many = f"{len(new)} value{'s' if len(new) != 1 else ''} not seen at fitting: {quoted(new)}"
+    return Matched(found, (f"column {column.name!r}: {many} ({rows} row{'s' if rows != 1 else ''})",))
+
+
+def _by_spelling(categories: Sequence[Category]) -> dict[str, int]:
+    """The codes by spelling, where no two categories are spelled alike."""
+    spellings = [spelling(category) for category in categories]
+    if len(set(spellings)) < len(spellings):
+        return {}
+    return {text: code for code, text in enumerate(spellings)}
+
+
+def spelling(category: Category) -> str:
+    """One spelling of whatever stands for the same: 3, 3.0, ``"3"`` and ``" 3"``; True, ``"TRUE"`` and ``"true"``."""
+    if isinstance(category, bool):
+        return str(category).lower()
+    text = str(category).strip()
+    if text.lower() in {"true", "false"}:
+        return text.lower()
+    if text[:1].isdigit() or text[:1] in {"-", "+", "."}:
+        try:
+            number = float(text)
+        except ValueError:
+            return text
+        if not (len(text) > 1 and text.lstrip("+-")[:1] == "0" and text.lstrip("+-")[1:2].isdigit()):
+            return repr(number)
+    return text
+
+
+def _parsed(cells: Cells, column: Column) -> np.ndarray:
+    """Categories that are numbers, or dates, as such.
+
+    Raises:
+        DataError: One is not.
+    """
+    texts = [str(category).strip() for category in cells.categories]
+    dates = column.kind == "datetime"
+    numbers = days_of(texts, column.dtype.removeprefix("string:")) if dates else _floats(texts)
+    codes = np.where(np.isnan(cells.values), -1, cells.values).astype(np.int64)
+    found = np.append(numbers, np.nan)[codes]
+    bad = np.isnan(found) & (codes >= 0)
+    if bad.any():
+        row = int(np.argmax(bad))
+        came = f"{str(cells.categories[codes[row]])[:40]!r} in row {row + 1}"
+        raise _wrong(column, "dates" if dates else "numbers", came, "mend such cells, or leave them empty")
+    return found
+
+
+def _floats(texts: Sequence[str]) -> np.ndarray:
+    import polars as pl
+
+    return pl.Series(texts, dtype=pl.String).cast(pl.Float64, strict=False).fill_null(float("nan")).to_numpy()
+
+
+def _wrong(column: Column, wanted: str, came: str, cure: str) -> DataError:
+    return DataError(expected=f"{wanted} in column {column.name!r}, as at fitting", got=came, cure=cure)

@@ -1,0 +1,276 @@
+"""The door for data: whatever the user has becomes a `Dataset`."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from reparax.data.arrays import (
+    PREFIX,
+    Arrays,
+    Read,
+    read_builtin,
+    read_idx,
+    read_labels,
+    read_npy,
+    read_npz,
+    text_or_numbers,
+)
+from reparax.data.dataset import Dataset
+from reparax.data.files import LabelNotFoundError, content_of, missing, read_bytes, visible_files
+from reparax.data.frames import Frame, is_frame, kind_of_frame, load_frame, object_series
+from reparax.data.images import SUFFIXES, read_folder
+from reparax.data.schema import Schema, overrides
+from reparax.data.tables import (
+    ARROW,
+    PARQUET,
+    TEXT,
+    read_arrow_file,
+    read_csv_file,
+    read_parquet_file,
+    read_table_folder,
+    table_suffix,
+)
+from reparax.errors import DataError
+from reparax.extras import extras
+
+if TYPE_CHECKING:
+    import polars as pl
+
+
+READABLE = (
+    ".npy, .npz, .csv, .tsv, .parquet, .feather, .arrow or IDX files, folders of tables or of PNG and JPEG images, or "
+    "builtin:digits"
+)
+
+
+SPREADSHEETS = (".xlsx", ".xls", ".xlsm", ".ods")
+
+
+_Loaded = Arrays | Frame | Read
+_Reader = Callable[[Path, str | Path | None], _Loaded]
+
+
+@extras()
+def read(
+    source: Any,
+    *,
+    label: str | Path | None = None,
+    schema: str | Path | Mapping[str, Any] | Schema | None = None,
+    exclude: Iterable[str] = (),
+    context: Any = None,
+) -> Dataset:
+    """Reads data from a file, a folder, an array or a data frame.
+
+    Sources: ``.npy`` and ``.npz`` files (never a pickle); IDX files, gzipped or not; folders of PNG and JPEG images
+    (see `read_folder`); tables as CSV (commas, semicolons, tabs or bars; header or none), Parquet, Arrow or Feather,
+    and folders of them; ``builtin:digits`` and other sets of scikit-learn; NumPy arrays and whatever converts to one;
+    pandas, polars and arrow frames.
+
+    Columns of tables are told from their cells (see `column_of`): numbers of every sort, truth values, categories,
+    dates. Cells that are empty, NaN, null, NA or ? are missing. Columns that name the rows, free text and empty columns
+    are left out, with a note. A table of numbers without missing cells is an array of a compact dtype; any other is a
+    matrix of numbers, codes of categories and days since 1970, NaN where a cell is missing.
+
+    Two axes are a table, three are gray images, four are images with channels last (or first, where that is the only
+    reading), more stay an array. Values that are all 0 or 1 are binary; values that are all whole are integer, whatever
+    their dtype; others are real. Images of dtype uint8 have levels 0 to 255; whole numbers of other dtypes have
+    levels 0 to their highest where that is below 128 (digits: 16), else to the next 2**bits - 1 (255, 4095, 65535);
+    real images within [0, 1] are intensities between 0 and 1. Columns of tables have the bounds that were seen.
+
+    Args:
+        source: A path, ``builtin:NAME``, an array, a data frame, or a dataset (returned as it is).
+        label: Where the labels are: a column of a table (``column_0``, ... or its number where it has no names), an
+            array of an npz, or a file (``.npy``, IDX, one-column CSV). Labels never enter the values.
+        schema: What columns are, where that is not as told from their cells: a mapping such as
+            ``{"age": "continuous", "zip": "categorical", "id": "exclude"}``, a JSON or TOML file of the like, or the
+            schema of other data.
+        exclude: Columns to leave out.
+        context: What is known of each example and not modeled, an array of numbers with one row for each.
+
+    Raises:
+        DataError: The source is missing, damaged, or not what can be modelled; it says what to do about it.
+    """
+    said = overrides(schema, exclude)
+    dataset = source if isinstance(source, Dataset) and not said else _load(source, label).dataset(said)
+    return dataset if context is None else dataset.given(context)
+
+
+def _load(source: Any, label: str | Path | None) -> _Loaded:
+    if isinstance(source, Dataset):
+        return Read(source)
+    if isinstance(source, str) and source.startswith(PREFIX):
+        array, names, labels, key = read_builtin(source.removeprefix(PREFIX))
+        found = Arrays(array, labels, key, names=names)
+        return found if label is None else replace(found, labels=read_labels(Path(label), len(array)))
+    if isinstance(source, str | Path):
+        path = Path(source).expanduser()
+        return _reader(path)(path, label)
+    if not isinstance(source, np.ndarray) and is_frame(source):
+        return load_frame(source, label, kind=kind_of_frame(source))
+    array = _to_array(source)
+    if array.ndim == 2 and array.dtype.kind in "OU" and array.size:
+        return replace(load_frame(_frame_of_objects(array), label), kind="numpy", original=array)
+    return replace(_arrays(array, label), kind="numpy")
+
+
+def _frame_of_objects(array: np.ndarray) -> "pl.DataFrame":
+    """A frame of an array of text, or of Python objects, whose columns have numbers for names."""
+    import polars as pl
+
+    return pl.DataFrame([object_series(str(index), column.tolist()) for index, column in enumerate(array.T)])
+
+
+@extras()
+def read_as(source: Any, schema: Schema, *, allow_missing: bool = False) -> Dataset:
+    """Reads data for a model fitted on data of another source, as its schema has it: columns by name, the same dtype.
+
+    The column or array that held the labels at fitting is taken for the labels where it is present.
+
+    Args:
+        source: As of `read`.
+        schema: The schema that the model was fitted on.
+        allow_missing: Whether cells may be missing where the fit had none (NaN in values of a floating dtype).
+
+    Returns:
+        A dataset that carries ``schema``; its notes say what was noticed, such as categories that the fit had not.
+
+    Raises:
+        DataError: As of `read`; or the data do not have the shape, columns or kind of values of the fit.
+    """
+    return _load_with_any_label(source, schema).matched(schema, allow_missing=allow_missing)
+
+
+def _reopened(dataset: Dataset) -> _Loaded:
+    """The table that a dataset was read from, so that another schema may take other columns of it."""
+    native, names = dataset.native, dataset.schema.names
+    if native is None or dataset.schema.columns is None:
+        return Read(dataset)
+    if isinstance(native, np.ndarray) and native.dtype.kind in "biuf":
+        names = names if names is not None and len(names) == native.shape[1] else None
+        return Arrays(native, dataset.labels, dataset.schema.label, names=names, kind=dataset.frame_kind)
+    table = _frame_of_objects(native) if isinstance(native, np.ndarray) else native
+    frame = load_frame(table, None, named=names is not None, kind=dataset.frame_kind)
+    kept = [index for index in frame.kept if frame.names[index] != dataset.schema.label]
+    original = native if isinstance(native, np.ndarray) else None
+    return replace(frame, kept=kept, labels=dataset.labels, label=dataset.schema.label, original=original)
+
+
+def _load_with_any_label(source: Any, schema: Schema) -> _Loaded:
+    if isinstance(source, Dataset):
+        return Read(source) if source.schema == schema else _reopened(source)
+    if schema.label is None:
+        return _load(source, None)
+    try:
+        loaded = _load(source, schema.label)
+    except LabelNotFoundError:
+        return _load(source, None)
+    if isinstance(loaded, Frame) and schema.names is None and not loaded.named:
+        (fitted,) = schema.event_shape if len(schema.event_shape) == 1 else (0,)
+        if len(loaded.kept) == fitted - 1:  # the columns have no names, and none are labels
+            return _load(source, None)
+    return loaded
+
+
+def _reader(path: Path) -> _Reader:
+    """The function that reads a path: by its suffix, or else by the first bytes of the file."""
+    if path.is_dir():
+        return _folder
+    if not path.exists():
+        raise missing(path)
+    by_suffix = {
+        ".npy": _npy, ".npz": _npz, ".idx": _idx,
+        **dict.fromkeys(TEXT, read_csv_file),
+        **dict.fromkeys(PARQUET, read_parquet_file),
+        **dict.fromkeys(ARROW, read_arrow_file),
+    }  # fmt: skip
+    suffix = table_suffix(path)
+    if suffix in by_suffix:
+        return by_suffix[suffix]
+    if suffix in SPREADSHEETS:
+        raise DataError(expected=READABLE, got=f"a spreadsheet, {path}", cure="save the sheet as CSV (UTF-8) first")
+    by_content = {"npy": _npy, "npz": _npz, "idx": _idx, "parquet": read_parquet_file, "arrow": read_arrow_file}
+    found, words = content_of(read_bytes(path))
+    if found in by_content:
+        return by_content[found]
+    if found == "image":
+        raise DataError(
+            expected="a folder of images", got=f"{words}, {path}", cure="put the images in a folder, and give its path"
+        )
+    raise DataError(expected=READABLE, got=f"{path}, {words}", cure="convert the data to one of those")
+
+
+def _folder(path: Path, label: str | Path | None) -> Read | Frame:
+    """A folder of images, or of tables where it holds none."""
+    files = visible_files(path)
+    tables = [file for file in files if table_suffix(file) in {*TEXT, *PARQUET, *ARROW}]
+    if tables and not any(file.suffix.lower() in SUFFIXES for file in files):
+        return read_table_folder(path, tables, label)
+    return Read(read_folder(path, label))
+
+
+def _npy(path: Path, label: str | Path | None) -> Arrays:
+    return _arrays(read_npy(path), label)
+
+
+def _npz(path: Path, label: str | Path | None) -> Arrays:
+    try:
+        values, labels, key, notes = read_npz(path, None if label is None else str(label))
+    except LabelNotFoundError:
+        if label is None or not Path(label).expanduser().is_file():
+            raise
+        values, _, _, notes = read_npz(path, None)
+        return _arrays(values, label, notes)
+    if labels is None:
+        return Arrays(values, notes=tuple(notes))
+    labels = labels[:, 0] if labels.ndim == 2 and labels.shape[1] == 1 else labels
+    if label is None and (values.ndim == 0 or labels.shape != (len(values),)):
+        notes.append(f"the array {key} was not read: its shape {labels.shape} is not that of labels")
+        return Arrays(values, notes=tuple(notes))
+    return Arrays(values, text_or_numbers(labels), key, tuple(notes))
+
+
+def _idx(path: Path, label: str | Path | None) -> Arrays:
+    array = read_idx(path)
+    if array.ndim == 1:
+        raise DataError(
+            expected=f"images or a table in {path}",
+            got=f"{len(array)} single values, as of labels",
+            cure="give the file of images as the data, and this one as --label",
+        )
+    return _arrays(array, label)
+
+
+def _arrays(array: np.ndarray, label: str | Path | None, notes: Sequence[str] = ()) -> Arrays:
+    """The array with the labels of a file."""
+    labels = None if label is None else read_labels(Path(label), len(array) if array.ndim else 0)
+    return Arrays(array, labels, notes=tuple(notes))
+
+
+def _to_array(source: Any) -> np.ndarray:
+    """An array of what the user gave.
+
+    Raises:
+        DataError: Not an array, lists of different lengths, masked or sparse arrays.
+    """
+    if isinstance(source, np.ma.MaskedArray) and np.ma.is_masked(source):
+        raise DataError(
+            expected="values for every cell", got="a masked array", cure="fill it first (missing values come later)"
+        )
+    if hasattr(source, "toarray") and not isinstance(source, np.ndarray):
+        raise DataError(expected="a dense array", got="a sparse one", cure="call .toarray() on it first")
+    try:
+        array = np.asarray(source)
+    except (ValueError, TypeError, RuntimeError) as error:
+        raise DataError(
+            expected="an array, a data frame or a path",
+            got=f"a {type(source).__name__} that is none ({str(error).split('. ')[0]})",
+            cure="give rows of the same length, or numpy.asarray(...) of your data",
+        ) from None
+    if array.ndim == 0 and array.dtype.hasobject:
+        raise DataError(
+            expected="an array, a data frame or a path", got=f"a {type(source).__name__}", cure=f"give {READABLE}"
+        )
+    return array

@@ -1,0 +1,382 @@
+"""From a model's matrix back to the user's table: names, order, types, categories, rounding, dates, gaps, words."""
+
+import difflib
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from reparax.data.dataset import Dataset, FrameKind
+from reparax.data.frames import polars_series
+from reparax.data.match import spelling
+from reparax.data.schema import Schema
+from reparax.data.text import MICROSECONDS, dates_of, texts_of
+from reparax.errors import DataError
+from reparax.summary import Column
+
+if TYPE_CHECKING:
+    import polars as pl
+
+
+def to_frame(values: np.ndarray, schema: Schema, *, like: FrameKind = "polars") -> Any:
+    """Rows of a model as the user's table has them.
+
+    Codes become categories, days become dates; numbers are rounded as those of the data are, and to whole ones where
+    the data type is one of whole numbers. NaN, and the code of a category that was never seen, become missing cells.
+
+    Args:
+        values: A matrix with the columns of the schema.
+        schema: The schema of a table.
+        like: The library of the frame; ``"numpy"`` gives an array, of numbers where every column is of numbers, else
+            of objects.
+
+    Raises:
+        DataError: Not a matrix with these columns, or a schema of images.
+    """
+    frame = as_kind(polars_frame(values, schema), like)
+    if like != "pandas":
+        return frame
+    declared = {column.name: "category" for column in schema.columns or () if column.dtype == "category"}
+    frame = frame.astype(declared)
+    if schema.names is None:
+        frame.columns = [int(name.removeprefix("column_")) for name in frame.columns]
+    return frame
+
+
+def polars_frame(values: np.ndarray, schema: Schema) -> "pl.DataFrame":
+    """As `to_frame`, for polars."""
+    import polars as pl
+
+    if schema.columns is None or values.ndim != 2 or values.shape[1] != len(schema.columns):
+        columns = "a table" if schema.columns is None else f"rows of {len(schema.columns)} columns"
+        raise DataError(expected=columns, got=f"an array of shape {values.shape}", cure="give rows as the model does")
+    return pl.DataFrame([restored(values[:, index], column) for index, column in enumerate(schema.columns)])
+
+
+def as_kind(frame: "pl.DataFrame", like: FrameKind) -> Any:
+    """A polars frame as one of another library."""
+    if like == "pandas":
+        return frame.to_pandas()
+    if like == "pyarrow":
+        return _arrow(frame)
+    if like == "numpy":
+        numeric = all(dtype.is_numeric() for dtype in frame.dtypes)
+        return frame.to_numpy() if numeric else np.column_stack([_objects(column) for column in frame.get_columns()])
+    return frame
+
+
+def _objects(column: "pl.Series") -> np.ndarray:
+    array = np.empty(len(column), object)
+    array[:] = column.to_list()
+    return array
+
+
+def _arrow(frame: "pl.DataFrame") -> Any:
+    """An arrow table; its text is of the type that arrow users have."""
+    import pyarrow as pa
+
+    table = frame.to_arrow()
+    plain = {pa.large_string(): pa.string(), pa.string_view(): pa.string()}
+
+    def usual(dtype: Any) -> Any:
+        if pa.types.is_dictionary(dtype):
+            return pa.dictionary(pa.int32(), pa.string())
+        return plain.get(dtype, dtype)
+
+    fields = [pa.field(field.name, usual(field.type)) for field in table.schema]
+    return table.cast(pa.schema(fields))
+
+
+def restored(values: np.ndarray, column: Column) -> "pl.Series":
+    """One column as it came: its data type, categories, rounding and gaps."""
+    values = np.asarray(values, np.float64)
+    if column.is_category:
+        return _categories(values, column)
+    if column.kind == "datetime":
+        return _dates(values, column)
+    return _numbers(rounded(values, column.step), column)
+
+
+def rounded(values: np.ndarray, step: float) -> np.ndarray:
+    """The nearest whole multiples of a step; the values themselves where it is 0."""
+    if step <= 0:
+        return values
+    if step >= 1:
+        return np.rint(values / step) * step
+    scales = 10.0 ** np.arange(1, 16)
+    scale = scales[np.argmin(np.abs(step * scales - np.rint(step * scales)) > 1e-6)]
+    units = np.rint(step * scale)
+    return np.rint(values / step) * units / scale if units else values
+
+
+def _categories(values: np.ndarray, column: Column) -> "pl.Series":
+    import polars as pl
+
+    seen = (values >= -0.5) & (values < len(column.categories) - 0.5)
+    codes = np.where(seen, np.rint(np.where(seen, values, 0)), 0).astype(np.uint32)
+    places = pl.Series(codes).set(pl.Series(~seen), None)
+    categories = pl.Series(list(column.categories)) if column.categories else pl.Series([], dtype=pl.Null)
+    found = categories.gather(places).alias(column.name)
+    if column.dtype == "category" and found.dtype == pl.String:
+        return found.cast(pl.Enum(sorted(map(str, column.categories)))).cast(pl.Categorical)
+    if column.dtype in {"category", "string"} and found.dtype != pl.Boolean:
+        return found
+    if column.dtype == "string":
+        return found.cast(pl.String)
+    dtype = number_type(column.dtype)
+    return found.cast(dtype) if dtype is not None else found
+
+
+def _dates(values: np.ndarray, column: Column) -> "pl.Series":
+    import polars as pl
+
+    missing = np.isnan(values)
+    micros = np.rint(np.where(missing, 0, rounded_days(values, column.step)) * MICROSECONDS)
+    times = pl.Series(column.name, micros.astype(np.int64)).cast(pl.Datetime("us")).set(pl.Series(missing), None)
+    if column.dtype == "date":
+        return times.cast(pl.Date)
+    if column.dtype.startswith("datetime["):
+        unit, _, zone = column.dtype.removeprefix("datetime[").removesuffix("]").partition(", ")
+        times = times.cast(pl.Datetime("ms" if unit == "s" else unit))  # ty: ignore[invalid-argument-type]
+        return times.dt.replace_time_zone("UTC").dt.convert_time_zone(zone) if zone else times
+    return texts_of(times, column.dtype.removeprefix("string:"))
+
+
+def rounded_days(values: np.ndarray, step: float) -> np.ndarray:
+    """Days to whole multiples of a part of a day."""
+    return values if step <= 0 else np.rint(values / step) * step
+
+
+def _numbers(values: np.ndarray, column: Column) -> "pl.Series":
+    import polars as pl
+
+    missing = np.isnan(values)
+    dtype = number_type(column.dtype)
+    if column.dtype == "string":
+        whole = column.step >= 1
+        texts = [_text(value, whole=whole) for value in values.tolist()]
+        return pl.Series(column.name, texts, dtype=pl.String)
+    if dtype is None or dtype.is_float():
+        series = pl.Series(column.name, values, dtype=dtype or pl.Float64)
+    elif dtype == pl.Boolean:
+        series = pl.Series(column.name, np.where(missing, 0, values) > 0.5)
+    else:
+        limits = np.iinfo(column.dtype)
+        bounded = np.clip(np.rint(np.where(missing, 0, values)), float(limits.min), float(limits.max))
+        series = pl.Series(column.name, bounded).cast(dtype, strict=False)
+    return series.set(pl.Series(missing), None) if missing.any() else series
+
+
+def _text(value: float, *, whole: bool) -> str | None:
+    if np.isnan(value):
+        return None
+    return str(int(value)) if whole else repr(value)
+
+
+def number_type(name: str) -> "pl.DataType | None":
+    """The type of polars of that name; None for text and categories."""
+    import polars as pl
+
+    known = {
+        "int8": pl.Int8, "int16": pl.Int16, "int32": pl.Int32, "int64": pl.Int64, "uint8": pl.UInt8,
+        "uint16": pl.UInt16, "uint32": pl.UInt32, "uint64": pl.UInt64, "float16": pl.Float32, "float32": pl.Float32,
+        "float64": pl.Float64, "boolean": pl.Boolean,
+    }  # fmt: skip
+    return known[name]() if name in known else None
+
+
+def fill(dataset: Dataset, values: np.ndarray, *, like: FrameKind | None = None) -> Any:
+    """The table of a dataset, its missing cells taken from a matrix; no other cell is changed.
+
+    Columns that are no part of the values (labels, identifiers) are there as they came, in the order they came.
+
+    Args:
+        dataset: What `reparax.data.read` or `read_as` gave.
+        values: A matrix of the dataset's shape, without NaN where the dataset has gaps.
+        like: The library of the frame; by default the user's own, polars for files.
+
+    Raises:
+        DataError: A matrix of another shape, or data that are no table.
+    """
+    columns = dataset.schema.columns
+    if columns is None or values.shape != dataset.values.shape:
+        raise DataError(
+            expected=f"a matrix of shape {dataset.values.shape} that belongs to a table",
+            got=f"shape {values.shape}",
+            cure="give the table that the values were made from",
+        )
+    gaps = np.isnan(dataset.values) if dataset.values.dtype.kind == "f" else np.zeros(values.shape, bool)
+    like = like or dataset.frame_kind or "polars"
+    if dataset.native is None:
+        return to_frame(np.where(gaps, values, dataset.values), dataset.schema, like=like)
+    if isinstance(dataset.native, np.ndarray):
+        return _filled_array(dataset, columns, values, gaps)
+    return _filled_frame(dataset, columns, values, gaps, like)
+
+
+def _filled_array(dataset: Dataset, columns: tuple[Column, ...], values: np.ndarray, gaps: np.ndarray) -> np.ndarray:
+    native = dataset.native.copy()
+    places = [int(column.name.removeprefix("column_")) for column in columns]
+    for index, (place, column) in enumerate(zip(places, columns, strict=True)):
+        found = restored(values[:, index], column).to_numpy()
+        native[gaps[:, index], place] = found[gaps[:, index]]
+    return native
+
+
+def _filled_frame(
+    dataset: Dataset, columns: tuple[Column, ...], values: np.ndarray, gaps: np.ndarray, like: FrameKind
+) -> Any:
+    import narwhals as nw
+    import polars as pl
+
+    table = nw.from_native(dataset.native, eager_only=True)
+    places = {column.name: index for index, column in enumerate(columns)}
+    named = dataset.schema.names is not None
+    changed: dict[int, pl.Series] = {}
+    holes: dict[int, np.ndarray] = {}
+    for place, name in enumerate(table.columns):
+        index = places.get(str(name) if named else f"column_{place}")
+        if index is not None and gaps[:, index].any():
+            series = polars_series(table[:, place])
+            changed[place] = _filled(series, restored(values[:, index], columns[index]), gaps[:, index])
+            holes[place] = gaps[:, index]
+    if like == "pandas" and dataset.frame_kind == "pandas":
+        return _with_pandas_columns(dataset.native, changed, holes)
+    if like == "pyarrow" and dataset.frame_kind == "pyarrow":
+        return _with_arrow_columns(dataset.native, changed)
+    whole = [changed.get(place, polars_series(table[:, place])) for place in range(table.shape[1])]
+    names = [str(name) for name in table.columns]
+    return as_kind(pl.DataFrame([series.alias(name) for series, name in zip(whole, names, strict=True)]), like)
+
+
+def _with_pandas_columns(native: Any, changed: "dict[int, pl.Series]", gaps: dict[int, np.ndarray]) -> Any:
+    frame = native.copy()
+    for place, found in changed.items():
+        series, filled = frame.iloc[:, place].copy(), found.to_list()
+        series.iloc[np.flatnonzero(gaps[place])] = [filled[row] for row in np.flatnonzero(gaps[place])]
+        frame.isetitem(place, series)
+    return frame
+
+
+def _with_arrow_columns(native: Any, changed: "dict[int, pl.Series]") -> Any:
+    for place, found in changed.items():
+        field = native.schema.field(place)
+        native = native.set_column(place, field, found.to_arrow().cast(field.type))
+    return native
+
+
+def _filled(series: "pl.Series", found: "pl.Series", gaps: np.ndarray) -> "pl.Series":
+    """The series with its gaps filled, in its own data type."""
+    import polars as pl
+
+    choose = pl.Series(gaps)
+    if series.dtype in (pl.Categorical, pl.Enum, pl.String):
+        return found.cast(pl.String).zip_with(choose, series.cast(pl.String)).cast(series.dtype)
+    if series.dtype.is_integer() and found.dtype.is_float():
+        found = found.round()
+    return found.cast(series.dtype, strict=False).zip_with(choose, series)
+
+
+SHOWN = 3
+
+
+class ColumnLine(NamedTuple):
+    """One column in words.
+
+    Attributes:
+        name: Its name.
+        kind: Its kind, or ``"left out"``.
+        missing: The share of missing cells, ``""`` where there are none.
+        values: The range of its numbers, its most frequent categories, or why it is left out.
+    """
+
+    name: str
+    kind: str
+    missing: str
+    values: str
+
+
+def column_lines(schema: Schema) -> list[ColumnLine]:
+    """A line for each column of a table, those that are left out last; none for images and arrays."""
+    lines = [
+        ColumnLine(column.name, column.kind, _percent(column.missing) if column.missing else "", _values(column))
+        for column in schema.columns or ()
+    ]
+    return lines + [ColumnLine(name, "left out", "", reason) for name, reason in schema.excluded]
+
+
+def _values(column: Column) -> str:
+    if column.is_category:
+        pairs = zip(column.categories[:SHOWN], column.category_shares[:SHOWN], strict=True)
+        listed = ", ".join(f"{str(category).strip()[:24]} {_percent(share)}" for category, share in pairs)
+        more = len(column.categories) - SHOWN
+        return f"{listed} and {more} more" if more > 0 else listed
+    low, high = cell_text(column, column.low), cell_text(column, column.high)
+    zero = next((share for atom, share in zip(column.atoms, column.atom_shares, strict=True) if atom == 0), 0.0)
+    if column.kind == "zero-inflated":
+        return f"0 in {_percent(zero)}, {low} to {high}"
+    if column.kind == "ordinal":
+        return f"{low} to {high}, {len(column.atoms)} level{'s' if len(column.atoms) != 1 else ''}"
+    return f"{low} to {high}"
+
+
+def _percent(share: float) -> str:
+    if 0 < share < 0.001:
+        return "< 0.1 %"
+    return f"{100 * share:.1f} %" if share < 0.1 else f"{100 * share:.0f} %"
+
+
+def cell_text(column: Column, value: float) -> str:
+    """One value of a matrix as the user would write it; empty where it is missing."""
+    found = restored(np.asarray([value]), column)[0]
+    if found is None:
+        return ""
+    return f"{found:.6g}" if isinstance(found, float) else str(found).strip()
+
+
+def cell_value(column: Column, text: str) -> float:
+    """One value as a matrix holds it, from what a person writes: a number, a date, or the name of a category.
+
+    Raises:
+        DataError: There is no such category, or it is no number or date.
+    """
+    if not column.is_category:
+        return _day(column, text) if column.kind == "datetime" else _number(column, text)
+    exact = {str(category): code for code, category in enumerate(column.categories)}
+    alike = {spelling(category): code for code, category in reversed(list(enumerate(column.categories)))}
+    code = exact.get(text, alike.get(spelling(text)))
+    if code is not None:
+        return float(code)
+    names = [str(category).strip() for category in column.categories]
+    near = difflib.get_close_matches(text, names, n=3) or [name for name in names if name.lower() == text.lower()]
+    listed = ", ".join(names[:10]) + (", ..." if len(names) > 10 else "")
+    raise DataError(
+        expected=f"a value of column {column.name!r} ({listed})",
+        got=repr(text),
+        cure=f"did you mean {' or '.join(near)}?" if near else "give one that was seen at fitting",
+    )
+
+
+def _number(column: Column, text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = np.nan
+    if not np.isfinite(value):
+        raise DataError(
+            expected=f"a number for column {column.name!r}", got=repr(text), cure=f"give one, such as {column.mean:g}"
+        )
+    return value
+
+
+def _day(column: Column, text: str) -> float:
+    import polars as pl
+
+    form = column.dtype.removeprefix("string:") if "%" in column.dtype else None
+    found = dates_of(pl.Series([text.strip()]), form)
+    if found is None:
+        raise DataError(
+            expected=f"a date for column {column.name!r}",
+            got=repr(text),
+            cure=f"write one like {cell_text(column, column.high)}",
+        )
+    return float(found.days[0])

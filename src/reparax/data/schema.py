@@ -1,0 +1,357 @@
+"""What is known of a user's data: the shape of one example, the columns, their kinds and ranges, and overrides."""
+
+import difflib
+import json
+import tomllib
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, Protocol
+
+import msgspec
+import numpy as np
+
+from reparax.data.columns import CHOSEN, EMPTY, KINDS
+from reparax.data.files import read_bytes
+from reparax.data.match import Matched, match_table
+from reparax.data.values import (
+    LARGEST_INTEGER,
+    Cells,
+    as_real,
+    by_columns,
+    refuse_non_finite,
+    refuse_non_numbers,
+    whole,
+)
+from reparax.errors import DataError
+from reparax.summary import Column, ColumnKind, Kind, Summary
+
+
+class Described(Protocol):
+    """Data with a schema of their own: a dataset."""
+
+    @property
+    def schema(self) -> "Schema":
+        """What is known of the data."""
+        ...
+
+    @property
+    def values(self) -> np.ndarray:
+        """One row per example."""
+        ...
+
+
+class Schema(msgspec.Struct, frozen=True):
+    """A description of data that a fitted model keeps: JSON through ``msgspec.json``, a `Summary` through `summary`.
+
+    Attributes:
+        kind: ``"images"`` (height, width, channels), ``"table"`` (one axis) or ``"array"`` (four axes or more).
+        event_shape: The shape of one example.
+        value_kind: ``"binary"`` when every value is 0 or 1; ``"integer"`` when every value is whole and below 2**24
+            in size, so that float32 carries it exactly; ``"mixed"`` for a table with categories, dates or missing
+            cells; else ``"real"``.
+        low: The lower bound of the values: one number for images, else the observed minimum of each dimension.
+        high: The upper bound, likewise: for images the highest level (255, 16, ...) or 1 for intensities in [0, 1].
+        mean: The mean, one number for images, else one for each dimension.
+        std: The standard deviation, likewise; 1 where the values are constant.
+        num_examples: How many examples were seen.
+        dtype: The name of the values' dtype.
+        names: The columns' names; None when the table has none, and for images.
+        label: The column or key that holds the labels, None when there is none or they come from another file.
+        columns: The columns of a table, as the matrix of values has them; None for images and arrays.
+        excluded: The columns of the user's table that are left out of the values, each with the reason.
+    """
+
+    kind: Literal["images", "table", "array"]
+    event_shape: tuple[int, ...]
+    value_kind: Kind
+    low: float | tuple[float, ...]
+    high: float | tuple[float, ...]
+    mean: float | tuple[float, ...]
+    std: float | tuple[float, ...]
+    num_examples: int
+    dtype: Literal["uint8", "uint16", "int32", "float32", "float64"]
+    names: tuple[str, ...] | None = None
+    label: str | None = None
+    columns: tuple[Column, ...] | None = None
+    excluded: tuple[tuple[str, str], ...] = ()
+
+    def __post_init__(self) -> None:
+        size = int(np.prod(self.event_shape, dtype=int))
+        scalar = self.kind == "images"
+        for field in (self.low, self.high, self.mean, self.std):
+            if isinstance(field, float | int) != scalar or (not scalar and len(field) != size):  # ty: ignore[invalid-argument-type]
+                raise ValueError(f"low, high, mean and std need {'one number' if scalar else f'{size} numbers'} each")
+        if self.names is not None and len(self.names) != size:
+            raise ValueError(f"{len(self.names)} names for {size} columns")
+        if self.columns is not None and len(self.columns) != size:
+            raise ValueError(f"{len(self.columns)} descriptions of {size} columns")
+
+    def summary(self) -> Summary:
+        """What the parts of a model need to know: the same facts as arrays (float64), without the names."""
+        shape = () if self.kind == "images" else self.event_shape
+        low, high, mean, std = (
+            np.reshape(np.asarray(field, np.float64), shape) for field in (self.low, self.high, self.mean, self.std)
+        )
+        return Summary(
+            event_shape=self.event_shape, kind=self.value_kind, low=low, high=high, mean=mean, std=std,
+            num_examples=self.num_examples, columns=self.columns or (),
+        )  # fmt: skip
+
+    def check(self, data: Described | np.ndarray) -> np.ndarray:
+        """The values of ``data`` as a model fitted on this schema takes them: columns in its order, its dtype.
+
+        Columns of datasets are matched by name where both have names, else by position. Values of a table may lie
+        outside the range seen at fitting (an anomaly does); levels of an image may not. A category that the fit had
+        not gets the code after the last.
+
+        Args:
+            data: A dataset, or an array of shape ``(n, *event_shape)`` that holds numbers and codes as values do.
+
+        Returns:
+            An array of shape ``(n, *event_shape)`` and dtype `dtype`.
+
+        Raises:
+            DataError: Another shape, missing or unexpected columns, values of another kind or outside an image's
+                levels, infinities, or missing values where the fit had none.
+        """
+        return self.match(data).values
+
+    def match(self, data: Described | np.ndarray, *, allow_missing: bool = False) -> Matched:
+        """As `check`, with sentences on what was noticed.
+
+        Args:
+            data: As of `check`.
+            allow_missing: Whether cells of a dataset may be missing where the fit had none.
+        """
+        if isinstance(data, np.ndarray):
+            return Matched(self._checked(data))
+        columns, own = self.columns, data.schema.columns
+        if columns is None or own is None:
+            return Matched(self._checked(data.values))
+        values = by_columns(data.values)
+        empty = [name for name, why in data.schema.excluded if why == EMPTY]
+        names = [*(column.name for column in own), *empty]
+
+        def cells(place: int, column: Column) -> Cells:
+            if place >= len(own):
+                return Cells("number", np.full(len(values), np.nan), "float64")
+            return Cells.of_column(values[:, place], own[place])
+
+        found = match_table(self, names, len(values), cells, named=data.schema.names is not None)
+        return self.finished(found, allow_missing=allow_missing)
+
+    def finished(self, matched: Matched, *, allow_missing: bool = False) -> Matched:
+        """Matched values in the dtype of the fit, checked.
+
+        Args:
+            matched: The values of the columns of the fit.
+            allow_missing: Whether cells may be missing where the fit had none; the dtype is then a floating one.
+
+        Raises:
+            DataError: Values of another kind than at fitting, or missing ones where the fit had none.
+        """
+        values, dtype = matched.values, self.dtype
+        if self.value_kind != "mixed":
+            gaps = np.isnan(values)
+            if allow_missing and gaps.any():
+                self._check_values(values[~gaps])
+                dtype = "float64" if self.dtype == "float64" else "float32"
+            else:
+                refuse_non_finite(values, self._shown())
+                self._check_values(values)
+        return Matched(np.ascontiguousarray(values, dtype=dtype), matched.notes)
+
+    def _shown(self) -> tuple[str, ...] | None:
+        return self.names if self.columns is None else tuple(column.name for column in self.columns)
+
+    def _checked(self, values: np.ndarray) -> np.ndarray:
+        refuse_non_numbers(values)
+        values = self._aligned(values)
+        if self.value_kind == "mixed":
+            self._check_codes(values)
+            return np.ascontiguousarray(values, dtype=self.dtype)
+        refuse_non_finite(values, self._shown())
+        self._check_values(values)
+        if self.value_kind == "real":
+            as_real(values, self.names)
+        return np.ascontiguousarray(values, dtype=self.dtype)
+
+    def _check_codes(self, values: np.ndarray) -> None:
+        for index, column in enumerate(self.columns or ()):
+            cells = values[:, index]
+            if np.isinf(cells).any():
+                raise DataError(
+                    expected="finite numbers only", got=f"infinity in column {column.name!r}", cure="leave it out"
+                )
+            present = cells[~np.isnan(cells)]
+            last = len(column.categories)
+            if column.is_category and not (np.isin(present, np.arange(last + 1))).all():
+                raise DataError(
+                    expected=f"codes from 0 to {last} in column {column.name!r}",
+                    got=f"values from {present.min():g} to {present.max():g}",
+                    cure="give a data frame, whose columns are matched by name and by category",
+                )
+
+    def _aligned(self, values: np.ndarray) -> np.ndarray:
+        if self.kind == "images" and self.event_shape[-1] == 1 and values.shape[1:] == self.event_shape[:-1]:
+            values = values[..., None]
+        if values.ndim == 0 or values.shape[1:] != self.event_shape:
+            raise DataError(
+                expected=f"{describe_shape(self.event_shape)} as at fitting",
+                got=describe_shape(values.shape[1:]) if values.ndim else "a single number",
+                cure="give data of the shape the model was fitted on, or fit another model",
+            )
+        return values
+
+    def _check_values(self, values: np.ndarray) -> None:
+        if values.size == 0:
+            return
+        low, high = values.min(), values.max()
+        if self.value_kind == "binary" and not (whole(values) and low >= 0 and high <= 1):
+            expected, got = "only the values 0 and 1, as at fitting", f"values from {low} to {high}"
+        elif self.value_kind == "integer" and not whole(values):
+            expected, got = "whole numbers, as at fitting", "numbers with fractions"
+        elif self.value_kind == "integer" and max(abs(float(low)), abs(float(high))) > LARGEST_INTEGER:
+            expected, got = f"whole numbers of size up to {LARGEST_INTEGER}", f"values from {low} to {high}"
+        elif self._has_levels() and (low < self.low or high > self.high):
+            expected = f"values from {self.low:g} to {self.high:g}, as at fitting"
+            got = f"values from {low} to {high}"
+        else:
+            return
+        raise DataError(
+            expected=expected, got=got, cure="bring the values to the scale of the fit, or fit a model on such values"
+        )
+
+    def _has_levels(self) -> bool:
+        """Whether low and high are bounds by the nature of the values rather than the range seen so far."""
+        return self.kind == "images" and (self.value_kind == "integer" or (self.low, self.high) == (0, 1))
+
+
+def describe_shape(event_shape: tuple[int, ...]) -> str:
+    """The shape of one example in words: ``5 columns``, ``images of 28x28x1``."""
+    if len(event_shape) == 1:
+        return f"{event_shape[0]} column{'s' if event_shape[0] != 1 else ''}"
+    if len(event_shape) == 3:
+        return f"images of {'x'.join(map(str, event_shape))}"
+    return f"examples of shape {event_shape}"
+
+
+EXCLUDE = "exclude"
+
+
+class Overrides(NamedTuple):
+    """What was said of columns, by name.
+
+    Attributes:
+        kinds: What columns are.
+        excluded: Which are left out, each with the reason.
+    """
+
+    kinds: dict[str, ColumnKind]
+    excluded: dict[str, str]
+
+    def __bool__(self) -> bool:
+        return bool(self.kinds or self.excluded)
+
+    def checked(self, names: Sequence[str], label: str | None) -> "Overrides":
+        """The same, held against the columns that there are.
+
+        Raises:
+            DataError: There is no such column.
+        """
+        known = {*names, *([label] if label is not None else [])}
+        for name in (*self.kinds, *self.excluded):
+            if name not in known:
+                near = difflib.get_close_matches(name, names, n=3)
+                listed = ", ".join(names[:10]) + (", ..." if len(names) > 10 else "")
+                raise DataError(
+                    expected=f"a column of the table ({listed})",
+                    got=repr(name),
+                    cure=f"did you mean {' or '.join(near)}?" if near else "give the name of a column",
+                )
+        return self
+
+
+NOTHING = Overrides({}, {})
+
+
+def overrides(schema: "str | Path | Mapping[str, Any] | Schema | None", exclude: Iterable[str] = ()) -> Overrides:
+    """What a schema file, or a mapping from column to kind, says; and which columns are left out.
+
+    A file is JSON or TOML: ``{"age": "continuous", "zip": "categorical", "id": "exclude"}``, or what a fitted model
+    has saved of its data.
+
+    Args:
+        schema: The file, the mapping, or a schema whose kinds are taken over.
+        exclude: Columns to leave out.
+
+    Raises:
+        DataError: Not such a file, or an unknown kind.
+    """
+    if isinstance(schema, str | Path):
+        said = _from_file(Path(schema).expanduser())
+    elif isinstance(schema, Schema):
+        said = kinds_of(schema)
+    else:
+        said = dict(schema or {})
+    said = _short_form(said)
+    kinds = {name: _kind(name, kind) for name, kind in said.items() if kind != EXCLUDE}
+    left_out = [name for name, kind in said.items() if kind == EXCLUDE]
+    chosen = [exclude] if isinstance(exclude, str) else list(exclude)
+    return Overrides(
+        {name: kind for name, kind in kinds.items() if name not in chosen},
+        dict.fromkeys((*left_out, *map(str, chosen)), CHOSEN),
+    )
+
+
+def kinds_of(schema: Schema) -> dict[str, str]:
+    """The kind of each column, ``"exclude"`` for those left out: what a schema file holds."""
+    return {column.name: str(column.kind) for column in schema.columns or ()} | dict.fromkeys(
+        dict(schema.excluded), EXCLUDE
+    )
+
+
+def _from_file(path: Path) -> dict[str, Any]:
+    content = read_bytes(path)
+    try:
+        text = content.decode("utf-8-sig")
+        said = tomllib.loads(text) if path.suffix.lower() == ".toml" else json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise DataError(
+            expected=f"JSON or TOML in the schema file {path}",
+            got=f"other text ({str(error).splitlines()[0]})",
+            cure='write {"age": "continuous", "zip": "categorical", "id": "exclude"}',
+        ) from None
+    if not isinstance(said, dict):
+        raise DataError(
+            expected=f"kinds by column name in the schema file {path}",
+            got=f"a {type(said).__name__}",
+            cure='write {"age": "continuous", "zip": "categorical", "id": "exclude"}',
+        )
+    return said
+
+
+def _short_form(said: Mapping[str, Any]) -> dict[str, Any]:
+    """The kinds by column name, of what a model has saved of its data too."""
+    inner = said.get("data", said)
+    columns = inner.get("columns") if isinstance(inner, Mapping) else None
+    if not isinstance(columns, Sequence) or isinstance(columns, str):
+        return dict(said)
+    try:
+        kinds = {str(column["name"]): column["kind"] for column in columns}
+        return kinds | {str(name): EXCLUDE for name, _ in inner.get("excluded", ())}
+    except (TypeError, KeyError, ValueError):
+        raise DataError(
+            expected="columns with a name and a kind each", got="others", cure="give kinds by column name instead"
+        ) from None
+
+
+def _kind(name: str, kind: Any) -> ColumnKind:
+    if kind in KINDS:
+        return kind
+    near = difflib.get_close_matches(str(kind), (*KINDS, EXCLUDE), n=2)
+    raise DataError(
+        expected=f"a kind of column for {name!r}: {', '.join(KINDS)} or {EXCLUDE}",
+        got=repr(kind),
+        cure=f"did you mean {' or '.join(near)}?" if near else "choose one of those",
+    )

@@ -1,0 +1,176 @@
+"""Tables from files: text, Parquet, Arrow and Feather; and folders of tables with the same columns."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from reparax.data.delimited import Table, read_csv
+from reparax.data.files import content_of, damaged, read_bytes, wrong_content
+from reparax.data.frames import Frame, load_frame
+from reparax.data.match import quoted
+from reparax.errors import DataError
+
+if TYPE_CHECKING:
+    import polars as pl
+
+
+TEXT = (".csv", ".tsv", ".txt")
+PARQUET = (".parquet", ".pq")
+ARROW = (".feather", ".arrow", ".ipc")
+
+
+def table_suffix(path: Path) -> str:
+    """The suffix of a file, that of gzip aside."""
+    return Path(path.name.lower().removesuffix(".gz")).suffix
+
+
+def read_csv_file(path: Path, label: str | Path | None) -> Frame:
+    """A table from text; see `read_csv` for what is told from the text.
+
+    Raises:
+        DataError: Not such text.
+    """
+    table = read_csv(path)
+    return load_frame(table.table, label, named=table.named, notes=table.notes)
+
+
+def read_parquet_file(path: Path, label: str | Path | None) -> Frame:
+    """A table from a Parquet file.
+
+    Raises:
+        DataError: Not such a file, or damaged.
+    """
+    return load_frame(read_parquet(path), label)
+
+
+def read_arrow_file(path: Path, label: str | Path | None) -> Frame:
+    """A table from an Arrow or Feather file.
+
+    Raises:
+        DataError: Not such a file, or damaged.
+    """
+    return load_frame(read_arrow(path), label)
+
+
+def read_table_folder(folder: Path, files: list[Path], label: str | Path | None) -> Frame:
+    """The tables of a folder, one under the other; see `read_tables`."""
+    return read_tables(folder, files, label, _read_table)
+
+
+def _read_table(path: Path) -> Table:
+    import polars as pl
+
+    suffix = table_suffix(path)
+    if suffix in TEXT:
+        return read_csv(path)
+    frame = pl.from_arrow(read_parquet(path) if suffix in PARQUET else read_arrow(path))
+    assert isinstance(frame, pl.DataFrame)
+    return Table(frame, named=True, notes=[])
+
+
+def read_parquet(path: Path) -> Any:
+    """The arrow table of a Parquet file.
+
+    Raises:
+        DataError: Not such a file, or damaged.
+    """
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    content = read_bytes(path)
+    name, words = content_of(content)
+    if name != "parquet":
+        raise wrong_content(path, "a Parquet file", words)
+    try:  # without threads: those of arrow can abort the interpreter when it exits (apache/arrow issue 34314)
+        return parquet.ParquetFile(pa.BufferReader(content)).read(use_threads=False)
+    except (pa.ArrowException, OSError, ValueError, KeyError, TypeError) as error:
+        raise damaged(path, "a whole Parquet file", str(error).splitlines()[0] if str(error) else error) from None
+
+
+def read_arrow(path: Path) -> Any:
+    """The arrow table of an Arrow file or stream, or of a Feather file.
+
+    Raises:
+        DataError: Not such a file, or damaged.
+    """
+    import pyarrow as pa
+    from pyarrow import feather, ipc
+
+    content = read_bytes(path)
+    name, words = content_of(content)
+    if name != "arrow":
+        raise wrong_content(path, "an Arrow or Feather file", words)
+    source = pa.BufferReader(content)
+    try:
+        if content.startswith(b"FEA1"):
+            return feather.read_table(source, use_threads=False)
+        opened = ipc.open_file(source) if content.startswith(b"ARROW1") else ipc.open_stream(source)
+        table = opened.read_all()
+        table.validate(full=True)
+    except (pa.ArrowException, OSError, ValueError, KeyError, TypeError) as error:
+        raise damaged(path, "a whole Arrow file", str(error).splitlines()[0] if str(error) else error) from None
+    return table
+
+
+def read_tables(
+    folder: Path, files: list[Path], label: str | Path | None, read_table: Callable[[Path], Table]
+) -> Frame:
+    """The rows of all files, in the order of their names.
+
+    Args:
+        folder: The folder, for errors.
+        files: Its tables.
+        label: Where the labels are.
+        read_table: Reads one of them.
+
+    Raises:
+        DataError: A file that cannot be read, or whose columns are not those of the first.
+    """
+    import polars as pl
+
+    tables = [read_table(file) for file in files]
+    first, columns = files[0], tables[0].table.columns
+    for file, table in zip(files, tables, strict=True):
+        if set(table.table.columns) != set(columns) or table.named != tables[0].named:
+            raise _other_columns(first, columns, file, table.table.columns)
+    frames = _of_one_type([table.table.select(columns) for table in tables], files)
+    whole = pl.concat(frames, how="vertical")
+    notes = list(dict.fromkeys(note for table in tables for note in table.notes))
+    notes.append(f"{len(files)} files of {folder.name} were read, one under the other")
+    return load_frame(whole, label, named=tables[0].named, notes=notes)
+
+
+def _of_one_type(frames: "list[pl.DataFrame]", files: list[Path]) -> "list[pl.DataFrame]":
+    """The frames; a column that is text in one of them and numbers in others is text, or real numbers, in all."""
+    import polars as pl
+
+    for name in frames[0].columns:
+        found = {frame[name].dtype: file for frame, file in zip(frames, files, strict=True) if frame[name].count()}
+        if len(found) < 2 and all(frame[name].dtype in found for frame in frames):
+            continue
+        if len(found) <= 1:
+            target = next(iter(found), pl.Float64())
+        elif all(dtype.is_numeric() for dtype in found):
+            target = pl.Float64()
+        elif all(dtype.is_numeric() or dtype in (pl.String, pl.Categorical, pl.Enum) for dtype in found):
+            target = pl.String()
+        else:
+            (one, first), (two, other) = list(found.items())[:2]
+            raise DataError(
+                expected=f"column {name!r} of one type in all files",
+                got=f"{one} in {first.name} and {two} in {other.name}",
+                cure="convert one of them",
+            )
+        frames = [frame.with_columns(pl.col(name).cast(target)) for frame in frames]
+    return frames
+
+
+def _other_columns(first: Path, columns: list[str], other: Path, found: list[str]) -> DataError:
+    missing = [name for name in columns if name not in found]
+    extra = [name for name in found if name not in columns]
+    parts = [f"{word} {quoted(some)}" for word, some in (("no", missing), ("also", extra)) if some]
+    return DataError(
+        expected=f"the columns of {first.name} in every file of the folder",
+        got=f"{other.name} with {' and '.join(parts) or 'no header'}",
+        cure="rename, add or drop columns, or move that file away",
+    )

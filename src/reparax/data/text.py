@@ -1,0 +1,289 @@
+"""Columns of text: numbers, truth values, dates or words; missing cells; and hints where text was meant otherwise."""
+
+import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from reparax.data.values import Cells
+from reparax.errors import DataError
+
+if TYPE_CHECKING:
+    import polars as pl
+
+
+DATES = (
+    "%Y-%m-%d", "%Y/%m/%d", "%Y.%m.%d", "%d.%m.%Y", "%m/%d/%Y", "%d/%m/%Y", "%m-%d-%Y", "%d-%m-%Y", "%d %b %Y",
+    "%d-%b-%Y", "%d %B %Y", "%b %d, %Y", "%B %d, %Y", "%d.%m.%y", "%m/%d/%y", "%d/%m/%y", "%d-%b-%y",
+)  # fmt: skip
+TIMES = ("%H:%M", "%H:%M:%S", "%H:%M:%S%.f", "%H:%M:%SZ", "%H:%M:%S%.fZ", "%H:%M%z", "%H:%M:%S%z", "%H:%M:%S%.f%z")
+SWAPPED = {"%m/%d/%Y": "%d/%m/%Y", "%m-%d-%Y": "%d-%m-%Y", "%m/%d/%y": "%d/%m/%y"}
+MICROSECONDS = 86_400_000_000
+UNITS = (MICROSECONDS, 3_600_000_000, 60_000_000, 1_000_000)
+FIRST_YEAR, LAST_YEAR = 1000, 9999
+_LIKE_A_DATE = re.compile(r"\d{1,4}[-/. ]\w{1,9}[-/. ]\d{2,4}|[A-Za-z]{3,9} \d{1,2}, \d{4}")
+
+
+class Dates(NamedTuple):
+    """Dates of one format.
+
+    Attributes:
+        days: Days since 1970-01-01, with fractions.
+        format: How they are written.
+        step: The largest unit that all are whole multiples of, in days; 0 where it is below a second.
+        notes: Sentences on what was noticed.
+    """
+
+    days: np.ndarray
+    format: str
+    step: float
+    notes: tuple[str, ...] = ()
+
+
+def dates_of(texts: "pl.Series", preferred: str | None = None) -> Dates | None:
+    """The dates in a column of text, where all of it is of one format; None where not.
+
+    Args:
+        texts: Distinct texts without blanks around, none missing.
+        preferred: The format to try first.
+    """
+    if not len(texts) or not _LIKE_A_DATE.match(texts[0]):
+        return None
+    tried = [preferred] if preferred else []
+    formats = [form for form in (*tried, *_formats()) if _parsed(texts.head(20), form) is not None]
+    whole = [(form, found) for form in formats if (found := _parsed(texts, form)) is not None]
+    if not whole:
+        return None
+    form, found = whole[0]
+    others = {other for other, _ in whole}
+    notes: tuple[str, ...] = ()
+    swapped = next((SWAPPED[date] + form.removeprefix(date) for date in SWAPPED if form.startswith(date)), None)
+    if swapped in others and form != preferred:
+        notes = ("dates were read as month before day; they could be day before month as well",)
+    micros = found.dt.timestamp("us").to_numpy()
+    return Dates(micros / MICROSECONDS, _exact_format(texts, found, form), step_of_micros(micros), notes)
+
+
+def any_date(text: str) -> bool:
+    """Whether a text is a date of any format."""
+    import polars as pl
+
+    return dates_of(pl.Series([text])) is not None
+
+
+def _formats() -> list[str]:
+    timed = [date + between + time for time in TIMES for date in DATES for between in (" ", "T")]
+    return [*DATES, *timed]
+
+
+def _parsed(texts: "pl.Series", form: str) -> "pl.Series | None":
+    import polars as pl
+
+    try:
+        found = _datetimes(texts, form)
+    except pl.exceptions.PolarsError:
+        return None
+    if found.null_count() or not found.dt.year().is_between(FIRST_YEAR, LAST_YEAR).all():
+        return None
+    return found
+
+
+def _datetimes(texts: "pl.Series", form: str) -> "pl.Series":
+    """The times of texts of one format, null for those that are not."""
+    import polars as pl
+
+    form = form.replace("%-", "%")
+    if "%H" in form:
+        return texts.str.to_datetime(form, strict=False, time_unit="us")
+    return texts.str.to_date(form, strict=False).cast(pl.Datetime("us"))
+
+
+def _exact_format(texts: "pl.Series", found: "pl.Series", form: str) -> str:
+    """The format with or without leading zeros, whichever gives the texts back."""
+    bare = form.replace("%m", "%-m").replace("%d", "%-d")
+    for candidate in (form, bare):
+        if (found.dt.strftime(candidate) == texts).all():
+            return candidate
+    return form
+
+
+def step_of_micros(micros: np.ndarray) -> float:
+    """The largest of day, hour, minute and second that all times are whole multiples of, in days; 0 for none."""
+    return next((unit / MICROSECONDS for unit in UNITS if not (micros % unit).any()), 0.0)
+
+
+def days_of(texts: Sequence[str], form: str) -> np.ndarray:
+    """The days of texts of one format; NaN for those that are not."""
+    import polars as pl
+
+    found = _datetimes(pl.Series(texts, dtype=pl.String), form if "%" in form else "%Y-%m-%d")
+    return found.dt.timestamp("us").cast(pl.Float64).fill_null(float("nan")).to_numpy() / MICROSECONDS
+
+
+def datetime_cells_days(series: "pl.Series") -> tuple[np.ndarray, float]:
+    """The days of a data frame's dates or times, NaN where missing, and their step."""
+    import polars as pl
+
+    micros = series.cast(pl.Datetime("us")).dt.timestamp("us")
+    present = micros.drop_nulls().to_numpy()
+    return micros.cast(pl.Float64).fill_null(float("nan")).to_numpy() / MICROSECONDS, step_of_micros(present)
+
+
+def texts_of(times: "pl.Series", form: str) -> "pl.Series":
+    """Times as text of a format."""
+    zoned = times.dt.replace_time_zone("UTC") if "%z" in form else times
+    return zoned.dt.strftime(form)
+
+
+MISSING_NUMBERS = frozenset({"", "na", "n/a", "#n/a", "nan", "-nan", "null", "none", "?"})
+"""What stands for a missing cell where all others are numbers, in lower case."""
+
+MISSING_TEXT = frozenset({"", "NA", "N/A", "n/a", "#N/A", "NaN", "nan", "NAN", "null", "NULL", "?"})
+"""What stands for a missing cell among words."""
+
+LEADING_ZERO = r"^[+-]?0\d"
+GROUPED = re.compile(r"[+-]?\d{1,3}([,.' ]\d{3})*([.,]\d+)?|[+-]?\d+,\d+")
+EXAMINED = 1000
+MOST = 0.9
+FEWEST_NUMBERS = 10
+_PLAIN = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.IGNORECASE)
+_GROUPED = re.compile(r"[+-]?\d{1,3}((,\d{3})+(\.\d+)?|(\.\d{3})+(,\d+)?|([ '\u00a0]\d{3})+([.,]\d+)?)")
+_COMMA = re.compile(r"[+-]?\d+,\d+")
+_SIGNED = re.compile(r"([$€£¥]\s*[+-]?[\d.,]+|[+-]?[\d.,]+\s*[%$€£¥])")
+
+
+class Distinct(NamedTuple):
+    """The distinct texts of a column, most frequent first, and each row's place among them (-1 where missing)."""
+
+    texts: "pl.Series"
+    codes: np.ndarray
+    counts: np.ndarray
+
+
+def distinct(series: "pl.Series") -> Distinct:
+    """The distinct texts of a column; ties in alphabetical order."""
+    import polars as pl
+
+    counted = series.rename("text").drop_nulls().value_counts(name="count")
+    table = counted.sort(["count", "text"], descending=[True, False])
+    texts = table["text"]
+    codes = series.cast(pl.Enum(texts), strict=False).to_physical().cast(pl.Int64).fill_null(-1)
+    return Distinct(texts, codes.to_numpy(), table["count"].to_numpy())
+
+
+def text_cells(series: "pl.Series", date_format: str | None = None) -> Cells:
+    """The cells of a column of text, as numbers, truth values or dates where all of it is.
+
+    Numbers that begin with a zero (zip codes) stay text.
+
+    Args:
+        series: The text.
+        date_format: How dates were written at fitting, to be tried first.
+    """
+    found = distinct(series)
+    stripped = found.texts.str.strip_chars()
+    lower = stripped.str.to_lowercase()
+    missing = lower.is_in(sorted(MISSING_NUMBERS)).to_numpy()
+    numbers = _numbers(stripped, missing)
+    if numbers is not None:
+        return Cells("number", _spread(numbers, found.codes), "string")
+    missing = stripped.is_in(sorted(MISSING_TEXT)).to_numpy()
+    words = lower.filter(~missing)
+    if words.is_in(["true", "false"]).all():
+        truth = (lower == "true").cast(int).cast(float).to_numpy().copy()
+        truth[missing] = np.nan
+        return Cells("boolean", _spread(truth, found.codes), "string", _spelled_like(stripped.filter(~missing)[0]))
+    dates = dates_of(stripped.filter(~missing), date_format)
+    if dates is not None:
+        days = np.full(len(stripped), np.nan)
+        days[~missing] = dates.days
+        return Cells(
+            "datetime", _spread(days, found.codes), f"string:{dates.format}", step=dates.step, notes=dates.notes
+        )
+    return _words(found, stripped, missing)
+
+
+def _spelled_like(word: str) -> tuple[str, str]:
+    """False and true in the spelling of one of them."""
+    if word.isupper():
+        return "FALSE", "TRUE"
+    return ("False", "True") if word[0].isupper() else ("false", "true")
+
+
+def _numbers(stripped: "pl.Series", missing: np.ndarray) -> np.ndarray | None:
+    import polars as pl
+
+    numbers = stripped.cast(pl.Float64, strict=False)
+    values = numbers.fill_null(float("nan")).to_numpy().copy()
+    values[missing] = np.nan
+    if (numbers.is_null().to_numpy() & ~missing).any() or stripped.str.contains(LEADING_ZERO).any():
+        return None
+    return values
+
+
+def _spread(values: np.ndarray, codes: np.ndarray) -> np.ndarray:
+    """The value of each row, from those of the distinct texts."""
+    return np.append(values, np.nan)[codes]
+
+
+def _words(found: Distinct, stripped: "pl.Series", missing: np.ndarray) -> Cells:
+    """Categories, spelled as in the data; where blanks alone tell some apart, without blanks."""
+    import polars as pl
+
+    texts, codes = found.texts, found.codes
+    if stripped.n_unique() < len(texts):
+        merged = stripped.to_frame("text").with_columns(count=pl.Series(found.counts))
+        table = merged.group_by("text").agg(pl.col("count").sum()).sort(["count", "text"], descending=[True, False])
+        place = stripped.cast(pl.Enum(table["text"])).to_physical().to_numpy().astype(np.int64)
+        codes = np.append(place, -1)[codes]
+        texts, stripped = table["text"], table["text"]
+        missing = stripped.is_in(sorted(MISSING_TEXT)).to_numpy()
+    rank = np.where(missing, np.nan, np.cumsum(~missing) - 1.0)
+    kept = tuple(texts.filter(~missing).to_list())
+    tokens = [token for token in stripped.filter(missing).to_list() if token]
+    notes = (f"cells of {', '.join(map(repr, tokens))} are missing",) if tokens else ()
+    return Cells("category", _spread(rank, codes), "string", kept, is_text=True, notes=notes)
+
+
+def refuse_separators(name: str, cells: Cells) -> None:
+    """Raises `DataError` for text that is numbers with thousands separators or decimal commas throughout.
+
+    Raises:
+        DataError: It is.
+    """
+    texts = _examined(cells)
+    grouped = [code for code, text in enumerate(texts) if _GROUPED.fullmatch(text) or _COMMA.fullmatch(text)]
+    if not grouped or len(grouped) + sum(bool(_PLAIN.fullmatch(text)) for text in texts) < len(texts):
+        return
+    row = int(np.argmax(np.isin(cells.values, grouped)))
+    raise DataError(
+        expected=f"numbers in column {name!r}, such as 1234.5",
+        got=f"{texts[int(cells.values[row])]!r} in row {row + 1}: thousands separators or decimal commas",
+        cure="write them without (tables with decimal commas need ; between the cells), or call the column categorical",
+    )
+
+
+def hint_on(cells: Cells) -> str | None:
+    """A sentence on text that was probably meant to be numbers or dates."""
+    texts = _examined(cells)
+    if not texts:
+        return None
+    if sum(bool(_SIGNED.fullmatch(text)) for text in texts) >= MOST * len(texts):
+        return f"text such as {texts[0]!r}; without the sign it would be a number"
+    plain = [bool(_PLAIN.fullmatch(text)) for text in texts]
+    if sum(plain) >= max(FEWEST_NUMBERS, MOST * len(texts)):
+        other = next(text for text, number in zip(texts, plain, strict=True) if not number)
+        return f"text, for it holds {other!r} among numbers; leave such cells empty to have numbers"
+    if len(texts) > 1 and all(any_date(text) for text in texts[:20]):
+        other = next((text for text in texts if _shape(text) != _shape(texts[0])), texts[-1])
+        return f"text, for its dates have several formats ({texts[0]}, {other}); write all like 2024-01-31"
+    return None
+
+
+def _shape(text: str) -> str:
+    return re.sub(r"\d", "0", text)
+
+
+def _examined(cells: Cells) -> list[str]:
+    return [str(category).strip() for category in cells.categories[:EXAMINED]]

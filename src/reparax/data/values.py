@@ -1,0 +1,382 @@
+"""Facts about numbers: the cells of one column, their dtype and moments, their distinct values."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Literal, NamedTuple, Self
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from reparax.errors import DataError
+from reparax.summary import QUANTILE_LEVELS, Column, Kind
+
+Category = str | int | float | bool
+
+
+@dataclass(frozen=True)
+class Cells:
+    """One column as it came.
+
+    Attributes:
+        kind: ``"number"``, ``"datetime"`` (days since 1970), or codes of a ``"category"`` or of truth values
+            (``"boolean"``).
+        values: One number for each row; NaN where missing.
+        dtype: The data type it came with, as in `Column.dtype`.
+        categories: What the codes stand for.
+        step: Of dates, the largest unit that all are whole multiples of, in days.
+        is_text: Whether the categories are free to be anything (text), rather than declared.
+        notes: Sentences on what was noticed.
+    """
+
+    kind: Literal["number", "datetime", "category", "boolean"]
+    values: np.ndarray
+    dtype: str
+    categories: tuple[Category, ...] = ()
+    step: float = 0.0
+    is_text: bool = False
+    notes: tuple[str, ...] = ()
+
+    def present(self) -> np.ndarray:
+        """The values that are there."""
+        return self.values if self.num_missing == 0 else self.values[~np.isnan(self.values)]
+
+    @cached_property
+    def num_missing(self) -> int:
+        """How many cells are missing."""
+        return int(np.isnan(self.values).sum()) if self.values.dtype.kind == "f" else 0
+
+    @property
+    def missing(self) -> float:
+        """The share of missing cells."""
+        return self.num_missing / max(1, len(self.values))
+
+    @property
+    def precision(self) -> float:
+        """The relative precision of the numbers."""
+        return float(np.finfo(np.float32 if self.dtype in {"float16", "float32"} else np.float64).eps)
+
+    def as_categories(self) -> "Cells":
+        """Numbers as categories: 0 and 1 as they are, of others the most frequent first."""
+        present = ~np.isnan(self.values.astype(np.float64))
+        levels, codes, counts = np.unique(self.values[present], return_inverse=True, return_counts=True)
+        order = np.argsort(-counts, kind="stable") if levels.tolist() != [0, 1] else np.arange(2)
+        rank = np.empty(len(order))
+        rank[order] = np.arange(len(order))
+        values = np.full(len(self.values), np.nan)
+        values[present] = rank[codes]
+        whole = bool((levels == np.rint(levels)).all()) and not self.dtype.startswith("float")
+        categories = tuple((levels.astype(np.int64) if whole else levels.astype(np.float64))[order].tolist())
+        return replace(self, kind="category", values=values, categories=categories)
+
+    @classmethod
+    def of_column(cls, values: np.ndarray, column: Column) -> "Cells":
+        """The cells of a matrix's column."""
+        if column.is_category:
+            kind = "boolean" if column.kind == "boolean" else "category"
+            return cls(kind, values, column.dtype, column.categories)
+        return cls("datetime" if column.kind == "datetime" else "number", values, column.dtype, step=column.step)
+
+
+LARGEST_INTEGER = 2**24  # float32 carries every whole number up to here
+LARGEST_REAL = 1e37  # a tenth of float32's range, so that differences of two values still fit
+LOST_DIGITS = 1e-4  # the rounding error allowed for float32, in standard deviations of the column
+SMALLEST_STD = float(np.finfo(np.float32).tiny)
+VALUES_AT_ONCE = 2**22
+ROWS_IN_CACHE = 4096
+
+
+def chunks(values: np.ndarray) -> Iterator[np.ndarray]:
+    """Blocks of rows small enough for temporary copies to cost little memory."""
+    rows = max(1, VALUES_AT_ONCE // max(1, values[:1].size))
+    return (values[start : start + rows] for start in range(0, len(values), rows))
+
+
+def by_columns(table: np.ndarray) -> np.ndarray:
+    """The same table, each column contiguous: what is asked of single columns is then ten times as fast."""
+    made = np.empty(table.shape, table.dtype, order="F")
+    for start in range(0, len(table), ROWS_IN_CACHE):
+        made[start : start + ROWS_IN_CACHE] = table[start : start + ROWS_IN_CACHE]
+    return made
+
+
+def by_rows(columns: Sequence[np.ndarray], dtype: DTypeLike) -> np.ndarray:
+    """The matrix of columns, so many rows at a time as stay in the cache: a tenth of the time of whole columns."""
+    made = np.empty((len(columns[0]), len(columns)), dtype)
+    for start in range(0, len(made), ROWS_IN_CACHE):
+        for index, column in enumerate(columns):
+            made[start : start + ROWS_IN_CACHE, index] = column[start : start + ROWS_IN_CACHE]
+    return made
+
+
+def refuse_non_numbers(values: np.ndarray) -> None:
+    """Raises `DataError` unless the dtype is boolean, integer or floating.
+
+    Raises:
+        DataError: Strings, objects, dates, complex numbers, records.
+    """
+    if values.dtype.kind in "biuf":
+        return
+    got, cure = {
+        "c": ("complex numbers", "give real and imaginary parts as columns of their own"),
+        "U": ("strings", "convert them to numbers, or leave these columns out"),
+        "S": ("byte strings", "convert them to numbers, or leave these columns out"),
+        "M": ("dates", "convert them to numbers (say, days since the first), or leave them out"),
+        "m": ("durations", "convert them to numbers (say, seconds)"),
+        "V": ("records", "give a plain two-dimensional array, or a data frame"),
+    }.get(values.dtype.kind, ("Python objects", "give an array of one numeric dtype, all rows of the same length"))
+    raise DataError(expected="an array of numbers", got=got, cure=cure)
+
+
+def refuse_non_finite(values: np.ndarray, names: tuple[str, ...] | None, ids: np.ndarray | None = None) -> None:
+    """Raises `DataError` that says where the first NaN or infinity is.
+
+    Raises:
+        DataError: A value is NaN or infinite.
+    """
+    if values.dtype.kind != "f":
+        return
+    num_missing = sum(chunk.size - int(np.isfinite(chunk).sum()) for chunk in chunks(values))
+    if not num_missing:
+        return
+    row = next(index for index, example in enumerate(values) if not np.isfinite(example).all())
+    inside = tuple(map(int, np.argwhere(~np.isfinite(values[row]))[0]))
+    if values.ndim == 2:
+        place = f"column {column_name(names, inside[0])!r}, row {row + 1}"
+        cure = "fill them first, or fit a model on data in which cells are missing, too"
+    else:
+        cure = "drop or fill them first"
+        place = f"example {row + 1}{f' ({ids[row]})' if ids is not None else ''} at {inside}"
+    raise DataError(
+        expected="finite numbers only",
+        got=f"{num_missing} missing, NaN or infinite value{'s' if num_missing > 1 else ''}, the first in {place}",
+        cure=cure,
+    )
+
+
+def column_name(names: tuple[str, ...] | None, index: int) -> str:
+    """The name of a column; ``column_0``, ``column_1``, ... where the table has no names."""
+    return names[index] if names is not None else f"column_{index}"
+
+
+def whole(values: np.ndarray) -> bool:
+    """Whether every value is a whole number."""
+    if values.dtype.kind != "f":
+        return True
+    return all(bool((chunk == np.rint(chunk)).all()) for chunk in chunks(values))
+
+
+def kind_of(values: np.ndarray) -> Kind:
+    """``"binary"``, ``"integer"`` or ``"real"``: the narrowest that holds every (finite) value."""
+    if values.size == 0 or not whole(values):
+        return "real"
+    low, high = float(values.min()), float(values.max())
+    if low >= 0 and high <= 1:
+        return "binary"
+    return "integer" if max(-low, high) <= LARGEST_INTEGER else "real"
+
+
+def moments(values: np.ndarray, *, per_dimension: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation in float64, in two passes over blocks of rows.
+
+    Args:
+        values: An array of shape ``(n, *event_shape)``, n at least 1.
+        per_dimension: Whether to average over examples only, or over everything.
+    """
+    axis = 0 if per_dimension else None
+    count = len(values) if per_dimension else values.size
+    mean = sum(chunk.sum(axis=axis, dtype=np.float64) for chunk in chunks(values)) / count
+    squares = sum(np.square(chunk - mean, dtype=np.float64).sum(axis=axis) for chunk in chunks(values))
+    return np.asarray(mean), np.sqrt(squares / count)
+
+
+def as_real(values: np.ndarray, names: tuple[str, ...] | None) -> np.ndarray:
+    """Float32, or float64 where float32 would lose digits that distinguish one row from another.
+
+    A column of times near 1.7e9 that differ by seconds has no more than noise left in float32: such an array stays
+    float64. The rule: rounding may cost at most 1e-4 standard deviations of its column.
+
+    Raises:
+        DataError: A value is too large for float32.
+    """
+    if values.dtype.kind == "f":
+        _refuse_too_large(values, names)
+    if values.dtype == np.float32 or values.dtype == np.float16:
+        return values.astype(np.float32, copy=False)
+    single = values.astype(np.float32)
+    _, std = moments(values, per_dimension=True)
+    pairs = zip(chunks(values), chunks(single), strict=True)
+    lost = np.max([np.abs(exact - rounded.astype(np.float64)).max(axis=0) for exact, rounded in pairs], axis=0)
+    constant = values.min(axis=0) == values.max(axis=0)
+    return single if bool(((lost <= LOST_DIGITS * std) | constant).all()) else values.astype(np.float64)
+
+
+def loses_digits(cells: Cells, column: Column) -> bool:
+    """Whether float32 would lose digits of a column: more than 1e-4 standard deviations, or a quarter of its step."""
+    if column.is_category:
+        return False
+    exact = cells.present().astype(np.float64)
+    lost = float(np.abs(exact - exact.astype(np.float32)).max(initial=0.0))
+    return lost > LOST_DIGITS * column.std or (column.step > 0 and lost > column.step / 4)
+
+
+def _refuse_too_large(values: np.ndarray, names: tuple[str, ...] | None) -> None:
+    if max(-float(values.min()), float(values.max())) <= LARGEST_REAL:
+        return
+    row, *inside = map(int, np.argwhere(np.abs(values) > LARGEST_REAL)[0])
+    place = f"column {column_name(names, inside[0])!r}, " if values.ndim == 2 else ""
+    raise DataError(
+        expected=f"values of size up to {LARGEST_REAL:g}",
+        got=f"{values[(row, *inside)]:g} in {place}row {row + 1}",
+        cure="rescale these values (another unit, or a logarithm)",
+    )
+
+
+MOST_ATOMS = 64
+FEWEST_ROWS = 10  # an atom is a value of at least so many rows
+SMALLEST_SHARE = 0.005  # and of at least this share of the rows
+STICKS_OUT = 3.0
+DENSE = 2.0
+NEIGHBORS = 5
+FEWEST_LEVELS = 10  # from so many distinct values on, a common divisor is no accident
+DECIMALS = 6
+LARGEST_EXACT = 2.0**53
+
+
+class Levels(NamedTuple):
+    """The distinct values of a column, ascending, and how many rows have each.
+
+    Attributes:
+        values: The distinct values, float64.
+        counts: How often each occurs.
+    """
+
+    values: np.ndarray
+    counts: np.ndarray
+
+    @classmethod
+    def of(cls, present: np.ndarray) -> Self:
+        """The levels of the values that are there."""
+        values, counts = np.unique(present, return_counts=True)
+        return cls(values.astype(np.float64) + 0.0, counts)  # minus zero is zero
+
+    @property
+    def num_rows(self) -> int:
+        """How many values there are, repetitions included."""
+        return int(self.counts.sum())
+
+    @property
+    def whole(self) -> bool:
+        """Whether every value is a whole number."""
+        return bool((self.values == np.rint(self.values)).all())
+
+    def moments(self) -> tuple[float, float]:
+        """Mean and standard deviation; 1 for the latter where constant."""
+        if len(self.values) == 1:
+            return float(self.values[0]), 1.0
+        rows = self.num_rows
+        mean = float((self.values * (self.counts / rows)).sum())
+        std = float(np.sqrt((np.square(self.values - mean) * (self.counts / rows)).sum()))
+        return mean, std if std >= SMALLEST_STD else 1.0
+
+    def spread(self) -> float:
+        """The standard deviation with the values beyond the 1 % and 99 % quantiles moved to these; 1 where constant."""
+        ends = np.cumsum(self.counts)
+        low, high = self.values[np.searchsorted(ends, np.array([0.01, 0.99]) * (ends[-1] - 1), side="right")]
+        kept = self if low == high else Levels(np.clip(self.values, low, high), self.counts)
+        return kept.moments()[1]
+
+    def skewness(self) -> float:
+        """The third standardized moment; 0 where constant."""
+        mean, std = self.moments()
+        return float((((self.values - mean) / std) ** 3 * (self.counts / self.num_rows)).sum())
+
+    def without(self, atoms: np.ndarray) -> "Levels":
+        """The levels that are no atoms."""
+        rest = ~np.isin(self.values, atoms)
+        return Levels(self.values[rest], self.counts[rest])
+
+    def shares_of(self, atoms: np.ndarray) -> tuple[float, ...]:
+        """The share of rows of each atom (0 for one that is not there)."""
+        place = np.searchsorted(self.values, atoms).clip(max=len(self.values) - 1)
+        found = np.where(self.values[place] == atoms, self.counts[place], 0)
+        return tuple((found / self.num_rows).tolist())
+
+    def quantiles(self) -> tuple[float, ...]:
+        """The quantiles at `QUANTILE_LEVELS`, linear between order statistics."""
+        ends = np.cumsum(self.counts)
+        positions = np.asarray(QUANTILE_LEVELS) * (ends[-1] - 1)
+        below = np.floor(positions).astype(np.int64)
+        above = np.minimum(below + 1, ends[-1] - 1)
+        low = self.values[np.searchsorted(ends, below, side="right")]
+        high = self.values[np.searchsorted(ends, above, side="right")]
+        return tuple((low + (high - low) * (positions - below)).tolist())
+
+
+def atoms_of(levels: Levels, step: float) -> np.ndarray:
+    """The values that many rows share: at least 10 rows and 0.5 % of all, at most the 64 most frequent.
+
+    Where a typical row shares its value with few others (numbers spread over a wide range), only those that stick out
+    from their neighbors; where more than 64 remain, only those three times as frequent as the middle one.
+
+    Args:
+        levels: The values that are there.
+        step: What all are whole multiples of, 0 for nothing.
+    """
+    fewest = max(FEWEST_ROWS, int(np.ceil(SMALLEST_SHARE * levels.num_rows)))
+    many = levels.counts >= fewest
+    if not many.any():
+        return levels.values[:0]
+    typical = float((levels.counts * (levels.counts / levels.num_rows)).sum())
+    if len(levels.values) > 1 and typical < DENSE * fewest:
+        around = _around(levels, step)
+        many &= levels.counts >= np.maximum(2 * around, around + 3 * np.sqrt(around))
+    if many.sum() > MOST_ATOMS:
+        many &= levels.counts >= STICKS_OUT * np.median(levels.counts[many])
+    places = np.flatnonzero(many)
+    places = places[np.argsort(-levels.counts[places], kind="stable")[:MOST_ATOMS]]
+    return levels.values[np.sort(places)]
+
+
+def _around(levels: Levels, step: float) -> np.ndarray:
+    """The mean count of the multiples of the step (of the distinct values where there is none) within five of each."""
+    places = np.rint(levels.values / step) if step > 0 else np.arange(len(levels.values), dtype=np.float64)
+    sums = np.concatenate([[0], np.cumsum(levels.counts)])
+    first = np.searchsorted(places, places - NEIGHBORS, side="left")
+    last = np.searchsorted(places, places + NEIGHBORS, side="right")
+    room = np.minimum(places - places[0], NEIGHBORS) + np.minimum(places[-1] - places, NEIGHBORS)
+    return (sums[last] - sums[first] - levels.counts) / np.maximum(room, 1)
+
+
+def step_of(values: np.ndarray, precision: float) -> float:
+    """The largest number that all values are whole multiples of, 0 where there is none of at most 6 decimals.
+
+    Common divisors other than powers of ten (25, 0.5) are told from at least 10 distinct values, lest an accident be
+    taken for a rule.
+
+    Args:
+        values: Distinct values.
+        precision: The relative precision of the numbers' data type.
+    """
+    size = float(np.abs(values).max(initial=0.0))
+    if bool((values == np.rint(values)).all()):
+        return float(_divisor(values)) if size < LARGEST_EXACT else 1.0
+    some = values[:: max(1, len(values) // 500)]
+    for decimals in range(1, DECIMALS + 1):
+        scale = 10.0**decimals
+        if size * scale * precision * 4 > 0.05:  # the next number of this data type is too far away to tell
+            return 0.0
+        if _whole_within(some * scale, precision) and _whole_within(values * scale, precision):
+            return _divisor(np.rint(values * scale)) / scale
+    return 0.0
+
+
+def _whole_within(scaled: np.ndarray, precision: float) -> bool:
+    return bool((np.abs(scaled - np.rint(scaled)) <= 4 * precision * np.abs(scaled)).all())
+
+
+def _divisor(whole: np.ndarray) -> int:
+    numbers = np.abs(whole[whole != 0])
+    if len(numbers) < FEWEST_LEVELS:
+        return 1
+    return int(np.gcd.reduce(numbers.astype(np.int64)))

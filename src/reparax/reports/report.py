@@ -1,0 +1,100 @@
+"""A page on a fitted model and its data: one file of HTML that needs nothing else."""
+
+from pathlib import Path
+from typing import Any
+
+from reparax.data import atomic_write, check_output
+from reparax.recipe import FittedModel
+from reparax.reports.charts import shortened
+from reparax.reports.latent import dimensions, latent_map
+from reparax.reports.overview import about_data, headline, likelihoods, reproduce, training
+from reparax.reports.page import Section, rendered
+from reparax.reports.pictures import reconstructed_pictures, sampled_pictures, traversals, typical_pictures
+from reparax.reports.study import Origin, Study, study_of
+from reparax.reports.tables import anomalies, marginals, reconstruction, relations
+
+SUFFIXES = (".html", ".htm")
+
+
+def report(
+    fitted: FittedModel,
+    data: Any,
+    path: str | Path,
+    *,
+    label: str | Path | None = None,
+    num_samples: int = 100,
+    seed: int = 0,
+    origin: Origin | None = None,
+) -> None:
+    """Writes a page to look at: data, training, latent map, synthetic rows or images, odd rows, likelihoods.
+
+    One file without references to others, readable offline, on a phone, in light and dark, and printed. The same model,
+    data and seed give the same bytes. Where the data are those of the fit, likelihoods and reconstructions are measured
+    on the rows that were held out. Of large data, evenly taken rows are looked at; the page says how many.
+
+    Args:
+        fitted: The fitted model.
+        data: Anything `reparax.data.read` reads, or a `Dataset`.
+        path: The file to write, ending in .html; replaced as a whole.
+        label: What colors the latent map first: a column of the table, or where labels are, as of `reparax.data.read`.
+            By default the labels of the data, or else the column that has most to do with the map.
+        num_samples: K, the importance samples for each row.
+        seed: The seed of synthetic rows and importance samples.
+        origin: Where model and data come from, for the commands at the end of the page.
+
+    Raises:
+        DataError: Data of another shape or kind than at fitting, or without the label.
+        OutputError: The file cannot be written.
+        RecipeError: A number of samples below 1.
+    """
+    check_output(path, SUFFIXES)
+    study = study_of(fitted, data, label=label, origin=origin, num_samples=num_samples, seed=seed)
+    write(study, path)
+
+
+def write(study: Study, path: str | Path) -> None:
+    """Writes the page of a study.
+
+    Args:
+        study: The model and the data; see `study_of`.
+        path: The file to write, ending in .html; replaced as a whole.
+
+    Raises:
+        OutputError: The file cannot be written.
+        RecipeError: A number of samples below 1.
+    """
+    text = rendered(_title(study), _subtitle(study), sections_of(study))
+    with atomic_write(path) as file:
+        file.write_text(text, encoding="utf-8")
+
+
+def sections_of(study: Study) -> tuple[Section, ...]:
+    """The sections that there are for such data, in order."""
+    first = [headline(study), about_data(study), training(study), latent_map(study), dimensions(study)]
+    middle: list[Section] = []
+    if study.is_table:
+        middle = [marginals(study), relations(study), reconstruction(study), anomalies(study)]
+        middle = middle if len(study.columns) > 1 else [section for section in middle if section.name != "associations"]
+    elif study.is_images:
+        middle = [reconstructed_pictures(study), sampled_pictures(study), traversals(study), typical_pictures(study)]
+    return (*first, *middle, likelihoods(study), reproduce(study))
+
+
+def _title(study: Study) -> str:
+    name = Path(study.origin.data).name if study.origin.data != Origin().data else ""
+    kind = {"table": "table", "images": "set of images"}.get(study.fitted.schema.kind, "array")
+    return f"Model of {shortened(name, 80)}" if name else f"Model of a {kind}"
+
+
+def _subtitle(study: Study) -> str:
+    recipe, count = study.fitted.recipe, len(study.dataset)
+    kind = "variational autoencoder" if study.has_density else "autoencoder"
+    words = f"A {kind} of {count:,} {study.rows_word(count)}"
+    if recipe is None:
+        return f"{words}, of its user's own parts."
+    plural = "" if recipe.latent_dim == 1 else "s"
+    return (
+        f"{words}: {recipe.latent_dim} latent dimension{plural}, posterior {recipe.name('posterior')}, "
+        f"prior {recipe.name('prior')}, likelihood {recipe.name('likelihood')}, "
+        f"trained by {recipe.name('objective')}."
+    )
