@@ -16,8 +16,8 @@ from jaxtyping import Array, Float
 
 from reparax.estimators._estimates import expectation
 from reparax.estimators._measure import repeated
-from reparax.estimators.text_table import short, table
 from reparax.estimators._plan import named
+from reparax.estimators.text_table import short, table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -153,6 +153,24 @@ def recipe_fields() -> tuple[Field, ...]:
     )
 
 
+@cache
+def column_kinds() -> Mapping[str, Place]:
+    """The kinds that a column of a table can have, each with its family of densities, without importing these."""
+    result = {}
+    for file in sorted((_source() / "tables").glob("*.py")):
+        for node in ast.parse(file.read_text("utf-8")).body:
+            if isinstance(node, ast.ClassDef) and any(ast.unparse(b) == "AbstractColumnFamily" for b in node.bases):
+                place = Place(file, f"reparax.tables.{file.stem}", node.name)
+                result |= dict.fromkeys(_literal(node, "kinds"), place)
+    return result
+
+
+def column_families() -> tuple[Any, ...]:
+    """The families of columns of tables, in the order of their files."""
+    places = dict.fromkeys(column_kinds().values())
+    return tuple(getattr(importlib.import_module(place.module), place.attribute) for place in places)
+
+
 def load(room: str, name: str) -> Any:
     """The class of a part, by the room's and the part's name, or by its module's and its own: ``"module:Class"``.
 
@@ -239,6 +257,17 @@ def _files(room: str) -> list[Path]:
     """The files that may hold parts of a room."""
     source = _source()
     return [*sorted((source / room).glob("*.py")), *(source / file for file in ELSEWHERE.get(room, ()))]
+
+
+def _literal(node: ast.ClassDef, name: str) -> Any:
+    """The value of a class attribute, as its file says it."""
+    line = next(
+        line
+        for line in node.body
+        if isinstance(line, ast.AnnAssign) and isinstance(line.target, ast.Name) and line.target.id == name
+    )
+    assert line.value is not None
+    return ast.literal_eval(line.value)
 
 
 def _source() -> Path:

@@ -8,12 +8,8 @@ import numpy as np
 
 Kind = Literal["binary", "integer", "real", "mixed"]
 
-ColumnKind = Literal[
-    "continuous", "positive", "zero-inflated", "count", "ordinal", "datetime", "binary", "boolean", "categorical"
-]
-
 CATEGORY_LIKE = frozenset({"binary", "boolean", "categorical"})
-"""Kinds whose values are codes: places in the list of categories."""
+"""Kinds whose values are codes: positions in the list of categories."""
 
 QUANTILE_LEVELS = (
     0.0, 0.001, 0.0025, 0.005, 0.01, 0.02, 0.035, 0.05, 0.075, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5,
@@ -27,11 +23,12 @@ class Column(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         name: Its name; ``column_0``, ... where the table has none.
-        kind: What its values are. Of ``"binary"``, ``"boolean"`` and ``"categorical"`` the matrix holds codes, of
-            ``"datetime"`` days since 1970, of the others the numbers themselves. It says how cells are read, shown and
-            given back. The density follows from the fields below: a category has a probability, a number that is among
-            the ``atoms`` too, beside a density that ``quantiles`` shape. So ``"positive"`` and ``"continuous"`` are
-            two words for one density, and ``"count"`` and ``"datetime"`` differ from them by their step alone.
+        kind: What its values are, one of `reparax.registry.column_kinds`. Of ``"binary"``, ``"boolean"`` and
+            ``"categorical"`` the matrix holds codes, of ``"datetime"`` days since 1970, of the others the numbers
+            themselves. It says how cells are read, shown and restored, and chooses the family of densities:
+            `reparax.tables.Categories`, `Numbers` or `Cyclic`. Within `Numbers` the density follows from the fields
+            below: ``"positive"`` and ``"continuous"`` have the same one, and ``"count"`` and ``"datetime"`` differ from
+            them by their step only.
         dtype: The data type it came with and is given back in: ``"int64"``, ``"float32"``, ``"string"``, ``"boolean"``,
             ``"date"``, ``"datetime"``, ``"category"``, ...
         missing: The share of missing cells.
@@ -52,7 +49,7 @@ class Column(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     name: str
-    kind: ColumnKind
+    kind: str
     dtype: str
     missing: float = 0.0
     low: float

@@ -16,7 +16,7 @@ from reparax.applications import impute, impute_draws, sample_values, score
 from reparax.data import marginal_oddity, read
 from reparax.errors import ArtifactError, DataError, RecipeError
 from reparax.pytrees import Derived, num_parameters
-from reparax.tables import REACHES
+from reparax.tables import RADII
 
 ROWS = 600
 
@@ -166,11 +166,11 @@ def test_a_third_of_how_odd_cells_are_one_by_one_is_in_the_score(fitted):
     dataset = read(TABLE)
     rows = dataset.values.astype(np.float32)
     law = deaf(jnp.zeros(3))
-    near = jax.vmap(lambda row: law.layout.neighborhood(row, REACHES))(jnp.asarray(rows))
-    masses = jax.vmap(law.log_prob_near)(near)
-    together = -np.stack([jax.vmap(law.layout.joined)(masses.categories, numbers) for numbers in masses.numbers])
+    near = jax.vmap(lambda row: law.layout.neighborhood(row, RADII))(jnp.asarray(rows))
+    (categories,), numbers = jax.vmap(law.log_prob_near)(near)
+    together = -np.stack([jax.vmap(law.layout.joined)([categories, of_radius]) for of_radius in numbers])
     apart = np.abs(rows[:, None] - rows[None])
-    reaches = np.array([[0.0 if c.is_category else r * c.spread for r in REACHES] for c in dataset.schema.columns])
+    reaches = np.array([[0.0 if c.is_category else r * c.spread for r in RADII] for c in dataset.schema.columns])
     near = np.stack([(apart <= reach + 1e-4).sum(axis=1) / (~np.isnan(rows)).sum(axis=0) for reach in reaches.T])
     surprise = -np.log(np.where(np.isnan(rows), 1.0, near))
     gross = np.maximum((together + surprise / 3).mean(axis=0) - 4, 0).sum(axis=1)
@@ -307,7 +307,7 @@ def test_the_layout_is_not_saved_but_made_anew_and_one_for_all_parts(fitted, tmp
 def test_constants_of_the_score_are_not_in_saved_models(fitted, tmp_path, monkeypatch):
     rx.save(fitted, tmp_path / "model")
     before = score(fitted, TABLE[:30], num_samples=2)
-    monkeypatch.setattr("reparax.tables._score.REACHES", (1.0, 3.0))
+    monkeypatch.setattr("reparax.tables._score.RADII", (1.0, 3.0))
     monkeypatch.setattr("reparax.tables._score.MARGINAL_WEIGHT", 0.5)
     jax.clear_caches()
     after = score(rx.load(tmp_path / "model"), TABLE[:30], num_samples=2)

@@ -96,7 +96,7 @@ def test_kinds_that_cannot_be(kind, cells, message):
         ({"agee": "count"}, (), "got 'agee'; did you mean age?"),
         ({}, ["twon"], "did you mean town?"),
         ({"age": "continous"}, (), "got 'continous'; did you mean continuous?"),
-        ({"age": 3}, (), "a kind of column for 'age': continuous, positive"),
+        ({"age": 3}, (), "a kind of column for 'age': binary, boolean, categorical"),
     ],
 )
 def test_unknown_columns_and_kinds(schema, exclude, message):

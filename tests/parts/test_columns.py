@@ -17,7 +17,7 @@ from reparax.objectives import ELBO
 from reparax.pytrees import partition
 from reparax.recipe import build, suggest
 from reparax.summary import Column
-from reparax.tables import REACHES, HidingCells, Layout, RowDistribution, hiding, num_features
+from reparax.tables import RADII, HidingCells, Layout, Numbers, RowDistribution, hiding, num_features
 from reparax.tables._features import features
 
 ROWS = 400
@@ -104,7 +104,7 @@ def test_density_of_each_column_integrates_to_one_over_numbers_atoms_and_categor
 def test_density_is_the_same_where_other_columns_are_rounded_and_where_none_is():
     alone, columns = law_of(frame().select("weight"))
     beside, _ = law_of(frame().select("weight", "tenths"))
-    assert (alone.layout.rounded, beside.layout.rounded) == (False, True)
+    assert (numbers_of(alone).rounded, numbers_of(beside).rounded) == (False, True)
     values, measure = grid(columns[0])
     found = density(alone, 0, values)
     assert abs(found @ measure - 1) < 2e-3
@@ -113,18 +113,23 @@ def test_density_is_the_same_where_other_columns_are_rounded_and_where_none_is()
     np.testing.assert_allclose(found, density(beside, 0, values), rtol=1e-5)
 
 
-def reaches_of(column: Column) -> list[float]:
-    return [0.0 if column.is_category else reach * column.spread for reach in REACHES]
+def numbers_of(law: RowDistribution) -> Numbers:
+    """The columns of numbers."""
+    return next(family for family in law.layout.families if isinstance(family, Numbers))
+
+
+def radii_of(column: Column) -> list[float]:
+    return [0.0 if column.is_category else radius * column.spread for radius in RADII]
 
 
 def log_masses(row):
-    """For each reach a row of log-masses, in the order of the table."""
-    masses = LAW.log_prob_near(LAW.layout.neighborhood(row, REACHES))
-    return [LAW.layout.joined(masses.categories, of_reach) for of_reach in masses.numbers]
+    """For each radius a row of log-masses, in the order of the table."""
+    (categories,), numbers = LAW.log_prob_near(LAW.layout.neighborhood(row, RADII))
+    return [LAW.layout.joined([categories, of_radius]) for of_radius in numbers]
 
 
 @pytest.mark.parametrize("index", range(len(COLUMNS)), ids=[column.name for column in COLUMNS])
-def test_mass_near_a_cell_is_the_integral_of_the_density_over_each_reach(index):
+def test_mass_near_a_cell_is_the_integral_of_the_density_over_each_radius(index):
     column, (values, measure) = COLUMNS[index], grid(COLUMNS[index])
     mass = density(LAW, index, values) * measure
     cells = read(frame()).values[:12]
@@ -133,14 +138,14 @@ def test_mass_near_a_cell_is_the_integral_of_the_density_over_each_reach(index):
     cut = density(LAW, index, values).max() * column.step
     for cell, near in zip(cells[:, index], found.T, strict=True):
         away = np.abs(values - cell)
-        exact = [mass[away <= reach + 1e-6 * column.std].sum() for reach in reaches_of(column)]
+        exact = [mass[away <= radius + 1e-6 * column.std].sum() for radius in radii_of(column)]
         np.testing.assert_allclose(near, exact, rtol=0, atol=3e-3 + cut)
 
 
-def test_the_mean_over_reaches_is_that_of_each_column():
+def test_the_mean_over_radii_is_that_of_each_column():
     row = jnp.asarray(read(frame()).values[0])
-    masses = LAW.log_prob_near(LAW.layout.neighborhood(row, REACHES))
-    np.testing.assert_allclose(LAW.layout.over_reaches(masses), np.mean(log_masses(row), axis=0), rtol=1e-5)
+    masses = LAW.log_prob_near(LAW.layout.neighborhood(row, RADII))
+    np.testing.assert_allclose(LAW.layout.over_radii(masses), np.mean(log_masses(row), axis=0), rtol=1e-5)
 
 
 def test_nothing_is_near_a_missing_cell():
@@ -302,7 +307,7 @@ def test_what_moves_one_of_many_atoms_moves_those_near_it():
     law, column = many_atoms()
     count = len(column.atoms)
     assert count > 20
-    (group,) = law.layout.spikes
+    (group,) = numbers_of(law).spikes
     assert group.num_parameters <= count / 2
     before = density(law, 0, np.asarray(column.atoms))
     slope = RowDistribution(law.parameters.at[0].set(1.0), law.layout)
@@ -316,14 +321,14 @@ def test_what_moves_one_of_many_atoms_moves_those_near_it():
 
 
 def test_transform_and_its_inverse_and_slope_agree_inside_and_outside_the_data():
-    layout = LAW.layout
-    low, high = np.asarray(layout.low), np.asarray(layout.high)
+    numbers = numbers_of(LAW)
+    transforms, low, high = numbers.transforms, np.asarray(numbers.low), np.asarray(numbers.high)
     for share in (-0.7, 0.03, 0.2, 0.5, 0.81, 0.97, 1.6):
         x = jnp.asarray(low + share * (high - low) + 1e-3)
-        u = layout.transformed(x)
-        np.testing.assert_allclose(layout.restored(u), x, rtol=2e-4, atol=2e-4)
-        slope = jax.jacfwd(layout.transformed)(x)
-        np.testing.assert_allclose(slope, np.diag(np.asarray(layout.slope(x))), rtol=1e-5)
+        u = transforms(x)
+        np.testing.assert_allclose(transforms.inverse(u), x, rtol=2e-4, atol=2e-4)
+        slope = jax.jacfwd(transforms)(x)
+        np.testing.assert_allclose(slope, np.diag(np.asarray(transforms.slope(x))), rtol=1e-5)
 
 
 def test_hidden_cells_are_as_good_as_missing_for_an_encoder():

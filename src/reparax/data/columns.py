@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Mapping
-from typing import get_args
 
 import numpy as np
 from jaxtyping import Float
@@ -10,9 +9,10 @@ from msgspec.structs import replace
 
 from reparax.data.values import LARGEST_EXACT, Cells, Levels, atoms_of, step_of
 from reparax.errors import DataError
-from reparax.summary import CATEGORY_LIKE, Column, ColumnKind
+from reparax.summary import CATEGORY_LIKE, Column
 
-KINDS: tuple[ColumnKind, ...] = get_args(ColumnKind)
+NUMERIC = frozenset({"continuous", "positive", "zero-inflated", "count", "ordinal", "datetime"})
+"""Kinds of numbers that are inferred from the values; others are chosen by the user."""
 MOST_ORDINAL = 20
 LEAST_REPEATED = 5
 LEAST_INFLATED = 0.1
@@ -22,7 +22,7 @@ FEWEST_QUANTILES = 5
 MOST_FORCED_ATOMS = 1000
 
 
-def column_of(name: str, cells: Cells, kind: ColumnKind | None = None) -> Column:
+def column_of(name: str, cells: Cells, kind: str | None = None) -> Column:
     """The column of cells that are not all missing.
 
     Numbers: ``binary`` where they are 0 and 1; ``ordinal`` where there are at most 20 distinct ones, each in five rows
@@ -33,7 +33,7 @@ def column_of(name: str, cells: Cells, kind: ColumnKind | None = None) -> Column
     Args:
         name: The column's name.
         cells: Its cells.
-        kind: What the user says it is; None to tell from the cells.
+        kind: What the user says it is; None to infer it from the cells.
 
     Raises:
         DataError: The cells cannot be of that kind.
@@ -47,7 +47,7 @@ def column_of(name: str, cells: Cells, kind: ColumnKind | None = None) -> Column
     return _number_column(name, cells, kind)
 
 
-def _impossible(name: str, cells: Cells, kind: ColumnKind | None) -> DataError:
+def _impossible(name: str, cells: Cells, kind: str | None) -> DataError:
     of = {"category": "text", "boolean": "truth values", "datetime": "dates", "number": "numbers"}[cells.kind]
     examples = ", ".join(repr(str(value)[:20]) for value in cells.categories[:3])
     return DataError(
@@ -57,7 +57,7 @@ def _impossible(name: str, cells: Cells, kind: ColumnKind | None) -> DataError:
     )
 
 
-def _category_column(name: str, cells: Cells, kind: ColumnKind | None) -> Column:
+def _category_column(name: str, cells: Cells, kind: str | None) -> Column:
     if cells.kind == "number":
         cells = cells.as_categories()
     codes = cells.present().astype(np.int64)
@@ -84,16 +84,16 @@ def _category_column(name: str, cells: Cells, kind: ColumnKind | None) -> Column
     )
 
 
-def _number_column(name: str, cells: Cells, kind: ColumnKind | None) -> Column:
+def _number_column(name: str, cells: Cells, kind: str | None) -> Column:
     levels = Levels.of(cells.present())
     if cells.kind == "number" and kind is None and levels.values.tolist() == [0.0, 1.0]:
         return _category_column(name, cells, None)
     step = cells.step if cells.kind == "datetime" else step_of(levels.values, cells.precision)
-    found, atoms = _kind_and_atoms(name, levels, kind, step, datetime=cells.kind == "datetime")
+    kind, atoms = _kind_and_atoms(name, levels, kind, step, datetime=cells.kind == "datetime")
     mean, std = levels.moments()
     return Column(
         name=name,
-        kind=found,
+        kind=kind,
         dtype=cells.dtype,
         missing=cells.missing,
         low=float(levels.values[0]),
@@ -109,10 +109,10 @@ def _number_column(name: str, cells: Cells, kind: ColumnKind | None) -> Column:
 
 
 def _kind_and_atoms(
-    name: str, levels: Levels, kind: ColumnKind | None, step: float, *, datetime: bool
-) -> tuple[ColumnKind, np.ndarray]:
+    name: str, levels: Levels, kind: str | None, step: float, *, datetime: bool
+) -> tuple[str, np.ndarray]:
     if kind is not None:
-        return kind, _forced_atoms(name, levels, kind)
+        return kind, atoms_of(levels, step) if kind not in NUMERIC else _forced_atoms(name, levels, kind)
     atoms = atoms_of(levels, step)
     if datetime:
         return "datetime", atoms
@@ -122,7 +122,7 @@ def _kind_and_atoms(
     return _told(levels, atoms), atoms
 
 
-def _told(levels: Levels, atoms: np.ndarray) -> ColumnKind:
+def _told(levels: Levels, atoms: np.ndarray) -> str:
     """The kind of numbers that are neither few nor dates."""
     low, high = levels.values[0], levels.values[-1]
     if 0.0 in atoms and 0.0 in {low, high}:
@@ -139,7 +139,7 @@ def _told(levels: Levels, atoms: np.ndarray) -> ColumnKind:
     return "continuous"
 
 
-def _forced_atoms(name: str, levels: Levels, kind: ColumnKind) -> np.ndarray:
+def _forced_atoms(name: str, levels: Levels, kind: str) -> np.ndarray:
     """The atoms of a kind that the user chose.
 
     Raises:

@@ -24,7 +24,7 @@ from reparax.data.values import (
     refuse_non_numbers,
 )
 from reparax.errors import DataError
-from reparax.summary import Column, ColumnKind, Kind
+from reparax.summary import Column, Kind
 
 
 class Layout(NamedTuple):
@@ -195,7 +195,7 @@ def from_cells(
     ids: np.ndarray | None = None,
     notes: tuple[str, ...] = (),
     excluded: Mapping[str, str] | None = None,
-    kinds: Mapping[str, ColumnKind] | None = None,
+    kinds: Mapping[str, str] | None = None,
     array: np.ndarray | None = None,
 ) -> Dataset:
     """A dataset from the cells of a table, by column.

@@ -17,7 +17,7 @@ from reparax.data.schema import NOTHING, Overrides, Schema
 from reparax.data.text import datetime_cells_days, hint_on, refuse_separators, text_cells
 from reparax.data.values import Cells
 from reparax.errors import DataError
-from reparax.summary import Column, ColumnKind
+from reparax.summary import Column
 
 if TYPE_CHECKING:
     import narwhals as nw
@@ -214,13 +214,13 @@ class Frame:
         )  # fmt: skip
 
 
-def _looked_at(cells: Mapping[str, Cells]) -> tuple[dict[str, ColumnKind], list[str]]:
+def _looked_at(cells: Mapping[str, Cells]) -> tuple[dict[str, str], list[str]]:
     """Kinds of columns whose cells mislead, and sentences on those that may.
 
     Raises:
         DataError: Numbers with thousands separators or decimal commas.
     """
-    kinds: dict[str, ColumnKind] = {}
+    kinds: dict[str, str] = {}
     hints = []
     for name, found in cells.items():
         if found.is_text:

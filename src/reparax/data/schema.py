@@ -10,7 +10,8 @@ from typing import Any, Literal, NamedTuple, Protocol
 import msgspec
 import numpy as np
 
-from reparax.data.columns import CHOSEN, EMPTY, KINDS
+from reparax import registry
+from reparax.data.columns import CHOSEN, EMPTY
 from reparax.data.files import read_bytes
 from reparax.data.match import Matched, match_table
 from reparax.data.values import (
@@ -23,7 +24,7 @@ from reparax.data.values import (
     whole,
 )
 from reparax.errors import DataError
-from reparax.summary import Column, ColumnKind, Kind, Summary
+from reparax.summary import Column, Kind, Summary
 
 
 class Described(Protocol):
@@ -85,6 +86,8 @@ class Schema(msgspec.Struct, frozen=True):
             raise ValueError(f"{len(self.names)} names for {size} columns")
         if self.columns is not None and len(self.columns) != size:
             raise ValueError(f"{len(self.columns)} descriptions of {size} columns")
+        if unknown := {column.kind for column in self.columns or ()} - set(registry.column_kinds()):
+            raise ValueError(f"columns of an unknown kind: {', '.join(sorted(unknown))}")
 
     def summary(self) -> Summary:
         """What the parts of a model need to know: the same facts as arrays (float64), without the names."""
@@ -247,7 +250,7 @@ class Overrides(NamedTuple):
         excluded: Which are left out, each with the reason.
     """
 
-    kinds: dict[str, ColumnKind]
+    kinds: dict[str, str]
     excluded: dict[str, str]
 
     def __bool__(self) -> bool:
@@ -346,12 +349,13 @@ def _short_form(said: Mapping[str, Any]) -> dict[str, Any]:
         ) from None
 
 
-def _kind(name: str, kind: Any) -> ColumnKind:
-    if kind in KINDS:
+def _kind(name: str, kind: Any) -> str:
+    known = registry.column_kinds()
+    if kind in known:
         return kind
-    near = difflib.get_close_matches(str(kind), (*KINDS, EXCLUDE), n=2)
+    near = difflib.get_close_matches(str(kind), (*known, EXCLUDE), n=2)
     raise DataError(
-        expected=f"a kind of column for {name!r}: {', '.join(KINDS)} or {EXCLUDE}",
+        expected=f"a kind of column for {name!r}: {', '.join(known)} or {EXCLUDE}",
         got=repr(kind),
         cure=f"did you mean {' or '.join(near)}?" if near else "choose one of those",
     )

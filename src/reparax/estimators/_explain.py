@@ -13,10 +13,10 @@ from reparax.continuity import Vouched
 from reparax.estimators._base import AbstractBoundEstimator, AbstractEstimator
 from reparax.estimators._integrand import with_key
 from reparax.estimators._measure import Problem, problem
-from reparax.estimators.text_table import table
 from reparax.estimators._parameters import dependencies, named_parameters
 from reparax.estimators._plan import Choice, evaluations, named, planned, spread
 from reparax.estimators.draws import draw, is_distribution, leaves
+from reparax.estimators.text_table import table
 from reparax.reparameterization import innermost, parameter_rules
 
 

@@ -3,7 +3,7 @@
 import inspect
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -20,7 +20,6 @@ from reparax.estimators._estimates import expectation
 from reparax.estimators._parameters import Named, named_parameters
 from reparax.estimators._plan import all_named, assign, evaluations, spread
 from reparax.estimators.draws import is_distribution, leaves, num_states
-
 
 _BATCH = 512
 _CHEAP_REFEREE = 256

@@ -13,8 +13,8 @@ from jax.extend.core import ClosedJaxpr
 
 from reparax.continuity import trusted
 from reparax.errors import InvalidEstimator
-from reparax.estimators.text_table import table
 from reparax.estimators.scores import as_floating
+from reparax.estimators.text_table import table
 from reparax.programs._flow import Flow, check_results, follow_mark
 from reparax.programs._loops import follow_cond, follow_scan, follow_while
 from reparax.programs._marks import (

@@ -7,11 +7,16 @@ from reparax.tables._adapter import Adapter as Adapter
 from reparax.tables._adapter import TableAdapter as TableAdapter
 from reparax.tables._adapter import adapter_of as adapter_of
 from reparax.tables._distribution import RowDistribution as RowDistribution
+from reparax.tables._family import AbstractCells as AbstractCells
+from reparax.tables._family import AbstractColumnFamily as AbstractColumnFamily
 from reparax.tables._features import TableFeatures as TableFeatures
 from reparax.tables._features import hiding as hiding
 from reparax.tables._features import num_features as num_features
 from reparax.tables._hiding import HidingCells as HidingCells
 from reparax.tables._layout import Layout as Layout
-from reparax.tables._score import REACHES as REACHES
+from reparax.tables._score import RADII as RADII
+from reparax.tables.categories import Categories as Categories
 from reparax.tables.columns import Columns as Columns
 from reparax.tables.columns import ColumnsDecoder as ColumnsDecoder
+from reparax.tables.cyclic import Cyclic as Cyclic
+from reparax.tables.numbers import Numbers as Numbers

@@ -1,4 +1,4 @@
-"""What differs between models of tables and models of arrays and images: one object that is asked for all of it."""
+"""What differs between models of tables and models of arrays and images: one object that answers for all of it."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -35,19 +35,19 @@ class Adapter:
     is_table: ClassVar[bool] = False
 
     def require_table(self) -> None:
-        """Refuses a model that knows nothing of columns.
+        """Refuses a model without columns.
 
         Raises:
-            RecipeError: The model is none of tables.
+            RecipeError: The model is not one of tables.
         """
         if not self.is_table:
             self._refuse()
 
     def check_prior(self, prior: AbstractPrior) -> None:
-        """Refuses a prior that is no density for such examples.
+        """Refuses a prior that does not fit such examples.
 
         Raises:
-            RecipeError: They do not go together.
+            RecipeError: The prior and the likelihood do not go together.
         """
 
     def encoder(self, make: MakeNetwork, summary: Summary) -> Network:
@@ -55,7 +55,7 @@ class Adapter:
 
         Args:
             make: Makes a network of numbers near one.
-            summary: What the data are.
+            summary: A summary of the data.
         """
         network = make(summary.event_shape)
         # Bits go in as they are: standardizing sparse ones makes the common 0 a large, dense input, which trains worse
@@ -65,7 +65,7 @@ class Adapter:
     def likelihood(
         self, part: AbstractLikelihood, make_decoder: MakeDecoder, summary: Summary, *, key: jax.Array
     ) -> Likelihood:
-        """The likelihood with its first weights, as of `AbstractLikelihood.create`."""
+        """The likelihood with its initial weights; see `AbstractLikelihood.create`."""
         return part.create(make_decoder, summary, key=key)
 
     def stored(self, values: np.ndarray) -> np.ndarray:
@@ -87,7 +87,7 @@ class Adapter:
     def drawn(
         self, likelihood: Likelihood, z: Array, log_weights: Array, num_draws: int, keys: Sequence[Array]
     ) -> Array:
-        """Rows drawn given draws of z that are resampled by their weights."""
+        """Random rows given draws of z that are resampled by their weights."""
         self._refuse()
 
     def _refuse(self) -> NoReturn:
@@ -103,7 +103,7 @@ class TableAdapter(Adapter):
     """How a model takes rows of columns.
 
     Attributes:
-        layout: The columns; the encoder and the likelihood have it in common.
+        layout: The columns, shared by the encoder and the likelihood.
     """
 
     layout: Derived
@@ -126,7 +126,7 @@ class TableAdapter(Adapter):
         return ColumnsDecoder(make_decoder(self.layout.value.num_parameters, (), key=key), self.layout)
 
     def stored(self, values: np.ndarray) -> np.ndarray:
-        """Rows are floating numbers, so that one of them is the same whether others have gaps or not."""
+        """Rows are floating-point numbers, so that a row is the same whether or not others have gaps."""
         return values if values.dtype.kind == "f" else values.astype(np.float32)
 
     def log_prob_of_columns(self, distribution: dist.Distribution, x: Float[Array, " d"]) -> Float[Array, " d"]:
@@ -145,14 +145,14 @@ class TableAdapter(Adapter):
 
 
 def adapter_of(likelihood: AbstractLikelihood | Likelihood, summary: Summary | None = None) -> Adapter:
-    """The adapter of a model, or of a part from which one is made.
+    """The adapter of a model, or of a likelihood part from which one is made.
 
     Args:
         likelihood: The likelihood of the model, or the part that is chosen for it.
-        summary: What the data are, for a part.
+        summary: A summary of the data, for a part.
 
     Raises:
-        DataError: The columns likelihood is chosen for other data than a table.
+        DataError: The columns likelihood was chosen for data that are not a table.
     """
     if isinstance(likelihood, ColumnsDecoder):
         return TableAdapter(likelihood.layout)

@@ -11,19 +11,16 @@ from reparax.networks import Network
 from reparax.pytrees import Derived
 from reparax.tables._layout import Layout
 
-LARGEST_FEATURE = 4.0
-
 
 class TableFeatures(eqx.Module):
-    """network of [one-hot states, transformed numbers, which cells are missing] of one row.
+    """A network of [one-hot categories and spikes, transformed numbers, which cells are missing] of one row.
 
-    A missing cell, and a category that was not seen when the model was fitted, have neither a state nor a number:
-    zeros stand in their place, and a one says so.
+    A missing cell, and a category that did not occur in training, is shown as zeros and a one that marks it.
 
     Attributes:
-        network: What sees the features.
+        network: The network of the features.
         layout: The columns.
-        hidden: Which cells are taken for missing; None for none of those that are there.
+        hidden: Which observed cells are shown as missing; None for none.
     """
 
     network: Network
@@ -36,7 +33,7 @@ class TableFeatures(eqx.Module):
 
 
 def hiding(tree: PyTree, hidden: Bool[Array, " d"]) -> PyTree:
-    """A model, or what else has encoders of table rows, that does not see some of a row's cells."""
+    """A model, or another pytree with encoders of table rows, that does not see some of a row's cells."""
 
     def hide(leaf: object) -> object:
         return replace(leaf, hidden=hidden) if isinstance(leaf, TableFeatures) else leaf
@@ -46,25 +43,14 @@ def hiding(tree: PyTree, hidden: Bool[Array, " d"]) -> PyTree:
 
 def num_features(layout: Layout) -> int:
     """How many numbers `features` gives."""
-    return sum(group.log_shares.size for group in layout.groups) + layout.num_numeric + layout.size
+    return sum(family.num_features for family in layout.families) + layout.size
 
 
 def features(layout: Layout, x: Float[Array, " d"]) -> Float[Array, " features"]:
     """One row as an encoder sees it."""
-    x = jnp.asarray(x, layout.step.dtype)
-    codes, numbers = layout.split(jnp.where(jnp.isnan(x), 0.0, x))
-    missing, missing_numbers = layout.split(jnp.isnan(x))
-    unknown = [
-        empty | group.is_unseen(code) for group, code, empty in zip(layout.categories, codes, missing, strict=True)
-    ]
-    cells = [*codes, *layout.of_spikes(numbers)]
-    without_state = [*unknown, *layout.of_spikes(missing_numbers)]
-    pieces = []
-    for group, cell, none in zip(layout.groups, cells, without_state, strict=True):
-        one_hot = jax.nn.one_hot(group.state(cell), group.size, dtype=x.dtype)
-        pieces.append(jnp.ravel(jnp.where(none[:, None], 0.0, one_hot)))
-    u = layout.transformed(numbers)
-    # Standard logistic scores have the standard deviation pi / sqrt(3); far outliers must not drown the rest.
-    bounded = LARGEST_FEATURE * jnp.tanh(u * (3.0**0.5 / jnp.pi / LARGEST_FEATURE))
-    pieces.append(jnp.where(missing_numbers, 0.0, bounded))
-    return jnp.concatenate([*pieces, *(some.astype(x.dtype) for some in (*unknown, missing_numbers))])
+    x = jnp.asarray(x, jnp.float32)
+    cells, missing = layout.split(jnp.where(jnp.isnan(x), 0.0, x)), layout.split(jnp.isnan(x))
+    families = list(zip(layout.families, cells, missing, strict=True))
+    absent = [gone | family.is_unseen(cell) for family, cell, gone in families]
+    shown = [family.features(cell, gone) for (family, cell, _), gone in zip(families, absent, strict=True)]
+    return jnp.concatenate([*shown, *(gone.astype(x.dtype) for gone in absent)])

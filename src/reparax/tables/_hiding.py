@@ -11,26 +11,26 @@ from jaxtyping import Array, Float, Int, PyTree
 from reparax.tables._features import hiding
 
 EVERY = 4
-"""Hidden cells are trained with in one of so many steps; in each, a fit would take twice the time."""
+"""Cells are hidden in one of this many steps; in every step, a fit would take twice as long."""
 
 
 class HidingCells(eqx.Module):
-    """An objective, and in every fourth step once more with cells hidden from the encoder, for the encoder alone.
+    """An objective, plus, in every fourth step, the same with some cells hidden from the encoder.
 
-    Up to ``share`` of a row's cells are hidden, anew at every step, while the likelihood accounts for all. What it
-    teaches is q(z | some of the cells), which imputation draws from. Prior and likelihood learn from whole rows alone:
-    with the blurred posteriors they would blur as well.
+    Up to ``share`` of a row's cells are hidden, at random, while the likelihood accounts for all of them. Only the
+    encoder is trained by it: it learns q(z | some of the cells), from which imputation draws. Prior and likelihood
+    learn from complete rows only, as the wider posteriors would blur them.
 
     Attributes:
         objective: The objective.
-        share: The greatest share of hidden cells.
+        share: The largest fraction of hidden cells.
     """
 
     objective: Any
     share: float
 
     def __call__(self, model: Any, x: Float[Array, " d"], *, key: jax.Array, step: Int[Array, ""]) -> Any:
-        """The terms for one row at a training step; those reported are of the whole row."""
+        """The terms for one row at a training step; those reported are for the complete row."""
         for_whole, for_share, for_cells, for_hidden = jax.random.split(key, 4)
 
         def of_hidden() -> Float[Array, ""]:

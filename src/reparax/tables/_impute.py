@@ -20,10 +20,8 @@ def expected_row(
         log_weights: Their importance weights.
     """
     weights = jax.nn.softmax(log_weights)
-    numbers = jax.vmap(lambda one: likelihood(one).expected_numbers())(z)
-    probabilities = jax.vmap(lambda one: likelihood(one).category_probabilities())(z)
-    expected = [jnp.tensordot(weights, group, axes=1) for group in probabilities]
-    return likelihood(z[0]).with_most_probable(weights @ numbers, expected)
+    statistics = jax.vmap(lambda one: likelihood(one).statistics())(z)
+    return likelihood(z[0]).typical(jax.tree.map(lambda of_z: jnp.tensordot(weights, of_z, axes=1), statistics))
 
 
 def drawn_rows(

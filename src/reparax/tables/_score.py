@@ -10,17 +10,17 @@ from reparax.likelihoods import Likelihood
 from reparax.tables._distribution import RowDistribution
 from reparax.tables._layout import Layout
 
-REACHES = (0.5, 1.0, 2.0, 4.0)
-"""How far what is near a number reaches, in units of `Column.spread`: no one scale fits every column."""
+RADII = (0.5, 1.0, 2.0, 4.0)
+"""The radii of the neighborhood of a number, in units of `Column.spread`: no single scale fits every column."""
 
 MARGINAL_WEIGHT = 1 / 3
-"""The weight of how odd a row's cells are one by one; below one, as columns that go together repeat one oddity."""
+"""The weight of each column's marginal surprise; below one, as dependent columns repeat the same surprise."""
 
 LEAST_SURPRISE = 0.01
-"""Surprises well below so many nats are as good as none."""
+"""The scale of the logarithm, in nats: differences between surprises well below it hardly count."""
 
 LARGE_SURPRISE = 4.0
-"""What a cell's surprise exceeds this many nats by counts in full."""
+"""The excess of a cell's surprise over this many nats counts in full."""
 
 
 class RowScore(NamedTuple):
@@ -28,8 +28,8 @@ class RowScore(NamedTuple):
 
     Attributes:
         log_prob: log p(x | z) of each z.
-        anomaly_score: Higher is odder; see `reparax.applications.score`.
-        shares: Each column's share of it; 0 for missing cells.
+        anomaly_score: Higher is more anomalous; see `reparax.applications.score`.
+        shares: The part of it that each column contributes; 0 for missing cells.
     """
 
     log_prob: Float[Array, " k"]
@@ -46,7 +46,7 @@ def score_row(likelihood: Likelihood, layout: Layout, x: Float[Array, " d"], z: 
         x: The row.
         z: The draws.
     """
-    near = layout.neighborhood(x, REACHES)
+    near = layout.neighborhood(x, RADII)
 
     def of_sample(one: Array) -> tuple[Array, Array]:
         distribution = likelihood(one)
@@ -60,6 +60,6 @@ def score_row(likelihood: Likelihood, layout: Layout, x: Float[Array, " d"], z: 
         joint,
         marginal,
     )
-    surprise = layout.over_reaches(jax.tree.map(lambda t, a: t + MARGINAL_WEIGHT * a, joint, marginal))
-    total = jnp.sum(layout.over_reaches(logs) + jnp.maximum(surprise - LARGE_SURPRISE, 0.0))
+    surprise = layout.over_radii(jax.tree.map(lambda t, a: t + MARGINAL_WEIGHT * a, joint, marginal))
+    total = jnp.sum(layout.over_radii(logs) + jnp.maximum(surprise - LARGE_SURPRISE, 0.0))
     return RowScore(log_prob, total, surprise * (total / jnp.maximum(jnp.sum(surprise), 1e-9)))

@@ -36,10 +36,10 @@ class ColumnsDecoder(Likelihood):
 
 
 def layout_of(summary: Summary) -> Derived:
-    """The layout of a table's columns, as the parts of a model hold it: it follows from the schema, and is not saved.
+    """The layout of a table's columns, as the parts of a model hold it; it follows from the schema and is not saved.
 
     Raises:
-        DataError: The data are no table.
+        DataError: The data are not a table.
     """
     if not summary.columns:
         raise DataError(

@@ -1,4 +1,4 @@
-"""The discrete states of a table's columns, those of similar numbers of states side by side."""
+"""Groups of columns with discrete states, categories or spikes: those of similar numbers of states side by side."""
 
 from collections.abc import Sequence
 from typing import Self
@@ -7,36 +7,36 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from reparax.summary import Column
 
 MOST_STATES = 256
-"""Categories with a probability of their own; the rarer ones share one, by their frequencies."""
+"""Categories with a separate probability; rarer ones share the last one, in proportion to their frequencies."""
 NUM_HATS = 8
 MOST_FUNCTIONS = NUM_HATS + 3
-"""Functions that shift the probabilities of one column's spikes; columns of fewer states have one for each state."""
+"""Functions that shift the probabilities of one column's spikes; a column with fewer states has one for each state."""
 LARGEST_SHIFT = 20.0
 ABSENT = -1e9
-"""The log-probability of a state that there is room for only."""
+"""The log-probability of a state that only pads the array."""
 
 
-class Categories(eqx.Module):
-    """Category-like columns: one state for each category; beyond `MOST_STATES` the rarer ones share the last state.
+class CategoryGroup(eqx.Module):
+    """Columns of categories: one state for each category; beyond `MOST_STATES` the rarer ones share the last state.
 
     Attributes:
         columns: Which columns of the table.
-        shared: The places of those whose rarer categories share a state.
-        log_shares: The log of each state's share in the data.
-        log_within: For each column in ``shared``, the log of a category's share of its state: 0 for those with one of
-            their own, minus infinity where there is room for more categories.
-        log_unseen: The log-probability of a category that no row had.
+        shared: Which of them have rarer categories that share a state.
+        log_fractions: The log of the fraction of rows in each state.
+        log_within: For each column in ``shared``, the log-probability of a category given its state: 0 for a category
+            with a separate state, minus infinity for padding.
+        log_unseen: The log-probability of a category that occurred in no row.
         num_categories: The number of categories of each column.
     """
 
     columns: tuple[int, ...] = eqx.field(static=True)
     shared: tuple[int, ...] = eqx.field(static=True)
-    log_shares: Float[Array, "c k"]
+    log_fractions: Float[Array, "c k"]
     log_within: Float[Array, "s n"]
     log_unseen: Float[Array, " c"]
     num_categories: Int[Array, " c"]
@@ -53,7 +53,7 @@ class Categories(eqx.Module):
         return cls(
             columns=places,
             shared=shared,
-            log_shares=single(_log_shares([_category_shares(column) for column in columns], num_examples)),
+            log_fractions=single(_log_fractions([_category_fractions(column) for column in columns], num_examples)),
             log_within=single(within),
             log_unseen=single([_log_unseen(column, num_examples) for column in columns]),
             num_categories=jnp.asarray([len(column.categories) for column in columns], jnp.int32),
@@ -61,25 +61,25 @@ class Categories(eqx.Module):
 
     @property
     def size(self) -> int:
-        """The number of states that there is room for."""
-        return self.log_shares.shape[1]
+        """The number of states, padding included."""
+        return self.log_fractions.shape[1]
 
     @property
     def num_parameters(self) -> int:
-        """How many numbers of a network the probabilities follow from."""
-        return self.log_shares.size
+        """How many outputs of a network determine the probabilities."""
+        return self.log_fractions.size
 
     def log_probabilities(self, parameters: Float[Array, " p"]) -> Float[Array, "c k"]:
         """The log-probability of each state."""
-        return _log_softmax(parameters.reshape(self.log_shares.shape), self.log_shares)
+        return _log_softmax(parameters.reshape(self.log_fractions.shape), self.log_fractions)
 
     def state(self, x: Float[Array, " c"]) -> Int[Array, " c"]:
-        """The state of each cell; any for cells that have none."""
+        """The state of each cell; an arbitrary one for an unseen category."""
         last = jnp.clip(self.num_categories, 1, MOST_STATES) - 1
         return jnp.clip(x.astype(jnp.int32), 0, last)
 
     def is_unseen(self, x: Float[Array, " c"]) -> Array:
-        """Which cells have a category that no row had."""
+        """Which cells have a category that occurred in no row."""
         return x >= self.num_categories
 
     def log_prob(self, log_probabilities: Float[Array, "c k"], x: Float[Array, " c"]) -> Float[Array, " c"]:
@@ -93,7 +93,7 @@ class Categories(eqx.Module):
         return jnp.where(self.is_unseen(x), self.log_unseen, seen)
 
     def sample(self, log_probabilities: Float[Array, "c k"], key: jax.Array) -> Float[Array, " c"]:
-        """Drawn codes; states that categories share are drawn out into these."""
+        """Random codes; a state that categories share is resolved to one of them."""
         for_state, for_rare = jax.random.split(key)
         codes = jax.random.categorical(for_state, log_probabilities, axis=-1)
         if self.shared:
@@ -105,58 +105,58 @@ class Categories(eqx.Module):
         return codes.astype(log_probabilities.dtype)
 
 
-class Spikes(eqx.Module):
-    """Numeric columns some of whose values many rows share: one state for each of these, a last one for all others.
+class SpikeGroup(eqx.Module):
+    """Numeric columns with values that many rows share: one state for each such spike, and a last one for the rest.
 
-    P(k | z) is proportional to share_k exp(sum_b c_b phi_b(k)), with the column's shares in the data as the carrier
-    and functions phi of the spike's place in their order, smooth ones where there are many, so that what is learned of
-    a spike holds for those near it: Efron & Tibshirani (1996), "Using specially designed exponential families for
-    density estimation".
+    P(k | z) is proportional to f_k exp(sum_b c_b phi_b(k)), with the fraction f_k of rows in each state as the carrier.
+    The functions phi depend on the rank of the spike, smoothly where there are many spikes, so that what is learned
+    about one spike holds for its neighbors: Efron & Tibshirani (1996), "Using specially designed exponential families
+    for density estimation".
 
     Attributes:
         columns: Which columns of the table.
-        values: The spikes, NaN where there is room for more.
-        count: How many they are, and so the state of all other numbers.
-        log_shares: The log of each state's share in the data.
+        values: The spikes, padded with NaN.
+        count: The number of spikes, which is also the state of all other numbers.
+        log_fractions: The log of the fraction of rows in each state.
         functions: phi_b(k).
     """
 
     columns: tuple[int, ...] = eqx.field(static=True)
     values: Float[Array, "c k"]
     count: Int[Array, " c"]
-    log_shares: Float[Array, "c k"]
+    log_fractions: Float[Array, "c k"]
     functions: Float[Array, "c b k"]
 
     @classmethod
     def of(cls, places: tuple[int, ...], columns: Sequence[Column], num_examples: int) -> Self:
         """The states of columns, from what is known of them."""
-        shares = [_spike_shares(columns[place]) for place in places]
-        log_shares = _log_shares(shares, num_examples)
-        size = log_shares.shape[1]
+        fractions = [_spike_fractions(columns[place]) for place in places]
+        log_fractions = _log_fractions(fractions, num_examples)
+        size = log_fractions.shape[1]
         values = np.full((len(places), size), np.nan)
         functions = np.zeros((len(places), min(size, MOST_FUNCTIONS), size))
         for row, place in enumerate(places):
             spikes = columns[place].atoms
             values[row, : len(spikes)] = spikes
-            basis = _functions(np.exp(log_shares[row, : len(spikes)]))
+            basis = _functions(np.exp(log_fractions[row, : len(spikes)]))
             functions[row, : len(basis), : basis.shape[1]] = basis
         count = jnp.asarray([len(columns[place].atoms) for place in places], jnp.int32)
-        return cls(places, single(values), count, single(log_shares), single(functions))
+        return cls(places, single(values), count, single(log_fractions), single(functions))
 
     @property
     def size(self) -> int:
-        """The number of states that there is room for."""
+        """The number of states, padding included."""
         return self.values.shape[1]
 
     @property
     def num_parameters(self) -> int:
-        """How many numbers of a network the probabilities follow from."""
+        """How many outputs of a network determine the probabilities."""
         return len(self.columns) * self.functions.shape[1]
 
     def log_probabilities(self, parameters: Float[Array, " p"]) -> Float[Array, "c k"]:
         """The log-probability of each state."""
         coefficients = parameters.reshape(len(self.columns), -1)
-        return _log_softmax(jnp.einsum("cb,cbk->ck", coefficients, self.functions), self.log_shares)
+        return _log_softmax(jnp.einsum("cb,cbk->ck", coefficients, self.functions), self.log_fractions)
 
     def state(self, x: Float[Array, " c"]) -> Int[Array, " c"]:
         """The state of each number."""
@@ -172,27 +172,33 @@ class Spikes(eqx.Module):
         return pick(log_probabilities, self.count)
 
     def within(
-        self, log_probabilities: Float[Array, "c k"], x: Float[Array, " c"], reach: Float[Array, " c"]
+        self, log_probabilities: Float[Array, "c k"], x: Float[Array, " c"], radius: Float[Array, " c"]
     ) -> Float[Array, " c"]:
-        """The probability of the spikes up to a reach away from a number."""
-        inside = jnp.abs(self.values - x[:, None]) <= reach[:, None] * (1 + 1e-5)
+        """The probability of the spikes within a radius of a number."""
+        inside = jnp.abs(self.values - x[:, None]) <= radius[:, None] * (1 + 1e-5)
         return jnp.sum(jnp.where(inside, jnp.exp(log_probabilities), 0.0), axis=1)
 
     def mean(self, log_probabilities: Float[Array, "c k"], others: Float[Array, " c"]) -> Float[Array, " c"]:
-        """The expected numbers, given that of those that are no spikes."""
+        """The expected numbers, given the expectation of those that are not spikes."""
         spikes = jnp.where(jnp.isnan(self.values), 0.0, self.values)
         return jnp.sum(jnp.exp(log_probabilities) * spikes, axis=1) + jnp.exp(self.log_rest(log_probabilities)) * others
 
     def sample(
         self, log_probabilities: Float[Array, "c k"], others: Float[Array, " c"], key: jax.Array
     ) -> Float[Array, " c"]:
-        """Drawn spikes; in place of no spike, one of the other numbers."""
+        """Random numbers: a spike, or the given other number."""
         state = jax.random.categorical(key, log_probabilities, axis=-1)
         return jnp.where(state == self.count, others, pick(self.values, state))
 
 
+def one_hot(group: CategoryGroup | SpikeGroup, x: Float[Array, " c"], absent: Bool[Array, " c"]) -> Float[Array, " f"]:
+    """The state of each cell as a one-hot vector, zeros for absent cells."""
+    states = jax.nn.one_hot(group.state(x), group.size, dtype=x.dtype)
+    return jnp.ravel(jnp.where(absent[:, None], 0.0, states))
+
+
 def grouped(counts: dict[int, int]) -> list[tuple[int, ...]]:
-    """Columns by the power of two that holds their number of states."""
+    """Columns grouped by the power of two that holds their number of states."""
     sizes: dict[int, list[int]] = {}
     for place, count in counts.items():
         sizes.setdefault((count - 1).bit_length(), []).append(place)
@@ -209,53 +215,54 @@ def pick(table: Float[Array, "m p"], index: Int[Array, " m"]) -> Float[Array, " 
     return jnp.take_along_axis(table, index[:, None], axis=1)[:, 0]
 
 
-def _log_softmax(shift: Float[Array, "c k"], log_shares: Float[Array, "c k"]) -> Float[Array, "c k"]:
-    return jax.nn.log_softmax(LARGEST_SHIFT * jnp.tanh(shift / LARGEST_SHIFT) + log_shares, axis=-1)
+def _log_softmax(shift: Float[Array, "c k"], log_fractions: Float[Array, "c k"]) -> Float[Array, "c k"]:
+    return jax.nn.log_softmax(LARGEST_SHIFT * jnp.tanh(shift / LARGEST_SHIFT) + log_fractions, axis=-1)
 
 
-def _log_shares(shares: Sequence[np.ndarray], num_examples: int) -> Float[np.ndarray, "c k"]:
-    """Log-shares of states, hardly any where there is none."""
-    table = np.full((len(shares), max(map(len, shares))), ABSENT)
-    for row, share in enumerate(shares):
-        smoothed = (share * num_examples + 0.5) / (num_examples + 0.5 * len(share))
-        table[row, : len(share)] = np.log(smoothed)
+def _log_fractions(fractions: Sequence[np.ndarray], num_examples: int) -> Float[np.ndarray, "c k"]:
+    """The log of smoothed fractions, padded with `ABSENT`."""
+    table = np.full((len(fractions), max(map(len, fractions))), ABSENT)
+    for row, of_column in enumerate(fractions):
+        smoothed = (of_column * num_examples + 0.5) / (num_examples + 0.5 * len(of_column))
+        table[row, : len(of_column)] = np.log(smoothed)
     return table
 
 
-def _category_shares(column: Column) -> np.ndarray:
-    shares = np.asarray(column.category_shares)
-    if len(shares) <= MOST_STATES:
-        return shares if len(shares) else np.ones(1)
-    return np.append(shares[: MOST_STATES - 1], shares[MOST_STATES - 1 :].sum())
+def _category_fractions(column: Column) -> np.ndarray:
+    fractions = np.asarray(column.category_shares)
+    if len(fractions) <= MOST_STATES:
+        return fractions if len(fractions) else np.ones(1)
+    return np.append(fractions[: MOST_STATES - 1], fractions[MOST_STATES - 1 :].sum())
 
 
-def _spike_shares(column: Column) -> np.ndarray:
-    shares = np.asarray(column.atom_shares)
-    return np.append(shares, max(0.0, 1.0 - shares.sum()))
+def _spike_fractions(column: Column) -> np.ndarray:
+    fractions = np.asarray(column.atom_shares)
+    return np.append(fractions, max(0.0, 1.0 - fractions.sum()))
 
 
-def _functions(shares: np.ndarray) -> np.ndarray:
-    """Functions of a column's states: one for each, or where they are many, of the order, and one for no spike.
+def _functions(fractions: np.ndarray) -> np.ndarray:
+    """Functions of a column's states: an indicator for each; or, for many spikes, functions of the rank.
 
-    Those of the order: the logistic score of the spike's rank, its square, and hats at even steps of the rank.
+    These are the logistic score of the spike's rank, its square, hats at even steps of the rank, and one function for
+    the numbers that are not spikes.
     """
-    if len(shares) < MOST_FUNCTIONS:
-        return np.eye(len(shares) + 1)
-    rank = (np.cumsum(shares) - shares / 2) / shares.sum()
+    if len(fractions) < MOST_FUNCTIONS:
+        return np.eye(len(fractions) + 1)
+    rank = (np.cumsum(fractions) - fractions / 2) / fractions.sum()
     score = np.log(rank / (1 - rank)) * np.sqrt(3.0) / np.pi
     middles = np.linspace(0.0, 1.0, NUM_HATS)[:, None]
     hats = np.maximum(0.0, 1.0 - np.abs(rank - middles) * (NUM_HATS - 1))
     of_spikes = np.concatenate([score[None], (score[None] ** 2 - 1) / np.sqrt(2.0), hats])
-    return np.block([[of_spikes, np.zeros((len(of_spikes), 1))], [np.zeros((1, len(shares))), np.ones((1, 1))]])
+    return np.block([[of_spikes, np.zeros((len(of_spikes), 1))], [np.zeros((1, len(fractions))), np.ones((1, 1))]])
 
 
 def _log_within(column: Column, num_examples: int) -> np.ndarray:
-    """The log of each category's share of its state: 0 but for those that share one."""
+    """The log-probability of each category given its state: 0 except for those that share one."""
     rare = np.asarray(column.category_shares[MOST_STATES - 1 :]) * num_examples + 0.5
     return np.append(np.zeros(MOST_STATES - 1), np.log(rare / rare.sum()))
 
 
 def _log_unseen(column: Column, num_examples: int) -> float:
-    """Good & Turing: what is unseen has the probability of what was seen once."""
+    """Good and Turing: unseen categories together have the probability of those seen once."""
     once = sum(1 for share in column.category_shares if round(share * num_examples * (1 - column.missing)) <= 1)
     return float(np.log((once + 0.5) / (num_examples + 1 + once)))
