@@ -44,6 +44,8 @@ bound: float | None = rx.evaluate(fitted, "x.csv").iwae
 rx.save(fitted, "model")
 fitted = rx.load("model")
 codes = rx.VAE(latent_dim=2).fit([[1.0]]).transform([[1.0]]).mean(axis=0)
+vae = rx.VAE(prior="vamp", beta=0.5, gradient_estimator="pathwise", objective=rx.objectives.ELBO(), trim=None)
+labels = rx.AnomalyDetector(contamination=0.1, width=64, exclude=["id"]).fit_predict([[1.0]])
 value = rx.rsample(rx.distributions.LogGamma(jax.numpy.ones(2)), jax.random.key(0))
 try:
     rx.read("x.csv")
@@ -71,7 +73,12 @@ rx.sample(fitted, 3, key=0)  # a seed is no key
 rx.encode("model", "x.csv")  # a folder is no fitted model
 count: int = rx.fit("x.csv")  # a result of another type
 rx.evaluate(fitted, "x.csv").iwea
-rx.VAE(latent_dims=2)
+rx.VAE(latent_dimm=3)
+rx.VAE(latent_dim="x")
+rx.VAE(exclude=3)
+rx.VAE(seed=1)  # to scikit-learn, random_state
+rx.AnomalyDetector(trim="much")
+rx.AnomalyDetector(contaminaton=0.1)
 rx.poster
 rx.errors.DateError
 rx.data.red("x.csv")

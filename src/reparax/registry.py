@@ -11,7 +11,7 @@ import ast
 import importlib
 import inspect
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
 from functools import cache
 from importlib.util import find_spec
@@ -72,6 +72,22 @@ class Option(NamedTuple):
     name: str
     default: bool | int | float | str
     text: str
+
+
+class PartOption(NamedTuple):
+    """An option that some of the parts have that a field of a recipe chooses among.
+
+    Attributes:
+        field: The field: ``"prior"``.
+        name: The option's name: ``"num_components"``.
+        kind: Its type.
+        parts_by_text: What the option is, with its default, and the parts for which it is that.
+    """
+
+    field: str
+    name: str
+    kind: type
+    parts_by_text: Mapping[str, tuple[str, ...]]
 
 
 class Field(NamedTuple):
@@ -169,6 +185,31 @@ def column_families() -> tuple[Any, ...]:
     """The families of columns of tables, in the order of their files."""
     places = dict.fromkeys(column_kinds().values())
     return tuple(getattr(importlib.import_module(place.module), place.attribute) for place in places)
+
+
+@cache
+def part_options() -> tuple[PartOption, ...]:
+    """The options of all parts that a recipe chooses, without importing them; those of the same name are one."""
+    collected: dict[tuple[str, str], list[tuple[str, Option]]] = {}
+    for field, room in ROOM_OF.items():
+        for part in names(room):
+            for option in options(room, part):
+                collected.setdefault((field, option.name), []).append((part, option))
+    return tuple(
+        PartOption(field, name, type(having[0][1].default), _by_text(having))
+        for (field, name), having in collected.items()
+    )
+
+
+def _by_text(having: list[tuple[str, Option]]) -> dict[str, tuple[str, ...]]:
+    texts = {part: f"{option.text.rstrip('.')} (default: {option.default})" for part, option in having}
+    return {text: tuple(part for part in texts if texts[part] == text) for text in texts.values()}
+
+
+def listed(parts: Sequence[str]) -> str:
+    """Names in a sentence: ``elbo, iwae and reconstruction``."""
+    *others, last = parts
+    return f"{', '.join(others)} and {last}" if others else last
 
 
 def load(room: str, name: str) -> Any:

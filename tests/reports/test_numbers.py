@@ -18,10 +18,10 @@ from reparax.reports.overview import _option_words, chosen_fields, reproduce
 from reparax.reports.study import (
     association,
     distance,
-    distance_by_chance,
-    explained,
+    expected_distance,
     largest_correlations,
-    main_directions,
+    principal_components,
+    quality,
 )
 from reparax.summary import Column
 
@@ -49,16 +49,16 @@ def test_distances():
 
 
 @pytest.mark.parametrize("column", [NUMBER, CATEGORY])
-def test_distance_by_chance(column):
+def test_expected_distance(column):
     rng = np.random.default_rng(0)
 
     def draw(count):
         return rng.choice(4, count, p=[0.5, 0.3, 0.15, 0.05]).astype(float) if column.is_category else rng.random(count)
 
-    found = [distance(draw(400), draw(900), column) for _ in range(400)]
-    expected = distance_by_chance(draw(100_000)[:400], draw(900), column)
+    distances = [distance(draw(400), draw(900), column) for _ in range(400)]
+    expected = expected_distance(draw(100_000)[:400], draw(900), column)
     # Asymptotic formulas: within a tenth.
-    assert np.mean(found) == pytest.approx(expected, rel=0.1)
+    assert np.mean(distances) == pytest.approx(expected, rel=0.1)
 
 
 def test_associations():
@@ -88,22 +88,22 @@ def test_largest_correlations():
     assert np.isfinite(largest_correlations(np.column_stack([values, np.ones(80)]))).all()
 
 
-def test_main_directions():
+def test_principal_components():
     codes = np.random.default_rng(0).normal(size=(100, 5)) * np.asarray([3, 1, 2, 0.1, 0.5])
-    found, parts = main_directions(codes)
+    found, explained = principal_components(codes)
     pca = PCA(2).fit(codes)
     np.testing.assert_allclose(np.abs(found), np.abs(pca.transform(codes)), atol=1e-9)
-    np.testing.assert_allclose(parts, pca.explained_variance_ratio_)
-    again, _ = main_directions(codes[::-1])
+    np.testing.assert_allclose(explained, pca.explained_variance_ratio_)
+    again, _ = principal_components(codes[::-1])
     np.testing.assert_allclose(found, again[::-1], atol=1e-9)
 
 
-def test_explained():
+def test_quality():
     rng = np.random.default_rng(0)
     real = rng.normal(size=50)
     found = real + rng.normal(size=50)
-    assert explained(np.append(real, np.nan), np.append(found, 0), NUMBER) == pytest.approx((r2_score(real, found), 0))
-    assert explained(np.asarray([0.0, 0, 1, 2]), np.asarray([0.0, 1, 1, 1]), CATEGORY) == (0.5, 0.5)
+    assert quality(np.append(real, np.nan), np.append(found, 0), NUMBER) == pytest.approx((r2_score(real, found), 0))
+    assert quality(np.asarray([0.0, 0, 1, 2]), np.asarray([0.0, 1, 1, 1]), CATEGORY) == (0.5, 0.5)
 
 
 def test_kl_of_each_dimension_is_the_closed_form(table, table_model):

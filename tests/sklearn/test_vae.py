@@ -273,7 +273,7 @@ def test_frames_that_are_none_are_refused(table):
     with pytest.raises(DataError, match="expected a data frame; got a lazy frame"):
         rx.VAE(**TINY).fit(table.lazy())
     twice = pa.table([table["age"].to_arrow()] * 2, names=["age", "age"])
-    with pytest.raises(DataError, match="expected columns of different names"):
+    with pytest.raises(DataError, match="expected columns with different names"):
         rx.VAE(**TINY).fit(twice)
 
 

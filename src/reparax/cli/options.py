@@ -79,26 +79,20 @@ def _declared(name: str, kind: Any, flags: list[str], text: str) -> tuple[str, A
 
 
 def _part_options() -> list[tuple[str, Any, Any]]:
-    """One field for each option of a part; what parts of a room have in common is one."""
-    collected: dict[str, list[tuple[str, registry.Option]]] = {}
-    for part, room in registry.ROOM_OF.items():
-        for name in registry.names(room):
-            for option in registry.options(room, name):
-                collected.setdefault(f"{part}.{option.name}", []).append((name, option))
-    return [_field(name, having) for name, having in collected.items() if name not in HIDDEN]
+    """One field for each option of a part; options of the same name of several parts are one field."""
+    return [_part_option(option) for option in registry.part_options() if _full_name(option) not in HIDDEN]
 
 
-def _field(name: str, having: list[tuple[str, registry.Option]]) -> tuple[str, Any, Any]:
+def _part_option(option: registry.PartOption) -> tuple[str, Any, Any]:
+    name = _full_name(option)
     flag = name.replace("_", "-")
     flags = [f"--{flag}", *([f"--{flag.partition('.')[2]}"] if name in SHORT else [])]
-    texts: dict[str, list[str]] = {}
-    for part, option in having:
-        texts.setdefault(f"{option.text.rstrip('.')} (default: {option.default})", []).append(part)
-    text = "; ".join(f"{' and '.join(parts)}: {said}" for said, parts in texts.items())
-    kind: Any = type(having[0][1].default)
-    if name.endswith(".estimator"):
-        kind = Estimator
-    return _declared(name, kind, flags, f"{text}.")
+    text = "; ".join(f"{registry.listed(parts)}: {words}" for words, parts in option.parts_by_text.items())
+    return _declared(name, Estimator if option.name == "estimator" else option.kind, flags, f"{text}.")
+
+
+def _full_name(option: registry.PartOption) -> str:
+    return f"{option.field}.{option.name}"
 
 
 RecipeOptions: Any = Parameter(name="*")(

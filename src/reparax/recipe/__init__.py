@@ -1,4 +1,4 @@
-"""The recipe: a frozen, JSON-able choice of parts with few dials; the one place that knows every room."""
+"""The recipe: a frozen, JSON-able choice of parts with few options; the one place that knows every room."""
 
 from reparax.recipe._build import build as build
 from reparax.recipe._build import objective as objective
@@ -7,8 +7,10 @@ from reparax.recipe._fitted import FittedModel as FittedModel
 from reparax.recipe._fitted import Units as Units
 from reparax.recipe._recipe import Choice as Choice
 from reparax.recipe._recipe import Chosen as Chosen
+from reparax.recipe._recipe import ChosenPart as ChosenPart
 from reparax.recipe._recipe import Recipe as Recipe
 from reparax.recipe._recipe import Settings as Settings
+from reparax.recipe._recipe import TableSettings as TableSettings
 from reparax.recipe._recipe import checked as checked
 from reparax.recipe._recipe import part_of as part_of
 from reparax.recipe._suggest import held_out_share as held_out_share

@@ -11,7 +11,7 @@ from reparax.errors import RecipeError
 from reparax.parts import Part, as_number, option_names, options_of
 
 Choice = str | dict[str, Any]
-"""``"categorical"``, or ``{"name": "categorical", "num_classes": 5}``; a part of one's own is ``"module:Class"``."""
+"""``"categorical"``, or ``{"name": "categorical", "num_classes": 5}``; your own part is ``"module:Class"``."""
 
 
 def name_of(choice: Choice) -> str:
@@ -25,9 +25,9 @@ def options_in(choice: Choice) -> dict[str, Any]:
 
 
 def choice(field: str, value: Any) -> Choice:
-    """A choice as a recipe holds it, from a name, a mapping, or a part; parts of this package are checked.
+    """A choice as a recipe stores it, from a name, a mapping, or a part; the options of built-in parts are checked.
 
-    A part of the user's own is not imported here.
+    A custom part is not imported here.
 
     Args:
         field: The field of the recipe: ``"posterior"``, ...
@@ -56,7 +56,7 @@ def choice(field: str, value: Any) -> Choice:
 
 
 def part_of(field: str, value: Choice) -> Any:
-    """The part of a choice; the module of a part of the user's own is imported.
+    """The part of a choice; the module of a custom part is imported.
 
     Raises:
         RecipeError: No such part or option, or an option out of its range.
@@ -84,7 +84,7 @@ def _made(field: str, name: str, options: Mapping[str, Any]) -> Any:
     if unknown:
         known = ", ".join(option_names(kind))
         raise RecipeError(
-            expected=f"options of the {name} {field}: {known}" if known else f"no options: the {name} {field} has none",
+            expected=f"options of the {name} {field}: {known}" if known else f"no options for the {name} {field}",
             got=", ".join(unknown),
             cure="leave them out, or choose another part",
         )
@@ -117,9 +117,9 @@ RANGES = (
 
 
 class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Everything that is chosen about a model and its training; `suggest` fills what the user leaves open.
+    """Everything that is chosen about a model and its training; `suggest` chooses what the user leaves open.
 
-    A part is chosen by its name, or with options: ``{"name": "normal-mixture", "num_components": 6}``.
+    A part is chosen by name, or with options: ``{"name": "normal-mixture", "num_components": 6}``.
 
     Attributes:
         posterior: The distribution of the latent variable given an example.
@@ -131,22 +131,22 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         width: Units of a hidden layer, or channels of the first convolution.
         depth: The number of hidden layers or convolutions.
         warmup_epochs: Epochs over which the weight of the KL rises from 0.
-        binarize: Whether intensities become bits: not, drawn anew whenever they are seen, or cut at the middle.
-        epochs: How many times the data are seen, at most.
+        binarize: Whether intensities become bits: not, drawn anew in each step, or split at the middle of their range.
+        epochs: The largest number of passes over the data.
         batch_size: Examples per training step.
-        learning_rate: Adam's highest rate.
-        weight_decay: The share of each weight matrix that a step takes off, times the rate.
+        learning_rate: The highest learning rate of Adam.
+        weight_decay: The weight decay of Adam: a step shrinks each weight matrix by this times the learning rate.
         patience: Epochs without a better held-out bound after which training stops.
-        valid: The fraction of the data held out (default: a tenth, at most 1000 examples; 0: nothing).
-        context_dim: How many numbers the context of an example has; 0 for none.
-        hide: The share of a table row's cells, at most, that the encoder learns to do without: in every fourth step it
-            is trained once more with so many hidden.
-        trim: The share of a table's rows, the oddest by each column alone, that training leaves out: for scores of
-            anomalies that are among the data. What is left out is not modeled, so that samples lack it.
+        valid: The fraction of the data held out (default: a tenth, at most 1000 examples, or nothing with ``trim``).
+        context_dim: The number of values in the context of an example; 0 without a context.
+        hide: The largest fraction of a table row's cells to hide from the encoder, so that it learns to do without
+            them: every fourth step also trains on rows with hidden cells.
+        trim: The fraction of a table's rows to leave out of training, those with the most anomalous single columns:
+            use it to find anomalies in the training data. The rows left out are not modeled, so samples lack them.
         seed: The seed of everything random (default: 0).
 
     Raises:
-        RecipeError: A setting out of its range.
+        RecipeError: A setting is out of its range.
     """
 
     posterior: Choice
@@ -192,29 +192,29 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         return options_in(getattr(self, field))
 
     def option(self, field: str, name: str, default: Any = None) -> Any:
-        """An option of a chosen part, or a default where it is not chosen."""
+        """An option of a chosen part, or a default if it is not chosen."""
         return self.options(field).get(name, default)
 
     def own_modules(self) -> list[str]:
-        """The modules of the model's parts that are not of this package, sorted."""
+        """The modules of the model's custom parts, sorted."""
         modules = {registry.module_of(self.name(field)) for field in registry.ROOM_OF if field != "objective"}
         return sorted(module for module in modules if module is not None)
 
 
 def checked(name: str, value: Any) -> Any:
-    """A setting as Python's own int or float; a field that is no number, as it is.
+    """A numeric setting as a Python int or float; a field of another type unchanged.
 
     Raises:
-        RecipeError: A number out of its range, or none at all.
+        RecipeError: The number is out of its range, or the value is not a number.
     """
     if name not in RANGES:
         return value
     kind, low, high = RANGES[name]
     number = as_number(value, kind)
     if number is None or not low <= number <= high:
-        whole = "a whole number " if kind is int else ""
+        words = "a whole number " if kind is int else ""
         raise RecipeError(
-            expected=f"{name} {whole}between {low:g} and {high:g}",
+            expected=f"{name} {words}between {low:g} and {high:g}",
             got=repr(value) if number is None else f"{number:g}",
             cure=f"choose another --{flag(name)}",
         )
@@ -230,11 +230,8 @@ ChosenPart = str | Mapping[str, Any] | Part | type[Part]
 """A part: its name, its name and options (``{"name": "normal-mixture", "num_components": 6}``), or the part itself."""
 
 
-class _Settings(TypedDict, total=False):
-    """Fields of a recipe but its objective, and options of parts that are given without their part's name.
-
-    None leaves a choice open, to the rules of `reparax.recipe.suggest`.
-    """
+class TableSettings(TypedDict, total=False):
+    """The settings that fits of tables have in common, whoever asks for them; None leaves a choice open."""
 
     posterior: ChosenPart | None
     prior: ChosenPart | None
@@ -244,32 +241,40 @@ class _Settings(TypedDict, total=False):
     width: int | None
     depth: int | None
     warmup_epochs: int | None
-    binarize: Binarize | None
     epochs: int | None
     batch_size: int | None
     learning_rate: float | None
     weight_decay: float | None
     patience: int | None
     valid: float | None
-    context_dim: int | None
     hide: float | None
     trim: float | None
-    seed: int | None
 
     beta: float | None
     free_bits: float | None
     num_samples: int | None
-    estimator: str | None
     num_components: int | None
     num_classes: int | None
     num_couplings: int | None
 
 
+class _Settings(TableSettings, total=False):
+    """Fields of a recipe except its objective, and options of parts that are given without the name of the part.
+
+    None leaves a choice open, to the rules of `reparax.recipe.suggest`.
+    """
+
+    binarize: Binarize | None
+    context_dim: int | None
+    seed: int | None
+    estimator: str | None
+
+
 class Settings(_Settings, total=False, closed=True):
-    """What `reparax.fit` takes by name beside its own parameters, of which the objective is one."""
+    """What `reparax.fit` takes by name besides its own parameters, of which the objective is one."""
 
 
 class Chosen(_Settings, total=False, closed=True):
-    """Every field of a recipe, and options of parts that are given without their part's name."""
+    """Every field of a recipe, and options of parts that are given without the name of the part."""
 
     objective: ChosenPart | None

@@ -1,4 +1,4 @@
-"""Pages on fitted models that one can look at; see `report`."""
+"""HTML reports on fitted models; see `report`."""
 
 from reparax.extras import extras
 

@@ -1,4 +1,4 @@
-"""Sections of every report: what was fitted, on what data, how training went, how probable the data are."""
+"""Sections of every report: key numbers, data, training, likelihood, and how to reproduce it."""
 
 import json
 import platform
@@ -20,69 +20,76 @@ from reparax.reports.tables import mean_distance
 
 SHOWN_COLUMNS = 60
 CURVES = (
-    ("bound", "bound on log p(x)", "what models are chosen by; higher is better"),
-    ("kl", "KL to the prior", "how much of each {row} the latent variables carry"),
+    ("bound", "bound on log p(x)", "the model with the highest held-out bound is kept"),
+    ("kl", "KL to the prior", "how much information on each {row} the latent variables carry"),
     ("reconstruction", "reconstruction", "expected log p(x | z); higher is better"),
 )
 
 
 def headline(study: Study) -> Section:
-    """The key numbers, and a warning where the latent variables carry nothing."""
-    found = study.evaluation
+    """The key numbers, and a warning if the latent variables carry no information."""
+    evaluation = study.evaluation
     tiles = []
-    where = "held out" if study.held_out is not None else "given"
-    if found.elbo is not None and found.iwae is not None:
+    which = "held-out" if study.held_out is not None else "given"
+    if evaluation.elbo is not None and evaluation.iwae is not None:
         tiles = [
-            Tile(f"ELBO, nats per {study.rows_word(1)}", nats(found.elbo),
-                 f"a lower bound on the log-likelihood of the {study.rows_word()} {where}; higher is better"),
-            Tile(f"Log-likelihood, K = {found.num_samples}", nats(found.iwae),
-                 f"{error_words(found.iwae_standard_error)}a tighter bound, importance-weighted"),
+            Tile(f"ELBO, nats per {study.rows_word(1)}", nats(evaluation.elbo),
+                 f"a lower bound on the log-likelihood of the {which} {study.rows_word()}; higher is better"),
+            Tile(f"Log-likelihood, K = {evaluation.num_samples}", nats(evaluation.iwae),
+                 f"{error_words(evaluation.iwae_standard_error)}a tighter, importance-weighted bound"),
         ]  # fmt: skip
     else:
-        tiles = [Tile("Reconstruction, nats", nats(found.reconstruction), "log p(x | z): this model has no density")]
-    tiles.append(Tile("Active latent dimensions", f"{found.active_units} of {found.latent_dim}", _activity(study)))
+        tiles = [
+            Tile(
+                "Reconstruction, nats", nats(evaluation.reconstruction), "log p(x | z); this model has no density of x"
+            )
+        ]
+    tiles.append(
+        Tile("Active latent dimensions", f"{evaluation.active_units} of {evaluation.latent_dim}", _activity(study))
+    )
     if study.is_table:
         tiles.append(
             Tile(
-                "Synthetic rows, distance",
+                "Distance of synthetic rows",
                 f"{mean_distance(study):.3f}",
-                "from real ones, mean over columns; 0 is none",
+                "from real rows, averaged over the columns; 0 is best",
             )
         )
-    elif found.bits_per_dim is not None:
-        tiles.append(Tile("Bits per value", f"{found.bits_per_dim:.3f}", "what one pixel would take compressed"))
-    return Section("summary", "In short", (Tiles(tuple(tiles)), *collapse(study)))
+    elif evaluation.bits_per_dim is not None:
+        tiles.append(Tile("Bits per value", f"{evaluation.bits_per_dim:.3f}", "the compressed size of one value"))
+    return Section("summary", "Summary", (Tiles(tuple(tiles)), *collapse(study)))
 
 
 def _activity(study: Study) -> str:
     active, size = study.evaluation.active_units, study.evaluation.latent_dim
     if active == size:
-        return "all of them carry something on the data"
-    return "none carries anything on the data" if active == 0 else "the others carry nothing on the data"
+        return "all of them carry information on the data"
+    return "none carries information on the data" if active == 0 else "the others carry no information on the data"
 
 
 def error_words(error: float | None) -> str:
-    """A standard error in words."""
+    """A standard error as the start of a sentence."""
     return "" if error is None else f"\u00b1 {nats(error)} (standard error); "
 
 
 def collapse(study: Study) -> tuple[Text, ...]:
-    """What is to be said of latent dimensions that carry nothing."""
+    """A warning if latent dimensions carry no information."""
     active, size = study.evaluation.active_units, study.evaluation.latent_dim
     if active == 0:
         return (
             Text(
                 "Posterior collapse: no latent dimension carries information on the data. The map, the embeddings and "
-                "the reconstructions below say nothing; synthetic data have the columns right but not what they have "
-                "to do with each other. Fit again with --warmup-epochs, --free-bits 0.1, --beta 0.5 or more epochs.",
+                "the reconstructions below are meaningless, and synthetic data may match each column but not the "
+                "associations between columns. Fit again with --warmup-epochs, --free-bits 0.1, --beta 0.5 or more "
+                "epochs.",
                 "warning",
             ),
         )
     if size >= 4 and active <= size // 4:
         return (
             Text(
-                f"Only {active} of {size} latent dimensions are used; a smaller --latent-dim would do as well. This "
-                "does no harm.",
+                f"Only {active} of {size} latent dimensions are used. This does no harm; a smaller --latent-dim would "
+                "do as well.",
                 "warning",
             ),
         )
@@ -90,7 +97,7 @@ def collapse(study: Study) -> tuple[Text, ...]:
 
 
 def about_data(study: Study) -> Section:
-    """What the data are, and what was noticed."""
+    """What the data are, with the notes from reading them."""
     schema, dataset = study.fitted.schema, study.dataset
     blocks: list[Block] = [Text(_data_words(study))]
     lines = column_lines(schema)
@@ -114,7 +121,7 @@ def _data_words(study: Study) -> str:
     if study.held_out is not None:
         fitted += f" of them; {len(study.held_out):,} were held out."
     else:
-        fitted += f" {study.rows_word(schema.num_examples)}; these need not be among them."
+        fitted += f" {study.rows_word(schema.num_examples)}, which may be different ones."
     if schema.kind != "table":
         shape = " \u00d7 ".join(map(str, schema.event_shape))
         kind = {"binary": "0 or 1", "integer": "whole numbers"}.get(schema.value_kind, "real numbers")
@@ -123,27 +130,26 @@ def _data_words(study: Study) -> str:
     values = dataset.values
     missing = int(np.isnan(values).sum()) if values.dtype.kind == "f" else 0
     gaps = (
-        f"{missing:,} cells ({percent(missing / values.size)}) are missing; they are left out of the "
-        "likelihood, not filled."
+        f"{missing:,} cells ({percent(missing / values.size)}) are missing; the likelihood ignores them."
         if missing
         else "No cell is missing."
     )
-    left_out = f" {len(schema.excluded)} columns are left out, for the reasons below." if schema.excluded else ""
-    return f"{count} of {values.shape[1]} columns. {gaps}{left_out} {fitted}"
+    excluded = f" {len(schema.excluded)} columns are not modeled, for the reasons below." if schema.excluded else ""
+    return f"{count} of {values.shape[1]} columns. {gaps}{excluded} {fitted}"
 
 
 def training(study: Study) -> Section:
     """The curves of training."""
     history, fitted = study.fitted.history, study.fitted
     if not history:
-        return Section("training", "Training", (Text("There is no record of the training of this model."),))
+        return Section("training", "Training", (Text("The training of this model was not recorded."),))
     held_out = [record for record in history if record.valid]
     kept = max(held_out, key=lambda record: record.valid["bound"]) if held_out else history[-1]
     words = (
         f"{fitted.status[:1].upper()}{fitted.status[1:]} after {history[-1].epoch:,.0f} epochs "
         f"({history[-1].step:,} steps, {history[-1].seconds:,.0f} s)."
     )
-    words += f" The model that is kept is of epoch {kept.epoch:,.0f}" + (
+    words += f" The model of epoch {kept.epoch:,.0f} was kept" + (
         ", where the held-out bound was highest." if held_out else "; nothing was held out."
     )
     figures, outside = [], False
@@ -153,16 +159,18 @@ def training(study: Study) -> Section:
         lines = [_points(study, name, part) for part in ("train", "valid")]
         if not lines[0]:
             continue
-        drawn, cut = curves(*lines, kept.epoch, f"{title} over the epochs of training")
-        outside = outside or cut
-        figures.append(Figure(drawn, f"{title[:1].upper()}{title[1:]}", note.format(row=study.rows_word(1))))
+        chart, clipped = curves(*lines, kept.epoch, f"{title} over the epochs of training")
+        outside = outside or clipped
+        figures.append(Figure(chart, f"{title[:1].upper()}{title[1:]}", note.format(row=study.rows_word(1))))
     blocks: list[Block] = [Text(words)]
     if fitted.status == "diverged":
         blocks.append(
-            Text("Training diverged; the best model before is kept. A lower --learning-rate may help.", "warning")
+            Text("Training diverged; the best model before that was kept. A lower --learning-rate may help.", "warning")
         )
-    tail = " Values of the first steps lie outside the frame." if outside else ""
-    blocks += [Figures(tuple(figures)), Text(f"Nats per {study.rows_word(1)}, means over the examples.{tail}", "small")]
+    note = f"Nats per {study.rows_word(1)}, averaged over the {study.rows_word()}."
+    if outside:
+        note += " Some values of the first steps lie outside the frame."
+    blocks += [Figures(tuple(figures)), Text(note, "small")]
     return Section("training", "Training", tuple(blocks))
 
 
@@ -172,31 +180,31 @@ def _points(study: Study, name: str, part: str) -> Points:
 
 
 def likelihoods(study: Study) -> Section:
-    """The bounds, their parts and standard errors, and the columns' parts."""
-    found = study.evaluation
+    """The bounds, their terms and standard errors."""
+    evaluation = study.evaluation
     rows: list[tuple[str, str, str, str]] = []
-    if found.elbo is not None and found.iwae is not None and found.kl is not None:
+    if evaluation.elbo is not None and evaluation.iwae is not None and evaluation.kl is not None:
         rows = [
             (
                 "importance-weighted bound",
-                f"K = {found.num_samples}",
-                nats(found.iwae),
-                _error(found.iwae_standard_error),
+                f"K = {evaluation.num_samples}",
+                nats(evaluation.iwae),
+                _error(evaluation.iwae_standard_error),
             ),
-            ("evidence lower bound (ELBO)", "", nats(found.elbo), _error(found.elbo_standard_error)),
-            ("KL(q(z | x) || p(z))", "", nats(found.kl), ""),
+            ("evidence lower bound (ELBO)", "", nats(evaluation.elbo), _error(evaluation.elbo_standard_error)),
+            ("KL(q(z | x) || p(z))", "", nats(evaluation.kl), ""),
         ]
-    rows.append(("reconstruction, E log p(x | z)", "", nats(found.reconstruction), ""))
-    if found.bits_per_dim is not None:
-        rows.append(("bits per value", "", f"{found.bits_per_dim:.3f}", ""))
+    rows.append(("reconstruction, E log p(x | z)", "", nats(evaluation.reconstruction), ""))
+    if evaluation.bits_per_dim is not None:
+        rows.append(("bits per value", "", f"{evaluation.bits_per_dim:.3f}", ""))
     words = (
-        f"Measured on {study.evaluated_words}, in nats per {study.rows_word(1)}, in the units of the data: a change of "
-        "units changes them. Higher is better. Each bound lies below the log-likelihood on average, the "
-        "importance-weighted one closer; the standard error is that over the rows."
+        f"Measured on {study.evaluated_words}, in nats per {study.rows_word(1)}. Densities depend on the units of the "
+        "data. Higher is better. On average, each bound lies below the log-likelihood, and the importance-weighted "
+        f"bound is closer to it. The standard errors are over the {study.rows_word()}."
     )
     blocks: list[Block] = [Text(words)]
     if not study.has_density:
-        blocks.append(Text("A deterministic autoencoder has no density of x: there is no bound to report.", "warning"))
+        blocks.append(Text("A deterministic autoencoder has no density of x, and thus no bounds.", "warning"))
     blocks.append(Table(("", "samples", "value", "standard error"), tuple(rows), frozenset({2, 3})))
     return Section("likelihood", "Likelihood", tuple(blocks))
 
@@ -210,7 +218,7 @@ LIBRARIES = ("reparax", "jax", "numpyro", "equinox", "numpy")
 
 
 def reproduce(study: Study) -> Section:
-    """The commands, versions and settings that make the model and the page again."""
+    """The commands, versions and settings that reproduce the model and the report."""
     recipe, origin = study.fitted.recipe, study.origin
     report = ["reparax", "report", origin.model, origin.data]
     if study.label is not None:
@@ -218,34 +226,34 @@ def reproduce(study: Study) -> Section:
     report += ["--samples", str(study.num_samples), "--seed", str(study.seed)]
     blocks: list[Any] = []
     if recipe is None:
-        blocks.append(Text("The model is built from its user's own parts: no command makes it again."))
+        blocks.append(Text("The model was built from custom parts; no command reproduces it."))
         blocks.append(Code(shlex.join(report)))
     else:
         blocks.append(
             Text(
-                "The commands that make this model and this page again; whatever they leave out follows from "
-                "the data. On the same machine with the same versions they give the same bits."
+                "These commands reproduce the model and this report; all other settings follow from the data. On the "
+                "same machine with the same versions, the results are identical to the last bit."
             )
         )
         blocks.append(Code("\n".join(map(shlex.join, (_fit_command(recipe, study.fitted.schema, origin), report)))))
         if study.columns:
-            blocks.append(Text("Where the fit was given a --schema file, give it again.", "small"))
+            blocks.append(Text("If the fit was given a --schema file, add it.", "small"))
     blocks.append(Table(("", "version"), tuple(_versions(origin).items())))
     if origin.date:
-        blocks.append(Text(f"The model is of {origin.date}.", "small"))
+        blocks.append(Text(f"The model was fitted on {origin.date}.", "small"))
     if recipe is not None:
         settings = tuple((name, str(value)) for name, value in msgspec.to_builtins(recipe).items())
-        blocks.append(Details("The whole recipe", (Table(("setting", "value"), settings),)))
-    return Section("reproduce", "Do it again", tuple(blocks))
+        blocks.append(Details("The full recipe", (Table(("setting", "value"), settings),)))
+    return Section("reproduce", "Reproduce", tuple(blocks))
 
 
 def _versions(origin: Origin) -> dict[str, str]:
-    """Of the libraries: those that fitted the model, where they are known, and those that made the page."""
+    """Versions of the libraries: those that made the report, and those that fitted the model if they differ."""
     now = {name: version(name) for name in LIBRARIES} | {"python": platform.python_version()}
     return {
-        name: found if name not in origin.libraries or origin.libraries[name] == found
-        else f"{origin.libraries[name]} fitted the model, {found} made this page"
-        for name, found in now.items()
+        name: current if name not in origin.libraries or origin.libraries[name] == current
+        else f"{origin.libraries[name]} for the model, {current} for this report"
+        for name, current in now.items()
     }  # fmt: skip
 
 
@@ -253,16 +261,16 @@ def _fit_command(recipe: Recipe, schema: Schema, origin: Origin) -> list[str]:
     words = ["reparax", "fit", origin.data, "--out", origin.model]
     if schema.label is not None:
         words += ["--label", schema.label]
-    asked = [name for name, reason in schema.excluded if reason == ASKED]
-    if asked:
-        words += ["--exclude", *asked]
+    excluded = [name for name, reason in schema.excluded if reason == ASKED]
+    if excluded:
+        words += ["--exclude", *excluded]
     for name, value in chosen_fields(recipe, schema).items():
         words += _option_words(name, value)
     return words
 
 
 def _option_words(name: str, value: Any) -> list[str]:
-    """A setting as options of the command: a part's name, and its own options after it."""
+    """A setting as options of the command: the name of a part, followed by the options of the part."""
     if isinstance(value, dict) and registry.module_of(value["name"]) is not None:
         return [f"--{name}", json.dumps(value)]
     if isinstance(value, dict):
@@ -272,19 +280,19 @@ def _option_words(name: str, value: Any) -> list[str]:
 
 
 def chosen_fields(recipe: Recipe, schema: Schema) -> dict[str, Any]:
-    """The fields of a recipe that the rules do not give by themselves, so that with these they give the recipe."""
+    """The fields of a recipe that differ from what `suggest` chooses; given these, it suggests the recipe."""
     chosen = msgspec.to_builtins(recipe)
     if registry.module_of(recipe.name("objective")) is not None:
-        # The rules would import the module of an objective, which nobody has allowed: a model is loaded without it.
+        # `suggest` would import the module of the objective, which loading the model did not and nobody has allowed.
         return chosen
     if suggest(schema, schema.num_examples, **chosen) != recipe:
-        # One draw is the default of the objective, but not what is suggested with this posterior.
+        # With some posteriors, `suggest` chooses more draws than the objective has by default.
         chosen["objective.num_samples"] = recipe.option("objective", "num_samples", 1)
     for name in tuple(chosen):
         others = {field: value for field, value in chosen.items() if field != name}
         if name != "valid" and suggest(schema, schema.num_examples, **others) == recipe:
             chosen = others
-    whole = schema.num_examples / (1 - recipe.valid) if recipe.valid < 1 else schema.num_examples
-    if abs(held_out_share(round(whole)) - recipe.valid) <= 1e-9:
+    total = schema.num_examples / (1 - recipe.valid) if recipe.valid < 1 else schema.num_examples
+    if abs(held_out_share(round(total)) - recipe.valid) <= 1e-9:
         del chosen["valid"]
     return chosen

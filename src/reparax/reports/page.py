@@ -1,4 +1,4 @@
-"""What a page is made of: sections of a few kinds of blocks. The template knows how each of them looks."""
+"""The content of a report: sections of a few kinds of blocks, which the template turns into HTML."""
 
 from dataclasses import dataclass
 from importlib.resources import files
@@ -16,20 +16,20 @@ class Text:
 
     Attributes:
         text: What it says.
-        tone: Whether it is said plainly, small beside a picture, or as a warning.
+        tone: How it is set.
     """
 
     form: ClassVar[str] = "text"
     text: str
-    tone: Literal["plain", "small", "good", "warning"] = "plain"
+    tone: Literal["plain", "small", "warning"] = "plain"
 
 
 @dataclass(frozen=True)
 class Tile:
-    """A number that a reader sees first.
+    """A key number.
 
     Attributes:
-        name: What it is of.
+        name: What is measured.
         value: The number.
         words: What it means.
     """
@@ -41,7 +41,7 @@ class Tile:
 
 @dataclass(frozen=True)
 class Tiles:
-    """Numbers beside each other."""
+    """Key numbers side by side."""
 
     form: ClassVar[str] = "tiles"
     tiles: tuple[Tile, ...]
@@ -49,12 +49,12 @@ class Tiles:
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of cells, in a box of their own that scrolls.
+    """Rows of cells, in a box that scrolls.
 
     Attributes:
         header: The names of its columns.
         rows: Its cells.
-        numeric: The columns that are set flush right.
+        numeric: The indices of right-aligned columns.
     """
 
     form: ClassVar[str] = "table"
@@ -69,8 +69,8 @@ class Figure:
 
     Attributes:
         picture: The SVG or image.
-        title: Above it.
-        note: Below it.
+        title: The text above it.
+        note: The text below it.
     """
 
     picture: Markup
@@ -80,12 +80,12 @@ class Figure:
 
 @dataclass(frozen=True)
 class Figures:
-    """Pictures beside each other, as many to a line as there is room for.
+    """Pictures side by side, as many in a row as fit.
 
     Attributes:
         figures: The pictures.
         size: How wide each of them is.
-        title: Above them all.
+        title: The text above all of them.
     """
 
     form: ClassVar[str] = "figures"
@@ -96,7 +96,7 @@ class Figures:
 
 @dataclass(frozen=True)
 class Beside:
-    """Pictures, and beside them, where there is room, what is to be said of them."""
+    """Pictures with text beside them, or below them on a narrow screen."""
 
     form: ClassVar[str] = "beside"
     figures: Figures
@@ -105,12 +105,12 @@ class Beside:
 
 @dataclass(frozen=True)
 class Row:
-    """One row of the data that is worth a look.
+    """One row of the data with its anomaly score.
 
     Attributes:
-        title: Its number.
+        title: Its number or name.
         value: Its score.
-        parts: Columns with their values, shares, and shares as a part of the largest.
+        parts: Columns, each with its value, its part of the score, and that part as a fraction of the largest one.
         cells: All its cells, by column.
     """
 
@@ -122,7 +122,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Rows:
-    """Rows beside each other."""
+    """Rows side by side."""
 
     form: ClassVar[str] = "rows"
     rows: tuple[Row, ...]
@@ -130,11 +130,12 @@ class Rows:
 
 @dataclass(frozen=True)
 class Coloring:
-    """How the points of a map may be colored.
+    """One way to color the points of a map.
 
     Attributes:
         name: What the colors stand for.
-        codes: One character for each point: ``0`` to ``9`` from low to high, ``a`` to ``j`` categories, ``x`` none.
+        codes: One character for each point: ``0`` to ``9`` from low to high, ``a`` to ``j`` for categories, ``x`` for
+            all else.
         legend: The characters and what they stand for.
     """
 
@@ -145,7 +146,7 @@ class Coloring:
 
 @dataclass(frozen=True)
 class Map:
-    """Points with colorings to choose from; the picture shows the first."""
+    """Points with a choice of colorings; the picture shows the first."""
 
     form: ClassVar[str] = "map"
     picture: Markup
@@ -162,7 +163,7 @@ class Code:
 
 @dataclass(frozen=True)
 class Details:
-    """Blocks that open when asked for."""
+    """Blocks that the reader can unfold."""
 
     form: ClassVar[str] = "details"
     summary: str
@@ -174,12 +175,12 @@ Block = Text | Tiles | Table | Figures | Beside | Rows | Map | Code | Details
 
 @dataclass(frozen=True)
 class Section:
-    """A part of the page with a heading.
+    """A section of the report with a heading.
 
     Attributes:
         name: Its anchor.
         title: Its heading.
-        blocks: What it holds.
+        blocks: Its content.
     """
 
     name: str
@@ -188,12 +189,12 @@ class Section:
 
 
 def rendered(title: str, subtitle: str, sections: tuple[Section, ...]) -> str:
-    """The page as HTML, all of it in one text; whatever is no `Markup` is escaped."""
+    """The report as one HTML text; everything that is not `Markup` is escaped."""
     environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     folder = files("reparax.reports")
     template = environment.from_string((folder / "page.html").read_text(encoding="utf-8"))
     style, script = (
-        Markup((folder / name).read_text(encoding="utf-8"))  # our own files
+        Markup((folder / name).read_text(encoding="utf-8"))  # trusted: part of this package
         for name in ("style.css", "script.js")
     )
     return template.render(title=title, subtitle=subtitle, sections=sections, style=style, script=script)

@@ -1,4 +1,4 @@
-"""A page on a fitted model and its data: one file of HTML that needs nothing else."""
+"""The report on a fitted model and its data: one self-contained HTML file."""
 
 from pathlib import Path
 from typing import Any
@@ -26,26 +26,26 @@ def report(
     seed: int = 0,
     origin: Origin | None = None,
 ) -> None:
-    """Writes a page to look at: data, training, latent map, synthetic rows or images, odd rows, likelihoods.
+    """Writes an HTML report: data, training, latent map, synthetic rows or images, anomalies, likelihoods.
 
-    One file without references to others, readable offline, on a phone, in light and dark, and printed. The same model,
-    data and seed give the same bytes. Where the data are those of the fit, likelihoods and reconstructions are measured
-    on the rows that were held out. Of large data, evenly taken rows are looked at; the page says how many.
+    The file refers to no other and can be read offline, on a phone, in light and dark, and in print. The same model,
+    data and seed give the same bytes. If the data are those of the fit, likelihoods and reconstructions are measured on
+    the held-out rows. Of large data, evenly spaced rows are used; the report says how many.
 
     Args:
         fitted: The fitted model.
         data: Anything `reparax.data.read` reads, or a `Dataset`.
-        path: The file to write, ending in .html; replaced as a whole.
-        label: What colors the latent map first: a column of the table, or where labels are, as of `reparax.data.read`.
-            By default the labels of the data, or else the column that has most to do with the map.
-        num_samples: K, the importance samples for each row.
+        path: The file to write, ending in .html; an existing file is replaced.
+        label: What to color the latent map by: a column of the table, or labels as for `reparax.data.read`. By default
+            the labels of the data, or else the column that is most strongly associated with the map.
+        num_samples: K, the importance samples of each row.
         seed: The seed of synthetic rows and importance samples.
-        origin: Where model and data come from, for the commands at the end of the page.
+        origin: Where the model and the data come from, for the commands at the end of the report.
 
     Raises:
-        DataError: Data of another shape or kind than at fitting, or without the label.
+        DataError: The data have another shape or kind than in the fit, or lack the label.
         OutputError: The file cannot be written.
-        RecipeError: A number of samples below 1.
+        RecipeError: The number of samples is below 1.
     """
     check_output(path, SUFFIXES)
     study = study_of(fitted, data, label=label, origin=origin, num_samples=num_samples, seed=seed)
@@ -53,15 +53,15 @@ def report(
 
 
 def write(study: Study, path: str | Path) -> None:
-    """Writes the page of a study.
+    """Writes the report of a study.
 
     Args:
         study: The model and the data; see `study_of`.
-        path: The file to write, ending in .html; replaced as a whole.
+        path: The file to write, ending in .html; an existing file is replaced.
 
     Raises:
         OutputError: The file cannot be written.
-        RecipeError: A number of samples below 1.
+        RecipeError: The number of samples is below 1.
     """
     text = rendered(_title(study), _subtitle(study), sections_of(study))
     with atomic_write(path) as file:
@@ -69,7 +69,7 @@ def write(study: Study, path: str | Path) -> None:
 
 
 def sections_of(study: Study) -> tuple[Section, ...]:
-    """The sections that there are for such data, in order."""
+    """The sections for the kind of data, in order."""
     first = [headline(study), about_data(study), training(study), latent_map(study), dimensions(study)]
     middle: list[Section] = []
     if study.is_table:
@@ -91,7 +91,7 @@ def _subtitle(study: Study) -> str:
     kind = "variational autoencoder" if study.has_density else "autoencoder"
     words = f"A {kind} of {count:,} {study.rows_word(count)}"
     if recipe is None:
-        return f"{words}, of its user's own parts."
+        return f"{words}, built from custom parts."
     plural = "" if recipe.latent_dim == 1 else "s"
     return (
         f"{words}: {recipe.latent_dim} latent dimension{plural}, posterior {recipe.name('posterior')}, "

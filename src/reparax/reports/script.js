@@ -1,4 +1,4 @@
-// A map's points take the colors of what is chosen.
+// Colors the points of a map by the chosen column.
 document.querySelectorAll(".map").forEach(function (map) {
   var select = map.querySelector("select");
   if (!select) return;

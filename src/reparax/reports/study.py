@@ -1,4 +1,4 @@
-"""What a report is about: the model, the data, and everything that is computed from them, once."""
+"""What a report is about: the model, the data, and all the numbers computed from them, each once."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,7 +10,9 @@ import equinox as eqx
 import jax
 import numpy as np
 from jaxtyping import Array, Float
-from scipy.stats import rankdata
+from scipy import stats
+from sklearn.decomposition import PCA
+from sklearn.metrics import r2_score
 
 from reparax import applications
 from reparax.applications import Evaluation, Scores
@@ -22,70 +24,76 @@ from reparax.networks import context_size
 from reparax.recipe import FittedModel
 from reparax.summary import Column
 
-MEAN_OF_KOLMOGOROV = 0.8687
+MEAN_OF_KOLMOGOROV = float(np.sqrt(np.pi / 2) * np.log(2))
+"""The mean of Kolmogorov's distribution, the limit of the scaled distance of two samples of one distribution."""
+
+LARGEST_TABLE = 4_000_000
+"""The largest number of cells of a contingency table that is worth its memory."""
+
+GOLDEN_RATIO = 0.6180339887
 
 
-def present(cells: np.ndarray) -> np.ndarray:
-    """The cells that are there."""
+def observed(cells: np.ndarray) -> np.ndarray:
+    """The cells that are not missing."""
     return cells[~np.isnan(cells)]
 
 
-def shares(codes: np.ndarray, count: int) -> Float[np.ndarray, " count"]:
-    """The share of each category among the cells that are there, unseen ones left out."""
-    kept = present(codes)
+def frequencies(codes: np.ndarray, count: int) -> Float[np.ndarray, " count"]:
+    """The relative frequency of each category among the observed cells; other codes count in the total alone."""
+    kept = observed(codes)
     counts = np.bincount(kept[kept < count].astype(np.int64), minlength=count)
     return counts / max(1, len(kept))
 
 
-def distance(real: np.ndarray, made: np.ndarray, column: Column) -> float:
-    """How far two columns are from each other: total variation of categories, Kolmogorov-Smirnov of numbers; 0 to 1."""
-    real, made = present(real), present(made)
-    if not len(real) or not len(made):
+def distance(real: np.ndarray, synthetic: np.ndarray, column: Column) -> float:
+    """The distance between two samples of a column: total variation of categories, Kolmogorov-Smirnov of numbers."""
+    real, synthetic = observed(real), observed(synthetic)
+    if not len(real) or not len(synthetic):
         return float("nan")
     if column.is_category:
         count = len(column.categories) + 1
-        return 0.5 * float(np.abs(shares(real, count) - shares(made, count)).sum())
-    real, made = np.sort(real), np.sort(made)
-    places = np.concatenate([real, made])
-    below = np.searchsorted(real, places, "right") / len(real) - np.searchsorted(made, places, "right") / len(made)
-    return float(np.abs(below).max())
+        return 0.5 * float(np.abs(frequencies(real, count) - frequencies(synthetic, count)).sum())
+    return float(stats.ks_2samp(real, synthetic, method="asymp").statistic)
 
 
-def distance_by_chance(real: np.ndarray, made: np.ndarray, column: Column) -> float:
-    """About what `distance` is between two samples of these sizes from one distribution, on average."""
-    sizes = len(present(real)), len(present(made))
+def expected_distance(real: np.ndarray, synthetic: np.ndarray, column: Column) -> float:
+    """About the mean of `distance` between two samples of these sizes from one distribution."""
+    sizes = len(observed(real)), len(observed(synthetic))
     if 0 in sizes:
         return float("nan")
     noise = np.sqrt(1 / sizes[0] + 1 / sizes[1])
     if not column.is_category:
         return float(MEAN_OF_KOLMOGOROV * noise)
-    p = shares(real, len(column.categories))
+    p = frequencies(real, len(column.categories))
     return float(0.5 * np.sum(np.sqrt(2 / np.pi * p * (1 - p))) * noise)
 
 
 def associations(values: Float[np.ndarray, "n d"], columns: tuple[Column, ...]) -> Float[np.ndarray, "d d"]:
-    """How much each pair of columns has to do with each other, 0 to 1; NaN where one is constant.
+    """How strongly each pair of columns is associated, 0 to 1; NaN where one of them is constant.
 
-    The size of the rank correlation of two numbers, the correlation ratio of a number's ranks among categories,
-    Cramér's V of two categories; over the rows where both are there.
+    The absolute rank correlation of two numbers, the correlation ratio of the ranks of a number over categories,
+    Cramér's V of two categories; over the rows where both are observed.
     """
     count = len(columns)
-    found = np.full((count, count), np.nan)
+    matrix = np.full((count, count), np.nan)
     for i in range(count):
         for j in range(i + 1):
-            found[i, j] = found[j, i] = association(values[:, i], columns[i], values[:, j], columns[j])
-    return found
+            matrix[i, j] = matrix[j, i] = association(values[:, i], columns[i], values[:, j], columns[j])
+    return matrix
 
 
 def largest_correlations(values: Float[np.ndarray, "n d"]) -> Float[np.ndarray, " d"]:
-    """Of each column the size of its largest rank correlation with another, codes taken as numbers; cheap for many."""
-    ranks = rankdata(values, axis=0, nan_policy="omit")
+    """The largest absolute rank correlation of each column with another; codes count as numbers, gaps as means.
+
+    One matrix product: SciPy's rank correlation leaves out missing cells pair by pair, which is slow for many columns.
+    """
+    ranks = stats.rankdata(values, axis=0, nan_policy="omit")
     centered = np.nan_to_num(ranks - np.nanmean(ranks, axis=0))
     lengths = np.sqrt((centered**2).sum(axis=0))
     scaled = centered / np.where(lengths > 0, lengths, 1.0)
-    found = np.abs(scaled.T @ scaled)
-    np.fill_diagonal(found, 0.0)
-    return found.max(axis=0)
+    correlations = np.abs(scaled.T @ scaled)
+    np.fill_diagonal(correlations, 0.0)
+    return correlations.max(axis=0)
 
 
 def association(a: np.ndarray, column_a: Column | None, b: np.ndarray, column_b: Column | None) -> float:
@@ -94,85 +102,79 @@ def association(a: np.ndarray, column_a: Column | None, b: np.ndarray, column_b:
     a, b = a[both], b[both]
     if len(a) < 2 or (a == a[0]).all() or (b == b[0]).all():
         return float("nan")
-    codes = [column is not None and column.is_category for column in (column_a, column_b)]
-    if all(codes):
+    are_categories = [column is not None and column.is_category for column in (column_a, column_b)]
+    if all(are_categories):
         return _cramers_v(a, b)
-    if not any(codes):
-        return abs(float(np.corrcoef(rankdata(a), rankdata(b))[0, 1]))
-    return _correlation_ratio(a, b) if codes[0] else _correlation_ratio(b, a)
+    if not any(are_categories):
+        return abs(float(stats.spearmanr(a, b).statistic))
+    return _correlation_ratio(a, b) if are_categories[0] else _correlation_ratio(b, a)
 
 
 def _correlation_ratio(codes: np.ndarray, numbers: np.ndarray) -> float:
-    """The root of the share of the ranks' variance that lies between categories."""
-    ranks = rankdata(numbers)
+    """The square root of the fraction of the variance of the ranks that lies between categories."""
+    ranks = stats.rankdata(numbers)
     place = np.unique(codes, return_inverse=True)[1]
-    sizes = np.bincount(place)
-    means = np.bincount(place, ranks) / sizes
-    between = float((sizes * (means - ranks.mean()) ** 2).sum())
-    return float(np.sqrt(min(1.0, between / float(((ranks - ranks.mean()) ** 2).sum()))))
+    means = (np.bincount(place, ranks) / np.bincount(place))[place]
+    return float(np.sqrt(min(1.0, means.var() / ranks.var())))
 
 
 def _cramers_v(a: np.ndarray, b: np.ndarray) -> float:
-    rows, columns = np.unique(a, return_inverse=True)[1], np.unique(b, return_inverse=True)[1]
-    shape = int(rows.max()) + 1, int(columns.max()) + 1
-    if shape[0] * shape[1] > 4_000_000:
+    if len(np.unique(a)) * len(np.unique(b)) > LARGEST_TABLE:
         return float("nan")
-    table = np.bincount(rows * shape[1] + columns, minlength=shape[0] * shape[1]).reshape(shape).astype(np.float64)
-    expected = table.sum(axis=1, keepdims=True) * table.sum(axis=0, keepdims=True) / len(a)
-    squared = float(((table - expected) ** 2 / expected).sum()) / len(a)
-    return float(np.sqrt(min(1.0, squared / (min(shape) - 1))))
+    return min(1.0, float(stats.contingency.association(stats.contingency.crosstab(a, b).count, method="cramer")))
 
 
-def main_directions(codes: Float[np.ndarray, "n k"]) -> tuple[Float[np.ndarray, "n 2"], tuple[float, ...]]:
-    """The two principal components of codes, and their shares of the variance; their signs are fixed."""
-    centered = codes.astype(np.float64) - codes.mean(axis=0, dtype=np.float64)
-    variances, directions = np.linalg.eigh(centered.T @ centered)
-    order = np.argsort(variances)[::-1][:2]
-    chosen = directions[:, order]
-    chosen = chosen * np.sign(chosen[np.abs(chosen).argmax(axis=0), np.arange(len(order))])
-    total = float(variances.sum())
-    found = centered @ chosen
-    if found.shape[1] == 1:
-        # One dimension: spread over the other axis, so that points do not hide each other.
-        spread = np.modf(np.arange(len(codes)) * 0.6180339887)[0]
-        found = np.column_stack([found, spread * np.ptp(found) * 0.3])
-    return found, tuple(float(variances[i]) / total if total else 0.0 for i in order)
+def principal_components(codes: Float[np.ndarray, "n k"]) -> tuple[Float[np.ndarray, "n 2"], tuple[float, ...]]:
+    """The first two principal components of codes, and the fractions of the variance that they explain.
+
+    Codes of one dimension are spread along the second axis, so that the points do not hide each other.
+    """
+    pca = PCA(min(2, *codes.shape), svd_solver="full")
+    with np.errstate(all="ignore"):  # codes without any variance explain 0 of 0
+        components = pca.fit_transform(codes.astype(np.float64))
+    if components.shape[1] == 1:
+        spread = np.modf(np.arange(len(codes)) * GOLDEN_RATIO)[0]
+        components = np.column_stack([components, spread * np.ptp(components) * 0.3])
+    return components, tuple(np.nan_to_num(pca.explained_variance_ratio_).tolist())
 
 
-def explained(real: np.ndarray, found: np.ndarray, column: Column) -> tuple[float, float]:
-    """How well a column comes back, and how well the best constant would: of numbers R squared and 0, else accuracies.
+def quality(real: np.ndarray, reconstructed: np.ndarray, column: Column) -> tuple[float, float]:
+    """How well a column is reconstructed, and how well the best constant would do.
+
+    R squared and 0 for numbers, accuracies for categories.
 
     Args:
-        real: The cells.
-        found: The reconstructions.
+        real: The cells; missing ones are ignored.
+        reconstructed: Their reconstructions.
         column: What they are.
     """
-    there = ~np.isnan(real)
-    real, found = real[there], found[there]
+    is_observed = ~np.isnan(real)
+    real, reconstructed = real[is_observed], reconstructed[is_observed]
     if not len(real):
         return float("nan"), float("nan")
     if column.is_category:
-        most = float(shares(real, len(column.categories) + 1).max())
-        return float((real == found).mean()), most
-    spread = float(((real - real.mean()) ** 2).sum())
-    return (1.0 - float(((real - found) ** 2).sum()) / spread if spread else float("nan")), 0.0
+        most_frequent = float(frequencies(real, len(column.categories) + 1).max())
+        return float((real == reconstructed).mean()), most_frequent
+    if np.ptp(real) == 0:
+        return float("nan"), 0.0
+    return float(r2_score(real, reconstructed)), 0.0
 
 
-MOST_SCORED = 20_000
-MOST_EVALUATED = 5000
-MOST_COMPARED = 5000
-MOST_MAPPED = 2000
+MAX_SCORED = 20_000
+MAX_EVALUATED = 5000
+MAX_COMPARED = 5000
+MAX_MAPPED = 2000
 
 
 @dataclass(frozen=True)
 class Origin:
-    """Where a model and its data come from, for the commands that make them again.
+    """Where a model and its data come from, for the commands that reproduce the report.
 
     Attributes:
-        model: The model's folder.
-        data: The data's name.
+        model: The folder of the model.
+        data: The name of the data.
         libraries: Versions of the libraries that fitted the model, by name.
-        date: When the model was made.
+        date: The date of the fit.
     """
 
     model: str = "model"
@@ -183,15 +185,15 @@ class Origin:
 
 @dataclass(frozen=True)
 class Study:
-    """A fitted model and the data that it is looked at with; numbers are computed when they are first asked for.
+    """A fitted model and the data that a report shows it on; numbers are computed when they are first needed.
 
     Attributes:
         fitted: The model.
         dataset: The rows.
-        held_out: Those of them that were held out of the fit; None where these are not the data of the fit.
-        label: What was asked to color the map first.
-        origin: Where all this comes from.
-        num_samples: K, the importance samples for each row.
+        held_out: The rows that were held out of the fit; None if these are not the data of the fit.
+        label: The label that the user wants to color the map by.
+        origin: Where the model and the data come from.
+        num_samples: K, the importance samples of each row.
         seed: The seed of everything random.
     """
 
@@ -205,53 +207,53 @@ class Study:
 
     @property
     def label_name(self) -> str:
-        """What the labels of the rows are called."""
+        """The name of the labels of the rows."""
         asked = None if self.label in {column.name for column in self.columns} else self.label
         return asked or self.fitted.schema.label or "label"
 
     @property
     def columns(self) -> tuple[Column, ...]:
-        """The columns of a table; none of images and arrays."""
+        """The columns of a table; none for images and arrays."""
         return self.fitted.schema.columns or ()
 
     @property
     def has_density(self) -> bool:
-        """Whether the model gives x a density."""
+        """Whether the model has a density of x."""
         return self.fitted.model.posterior.has_density
 
     @property
     def is_images(self) -> bool:
-        """Whether there are pictures to show."""
+        """Whether the examples can be shown as images."""
         return self.fitted.schema.kind == "images" and self.fitted.schema.event_shape[-1] in {1, 3, 4}
 
     @property
     def is_table(self) -> bool:
-        """Whether there are columns to show, in the units of the user."""
+        """Whether the examples are rows of columns in the units of the user."""
         return bool(self.columns) and self.fitted.binarize == "none"
 
     @cached_property
     def evaluated(self) -> Dataset:
-        """The rows that likelihoods and reconstructions are measured on: held out of the fit where they can be."""
-        return thinned(self.dataset if self.held_out is None else self.held_out, MOST_EVALUATED)
+        """The rows on which likelihoods and reconstructions are measured: if possible, those held out of the fit."""
+        return thinned(self.dataset if self.held_out is None else self.held_out, MAX_EVALUATED)
 
     @property
     def evaluated_words(self) -> str:
-        """Which rows these are."""
+        """A description of the evaluated rows."""
         count = f"{len(self.evaluated):,} {self.rows_word(len(self.evaluated))}"
         if self.held_out is not None:
             return f"{count} that were held out of the fit"
         if len(self.evaluated) < len(self.dataset):
-            return f"{count}, evenly taken from the {len(self.dataset):,} that were given"
-        return f"the {count} that were given"
+            return f"{count}, evenly spaced among the {len(self.dataset):,} given"
+        return f"the {count} given"
 
     def rows_word(self, count: int = 2) -> str:
-        """What one example is called."""
+        """The word for one or several examples."""
         word = {"table": "row", "images": "image"}.get(self.fitted.schema.kind, "example")
         return word if count == 1 else f"{word}s"
 
     @cached_property
     def evaluation(self) -> Evaluation:
-        """Bounds and their parts."""
+        """The bounds and their terms."""
         return applications.evaluate(self.fitted, self.evaluated, num_samples=self.num_samples, seed=self.seed)
 
     @cached_property
@@ -261,15 +263,16 @@ class Study:
 
     @cached_property
     def scored(self) -> tuple[np.ndarray, Scores]:
-        """The rows that are scored, by number, and their scores."""
-        rows = evenly(len(self.dataset), MOST_SCORED)
-        part = self.dataset.take(rows)
-        return rows, applications.score(self.fitted, part, num_samples=self.num_samples, seed=self.seed)
+        """The indices of the scored rows, and their scores."""
+        rows = evenly(len(self.dataset), MAX_SCORED)
+        return rows, applications.score(
+            self.fitted, self.dataset.take(rows), num_samples=self.num_samples, seed=self.seed
+        )
 
     @cached_property
     def mapped(self) -> Dataset:
         """The rows of the latent map."""
-        return thinned(self.dataset, MOST_MAPPED)
+        return thinned(self.dataset, MAX_MAPPED)
 
     @cached_property
     def codes(self) -> Float[np.ndarray, "n latent"]:
@@ -278,29 +281,30 @@ class Study:
 
     @cached_property
     def compared(self) -> tuple[np.ndarray, np.ndarray]:
-        """Real rows, and as many synthetic ones as give steady numbers."""
-        real = thinned(self.dataset, MOST_COMPARED).values.astype(np.float64)
+        """Real rows, and enough synthetic rows for stable comparisons."""
+        real = thinned(self.dataset, MAX_COMPARED).values.astype(np.float64)
         key = jax.random.key(self.seed)
-        return real, applications.sample_values(self.fitted, MOST_COMPARED, key=key).astype(np.float64)
+        return real, applications.sample_values(self.fitted, MAX_COMPARED, key=key).astype(np.float64)
 
     @cached_property
     def information(self) -> tuple[Float[np.ndarray, " k"], bool]:
-        """Nats in each latent dimension, and whether they are the KL to the prior.
+        """The information in each latent dimension, in nats, and whether it is the KL to the prior.
 
-        Where the KL to the prior is no sum over dimensions (a flow, a mixture), 0.5 (log Var z_j - E log Var(z_j | x))
-        instead: the information on x in z_j, were it normally distributed.
+        If the KL to the prior is not a sum over dimensions (a flow, a mixture), it is instead
+        0.5 (log Var z_j - E log Var(z_j | x)), the mutual information of x and z_j if z_j were normal. A deterministic
+        model has the variances of the codes.
         """
-        exact = _kl_of(self.fitted, self.mapped)
-        if exact is not None and exact.ndim == 2:
-            return exact.mean(axis=0), True
+        kl = _kl_of(self.fitted, self.mapped)
+        if kl is not None and kl.ndim == 2:
+            return kl.mean(axis=0), True
         means = self.codes.astype(np.float64)
         if not self.has_density:
             return means.var(axis=0), False
-        within = np.maximum(self._spread().astype(np.float64) ** 2, 1e-30)
+        within = np.maximum(self._posterior_std().astype(np.float64) ** 2, 1e-30)
         total = means.var(axis=0) + within.mean(axis=0)
         return 0.5 * (np.log(total) - np.log(within).mean(axis=0)), False
 
-    def _spread(self) -> Float[np.ndarray, "n k"]:
+    def _posterior_std(self) -> Float[np.ndarray, "n k"]:
         try:
             return applications.encode_std(self.fitted, self.mapped)
         except NoClosedForm:
@@ -310,25 +314,25 @@ class Study:
 def study_of(
     fitted: FittedModel, data: Any, *, label: str | Path | None, origin: Origin | None, num_samples: int, seed: int
 ) -> Study:
-    """A study of a model with data that are held against its schema; the arguments are those of `report`.
+    """A study of a model on data that match its schema; the arguments are those of `report`.
 
     Raises:
-        DataError: Data that cannot be read, of another shape or kind than at fitting, or without the label.
-        RecipeError: A conditional model, of which there is no report.
+        DataError: Data that cannot be read, have another shape or kind than in the fit, or lack the label.
+        RecipeError: The model is conditional; reports do not support that.
     """
     if context_size(fitted.model):
         raise RecipeError(
-            expected="a model without a context for a report",
-            got="a conditional model",
+            expected="a model without a context",
+            got="a conditional model, of which no report can be made",
             cure="use score, evaluate and sample with context=...",
         )
-    by_name = {column.name for column in fitted.schema.columns or ()}
-    colored = isinstance(label, str) and label in by_name
-    source = data if label is None or colored or isinstance(data, Dataset) else read(data, label=label)
+    names = {column.name for column in fitted.schema.columns or ()}
+    is_column = isinstance(label, str) and label in names
+    source = data if label is None or is_column or isinstance(data, Dataset) else read(data, label=label)
     dataset = applications.dataset_of(fitted, source)
-    if label is not None and not colored and dataset.labels is None:
+    if label is not None and not is_column and dataset.labels is None:
         raise DataError(
-            expected="a label that is a column of the data, or comes with them",
+            expected="a label that is a column of the data or comes with them",
             got=f"{str(label)!r}",
             cure="name a column of the table, or read the data with reparax.read(data, label=...)",
         )
@@ -339,17 +343,17 @@ def study_of(
 
 
 def evenly(count: int, most: int) -> np.ndarray:
-    """At most so many places among ``count``, evenly spaced."""
+    """Indices below ``count``, at most ``most`` of them and evenly spaced."""
     return np.arange(count) if count <= most else np.linspace(0, count - 1, most).astype(np.int64)
 
 
 def thinned(dataset: Dataset, most: int) -> Dataset:
-    """At most so many rows, evenly spaced."""
+    """At most ``most`` rows, evenly spaced."""
     return dataset if len(dataset) <= most else dataset.take(evenly(len(dataset), most))
 
 
 def _kl_of(fitted: FittedModel, dataset: Dataset) -> np.ndarray | None:
-    """The KL of each row and dimension; None where no closed form is known."""
+    """The KL of each row and dimension; None if it has no known closed form."""
     if not fitted.model.posterior.has_density:
         return None
     stored = fitted.units.stored(dataset.values)

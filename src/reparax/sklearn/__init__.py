@@ -1,4 +1,4 @@
-"""Estimators for scikit-learn: a VAE that transforms, scores, samples and imputes, and a detector of odd rows."""
+"""Estimators for scikit-learn: a VAE that transforms, scores, samples and imputes, and an anomaly detector."""
 
 from reparax.extras import extras
 

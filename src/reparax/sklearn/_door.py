@@ -1,9 +1,7 @@
-"""Between scikit-learn and models: arrays, lists and frames in, rows of the user's kind out."""
+"""From what scikit-learn passes to what models take, and back: arrays, lists and frames in, the same kind out."""
 
-from collections.abc import Mapping
 from typing import Any, NamedTuple, Self
 
-import msgspec
 import narwhals as nw
 import numpy as np
 from sklearn.base import BaseEstimator
@@ -13,16 +11,17 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from reparax import applications
 from reparax.data import Dataset, FrameKind, Schema, read, to_frame
 from reparax.errors import DataError
-from reparax.recipe import FittedModel, Recipe
+from reparax.recipe import FittedModel
+from reparax.sklearn._settings import chosen
 
 FEWEST_ROWS = 2
 
 
 def admitted(estimator: BaseEstimator, data: Any, *, fitting: bool) -> Any:
-    """Data as `reparax.data.read` takes them: a data frame as it is, anything else as a two-dimensional array.
+    """Data as `reparax.data.read` takes them: a data frame unchanged, anything else as a two-dimensional array.
 
-    Sets ``n_features_in_`` and ``feature_names_in_`` when fitting, and checks them later. Missing cells may come in,
-    infinities may not. A frame whose columns come in another order is put in the order of the fit.
+    Sets ``n_features_in_`` and ``feature_names_in_`` when fitting, and checks them later. Missing cells are allowed,
+    infinities are not. The columns of a frame are put in the order that they had in the fit.
 
     Args:
         estimator: The estimator that the data are for.
@@ -30,8 +29,8 @@ def admitted(estimator: BaseEstimator, data: Any, *, fitting: bool) -> Any:
         fitting: Whether the estimator is being fitted.
 
     Raises:
-        ValueError: Another number of columns or other names than at fitting, infinities, too few rows.
-        DataError: A lazy frame, or names that occur twice.
+        ValueError: A different number of columns or different names than in the fit, infinities, or too few rows.
+        DataError: A lazy frame, or a column name that occurs twice.
         TypeError: Sparse data, or cells that are neither numbers nor strings.
     """
     if not fitting:
@@ -61,20 +60,20 @@ def _is_frame(data: Any) -> bool:
         nw.from_native(data)
     except nw.exceptions.DuplicateError:
         raise DataError(
-            expected="columns of different names", got="some name more than once", cure="rename or drop the others"
+            expected="columns with different names", got="a name that occurs twice", cure="rename or drop one of them"
         ) from None
     return True
 
 
 def _unmasked(data: Any) -> Any:
-    """A masked array of numbers with NaN in the cells that are masked."""
+    """A masked array of numbers with NaN in its masked cells; any other data unchanged."""
     if not isinstance(data, np.ma.MaskedArray) or data.dtype.kind not in "biuf":
         return data
     return data.astype(np.result_type(data.dtype, np.float32)).filled(np.nan)
 
 
 def _ordered(estimator: BaseEstimator, frame: Any) -> Any:
-    """The frame with its columns in the order of the fit, where they are the same ones."""
+    """The frame with its columns in the order that they had in the fit, if it has the same columns."""
     wanted = list(getattr(estimator, "feature_names_in_", ()))
     table = nw.from_native(frame, eager_only=True)
     if not wanted or table.columns == wanted or sorted(map(str, table.columns)) != sorted(wanted):
@@ -83,10 +82,10 @@ def _ordered(estimator: BaseEstimator, frame: Any) -> Any:
 
 
 def _refuse_strange(array: np.ndarray) -> None:
-    """Raises `TypeError` where a cell is a list, a record or the like.
+    """Refuses cells that are containers.
 
     Raises:
-        TypeError: There is one.
+        TypeError: A cell is a list, a tuple, a dictionary or a set.
     """
     strange = next((kind for kind in set(map(type, array.flat)) if issubclass(kind, list | tuple | dict | set)), None)
     if strange is not None:
@@ -94,12 +93,12 @@ def _refuse_strange(array: np.ndarray) -> None:
 
 
 class Shape(NamedTuple):
-    """What the user's own table was like at fitting.
+    """What the table given to `fit` looked like, so that rows can be returned in the same form.
 
     Attributes:
         kind: The library of the frame.
         numbers: Whether it was an array of numbers.
-        width: The number of its columns, those that are left out of the model included.
+        width: The number of its columns, including those that are not modeled.
         dtype: The data type of an array of numbers.
     """
 
@@ -110,25 +109,25 @@ class Shape(NamedTuple):
 
     @classmethod
     def of(cls, dataset: Dataset, width: int) -> Self:
-        """The shape of the table that a dataset was read from."""
+        """The shape of the table from which a dataset was read."""
         native = dataset.native
         numbers = isinstance(native, np.ndarray) and native.dtype.kind in "biuf"
         return cls(dataset.frame_kind or "numpy", numbers, width, native.dtype.name if numbers else "")
 
     def expected(self, values: np.ndarray, schema: Schema) -> Any:
-        """Expected rows: numbers as they are in an array of numbers, else what a frame of the user's has."""
+        """Expected rows: unrounded numbers if `fit` was given an array of numbers, else a frame of the user's kind."""
         if not self.numbers:
             return to_frame(values, schema, like=self.kind)
         dtype = np.float32 if self.dtype == "float32" else np.float64
         return self._widened(np.column_stack(_numbers(values, schema)).astype(dtype), schema)
 
     def drawn(self, values: np.ndarray, schema: Schema) -> Any:
-        """Rows as the user's table has them: data types, rounding and categories included."""
+        """Sampled rows with the data types, rounding and categories of the user's table."""
         frame = to_frame(values, schema, like=self.kind)
         return self._widened(frame.astype(self.dtype), schema) if self.numbers else frame
 
     def _widened(self, rows: np.ndarray, schema: Schema) -> np.ndarray:
-        """An array with NaN in the columns that were empty at fitting."""
+        """An array with columns of NaN where columns were empty in the fit."""
         if rows.shape[1] == self.width:
             return rows
         assert schema.columns is not None
@@ -138,7 +137,7 @@ class Shape(NamedTuple):
 
 
 def _numbers(values: np.ndarray, schema: Schema) -> list[np.ndarray]:
-    """The columns of a matrix, codes of categories replaced by the numbers that they stand for."""
+    """The columns of a matrix, with the codes of categories replaced by the numbers that they stand for."""
     columns = schema.columns or ()
     if schema.value_kind != "mixed":
         return list(values.T)
@@ -150,23 +149,13 @@ def _numbers(values: np.ndarray, schema: Schema) -> list[np.ndarray]:
 
 SEEDS = 1_000_000_000
 
-RENAMED: Mapping[str, str] = {
-    "gradient_estimator": "objective.estimator",
-    "beta": "objective.beta",
-    "free_bits": "objective.free_bits",
-    "num_samples": "objective.num_samples",
-    "num_components": "prior.num_components",
-}
-"""Parameters that are options of the recipe's parts."""
-
 
 def fitted_model(estimator: BaseEstimator, data: Any) -> tuple[FittedModel, Dataset]:
-    """Fits what an estimator's parameters describe; the model, and the data as they were read.
+    """Fits the model that an estimator's parameters describe; returns it with the data as they were read.
 
     Args:
-        estimator: An estimator whose parameters are fields of `reparax.Recipe`, ``schema``, ``exclude`` and
-            ``random_state``.
-        data: As of `admitted`.
+        estimator: An estimator with the parameters of `with_settings`, ``schema``, ``exclude`` and ``random_state``.
+        data: What `admitted` takes.
 
     Raises:
         ValueError: Data that cannot be read, or a parameter out of its range.
@@ -177,15 +166,8 @@ def fitted_model(estimator: BaseEstimator, data: Any) -> tuple[FittedModel, Data
     return applications.fit(dataset, seed=seed_of(parameters["random_state"]), **chosen(parameters)), dataset
 
 
-def chosen(parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of a recipe that parameters decide; None leaves one open."""
-    known = {field.name for field in msgspec.structs.fields(Recipe)} | set(RENAMED.values())
-    fields = {RENAMED.get(name, name): value for name, value in parameters.items()}
-    return {name: value for name, value in fields.items() if name in known and value is not None}
-
-
 def seed_of(random_state: int | np.random.RandomState | None) -> int:
-    """An integer as it is; else a number drawn from the random state, or from NumPy's own for None."""
+    """An integer unchanged; otherwise a number drawn from the random state, or from NumPy's global one for None."""
     if isinstance(random_state, int | np.integer) and 0 <= random_state <= SEEDS:
         return int(random_state)
     return int(check_random_state(random_state).randint(SEEDS))
