@@ -69,7 +69,7 @@ def test_divergence_is_told(instant, data, tmp_path, capsys):
 def test_an_interrupt_keeps_the_model(instant, data, tmp_path, capsys):
     instant(status="interrupted")
     assert main(["fit", str(data / "table.csv"), "--out", str(tmp_path / "model"), "--label", "kind"]) == 130
-    assert "interrupted: the best model so far is kept" in capsys.readouterr().err
+    assert "interrupted: the best model so far was kept" in capsys.readouterr().err
     assert rx.load(tmp_path / "model").status == "interrupted"
 
 

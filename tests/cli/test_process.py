@@ -57,7 +57,7 @@ def test_ctrl_c_keeps_the_best_model_and_the_cache_keeps_the_programs(data, tmp_
         process.send_signal(signal.SIGINT)
         rest = process.stderr.read()
     assert process.returncode == 130
-    assert "interrupted: the best model so far is kept" in rest
+    assert "interrupted: the best model so far was kept" in rest
     assert "Traceback" not in rest
     fitted = rx.load(out)
     assert fitted.status == "interrupted"

@@ -1,4 +1,4 @@
-"""What one does with a model: fit it, and apply it to data. Arrays in the user's units go in and come out."""
+"""Fitting models and applying them to data; all arrays are in the user's units."""
 
 from reparax.applications._door import dataset_of as dataset_of
 from reparax.applications._door import held_out_of as held_out_of

@@ -1,4 +1,4 @@
-"""Where the user's data come in: read if need be, and held against the schema of the fit."""
+"""Reading the data that a model is applied to, and checking them against the schema of the fit."""
 
 from dataclasses import replace
 from typing import Any
@@ -16,17 +16,17 @@ from reparax.tables import adapter_of
 
 
 def dataset_of(fitted: FittedModel, data: Any, context: Any = None) -> Dataset:
-    """The data as the model takes them: its columns in its order, its dtype, in the user's units.
+    """The data in the form that the model takes: the columns of the fit in their order, with its dtype.
 
-    A model of columns takes missing cells, also where the data of its fit had none.
+    Models with the columns likelihood accept missing cells in any column.
 
     Args:
         fitted: The fitted model.
         data: A `Dataset`, or anything that `reparax.data.read` reads.
-        context: Of a conditional model, one row of numbers for each example; of a dataset, by default its own.
+        context: For a conditional model, one row of numbers for each example; by default the context of the dataset.
 
     Raises:
-        DataError: Data that cannot be read, or of another shape or kind than at fitting.
+        DataError: The data cannot be read, or have another shape or kind than in the fit.
     """
     adapter = adapter_of(fitted.model.likelihood)
     dataset = read_as(data, fitted.schema, allow_missing=adapter.is_table)
@@ -41,25 +41,25 @@ def dataset_of(fitted: FittedModel, data: Any, context: Any = None) -> Dataset:
 
 
 def require_context(expected: int, got: int | None) -> None:
-    """Refuses a context that is not of the model's size.
+    """Checks the size of a context against that of the model.
 
     Raises:
-        DataError: Another size, none where there must be one, or one where there is none.
+        DataError: The sizes differ, the context is missing, or the model takes none.
     """
     if expected != (got or 0):
         raise DataError(
             expected=f"a context of {expected} numbers for each example" if expected else "no context",
-            got=f"one of {got}" if got else "none",
-            cure="give context=... as at fitting" if expected else "leave it out, or fit with it",
+            got=f"a context of {got}" if got else "none",
+            cure="pass context=... as in the fit" if expected else "leave it out, or fit with a context",
         )
 
 
 def held_out_of(fitted: FittedModel, dataset: Dataset) -> Dataset | None:
-    """The rows that were held out when the model was fitted to these data; None where these are other data.
+    """The rows that were held out of the fit to these data; None if these are other data.
 
     Args:
         fitted: The fitted model.
-        dataset: What `dataset_of` gave for the data of the fit.
+        dataset: What `dataset_of` returned for the data of the fit.
     """
     recipe = fitted.recipe
     if recipe is None or recipe.valid == 0 or len(dataset) < 2:
@@ -69,10 +69,10 @@ def held_out_of(fitted: FittedModel, dataset: Dataset) -> Dataset | None:
 
 
 def contexts_of(fitted: FittedModel, context: Any, count: int) -> Float[np.ndarray, "n c"] | None:
-    """One context for each of so many examples: as given, or the one that is given for all.
+    """One context for each of ``count`` examples, from one for each or one for all.
 
     Raises:
-        DataError: A context of another size, one where the model has none, or none where it must have one.
+        DataError: The context has another size than that of the model, is missing, or the model takes none.
     """
     size = context_size(fitted.model)
     if context is None:
@@ -82,9 +82,9 @@ def contexts_of(fitted: FittedModel, context: Any, count: int) -> Float[np.ndarr
     rows = np.broadcast_to(rows, (count, rows.size)) if rows.ndim == 1 and rows.size == size else rows
     if rows.ndim != 2 or len(rows) != count or not np.isfinite(rows).all():
         raise DataError(
-            expected=f"a context of {size} finite numbers, or {count} rows of these",
+            expected=f"a context of {size} finite numbers, or {count} rows of {size}",
             got=f"an array of shape {np.shape(context)}",
-            cure="give one for all, or one row for each",
+            cure="pass one context for all examples, or one row for each",
         )
     require_context(size, rows.shape[1])
     return rows
@@ -96,5 +96,5 @@ def some_of(contexts: Float[np.ndarray, "n c"] | None, places: Int[np.ndarray, "
 
 
 def in_context(model: Model, context: Float[Array, " c"] | None) -> Model:
-    """The plain model for a context; a model without contexts as it is."""
+    """The plain model for one context; without a context, the model unchanged."""
     return model if context is None else model.given(context)

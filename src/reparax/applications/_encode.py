@@ -20,30 +20,29 @@ DRAWS = 64
 
 
 def encode(fitted: FittedModel, data: Any, *, context: Any = None) -> Float[np.ndarray, "n latent"]:
-    """The posterior's codes, flattened, one row for each example: the means E[z | x]; never a random draw.
+    """The codes of examples, one flattened row for each: the posterior means E[z | x]; never a random draw.
 
-    Of a posterior without a mean in closed form, a code is what its `code` says it is.
-
-    Of a model trained on bits drawn from intensities, the encoder is given the intensities, the bits' expectation.
+    Posteriors without a mean in closed form document in their `code` what a code is. If the model was trained on bits
+    drawn from intensities, the encoder is given the intensities, which are the expectations of the bits.
 
     Args:
         fitted: The fitted model.
         data: Anything `reparax.data.read` reads, or a `Dataset`.
-        context: Of a conditional model, one row of numbers for each example.
+        context: For a conditional model, one row of numbers for each example.
 
     Raises:
-        DataError: Data of another shape or kind than at fitting.
+        DataError: The data have another shape or kind than in the fit.
     """
     return _apply(_mean, fitted, data, context)
 
 
 def encode_std(fitted: FittedModel, data: Any, *, context: Any = None) -> Float[np.ndarray, "n latent"]:
-    """The posterior standard deviations, in the layout of `encode`: how sure the encoder is of each code.
+    """The posterior standard deviations, laid out like the codes of `encode`.
 
     Raises:
-        DataError: Data of another shape or kind than at fitting.
-        RecipeError: The posterior has no standard deviation.
-        NoClosedForm: It has one, but not in closed form.
+        DataError: The data have another shape or kind than in the fit.
+        RecipeError: The posterior is deterministic.
+        NoClosedForm: The standard deviation has no closed form.
     """
     if not fitted.model.posterior.has_density:
         raise RecipeError(
@@ -55,10 +54,10 @@ def encode_std(fitted: FittedModel, data: Any, *, context: Any = None) -> Float[
 
 
 def drawn_std(fitted: FittedModel, data: Any, *, context: Any = None) -> Float[np.ndarray, "n latent"]:
-    """As `encode_std`, from 64 draws of each row: for posteriors whose variance is not in closed form.
+    """Estimates of `encode_std` from 64 draws for each row, for posteriors whose variance has no closed form.
 
     Raises:
-        DataError: Data of another shape or kind than at fitting.
+        DataError: The data have another shape or kind than in the fit.
     """
     return _apply(_std_of_draws, fitted, data, context)
 
@@ -67,7 +66,7 @@ def reconstruct(fitted: FittedModel, data: Any, *, context: Any = None) -> np.nd
     """E[x | z] at the posterior mean of z, in the user's units, in the shape of the data.
 
     Raises:
-        DataError: Data of another shape or kind than at fitting.
+        DataError: The data have another shape or kind than in the fit.
     """
     return fitted.units.restored(_apply(_reconstruction, fitted, data, context))
 
@@ -77,18 +76,18 @@ def decode(fitted: FittedModel, codes: Float[np.ndarray, "n latent"], *, context
 
     Args:
         fitted: The fitted model.
-        codes: Latent variables, flattened as those of `encode`, one row for each example.
-        context: Of a conditional model, one row of numbers for each example, or one for all.
+        codes: Latent variables, one flattened row for each example, as from `encode`.
+        context: For a conditional model, one row of numbers for each example, or one row for all.
 
     Raises:
-        DataError: Codes of another shape than the model's.
+        DataError: The codes have the wrong shape.
     """
     latent_shape = fitted.model.posterior.latent_shape
     expected, codes = math.prod(latent_shape), np.asarray(codes, np.float32)
     if codes.ndim != 2 or codes.shape[1] != expected or not len(codes):
         raise DataError(
             expected=f"one row of {expected} latent numbers for each example", got=f"an array of shape {codes.shape}",
-            cure="give codes as encode makes them",
+            cure="pass codes in the form that encode returns",
         )  # fmt: skip
     contexts = contexts_of(fitted, context, len(codes))
     pieces = [

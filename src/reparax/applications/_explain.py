@@ -14,7 +14,7 @@ from reparax.model import Model
 from reparax.objectives.bounds import THROUGH_Z_ALONE
 from reparax.recipe import FittedModel
 
-IN_EACH_WEIGHT = "log q - log p is a part of each importance weight"
+IN_EACH_WEIGHT = "log q - log p is part of each importance weight"
 
 
 def explain(
@@ -26,22 +26,23 @@ def explain(
     num_samples: int = 1,
     example: Num[Array, "*event"] | None = None,
 ) -> Explanation:
-    """Which estimator each variable gets, per parameter: how, unbiased or not, why, the reference; prints a table.
+    """Which estimator each variable gets, and why: one row for each parameter, with unbiasedness and reference.
 
-    Of a model it explains the posterior's gradient and the KL: in closed form, or estimated with the same samples.
+    The result prints as a table. For a model, it explains the gradient of the posterior and that of the KL, which is in
+    closed form or estimated with the same samples.
 
     Args:
         subject: A distribution, a pytree of distributions, a function that makes these from ``parameters``, a `Model`
             or a `FittedModel`.
-        estimator: As for `rx.expectation`; of a fitted model, its recipe's by default.
-        f: The integrand, for distributions: where it may jump is said, and its evaluations are counted.
-        parameters: As for `rx.compare`, for distributions: how each of these arrays reaches the expectation is said.
-        num_samples: The number of draws, for distributions.
-        example: One example, needed of a `Model` alone.
+        estimator: As for `rx.expectation`; for a fitted model, by default that of its recipe.
+        f: For distributions, the integrand: adds where it may jump, and counts its evaluations.
+        parameters: For distributions, as for `rx.compare`: adds how each of these arrays affects the expectation.
+        num_samples: For distributions, the number of draws.
+        example: One example; needed for a `Model` only.
 
     Raises:
-        InvalidEstimator: The estimator would be wrong.
-        RecipeError: A `Model` without an example.
+        InvalidEstimator: The estimator would be biased.
+        RecipeError: A `Model` was given without an example.
     """
     if isinstance(subject, FittedModel):
         recipe = subject.recipe
@@ -61,7 +62,7 @@ def explain(
 
 
 def _of_model(model: Model, example: Array, estimator: Any, why_estimated: str | None = None) -> Explanation:
-    """The lines of the posterior, and that of the KL, for which a closed form may not be what is used."""
+    """The rows of the posterior and of the KL, which may be estimated even if a closed form exists."""
     posterior, prior = model.posterior(example), model.prior(model.posterior)
     if not model.posterior.has_density:
         return Explanation(
@@ -70,7 +71,7 @@ def _of_model(model: Model, example: Array, estimator: Any, why_estimated: str |
     lines = estimators.explain({"z": posterior}, estimator).lines
     families = f"{type(posterior).__name__} || {type(prior).__name__}"
     if lines[0].estimator in THROUGH_Z_ALONE:
-        why_estimated = why_estimated or "log q is differentiated through z alone: with the samples"
+        why_estimated = why_estimated or "log q is differentiated through z alone, using the samples"
     if why_estimated is None and has_analytic_kl(posterior, prior):
         kl = Line(
             "KL", families, "all", "analytic", "closed form", True, "the pair has one", "reparax.distributions.kl"

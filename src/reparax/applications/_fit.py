@@ -1,4 +1,4 @@
-"""Fitting: from data and as much of a recipe as the user decides to a fitted model."""
+"""Fitting: from data, and the choices of the user, to a fitted model."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -45,10 +45,10 @@ from reparax.training import Progress, cosine_adam, sees_batch
 from reparax.training import fit as train
 
 COMPANION = 1 << 30
-"""What makes the key of a companion's first weights, so that the model's training has the same noise without it."""
+"""Folded into the key for the initial weights of a companion, so that the noise of training is the same without it."""
 
 MODEL_FIELDS = frozenset({"posterior", "prior", "likelihood", "network", "latent_dim", "width", "depth", "binarize"})
-"""The fields of a recipe that say what the model is, not how it is trained."""
+"""The fields of a recipe that define the model, not its training."""
 
 
 def fit(
@@ -60,29 +60,29 @@ def fit(
     context: Any = None,
     **chosen: Unpack[Settings],
 ) -> FittedModel:
-    """Fits a model to data; what is not chosen follows from the data by the rules of `reparax.recipe.suggest`.
+    """Fits a model to data; choices that are left open follow from the data by the rules of `reparax.recipe.suggest`.
 
-    Part of the data is held out; training stops by itself when the held-out bound no longer rises, and the best model
-    is kept. Ctrl-C ends training and keeps the best model so far.
+    Some of the data are held out. Training stops when the bound on them no longer rises, and keeps the best model.
+    Ctrl-C stops training early and keeps the best model so far.
 
     Args:
         data: Anything `reparax.data.read` reads, or a `Dataset`.
-        model: A model of your own parts; without it, the recipe's.
-        objective: An objective: its name, its name and options, or the objective itself; without it, the recipe's.
+        model: A custom model; by default, the one that the recipe describes.
+        objective: An objective: its name, its name and options, or the objective itself; by default that of the recipe.
         progress: Called after each chunk of training with its record.
-        context: What is known of each example and not modeled, one row of numbers for each: the model is then one of
-            p(x | context), and asks for a context wherever it is applied.
+        context: Numbers that are known of each example and not modeled, one row for each: the model is then one of
+            p(x | context) and needs a context wherever it is applied.
         **chosen: Fields of `reparax.recipe.Recipe`: ``latent_dim=16``, ``likelihood="bernoulli"``, ``seed=1``...; and
             options of its parts: ``beta=4.0``, or ``prior={"name": "normal-mixture", "num_components": 6}``.
 
     Raises:
-        DataError: Data that cannot be read, or that the likelihood gives no density to.
-        RecipeError: A setting out of range, parts that do not go together, or a choice of parts beside a ready model.
+        DataError: The data cannot be read, or the likelihood has no density for such data.
+        RecipeError: A setting is out of range, parts do not go together, or parts are chosen along with a custom model.
         TrainingError: The objective is not finite from the start.
     """
     dataset = read(data, context=context)
     require_fit(dataset)
-    # A ready model's encoder may not know of hidden cells.
+    # The encoder of a custom model need not be able to hide cells.
     settled: Settings = {} if model is None else {"hide": 0.0}
     recipe = plan(dataset, objective=objective, **(settled | chosen))
     part, held_out = (dataset, None) if recipe.valid == 0 else split(dataset, recipe.valid, recipe.seed)
@@ -101,21 +101,21 @@ def fit(
     return _train(fitted, recipe, objective, part, held_out, key=training, progress=progress)
 
 
-def _trimmed(dataset: Dataset, share: float) -> Dataset:
-    """The rows without the share that is oddest by each column alone, in their order; the schema stays.
+def _trimmed(dataset: Dataset, fraction: float) -> Dataset:
+    """The rows without the fraction with the most anomalous single columns, in their order; the schema is unchanged.
 
     Raises:
-        RecipeError: Rows of something else than a table are to be left out.
+        RecipeError: The data are not a table.
     """
-    if share == 0:
+    if fraction == 0:
         return dataset
     columns = dataset.schema.columns
     if columns is None:
         raise RecipeError(
-            expected="a table to trim", got=f"examples of kind {dataset.schema.kind}", cure="leave --trim out"
+            expected="a table to trim", got=f"data of kind {dataset.schema.kind}", cure="leave --trim out"
         )
     oddity = marginal_oddity(dataset.values.astype(np.float64), columns)
-    kept = np.argsort(oddity, kind="stable")[: max(1, round(len(dataset) * (1 - share)))]
+    kept = np.argsort(oddity, kind="stable")[: max(1, round(len(dataset) * (1 - fraction)))]
     return dataset.take(np.sort(kept))
 
 
@@ -124,10 +124,10 @@ def _steps_per_epoch(recipe: Recipe, part: Dataset) -> int:
 
 
 def _refuse_parts(chosen: Mapping[str, Any], recipe: Recipe) -> None:
-    """Refuses settings that would have no effect on a ready model.
+    """Refuses settings that would have no effect on a custom model.
 
     Raises:
-        RecipeError: One of them is set.
+        RecipeError: One of them is chosen.
     """
     known = {field.name for field in msgspec.structs.fields(Recipe)}
     of_objective = option_names(type(part_of("objective", recipe.objective)))
@@ -138,30 +138,30 @@ def _refuse_parts(chosen: Mapping[str, Any], recipe: Recipe) -> None:
     )  # fmt: skip
     if idle:
         raise RecipeError(
-            expected="settings of the training alone beside a ready model",
+            expected="only settings of the training along with model=...",
             got=", ".join(idle),
-            cure="leave them out, or leave the model out and let them choose its parts",
+            cure="leave them out, or leave the model out so that they choose its parts",
         )
 
 
 def plan(data: Any, **chosen: Unpack[Chosen]) -> Recipe:
-    """The recipe that `fit` follows for data: what is chosen, and the rules for the rest.
+    """The recipe that `fit` would use: what is chosen, and the rest by the rules of `reparax.recipe.suggest`.
 
     Raises:
-        DataError: Data that cannot be read.
-        RecipeError: A setting out of range, or a field that a recipe does not have.
+        DataError: The data cannot be read.
+        RecipeError: A setting is out of range, or unknown.
     """
     dataset = read(data)
     chosen["context_dim"] = 0 if dataset.context is None else dataset.context.shape[1]
     given = chosen.pop("valid", None)
-    # A trimmed run is short, of fixed length, and mostly of few rows: it needs all of them.
-    usual = 0.0 if chosen.get("trim") else held_out_share(len(dataset))
-    share = usual if given is None else checked("valid", given)
-    return suggest(dataset.schema, max(1, round(len(dataset) * (1 - share))), valid=share, **chosen)
+    # A trimmed fit is short, of fixed length, and mostly has few rows: it needs all of them.
+    default = 0.0 if chosen.get("trim") else held_out_share(len(dataset))
+    valid = default if given is None else checked("valid", given)
+    return suggest(dataset.schema, max(1, round(len(dataset) * (1 - valid))), valid=valid, **chosen)
 
 
 def _examples(fitted: FittedModel, part: Dataset) -> Any:
-    """What training sees: the values as the device keeps them, and their contexts where there are any."""
+    """The input of training: the values as stored on the device, with their contexts if there are any."""
     values = fitted.units.trained_on(part.values)
     return values if part.context is None else (values, part.context)
 
@@ -169,7 +169,7 @@ def _examples(fitted: FittedModel, part: Dataset) -> Any:
 def _trained_with(objective: AbstractObjective, recipe: Recipe, part: Dataset) -> Any:
     if recipe.hide and isinstance(objective, AbstractCompanionObjective):
         raise RecipeError(
-            expected="no hidden cells with an objective that trains a companion, which would learn from blurred rows",
+            expected="no hidden cells for an objective with a companion, which would learn from altered rows",
             got=f"hide={recipe.hide:g}",
             cure="leave --hide out",
         )
@@ -178,7 +178,7 @@ def _trained_with(objective: AbstractObjective, recipe: Recipe, part: Dataset) -
 
 
 def _with_companion(model: Model, objective: AbstractObjective, key: jax.Array) -> Model | Accompanied:
-    """What is trained: the model, with a companion where the objective has one."""
+    """What is trained: the model, with a companion if the objective has one."""
     if not isinstance(objective, AbstractCompanionObjective):
         return model
     return Accompanied(model, objective.companion(model, key=jax.random.fold_in(key, COMPANION)))
@@ -193,9 +193,9 @@ def _refuse_other_estimators(
     transform: Any,
     recipe: Recipe,
 ) -> None:
-    """Refuses gradients through scores for an objective that sees its batch.
+    """Refuses score-function gradients for an objective that sees its batch.
 
-    A score weighs what the objective of its own example is, and misses what a draw does to those of the others.
+    They weigh each score by the objective of the same example, and miss the effect of a draw on the other examples.
 
     Raises:
         RecipeError: The objective sees its batch, and the draws are not differentiated.
@@ -210,9 +210,9 @@ def _refuse_other_estimators(
     if through_draws and (is_reparameterizable(q) or not model.posterior.has_density):
         return
     raise RecipeError(
-        expected="gradients through the draws for an objective that sees its batch: scores would be biased",
+        expected="pathwise gradients for an objective that sees its batch, as score-function gradients would be biased",
         got=f"the estimator {name} for {type(q).__name__}",
-        cure="choose a posterior that is reparameterizable, such as --posterior diagonal-normal, and --estimator auto",
+        cure="choose a reparameterizable posterior, such as --posterior diagonal-normal, and --estimator auto",
     )
 
 
@@ -233,8 +233,8 @@ def _train(
     _refuse_other_estimators(fitted, objective, judge, trainee, _examples(fitted, part), transform, recipe)
     if recipe.hide and not adapter_of(fitted.model.likelihood).is_table:
         raise RecipeError(
-            expected="a table with the columns likelihood to hide cells of",
-            got=f"examples of kind {part.schema.kind} with the {recipe.name('likelihood')} likelihood",
+            expected="a table with the columns likelihood for hidden cells",
+            got=f"data of kind {part.schema.kind} with the {recipe.name('likelihood')} likelihood",
             cure="leave --hide out",
         )
     result = train(

@@ -1,4 +1,4 @@
-"""Imputation: what missing cells of a table may have been, given those that are there."""
+"""Imputation: the missing cells of a table given the observed ones."""
 
 from typing import Any
 
@@ -17,24 +17,24 @@ from reparax.tables import adapter_of
 
 
 def impute(fitted: FittedModel, data: Any, *, num_samples: int = 400, seed: int = 0, context: Any = None) -> Any:
-    """The table with its missing cells filled by E[x_j | observed cells], or the most probable category.
+    """The table with its missing cells filled by E[x_j | observed cells], or by the most probable category.
 
     The expectation is over p(z | observed), by self-normalized importance sampling from the posterior q(z | observed):
-    Mattei & Frellsen (2019), "MIWAE", equation 13. Cells that are there stay as they are.
+    Mattei & Frellsen (2019), "MIWAE", equation 13. Observed cells are not changed.
 
     Args:
         fitted: A model with the columns likelihood.
-        data: Anything `reparax.data.read` reads: a table.
-        num_samples: Importance samples for each row.
+        data: A table, as anything that `reparax.data.read` reads.
+        num_samples: The number of importance samples for each row.
         seed: The seed of the importance samples.
-        context: Of a conditional model, one row of numbers for each row.
+        context: For a conditional model, one row of numbers for each row of the table.
 
     Returns:
-        The same kind of frame or array as was given; a polars frame for files.
+        The kind of frame or array that was given; a polars frame for files.
 
     Raises:
-        DataError: Data of other columns than at fitting.
-        RecipeError: A model without the columns likelihood, or a number of samples below 1.
+        DataError: The data have other columns than in the fit.
+        RecipeError: The model lacks the columns likelihood, or the number of samples is below 1.
     """
     dataset = dataset_of(fitted, data, context)
     return fill(dataset, _filled(fitted, dataset, _Expect(num_samples), num_samples, seed))
@@ -43,22 +43,22 @@ def impute(fitted: FittedModel, data: Any, *, num_samples: int = 400, seed: int 
 def impute_draws(
     fitted: FittedModel, data: Any, num_draws: int, *, num_samples: int = 400, seed: int = 0, context: Any = None
 ) -> list[Any]:
-    """Multiple imputations: tables whose missing cells are drawn from p(x_missing | observed), not averaged.
+    """Multiple imputation: tables whose missing cells are drawn from p(x_missing | observed).
 
-    Each draw resamples one z by its importance weight and draws the cells given it (Mattei & Frellsen 2019, section
-    3.2), so that the spread between tables is the uncertainty of the cells.
+    Each draw resamples one z by its importance weight and draws the cells given z (Mattei & Frellsen 2019, section
+    3.2), so that the variation between the tables is the uncertainty of the cells.
 
     Args:
         fitted: A model with the columns likelihood.
-        data: Anything `reparax.data.read` reads: a table.
-        num_draws: How many tables.
-        num_samples: Importance samples for each row.
+        data: A table, as anything that `reparax.data.read` reads.
+        num_draws: The number of tables.
+        num_samples: The number of importance samples for each row.
         seed: The seed of everything random.
-        context: Of a conditional model, one row of numbers for each row.
+        context: For a conditional model, one row of numbers for each row of the table.
 
     Raises:
-        DataError: Data of other columns than at fitting.
-        RecipeError: A model without the columns likelihood, or a number below 1.
+        DataError: The data have other columns than in the fit.
+        RecipeError: The model lacks the columns likelihood, or one of the numbers is below 1.
     """
     if num_draws < 1:
         raise RecipeError(expected="a number of draws from 1 up", got=f"{num_draws}", cure="ask for at least one")
@@ -96,18 +96,18 @@ def _weighted(model: Model, x: Array, key: Array, num_samples: int) -> tuple[Arr
 
 
 def _filled(fitted: FittedModel, dataset: Dataset, function: Any, work: int, seed: int) -> np.ndarray:
-    """What a function of one row makes of the rows with gaps; the other rows as they are."""
+    """The rows with a function applied to those that have missing cells."""
     require_samples(work)
     adapter_of(fitted.model.likelihood).require_table()
     values = dataset.values
-    gaps = np.isnan(values).any(axis=1) if values.dtype.kind == "f" else np.zeros(len(values), bool)
+    has_gaps = np.isnan(values).any(axis=1) if values.dtype.kind == "f" else np.zeros(len(values), bool)
     inner = (function.num_draws,) if isinstance(function, _Draws) else ()
     result = np.broadcast_to(
         values.astype(np.float64).reshape(len(values), *(1 for _ in inner), values.shape[1]),
         (len(values), *inner, values.shape[1]),
     ).copy()
-    if gaps.any():
-        result[gaps] = fitted.units.restored(
-            map_with_samples(function, fitted, dataset.take(np.flatnonzero(gaps)), work, seed)
+    if has_gaps.any():
+        result[has_gaps] = fitted.units.restored(
+            map_with_samples(function, fitted, dataset.take(np.flatnonzero(has_gaps)), work, seed)
         )
     return result

@@ -1,4 +1,4 @@
-"""A function of one row applied to many, whatever their number and order; importance samples of the latent variable."""
+"""Applying a function of one row to many rows, and importance samples of the latent variable."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -26,36 +26,36 @@ LARGEST_BATCH = 2048
 
 
 def row_hashes(values: np.ndarray) -> UInt32[np.ndarray, "n 2"]:
-    """Two 32-bit hashes of each row's bytes, so that a row's noise depends on the row alone.
+    """Two 32-bit hashes of the bytes of each row, so that the noise of a row depends only on the row.
 
-    Equal rows get equal noise; the order of rows and the rows around one do not matter.
+    Equal rows get equal noise, whatever their order and the other rows.
     """
     count = len(values)
     data = np.ascontiguousarray(values).reshape(count, -1).view(np.uint8)
     if data.shape[1] % 8:
         data = np.pad(data, ((0, 0), (0, -data.shape[1] % 8)))
     words = data.view(np.uint64)
-    draw = np.random.default_rng(0).integers(0, 1 << 63, words.shape[1], dtype=np.uint64)
+    factors = np.random.default_rng(0).integers(0, 1 << 63, words.shape[1], dtype=np.uint64)
     mixed = words >> np.uint64(31)
     mixed ^= words
-    total = np.einsum("nw,w->n", mixed, draw * np.uint64(2) + np.uint64(1))
+    total = np.einsum("nw,w->n", mixed, factors * np.uint64(2) + np.uint64(1))
     total = (total ^ (total >> np.uint64(29))) * np.uint64(0xBF58476D1CE4E5B9)
     total ^= total >> np.uint64(32)
     return np.stack([total >> np.uint64(32), total & np.uint64(0xFFFFFFFF)], axis=1).astype(np.uint32)
 
 
 def batch_size(fitted: FittedModel, work: int = 1) -> int:
-    """How many rows are computed at once: it depends on the model and the work for one row alone.
+    """How many rows are computed at once; depends only on the model and the memory for one row.
 
     Args:
         fitted: The fitted model.
-        work: How many times the memory of one row a row's computation takes.
+        work: The memory that the computation for a row takes, in multiples of the memory of the row.
     """
     return max(1, min(LARGEST_BATCH, VALUES_PER_BATCH // (fitted.units.summary.size * work)))
 
 
 def batches(count: int, size: int) -> Iterator[tuple[int, Int[np.ndarray, " size"], int]]:
-    """Batches of one size: the number of each, the places of its rows (the last one repeated), how many are real."""
+    """Batches of one size: their number, the indices of their rows (padded with the last), how many are not padding."""
     for number, start in enumerate(range(0, count, size)):
         yield number, np.minimum(np.arange(start, start + size), count - 1), min(size, count - start)
 
@@ -69,19 +69,19 @@ def map_rows(
     key: jax.Array,
     work: int = 1,
 ) -> PyTree:
-    """``function(model, x, key)`` for every row x; the results, stacked, as NumPy arrays.
+    """``function(model, x, key)`` for every row x; the results are stacked as NumPy arrays.
 
-    All batches have one shape that depends on the model and ``work`` alone, the last one padded, so that a row's result
-    has the same bits in whatever company it comes. x is as ``transform`` makes it from the stored row: binarized where
-    the recipe says so, once, from the row's own key.
+    All batches have one shape that depends only on the model and ``work``, and the last one is padded, so that the
+    result of a row is the same to the last bit whatever the other rows are. x is what ``transform`` makes of the stored
+    row and its key: for example, binarized.
 
     Args:
-        function: Of one row; hashable, so that it is compiled once and not at every call.
+        function: A function of one row; hashable, so that it is compiled only once.
         fitted: The fitted model.
-        dataset: Rows in the user's units, already checked against the schema, and their contexts where there are any.
-        transform: From a stored row and a key to x, hashable as well: `Units.transform` or `Units.expected`.
-        key: With the row's hash it makes the row's key.
-        work: How many times the memory of one row a row's computation takes.
+        dataset: Rows in the user's units that match the schema, with their contexts if there are any.
+        transform: Maps a stored row and a key to x; hashable, such as `Units.transform` or `Units.expected`.
+        key: Combined with the hash of a row to make the key of the row.
+        work: The memory that the computation for a row takes, in multiples of the memory of the row.
     """
     stored, size = fitted.units.stored(dataset.values), batch_size(fitted, work)
     contexts = dataset.context
@@ -94,14 +94,14 @@ def map_rows(
             context = None if contexts is None else jnp.asarray(contexts[places])
             yield (jnp.asarray(rows), context), jnp.asarray(row_hashes(rows)), kept
 
-    given = inputs()
-    first = next(given)
+    remaining = inputs()
+    first = next(remaining)
     program = _batch.lower((structure, rest), arrays, key, *first[:2]).compile()
 
-    def found(rows: tuple[Array, Array | None], marks: Array, kept: int) -> PyTree:
+    def results_of(rows: tuple[Array, Array | None], marks: Array, kept: int) -> PyTree:
         return jax.tree.map(lambda leaf: leaf[:kept], jax.device_get(program(arrays, key, rows, marks)))
 
-    pieces = _in_order(found, chain([first], given), _num_workers(program) if len(stored) > size else 1)
+    pieces = _in_order(results_of, chain([first], remaining), _num_workers(program) if len(stored) > size else 1)
     return _stacked(pieces, len(stored))
 
 
@@ -114,45 +114,45 @@ def _batch(
 
     def one(example: tuple[Array, Array | None], mark: Array) -> PyTree:
         row, context = example
-        own = jax.random.fold_in(jax.random.fold_in(key, mark[0]), mark[1])
-        seen, noise = jax.random.split(own)
-        return function(model if context is None else model.given(context), transform(row, seen), noise)
+        of_row = jax.random.fold_in(jax.random.fold_in(key, mark[0]), mark[1])
+        for_transform, for_function = jax.random.split(of_row)
+        x = transform(row, for_transform)
+        return function(model if context is None else model.given(context), x, for_function)
 
     return jax.vmap(one)(rows, marks)
 
 
 def _stacked(pieces: Iterator[PyTree], count: int) -> PyTree:
-    """The rows of all pieces; each piece is dropped when it is copied, so that no two copies of all are held."""
-    whole, start = None, 0
+    """The rows of all pieces; each piece is freed once it is copied, so that memory holds one copy."""
+    stacked, start = None, 0
     for piece in pieces:
-        if whole is None:
-            whole = jax.tree.map(lambda leaf: np.empty((count, *leaf.shape[1:]), leaf.dtype), piece)
+        if stacked is None:
+            stacked = jax.tree.map(lambda leaf: np.empty((count, *leaf.shape[1:]), leaf.dtype), piece)
         leaves = jax.tree.leaves(piece)
-        for place, leaf in zip(jax.tree.leaves(whole), leaves, strict=True):
+        for place, leaf in zip(jax.tree.leaves(stacked), leaves, strict=True):
             place[start : start + len(leaf)] = leaf
         start += len(leaves[0])
-    return whole
+    return stacked
 
 
 def _in_order(function: Callable[..., PyTree], inputs: Iterable[tuple], num_workers: int) -> Iterator[PyTree]:
-    """``function(*one)`` of each input in their order, computed in threads, few of them ahead.
+    """``function(*arguments)`` for each input, in order, computed by threads a few inputs ahead.
 
-    The program is compiled before: what jax's context managers say does not reach other threads.
+    The function must be compiled before, as the settings of jax's context managers do not reach other threads.
     """
     with ThreadPoolExecutor(num_workers) as pool:
         waiting: deque[Future] = deque()
-        for one in inputs:
-            waiting.append(pool.submit(function, *one))
+        for arguments in inputs:
+            waiting.append(pool.submit(function, *arguments))
             if len(waiting) > 2 * num_workers:
                 yield waiting.popleft().result()
-        yield from (one.result() for one in waiting)
+        yield from (future.result() for future in waiting)
 
 
 def _num_workers(program: jax.stages.Compiled) -> int:
-    """How many batches are computed at once: two, as one does not keep all cores busy.
+    """How many batches are computed at once: two, as one does not keep all cores busy; one for LAPACK programs.
 
-    One only where LAPACK is called: jaxlib 0.10.2 waits for its threads from inside them, so that two such programs at
-    once on two cores may never end.
+    jaxlib 0.10.2 waits for its threads from inside LAPACK calls, so that two such programs at once may never end.
     """
     return 1 if 'custom_call_target="lapack' in (program.as_text() or "") else 2
 
@@ -160,9 +160,9 @@ def _num_workers(program: jax.stages.Compiled) -> int:
 def importance_samples(
     model: Model, posterior: dist.Distribution, key: Array, num_samples: int
 ) -> tuple[Array, Float[Array, " k"]]:
-    """Draws of z from q(z | x), and log q(z | x) - log p(z) of each; of a deterministic posterior its point, and 0.
+    """Draws of z from q(z | x), and log q(z | x) - log p(z) of each; a deterministic posterior gives its point, and 0.
 
-    The log importance weights are log p(x | z) minus the latter.
+    The log importance weights are log p(x | z) minus the second result.
     """
     if not model.posterior.has_density:
         return posterior.sample(key, (1,)), jnp.zeros(1)
@@ -172,10 +172,10 @@ def importance_samples(
 
 
 def require_samples(num_samples: int) -> None:
-    """Raises `RecipeError` for a number of samples below 1.
+    """Checks a number of samples.
 
     Raises:
-        RecipeError: There is less than one.
+        RecipeError: The number is below 1.
     """
     if num_samples < 1:
         raise RecipeError(expected="a number of samples from 1 up", got=f"{num_samples}", cure="ask for at least one")
@@ -188,10 +188,10 @@ def map_with_samples(
     num_samples: int,
     seed: int,
 ) -> PyTree:
-    """What a function makes of each row with that many samples in all, as of `map_rows`.
+    """`map_rows` for a function that draws samples.
 
     Raises:
-        RecipeError: A number of samples below 1.
+        RecipeError: The number of samples is below 1.
     """
     require_samples(num_samples)
     key, transform = jax.random.key(seed), fitted.units.transform
@@ -199,9 +199,14 @@ def map_with_samples(
 
 
 class Terms(eqx.Module):
-    """Of one example: the bound of K samples, reconstruction and KL, the code.
+    """The terms of the bound for one example.
 
-    Of tables also E[log p(x_j | z)] of each column under the weighted samples; else None.
+    Attributes:
+        iwae: The importance-weighted bound of K samples.
+        reconstruction: E_q[log p(x | z)], averaged over the samples.
+        kl: The KL to the prior, averaged over the samples.
+        mean: The code.
+        by_column: For tables, E[log p(x_j | z)] of each column under the weighted samples; else None.
     """
 
     iwae: Any
@@ -212,7 +217,7 @@ class Terms(eqx.Module):
 
 
 class _ComputeTerms(eqx.Module):
-    """The bound of K samples and its parts, for one example; a value, so that one K is compiled once."""
+    """The function of one example that computes `Terms`; hashable, so that it is compiled once for each K."""
 
     num_samples: int = eqx.field(static=True)
 
@@ -227,15 +232,15 @@ class _ComputeTerms(eqx.Module):
 
 
 def terms_of(fitted: FittedModel, dataset: Dataset, num_samples: int, seed: int) -> Terms:
-    """The bound and its parts for each row, stacked.
+    """The terms of the bound for each row, stacked.
 
     Raises:
-        RecipeError: A number of samples below 1.
+        RecipeError: The number of samples is below 1.
     """
     return map_with_samples(_ComputeTerms(num_samples), fitted, dataset, num_samples, seed)
 
 
 def _of_sample(model: Model, z: Array, x: Array) -> tuple[Float[Array, ""], Float[Array, " d"] | None]:
-    """log p(x | z), and of tables that of each column."""
+    """log p(x | z), and for tables that of each column."""
     distribution = model.likelihood(z)
     return distribution.log_prob(x), adapter_of(model.likelihood).log_prob_of_columns(distribution, x)

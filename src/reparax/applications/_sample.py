@@ -1,4 +1,4 @@
-"""Generation: new examples from the prior and the likelihood."""
+"""Sampling new examples from the prior and the likelihood."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -20,9 +20,9 @@ from reparax.recipe import FittedModel
 Draw = Callable[[Model, Array], Array]
 
 PROPOSALS = 20_000
-"""Draws from the prior among which a condition chooses."""
-FEWEST_EFFECTIVE = 20.0
-"""Effective proposals below which rows under a condition would be copies of a few latent points."""
+"""The number of draws from the prior that are resampled to meet a condition."""
+MIN_EFFECTIVE = 20.0
+"""The smallest effective number of proposals: with fewer, rows would repeat a few latent points."""
 
 
 def sample(
@@ -34,26 +34,26 @@ def sample(
     like: FrameKind | None = None,
     context: Any = None,
 ) -> Any:
-    """Examples drawn from p(z) p(x | z), in the user's units: samples, never means or the most probable values.
+    """Examples drawn from p(z) p(x | z), in the user's units; samples, not means or most probable values.
 
-    Rows of a table have the names, data types, categories, rounding, range and share of missing cells of the data.
+    Rows of a table have the names, data types, categories, rounding, range and fraction of missing cells of the data.
 
     Args:
         fitted: The fitted model.
-        num_samples: How many.
+        num_samples: The number of examples.
         key: The random key; the same key gives the same examples.
-        where: For tables, cells that every row must have, by column: z is then drawn from p(z | those cells), by
-            importance resampling among draws from the prior.
-        context: Of a conditional model, one row of numbers for each example, or one for all.
-        like: For tables, the library of the frame; by default an array where the data were one of plain numbers
-            without names, else a polars frame.
+        where: For tables, the values of some columns in every row: z is then drawn from p(z | those cells) by
+            importance resampling of draws from the prior.
+        context: For a conditional model, one row of numbers for each example, or one row for all.
+        like: For tables, the library of the frame; by default an array if the data were an array of plain numbers, else
+            a polars frame.
 
     Returns:
-        An array of images or of plain numbers, else a data frame.
+        An array for images and plain numbers, else a data frame.
 
     Raises:
-        RecipeError: A number of samples below 1, or a condition on data that are no table.
-        DataError: A column or a category that the data do not have, or a condition too rare to sample from.
+        RecipeError: The number of samples is below 1, or there is a condition but no table.
+        DataError: A condition names an unknown column or category, or is too rare to sample from.
     """
     values = sample_values(fitted, num_samples, key=key, where=where, context=context)
     schema = fitted.schema
@@ -70,7 +70,7 @@ def sample_values(
     where: Mapping[str, Any] | None = None,
     context: Any = None,
 ) -> np.ndarray:
-    """As `sample`, as the matrix that `reparax.data.to_frame` makes a table of: codes of categories, NaN for gaps."""
+    """`sample` as the matrix that `reparax.data.to_frame` takes: codes for categories, NaN for missing cells."""
     if not where:
         return _with_gaps(fitted, fitted.units.restored(_draw(_sample, fitted, num_samples, key, context)), key, {})
     _refuse_both(fitted)
@@ -82,10 +82,10 @@ def sample_values(
 
 
 def sample_means(fitted: FittedModel, num_samples: int, *, key: jax.Array, context: Any = None) -> np.ndarray:
-    """E[x | z] at z drawn from the prior, in the user's units: smoother pictures than `sample`, but not samples.
+    """E[x | z] for z drawn from the prior, in the user's units: smoother than the output of `sample`, but not samples.
 
     Raises:
-        RecipeError: A number of samples below 1.
+        RecipeError: The number of samples is below 1.
     """
     return fitted.units.restored(_draw(_sample_mean, fitted, num_samples, key, context))
 
@@ -95,7 +95,7 @@ def _refuse_both(fitted: FittedModel) -> None:
         raise RecipeError(
             expected="either a condition on columns or a context",
             got="a condition on columns of a conditional model",
-            cure="leave where out, and give the context",
+            cure="leave where out, and pass the context",
         )
 
 
@@ -115,7 +115,7 @@ def _keys(key: Array, number: int, size: int) -> Array:
 
 
 def _conditions(fitted: FittedModel, where: Mapping[str, Any]) -> dict[int, float]:
-    """The columns of a condition and the values of their cells, as the matrix has them."""
+    """The columns of a condition, by index, and the values of their cells in the matrix."""
     columns = fitted.schema.columns
     if columns is None:
         raise RecipeError(
@@ -133,7 +133,7 @@ def _conditions(fitted: FittedModel, where: Mapping[str, Any]) -> dict[int, floa
 
 
 def _draw_where(fitted: FittedModel, num_samples: int, cells: Mapping[int, float], key: jax.Array) -> np.ndarray:
-    """Rows whose latent variable is resampled from the prior by how probable it makes the cells."""
+    """Rows whose latent variable is resampled from the prior with the probability of the cells as weight."""
     require_samples(num_samples)
     row = np.full((1, fitted.units.summary.size), np.nan)
     for column, value in cells.items():
@@ -144,11 +144,11 @@ def _draw_where(fitted: FittedModel, num_samples: int, cells: Mapping[int, float
     z, log_weights = _proposed(fitted.model, seen, jax.random.split(for_z, -(-proposals // LARGEST_BATCH)))
     weights = np.exp(np.asarray(log_weights, np.float64) - float(np.max(log_weights)))
     effective = float(weights.sum() ** 2 / (weights**2).sum()) if np.isfinite(weights).all() else 0.0
-    if effective < FEWEST_EFFECTIVE:
+    if effective < MIN_EFFECTIVE:
         raise DataError(
-            expected=f"a condition that at least {FEWEST_EFFECTIVE:g} of {len(weights)} draws from the prior explain",
-            got=f"one that {effective:.1f} explain: it is too rare under the model",
-            cure="condition on fewer columns, or on values that are more common",
+            expected=f"a condition that at least {MIN_EFFECTIVE:g} of {len(weights)} draws from the prior meet",
+            got=f"one that {effective:.1f} of them meet, which is too rare under the model",
+            cure="condition on fewer columns, or on more common values",
         )
     chosen = jax.random.choice(for_choice, len(weights), (num_samples,), p=jnp.asarray(weights / weights.sum()))
     size = batch_size(fitted)
@@ -160,13 +160,13 @@ def _draw_where(fitted: FittedModel, num_samples: int, cells: Mapping[int, float
 
 
 def _with_gaps(fitted: FittedModel, rows: np.ndarray, key: jax.Array, given: Mapping[int, float]) -> np.ndarray:
-    """Rows of a table with as many missing cells in each column as the data have."""
+    """Rows of a table with the same fraction of missing cells in each column as in the data."""
     columns = fitted.schema.columns or ()
     if not any(column.missing for column in columns):
         return rows
     draw = np.random.default_rng(np.asarray(jax.random.key_data(jax.random.fold_in(key, 2**31 - 1))))
-    share = [0.0 if index in given else column.missing for index, column in enumerate(columns)]
-    return np.where(draw.random(rows.shape) < np.asarray(share), np.nan, rows)
+    fractions = [0.0 if index in given else column.missing for index, column in enumerate(columns)]
+    return np.where(draw.random(rows.shape) < np.asarray(fractions), np.nan, rows)
 
 
 @eqx.filter_jit
@@ -176,7 +176,7 @@ def _batch(function: Draw, model: Model, keys: Array, contexts: Array | None) ->
 
 @eqx.filter_jit
 def _proposed(model: Model, x: Array, keys: Array) -> tuple[Array, Array]:
-    """Draws of z from the prior, and log p(x | z) of the cells of x that are there."""
+    """Draws of z from the prior, and log p(x | z) of the observed cells of x."""
     prior = model.prior(model.posterior)
 
     def some(key: Array) -> tuple[Array, Array]:

@@ -1,4 +1,4 @@
-"""How probable, and how anomalous, each example is under the model; and how good a model is on data."""
+"""How probable and how anomalous each example is under a model, and how good a model is on data."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -20,12 +20,12 @@ class Scores:
     """Numbers for each example.
 
     Attributes:
-        log_density: A lower bound on log p(x), nats in the user's units; None for a model without one.
-        anomaly_score: Higher is odder. Of tables: see `score`. Else minus the log density, or minus log p(x | z) of a
-            deterministic autoencoder.
-        shares: Of tables, each column's share of the anomaly score; 0 for missing cells. They add up to it. None
-            for images and arrays.
-        names: The columns that the shares belong to.
+        log_density: A lower bound on log p(x), in nats and the user's units; None for a model without a density.
+        anomaly_score: Higher is more anomalous. For tables, see `score`; else minus the log density, or minus
+            log p(x | z) for a deterministic autoencoder.
+        shares: For tables, how much each column contributes to the anomaly score: the sum over the columns is the
+            score, and missing cells contribute 0. None for images and arrays.
+        names: The columns of ``shares``.
     """
 
     log_density: Float[np.ndarray, " n"] | None
@@ -37,30 +37,30 @@ class Scores:
 def score(fitted: FittedModel, data: Any, *, num_samples: int = 100, seed: int = 0, context: Any = None) -> Scores:
     """log (1/K) sum_k p(x, z_k) / q(z_k | x) for each example, Burda et al. (2016), equation 8.
 
-    The noise of a row depends on the seed and on the row itself, so that its score does not depend on the rows around
-    it.
+    The noise of a row depends only on the seed and the row, so its score does not depend on the other rows.
 
-    Of tables the anomaly score is no log density, which depends on units and takes every value that many rows share
-    for usual. With P_j(r) the probability of the same category, or of numbers up to r standard deviations away (of
-    `Column.spread`):
+    For tables, the anomaly score is not a log density, which would depend on units and would call every value that
+    many rows share normal. With P_j(r) the probability of the same category, or of numbers up to r standard deviations
+    away (of `Column.spread`):
 
         sum_j mean_r [L(t_jr) + 1/3 L(a_jr)] + max(0, mean_r [t_jr + 1/3 a_jr] - 4),  L(s) = log(1 + 100 s),
-        t_jr = E_q[-log P_j(r | z)],  a_jr = -log P_j(r) without z, as in the data of the fit,  r = 1/2, 1, 2, 4.
+        t_jr = E_q[-log P_j(r | z)],  a_jr = -log P_j(r) in the data of the fit, without z,  r = 1/2, 1, 2, 4.
 
-    t is high where columns do not fit together, a where they are odd one by one. What is usual differs from column to
-    column and from reach to reach by orders of magnitude: with logs no one decides for all, but for single cells that
-    are grossly wrong, which count in full. Columns share the score in proportion to mean_r [t_jr + 1/3 a_jr].
+    t is high if the columns of a row do not fit together, a if single cells are anomalous. Typical values of both
+    differ between columns and radii by orders of magnitude; the logarithm keeps any of them from dominating, except
+    cells that are grossly wrong, which count in full. The score is divided among the columns in proportion to
+    mean_r [t_jr + 1/3 a_jr].
 
     Args:
         fitted: The fitted model.
         data: Anything `reparax.data.read` reads, or a `Dataset`.
         num_samples: K.
         seed: The seed of the importance samples.
-        context: Of a conditional model, one row of numbers for each example.
+        context: For a conditional model, one row of numbers for each example.
 
     Raises:
-        DataError: Data of another shape or kind than at fitting.
-        RecipeError: A number of samples below 1.
+        DataError: The data have another shape or kind than in the fit.
+        RecipeError: The number of samples is below 1.
     """
     dataset = dataset_of(fitted, data, context)
     deterministic = not fitted.model.posterior.has_density
@@ -73,7 +73,10 @@ def score(fitted: FittedModel, data: Any, *, num_samples: int = 100, seed: int =
 
 
 class _Score(eqx.Module):
-    """The bound of one row, its anomaly score and each column's share; a value, so that one K is compiled once."""
+    """The function of one row that gives its bound, its anomaly score and the contributions of the columns.
+
+    Hashable, so that it is compiled once for each K.
+    """
 
     num_samples: int = eqx.field(static=True)
 
@@ -84,26 +87,27 @@ class _Score(eqx.Module):
 
 
 ACTIVE_VARIANCE = 0.01
-"""Burda et al. (2016), section 5: a latent dimension is active where its mean varies more than this over the data."""
+"""A latent dimension is active if the variance of its posterior mean is above this; Burda et al. (2016), section 5."""
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """How good a model is on data, means over examples, in nats.
+    """How good a model is on data: means over the examples, in nats.
 
     Attributes:
-        num_examples: How many examples.
+        num_examples: The number of examples.
         elbo: The evidence lower bound; None for a model without a density.
-        elbo_standard_error: Its standard error over examples.
+        elbo_standard_error: Its standard error over the examples.
         iwae: The importance-weighted bound of ``num_samples`` samples.
-        iwae_standard_error: Its standard error over examples.
+        iwae_standard_error: Its standard error over the examples.
         num_samples: K of the importance-weighted bound.
         kl: KL(q(z | x) || p(z)).
         reconstruction: E_q[log p(x | z)].
-        active_units: Latent dimensions whose posterior mean varies over the data, Burda et al. (2016), section 5.
-        latent_dim: All latent dimensions.
-        bits_per_dim: For images: -iwae / (values per image) in bits; of the deterministic autoencoder None.
-        columns: For tables: E[log p(x_j | z)] of each column j under the posterior (importance-weighted), the mean over
+        active_units: The number of latent dimensions whose posterior mean varies over the data, Burda et al. (2016),
+            section 5.
+        latent_dim: The number of latent dimensions.
+        bits_per_dim: For images, -iwae / (values per image) in bits; None for a model without a density.
+        columns: For tables, E[log p(x_j | z)] of each column j under the importance-weighted posterior, averaged over
             the rows where it is observed.
     """
 
@@ -124,23 +128,23 @@ class Evaluation:
 def evaluate(
     fitted: FittedModel, data: Any, *, num_samples: int = 100, seed: int = 0, context: Any = None
 ) -> Evaluation:
-    """The bounds and their parts on data, with standard errors.
+    """The bounds on data and their terms, with standard errors.
 
     Args:
         fitted: The fitted model.
         data: Anything `reparax.data.read` reads, or a `Dataset`.
-        num_samples: K of the importance-weighted bound; the ELBO, the KL and the reconstruction average over it too.
+        num_samples: K of the importance-weighted bound; also the number of samples for ELBO, KL and reconstruction.
         seed: The seed of the samples of z.
-        context: Of a conditional model, one row of numbers for each example.
+        context: For a conditional model, one row of numbers for each example.
 
     Raises:
-        DataError: Data of another shape or kind than at fitting.
-        RecipeError: A number of samples below 1.
+        DataError: The data have another shape or kind than in the fit.
+        RecipeError: The number of samples is below 1.
     """
     dataset = dataset_of(fitted, data, context)
     terms = terms_of(fitted, dataset, num_samples, seed)
     count, size = len(terms.iwae), fitted.units.summary.size
-    shared = {
+    common = {
         "num_examples": count,
         "num_samples": num_samples,
         "reconstruction": float(np.mean(terms.reconstruction)),
@@ -150,11 +154,11 @@ def evaluate(
     columns = _of_columns(fitted, dataset.values, terms)
     if not fitted.model.posterior.has_density:
         nothing = dict.fromkeys(("elbo", "elbo_standard_error", "iwae", "iwae_standard_error", "kl", "bits_per_dim"))
-        return Evaluation(**shared, **nothing, columns=columns)
+        return Evaluation(**common, **nothing, columns=columns)
     elbo = terms.reconstruction - terms.kl
     iwae = float(np.mean(terms.iwae))
     return Evaluation(
-        **shared,
+        **common,
         elbo=float(np.mean(elbo)),
         elbo_standard_error=_standard_error(elbo),
         iwae=iwae,

@@ -9,10 +9,10 @@ from reparax.cli.fit import fit
 
 
 def make_app() -> App:
-    """The application; nothing that is imported for it imports jax."""
+    """The application; building it does not import jax."""
     app = App(
         name="reparax",
-        help="Variational autoencoders from data to results. Start with: reparax fit DATA --out MODEL",
+        help="Fit generative models to tables, images and arrays. Start with: reparax fit DATA --out MODEL",
         version=reparax.__version__,
         help_format="plaintext",
         suppress_keyboard_interrupt=False,

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from reparax.recipe import FittedModel
 
 TABLES = (".npy", ".npz", ".csv", ".tsv", ".parquet", ".feather", ".arrow")
-PICTURES = (*TABLES, ".png")
+IMAGES = (*TABLES, ".png")
 LARGEST_GRID = 64
-MOST_SHOWN = 10
+MAX_SHOWN = 10
 LARGEST_PAIRS = 50
 SMALLEST_TILE = 56
 FRAME = 2
@@ -28,14 +28,14 @@ Out = Annotated[str, Parameter(name=["--out", "-o"])]
 
 
 def encode(model: str, data: str, /, *, out: Out, std: bool = False, allow: Allow = (), quiet: bool = False) -> None:
-    """Write the posterior means, one row for each example; never a random draw.
+    """Write the posterior means, one row for each example; these are not random draws.
 
     Args:
         model: The model folder.
-        data: Data of the shape the model was fitted to.
+        data: Data of the same shape as those that the model was fitted to.
         out: The file to write: .npy, .npz, .csv or .parquet.
         std: Add the posterior standard deviations.
-        allow: Modules of parts of your own that may be imported.
+        allow: Modules with custom parts that may be imported.
         quiet: Show no notes.
     """
     from reparax import data as files
@@ -63,19 +63,19 @@ def encode(model: str, data: str, /, *, out: Out, std: bool = False, allow: Allo
 def reconstruct(
     model: str, data: str, /, *, out: Out, held_out: bool = False, allow: Allow = (), quiet: bool = False
 ) -> None:
-    """Write what the model makes of each example: the mean of x at the posterior mean of z.
+    """Write the reconstruction of each example: the mean of x given the posterior mean of z.
 
     Args:
         model: The model folder.
-        data: Data of the shape the model was fitted to.
-        out: The file to write: .npy, .npz, .csv, .parquet, or .png (images: originals beside reconstructions).
-        held_out: Only the rows that were held out when the model was fitted to these data.
-        allow: Modules of parts of your own that may be imported.
+        data: Data of the same shape as those that the model was fitted to.
+        out: The file to write: .npy, .npz, .csv, .parquet, or .png for images (originals beside reconstructions).
+        held_out: Use only the rows that were held out of the fit to these data.
+        allow: Modules with custom parts that may be imported.
         quiet: Show no notes.
     """
     from reparax import data as files
 
-    files.check_output(out, PICTURES)
+    files.check_output(out, IMAGES)
     say = speaker(quiet)
     fitted = open_model(model, allow)
     _check_picture(fitted, out)
@@ -85,9 +85,8 @@ def reconstruct(
     if out.lower().endswith(".png"):
         if len(dataset) > LARGEST_PAIRS:
             say(f"note: the picture shows {LARGEST_PAIRS} of {len(dataset)} images")
-        dataset = _some(dataset)
-        found = applications.reconstruct(fitted, dataset)
-        _write_pairs(out, fitted, dataset.values, found)
+        dataset = _first(dataset)
+        _write_pairs(out, fitted, dataset.values, applications.reconstruct(fitted, dataset))
     else:
         _write_values(out, fitted.schema, applications.reconstruct(fitted, dataset))
     say(f"wrote {out}: {len(dataset)} reconstructions")
@@ -105,21 +104,21 @@ def sample(
     allow: Allow = (),
     quiet: bool = False,
 ) -> None:
-    """Draw new examples from the model; rows of a table are as the data's, missing cells included.
+    """Draw new examples from the model; rows of a table look like those of the data, including missing cells.
 
     Args:
         model: The model folder.
-        out: The file to write: .npy, .npz, .csv, .parquet, ... or .png (images: a grid).
-        count: How many.
+        out: The file to write: .npy, .npz, .csv, .parquet, ..., or .png for images (a grid).
+        count: The number of examples.
         seed: The seed; the same seed gives the same examples.
-        where: For tables, cells that every row must have: sex=F,age=30.
-        means: Write E[x | z] at drawn z: smoother, but not samples of the data.
-        allow: Modules of parts of your own that may be imported.
+        where: For tables, the values of some columns in every row: sex=F,age=30.
+        means: Write E[x | z] for drawn z: smoother than samples, but not samples of the data.
+        allow: Modules with custom parts that may be imported.
         quiet: Show no notes.
     """
     from reparax import data as files
 
-    files.check_output(out, PICTURES)
+    files.check_output(out, IMAGES)
     fitted = open_model(model, allow)
     _check_picture(fitted, out)
     import jax
@@ -128,13 +127,13 @@ def sample(
 
     key = jax.random.key(seed)
     if means:
-        found = applications.sample_means(fitted, count, key=key)
+        values = applications.sample_means(fitted, count, key=key)
     else:
-        found = applications.sample_values(fitted, count, key=key, where=_cells(where))
+        values = applications.sample_values(fitted, count, key=key, where=_cells(where))
     if out.lower().endswith(".png"):
-        files.write(out, _framed(_enlarged(_shares(fitted, found))))
+        files.write(out, _framed(_enlarged(_pixels(fitted, values))))
     else:
-        _write_values(out, fitted.schema, found)
+        _write_values(out, fitted.schema, values)
     speaker(quiet)(f"wrote {out}: {count} {'means' if means else 'samples'}")
 
 
@@ -150,16 +149,16 @@ def impute(
     allow: Allow = (),
     quiet: bool = False,
 ) -> None:
-    """Fill the missing cells of a table: the expected number or the most probable category, given the other cells.
+    """Fill the missing cells of a table with the expected number or the most probable category given the other cells.
 
     Args:
         model: The model folder.
         data: A table with the columns of the fit.
-        out: The file to write; all other cells and columns stay as they are.
-        draws: Write so many tables with drawn cells instead (multiple imputation): OUT gets the numbers 1, 2, ...
-        samples: Importance samples for each row.
-        seed: The seed of everything random.
-        allow: Modules of parts of your own that may be imported.
+        out: The file to write; all other cells and columns are kept.
+        draws: Write this many tables with randomly drawn cells instead (multiple imputation), to OUT numbered 1, 2, ...
+        samples: The number of importance samples for each row.
+        seed: The random seed.
+        allow: Modules with custom parts that may be imported.
         quiet: Show no notes.
     """
     from reparax import data as files
@@ -177,8 +176,8 @@ def impute(
     names = [_numbered(out, number) for number in range(1, draws + 1)]
     for name in names:
         files.check_output(name, TABLES)
-    found = applications.impute_draws(fitted, dataset, draws, num_samples=samples, seed=seed)
-    for name, table in zip(names, found, strict=True):
+    tables = applications.impute_draws(fitted, dataset, draws, num_samples=samples, seed=seed)
+    for name, table in zip(names, tables, strict=True):
         files.write(name, table)
         say(f"wrote {name}: {_gaps(dataset)} cells drawn")
 
@@ -190,7 +189,7 @@ def _gaps(dataset: "Dataset") -> int:
 
 
 def _numbered(out: str, number: int) -> str:
-    """people.csv as people-1.csv."""
+    """``people-1.csv`` for ``people.csv``."""
     path = PurePath(out)
     return str(path.with_name(f"{path.stem}-{number}{path.suffix}"))
 
@@ -207,18 +206,18 @@ def score(
     allow: Allow = (),
     quiet: bool = False,
 ) -> None:
-    """Write log_density (nats, an importance-weighted bound) and anomaly_score (higher is odder) of each example.
+    """Write log_density (nats, an importance-weighted bound) and anomaly_score (higher is more anomalous).
 
-    Of tables, also each column's share of the anomaly score: why a row is odd.
+    For tables, also write how much each column contributes to the anomaly score, as share_COLUMN.
 
     Args:
         model: The model folder.
-        data: Data of the shape the model was fitted to.
+        data: Data of the same shape as those that the model was fitted to.
         out: The file to write: .npy, .npz, .csv, .parquet, ...
-        top: Only so many rows, the oddest first, with their row numbers; the oddest are also shown.
-        samples: Importance samples for each example.
+        top: Write only this many rows, the most anomalous first, with their row numbers; the first ten are also shown.
+        samples: The number of importance samples for each example.
         seed: The seed of the importance samples.
-        allow: Modules of parts of your own that may be imported.
+        allow: Modules with custom parts that may be imported.
         quiet: Show no notes.
     """
     from reparax import data as files
@@ -229,43 +228,47 @@ def score(
     dataset = open_data(data, fitted, say)
     from reparax import applications
 
-    found = applications.score(fitted, dataset, num_samples=samples, seed=seed)
-    columns = {"log_density": found.log_density, "anomaly_score": found.anomaly_score}
-    if found.log_density is None:
-        meaning = "minus log p(x|z)" if found.shares is None else "the sum of the columns' shares"
+    scores = applications.score(fitted, dataset, num_samples=samples, seed=seed)
+    if scores.log_density is None:
+        meaning = "minus log p(x|z)" if scores.shares is None else "the sum of the contributions of the columns"
         say(f"note: a deterministic autoencoder has no density; the anomaly score is {meaning}")
-    given = {name: column for name, column in columns.items() if column is not None}
-    if found.shares is not None:
-        given |= {f"share_{name}": share for name, share in zip(found.names, found.shares.T, strict=True)}
-    given = dict(_with_ids(given, dataset, out))
+    columns = dict(_with_ids(_columns_of(scores), dataset, out))
     if top is not None:
-        order = _oddest(found, top)
-        given = {"row": order + 1, **{name: column[order] for name, column in given.items()}}
-        for row in order[:MOST_SHOWN]:
-            say(_why(found, int(row)))
-    files.write(out, given)
-    say(f"wrote {out}: {len(next(iter(given.values())))} rows")
+        order = _most_anomalous(scores, top)
+        columns = {"row": order + 1, **{name: column[order] for name, column in columns.items()}}
+        for row in order[:MAX_SHOWN]:
+            say(_explanation(scores, int(row)))
+    files.write(out, columns)
+    say(f"wrote {out}: {len(next(iter(columns.values())))} rows")
 
 
-def _oddest(found: "Scores", top: int) -> "np.ndarray":
-    """The rows of the highest anomaly scores, the oddest first."""
+def _columns_of(scores: "Scores") -> dict[str, "np.ndarray"]:
+    columns = {} if scores.log_density is None else {"log_density": scores.log_density}
+    columns["anomaly_score"] = scores.anomaly_score
+    if scores.shares is not None:
+        columns |= {f"share_{name}": share for name, share in zip(scores.names, scores.shares.T, strict=True)}
+    return columns
+
+
+def _most_anomalous(scores: "Scores", top: int) -> "np.ndarray":
+    """The rows with the highest anomaly scores, in descending order."""
     import numpy as np
 
     from reparax.errors import RecipeError
 
     if top < 1:
         raise RecipeError(expected="a number of rows from 1 up for --top", got=f"{top}", cure="ask for at least one")
-    return np.argsort(-found.anomaly_score, kind="stable")[:top]
+    return np.argsort(-scores.anomaly_score, kind="stable")[:top]
 
 
-def _why(found: "Scores", row: int) -> str:
-    """One line on a row: its score, and the columns that make most of it."""
-    text = f"row {row + 1}: anomaly score {found.anomaly_score[row]:.1f}"
-    if found.shares is None:
+def _explanation(scores: "Scores", row: int) -> str:
+    """The score of a row, and the columns that contribute most to it."""
+    text = f"row {row + 1}: anomaly score {scores.anomaly_score[row]:.1f}"
+    if scores.shares is None:
         return text
-    shares = found.shares[row]
-    parts = [f"{found.names[index]} {shares[index]:.1f}" for index in (-shares).argsort()[:3]]
-    return f"{text}, of it {', '.join(parts)}"
+    shares = scores.shares[row]
+    parts = [f"{scores.names[index]} {shares[index]:.1f}" for index in (-shares).argsort()[:3]]
+    return f"{text}, mostly from {', '.join(parts)}"
 
 
 def _cells(where: str | None) -> dict[str, str]:
@@ -280,20 +283,20 @@ def _cells(where: str | None) -> dict[str, str]:
         raise RecipeError(
             expected="conditions such as sex=F,age=30 for --where",
             got=repr(where),
-            cure="write column=value, several with commas between them",
+            cure="write column=value, with commas between several",
         )
     return {name.strip(): value.strip() for name, _, value in pairs}
 
 
 def _with_ids(arrays: Mapping[str, "np.ndarray"], dataset: "Dataset", out: str) -> Mapping[str, "np.ndarray"]:
-    """The arrays, the examples' names before them where there are some and the format has room for text."""
+    """The arrays after the names of the examples, if these have names and the format can store text."""
     if dataset.ids is None or out.lower().endswith(".npy"):
         return arrays
     return {"id": dataset.ids, **arrays}
 
 
 def _write_values(out: str, schema: "Schema", values: "np.ndarray") -> None:
-    """Values as the user had them: column names, and the dtype where it carries them exactly."""
+    """Writes values with the column names of the user's data, and with their dtype if it stores them exactly."""
     import numpy as np
 
     from reparax.data import write
@@ -317,19 +320,19 @@ def _check_picture(fitted: "FittedModel", out: str) -> None:
     if out.lower().endswith(".png") and (fitted.schema.kind != "images" or fitted.schema.event_shape[-1] == 2):
         raise OutputError(
             expected=f"a file ending in {', '.join(TABLES)}",
-            got=f"{out} for a model that is not of images",
-            cure="the ending chooses the format: give one of those",
+            got=f"{out}, but the model is not of images",
+            cure="the ending chooses the format: use one of those",
         )
 
 
-def _some(dataset: "Dataset") -> "Dataset":
+def _first(dataset: "Dataset") -> "Dataset":
     import numpy as np
 
     return dataset.take(np.arange(min(LARGEST_PAIRS, len(dataset))))
 
 
-def _shares(fitted: "FittedModel", values: "np.ndarray") -> "np.ndarray":
-    """Pixels between 0 (black) and 1 (white), whatever the levels of the data; bits are so already."""
+def _pixels(fitted: "FittedModel", values: "np.ndarray") -> "np.ndarray":
+    """Pixels between 0 (black) and 1 (white), whatever the levels of the data; bits are that already."""
     import numpy as np
 
     values = np.asarray(values, np.float64)
@@ -339,25 +342,25 @@ def _shares(fitted: "FittedModel", values: "np.ndarray") -> "np.ndarray":
     return (values - low) / (high - low if high > low else 1.0)
 
 
-def _write_pairs(out: str, fitted: "FittedModel", originals: "np.ndarray", found: "np.ndarray") -> None:
-    """Each original with its reconstruction to its right."""
+def _write_pairs(out: str, fitted: "FittedModel", originals: "np.ndarray", reconstructions: "np.ndarray") -> None:
+    """Writes each original with its reconstruction on its right."""
     import numpy as np
 
     from reparax.data import write
 
     low, high = float(np.min(fitted.schema.low)), float(np.max(fitted.schema.high))
     left = (np.asarray(originals, np.float64) - low) / (high - low if high > low else 1.0)
-    write(out, _framed(np.concatenate([_enlarged(left), _enlarged(_shares(fitted, found))], axis=2)))
+    write(out, _framed(np.concatenate([_enlarged(left), _enlarged(_pixels(fitted, reconstructions))], axis=2)))
 
 
 def _enlarged(images: "np.ndarray") -> "np.ndarray":
-    """Tiny images, made large enough to be seen."""
+    """Tiny images, enlarged to a visible size."""
     scale = -(-SMALLEST_TILE // max(images.shape[1:3]))
     return images.repeat(scale, axis=1).repeat(scale, axis=2)
 
 
 def _framed(images: "np.ndarray") -> "np.ndarray":
-    """Images with a gray frame, so that neighbors do not run into each other."""
+    """Images with a gray frame, so that neighbors are separated."""
     import numpy as np
 
     return np.pad(images, ((0, 0), (FRAME, FRAME), (FRAME, FRAME), (0, 0)), constant_values=0.5)

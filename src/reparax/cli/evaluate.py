@@ -1,8 +1,7 @@
-"""``reparax evaluate``, ``info``, ``report``: how good a model is on data, what its folder holds, a page to look at."""
+"""``reparax evaluate``, ``info``, ``report``: how good a model is on data, what is in its folder, an HTML report."""
 
 import dataclasses
 import json
-import json as json_format
 import math
 import sys
 from typing import Annotated, Any
@@ -26,16 +25,16 @@ def evaluate(
     allow: Allow = (),
     quiet: bool = False,
 ) -> None:
-    """Print bounds on the log-likelihood and their parts as JSON: nats per example, higher is better.
+    """Print bounds on the log-likelihood and their terms as JSON: nats per example, higher is better.
 
     Args:
         model: The model folder.
-        data: Data of the shape the model was fitted to.
-        samples: K, the importance samples for each example.
+        data: Data of the same shape as those that the model was fitted to.
+        samples: K, the number of importance samples for each example.
         seed: The seed of the samples.
-        held_out: Only the rows that were held out when the model was fitted to these data.
+        held_out: Use only the rows that were held out of the fit to these data.
         out: Write to a .json file instead of stdout.
-        allow: Modules of parts of your own that may be imported.
+        allow: Modules with custom parts that may be imported.
         quiet: Show no notes.
     """
     from reparax.data import atomic_write, check_output
@@ -47,8 +46,8 @@ def evaluate(
     dataset = open_data(data, fitted, say, held_out=held_out)
     from reparax import applications
 
-    found = dataclasses.asdict(applications.evaluate(fitted, dataset, num_samples=samples, seed=seed))
-    text = json.dumps({name: _number(value) for name, value in found.items()}, indent=2, allow_nan=False) + "\n"
+    evaluation = dataclasses.asdict(applications.evaluate(fitted, dataset, num_samples=samples, seed=seed))
+    text = json.dumps({name: _number(value) for name, value in evaluation.items()}, indent=2, allow_nan=False) + "\n"
     if out is None:
         sys.stdout.write(text)
         return
@@ -58,23 +57,23 @@ def evaluate(
 
 
 def _number(value: float | None) -> float | None:
-    """A number as JSON has it: NaN and infinities are null."""
+    """A number as JSON can write it, with null for NaN and infinities."""
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def info(model: str, /, *, json: bool = False) -> None:
-    """Show what a model is: its parts, its data and columns, how training went, and the versions it was made with.
+def info(model: str, /, *, as_json: Annotated[bool, Parameter(name="--json")] = False) -> None:
+    """Show the parts of a model, its data and columns, how training went, and the library versions.
 
     Args:
         model: The model folder.
-        json: Print the description as JSON.
+        as_json: Print the description as JSON.
     """
     prepare_jax()
     from reparax.artifact import describe
 
-    found = describe(model)
-    if json:
-        sys.stdout.write(json_format.dumps(found, indent=2) + "\n")
+    description = describe(model)
+    if as_json:
+        sys.stdout.write(json.dumps(description, indent=2) + "\n")
         return
     import msgspec
     from rich.console import Console
@@ -85,24 +84,24 @@ def info(model: str, /, *, json: bool = False) -> None:
     table = Table(show_header=False, box=None, pad_edge=False)
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
-    for name, text in _rows(found):
+    for name, text in _rows(description):
         table.add_row(name, text)
     Console(file=sys.stdout, highlight=False, markup=False).print(table)
-    columns = columns_text(msgspec.convert(found["data"], Schema))
+    columns = columns_text(msgspec.convert(description["data"], Schema))
     if columns:
         sys.stdout.write("\n".join(["columns", *columns]) + "\n")
 
 
-def _rows(found: dict[str, Any]) -> list[tuple[str, str]]:
-    recipe, data, training = found["recipe"], found["data"], found["training"]
-    numbers = sum(math.prod(array["shape"]) for array in found["arrays"].values())
-    rows = [(name.replace("_", "-"), str(value)) for name, value in (recipe or {"parts": "your own"}).items()]
+def _rows(description: dict[str, Any]) -> list[tuple[str, str]]:
+    recipe, data, training = description["recipe"], description["data"], description["training"]
+    parameters = sum(math.prod(array["shape"]) for array in description["arrays"].values())
+    rows = [(name.replace("_", "-"), str(value)) for name, value in (recipe or {"parts": "custom"}).items()]
     shape = "x".join(map(str, data["event_shape"]))
     rows += [
         ("data", f"{data['kind']} of {shape}, {data['value_kind']} values, {data['num_examples']} examples fitted"),
-        ("numbers", f"{numbers} in {len(found['arrays'])} arrays"),
+        ("parameters", f"{parameters} in {len(description['arrays'])} arrays"),
         ("training", _training(training, recipe)),
-        ("made with", ", ".join(f"{name} {version}" for name, version in found["libraries"].items())),
+        ("made with", ", ".join(f"{name} {version}" for name, version in description["libraries"].items())),
     ]
     return [(name, text) for name, text in rows if text]
 
@@ -129,18 +128,18 @@ def report(
     allow: Allow = (),
     quiet: bool = False,
 ) -> None:
-    """Write a page to look at: data, training, latent map, synthetic rows or images, odd rows, likelihoods.
+    """Write an HTML report: data, training, latent map, synthetic rows or images, anomalies, likelihoods.
 
-    One .html file that needs no network; where the data are those of the fit, it judges by the rows held out.
+    The report is one file that needs no network. If the data are those of the fit, it measures on the held-out rows.
 
     Args:
         model: The model folder.
-        data: Data of the shape the model was fitted to.
+        data: Data of the same shape as those that the model was fitted to.
         out: The .html file to write (default: report.html).
-        label: What colors the latent map: a column, an array of an npz, or a file of labels.
-        samples: K, the importance samples for each example.
-        seed: The seed of everything random.
-        allow: Modules of parts of your own that may be imported.
+        label: What to color the latent map by: a column, an array of an .npz file, or a file of labels.
+        samples: K, the number of importance samples for each example.
+        seed: The random seed.
+        allow: Modules with custom parts that may be imported.
         quiet: Show no notes.
     """
     from reparax.data import check_output
@@ -153,4 +152,4 @@ def report(
     study = study_of(fitted, data, label=label, origin=origin_of(model, data), num_samples=samples, seed=seed)
     notes(say, study.dataset.notes)
     write(study, out)
-    say(f"wrote {out}: {len(study.dataset)} examples looked at")
+    say(f"wrote {out}: {len(study.dataset)} examples")

@@ -27,7 +27,7 @@ def fit(
     *,
     out: str,
     label: Annotated[
-        str | None, Parameter(help="Labels: a column, an array of an npz, or a file; not modelled.")
+        str | None, Parameter(help="Labels, which are not modeled: a column, an array of an .npz file, or a file.")
     ] = None,
     schema: str | None = None,
     exclude: Annotated[tuple[str, ...], Parameter(consume_multiple=True)] = (),
@@ -35,21 +35,21 @@ def fit(
     report: Annotated[bool, Parameter(negative="--no-report")] = True,
     quiet: bool = False,
 ) -> int:
-    """Fit a model to data; what is not chosen is suggested from the data.
+    """Fit a model to data; options that you leave out are chosen from the data.
 
-    Training stops by itself on a held-out bound and keeps the best model.
+    Training stops when the bound on held-out data no longer rises, and keeps the best model.
 
-    Ctrl-C stops it and keeps the best so far; the exit code is then 130.
+    Ctrl-C stops training early and keeps the best model so far; the exit code is then 130.
 
     Args:
         data: A .csv, .tsv, .parquet, .feather, .npy, .npz or IDX file, a folder of tables or images, or
             builtin:digits.
         out: The model folder to write; an existing model there is replaced.
-        label: Where labels are; they are left out of the values.
-        schema: A .json or .toml file that says what columns of a table are: {"zip": "categorical", "id": "exclude"}.
-        exclude: Columns of a table that are left out.
-        recipe: What is decided about the model.
-        report: Write report.html, a page to look at, into the model folder (the default); --no-report leaves it out.
+        label: Where the labels are; they are not modeled.
+        schema: A .json or .toml file with the kinds of columns of a table: {"zip": "categorical", "id": "exclude"}.
+        exclude: Columns of a table to ignore.
+        recipe: The choices about the model and its training.
+        report: Write report.html into the model folder (the default).
         quiet: Show no progress and no notes.
     """
     from reparax.data import check_output, read, require_fit
@@ -66,16 +66,16 @@ def fit(
     chosen = recipe.chosen()
     if any(":" in str(chosen.get(field)) for field in registry.ROOM_OF):
         see_working_folder()
-    whole = plan(dataset, **chosen)
-    for line in recipe_lines(whole, frozenset(chosen), dataset):
+    planned = plan(dataset, **chosen)
+    for line in recipe_lines(planned, frozenset(chosen), dataset):
         say(line)
     notes(say, dataset.notes)
     for line in columns_text(dataset.schema):
         say(line)
     with stoppable() as stop:
-        fitted = _train(dataset, chosen, whole, stop.check, quiet=quiet)
+        fitted = _train(dataset, chosen, planned, stop.check, quiet=quiet)
         if not fitted.history:
-            warn("interrupted before the first steps of training were done; nothing was written")
+            warn("interrupted before the first training steps finished; nothing was written")
             return INTERRUPTED
         save(fitted, out)
     _say_result(fitted, dataset, say)
@@ -89,11 +89,11 @@ def fit(
 
 
 def _train(
-    dataset: "Dataset", chosen: dict[str, Any], whole: "Recipe", check: Callable[[], None], *, quiet: bool
+    dataset: "Dataset", chosen: dict[str, Any], planned: "Recipe", check: Callable[[], None], *, quiet: bool
 ) -> "FittedModel":
     from reparax import applications
 
-    with watch(whole.epochs, bound_name(whole.name("objective")), whole.batch_size, quiet=quiet) as show:
+    with watch(planned.epochs, bound_name(planned.name("objective")), planned.batch_size, quiet=quiet) as show:
 
         def progress(record: "Record") -> None:
             show(record)
@@ -103,24 +103,26 @@ def _train(
 
 
 def _say_result(fitted: "FittedModel", dataset: "Dataset", say: Say) -> None:
-    """The result, and a warning where the latent variable carries nothing."""
+    """Says the result, with a warning if the latent variable carries no information."""
     assert fitted.recipe is not None
     held_out = [record for record in fitted.history if record.valid]
     best = max(held_out, key=lambda record: record.valid["bound"]) if held_out else fitted.history[-1]
     kind, bound = ("held-out", best.valid["bound"]) if held_out else ("training", best.train["bound"])
     last = fitted.history[-1]
-    say(f"{fitted.status} after {last.epoch:.0f} epochs, {last.seconds:.0f} s; the model is of epoch {best.epoch:.0f}")
+    say(
+        f"{fitted.status} after {last.epoch:.0f} epochs, {last.seconds:.0f} s; kept the model of epoch {best.epoch:.0f}"
+    )
     say(f"{kind} {bound_name(fitted.recipe.name('objective'))} {bound:.2f} nats per example")
     if fitted.status == "interrupted":
-        warn("interrupted: the best model so far is kept")
+        warn("interrupted: the best model so far was kept")
     if fitted.status == "diverged":
-        warn("warning: training diverged, the best model before is kept; a lower --learning-rate may help")
+        warn("warning: training diverged; the best model before that was kept; a lower --learning-rate may help")
     active, size = _active_units(fitted, dataset)
     say(f"active      {active} of {size} latent dimensions")
     if active == 0:
         warn(
-            "warning: posterior collapse: no latent dimension carries information on the data, so that embeddings are "
-            "empty; try --warmup-epochs, --free-bits 0.1, --beta 0.5 or more epochs"
+            "warning: posterior collapse: no latent dimension carries information on the data, so embeddings are "
+            "meaningless; try --warmup-epochs, --free-bits 0.1, --beta 0.5 or more epochs"
         )
     elif size >= 4 and active <= size // 4:
         warn(f"warning: only {active} of {size} latent dimensions are used; a smaller --latent-dim would do as well")

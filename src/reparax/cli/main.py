@@ -1,4 +1,4 @@
-"""The door of the command line: one sentence and an exit code for whatever goes wrong."""
+"""The entry point of the command line: for each error, one sentence and an exit code."""
 
 import errno
 import os
@@ -12,7 +12,7 @@ from reparax.errors import MissingExtra, ReparaxError
 from reparax.extras import extras
 
 COMMANDS = ("fit", "encode", "reconstruct", "sample", "impute", "score", "evaluate", "report", "info")
-MENDABLE = 2
+USER_ERROR = 2
 INTERRUPTED = 130
 BROKEN_PIPE = 141
 
@@ -21,11 +21,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command.
 
     Args:
-        argv: The words after ``reparax``; by default those of this process.
+        argv: The arguments after ``reparax``; by default those of this process.
 
     Returns:
-        The exit code: 0 well; 2 for what the user can mend, after one sentence on stderr; 130 when interrupted; 141
-        when nobody reads the output any more. A bug of reparax itself is raised with its traceback.
+        The exit code: 0 for success; 2 for an error that the user can fix, after one sentence on stderr; 130 if
+        interrupted; 141 if the reader of the output is gone. A bug in reparax is raised with its traceback.
     """
     try:
         with extras():
@@ -34,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             from reparax.cli.app import make_app
     except MissingExtra as error:
         warn(f"error: {error}")
-        return MENDABLE
+        return USER_ERROR
     try:
         with extras():
             code = make_app()(
@@ -46,10 +46,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
     except CycloptsError as error:
         warn(f"error: {_usage(error)}")
-        return MENDABLE
+        return USER_ERROR
     except ReparaxError as error:
         warn(f"error: {error}")
-        return MENDABLE
+        return USER_ERROR
     except KeyboardInterrupt:
         warn("interrupted; nothing was written")
         return INTERRUPTED
@@ -59,20 +59,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         warn(f"error: {_system(error)}")
         _drop_stdout()
-        return MENDABLE
+        return USER_ERROR
     except (MemoryError, RuntimeError) as error:
         if not _out_of_memory(error):
             raise
         warn(
-            "error: expected enough memory; got none left; choose a smaller --batch-size, --width or --samples, or "
-            "give less data"
+            "error: expected enough memory; ran out of it; choose a smaller --batch-size, --width or --samples, or "
+            "use less data"
         )
-        return MENDABLE
+        return USER_ERROR
     return code if isinstance(code, int) else 0
 
 
 def _usage(error: Exception) -> str:
-    """The sentence of a usage error, with the command that explains the usage."""
+    """A usage error as a sentence, with the command that shows the usage."""
     tokens = getattr(error, "unused_tokens", None)
     chain = tuple(getattr(error, "command_chain", None) or ())
     if tokens and not chain:
@@ -88,9 +88,9 @@ def _usage(error: Exception) -> str:
 
 def _system(error: OSError) -> str:
     if error.errno in {errno.ENOSPC, errno.EDQUOT}:
-        return "expected room to write; got a full disk; free some space, or write to another disk"
+        return "expected free disk space; got a full disk; free some space, or write to another disk"
     where = f" for {error.filename}" if error.filename else ""
-    return f"expected a file that can be used; got {error.strerror or error}{where}; check its name and permissions"
+    return f"expected a usable file; got {error.strerror or error}{where}; check its name and permissions"
 
 
 def _out_of_memory(error: BaseException) -> bool:
@@ -98,6 +98,6 @@ def _out_of_memory(error: BaseException) -> bool:
 
 
 def _drop_stdout() -> None:
-    """Lets the interpreter close a standard output that cannot be written, without a complaint."""
+    """Lets the interpreter close a standard output that cannot be written to, without an error message."""
     with suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

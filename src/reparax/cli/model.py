@@ -1,4 +1,4 @@
-"""What every command that applies a model begins with: jax made ready, the model, and data matched to its schema."""
+"""The first steps of every command that applies a model: set up jax, load the model, read matching data."""
 
 import logging
 import os
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 def prepare_jax() -> None:
     """Imports jax with a persistent compilation cache in the user's cache folder.
 
-    The cache is a convenience: where it cannot be written, everything is compiled anew. Jax's own defaults keep
-    nothing of programs that compile in less than a second, which are all of ours.
+    If the cache cannot be written, programs are compiled every time. By default, jax does not cache programs that
+    compile in less than a second, which all of these do.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     import jax
@@ -51,7 +51,7 @@ Allow = Annotated[tuple[str, ...], Parameter(consume_multiple=True)]
 
 
 def open_model(folder: str, allow: Allow = ()) -> "FittedModel":
-    """The fitted model of a folder; parts of the user's own come from the modules that are allowed."""
+    """The fitted model of a folder; custom parts are imported only from the allowed modules."""
     prepare_jax()
     from reparax.artifact import load
 
@@ -61,13 +61,13 @@ def open_model(folder: str, allow: Allow = ()) -> "FittedModel":
 
 
 def see_working_folder() -> None:
-    """Lets modules of the user's own be imported from the working folder, as ``python`` itself does."""
+    """Lets the user's modules be imported from the working folder, as ``python`` does."""
     if "" not in sys.path and os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
 
 
 def origin_of(folder: str, data: str) -> "Origin":
-    """Where a report's model and data are, and the versions the model was made with."""
+    """Where the model and the data of a report are, and the library versions of the fit."""
     from reparax.artifact import describe
     from reparax.reports import Origin
 
@@ -75,16 +75,16 @@ def origin_of(folder: str, data: str) -> "Origin":
 
 
 def open_data(source: str, fitted: "FittedModel", say: Say, *, held_out: bool = False) -> "Dataset":
-    """The data as the model takes them.
+    """The data in the form that the model takes.
 
     Args:
-        source: What the user named.
+        source: The file, folder or built-in name.
         fitted: The model.
-        say: Where notes on the data go.
-        held_out: Only the rows that were held out when the model was fitted to these data.
+        say: Shows notes on the data.
+        held_out: Use only the rows that were held out of the fit to these data.
 
     Raises:
-        DataError: Data that do not fit the model, or held-out rows of data it was not fitted to.
+        DataError: The data do not match the model, or are not those of the fit if held-out rows are asked for.
     """
     from reparax.applications import dataset_of, held_out_of
 
@@ -95,14 +95,14 @@ def open_data(source: str, fitted: "FittedModel", say: Say, *, held_out: bool = 
     recipe = fitted.recipe
     if recipe is None or recipe.valid == 0:
         raise DataError(
-            expected="a model that held out rows when it was fitted", got="one that held out none",
-            cure="leave --held-out out, or fit with --valid 0.1",
+            expected="a model whose fit held out some rows", got="a model whose fit held out none",
+            cure="omit --held-out, or fit with --valid 0.1",
         )  # fmt: skip
     rest = held_out_of(fitted, dataset)
     if rest is None:
         raise DataError(
             expected=f"the data of the fit, with {fitted.schema.num_examples} rows besides those held out",
-            got=f"{len(dataset)} rows in all",
-            cure="give the data that the model was fitted to, or leave --held-out out",
+            got=f"{len(dataset)} rows in total",
+            cure="use the data that the model was fitted to, or omit --held-out",
         )
     return rest

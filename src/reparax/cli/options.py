@@ -13,14 +13,14 @@ if TYPE_CHECKING:
     Estimator = str
     CHOICES = (str,) * len(registry.ROOM_OF)
 else:
-    # A name of the list, or "module:Class".
+    # A name from the list, or "module:Class".
     CHOICES = tuple(Literal[registry.names(room)] | str for room in registry.ROOM_OF.values())
     Estimator = Literal[("auto", *registry.names("estimators"))]
 
 SHORT = frozenset(
     {"objective.beta", "objective.free_bits", "objective.num_samples", "objective.estimator", "prior.num_components"}
 )
-"""Options that have a short name as well."""
+"""Options that also have a short name."""
 HIDDEN = frozenset({"objective.warmup_steps"})
 """Options that follow from others."""
 
@@ -31,23 +31,23 @@ KINDS = {
     "Binarize": Literal["dynamic", "threshold"],
     **dict(zip((f"Choice of {part}" for part in registry.ROOM_OF), CHOICES, strict=True)),
 }
-"""The type of an option, by that of a field of a recipe."""
+"""The type of an option, by the type of the field of the recipe."""
 NOT_CHOSEN = frozenset({"context_dim"})
 """Fields of a recipe that follow from the data."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Chosen:
-    """What is decided about a model and its training; what is left out is suggested from the data."""
+    """The choices about a model and its training; choices that are left open are suggested from the data."""
 
     def chosen(self) -> dict[str, Any]:
-        """What was given: fields of a recipe, and options of parts as ``"prior.num_components"``."""
+        """The given choices: fields of a recipe, and options of parts such as ``"prior.num_components"``."""
         given = {one.metadata["option"]: getattr(self, one.name) for one in fields(self)}
         return {name: _read(name, value) for name, value in given.items() if value is not None}
 
 
 def _read(name: str, value: Any) -> Any:
-    """A part with its options, where it comes as JSON; other values as they are."""
+    """A part with its options from JSON; any other value unchanged."""
     if name not in registry.ROOM_OF or not value.startswith("{"):
         return value
     try:
@@ -56,12 +56,12 @@ def _read(name: str, value: Any) -> Any:
         raise RecipeError(
             expected=f'--{name} as a name, or as JSON: {{"name": ..., "an_option": ...}}',
             got=f"{value} ({error})",
-            cure="put the whole in single quotes, and names in double ones",
+            cure="put all of it in single quotes, and names in double quotes",
         ) from None
 
 
 def _recipe_fields() -> list[tuple[str, Any, Any]]:
-    """One field for each of a recipe."""
+    """One field for each field of a recipe."""
     return [
         _declared(field.name, _kind(field), [f"--{field.name.replace('_', '-')}"], field.text)
         for field in registry.recipe_fields()
@@ -105,4 +105,4 @@ RecipeOptions: Any = Parameter(name="*")(
         kw_only=True,
     )
 )
-"""What is decided about a model and its training, with the options of all parts."""
+"""The choices about a model and its training, with the options of all parts."""

@@ -1,4 +1,4 @@
-"""What people see while a command runs: lines on stderr, the progress of training, and what Ctrl-C does."""
+"""What users see while a command runs: lines on stderr, the progress of training, and the response to Ctrl-C."""
 
 import signal
 import sys
@@ -16,23 +16,23 @@ Say = Callable[[str], None]
 
 
 def speaker(quiet: bool) -> Say:
-    """The function that says a line; a silent one under ``--quiet``."""
+    """The function that prints a line; under ``--quiet``, one that does nothing."""
     return _silence if quiet else warn
 
 
 def warn(line: str) -> None:
-    """Says a line that ``--quiet`` does not silence."""
+    """Prints a line that ``--quiet`` does not silence."""
     print(line, file=sys.stderr, flush=True)
 
 
 def notes(say: Say, lines: Iterable[str]) -> None:
-    """Says what was noticed while reading the data."""
+    """Prints the notes from reading the data."""
     for line in lines:
         say(f"note: {line}")
 
 
 def _silence(line: str) -> None:
-    """Says nothing."""
+    """Prints nothing."""
 
 
 class Stop:
@@ -40,7 +40,8 @@ class Stop:
 
     Attributes:
         requested: Whether Ctrl-C was pressed.
-        patient: Whether training has begun, so that there is something to keep and stopping can wait for a good moment.
+        patient: Whether training has started, so that there is a model to keep and stopping waits for the end of a
+            chunk of steps.
     """
 
     def __init__(self) -> None:
@@ -48,22 +49,26 @@ class Stop:
         self.patient = False
 
     def check(self) -> None:
-        """Raises `KeyboardInterrupt` if the user asked to stop; called between two chunks of training."""
+        """Called between two chunks of training steps.
+
+        Raises:
+            KeyboardInterrupt: The user asked to stop.
+        """
         self.patient = True
         if self.requested:
             raise KeyboardInterrupt
 
     def on_signal(self, number: int, frame: FrameType | None) -> None:
-        """Takes note of Ctrl-C, or passes it on."""
+        """Remembers the first Ctrl-C; raises at the second one, or before training has started."""
         if self.requested or not self.patient:
             raise KeyboardInterrupt
         self.requested = True
-        warn("stopping after the steps under way, to keep the best model so far (Ctrl-C again stops at once)")
+        warn("stopping after the current steps to keep the best model so far (press Ctrl-C again to stop at once)")
 
 
 @contextmanager
 def stoppable() -> Generator[Stop]:
-    """Lets training end at a good moment when Ctrl-C is pressed."""
+    """Lets training finish its current steps when Ctrl-C is pressed."""
     stop = Stop()
     if threading.current_thread() is not threading.main_thread():
         yield stop
@@ -82,7 +87,7 @@ Watch = Callable[["Record"], None]
 
 
 def bound_name(objective: str) -> str:
-    """What the bound of an objective is called."""
+    """The name of the bound of an objective."""
     return BOUND_NAMES.get(objective, "bound")
 
 
@@ -91,8 +96,8 @@ def watch(epochs: int, name: str, batch_size: int, *, quiet: bool) -> Generator[
     """The function to call with each record of training.
 
     Args:
-        epochs: How many epochs there are at most.
-        name: What the bound is called.
+        epochs: The largest number of epochs.
+        name: The name of the bound.
         batch_size: Examples per step.
         quiet: Whether to show nothing.
     """

@@ -1,4 +1,4 @@
-"""Columns and recipes in words: what was chosen, what was suggested, and why."""
+"""Columns and recipes as text: what was chosen, what was suggested, and why."""
 
 from typing import TYPE_CHECKING
 
@@ -9,15 +9,15 @@ if TYPE_CHECKING:
     from reparax.recipe import Recipe
 
 
-MOST_COLUMNS = 30
+MAX_COLUMNS = 30
 
 
 def columns_text(schema: "Schema") -> list[str]:
-    """The columns of a table, one in a line: name, kind, missing share, values; none for images and arrays."""
+    """One line for each column of a table: name, kind, fraction missing, values; none for images and arrays."""
     from reparax.data import column_lines
 
     lines = column_lines(schema)
-    shown = lines[:MOST_COLUMNS]
+    shown = lines[:MAX_COLUMNS]
     if not shown:
         return []
     widths = [max(len(getattr(line, field)) for line in shown) for field in ("name", "kind", "missing")]
@@ -29,7 +29,7 @@ def columns_text(schema: "Schema") -> list[str]:
 
 
 def data_line(dataset: "Dataset") -> str:
-    """The data in words: how many examples of what."""
+    """One line on the data: the number and the kind of the examples."""
     schema = dataset.schema
     shape = "x".join(map(str, schema.event_shape))
     if schema.kind == "images":
@@ -40,12 +40,12 @@ def data_line(dataset: "Dataset") -> str:
 
 
 def recipe_lines(recipe: "Recipe", chosen: frozenset[str], dataset: "Dataset") -> list[str]:
-    """One line for each choice; what was not chosen says why it was suggested.
+    """One line for each choice, with the reason if it was suggested.
 
     Args:
-        recipe: The whole recipe.
-        chosen: The names of the fields that the user decided.
-        dataset: The data it was suggested for.
+        recipe: The recipe.
+        chosen: The names of the fields that the user chose.
+        dataset: The data.
     """
     held_out = round(len(dataset) * recipe.valid)
     training = (
@@ -61,11 +61,11 @@ def recipe_lines(recipe: "Recipe", chosen: frozenset[str], dataset: "Dataset") -
             _why("likelihood", chosen, "a table" if dataset.schema.kind == "table" else _values(dataset.schema)),
         ),
         ("posterior", _posterior(recipe), _why("posterior", chosen, "the default of this objective")),
-        ("prior", _part(recipe, "prior"), _why("prior", chosen, "what goes with this posterior")),
+        ("prior", _part(recipe, "prior"), _why("prior", chosen, "the default of this posterior")),
         ("network", _network(recipe), _why("network", chosen, _size(dataset))),
         ("objective", _objective(recipe), _why("objective", chosen, "the default")),
         ("training", training, _why("epochs", chosen, f"about {steps} steps")),
-        ("stopping", patience if held_out else "when all epochs are done: nothing is held out", ""),
+        ("stopping", patience if held_out else "after all epochs, as nothing is held out", ""),
     ]
     if recipe.binarize != "none":
         rows.insert(1, ("binarize", recipe.binarize, "chosen"))
@@ -99,7 +99,7 @@ def _posterior(recipe: "Recipe") -> str:
 
 
 def _part(recipe: "Recipe", field: str) -> str:
-    """A part's name, and its options that are not left at their defaults."""
+    """The name of a part, and its options that differ from their defaults."""
     chosen = recipe.options(field).items()
     return ", ".join([recipe.name(field), *(f"{name.replace('_', ' ')} {value}" for name, value in chosen)])
 

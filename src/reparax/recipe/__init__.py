@@ -1,4 +1,4 @@
-"""The recipe: a frozen, JSON-able choice of parts with few options; the one place that knows every room."""
+"""Recipes: all choices of a fit as JSON, rules that suggest them, and the fitted model."""
 
 from reparax.recipe._build import build as build
 from reparax.recipe._build import objective as objective

@@ -1,4 +1,4 @@
-"""A recipe becomes a model and an objective."""
+"""Building the model and the objective of a recipe."""
 
 import math
 from dataclasses import replace
@@ -23,14 +23,14 @@ def build(recipe: Recipe, schema: Schema, *, key: jax.Array, contexts: Float[np.
     """The untrained model of a recipe, for data of a schema.
 
     Args:
-        recipe: The choice of parts.
+        recipe: The recipe.
         schema: What the data are.
         key: Draws the initial parameters.
-        contexts: Of a conditional model, the contexts it is to be fitted to, which standardize later ones.
+        contexts: For a conditional model, the contexts of the training examples, by which contexts are standardized.
 
     Raises:
         RecipeError: The parts do not go together.
-        DataError: The likelihood gives no density to such data.
+        DataError: The likelihood has no density for such data.
     """
     posterior_part, prior_part = part_of("posterior", recipe.posterior), part_of("prior", recipe.prior)
     likelihood_part = part_of("likelihood", recipe.likelihood)
@@ -46,12 +46,12 @@ def build(recipe: Recipe, schema: Schema, *, key: jax.Array, contexts: Float[np.
     size = recipe.context_dim
     contexts = np.zeros((1, size), np.float32) if contexts is None else contexts
 
-    def beside(network: Network) -> Network:
+    def with_context(network: Network) -> Network:
         return conditioned(network, contexts) if size else network
 
     def make_encoder(out_size: int, *, key: jax.Array) -> Network:
         def make(shape: tuple[int, ...]) -> Network:
-            return beside(architecture.encoder(_with_context(shape, size), out_size, key=key))
+            return with_context(architecture.encoder(_with_context(shape, size), out_size, key=key))
 
         return adapter.encoder(make, summary)
 
@@ -59,7 +59,7 @@ def build(recipe: Recipe, schema: Schema, *, key: jax.Array, contexts: Float[np.
 
     def make_decoder(parameters: int, shape: tuple[int, ...] | None = None, *, key: jax.Array) -> Network:
         out_shape = (parameters, *(summary.event_shape if shape is None else shape))
-        return beside(architecture.decoder(math.prod(posterior.latent_shape) + size, out_shape, key=key))
+        return with_context(architecture.decoder(math.prod(posterior.latent_shape) + size, out_shape, key=key))
 
     likelihood = adapter.likelihood(likelihood_part, make_decoder, summary, key=for_likelihood)
     prior = prior_part.create(posterior, summary, key=for_prior)
@@ -67,7 +67,7 @@ def build(recipe: Recipe, schema: Schema, *, key: jax.Array, contexts: Float[np.
 
 
 def _with_context(event_shape: tuple[int, ...], size: int) -> tuple[int, ...]:
-    """The shape of an example beside a context: channels of images, else one vector."""
+    """The shape of an example joined with a context: channels of images, else one vector."""
     if size == 0:
         return event_shape
     if len(event_shape) == 3:
@@ -75,24 +75,24 @@ def _with_context(event_shape: tuple[int, ...], size: int) -> tuple[int, ...]:
     return (math.prod(event_shape) + size,)
 
 
-def objective(recipe: Recipe, steps_per_epoch: int, made: AbstractObjective | None = None) -> AbstractObjective:
+def objective(recipe: Recipe, steps_per_epoch: int, given: AbstractObjective | None = None) -> AbstractObjective:
     """The objective of a recipe, its warm-up counted in steps.
 
     Args:
         recipe: The recipe.
-        steps_per_epoch: How many steps an epoch has.
-        made: The objective itself, where the user gave one.
+        steps_per_epoch: The number of steps in an epoch.
+        given: The objective itself, if the user gave one.
 
     Raises:
-        RecipeError: A warm-up of an objective that has none.
+        RecipeError: The recipe has a warm-up, but the objective has none.
     """
-    made = part_of("objective", recipe.objective) if made is None else made
+    without_warmup = part_of("objective", recipe.objective) if given is None else given
     if recipe.warmup_epochs == 0:
-        return made
-    if "warmup_steps" not in option_names(type(made)):
+        return without_warmup
+    if "warmup_steps" not in option_names(type(without_warmup)):
         raise RecipeError(
-            expected=f"no warm-up: the {recipe.name('objective')} objective has none",
-            got=f"{recipe.warmup_epochs} epochs of it",
+            expected=f"no warm-up, as the {recipe.name('objective')} objective has none",
+            got=f"a warm-up of {recipe.warmup_epochs} epochs",
             cure="leave --warmup-epochs out, or choose --objective elbo",
         )
-    return replace(made, warmup_steps=recipe.warmup_epochs * steps_per_epoch)
+    return replace(without_warmup, warmup_steps=recipe.warmup_epochs * steps_per_epoch)

@@ -1,4 +1,4 @@
-"""The fitted model, the only thing that is saved, applied and served; and the user's units."""
+"""The fitted model, which is what is saved and applied; and the conversion of the user's units."""
 
 from dataclasses import dataclass, field, replace
 from typing import Literal, NamedTuple, Self
@@ -16,17 +16,17 @@ from reparax.recipe._recipe import Binarize, Recipe
 from reparax.summary import Column, Summary
 from reparax.training import Record
 
-MOST_AS_NUMBERS = 2**27
-"""Values that training keeps as float32: half a gigabyte."""
+MAX_AS_FLOATS = 2**27
+"""The largest number of values that training stores as float32: half a gigabyte."""
 
 
 class Transform(NamedTuple):
-    """One stored example as the model sees it: float32, binarized where the recipe says so.
+    """Maps a stored example to what the model sees: float32, binarized if the recipe says so.
 
     Attributes:
         binarize: Whether intensities become bits.
-        low: The intensity of a sure 0.
-        high: The intensity of a sure 1.
+        low: The intensity that is always 0.
+        high: The intensity that is always 1.
     """
 
     binarize: Binarize
@@ -38,56 +38,55 @@ class Transform(NamedTuple):
         x = jnp.asarray(x, jnp.float32)
         if self.binarize == "none":
             return x
-        share = (x - self.low) / (self.high - self.low)
-        bits = share > 0.5 if self.binarize == "threshold" else jax.random.bernoulli(key, share)
+        probability = (x - self.low) / (self.high - self.low)
+        bits = probability > 0.5 if self.binarize == "threshold" else jax.random.bernoulli(key, probability)
         return bits.astype(jnp.float32)
 
 
 class Expected(NamedTuple):
-    """One stored example as the encoder sees it outside training: where bits are drawn, their expectation instead.
+    """Maps a stored example to what the encoder sees outside training: the expectation of bits instead of draws.
 
     Attributes:
-        transform: What training sees.
+        transform: The transform of training.
     """
 
     transform: Transform
 
     def __call__(self, x: Num[Array, "*event"], key: jax.Array) -> Num[Array, "*event"]:
-        """The example; nothing is drawn."""
+        """The example; the key is not used."""
         if self.transform.binarize != "dynamic":
             return self.transform(x, key)
         return (jnp.asarray(x, jnp.float32) - self.transform.low) / (self.transform.high - self.transform.low)
 
 
 class BesideContext(NamedTuple):
-    """One stored example with its context as the model sees it.
+    """Maps a stored example with its context to what the model sees.
 
     Attributes:
-        transform: What is done to the example; the context stays.
+        transform: The transform of the example; the context is unchanged.
     """
 
     transform: Transform
 
     def __call__(self, x: tuple[Num[Array, "*event"], Array], key: jax.Array) -> tuple[Num[Array, "*event"], Array]:
-        """The example, and its context as it is."""
+        """The transformed example, and its context."""
         values, context = x
         return self.transform(values, key), context
 
 
 @dataclass(frozen=True)
 class Units:
-    """How stored values become a model's, without changing any density.
+    """The conversion between the user's values and those of the model, which leaves densities unchanged.
 
-    A shift has Jacobian one, so it is taken where float32 would lose digits (a column of dates in seconds); all other
-    scaling is inside the likelihood, with its Jacobian. Binarization changes the data themselves: the model is then
-    one of bits.
+    A shift has Jacobian one and is applied where float32 would lose digits (a column of dates in seconds); all other
+    scaling is inside the likelihood, with its Jacobian. Binarization changes the data: the model is then one of bits.
 
     Attributes:
-        summary: What the model sees of the data.
-        offset: What is subtracted first, per dimension, float64; None for nothing.
+        summary: The summary of the data that the model sees.
+        offset: Subtracted first, per dimension, float64; None for no shift.
         binarize: Whether intensities become bits.
-        low: The intensity of a sure 0.
-        high: The intensity of a sure 1.
+        low: The intensity that is always 0.
+        high: The intensity that is always 1.
     """
 
     summary: Summary
@@ -101,7 +100,7 @@ class Units:
         """The units of a schema's data.
 
         Raises:
-            RecipeError: Binarization is asked of data that are not intensities.
+            RecipeError: Binarization is chosen for data that are not intensities.
         """
         summary = schema.summary()
         low, high = float(summary.low.min()), float(summary.high.max())
@@ -117,36 +116,36 @@ class Units:
         return cls(summary, None, binarize, low, high)
 
     def stored(self, values: np.ndarray) -> np.ndarray:
-        """The values as they go to the device: shifted where needed, else in their own compact dtype."""
+        """The values for the device: shifted if needed, else in the compact dtype of the data."""
         return values if self.offset is None else (values - self.offset).astype(np.float32)
 
     def trained_on(self, values: np.ndarray) -> np.ndarray:
-        """The values as training keeps them on the device: numbers already, where they are not too many.
+        """The values that training stores on the device: as float32, if there are not too many.
 
-        Turning levels into numbers at every step costs a twentieth of an epoch (measured on MNIST).
+        Converting integers to float32 in every step costs a twentieth of an epoch (measured on MNIST).
         """
         stored = self.stored(values)
-        return stored.astype(np.float32) if stored.size <= MOST_AS_NUMBERS else stored
+        return stored.astype(np.float32) if stored.size <= MAX_AS_FLOATS else stored
 
     @property
     def transform(self) -> "Transform":
-        """What is done on the device to each stored example before the model sees it."""
-        if self.binarize == "none":  # the same for all such data, so that programs compile once
+        """The map from a stored example to what the model sees, applied on the device."""
+        if self.binarize == "none":  # equal for all such data, so that programs are compiled once
             return Transform("none", 0.0, 1.0)
         return Transform(self.binarize, self.low, self.high)
 
     @property
     def expected(self) -> Expected:
-        """The same without drawing anything: what codes and reconstructions are made from."""
+        """The same without random draws, for codes and reconstructions."""
         return Expected(self.transform)
 
     def restored(self, values: np.ndarray) -> np.ndarray:
-        """The model's values in the user's units (bits stay bits)."""
+        """Values of the model in the user's units; bits stay bits."""
         return values if self.offset is None else values + self.offset
 
 
 def _offset(summary: Summary) -> np.ndarray:
-    """The mean of each dimension, as a whole multiple of its step; 0 for codes of categories, which are no amounts."""
+    """The mean of each dimension, rounded to a multiple of its step; 0 for codes of categories."""
     offset = np.array(summary.mean, np.float64)
     for index, column in enumerate(summary.columns):
         if column.is_category:
@@ -184,15 +183,15 @@ def _binary(summary: Summary, binarize: Binarize) -> Summary:
 
 @dataclass(frozen=True)
 class FittedModel:
-    """A trained model with all that is needed to apply it to new data.
+    """A trained model with everything that is needed to apply it to new data.
 
     Attributes:
         model: Posterior, prior and likelihood.
         schema: What the data are.
-        recipe: How it was made; None for a model built by hand from the user's own parts.
-        history: One record per chunk of training.
+        recipe: The choices of the fit; None for a custom model.
+        history: One record for each chunk of training.
         status: How training ended.
-        companion: What was trained beside the model and is not served: a critic, a classifier; None for nothing.
+        companion: What was trained along with the model but is not used to apply it, such as a critic or a classifier.
     """
 
     model: Model
@@ -204,10 +203,10 @@ class FittedModel:
 
     @property
     def binarize(self) -> Binarize:
-        """Whether the data are binarized on their way to the model."""
+        """Whether the data are binarized for the model."""
         return "none" if self.recipe is None else self.recipe.binarize
 
     @property
     def units(self) -> Units:
-        """How the user's values become the model's."""
+        """The conversion of the user's values."""
         return Units.of(self.schema, self.binarize)

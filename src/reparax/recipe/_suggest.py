@@ -1,4 +1,4 @@
-"""The rules that fill a recipe from the data: what a good model of such data looks like, before any is fitted."""
+"""The rules that choose a recipe from the data."""
 
 from typing import Any
 
@@ -12,49 +12,49 @@ from reparax.parts import Part
 from reparax.recipe._recipe import Choice, Recipe, checked, choice, has_option, name_of, with_options
 
 LONG_RUN = 8000
-"""Steps after which a default model is trained, as epochs permit."""
+"""Training steps of a default model."""
 
 LONG_RUN_OF_ROWS = {0: 4000, 2000: 8000, 10_000: 3500}
-"""The same for rows of tables, from so many rows on: fewer steps again where batches are large."""
+"""The same for tables, by the smallest number of rows; the largest tables have larger batches and fewer steps."""
 SHORT_RUN_OF_ROWS = 1000
-"""The same where anomalies are looked for (``trim``)."""
+"""The same for finding anomalies (``trim``)."""
 
 SMALLEST_WIDTH = 64
-"""Units of a hidden layer for few rows, and where anomalies are looked for."""
+"""Units of a hidden layer for few rows, and for finding anomalies."""
 
 HIDDEN_CELLS = 0.6
-"""The share of a table row's cells, at most, that the encoder learns to do without."""
+"""The default of ``hide`` for tables with hardly any missing cells."""
 FEW_MISSING = 0.05
-"""The share of missing cells from which on a table teaches that by itself."""
-WEIGHTS_COUNT_AS = 100
-"""As many rows as the pull of the weights to zero counts: one for few rows, hardly any for many."""
+"""The fraction of missing cells from which the encoder learns from these to do without cells."""
+WEIGHT_DECAY_ROWS = 100
+"""The weight decay is this over the number of rows, and at most 1."""
 
-IN_TURN = ("objective", "prior", "likelihood", "network", "posterior")
-"""The parts that an option is looked for in, where it does not say whose it is."""
+SEARCHED = ("objective", "prior", "likelihood", "network", "posterior")
+"""The parts in which an option is looked for, in order, if it is given without the name of its part."""
 
 DISCRETE_SPACES = frozenset({"binary", "one-hot", "count"})
 
 
 def suggest(schema: Schema, num_examples: int, **chosen: Any) -> Recipe:
-    """A recipe for data of a schema; what is chosen stays, the rest follows by rules.
+    """A recipe for data of a schema: the given choices, and the rest by rules.
 
-    Likelihood by the kind of values: tables, columns; 0/1, Bernoulli; whole pixel levels, discretized logistic;
-    intensities in an interval, continuous Bernoulli; counts, negative binomial; real numbers, Normal. Networks:
-    perceptrons, or convolutions for images beyond 1024 values. Batches of 100 (64 and 32 for small data), and as many
-    epochs as make about 8000 steps, at least 20: training stops earlier by itself. Learning rate 0.001, or 0.003 for
-    perceptrons on 10,000 examples and more.
+    The likelihood depends on the kind of values: columns for tables, Bernoulli for 0/1, discretized logistic for whole
+    pixel levels, continuous Bernoulli for intensities in an interval, negative binomial for counts, Normal for real
+    numbers. Networks are perceptrons, or convolutions for images of more than 1024 values. Batches have 100 examples
+    (64 or 32 for small data), and epochs make about 8000 steps but are at least 20; training may stop earlier. The
+    learning rate is 0.001, or 0.003 for perceptrons on 10,000 examples or more.
 
-    Rows of tables: 3500 to 8000 steps in batches of 32 to 256, the KL warmed up, weights pulled to zero the more the
-    fewer rows there are, from 2000 rows on with a coupling flow as prior; where hardly a cell is missing, the encoder
-    learns to do without some. Where rows are trimmed, about 1000 steps of a small network with the plain prior.
+    Tables are trained for 3500 to 8000 steps in batches of 32 to 256, with a warm-up of the KL, and with more weight
+    decay for fewer rows; from 2000 rows on, the prior is a coupling flow. If hardly any cells are missing, some are
+    hidden from the encoder. If rows are trimmed, a small network with the plain prior is trained for about 1000 steps.
 
     Args:
         schema: What the data are.
-        num_examples: How many examples there are to train on.
-        **chosen: Fields of `Recipe` that are decided; None leaves one open.
+        num_examples: The number of examples to train on.
+        **chosen: Fields of `Recipe`, and options of its parts; None leaves a choice open.
 
     Raises:
-        RecipeError: A field that does not exist, or a setting out of its range.
+        RecipeError: A field or an option is unknown, or a setting is out of its range.
     """
     fields = {field.name for field in msgspec.structs.fields(Recipe)}
     given = {name: value for name, value in chosen.items() if value is not None}
@@ -62,30 +62,30 @@ def suggest(schema: Schema, num_examples: int, **chosen: Any) -> Recipe:
     given = {
         name: choice(name, value) if name in registry.ROOM_OF else checked(name, value) for name, value in given.items()
     }
-    whole: dict[str, Any] = _rules(schema, num_examples, given) | given
+    recipe: dict[str, Any] = _rules(schema, num_examples, given) | given
     if not _draws_are_chosen(chosen):
-        whole = _more_draws(whole)
+        recipe = _more_draws(recipe)
     for name, value in options.items():
-        field, option = _place(name, whole)
-        whole[field] = with_options(field, whole[field], {option: value})
-    return Recipe(**whole)
+        field, option = _place(name, recipe)
+        recipe[field] = with_options(field, recipe[field], {option: value})
+    return Recipe(**recipe)
 
 
-def _place(name: str, whole: dict[str, Any]) -> tuple[str, str]:
+def _place(name: str, recipe: dict[str, Any]) -> tuple[str, str]:
     """The part that an option belongs to: ``prior.num_components``, or ``num_components`` of the first that has it.
 
     Raises:
-        RecipeError: No part has it.
+        RecipeError: No part has such an option.
     """
     field, dot, option = name.partition(".")
     if dot and field in registry.ROOM_OF:
         return field, option
-    having = [field for field in IN_TURN if has_option(field, whole[field], name)]
+    having = [field for field in SEARCHED if has_option(field, recipe[field], name)]
     if not having:
-        chosen = ", ".join(name_of(whole[field]) for field in IN_TURN)
+        chosen = ", ".join(name_of(recipe[field]) for field in SEARCHED)
         raise RecipeError(
             expected="fields of a recipe, or options of its parts",
-            got=f"{name}, which none of {chosen} has",
+            got=f"{name}, which is an option of none of {chosen}",
             cure="see reparax.recipe.Recipe for the fields, and docs/parts.md for the options",
         )
     return having[0], name
@@ -97,19 +97,19 @@ def _draws_are_chosen(chosen: dict[str, Any]) -> bool:
     return given or any(chosen.get(name) is not None for name in ("num_samples", "objective.num_samples"))
 
 
-def _more_draws(whole: dict[str, Any]) -> dict[str, Any]:
-    """Gradients through discrete latent variables are noisier: four draws where no number is chosen."""
-    space = registry.load("posteriors", name_of(whole["posterior"])).latent_space
-    objective = whole["objective"]
+def _more_draws(recipe: dict[str, Any]) -> dict[str, Any]:
+    """A recipe with four draws for each example if latent variables are discrete, as their gradients are noisier."""
+    space = registry.load("posteriors", name_of(recipe["posterior"])).latent_space
+    objective = recipe["objective"]
     if space not in DISCRETE_SPACES or name_of(objective) == "iwae":
-        return whole
+        return recipe
     if not has_option("objective", objective, "num_samples"):
-        return whole
-    return whole | {"objective": with_options("objective", objective, {"num_samples": 4})}
+        return recipe
+    return recipe | {"objective": with_options("objective", objective, {"num_samples": 4})}
 
 
 def held_out_share(num_examples: int) -> float:
-    """The fraction of the data that is held out: a tenth, but no more than a thousand examples."""
+    """The fraction of the data to hold out: a tenth, but at most a thousand examples."""
     return min(0.1, 1000 / max(1, num_examples))
 
 
@@ -125,7 +125,7 @@ def _rules(schema: Schema, num_examples: int, given: dict[str, Any]) -> dict[str
         "likelihood": given.get("likelihood", likelihood),
         "network": given.get("network", _network(schema, schema.summary().size)),
     }
-    # Gradients through discrete latent variables are noisier: a lower rate.
+    # Gradients through discrete latent variables are noisier and need a lower rate.
     discrete = registry.load("posteriors", name_of(posterior)).latent_space in DISCRETE_SPACES
     if name_of(parts["likelihood"]) == "columns":
         return parts | _rules_for_rows(schema, num_examples, parts | given, discrete=discrete)
@@ -133,15 +133,15 @@ def _rules(schema: Schema, num_examples: int, given: dict[str, Any]) -> dict[str
 
 
 def _rules_for_rows(schema: Schema, num_examples: int, given: dict[str, Any], *, discrete: bool) -> dict[str, Any]:
-    """Rows of tables; measured on adult (synthetic rows), and on small tables with anomalies in them."""
+    """The rules for tables, tuned on adult (synthetic rows) and on small tables with anomalies."""
     batch_size = given.get("batch_size", 256 if num_examples >= 10_000 else 128 if num_examples >= 2000 else 32)
-    # A short run of a small network learns what is common; a longer or wider one also what is odd, which then no longer
-    # scores so.
+    # A short run of a small network learns what is common; a longer run of a wider one also learns the anomalies, which
+    # then score lower.
     long = next(steps for rows, steps in reversed(LONG_RUN_OF_ROWS.items()) if num_examples >= rows)
     steps = SHORT_RUN_OF_ROWS if given.get("trim") else long
     epochs = given.get("epochs", min(1000, max(5, -(-steps * batch_size // max(1, num_examples)))))
-    # A flow follows the aggregate posterior, so that samples keep what the columns have to do with each other; where
-    # odd rows are to be told, the plain prior leaves them odd.
+    # A flow follows the aggregate posterior, so that samples keep the associations between columns; for finding
+    # anomalies, the plain prior keeps these improbable.
     changes = has_option("objective", given["objective"], "warmup_steps") and not given.get("trim")
     flow = num_examples >= 2000 and name_of(given["posterior"]) == "diagonal-normal" and not given.get("trim")
     size = schema.summary().size
@@ -152,9 +152,9 @@ def _rules_for_rows(schema: Schema, num_examples: int, given: dict[str, Any], *,
         "depth": 2,
         "batch_size": batch_size,
         "epochs": epochs,
-        # Without a warm-up the columns' dependence is given up before the latent variables can carry it.
+        # Without a warm-up, the dependence between columns is lost before the latent variables can carry it.
         "warmup_epochs": epochs // 3 if changes else 0,
-        "weight_decay": 0.0 if given.get("trim") else min(1.0, WEIGHTS_COUNT_AS / max(1, num_examples)),
+        "weight_decay": 0.0 if given.get("trim") else min(1.0, WEIGHT_DECAY_ROWS / max(1, num_examples)),
         "hide": 0.0 if given.get("trim") or _has_companion(given["objective"]) else _hidden_cells(schema),
         "learning_rate": 2e-3 if num_examples >= 10_000 and not discrete else 1e-3,
         "patience": max(5, epochs // 5),
@@ -166,22 +166,22 @@ def _has_companion(objective: Choice) -> bool:
 
 
 def _hidden_cells(schema: Schema) -> float:
-    """None where the table itself teaches the encoder to do without cells: more of it would blur the rows."""
+    """The default of ``hide``: 0 if missing cells teach the encoder the same, as more of it would blur the rows."""
     missing = [column.missing for column in schema.columns or ()]
     return HIDDEN_CELLS if sum(missing) < FEW_MISSING * len(missing) else 0.0
 
 
 def _rules_for_arrays(schema: Schema, num_examples: int, given: dict[str, Any], *, discrete: bool) -> dict[str, Any]:
     batch_size = given.get("batch_size", 100 if num_examples >= 10_000 else 64 if num_examples >= 500 else 32)
-    large_perceptron = name_of(given["network"]) == "mlp" and num_examples >= 10_000
+    is_large_perceptron = name_of(given["network"]) == "mlp" and num_examples >= 10_000
     epochs = given.get("epochs", min(2000, max(20, -(-LONG_RUN * batch_size // max(1, num_examples)))))
     return {
         "latent_dim": _latent_dim(schema, schema.summary().size) * _latent_factor(given["posterior"]),
         **_shape_of_network(schema, name_of(given["network"]), num_examples),
         "batch_size": batch_size,
         "epochs": epochs,
-        "learning_rate": 3e-3 if large_perceptron and not discrete else 1e-3,
-        "weight_decay": 0.05 if large_perceptron else 0.0,
+        "learning_rate": 3e-3 if is_large_perceptron and not discrete else 1e-3,
+        "weight_decay": 0.05 if is_large_perceptron else 0.0,
         "patience": max(5, epochs // 5),
     }
 
@@ -213,7 +213,7 @@ def _latent_dim(schema: Schema, size: int) -> int:
 
 
 def _latent_factor(posterior: Choice) -> int:
-    """A bit holds less than a real number, so binary codes are longer."""
+    """Discrete codes are longer, as a bit holds less information than a real number."""
     return {"binary": 3, "one-hot": 2}.get(registry.load("posteriors", name_of(posterior)).latent_space, 1)
 
 
