@@ -158,7 +158,7 @@ def resealed(folder, tmp_path, change):
         (lambda content: content["recipe"].update(depth=3), "no "),
         (lambda content: content["recipe"].update(prior="uniform-bernoulli"), "latent space"),
         (lambda content: content["data"].pop("event_shape"), "event_shape"),
-        (lambda content: content["training"].update(history=[{"epoch": 1}]), "a record of training"),
+        (lambda content: content["training"].update(history=[{"epoch": 1}]), "invalid record of training"),
         (lambda content: content.update(files={}), "no checksum"),
         (lambda content: content["arrays"].clear(), "other arrays"),
     ],
@@ -173,7 +173,7 @@ def test_weights_that_are_no_safetensors_file(folder, tmp_path):
     seal = {"bytes": len(weights), "sha256": hashlib.sha256(weights).hexdigest()}
     resealed(folder, tmp_path, lambda content: content["files"].update({"weights.safetensors": seal}))
     (tmp_path / "weights.safetensors").write_bytes(weights)
-    with pytest.raises(ArtifactError, match="no safetensors file"):
+    with pytest.raises(ArtifactError, match="not in safetensors format"):
         rx.load(tmp_path)
 
 

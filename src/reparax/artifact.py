@@ -1,8 +1,8 @@
 """A fitted model on disk: a folder of JSON and safetensors, from which nothing is ever executed.
 
-``weights.safetensors`` holds every array of the model under its path in the pytree, but for those that follow from the
-schema (`reparax.pytrees.Derived`), which are made anew; ``model.json`` holds the format
-version, the recipe, the schema, the versions of the libraries, how training went, and the checksums.
+``weights.safetensors`` holds the arrays of the model under their paths in the pytree, except those that are computed
+from the schema (`reparax.pytrees.Derived`). ``model.json`` holds the format version, the recipe, the schema, the
+versions of the libraries, the history of training, and the checksums.
 """
 
 import hashlib
@@ -37,9 +37,9 @@ FORMAT_VERSION = 4
 DESCRIPTION = "model.json"
 WEIGHTS = "weights.safetensors"
 COMPANION = "companion.safetensors"
-"""The weights of what was trained beside the model; absent where there is nothing."""
+"""The weights of the companion that was trained along with the model, if there is one."""
 REPORT = "report.html"
-"""A page on the model that may lie beside it; it is replaced with the model."""
+"""A report that may be in the same folder; it is removed when the model is replaced."""
 LIBRARIES = ("reparax", "jax", "equinox", "numpyro", "numpy")
 NO_CHECKSUM = "0" * 64
 
@@ -59,7 +59,7 @@ class _Leaf(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a file of the folder must be."""
+    """The size and the checksum of a file of the folder."""
 
     bytes: int
     sha256: str
@@ -82,22 +82,21 @@ class _Description(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def save(fitted: FittedModel, folder: str | Path) -> None:
-    """Writes a fitted model to a folder, all of it or nothing; a model that is there already is replaced as a whole.
+    """Writes a fitted model to a folder, completely or not at all; an existing model folder is replaced.
 
     Args:
-        fitted: The fitted model, of a recipe or of the user's own parts.
-        folder: The folder to write or replace; the folder around it must exist.
+        fitted: The fitted model, from a recipe or custom.
+        folder: The folder to write or replace; its parent folder must exist.
 
     Raises:
-        OutputError: The folder cannot be written, or holds other things than a model.
-        ArtifactError: Two arrays of the model have the same path, or arrays that are not saved because they follow from
-            the schema are those of other data.
+        OutputError: The folder cannot be written, or contains other files than those of a model.
+        ArtifactError: Two arrays of the model have the same path, or the model was built for another schema.
     """
     check_folder(folder)
     _check_derived(fitted)
     arrays, scalars = _leaves(fitted.model)
-    beside_it, _ = _leaves(fitted.companion)
-    contents = {WEIGHTS: _packed(arrays)} | ({COMPANION: _packed(beside_it)} if beside_it else {})
+    of_companion, _ = _leaves(fitted.companion)
+    contents = {WEIGHTS: _packed(arrays)} | ({COMPANION: _packed(of_companion)} if of_companion else {})
     description = _Description(
         format=FORMAT,
         format_version=FORMAT_VERSION,
@@ -106,19 +105,19 @@ def save(fitted: FittedModel, folder: str | Path) -> None:
         data=fitted.schema,
         training=_Training(fitted.status, [_from_record(record) for record in fitted.history]),
         arrays=_described_arrays(arrays),
-        companion=_described_arrays(beside_it),
+        companion=_described_arrays(of_companion),
         scalars=_escaped(scalars),
         files={name: _File(len(part), hashlib.sha256(part).hexdigest()) for name, part in contents.items()},
         checksum=NO_CHECKSUM,
     )
     text = json.dumps(msgspec.to_builtins(description), indent=1, allow_nan=False).encode() + b"\n"
     text = text.replace(NO_CHECKSUM.encode(), hashlib.sha256(text).hexdigest().encode())
-    with atomic_write(folder) as beside:
-        beside.unlink()
-        beside.mkdir()
+    with atomic_write(folder) as temporary:
+        temporary.unlink()
+        temporary.mkdir()
         for name, part in contents.items():
-            (beside / name).write_bytes(part)
-        (beside / DESCRIPTION).write_bytes(text)
+            (temporary / name).write_bytes(part)
+        (temporary / DESCRIPTION).write_bytes(text)
 
 
 def load(
@@ -127,15 +126,15 @@ def load(
     """Reads a fitted model from a folder; everything in it is checked, and nothing in it is executed.
 
     Args:
-        folder: What `save` wrote.
-        model: For a model that was built by hand: one of the same structure, freshly built; its arrays are replaced.
-        allow: The modules of the user's own parts that may be imported; without it, none is.
-        companion: To go on with what was trained beside the model: one of the same structure, freshly built; without
-            it, the companion is left on disk, as a model is served without.
+        folder: A folder that `save` wrote.
+        model: For a custom model, a newly built model of the same structure; its arrays are replaced.
+        allow: The modules of custom parts that may be imported; by default none.
+        companion: A newly built companion of the same structure, if training is to continue; by default, the companion
+            is not loaded, as applying a model does not need it.
 
     Raises:
-        ArtifactError: Not a model folder, a damaged or altered one, one of another format version, or one whose parts
-            are not those of ``model``.
+        ArtifactError: The folder is not a model folder, is damaged or altered, has another format version, or does not
+            match ``model``.
     """
     folder = Path(folder).expanduser()
     description = _described(folder)
@@ -150,34 +149,34 @@ def load(
 
 
 def describe(folder: str | Path) -> dict[str, Any]:
-    """What ``model.json`` says, checked, as plain values: recipe, data, training, libraries, arrays.
+    """The checked content of ``model.json`` as plain values: recipe, data, training, libraries, arrays.
 
     Raises:
-        ArtifactError: Not a model folder, or a damaged or altered description.
+        ArtifactError: The folder is not a model folder, or its description is damaged or altered.
     """
-    found = msgspec.to_builtins(_described(Path(folder).expanduser()))
-    return {name: value for name, value in found.items() if name not in {"format", "checksum", "scalars"}}
+    description = msgspec.to_builtins(_described(Path(folder).expanduser()))
+    return {name: value for name, value in description.items() if name not in {"format", "checksum", "scalars"}}
 
 
 def check_folder(folder: str | Path) -> None:
-    """Raises `OutputError` unless a model could be saved in a folder; to be asked before long work.
+    """Checks that a model can be saved in a folder; call it before long work.
 
     Raises:
-        OutputError: The folder cannot be written, or holds other things than a model.
+        OutputError: The folder cannot be written, or contains other files than those of a model.
     """
     check_output(folder, ())
     path = Path(folder).expanduser()
     others = sorted(set(os.listdir(path)) - {DESCRIPTION, WEIGHTS, COMPANION, REPORT}) if path.is_dir() else []
     if others:
         raise OutputError(
-            expected=f"{folder} to be a new folder or one that holds a model alone",
+            expected=f"{folder} to be a new folder, or one that contains nothing but a model",
             got=f"a folder with {', '.join(others[:3])}{' and more' if len(others) > 3 else ''} in it",
-            cure="give another name; a model takes the place of the whole folder",
+            cure="choose another name, as saving a model replaces the folder",
         )
 
 
 def _leaves(model: Any) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """Every array of a pytree that cannot be derived, as NumPy, and every number, by path."""
+    """The arrays of a pytree, as NumPy, and its numbers, by path; without what is derived from the schema."""
     arrays: dict[str, np.ndarray] = {}
     scalars: dict[str, Any] = {}
     for path, leaf in _with_paths(without_derived(model)):
@@ -203,21 +202,22 @@ def _described_arrays(arrays: Mapping[str, np.ndarray]) -> dict[str, _Leaf]:
 
 
 def _stored(folder: Path, name: str, files: Mapping[str, _File]) -> Mapping[str, np.ndarray]:
-    """The arrays of a file, whose checksum is right."""
+    """The arrays of a file, after a check of its checksum."""
+    content = _checked(folder, name, files)
     try:
-        return read_tensors(_checked(folder, name, files))
+        return read_tensors(content)
     except (SafetensorError, ValueError, KeyError, TypeError) as error:
-        raise _damaged(folder / name, f"what is no safetensors file ({error})") from None
+        raise _damaged(folder / name, f"a file that is not in safetensors format ({error})") from None
 
 
 def _check_derived(fitted: FittedModel) -> None:
-    """Refuses a model that would not come back as it is, as it was built for other data than the schema says."""
-    anew = jax.tree.leaves(with_derived(fitted.model, fitted.units.summary))
-    same = all(map(_same, jax.tree.leaves(fitted.model), anew))
-    if len(jax.tree.leaves(fitted.model)) != len(anew) or not same:
+    """Refuses a model that `load` would change, because it was built for another schema."""
+    rederived = jax.tree.leaves(with_derived(fitted.model, fitted.units.summary))
+    same = all(map(_same, jax.tree.leaves(fitted.model), rederived))
+    if len(jax.tree.leaves(fitted.model)) != len(rederived) or not same:
         raise ArtifactError(
             expected="a model that was built for the data of its schema",
-            got="one whose columns are those of other data",
+            got="a model that was built for other columns",
             cure="build the model from the schema that it is fitted with",
         )
 
@@ -236,7 +236,7 @@ def _is_key(leaf: Any) -> bool:
 
 
 def _plain(array: np.ndarray) -> np.ndarray:
-    """As safetensors takes it: contiguous, and a dtype that NumPy has not by itself (bfloat16) as unsigned integers."""
+    """A contiguous array for safetensors; dtypes that NumPy lacks (bfloat16) become unsigned integers."""
     array = np.ascontiguousarray(array).reshape(array.shape)
     return array.view(f"uint{8 * array.dtype.itemsize}") if array.dtype.kind == "V" else array
 
@@ -246,20 +246,20 @@ def _dtype_name(array: np.ndarray) -> str:
 
 
 def _described(folder: Path) -> _Description:
-    """The description, its checksum and format checked."""
+    """The description, after a check of its format and checksum."""
     text = _bytes(folder, DESCRIPTION)
     try:
         content = json.loads(text)
-        found, number, checksum = content["format"], content["format_version"], content["checksum"]
+        name, number, checksum = content["format"], content["format_version"], content["checksum"]
     except (ValueError, KeyError, TypeError, RecursionError):
         raise _damaged(folder / DESCRIPTION, "a file that is not the description of a model") from None
-    if found != FORMAT:
-        raise _damaged(folder / DESCRIPTION, f"the format {found!r}")
+    if name != FORMAT:
+        raise _damaged(folder / DESCRIPTION, f"the format {name!r}")
     if number != FORMAT_VERSION:
         raise ArtifactError(
             expected=f"format version {FORMAT_VERSION} in {folder / DESCRIPTION}",
             got=f"version {number!r}",
-            cure=f"fit it again: reparax fit DATA --out {folder}",
+            cure=f"fit the model again: reparax fit DATA --out {folder}",
         )
     _check_own_checksum(folder, text, checksum)
     try:
@@ -277,7 +277,7 @@ def _check_own_checksum(folder: Path, text: bytes, checksum: Any) -> None:
     written = str(checksum).encode()
     blank = text.replace(written, NO_CHECKSUM.encode()) if written else text
     if hashlib.sha256(blank).hexdigest() != checksum:
-        raise _damaged(folder / DESCRIPTION, "other content than was written")
+        raise _damaged(folder / DESCRIPTION, "content that was changed after it was written")
 
 
 def _bytes(folder: Path, name: str) -> bytes:
@@ -290,12 +290,12 @@ def _bytes(folder: Path, name: str) -> bytes:
     except OSError as error:
         got = f"a {name} that cannot be read ({error.strerror})"
     raise ArtifactError(
-        expected=f"a model folder at {folder}", got=got, cure="give the folder that reparax fit --out wrote"
+        expected=f"a model folder at {folder}", got=got, cure="use the folder that reparax fit --out wrote"
     )
 
 
 def _checked(folder: Path, name: str, files: Mapping[str, _File]) -> bytes:
-    """The bytes of a file, if they are those that were written."""
+    """The bytes of a file, after a check of its size and checksum."""
     content = _bytes(folder, name)
     wanted = files.get(name)
     if wanted is None:
@@ -303,7 +303,7 @@ def _checked(folder: Path, name: str, files: Mapping[str, _File]) -> bytes:
     if len(content) != wanted.bytes:
         raise _damaged(folder / name, f"{len(content)} bytes instead of {wanted.bytes}")
     if hashlib.sha256(content).hexdigest() != wanted.sha256:
-        raise _damaged(folder / name, "other content than was written")
+        raise _damaged(folder / name, "content that was changed after it was written")
     return content
 
 
@@ -314,19 +314,19 @@ def _damaged(path: Path, got: str) -> ArtifactError:
 
 
 def _skeleton(folder: Path, description: _Description, allow: Sequence[str]) -> Model:
-    """The model of a recipe with shapes and dtypes in the place of arrays: nothing is computed or allocated."""
+    """The model of a recipe with shapes and dtypes in place of arrays; nothing is computed or allocated."""
     if description.recipe is None:
         raise ArtifactError(
-            expected=f"your own model for the parts of {folder}",
-            got="a model that no recipe describes",
-            cure="build the model again and give it: rx.load(folder, model=your_model)",
+            expected=f"a model of the structure in {folder}",
+            got="none, and a custom model that no recipe describes",
+            cure="build the model again and pass it: rx.load(folder, model=your_model)",
         )
-    barred = [module for module in description.recipe.own_modules() if module not in allow]
-    if barred:
+    forbidden = [module for module in description.recipe.own_modules() if module not in allow]
+    if forbidden:
         raise ArtifactError(
-            expected=f"permission to import {', '.join(barred)}, where parts of {folder} are defined",
-            got="none: importing a module executes it",
-            cure=f"if you trust it, load with allow={barred!r} (on the command line: --allow {' '.join(barred)})",
+            expected=f"permission to import {', '.join(forbidden)}, where parts of {folder} are defined",
+            got="no permission, as importing a module executes it",
+            cure=f"if you trust it, load with allow={forbidden!r} (on the command line: --allow {' '.join(forbidden)})",
         )
     try:
         return eqx.filter_eval_shape(build, description.recipe, description.data, key=jax.random.key(0))
@@ -346,7 +346,7 @@ def _filled(
     scalars: Mapping[str, Any],
     folder: Path,
 ) -> Any:
-    """The skeleton with its arrays and numbers from the folder, by path; every shape and dtype is checked."""
+    """The skeleton with the arrays and numbers of the folder, by path, after a check of every shape and dtype."""
     paths = {path: leaf for path, leaf in _with_paths(without_derived(skeleton)) if _is_arrayish(leaf)}
     if set(paths) != set(stored) or set(stored) != set(arrays):
         missing, extra = sorted(set(paths) - set(stored)), sorted(set(stored) - set(paths))
@@ -354,7 +354,7 @@ def _filled(
         raise ArtifactError(
             expected=f"the arrays of this model in {folder}",
             got=f"a file with {' and '.join(parts) or 'other arrays'}",
-            cure="give a model of the structure that was saved",
+            cure="pass a model of the structure that was saved",
         )
 
     def fill(path: Any, leaf: Any) -> Any:
@@ -371,14 +371,14 @@ def _is_arrayish(leaf: Any) -> bool:
 
 
 def _restored(name: str, leaf: Any, array: np.ndarray, written: _Leaf) -> Any:
-    """One array as the skeleton has it: a jax array, a NumPy array or a random key."""
+    """An array of the same kind as in the skeleton: a jax array, a NumPy array or a random key."""
     wanted = jax.eval_shape(jax.random.key_data, leaf) if _is_key(leaf) else leaf
     expected, got = (str(wanted.dtype), tuple(wanted.shape)), (written.dtype, written.shape)
     if expected != got or array.shape != written.shape:
         raise ArtifactError(
             expected=f"the array {name} to be {expected[0]} of shape {expected[1]}",
             got=f"{got[0]} of shape {got[1]}",
-            cure="load with the same model and the same jax_enable_x64 as it was saved with",
+            cure="load with the model and the setting of jax_enable_x64 that it was saved with",
         )
     array = array.view(np.dtype(wanted.dtype)) if array.dtype != wanted.dtype else array
     if isinstance(leaf, np.ndarray):
@@ -398,11 +398,11 @@ def _to_record(fields: dict[str, Any], folder: Path) -> Record:
         train, valid = ({key: _unescaped(x) for key, x in fields[name].items()} for name in ("train", "valid"))
         return Record(fields["epoch"], fields["step"], train, valid, fields["seconds"])
     except (TypeError, KeyError, AttributeError, ValueError):
-        raise _damaged(folder / DESCRIPTION, "a record of training that is none") from None
+        raise _damaged(folder / DESCRIPTION, "an invalid record of training") from None
 
 
 def _escaped(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Numbers as JSON has them: NaN and infinities as text."""
+    """Numbers as JSON can write them, with text for NaN and infinities."""
     return {name: str(x) if isinstance(x, float) and not math.isfinite(x) else x for name, x in values.items()}
 
 

@@ -1,13 +1,13 @@
-"""The errors of reparax: each says what was expected, what came, and the cure."""
+"""The errors of reparax: each says what was expected, what it got, and what to do."""
 
 
 class ReparaxError(Exception):
-    """Base of every error a user can mend.
+    """Base of every error that a user can fix.
 
     Args:
-        expected: What would have been right.
-        got: What came instead.
-        cure: What to do about it.
+        expected: What was expected.
+        got: What was given instead.
+        cure: What to do.
     """
 
     def __init__(self, *, expected: str, got: str, cure: str) -> None:
@@ -25,15 +25,15 @@ def _rebuild(kind: type[ReparaxError], expected: str, got: str, cure: str) -> Re
 
 
 class DataError(ReparaxError, ValueError):
-    """The user's data cannot be read, or do not fit what is asked of them."""
+    """The data cannot be read, or do not match what is needed."""
 
 
 class RecipeError(ReparaxError, ValueError):
-    """Parts or settings that cannot be combined, or a setting out of its range."""
+    """Parts or settings that cannot be combined, or a setting that is out of its range."""
 
 
 class ArtifactError(ReparaxError, ValueError):
-    """A model folder that is not one, is damaged, or comes from another format version."""
+    """A folder that is not a model folder, is damaged, or has another format version."""
 
 
 class OutputError(ReparaxError, OSError):
@@ -41,19 +41,19 @@ class OutputError(ReparaxError, OSError):
 
 
 class TrainingError(ReparaxError, ArithmeticError):
-    """Training that cannot go on: the objective is no longer finite."""
+    """Training cannot continue: the objective is not finite."""
 
 
 class NotReparameterizable(ReparaxError, TypeError):
-    """A sample that is not a differentiable function of the named parameter."""
+    """A sample is not a differentiable function of the named parameter."""
 
 
 class InvalidEstimator(ReparaxError, TypeError):
-    """A gradient estimator that would be wrong for this distribution, function or bound."""
+    """A gradient estimator that is not valid for the distribution, function or bound."""
 
 
 class NoClosedForm(ReparaxError, NotImplementedError):
-    """A density, mean or variance that this distribution does not have in closed form."""
+    """A density, mean or variance without a closed form."""
 
 
 class MissingExtra(ReparaxError, ModuleNotFoundError):
@@ -61,4 +61,4 @@ class MissingExtra(ReparaxError, ModuleNotFoundError):
 
 
 class NoAnalyticKL(ReparaxError, NotImplementedError):
-    """No closed form is known for the Kullback-Leibler divergence of this pair."""
+    """The Kullback-Leibler divergence of a pair of distributions has no known closed form."""

@@ -1,4 +1,4 @@
-"""Libraries that not everybody needs: what is missing is said with the command that installs it."""
+"""Optional libraries: if one is missing, the error names the command that installs it."""
 
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -22,10 +22,10 @@ EXTRA_OF = {
 
 @contextmanager
 def extras() -> Generator[None]:
-    """Says how to install what an import inside does not find; for use as a decorator too.
+    """Turns failed imports of optional libraries into `MissingExtra`; also usable as a decorator.
 
     Raises:
-        MissingExtra: A library of an extra is not installed.
+        MissingExtra: An optional library is not installed.
     """
     try:
         yield
@@ -35,7 +35,7 @@ def extras() -> Generator[None]:
         if extra is None or isinstance(error, MissingExtra):
             raise
         raise MissingExtra(
-            expected=f"{library}, which this needs",
+            expected=f"{library} to be installed",
             got="an installation without it",
             cure=f"run: pip install 'reparax[{extra}]' (or 'reparax[all]')",
         ) from None

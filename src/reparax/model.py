@@ -1,4 +1,4 @@
-"""The model: a posterior, a prior and a likelihood, and nothing else."""
+"""The model: a posterior, a prior and a likelihood."""
 
 from typing import Self
 
@@ -24,7 +24,7 @@ class Model(eqx.Module):
         likelihood: z -> p(x | z), the decoder.
 
     Raises:
-        RecipeError: The prior is not a density on the posterior's latent space.
+        RecipeError: The prior is not a density on the latent space of the posterior.
     """
 
     posterior: Posterior
@@ -38,7 +38,7 @@ class Model(eqx.Module):
         """The plain model for one context: p(z | context), p(x | z, context) and q(z | x, context).
 
         Raises:
-            RecipeError: A context of another size than that of the fit.
+            RecipeError: The context has another size than in the fit.
         """
         return given(self, context)
 
@@ -50,37 +50,37 @@ class Model(eqx.Module):
         """E[x | z], in the user's units.
 
         Raises:
-            NoClosedForm: The likelihood has no mean in closed form.
+            NoClosedForm: The mean of the likelihood has no closed form.
         """
         return code_of(self.likelihood(z))
 
     def sample(self, key: jax.Array) -> Num[Array, "*event"]:
-        """One x from the prior and the likelihood."""
+        """One x drawn from the prior and the likelihood."""
         latent, observed = jax.random.split(key)
         return self.likelihood(self.prior(self.posterior).sample(latent)).sample(observed)
 
 
 def check_latent_space(posterior: AbstractPosterior | Posterior, prior: AbstractPrior | Prior) -> None:
-    """Refuses a prior that lives elsewhere than the posterior, or that is made for codes alone.
+    """Refuses a prior on another latent space than the posterior, or one that is only for deterministic posteriors.
 
     Raises:
-        RecipeError: They do not go together; the message names the priors that fit.
+        RecipeError: They do not go together; the message names the priors that do.
     """
     if _goes_with(posterior, prior):
         return
     space = posterior.latent_space
-    fitting = [name for name in registry.names("priors") if _goes_with(posterior, registry.load("priors", name))]
+    suitable = [name for name in registry.names("priors") if _goes_with(posterior, registry.load("priors", name))]
     if space not in prior.latent_spaces:
         part = posterior.part if isinstance(posterior, Posterior) else posterior
         raise RecipeError(
             expected=f"a prior on the {space} latent space of the {registry.part_name(type(part))} posterior",
             got=f"{registry.part_name(type(prior))}, a density on {' or '.join(sorted(prior.latent_spaces))}",
-            cure=f"choose one of the priors {', '.join(fitting)}",
+            cure=f"choose one of the priors {', '.join(suitable)}",
         )
     raise RecipeError(
         expected="a posterior without a density for a prior that is fitted to the codes after training",
-        got=f"{registry.part_name(type(prior))} with a posterior that has one",
-        cure=f"choose one of the priors {', '.join(fitting)}, or --posterior deterministic",
+        got=f"{registry.part_name(type(prior))} with a posterior that has a density",
+        cure=f"choose one of the priors {', '.join(suitable)}, or --posterior deterministic",
     )
 
 

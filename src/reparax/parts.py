@@ -1,4 +1,4 @@
-"""What every part is: a frozen set of options, from which `create` makes the module that is trained."""
+"""The base of every part: a frozen set of options, from which `create` makes the module to train."""
 
 import dataclasses
 from typing import Any
@@ -11,12 +11,12 @@ UNBOUNDED = float("inf")
 
 
 def option(default: Any, *, low: float = -UNBOUNDED, high: float = UNBOUNDED) -> Any:
-    """An option of a part: a field with a default, whose values are numbers in a range, names or yes and no.
+    """An option of a part: a field with a default, whose values are numbers in a range, names, or true and false.
 
     Args:
-        default: The value where none is chosen; its type is that of the option.
-        low: The least value of a number.
-        high: The greatest value of a number.
+        default: The default value; its type is the type of the option.
+        low: The smallest allowed number.
+        high: The largest allowed number.
     """
     return eqx.field(default=default, static=True, metadata={"low": low, "high": high})
 
@@ -25,7 +25,7 @@ class Part(eqx.Module):
     """A frozen set of options.
 
     Raises:
-        RecipeError: An option of another type than its default, or out of its range.
+        RecipeError: An option has another type than its default, or is out of its range.
     """
 
     def __check_init__(self) -> None:
@@ -41,31 +41,31 @@ def options_of(part: Part) -> dict[str, Any]:
 
 
 def option_names(part: type[Part]) -> tuple[str, ...]:
-    """The names of a part's options."""
+    """The names of the options of a part."""
     return tuple(field.name for field in _options(part))
 
 
 def checked_option(field: dataclasses.Field, value: Any, owner: str) -> Any:
-    """A value of an option as Python's own number, text or truth value.
+    """The value of an option as a Python number, text or bool.
 
     Raises:
-        RecipeError: Another type than that of the default, or a number out of its range.
+        RecipeError: The type is not that of the default, or the number is out of its range.
     """
     kind: Any = type(field.default)
     if kind in (bool, str):
         if isinstance(value, kind):
             return value
-        raise _refused(field, value, owner, "yes or no" if kind is bool else "a name")
+        raise _refused(field, value, owner, "True or False" if kind is bool else "a name")
     number = as_number(value, kind)
     low, high = field.metadata["low"], field.metadata["high"]
     if number is None or not low <= number <= high:
-        whole = "a whole number " if kind is int else "a number "
-        raise _refused(field, value, owner, f"{whole}between {low:g} and {high:g}")
+        words = "a whole number" if kind is int else "a number"
+        raise _refused(field, value, owner, f"{words} between {low:g} and {high:g}")
     return number
 
 
 def as_number(value: Any, kind: type[int] | type[float]) -> int | float | None:
-    """A value as Python's own int or float; None for what is none, such as text or a fraction for a whole number."""
+    """A value as a Python int or float; None if it is neither, or not a whole number where one is needed."""
     if isinstance(value, str | bool):
         return None
     try:

@@ -1,4 +1,4 @@
-"""Parameters that training leaves alone, and the split of a pytree into what is trained and what is not."""
+"""Arrays that are not trained, and the partition of a pytree into trainable and other leaves."""
 
 from collections.abc import Callable
 from typing import Any, Self, TypeVar
@@ -14,47 +14,47 @@ Tree = TypeVar("Tree")
 
 
 class Frozen(eqx.Module):
-    """Arrays that belong to a model and are saved with it, but are never trained (a standardization, say)."""
+    """Arrays of a model that are saved with it but never trained, such as a standardization."""
 
     value: PyTree[Array]
 
 
 class Derived(Frozen):
-    """Arrays that follow from the summary of the data: never trained, and made anew at load instead of saved.
+    """Arrays that follow from the summary of the data: never trained, and computed at load instead of saved.
 
     Attributes:
-        make: Makes them of a summary; it must give the same arrays as long as the format of saved models is the same.
+        make: Computes them from a summary; must give the same arrays for a given format version of saved models.
     """
 
     make: Callable[[Summary], PyTree[Array]] = eqx.field(static=True)
 
     @classmethod
     def of(cls, make: Callable[[Summary], PyTree[Array]], summary: Summary) -> Self:
-        """What a function makes of a summary."""
+        """The arrays that a function computes from a summary."""
         return cls(make(summary), make)
 
 
 def without_derived(tree: PyTree) -> PyTree:
-    """A pytree with nothing in the place of what can be derived."""
+    """A pytree with None in place of each `Derived`."""
     return jax.tree.map(lambda leaf: None if _is_derived(leaf) else leaf, tree, is_leaf=_is_derived)
 
 
 def with_derived(tree: Tree, summary: Summary) -> Tree:
-    """A pytree with what can be derived made anew: one object for all places that hold the same."""
-    made: dict[Callable, Derived] = {}
+    """A pytree with each `Derived` computed from a summary; equal ones become one object."""
+    computed: dict[Callable, Derived] = {}
 
     def fill(leaf: Any) -> Any:
         if not isinstance(leaf, Derived):
             return leaf
-        if leaf.make not in made:
-            made[leaf.make] = Derived.of(leaf.make, summary)
-        return made[leaf.make]
+        if leaf.make not in computed:
+            computed[leaf.make] = Derived.of(leaf.make, summary)
+        return computed[leaf.make]
 
     return jax.tree.map(fill, tree, is_leaf=_is_derived)
 
 
 def partition(tree: Tree) -> tuple[Tree, Tree]:
-    """Splits a pytree in two of the same structure: the trainable floating-point arrays, and all the rest."""
+    """Splits a pytree into two of the same structure: the trainable floating-point arrays, and everything else."""
     trainable = jax.tree.map(
         lambda leaf: not isinstance(leaf, Frozen) and eqx.is_inexact_array(leaf), tree, is_leaf=_is_frozen
     )
@@ -67,7 +67,7 @@ def combine(trainable: Tree, rest: Tree) -> Tree:
 
 
 def num_parameters(tree: PyTree) -> int:
-    """How many trainable numbers a pytree holds."""
+    """The number of trainable parameters of a pytree."""
     return sum(leaf.size for leaf in jax.tree.leaves(partition(tree)[0]))
 
 
@@ -76,7 +76,7 @@ def soft_bound(x: Float[Array, "*s"], low: float, high: float) -> Float[Array, "
 
     low + softplus(x - low) - softplus(x - high).
     """
-    # Far outside, the two softplus would cancel to nothing (or to NaN at infinity), and are flat anyway.
+    # Far outside, the softplus terms would cancel (to NaN at infinity), and the map is flat.
     x = jnp.clip(x, low - 40.0, high + 40.0)
     return low + jax.nn.softplus(x - low) - jax.nn.softplus(x - high)
 

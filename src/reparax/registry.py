@@ -1,10 +1,9 @@
-"""Finds the parts of a room by reading its files, and the user's own by the names of their modules.
+"""Finds the parts of a room by reading its files, and custom parts by the names of their modules.
 
 A part is a public class whose base is abstract: ``class FullCovarianceNormal(AbstractFamily)`` in ``posteriors/`` is
 called ``full-covariance-normal`` on the command line. A class may name itself: ``name: ClassVar[str] = "disarm"`` in
-DisARM. Files whose names begin with an underscore hold no parts. Listing parts and their options imports nothing of the
-room, so that ``reparax --help`` starts without jax. A part of the user's own is
-called ``my_package.parts:MyPosterior``.
+DisARM. Files whose names begin with an underscore hold no parts. Listing parts and their options does not import the
+room, so that ``reparax --help`` starts without jax. A custom part is called ``my_package.parts:MyPosterior``.
 """
 
 import ast
@@ -28,7 +27,7 @@ ROOMS = {
     "networks": "AbstractArchitecture",
     "estimators": "AbstractEstimator",
 }
-"""The rooms that parts live in, and the base of their parts."""
+"""The rooms (packages) of parts, and the base class of their parts."""
 
 ROOM_OF = {
     "posterior": "posteriors",
@@ -40,7 +39,7 @@ ROOM_OF = {
 """The room of each field of a recipe that chooses a part."""
 
 ELSEWHERE = {"likelihoods": ("tables/columns.py",)}
-"""Files of parts that live in another room, beside what else belongs to them."""
+"""Files in other rooms that also hold parts of a room."""
 
 _PART = re.compile(r"^class ([A-Z]\w*)\(Abstract\w*[,)].*\n((?:(?:[ \t].*)?\n)*)", re.MULTILINE)
 _NAME = re.compile(r'^    name: ClassVar\[str\] = "([a-z0-9-]+)"$', re.MULTILINE)
@@ -61,7 +60,7 @@ class Place(NamedTuple):
 
 
 class Option(NamedTuple):
-    """An option of a part, as its file says it.
+    """An option of a part, as declared in its file.
 
     Attributes:
         name: Its name.
@@ -75,13 +74,13 @@ class Option(NamedTuple):
 
 
 class PartOption(NamedTuple):
-    """An option that some of the parts have that a field of a recipe chooses among.
+    """An option of one or several parts that a field of a recipe can choose.
 
     Attributes:
         field: The field: ``"prior"``.
-        name: The option's name: ``"num_components"``.
+        name: The name of the option: ``"num_components"``.
         kind: Its type.
-        parts_by_text: What the option is, with its default, and the parts for which it is that.
+        parts_by_text: What the option is, with its default, and the names of the parts that describe it this way.
     """
 
     field: str
@@ -91,7 +90,7 @@ class PartOption(NamedTuple):
 
 
 class Field(NamedTuple):
-    """A field of a recipe, as its file says it.
+    """A field of a recipe, as declared in its file.
 
     Attributes:
         name: Its name.
@@ -109,7 +108,7 @@ def places(room: str) -> Mapping[str, Place]:
     """The parts of a room by their names, sorted.
 
     Args:
-        room: The room's name, for example ``"posteriors"``.
+        room: The name of the room, for example ``"posteriors"``.
     """
     result = {}
     for file in _files(room):
@@ -128,7 +127,7 @@ def names(room: str) -> tuple[str, ...]:
     """The names of a room's parts, sorted, without importing them.
 
     Args:
-        room: The room's name, for example ``"posteriors"``.
+        room: The name of the room, for example ``"posteriors"``.
     """
     return tuple(places(room))
 
@@ -138,15 +137,15 @@ def options(room: str, name: str) -> tuple[Option, ...]:
     """The options of a part, without importing it.
 
     Args:
-        room: The room's name.
-        name: The part's name, of this package.
+        room: The name of the room.
+        name: The name of a built-in part.
     """
     place = places(room)[name]
     tree = ast.parse(place.file.read_text("utf-8"))
     node = next(part for part in tree.body if isinstance(part, ast.ClassDef) and part.name == place.attribute)
-    said = _arguments(ast.get_docstring(node) or "")
+    texts = _arguments(ast.get_docstring(node) or "")
     return tuple(
-        Option(line.target.id, ast.literal_eval(line.value.args[0]), said.get(line.target.id, ""))
+        Option(line.target.id, ast.literal_eval(line.value.args[0]), texts.get(line.target.id, ""))
         for line in node.body
         if isinstance(line, ast.AnnAssign)
         and isinstance(line.target, ast.Name)
@@ -161,9 +160,9 @@ def recipe_fields() -> tuple[Field, ...]:
     """The fields of a recipe, without importing it."""
     tree = ast.parse((_source() / "recipe" / "_recipe.py").read_text("utf-8"))
     node = next(part for part in tree.body if isinstance(part, ast.ClassDef) and part.name == "Recipe")
-    said = _arguments(ast.get_docstring(node) or "")
+    texts = _arguments(ast.get_docstring(node) or "")
     return tuple(
-        Field(line.target.id, ast.unparse(line.annotation), said[line.target.id])
+        Field(line.target.id, ast.unparse(line.annotation), texts[line.target.id])
         for line in node.body
         if isinstance(line, ast.AnnAssign) and isinstance(line.target, ast.Name)
     )
@@ -189,7 +188,7 @@ def column_families() -> tuple[Any, ...]:
 
 @cache
 def part_options() -> tuple[PartOption, ...]:
-    """The options of all parts that a recipe chooses, without importing them; those of the same name are one."""
+    """The options of all parts that a recipe can choose, without importing them, merged by field and name."""
     collected: dict[tuple[str, str], list[tuple[str, Option]]] = {}
     for field, room in ROOM_OF.items():
         for part in names(room):
@@ -213,14 +212,14 @@ def listed(parts: Sequence[str]) -> str:
 
 
 def load(room: str, name: str) -> Any:
-    """The class of a part, by the room's and the part's name, or by its module's and its own: ``"module:Class"``.
+    """The class of a part of a room, by its name or as ``"module:Class"``.
 
     Raises:
-        RecipeError: The room has no part of that name, or the module no such part.
+        RecipeError: The room has no part of that name, or the module has no such class.
     """
-    # Estimators are not chosen by module: a recipe is read, estimator included, before its modules are allowed.
+    # Estimators cannot be custom: reading a recipe loads its estimator, before any module is allowed.
     if ":" in name and room in ROOM_OF.values():
-        return _load_own(room, name)
+        return _load_custom(room, name)
     known = places(room)
     if name not in known:
         near = get_close_matches(name, known, n=1)
@@ -228,24 +227,24 @@ def load(room: str, name: str) -> Any:
         raise RecipeError(
             expected=f"one of the {room}: {', '.join(known)}",
             got=repr(name),
-            cure=f"{hint}name a class of your own as module:Class",
+            cure=f"{hint}name your own class as module:Class",
         )
     place = known[name]
     return getattr(importlib.import_module(place.module), place.attribute)
 
 
 def module_of(name: str) -> str | None:
-    """The module of a part of the user's own, by its name; None for parts of this package."""
+    """The module of a custom part, by the name of the part; None for built-in parts."""
     module, colon, _ = name.partition(":")
     return module if colon else None
 
 
 def part_name(part: type) -> str:
     """The name of a part on the command line and in recipes; the inverse of `load`."""
-    own = (part.__module__, part.__qualname__)
+    defined_at = (part.__module__, part.__qualname__)
     for room in ROOMS:
         for name, place in places(room).items():
-            if (place.module, place.attribute) == own:
+            if (place.module, place.attribute) == defined_at:
                 return name
     if part.__module__.startswith("reparax."):
         return kebab(part.__name__)
@@ -253,12 +252,12 @@ def part_name(part: type) -> str:
 
 
 def kebab(name: str) -> str:
-    """A class's name in lower case with dashes: ``DiagonalNormal``, ``diagonal-normal``; ``ELBO``, ``elbo``."""
+    """The name of a class in lower case with dashes: ``diagonal-normal`` for ``DiagonalNormal``."""
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "-", name).lower()
 
 
 def lazy_parts(module_name: str) -> tuple[Callable[[str], type], Callable[[], list[str]]]:
-    """``__getattr__`` and ``__dir__`` of a room: its parts as attributes, each imported when first asked for."""
+    """``__getattr__`` and ``__dir__`` of a room: its parts as attributes, each imported when first used."""
     room = module_name.rpartition(".")[2]
 
     def find(attribute: str) -> type:
@@ -273,22 +272,22 @@ def lazy_parts(module_name: str) -> tuple[Callable[[str], type], Callable[[], li
     return find, listing
 
 
-def _load_own(room: str, name: str) -> type:
+def _load_custom(room: str, name: str) -> type:
     module, _, attribute = name.partition(":")
     base = getattr(importlib.import_module(f"reparax.{room}"), ROOMS[room])
-    expected = f"a class of your own for the {room}, as module:Class"
+    expected = f"a class for the {room}, as module:Class"
     try:
         part = getattr(importlib.import_module(module), attribute)
     except ModuleNotFoundError as error:
-        cure = f"install {error.name}, or run where Python finds it"
-        raise RecipeError(expected=expected, got=f"{name!r}, but no module {error.name}", cure=cure) from None
+        cure = f"install {error.name}, or run reparax where Python can import it"
+        raise RecipeError(expected=expected, got=f"{name!r}, but there is no module {error.name}", cure=cure) from None
     except (AttributeError, ValueError):
         cure = "check the name of the class"
-        raise RecipeError(expected=expected, got=f"{name!r}, but {module} has none", cure=cure) from None
+        raise RecipeError(expected=expected, got=f"{name!r}, but {module} has no such class", cure=cure) from None
     if not (isinstance(part, type) and issubclass(part, base)) or inspect.isabstract(part):
         raise RecipeError(
             expected=expected,
-            got=f"{name!r}, which is none",
+            got=f"{name!r}, which is not such a class",
             cure=f"make it a subclass of reparax.{room}.{ROOMS[room]}",
         )
     return part
@@ -319,7 +318,7 @@ def _source() -> Path:
 
 
 def _arguments(docstring: str) -> dict[str, str]:
-    """What the ``Args:`` or ``Attributes:`` of a docstring say, by name."""
+    """The entries of the ``Args:`` or ``Attributes:`` section of a docstring, by name."""
     section = re.split(r"^(?:Args|Attributes):\n", docstring, maxsplit=1, flags=re.MULTILINE)[-1]
     entries = re.findall(r"^    (\w+): (.*(?:\n        .*)*)", section, re.MULTILINE)
     return {name: " ".join(text.split()) for name, text in entries}

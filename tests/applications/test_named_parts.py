@@ -87,7 +87,7 @@ def test_an_instance_or_a_class_is_as_good_as_its_name(module):
 @pytest.mark.parametrize(
     ("name", "match"),
     [
-        ("{}:Missing", "has none"),
+        ("{}:Missing", "has no such class"),
         ("no_such_module_here:X", "no module"),
         ("{}:NoPart", "subclass"),
         ("os:system", "subclass"),

@@ -274,10 +274,10 @@ def test_damaged_idx(tmp_path):
     content = idx_bytes(images((4, 5, 6)).astype(np.uint8), 8)
     for damaged in (content[:-1], content + b"\0", content[:9], content[:4]):
         (tmp_path / "a").write_bytes(damaged)
-        with pytest.raises(DataError, match="whole IDX file"):
+        with pytest.raises(DataError, match="complete IDX file"):
             read(tmp_path / "a")
     (tmp_path / "a.gz").write_bytes(gzip.compress(content)[:-9])
-    with pytest.raises(DataError, match="whole gzipped file"):
+    with pytest.raises(DataError, match="complete gzipped file"):
         read(tmp_path / "a.gz")
     (tmp_path / "a.idx").write_bytes(b"\0\0\x0a\x01\0\0\0\0")
     with pytest.raises(DataError, match="by the name"):

@@ -33,7 +33,7 @@ LATIN = "name,b\n" + "José,2\nMüller,3\n" * MANY
         ("a,b\n" + "inf,x\n1,y\n" * MANY, "30 infinite values, the first in column 'a', row 1"),
         ("a,b\n" + "1e300,x\n1,y\n" * MANY, "1e+300 in column 'a', row 1; rescale these values"),
         ("a,a\n" + "1,x\n" * MANY, "'a' more than once"),
-        ("a,b\nx,2\ny,4,5\nz,6\n", "every row of 2 cells; got 3 cells in row 3: 'y,4,5'; mend that row"),
+        ("a,b\nx,2\ny,4,5\nz,6\n", "2 cells in every row; got 3 cells in row 3: 'y,4,5'; fix that row"),
         ("a,b\nx,2\ny\nz,6\n", "every row of 2 cells; got 1 cells in row 3: 'y'"),
         ('a,b\n"x",2\ny\nz,6\n', "every row of 2 cells; got 1 cells in line 3: 'y'"),
         ('a,b\n"x",2\ny,4,5\n', "every row of 2 cells"),

@@ -131,7 +131,7 @@ def test_files(tmp_path, suffix):
 def test_text_is_no_array(tmp_path):
     dataset = read(TABLE)
     for suffix in ("npy", "npz"):
-        with pytest.raises(DataError, match=r"columns of numbers alone, for .*column 'text' of text.*parquet"):
+        with pytest.raises(DataError, match=r"only columns of numbers for .*column 'text' of text.*parquet"):
             write(tmp_path / f"a.{suffix}", dataset.values, schema=dataset.schema)
     with pytest.raises(DataError, match="write tables as csv"):
         write(tmp_path / "a.png", dataset.values, schema=dataset.schema)
@@ -153,7 +153,7 @@ def test_arrow_files_of_every_kind(tmp_path):
     content = (tmp_path / "a.feather").read_bytes()
     for end in (7, len(content) // 2, len(content) - 1):
         (tmp_path / "d.feather").write_bytes(content[:end])
-        with pytest.raises(DataError, match="a whole Arrow file"):
+        with pytest.raises(DataError, match="a complete Arrow file"):
             read(tmp_path / "d.feather")
     (tmp_path / "e.feather").write_text("a,b\n1,2\n")
     with pytest.raises(DataError, match="an Arrow or Feather file"):

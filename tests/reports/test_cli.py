@@ -31,7 +31,7 @@ def test_report(files, page_of, capsys):
     assert main([*words, "--label", "kind"]) == 0
     said = capsys.readouterr()
     assert said.out == ""
-    assert said.err.endswith("report.html: 90 examples looked at\n")
+    assert said.err.endswith("report.html: 90 examples\n")
     page = page_of(out)
     assert "Model of people.parquet" in page.text
     assert f"reparax report {files / 'model'} {files / 'people.parquet'} --label kind --samples 4 --seed 0" in page.text

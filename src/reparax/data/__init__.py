@@ -1,4 +1,4 @@
-"""The user's data: reading and writing files and arrays, and a schema of what they hold. NumPy and Arrow, never jax."""
+"""Reading and writing data, and the schema that describes them; uses NumPy and Arrow, never jax."""
 
 from reparax.data.arrays import BUILTIN
 from reparax.data.columns import marginal_oddity

@@ -1,4 +1,4 @@
-"""Arrays: from files without pickles, as data sets, and as labels."""
+"""Arrays as data: reading them from files without pickles, as datasets and as labels."""
 
 import importlib
 import io
@@ -35,7 +35,7 @@ def read_npy(path: Path) -> np.ndarray:
     """The array of a ``.npy`` file.
 
     Raises:
-        DataError: Not such a file, damaged, or an array of Python objects (which would need a pickle).
+        DataError: The file has another format, is damaged, or holds Python objects, which would need a pickle.
     """
     content = read_bytes(path)
     name, words = content_of(content)
@@ -45,13 +45,13 @@ def read_npy(path: Path) -> np.ndarray:
 
 
 def parse_npy(content: bytes, source: Path | str) -> np.ndarray:
-    """The array that the bytes of a ``.npy`` file hold.
+    """The array in the bytes of a ``.npy`` file.
 
     Raises:
-        DataError: Damaged, or an array of Python objects.
+        DataError: The bytes are damaged, or hold Python objects.
     """
     stream = io.BytesIO(content)
-    expected = "a whole NumPy array"
+    expected = "a complete NumPy array"
     try:
         version = np.lib.format.read_magic(stream)
         read_header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
@@ -62,7 +62,7 @@ def parse_npy(content: bytes, source: Path | str) -> np.ndarray:
         raise DataError(
             expected="an array of numbers",
             got=f"an array of Python objects in {source}",
-            cure="save an array of one numeric dtype: unpickling objects could run code, and is never done",
+            cure="save an array of one numeric dtype; unpickling objects could run code and is never done",
         )
     start, count = stream.tell(), 1
     for length in shape:
@@ -79,21 +79,22 @@ def parse_npy(content: bytes, source: Path | str) -> np.ndarray:
 
 
 def _read_header_3(stream: io.BytesIO) -> tuple[tuple[int, ...], bool, np.dtype]:
-    """Version 3.0 differs from 2.0 in the header's encoding alone; only names of record fields need it."""
+    """Version 3.0 differs from 2.0 only in the encoding of the header, which only names of record fields need."""
     raise ValueError("a header of a version that arrays of numbers do not use")
 
 
 def read_npz(path: Path, label: str | None) -> tuple[np.ndarray, np.ndarray | None, str | None, list[str]]:
     """The values and labels of a ``.npz`` archive.
 
-    Values are the array called X, x, data or images, or else the only one that does not hold labels. Labels are the
+    The values are the array called X, x, data or images, or else the only array besides the labels. The labels are the
     array called ``label``, or else y or labels.
 
     Returns:
-        Values, labels or None, the labels' key or None, and notes.
+        The values, the labels or None, the name of the labels or None, and notes.
 
     Raises:
-        DataError: Not such an archive, damaged, no array called ``label``, or no telling which array holds the values.
+        DataError: The file has another format or is damaged, has no array called ``label``, or has several arrays that
+            could be the values.
     """
     content = read_bytes(path)
     name, words = content_of(content)
@@ -104,7 +105,7 @@ def read_npz(path: Path, label: str | None) -> tuple[np.ndarray, np.ndarray | No
         raise LabelNotFoundError(
             expected=f"labels called {label!r} in {path}",
             got=f"arrays called {', '.join(members) or 'nothing'}",
-            cure="give one of those names, or a file of labels",
+            cure="use one of those names, or a file of labels",
         )
     key = label or next((name for name in LABELS if name in members), None)
     candidates = [name for name in members if name != key]
@@ -123,31 +124,31 @@ def read_npz(path: Path, label: str | None) -> tuple[np.ndarray, np.ndarray | No
 
 
 def _members(content: bytes, path: Path) -> dict[str, Callable[[], bytes]]:
-    """A function giving the bytes of each array, by name."""
+    """For each array, by name, a function that reads its bytes."""
     broken = (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, KeyError, *_BROKEN)
     try:
         archive = zipfile.ZipFile(io.BytesIO(content))
         names = [name for name in archive.namelist() if name.endswith(".npy")]
     except broken as error:
-        raise damaged(path, "a whole NumPy archive (.npz)", error) from None
+        raise damaged(path, "a complete NumPy archive (.npz)", error) from None
 
     def read_member(name: str) -> bytes:
         try:
             return archive.read(name)
         except broken as error:
-            raise damaged(f"{name} in {path}", "a whole NumPy archive (.npz)", error) from None
+            raise damaged(f"{name} in {path}", "a complete NumPy archive (.npz)", error) from None
 
     return {name.removesuffix(".npy"): partial(read_member, name) for name in names}
 
 
 def read_idx(path: Path) -> np.ndarray:
-    """The array of an IDX file, gzipped or not.
+    """The array of an IDX file, which may be gzipped.
 
-    The format: two zero bytes, a code for the dtype, the number of axes, the length of each axis as a big-endian
+    The format is two zero bytes, a code for the dtype, the number of axes, the length of each axis as a big-endian
     32-bit number, then the values, big-endian, last axis fastest (LeCun, Cortes and Burges, "The MNIST database").
 
     Raises:
-        DataError: Not such a file, or its size is not the one its header tells.
+        DataError: The file has another format, or its size does not match its header.
     """
     content = read_bytes(path)
     name, words = content_of(content)
@@ -156,13 +157,15 @@ def read_idx(path: Path) -> np.ndarray:
     dtype, num_axes = np.dtype(_DTYPES[content[2]]), content[3]
     start = 4 + 4 * num_axes
     if len(content) < start:
-        raise damaged(path, "a whole IDX file", f"{len(content)} bytes, of which the header takes {start}")
+        raise damaged(path, "a complete IDX file", f"{len(content)} bytes, of which the header takes {start}")
     shape = tuple(int.from_bytes(content[4 + 4 * i : 8 + 4 * i], "big") for i in range(num_axes))
     size = dtype.itemsize
     for length in shape:
         size *= length
     if len(content) - start != size or num_axes > 32:
-        raise damaged(path, "a whole IDX file", f"{len(content) - start} bytes for shape {shape}, which takes {size}")
+        raise damaged(
+            path, "a complete IDX file", f"{len(content) - start} bytes for shape {shape}, which takes {size}"
+        )
     return np.frombuffer(content, dtype, offset=start).reshape(shape).astype(dtype.newbyteorder("="), copy=False)
 
 
@@ -172,10 +175,10 @@ def read_builtin(name: str) -> tuple[np.ndarray, tuple[str, ...] | None, np.ndar
     Digits are images of 8x8x1 with levels 0 to 16; the others are tables with named columns.
 
     Returns:
-        The values, the columns' names, the labels and the name of their column.
+        The values, the names of the columns, the labels and the name of the label column.
 
     Raises:
-        DataError: There is none of that name.
+        DataError: There is no data set of that name.
     """
     if name not in BUILTIN:
         raise DataError(
@@ -191,7 +194,7 @@ def read_builtin(name: str) -> tuple[np.ndarray, tuple[str, ...] | None, np.ndar
 
 @dataclass(frozen=True)
 class Arrays:
-    """An array, and what came beside it."""
+    """An array with its labels and notes."""
 
     array: np.ndarray
     labels: np.ndarray | None = None
@@ -201,15 +204,15 @@ class Arrays:
     kind: FrameKind | None = None
 
     def dataset(self, said: Overrides = NOTHING) -> Dataset:
-        """The array, its axes and kind told from its values."""
+        """The dataset of the array, whose axes and kinds of values are inferred."""
         if said:
             return self._table(said)
-        found = from_array(self.array, names=self.names, labels=self.labels, label=self.label, notes=self.notes)
-        return replace(found, frame_kind=self.kind, native=self.array if self.array.ndim == 2 else None)
+        dataset = from_array(self.array, names=self.names, labels=self.labels, label=self.label, notes=self.notes)
+        return replace(dataset, frame_kind=self.kind, native=self.array if self.array.ndim == 2 else None)
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """The names of a table's columns; ``column_0``, ... where they have none."""
+        """The names of the columns of a table; ``column_0``, ... if they have none."""
         return tuple(column_name(self.names, index) for index in range(self.array.shape[1]))
 
     def _table(self, said: Overrides) -> Dataset:
@@ -217,18 +220,18 @@ class Arrays:
             raise no_table()
         said = said.checked(self.columns, self.label)
         cells = {name: array_cells(self.array[:, index]) for index, name in enumerate(self.columns)}
-        found = from_cells(
+        dataset = from_cells(
             cells, named=self.names is not None, labels=self.labels, label=self.label, notes=self.notes,
             kinds=said.kinds, excluded=said.excluded, array=self.array,
         )  # fmt: skip
-        return replace(found, frame_kind=self.kind, native=self.array)
+        return replace(dataset, frame_kind=self.kind, native=self.array)
 
     def matched(self, schema: Schema, *, allow_missing: bool = False) -> Dataset:
-        """The array, held against a schema: a table column by column, images as they are."""
+        """The dataset of the array, matched to a schema: tables column by column, images unchanged."""
         if schema.columns is None or self.array.ndim != 2 or self.array.dtype.kind not in "biuf":
             dataset = self.dataset()
-            found = schema.match(dataset, allow_missing=allow_missing)
-            return replace(dataset, values=found.values, schema=schema, notes=(*dataset.notes, *found.notes))
+            match = schema.match(dataset, allow_missing=allow_missing)
+            return replace(dataset, values=match.values, schema=schema, notes=(*dataset.notes, *match.notes))
 
         array = by_columns(self.array)
 
@@ -237,57 +240,57 @@ class Arrays:
 
         named = self.names is not None
         table = match_table(schema, self.columns, len(self.array), cells, named=named)
-        found = schema.finished(table, allow_missing=allow_missing)
+        match = schema.finished(table, allow_missing=allow_missing)
         return Dataset(
-            found.values, schema, self.labels, notes=(*self.notes, *found.notes), frame_kind=self.kind,
+            match.values, schema, self.labels, notes=(*self.notes, *match.notes), frame_kind=self.kind,
             native=self.array,
         )  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Read:
-    """A dataset that its reader made whole: images."""
+    """A complete dataset, such as one of images."""
 
-    found: Dataset
+    complete: Dataset
 
     def dataset(self, said: Overrides = NOTHING) -> Dataset:
         """The dataset."""
         if said:
             raise no_table()
-        return self.found
+        return self.complete
 
     def matched(self, schema: Schema, *, allow_missing: bool = False) -> Dataset:
-        """The dataset, held against a schema."""
-        matched = schema.match(self.found, allow_missing=allow_missing)
-        notes = (*self.found.notes, *matched.notes)
-        return replace(self.found, values=matched.values, schema=schema, notes=notes)
+        """The dataset, matched to a schema."""
+        matched = schema.match(self.complete, allow_missing=allow_missing)
+        notes = (*self.complete.notes, *matched.notes)
+        return replace(self.complete, values=matched.values, schema=schema, notes=notes)
 
 
 def no_table() -> DataError:
-    """The error for kinds of columns where there are none."""
+    """The error for kinds of columns of data that are not a table."""
     return DataError(
-        expected="a table, whose columns have kinds", got="images, or data that were read before",
-        cure="leave schema and exclude out, or give the table itself",
+        expected="a table, whose columns have kinds", got="images, or data that were already read",
+        cure="leave out schema and exclude, or pass the table itself",
     )  # fmt: skip
 
 
 def read_labels(path: Path, num_examples: int) -> np.ndarray:
-    """One label per example, numbers or text, from a ``.npy``, IDX or one-column CSV file.
+    """One label for each example, a number or text, from a ``.npy``, IDX or one-column CSV file.
 
     Args:
         path: The file.
-        num_examples: How many labels there must be.
+        num_examples: The expected number of labels.
 
     Raises:
-        DataError: Not such a file, or another number of labels.
+        DataError: The file has another format, or another number of labels.
     """
     path = path.expanduser()
     if not path.is_file():
         raise LabelNotFoundError(**vars(missing(path)))
-    found, _ = content_of(read_bytes(path))
-    if found == "npy":
+    format_name, _ = content_of(read_bytes(path))
+    if format_name == "npy":
         labels = read_npy(path)
-    elif found == "idx":
+    elif format_name == "idx":
         labels = read_idx(path)
     else:
         labels = _from_csv(path, num_examples)
@@ -297,26 +300,26 @@ def read_labels(path: Path, num_examples: int) -> np.ndarray:
         raise DataError(
             expected=f"one label for each of the {num_examples} examples",
             got=f"labels of shape {labels.shape} in {path}",
-            cure="give the labels that belong to these data",
+            cure="use the labels of these data",
         )
     return text_or_numbers(labels)
 
 
 def _from_csv(path: Path, num_examples: int) -> np.ndarray:
     table = read_csv(path).table
-    if table.height == num_examples - 1:  # text without a header: the first label looked like one
+    if table.height == num_examples - 1:  # no header after all: the first label looked like one
         table = read_csv(path, header=False).table
     if table.width != 1:
         raise DataError(
             expected=f"one column of labels in {path}",
             got=f"{table.width} columns",
-            cure="keep the labels' column alone",
+            cure="keep only the column of the labels",
         )
     return labels_of_column(table.to_series())
 
 
 def labels_of_column(column: Any) -> np.ndarray:
-    """The labels in a column of a data frame; empty text where text is missing, text where numbers are.
+    """The labels in a column of a data frame: numbers if none is missing, else text, empty for missing cells.
 
     Args:
         column: A series of narwhals or polars.
@@ -334,7 +337,7 @@ def text_or_numbers(labels: np.ndarray) -> np.ndarray:
     """Labels as whole numbers, real numbers or text.
 
     Raises:
-        DataError: Labels of another kind.
+        DataError: The labels are neither numbers nor text.
     """
     if labels.dtype.kind == "b":
         return labels.astype(np.int64)

@@ -1,5 +1,6 @@
-"""A data set: the values in the user's units, their schema, and what came beside them."""
+"""Datasets: values in the user's units with their schema, labels and notes."""
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple
@@ -28,7 +29,7 @@ from reparax.summary import Column, Kind
 
 
 class Layout(NamedTuple):
-    """An array whose axes are told: examples first, channels last."""
+    """An array with known axes: examples first, channels last."""
 
     values: np.ndarray
     kind: Literal["images", "table", "array"]
@@ -36,21 +37,21 @@ class Layout(NamedTuple):
 
 
 def as_examples(array: np.ndarray) -> Layout:
-    """Tells the axes of an array.
+    """Infers the meaning of the axes of an array.
 
-    Two axes are a table ``(n, columns)``; three are gray images ``(n, height, width)``, which gain a channel axis;
-    four are images, five and more stay an array. Channels of images are the last axis when it is 1 to 4 long; else
-    the second axis when that is 1, 3 or 4 long (channels first; they are moved, and a note says so); else the last axis
-    when it is shorter than height and width (many-channel images).
+    Two axes are a table ``(n, columns)``; three are gray images ``(n, height, width)``, to which a channel axis is
+    added; four are images; five or more are an array. The channels of images are the last axis if its length is 1 to 4;
+    else the second axis if its length is 1, 3 or 4 (channels first: they are moved, with a note); else the last axis if
+    it is shorter than height and width (many-channel images).
 
     Raises:
-        DataError: Fewer than two axes, or four axes of which none is told to be the channels.
+        DataError: There are fewer than two axes, or it is unclear which of four axes are the channels.
     """
     if array.ndim < 2:
         raise DataError(
             expected="an array of at least two axes, examples first",
             got="a single value" if array.ndim == 0 else f"one axis of {len(array)} values",
-            cure="a single column is X.reshape(-1, 1), a single example X.reshape(1, -1)",
+            cure="for a single column use X.reshape(-1, 1), for a single example X.reshape(1, -1)",
         )
     if array.ndim == 2:
         return Layout(array, "table")
@@ -68,8 +69,8 @@ def as_examples(array: np.ndarray) -> Layout:
         return Layout(array, "images")
     raise DataError(
         expected="images of shape (n, height, width, channels)",
-        got=f"shape {array.shape}, of which no axis is told to be the channels",
-        cure="put the channels last (numpy.moveaxis), or give rows of numbers: X.reshape(len(X), -1)",
+        got=f"shape {array.shape}, where it is unclear which axis holds the channels",
+        cure="put the channels last (numpy.moveaxis), or use rows of numbers: X.reshape(len(X), -1)",
     )
 
 
@@ -78,21 +79,21 @@ FrameKind = Literal["polars", "pandas", "pyarrow", "numpy"]
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """Examples in the user's units, and what is known of them.
+    """Examples in the user's units, with their description.
 
     Attributes:
-        values: An array of shape ``(n, *event_shape)``. Dtypes: uint8 for 0/1 values and for images of up to 8 bits,
-            uint16 for deeper ones, int32 for other whole numbers, float32 for real ones (float64 where float32 would
-            lose digits that matter; a note says so), and for tables with categories, dates or missing cells: the
-            numbers, codes of categories, days since 1970; NaN where missing.
+        values: An array of shape ``(n, *event_shape)``. Its dtype is uint8 for 0/1 values and images of up to 8 bits,
+            uint16 for deeper images, int32 for other whole numbers, and float32 for real numbers (float64, with a note,
+            if float32 would lose digits that matter). Tables with categories, dates or missing cells are matrices of
+            numbers, codes of categories and days since 1970, with NaN for missing cells.
         schema: The description of the values.
-        labels: One label per example, shape ``(n,)``, or None. They never enter the values.
-        ids: One name per example (the files of a folder of images), or None.
-        notes: Sentences on what was noticed or decided while reading, for people.
-        frame_kind: The library of the data frame, or ``"numpy"`` for an array, that the user gave; None for files.
-        native: The table as it came, columns that are left out included; None for images, and for a part of the data.
-        context: What is known of each example beside its values and not modeled, shape ``(n, c)``: labels as numbers,
-            covariates; None for nothing.
+        labels: One label for each example, shape ``(n,)``, or None; they are not among the values.
+        ids: One name for each example (the files of a folder of images), or None.
+        notes: Sentences for the user on what was noticed or decided while reading.
+        frame_kind: The library of the data frame that the user gave, or ``"numpy"`` for an array; None for files.
+        native: The table as given, including columns that are not modeled; None for images and for subsets of data.
+        context: Numbers that are known of each example and not modeled, shape ``(n, c)``, such as labels or covariates;
+            None without a context.
     """
 
     values: np.ndarray
@@ -118,7 +119,7 @@ class Dataset:
         """The same examples with a context: one row of numbers for each.
 
         Raises:
-            DataError: Another number of rows, or what is no finite number.
+            DataError: The context has another number of rows, or is not made of finite numbers.
         """
         return replace(self, context=_as_context(context, len(self)))
 
@@ -133,7 +134,7 @@ def _as_context(context: Any, num_examples: int) -> np.ndarray:
         raise DataError(
             expected=f"a context of finite numbers, one row for each of the {num_examples} examples",
             got=f"{type(context).__name__} of shape {np.shape(context)}",
-            cure="give labels as numbers (one column for each class), and fill what is missing",
+            cure="encode labels as numbers (one column for each class), and fill missing values",
         )
     return rows
 
@@ -149,18 +150,18 @@ def from_array(
 ) -> Dataset:
     """A dataset from numbers: two axes are a table, three or four are images, more are an array.
 
-    See `reparax.data.read` for how axes, kinds and levels are told.
+    See `reparax.data.read` for how axes, kinds and levels are inferred.
 
     Args:
         array: Shape ``(n, d)``, ``(n, height, width)``, ``(n, height, width, channels)`` or more axes.
-        names: The columns' names.
-        labels: One label per example.
-        label: The column or key that the labels came from.
-        ids: One name per example.
-        notes: Sentences to keep with the dataset.
+        names: The names of the columns.
+        labels: One label for each example.
+        label: The name of the column or array of the labels.
+        ids: One name for each example.
+        notes: Notes to keep with the dataset.
 
     Raises:
-        DataError: No examples or no columns, other things than numbers, NaN or infinity, values beyond float32.
+        DataError: There are no examples or no columns, or values that are not numbers, not finite, or beyond float32.
     """
     refuse_non_numbers(array)
     layout = as_examples(array)
@@ -178,7 +179,7 @@ def from_array(
 
 
 def array_cells(column: np.ndarray) -> Cells:
-    """The cells of an array's column."""
+    """The cells of a column of an array."""
     if column.dtype.kind == "b":
         return Cells("boolean", column.view(np.uint8), "boolean", (False, True))
     if column.dtype.kind == "f" and column.dtype.itemsize == 2:  # of either byte order
@@ -200,47 +201,48 @@ def from_cells(
 ) -> Dataset:
     """A dataset from the cells of a table, by column.
 
-    Numbers without missing cells are kept in a compact dtype of their own; a table with categories, dates or missing
-    cells becomes a matrix of numbers and codes.
+    Numbers without missing cells are stored in a compact dtype; a table with categories, dates or missing cells becomes
+    a matrix of numbers and codes.
 
     Args:
         cells: The columns, by name.
-        named: Whether the names mean anything.
-        labels: One label per row.
-        label: The column that the labels came from.
-        ids: One name per row.
-        notes: Sentences to keep with the dataset.
-        excluded: Columns that are left out, and why.
-        kinds: What the user says columns are.
-        array: The cells as one array, where they are numbers that came as one.
+        named: Whether the columns have real names.
+        labels: One label for each row.
+        label: The name of the column of the labels.
+        ids: One name for each row.
+        notes: Notes to keep with the dataset.
+        excluded: Columns that are not modeled, with the reason.
+        kinds: The kinds of columns that the user has set.
+        array: The cells as one array, if they were given as one array of numbers.
 
     Raises:
-        DataError: No rows or no columns left, infinities, or cells that cannot be of the kind that the user says.
+        DataError: No rows or no columns are left, there are infinities, or cells cannot be of the kind that the user
+            has set.
     """
     num_rows = len(next(iter(cells.values())).values) if cells else 0 if labels is None else len(labels)
     _refuse_empty(num_rows, num_rows * len(cells))
     _refuse_labels(labels, num_rows)
     excluded, kinds = dict(excluded or {}), kinds or {}
-    excluded |= {name: EMPTY for name, found in cells.items() if found.num_missing == num_rows}
-    kept = {name: found for name, found in cells.items() if name not in excluded}
+    excluded |= {name: EMPTY for name, column in cells.items() if column.num_missing == num_rows}
+    kept = {name: column for name, column in cells.items() if name not in excluded}
     if not kept:
         raise DataError(
             expected="columns to learn from", got=f"none: {'; '.join(notes_on(excluded, 3))}", cure="check the data"
         )
-    for name, found in kept.items():
-        refuse_infinite(found, name)
-    columns = tuple(column_of(name, found, kinds.get(name)) for name, found in kept.items())
+    for name, column in kept.items():
+        refuse_infinite(column, name)
+    columns = tuple(column_of(name, column, kinds.get(name)) for name, column in kept.items())
     names = tuple(kept) if named else None
-    if all(_is_plain(found, column) for found, column in zip(kept.values(), columns, strict=True)):
+    if all(itertools.starmap(_is_plain, zip(kept.values(), columns, strict=True))):
         if array is None or len(kept) < len(cells):
-            numbers = [found.values for found in kept.values()]
-            whole = by_rows(numbers, np.result_type(*numbers))
+            numbers = [column.values for column in kept.values()]
+            matrix = by_rows(numbers, np.result_type(*numbers))
         else:
-            whole = array
-        values, schema, more = _plain_table(whole, names, label, columns)
+            matrix = array
+        values, schema, more = _plain_table(matrix, names, label, columns)
     else:
         values, schema, more = _mixed_table(kept, names, label, columns)
-    more = [*(f"column {name!r}: {note}" for name, found in kept.items() for note in found.notes), *more]
+    more = [*(f"column {name!r}: {note}" for name, column in kept.items() for note in column.notes), *more]
     return Dataset(
         values=_frozen(values, array),
         schema=msgspec.structs.replace(schema, excluded=tuple(excluded.items())),
@@ -261,19 +263,19 @@ def _refuse_labels(labels: np.ndarray | None, num_rows: int) -> None:
         raise DataError(
             expected=f"one label for each of the {num_rows} examples",
             got=f"labels of shape {labels.shape}",
-            cure="give the labels that belong to these data",
+            cure="use the labels of these data",
         )
 
 
 def _is_plain(cells: Cells, column: Column) -> bool:
-    """Whether the values are the numbers themselves, all of them there."""
+    """Whether the values are the numbers themselves, with none missing."""
     if cells.num_missing or cells.kind not in {"number", "boolean"}:
         return False
     return not column.is_category or cells.kind == "boolean" or column.categories == (0, 1)
 
 
 def _frozen(values: np.ndarray, array: np.ndarray | None) -> np.ndarray:
-    """Contiguous values that cannot be written to; the user's own array stays writeable."""
+    """Contiguous read-only values; the user's array stays writeable."""
     values = np.ascontiguousarray(values)
     if values is array:
         values = values.view()
@@ -294,7 +296,7 @@ def _plain_table(
 def _mixed_table(
     kept: Mapping[str, Cells], names: tuple[str, ...] | None, label: str | None, columns: tuple[Column, ...]
 ) -> tuple[np.ndarray, Schema, list[str]]:
-    """The matrix of numbers and codes: float32, or float64 where that would lose digits of some column."""
+    """The matrix of numbers and codes: float32, or float64 if float32 would lose digits of some column."""
     wide = [column.name for cells, column in zip(kept.values(), columns, strict=True) if loses_digits(cells, column)]
     dtype = np.float64 if wide else np.float32
     values = np.empty((len(next(iter(kept.values())).values), len(kept)), dtype)
@@ -330,7 +332,7 @@ def _notes_on_mixed(columns: tuple[Column, ...], num_rows: int, wide: list[str])
         listed = ", ".join(constant[:5]) + (f" and {len(constant) - 5} more" if len(constant) > 5 else "")
         notes.append(f"constant columns carry no information; their standard deviation is set to 1: {listed}")
     if wide:
-        notes.append(f"kept in float64: float32 would lose digits of {', '.join(map(repr, wide[:5]))}")
+        notes.append(f"stored as float64, as float32 would lose digits of {', '.join(map(repr, wide[:5]))}")
     return notes
 
 
@@ -359,7 +361,7 @@ def _describe(
     if images:
         low, high = _levels(layout.values.dtype, kind, float(low), float(high))
         if kind == "integer" and high == 255 and values.max() < 128:
-            notes.append(f"8-bit images of levels 0 to 255, though the highest level seen is {values.max()}")
+            notes.append(f"8-bit images with levels 0 to 255, although the highest level is {values.max()}")
     schema = Schema(
         kind=layout.kind,
         event_shape=values.shape[1:],
@@ -377,7 +379,7 @@ def _describe(
 
 
 def _levels(dtype: np.dtype, kind: Kind, low: float, high: float) -> tuple[float, float]:
-    """The bounds of an image's values: by convention where the values suggest one, else as observed."""
+    """The bounds of the values of images: by convention if the values suggest one, else as observed."""
     if low < 0:
         return low, high
     if kind == "binary" or (kind == "real" and high <= 1):
@@ -395,10 +397,10 @@ def _notes_on_constants(
     if not constant.any() or len(values) == 1:
         return []
     if layout.kind == "images":
-        return [f"every pixel of every image is {values.flat[0]}: the standard deviation is set to 1"]
+        return [f"every pixel of every image is {values.flat[0]}; the standard deviation is set to 1"]
     if layout.kind == "array":
         return [
-            f"{int(constant.sum())} of {constant.size} dimensions are constant: their standard deviation is set to 1"
+            f"{int(constant.sum())} of {constant.size} dimensions are constant; their standard deviation is set to 1"
         ]
     which = [repr(column_name(names, int(i))) for i in np.flatnonzero(constant)]
     listed = ", ".join(which[:5]) + (f" and {len(which) - 5} more" if len(which) > 5 else "")
@@ -407,7 +409,7 @@ def _notes_on_constants(
 
 def _note_on_digits(values: np.ndarray) -> str:
     if values.dtype == np.float64:
-        return "kept in float64: float32 would lose digits; subtract an offset from columns of large, close values"
+        return "stored as float64, as float32 would lose digits; subtract an offset from columns of large, close values"
     return f"whole numbers beyond {LARGEST_INTEGER} in size are treated as real numbers"
 
 
@@ -417,26 +419,24 @@ def _plain(values: np.ndarray | float) -> float | tuple[float, ...]:
 
 
 def require_fit(dataset: Dataset) -> None:
-    """Raises `DataError` unless a model can be fitted to the data: at least two examples that are not all equal.
+    """Checks that a model can be fitted to the data: at least two examples that are not all equal.
 
     Raises:
-        DataError: One example only, or nothing varies.
+        DataError: There is only one example, or all are equal.
     """
     if len(dataset) < 2:
-        raise DataError(
-            expected="at least 2 examples to fit a model", got=f"{len(dataset)}", cure="give more data to fit on"
-        )
+        raise DataError(expected="at least 2 examples to fit a model", got=f"{len(dataset)}", cure="use more data")
     if not _varies(dataset.values):
         raise DataError(
             expected="examples that differ",
             got=f"{len(dataset)} equal {'rows' if dataset.schema.kind == 'table' else 'examples'} of "
             f"{describe_shape(dataset.schema.event_shape)}",
-            cure="check that these are the right data: there is nothing to learn from them",
+            cure="check that these are the right data, as there is nothing to learn from them",
         )
 
 
 def _varies(values: np.ndarray) -> bool:
-    """Whether two examples differ; missing cells are alike."""
+    """Whether two examples differ; missing cells are equal."""
     first = values[0]
     gaps = np.isnan(first) if first.dtype.kind == "f" else np.zeros(first.shape, bool)
     blocks = (chunk for chunk in np.array_split(values, 16) if len(chunk))
@@ -444,15 +444,15 @@ def _varies(values: np.ndarray) -> bool:
 
 
 def split(dataset: Dataset, fraction: float, seed: int) -> tuple[Dataset, Dataset]:
-    """Splits a dataset at random into a part to fit on and a part held out, each in the original order.
+    """Splits a dataset at random into one to fit on and one that is held out, each in the original order.
 
-    Kind and bounds of the values (``low``, ``high``) describe all data; mean and standard deviation are those of the
-    first part alone, so that nothing of the held-out values enters a standardization. Both parts carry that schema.
+    In the schema of both, the kind and the bounds of the values (``low``, ``high``) describe all data; the mean and the
+    standard deviation are those of the first one, so that no held-out values enter a standardization.
 
     Args:
         dataset: At least two examples.
-        fraction: The held-out share, in (0, 1); at least one example goes to each side.
-        seed: The seed of the draw; the same seed gives the same split.
+        fraction: The fraction to hold out, in (0, 1); at least one example goes to each side.
+        seed: The random seed; the same seed gives the same split.
 
     Raises:
         DataError: The fraction is outside (0, 1), or there are fewer than two examples.
@@ -462,7 +462,7 @@ def split(dataset: Dataset, fraction: float, seed: int) -> tuple[Dataset, Datase
             expected="a held-out fraction above 0 and below 1", got=f"{fraction}", cure="0.1 holds out every tenth row"
         )
     if len(dataset) < 2:
-        raise DataError(expected="at least 2 examples to split", got=f"{len(dataset)}", cure="give more data")
+        raise DataError(expected="at least 2 examples to split", got=f"{len(dataset)}", cure="use more data")
     num_valid = min(max(1, round(len(dataset) * fraction)), len(dataset) - 1)
     order = np.random.default_rng(seed).permutation(len(dataset))
     train, valid = dataset.take(np.sort(order[num_valid:])), dataset.take(np.sort(order[:num_valid]))

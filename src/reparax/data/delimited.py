@@ -1,4 +1,4 @@
-"""Tables from text: delimiter, header and decimal comma are told from the text itself."""
+"""Tables from text files; the delimiter, the header and decimal commas are inferred."""
 
 import csv
 import io
@@ -19,14 +19,20 @@ if TYPE_CHECKING:
 
 
 DELIMITERS = ("\t", ";", ",", "|")
-FEWEST_RECURRING = 3
+MIN_RECURRING_COLUMNS = 3
 _HEAD = 2**18
 _BLOCK = 2**22
 _BLANK_LINES = re.compile(rb"(?:\r?\n){2,}")
 
 
 class Table(NamedTuple):
-    """A table of numbers and text, and whether its column names come from the file."""
+    """A table of numbers and text, with notes.
+
+    Attributes:
+        table: The table.
+        named: Whether its column names come from the file.
+        notes: Notes on reading it.
+    """
 
     table: "pl.DataFrame"
     named: bool
@@ -36,16 +42,15 @@ class Table(NamedTuple):
 def read_csv(path: Path, header: bool | None = None) -> Table:
     """Reads text with commas, semicolons, tabs or bars between the cells.
 
-    The first row is a header when none of its cells is a number (and they are not values of the rows below), or when
-    cells that are text stand over numbers in the second row, or when it counts 0, 1, 2, ... (column numbers that a data
-    frame was saved with).
+    The first row is a header if none of its cells is a number (and they do not occur in the rows below), if some of its
+    cells are text above numbers in the second row, or if it is 0, 1, 2, ... (column numbers saved by a data frame).
 
     Args:
-        path: The file: UTF-8, with or without a byte-order mark, gzipped or not.
-        header: Whether the first row is a header; None to tell it from the text.
+        path: The file, in UTF-8, with or without a byte-order mark, which may be gzipped.
+        header: Whether the first row is a header; by default, this is inferred.
 
     Raises:
-        DataError: Not such text, rows of different lengths, no rows, or column names that occur twice.
+        DataError: The file is not such text, has rows of different lengths or no rows, or a column name occurs twice.
     """
     content = read_bytes(path).removeprefix(b"\xef\xbb\xbf")
     name, words = content_of(content)
@@ -59,9 +64,9 @@ def read_csv(path: Path, header: bool | None = None) -> Table:
     if not header:
         return Table(table, named=False, notes=[])
     if _counts_up(rows[0]):
-        return Table(table, named=False, notes=["the first row counts the columns and was read as a header"])
+        return Table(table, named=False, notes=["the first row numbers the columns and was read as a header"])
     notes = [
-        f"column {index + 1} has no name (a saved row index?) and was called column_{index}"
+        f"column {index + 1} has no name (a saved row index?) and was named column_{index}"
         for index, name in enumerate(names)
         if not name
     ]
@@ -69,23 +74,23 @@ def read_csv(path: Path, header: bool | None = None) -> Table:
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise DataError(
-            expected="columns of different names",
+            expected="columns with different names",
             got=f"{', '.join(map(repr, twice[:5]))} more than once in {path}",
-            cure="rename or drop the others",
+            cure="rename or drop the duplicates",
         )
     table.columns = names
     return Table(table, named=True, notes=notes)
 
 
 def _sniff(content: bytes, path: Path) -> tuple[list[list[str]], str]:
-    """The first rows, and the delimiter: the one that splits all of them into the same number of cells."""
+    """The first rows, and the delimiter, which splits all of them into the same number of cells."""
     head = content[:_HEAD]
     try:
         text = head.decode("utf-8") if len(content) <= _HEAD else head[: head.rfind(b"\n") + 1].decode("utf-8")
     except UnicodeDecodeError as error:
         raise not_utf8(content, path, error.start) from None
     if "\0" in text:
-        raise DataError(expected=f"text in {path}", got="binary content", cure="give the file the suffix of its format")
+        raise DataError(expected=f"text in {path}", got="binary content", cure="rename it with the right suffix")
     lines = [line for line in text.splitlines() if line.strip()]
     if not lines:
         raise DataError(expected=f"rows in {path}", got="blank lines only", cure="check how the file was made")
@@ -124,14 +129,14 @@ def has_header(rows: list[list[str]]) -> bool:
 
 
 def _recurs(rows: list[list[str]]) -> bool:
-    """Whether most cells of the first row are in their columns again below: a row of values, not of names."""
+    """Whether most cells of the first row occur again in their columns, as values do and names do not."""
     below = [set(column) for column in zip(*rows[1:], strict=False)]
-    again = sum(cell in column for cell, column in zip(rows[0], below, strict=False))
-    return len(rows[0]) >= FEWEST_RECURRING and 2 * again > len(rows[0])
+    recurring = sum(cell in column for cell, column in zip(rows[0], below, strict=False))
+    return len(rows[0]) >= MIN_RECURRING_COLUMNS and 2 * recurring > len(rows[0])
 
 
 def _counts_up(row: list[str]) -> bool:
-    """Whether a row is 0, 1, 2, ..., perhaps after an empty cell."""
+    """Whether a row is 0, 1, 2, ..., possibly after an empty cell."""
     cells = [cell.strip() for cell in (row[1:] if row and not row[0].strip() else row)]
     return len(cells) > 1 and cells == [str(index) for index in range(len(cells))]
 
@@ -153,14 +158,14 @@ def _parse(content: bytes, path: Path, delimiter: str, *, header: bool, width: i
     try:
         try:
             table = read(infer_schema=False) if _has_codes(content, delimiter) else read(infer_schema_length=1000)
-        except pl.exceptions.ComputeError:  # a later cell is not of the type that the first rows suggest
+        except pl.exceptions.ComputeError:  # a later cell does not have the type of the first rows
             table = read(infer_schema=False)
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
         _refuse_other_encodings(content, path)
         raise DataError(
-            expected=f"a table in {path}, every row of {width} cells",
+            expected=f"a table in {path} with {width} cells in every row",
             got=str(error).splitlines()[0][:200],
-            cure="mend that row of the file",
+            cure="fix that row of the file",
         ) from None
     if table.height == 0:
         raise DataError(expected=f"rows in {path}", got="a header and no rows", cure="check how the file was made")
@@ -168,27 +173,27 @@ def _parse(content: bytes, path: Path, delimiter: str, *, header: bool, width: i
         raise _ragged(path, width, f"rows of {table.width} cells")
     if b'"' in content and table.to_series(width - 1).null_count():
         _refuse_short_rows(content, path, delimiter, width)
-    _refuse_blanks_between(table, path)
+    _refuse_spaces_between(table, path)
     texts = [column for column in table.get_columns() if column.dtype == pl.String]
     return table.with_columns(_numbers(column, decimal_comma=delimiter != ",") for column in texts)
 
 
 def _has_codes(content: bytes, delimiter: str) -> bool:
-    """Whether a cell begins with a zero and another digit, as of zip codes, which are no numbers."""
+    """Whether a cell begins with a zero and another digit, like a zip code, which is not a number."""
     before = np.zeros(256, bool)
     before[[ord(delimiter), *b'\n" ']] = True
     digit = np.zeros(256, bool)
     digit[ord("0") : ord("9") + 1] = True
-    whole = np.frombuffer(content, np.uint8)
-    for start in range(0, len(whole), _BLOCK):
-        block = whole[start : start + _BLOCK + 2]
+    characters = np.frombuffer(content, np.uint8)
+    for start in range(0, len(characters), _BLOCK):
+        block = characters[start : start + _BLOCK + 2]
         if (before[block[:-2]] & (block[1:-1] == ord("0")) & digit[block[2:]]).any():
             return True
     return False
 
 
 def _without_blank_lines(content: bytes, width: int) -> bytes:
-    """The text without blank lines, which separate nothing; but of a single column, they are missing values."""
+    """The text without blank lines; in a single column, these are missing values and are kept."""
     if b"\n" not in content:
         content = content.replace(b"\r", b"\n")
     content = content.strip(b"\r\n")
@@ -198,7 +203,11 @@ def _without_blank_lines(content: bytes, width: int) -> bytes:
 
 
 def _refuse_ragged(content: bytes, path: Path, delimiter: str, width: int) -> None:
-    """Raises `DataError` for rows of another length, which the parser would fill up; text with quotes is left to it."""
+    """Refuses rows of another length, which the parser would pad; text with quotes is left to the parser.
+
+    Raises:
+        DataError: A row has another length.
+    """
     separator = delimiter.encode()
     if b'"' in content or content.count(separator) == (content.count(b"\n") + 1) * (width - 1):
         return
@@ -209,15 +218,23 @@ def _refuse_ragged(content: bytes, path: Path, delimiter: str, width: int) -> No
 
 
 def _refuse_short_rows(content: bytes, path: Path, delimiter: str, width: int) -> None:
-    """Raises `DataError` for rows with quotes of too few cells, which the parser filled up."""
+    """Refuses short rows in text with quotes, which the parser has padded.
+
+    Raises:
+        DataError: A row has another length.
+    """
     reader = csv.reader(io.StringIO(content.decode("utf-8", errors="replace"), newline=""), delimiter=delimiter)
     for row in reader:
         if row and len(row) != width:
             raise _ragged(path, width, f"{len(row)} cells in line {reader.line_num}: {delimiter.join(row)[:40]!r}")
 
 
-def _refuse_blanks_between(table: "pl.DataFrame", path: Path) -> None:
-    """Raises `DataError` for a single column of rows that are numbers with blanks between them."""
+def _refuse_spaces_between(table: "pl.DataFrame", path: Path) -> None:
+    """Refuses rows of numbers that are separated by spaces.
+
+    Raises:
+        DataError: The rows are such.
+    """
     column = table.to_series(0)
     if table.width > 1 or str(column.dtype) != "String":
         return
@@ -225,13 +242,13 @@ def _refuse_blanks_between(table: "pl.DataFrame", path: Path) -> None:
     if rows and len(rows[0]) > 1 and all(len(row) == len(rows[0]) and all(map(_is_number, row)) for row in rows):
         raise DataError(
             expected=f"commas, semicolons, tabs or bars between the cells of {path}",
-            got=f"blanks: {' '.join(rows[0])[:40]!r}",
-            cure="replace the blanks by commas",
+            got=f"spaces: {' '.join(rows[0])[:40]!r}",
+            cure="replace the spaces with commas",
         )
 
 
 def not_utf8(content: bytes, path: Path, position: int) -> DataError:
-    """The error for text of another encoding, which it names."""
+    """The error for text in another encoding, with the name of that encoding."""
     if content[:2] in {b"\xff\xfe", b"\xfe\xff"}:
         got, name = "text in UTF-16", "UTF-16"
     else:
@@ -255,12 +272,12 @@ def _refuse_other_encodings(content: bytes, path: Path) -> None:
 
 def _ragged(path: Path, width: int, got: str) -> DataError:
     return DataError(
-        expected=f"a table in {path}, every row of {width} cells", got=got, cure="mend that row of the file"
+        expected=f"a table in {path} with {width} cells in every row", got=got, cure="fix that row of the file"
     )
 
 
 def _numbers(column: "pl.Series", *, decimal_comma: bool) -> "pl.Series":
-    """A column of text as numbers, where all of it is: with blanks around or with decimal commas."""
+    """A column of text as numbers if all of it is, possibly with spaces around numbers or with decimal commas."""
     import polars as pl
 
     text = column.str.strip_chars()

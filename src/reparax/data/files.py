@@ -1,4 +1,4 @@
-"""Bytes of a file and what they seem to be; and atomic writing: a reader sees the old file or the new one."""
+"""Reading the bytes of files, recognizing their format, and writing atomically."""
 
 import difflib
 import errno
@@ -31,14 +31,14 @@ _MAGIC = (
 
 
 class LabelNotFoundError(DataError):
-    """The data have no column or array of the name given for the labels."""
+    """The data have no column or array with the name given for the labels."""
 
 
 def read_bytes(path: Path) -> bytes:
-    """The content of a file, unzipped where it is gzipped.
+    """The content of a file, decompressed if it is gzipped.
 
     Raises:
-        DataError: The file is missing, empty, not readable, or damaged.
+        DataError: The file is missing, empty, unreadable or damaged.
     """
     try:
         content = path.read_bytes()
@@ -54,14 +54,14 @@ def read_bytes(path: Path) -> bytes:
         try:
             content = gzip.decompress(content)
         except (EOFError, OSError, zlib.error) as error:
-            raise damaged(path, "a whole gzipped file", error) from None
+            raise damaged(path, "a complete gzipped file", error) from None
     if not content:
         raise DataError(expected=f"data in {path}", got="an empty file", cure="check how the file was made")
     return content
 
 
 def visible_files(folder: Path) -> list[Path]:
-    """Every file of a folder and its subfolders that is not hidden, sorted by path."""
+    """The files of a folder and its subfolders, except hidden ones, sorted by path."""
     files = [
         file
         for file in folder.rglob("*")
@@ -71,7 +71,7 @@ def visible_files(folder: Path) -> list[Path]:
 
 
 def missing(path: Path) -> DataError:
-    """The error for a path where nothing is, with near names."""
+    """The error for a path that does not exist, with similar names."""
     near: list[str] = []
     if path.parent.is_dir():
         near = difflib.get_close_matches(path.name, (entry.name for entry in path.parent.iterdir()), n=3)
@@ -82,12 +82,14 @@ def missing(path: Path) -> DataError:
 def damaged(path: Path | str, expected: str, why: object) -> DataError:
     """The error for a file that is cut short or damaged."""
     return DataError(
-        expected=expected, got=f"{path}, which is damaged or cut short ({why})", cure="make or download the file anew"
+        expected=expected,
+        got=f"{path}, which is damaged or cut short ({why})",
+        cure="create or download it again",
     )
 
 
 def content_of(content: bytes) -> tuple[str, str]:
-    """What the first bytes say a file is: a short name, ``"unknown"`` if nothing, and words for people."""
+    """The format of a file by its first bytes: a short name, ``"unknown"`` for others, and a description."""
     for magic, name, words in _MAGIC:
         if content.startswith(magic):
             return name, words
@@ -97,62 +99,63 @@ def content_of(content: bytes) -> tuple[str, str]:
 
 
 def wrong_content(path: Path, expected: str, got: str) -> DataError:
-    """The error for a file whose suffix and content disagree."""
-    return DataError(expected=f"{expected}, by the name of {path}", got=got, cure="give the file its right suffix")
+    """The error for a file whose suffix does not match its content."""
+    return DataError(expected=f"{expected}, by the name of {path}", got=got, cure="rename it with the right suffix")
 
 
 @contextmanager
 def atomic_write(path: str | Path) -> Generator[Path]:
-    """A file or folder beside ``path`` to write into, which takes the place of ``path`` when the block ends well.
+    """A temporary file or folder in the folder of ``path``, which replaces ``path`` when the block succeeds.
 
-    The block is given an empty file; to write a folder instead, delete the file and make a folder there. What was
-    written is flushed to the disk before it is renamed. If the block fails or is interrupted, it is deleted and
-    ``path`` stays as it was. Replacing a folder that exists takes two renames, so that for an instant ``path`` is
-    absent, but never half-written.
+    The block is given an empty file; to write a folder instead, delete the file and create a folder in its place. The
+    content is flushed to disk before it is renamed. If the block fails or is interrupted, the content is deleted and
+    ``path`` is unchanged. Replacing an existing folder takes two renames: for an instant ``path`` does not exist, but
+    it is never half-written.
 
     Args:
-        path: What to write or replace; its folder must exist.
+        path: The file or folder to write or replace; its parent folder must exist.
 
     Raises:
         OutputError: The folder does not exist or cannot be written, or the disk is full.
     """
     target = Path(os.path.realpath(Path(path).expanduser()))
-    beside = target.with_name(f".{target.name[:100]}.{secrets.token_hex(6)}.tmp")
+    temporary = target.with_name(f".{target.name[:100]}.{secrets.token_hex(6)}.tmp")
     try:
-        beside.touch(exist_ok=False)
-        yield beside
-        _flush(beside)
-        _replace(beside, target)
+        temporary.touch(exist_ok=False)
+        yield temporary
+        _flush(temporary)
+        _replace(temporary, target)
         _flush_folder(target.parent)
     except OutputError:
         raise
     except OSError as error:
         raise _unwritable(path, error) from error
     finally:
-        _delete(beside)
+        _delete(temporary)
 
 
 def check_output(path: str | Path, suffixes: Sequence[str]) -> None:
-    """Raises `OutputError` unless a file could be written at ``path``; to be asked before long work.
+    """Checks that ``path`` can be written; call it before long work.
 
     Args:
-        path: The file to be.
-        suffixes: The endings that are known, such as ``(".npy", ".csv")``; ``()`` for a folder, whatever its name.
+        path: The file or folder to write.
+        suffixes: The known suffixes of a file, such as ``(".npy", ".csv")``; ``()`` for a folder with any name.
 
     Raises:
-        OutputError: Another suffix, a folder that does not exist or cannot be written, or a folder in the file's place.
+        OutputError: The suffix is unknown, the parent folder does not exist or cannot be written, or ``path`` is a
+            folder instead of a file or the other way around.
     """
     target = Path(path).expanduser()
     if suffixes and target.suffix.lower() not in suffixes:
         raise OutputError(
             expected=f"a file ending in {', '.join(suffixes)}",
             got=str(path),
-            cure="the ending chooses the format: give one of those",
+            cure="the ending chooses the format: use one of those",
         )
     if suffixes and target.is_dir():
-        raise OutputError(expected="a file to write", got=f"the folder {path}", cure="give the name of a file in it")
+        raise OutputError(expected="a file to write", got=f"the folder {path}", cure="name a file in it")
     if not suffixes and target.exists() and not target.is_dir():
-        raise OutputError(expected="a folder to write", got=f"the file {path}", cure="give another name, or move it")
+        raise OutputError(expected="a folder to write", got=f"the file {path}", cure="choose another name, or move it")
     probe = Path(os.path.realpath(target)).with_name(f".{secrets.token_hex(6)}.tmp")
     try:
         probe.touch(exist_ok=False)
@@ -164,7 +167,7 @@ def check_output(path: str | Path, suffixes: Sequence[str]) -> None:
 def _unwritable(path: str | Path, error: OSError) -> OutputError:
     folder = Path(path).expanduser().parent
     if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
-        got, cure = "a full disk", "free some space, or write to another disk; what was there before is untouched"
+        got, cure = "a full disk", "free some space, or write to another disk; existing files are unchanged"
     elif error.errno in {errno.ENOENT, errno.ENOTDIR}:
         got, cure = f"no folder {folder}", f"create it first (mkdir -p {folder})"
     else:
@@ -173,7 +176,7 @@ def _unwritable(path: str | Path, error: OSError) -> OutputError:
 
 
 def _flush(path: Path) -> None:
-    """Sees to it that a file, or every file of a folder, is on the disk."""
+    """Flushes a file, or every file of a folder, to disk."""
     for file in path.rglob("*") if path.is_dir() else (path,):
         if file.is_file():
             with file.open("rb+") as stream:
@@ -183,7 +186,7 @@ def _flush(path: Path) -> None:
 
 
 def _flush_folder(folder: Path) -> None:
-    if os.name == "nt":  # Windows opens no folders
+    if os.name == "nt":  # Windows cannot open folders
         return
     descriptor = os.open(folder, os.O_RDONLY)
     try:
@@ -192,14 +195,14 @@ def _flush_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def _replace(beside: Path, target: Path) -> None:
-    if not (beside.is_dir() and target.is_dir()):
-        beside.replace(target)
+def _replace(temporary: Path, target: Path) -> None:
+    if not (temporary.is_dir() and target.is_dir()):
+        temporary.replace(target)
         return
-    old = beside.with_suffix(".old")
+    old = temporary.with_suffix(".old")
     target.replace(old)
     try:
-        beside.replace(target)
+        temporary.replace(target)
     except BaseException:
         old.replace(target)
         raise

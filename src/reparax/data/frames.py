@@ -1,4 +1,4 @@
-"""Data frames of any library: columns by name, their cells, and a column of labels beside them."""
+"""Data frames of any library: their columns as cells, and their column of labels."""
 
 import difflib
 from collections.abc import Mapping, Sequence
@@ -30,10 +30,10 @@ def cells_of(column: "nw.Series", name: str, fitted: Column | None = None) -> Ce
     Args:
         column: A column of a pandas, polars or arrow frame.
         name: Its name, for errors.
-        fitted: What the column was at fitting, where it is known; it says how dates are written.
+        fitted: The column in the fit, if there was one; it has the format of dates.
 
     Raises:
-        DataError: Cells of a type that has no place in a table: lists, records, durations.
+        DataError: The cells have an unsupported type: lists, records, durations.
     """
     import narwhals as nw
 
@@ -57,19 +57,19 @@ def cells_of(column: "nw.Series", name: str, fitted: Column | None = None) -> Ce
         return Cells("number", np.full(len(column), np.nan), "float64")
     if dtype == nw.Object:
         return cells_of(nw.from_native(polars_series(column), series_only=True), name, fitted)
-    raise _no_place(name, column.drop_nulls()[0])
+    raise _unsupported(name, column.drop_nulls()[0])
 
 
-def _no_place(name: str, example: object) -> DataError:
+def _unsupported(name: str, example: object) -> DataError:
     return DataError(
-        expected="columns of numbers, text, truth values, categories or dates",
+        expected="columns of numbers, text, booleans, categories or dates",
         got=f"column {name!r} with values such as {str(example)[:40]!r} ({type(example).__name__})",
         cure="convert or drop it",
     )
 
 
 def _numbers(column: "nw.Series") -> np.ndarray:
-    """Numbers, in their own data type where none is missing, else float64 with NaN."""
+    """Numbers in their data type if none is missing, else float64 with NaN."""
     import narwhals as nw
 
     if column.null_count():
@@ -88,7 +88,7 @@ def _name_of(dtype: "nw.dtypes.DType") -> str:
 
 
 def _declared(column: "nw.Series") -> Cells:
-    """Categories that were declared as such; the most frequent first, unused ones left out."""
+    """The cells of a categorical column, with the most frequent category first and without unused ones."""
     array = column.to_arrow()
     chunk = array.combine_chunks() if hasattr(array, "combine_chunks") else array
     if not hasattr(chunk, "dictionary"):
@@ -104,7 +104,7 @@ def _declared(column: "nw.Series") -> Cells:
 
 
 def polars_series(column: "nw.Series") -> "pl.Series":
-    """A column as a series of polars; see `object_series` for columns of Python objects."""
+    """A column as a polars series; see `object_series` for columns of Python objects."""
     import narwhals as nw
 
     if column.dtype != nw.Object:
@@ -113,17 +113,17 @@ def polars_series(column: "nw.Series") -> "pl.Series":
 
 
 def object_series(name: str, objects: Sequence[Any]) -> "pl.Series":
-    """Python objects as a series: as what they are where they are alike, mixtures as text.
+    """Python objects as a series: objects of one type keep it, mixtures become text.
 
     Raises:
-        DataError: Objects that have no place in a table: lists, records, bytes.
+        DataError: The objects have an unsupported type: lists, records, bytes.
     """
     import polars as pl
 
     values = [None if value is None or value != value else value for value in objects]
-    strange = next((value for value in values if isinstance(value, list | tuple | dict | set | bytes)), None)
-    if strange is not None:
-        raise _no_place(name, strange)
+    container = next((value for value in values if isinstance(value, list | tuple | dict | set | bytes)), None)
+    if container is not None:
+        raise _unsupported(name, container)
     kinds = {type(value) for value in values if value is not None}
     numbers = all(issubclass(kind, int | float | np.number) and kind is not bool for kind in kinds)
     if len(kinds) > 1 and not numbers:
@@ -133,7 +133,7 @@ def object_series(name: str, objects: Sequence[Any]) -> "pl.Series":
     except (TypeError, pl.exceptions.PolarsError):
         return pl.Series(name, [None if value is None else str(value) for value in values], dtype=pl.String)
     if series.dtype == pl.Object:
-        raise _no_place(name, next(value for value in values if value is not None))
+        raise _unsupported(name, next(value for value in values if value is not None))
     return series
 
 
@@ -141,7 +141,7 @@ PANDAS_INDEX = "__index_level_0__"
 
 
 def is_frame(source: Any) -> bool:
-    """Whether an object is a data frame of a library that is known, lazy ones included."""
+    """Whether an object is a data frame of a known library, including lazy frames."""
     import narwhals as nw
 
     try:
@@ -152,18 +152,18 @@ def is_frame(source: Any) -> bool:
 
 @dataclass(frozen=True)
 class Frame:
-    """A data frame, its labels taken out.
+    """A data frame with its labels separated from the other columns.
 
     Attributes:
         table: All columns.
-        kept: The places of the columns beside the labels.
-        names: The names of all columns: ``column_0``, ... where they have none.
-        named: Whether they have some.
-        labels: One label per row, or None.
-        label: The column that the labels came from.
-        notes: Sentences on what was noticed.
-        kind: The library that it came from; None for files.
-        original: What the user gave, where that is no data frame.
+        kept: The indices of the columns other than the labels.
+        names: The names of all columns; ``column_0``, ... if they have none.
+        named: Whether they have names.
+        labels: One label for each row, or None.
+        label: The name of the column of the labels.
+        notes: Notes on reading it.
+        kind: The library of the frame that the user gave; None for files.
+        original: What the user gave, if it was not a data frame.
     """
 
     table: "nw.DataFrame"
@@ -178,25 +178,26 @@ class Frame:
 
     @property
     def native(self) -> Any:
-        """The table as the user gave it, or as the file was read."""
+        """The table as the user gave it, or as read from a file."""
         return self.table.to_native() if self.original is None else self.original
 
     def dataset(self, said: Overrides = NOTHING) -> Dataset:
-        """The columns, each told from its cells, or as the user says."""
+        """The dataset of the columns, whose kinds are inferred from their cells or set by the user."""
         said = said.checked([self.names[index] for index in self.kept], self.label)
         columns = list(self.table.iter_columns())
         cells = {self.names[index]: cells_of(columns[index], self.names[index]) for index in self.kept}
-        told = {name: why for name, why in exclusions(cells).items() if name not in said.kinds} | said.excluded
-        kinds, hints = _looked_at({name: cells[name] for name in cells if name not in {*told, *said.kinds}})
-        found = from_cells(
+        excluded = {name: reason for name, reason in exclusions(cells).items() if name not in said.kinds}
+        excluded |= said.excluded
+        kinds, hints = _examined({name: cells[name] for name in cells if name not in {*excluded, *said.kinds}})
+        dataset = from_cells(
             cells, named=self.named, labels=self.labels, label=self.label, notes=(*self.notes, *hints),
             kinds=kinds | said.kinds,
-            excluded={name: told[name] for name in cells if name in told},
+            excluded={name: excluded[name] for name in cells if name in excluded},
         )  # fmt: skip
-        return replace(found, frame_kind=self.kind, native=self.native)
+        return replace(dataset, frame_kind=self.kind, native=self.native)
 
     def matched(self, schema: Schema, *, allow_missing: bool = False) -> Dataset:
-        """The columns, held against those of the fit."""
+        """The dataset of the columns, matched to those of the fit."""
         if schema.columns is None:
             dataset = self.dataset()
             return replace(dataset, values=schema.check(dataset), schema=schema)
@@ -207,34 +208,34 @@ class Frame:
             return cells_of(columns[self.kept[place]], names[place], column)
 
         table = match_table(schema, names, len(self.table), cells, named=self.named)
-        found = schema.finished(table, allow_missing=allow_missing)
+        match = schema.finished(table, allow_missing=allow_missing)
         return Dataset(
-            found.values, schema, self.labels, notes=(*self.notes, *found.notes), frame_kind=self.kind,
+            match.values, schema, self.labels, notes=(*self.notes, *match.notes), frame_kind=self.kind,
             native=self.native,
         )  # fmt: skip
 
 
-def _looked_at(cells: Mapping[str, Cells]) -> tuple[dict[str, str], list[str]]:
-    """Kinds of columns whose cells mislead, and sentences on those that may.
+def _examined(cells: Mapping[str, Cells]) -> tuple[dict[str, str], list[str]]:
+    """The kinds of columns whose cells are misleading, and hints on columns that may be misread.
 
     Raises:
-        DataError: Numbers with thousands separators or decimal commas.
+        DataError: A column has numbers with thousands separators or decimal commas.
     """
     kinds: dict[str, str] = {}
     hints = []
-    for name, found in cells.items():
-        if found.is_text:
-            refuse_separators(name, found)
-            hint = hint_on(found)
+    for name, column in cells.items():
+        if column.is_text:
+            refuse_separators(name, column)
+            hint = hint_on(column)
             hints += [f"column {name!r} was read as {hint}"] if hint else []
-        elif too_large(found):
+        elif too_large(column):
             kinds[name] = "categorical"
-            hints.append(f"column {name!r} holds whole numbers beyond 2**53 and was read as names, not amounts")
+            hints.append(f"column {name!r} has whole numbers beyond 2**53 and was read as names, not as amounts")
     return kinds, hints
 
 
 def kind_of_frame(frame: Any) -> FrameKind:
-    """The library of a data frame; polars for one that has no name here."""
+    """The library of a data frame; polars for any other library."""
     import narwhals as nw
 
     if nw.dependencies.is_pandas_dataframe(frame):
@@ -250,22 +251,22 @@ def load_frame(
     notes: Sequence[str] = (),
     kind: FrameKind | None = None,
 ) -> Frame:
-    """A pandas, polars or arrow frame, its labels taken out.
+    """A pandas, polars or arrow frame with its labels separated from the other columns.
 
     Args:
         frame: The frame.
-        label: The column that holds the labels, or a file of labels.
-        named: Whether the columns' names mean anything.
-        notes: Sentences to keep with the dataset.
-        kind: The library that the user's frame is of; None for files.
+        label: The column of the labels, or a file of labels.
+        named: Whether the columns have real names.
+        notes: Notes to keep with the dataset.
+        kind: The library of the user's frame; None for files.
 
     Raises:
-        DataError: Names that occur twice, no rows, no such label.
+        DataError: A name occurs twice, there are no rows, or there is no such label.
     """
     table, notes = _open(frame), list(notes)
     if PANDAS_INDEX in table.columns:
         table = table.drop(PANDAS_INDEX)
-        notes.append("the row index that pandas saved along was left out")
+        notes.append("the row index that pandas saved was ignored")
     names = [str(name) for name in table.columns]
     if named and names == [str(index) for index in range(len(names))]:
         named = False
@@ -287,7 +288,7 @@ def _open(frame: Any) -> "nw.DataFrame":
     except nw.exceptions.DuplicateError as error:
         twice = ", ".join(line.removeprefix("- ").split(" ")[0] for line in str(error).splitlines()[1:6])
         raise DataError(
-            expected="columns of different names", got=f"{twice} more than once", cure="rename or drop the others"
+            expected="columns with different names", got=f"{twice} more than once", cure="rename or drop the duplicates"
         ) from None
     if isinstance(opened, nw.LazyFrame):
         raise DataError(expected="a data frame", got="a lazy frame", cure="call .collect() on it first")
@@ -299,7 +300,7 @@ def _shown(name: str, index: int, *, named: bool) -> str:
 
 
 def _label_column(names: list[str], label: str | Path, *, named: bool) -> str | None:
-    """The name of the labels' column; None when ``label`` is a file."""
+    """The name of the column of the labels; None if ``label`` is a file."""
     wanted = str(label)
     if not named:
         numbers = {f"column_{index}": name for index, name in enumerate(names)}
@@ -319,5 +320,5 @@ def _label_column(names: list[str], label: str | Path, *, named: bool) -> str | 
     raise LabelNotFoundError(
         expected=f"labels in a column of the table ({known}) or in a file",
         got=repr(wanted),
-        cure=f"did you mean {' or '.join(near)}?" if near else "give the name of a column, or the path of a file",
+        cure=f"did you mean {' or '.join(near)}?" if near else "name a column, or the path of a file",
     )

@@ -1,4 +1,4 @@
-"""Folders of PNG and JPEG images, and a picture of many images."""
+"""Folders of PNG and JPEG images, and grids of images."""
 
 import math
 import struct
@@ -26,13 +26,13 @@ SEPARATOR = 128
 def read_folder(folder: Path, label: str | Path | None) -> Dataset:
     """Every PNG and JPEG image of a folder and its subfolders, sorted by path.
 
-    Gray images have one channel, color images three; among color images, gray ones become color. A palette
-    becomes color. Transparency is laid over white. 16-bit gray keeps its 65536 levels; 1-bit images are 0/1.
-    Photographs are turned the way their EXIF data say. Hidden files are left out; other kinds of files too, with a
-    note. When every image lies in a subfolder, the subfolders' names are the labels.
+    Gray images have one channel and color images three; gray images among color images become color, as do images with
+    a palette. Transparent pixels are drawn on white. 16-bit gray images keep their 65536 levels; 1-bit images are 0/1.
+    Photographs are rotated according to their EXIF data. Hidden files are ignored, and so are other kinds of files,
+    with a note. If every image is in a subfolder, the names of the subfolders are the labels.
 
     Raises:
-        DataError: No images, images that cannot be read, or images of different sizes.
+        DataError: There are no images, or images that cannot be read or have different sizes.
     """
     files, notes = _files(folder)
     names = [_relative(folder, file) for file in files]
@@ -51,7 +51,7 @@ def read_folder(folder: Path, label: str | Path | None) -> Dataset:
         raise _different_sizes([image.shape[:2] for image in images], names)
     values, more = _stack(images)
     if transparent:
-        more.append("transparent parts of images were laid over white")
+        more.append("transparent parts of images were drawn on white")
     labels = _labels(folder, files) if label is None else read_labels(Path(label), len(files))
     return from_array(values, labels=labels, ids=np.array(names), notes=(*notes, *more))
 
@@ -69,7 +69,7 @@ def _files(folder: Path) -> tuple[list[Path], list[str]]:
         raise DataError(
             expected=f"PNG or JPEG images, or tables, in the folder {folder}",
             got=f"other files ({listed})" if others else "an empty folder",
-            cure="give a folder of images or of tables, or the path of a single data file",
+            cure="use a folder of images or of tables, or the path of a single data file",
         )
     notes = [f"{sum(others.values())} files that are not PNG or JPEG were not read ({listed})"] if others else []
     return files, notes
@@ -77,7 +77,7 @@ def _files(folder: Path) -> tuple[list[Path], list[str]]:
 
 @contextmanager
 def _strict() -> Generator[None]:
-    """Within, every way in which Pillow fails is an `OSError`; images too large to be sane fail, too."""
+    """Turns every failure of Pillow into an `OSError`; so does an image that is suspiciously large."""
     from PIL import Image
 
     with warnings.catch_warnings():
@@ -90,7 +90,7 @@ def _strict() -> Generator[None]:
 
 
 def _decode(file: Path) -> tuple[np.ndarray, bool]:
-    """The pixels of an image, of shape ``(height, width, channels)``, and whether parts of it were transparent."""
+    """The pixels of an image, shape ``(height, width, channels)``, and whether parts of it were transparent."""
     from PIL import Image, ImageOps
 
     with _strict(), Image.open(file, formats=("PNG", "JPEG")) as opened:
@@ -110,10 +110,10 @@ def _decode(file: Path) -> tuple[np.ndarray, bool]:
 
 
 def _stack(images: list[np.ndarray]) -> tuple[np.ndarray, list[str]]:
-    """All images in one array, and notes. The list is emptied on the way, so that memory holds them once.
+    """All images in one array, and notes; the list is emptied, so that memory holds each image once.
 
     Raises:
-        DataError: 16-bit images among 8-bit ones.
+        DataError: Some images have 16 bits and others 8.
     """
     dtypes = {image.dtype for image in images}
     num_deep = sum(image.dtype == np.uint16 for image in images)
@@ -137,7 +137,7 @@ def _corrupt(folder: Path, names: list[str], total: int) -> DataError:
     return DataError(
         expected=f"{total} readable PNG or JPEG images in {folder}",
         got=f"{len(names)} that cannot be read: {listed}",
-        cure="delete or replace them; none is left out in silence",
+        cure="delete or replace them, as files are not skipped without your knowledge",
     )
 
 
@@ -162,19 +162,19 @@ def _labels(folder: Path, files: list[Path]) -> np.ndarray | None:
 
 
 def grid(images: np.ndarray, *, low: float = 0, high: float = 255, columns: int | None = None) -> np.ndarray:
-    """Lays images out in rows, with lines of one gray pixel between them; tiny images are enlarged.
+    """Arranges images in a grid, with gray lines of one pixel between them; tiny images are enlarged.
 
     Args:
         images: Shape ``(n, height, width)`` or ``(n, height, width, channels)`` with 1, 3 or 4 channels.
-        low: The value shown as black; values below are shown so too.
-        high: The value shown as white; values above are shown so too.
-        columns: How many images to a row; by default about as many as rows.
+        low: The value shown as black, like all values below.
+        high: The value shown as white, like all values above.
+        columns: The number of images in a row; by default, the grid is about square.
 
     Returns:
         A uint8 array of shape ``(height, width)`` for one channel, else ``(height, width, channels)``.
 
     Raises:
-        DataError: Not images, NaN or infinity among the values, or a range that is none.
+        DataError: The values are not images or not finite, or the range is empty.
     """
     images = np.asarray(images)
     if images.ndim == 3:
@@ -189,7 +189,7 @@ def grid(images: np.ndarray, *, low: float = 0, high: float = 255, columns: int 
         raise DataError(
             expected="finite pixels and low < high",
             got=f"NaN or infinity among the pixels, or the range {low} to {high}",
-            cure="check the model that made the images",
+            cure="check the model that produced the images",
         )
     levels = np.rint((np.clip(images, low, high).astype(np.float32) - low) * (255 / (high - low))).astype(np.uint8)
     num_images, height, width, channels = levels.shape

@@ -1,4 +1,4 @@
-"""The door for data: whatever the user has becomes a `Dataset`."""
+"""Reading data of any supported kind as a `Dataset`."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -64,34 +64,34 @@ def read(
 ) -> Dataset:
     """Reads data from a file, a folder, an array or a data frame.
 
-    Sources: ``.npy`` and ``.npz`` files (never a pickle); IDX files, gzipped or not; folders of PNG and JPEG images
-    (see `read_folder`); tables as CSV (commas, semicolons, tabs or bars; header or none), Parquet, Arrow or Feather,
-    and folders of them; ``builtin:digits`` and other sets of scikit-learn; NumPy arrays and whatever converts to one;
-    pandas, polars and arrow frames.
+    Sources are ``.npy`` and ``.npz`` files (pickles are refused); IDX files, which may be gzipped; folders of PNG and
+    JPEG images (see `read_folder`); tables as CSV (with commas, semicolons, tabs or bars, with or without a header),
+    Parquet, Arrow or Feather files, and folders of these; ``builtin:digits`` and other data sets of scikit-learn; NumPy
+    arrays and what converts to one; pandas, polars and arrow frames.
 
-    Columns of tables are told from their cells (see `column_of`): numbers of every sort, truth values, categories,
-    dates. Cells that are empty, NaN, null, NA or ? are missing. Columns that name the rows, free text and empty columns
-    are left out, with a note. A table of numbers without missing cells is an array of a compact dtype; any other is a
-    matrix of numbers, codes of categories and days since 1970, NaN where a cell is missing.
+    The kinds of columns of a table are inferred from their cells (see `column_of`): several kinds of numbers, booleans,
+    categories, dates. Cells that are empty, NaN, null, NA or ? are missing. Row identifiers, free text and empty
+    columns are not modeled, with a note. A table of numbers without missing cells is an array of a compact dtype; any
+    other table is a matrix of numbers, codes of categories and days since 1970, with NaN for missing cells.
 
-    Two axes are a table, three are gray images, four are images with channels last (or first, where that is the only
-    reading), more stay an array. Values that are all 0 or 1 are binary; values that are all whole are integer, whatever
-    their dtype; others are real. Images of dtype uint8 have levels 0 to 255; whole numbers of other dtypes have
-    levels 0 to their highest where that is below 128 (digits: 16), else to the next 2**bits - 1 (255, 4095, 65535);
-    real images within [0, 1] are intensities between 0 and 1. Columns of tables have the bounds that were seen.
+    An array with two axes is a table; with three, gray images; with four, images with channels last (or first, if only
+    that is possible); with more, an array. Values are binary if all are 0 or 1, integer if all are whole numbers of any
+    dtype, and otherwise real. Images of dtype uint8 have levels 0 to 255; images of whole numbers of other dtypes have
+    levels 0 to their maximum if that is below 128 (digits: 16), else to the next 2**bits - 1 (255, 4095, 65535); real
+    images within [0, 1] are intensities between 0 and 1. Columns of tables have their observed bounds.
 
     Args:
-        source: A path, ``builtin:NAME``, an array, a data frame, or a dataset (returned as it is).
-        label: Where the labels are: a column of a table (``column_0``, ... or its number where it has no names), an
-            array of an npz, or a file (``.npy``, IDX, one-column CSV). Labels never enter the values.
-        schema: What columns are, where that is not as told from their cells: a mapping such as
-            ``{"age": "continuous", "zip": "categorical", "id": "exclude"}``, a JSON or TOML file of the like, or the
-            schema of other data.
-        exclude: Columns to leave out.
-        context: What is known of each example and not modeled, an array of numbers with one row for each.
+        source: A path, ``builtin:NAME``, an array, a data frame, or a dataset (returned unchanged).
+        label: Where the labels are: a column of a table (``column_0``, ... or its number if it has no name), an array
+            of an ``.npz`` file, or a file (``.npy``, IDX, one-column CSV). Labels are not among the values.
+        schema: The kinds of columns where those inferred from their values are wrong: a mapping such as
+            ``{"age": "continuous", "zip": "categorical", "id": "exclude"}``, a JSON or TOML file with such a mapping,
+            or the schema of other data.
+        exclude: Columns to ignore.
+        context: Numbers that are known of each example and not modeled, one row for each example.
 
     Raises:
-        DataError: The source is missing, damaged, or not what can be modelled; it says what to do about it.
+        DataError: The source is missing, damaged, or cannot be modeled; the message says what to do.
     """
     said = overrides(schema, exclude)
     dataset = source if isinstance(source, Dataset) and not said else _load(source, label).dataset(said)
@@ -103,8 +103,8 @@ def _load(source: Any, label: str | Path | None) -> _Loaded:
         return Read(source)
     if isinstance(source, str) and source.startswith(PREFIX):
         array, names, labels, key = read_builtin(source.removeprefix(PREFIX))
-        found = Arrays(array, labels, key, names=names)
-        return found if label is None else replace(found, labels=read_labels(Path(label), len(array)))
+        loaded = Arrays(array, labels, key, names=names)
+        return loaded if label is None else replace(loaded, labels=read_labels(Path(label), len(array)))
     if isinstance(source, str | Path):
         path = Path(source).expanduser()
         return _reader(path)(path, label)
@@ -117,7 +117,7 @@ def _load(source: Any, label: str | Path | None) -> _Loaded:
 
 
 def _frame_of_objects(array: np.ndarray) -> "pl.DataFrame":
-    """A frame of an array of text, or of Python objects, whose columns have numbers for names."""
+    """A frame of an array of text or Python objects, with numbers as column names."""
     import polars as pl
 
     return pl.DataFrame([object_series(str(index), column.tolist()) for index, column in enumerate(array.T)])
@@ -125,26 +125,27 @@ def _frame_of_objects(array: np.ndarray) -> "pl.DataFrame":
 
 @extras()
 def read_as(source: Any, schema: Schema, *, allow_missing: bool = False) -> Dataset:
-    """Reads data for a model fitted on data of another source, as its schema has it: columns by name, the same dtype.
+    """Reads data for a fitted model and matches them to its schema: columns by name, with the same dtype.
 
-    The column or array that held the labels at fitting is taken for the labels where it is present.
+    If the column or array that had the labels in the fit is present, it is read as the labels.
 
     Args:
-        source: As of `read`.
-        schema: The schema that the model was fitted on.
-        allow_missing: Whether cells may be missing where the fit had none (NaN in values of a floating dtype).
+        source: As for `read`.
+        schema: The schema of the fit.
+        allow_missing: Whether cells may be missing in columns without missing cells in the fit (NaN, in a floating
+            dtype).
 
     Returns:
-        A dataset that carries ``schema``; its notes say what was noticed, such as categories that the fit had not.
+        A dataset with ``schema``; its notes say what was noticed, such as categories that did not occur in the fit.
 
     Raises:
-        DataError: As of `read`; or the data do not have the shape, columns or kind of values of the fit.
+        DataError: As for `read`; or the data do not have the shape, columns or kind of values of the fit.
     """
     return _load_with_any_label(source, schema).matched(schema, allow_missing=allow_missing)
 
 
 def _reopened(dataset: Dataset) -> _Loaded:
-    """The table that a dataset was read from, so that another schema may take other columns of it."""
+    """The table from which a dataset was read, as another schema may need other columns of it."""
     native, names = dataset.native, dataset.schema.names
     if native is None or dataset.schema.columns is None:
         return Read(dataset)
@@ -169,13 +170,13 @@ def _load_with_any_label(source: Any, schema: Schema) -> _Loaded:
         return _load(source, None)
     if isinstance(loaded, Frame) and schema.names is None and not loaded.named:
         (fitted,) = schema.event_shape if len(schema.event_shape) == 1 else (0,)
-        if len(loaded.kept) == fitted - 1:  # the columns have no names, and none are labels
+        if len(loaded.kept) == fitted - 1:  # unnamed columns, none of which holds labels
             return _load(source, None)
     return loaded
 
 
 def _reader(path: Path) -> _Reader:
-    """The function that reads a path: by its suffix, or else by the first bytes of the file."""
+    """The function that reads a path, chosen by the suffix or else by the first bytes of the file."""
     if path.is_dir():
         return _folder
     if not path.exists():
@@ -192,18 +193,18 @@ def _reader(path: Path) -> _Reader:
     if suffix in SPREADSHEETS:
         raise DataError(expected=READABLE, got=f"a spreadsheet, {path}", cure="save the sheet as CSV (UTF-8) first")
     by_content = {"npy": _npy, "npz": _npz, "idx": _idx, "parquet": read_parquet_file, "arrow": read_arrow_file}
-    found, words = content_of(read_bytes(path))
-    if found in by_content:
-        return by_content[found]
-    if found == "image":
+    format_name, words = content_of(read_bytes(path))
+    if format_name in by_content:
+        return by_content[format_name]
+    if format_name == "image":
         raise DataError(
-            expected="a folder of images", got=f"{words}, {path}", cure="put the images in a folder, and give its path"
+            expected="a folder of images", got=f"{words}, {path}", cure="put the images in a folder, and use its path"
         )
-    raise DataError(expected=READABLE, got=f"{path}, {words}", cure="convert the data to one of those")
+    raise DataError(expected=READABLE, got=f"{path}, {words}", cure="convert the data to one of these")
 
 
 def _folder(path: Path, label: str | Path | None) -> Read | Frame:
-    """A folder of images, or of tables where it holds none."""
+    """A folder of images, or of tables if it has no images."""
     files = visible_files(path)
     tables = [file for file in files if table_suffix(file) in {*TEXT, *PARQUET, *ARROW}]
     if tables and not any(file.suffix.lower() in SUFFIXES for file in files):
@@ -227,7 +228,7 @@ def _npz(path: Path, label: str | Path | None) -> Arrays:
         return Arrays(values, notes=tuple(notes))
     labels = labels[:, 0] if labels.ndim == 2 and labels.shape[1] == 1 else labels
     if label is None and (values.ndim == 0 or labels.shape != (len(values),)):
-        notes.append(f"the array {key} was not read: its shape {labels.shape} is not that of labels")
+        notes.append(f"the array {key} was ignored, as its shape {labels.shape} is not that of labels")
         return Arrays(values, notes=tuple(notes))
     return Arrays(values, text_or_numbers(labels), key, tuple(notes))
 
@@ -237,40 +238,42 @@ def _idx(path: Path, label: str | Path | None) -> Arrays:
     if array.ndim == 1:
         raise DataError(
             expected=f"images or a table in {path}",
-            got=f"{len(array)} single values, as of labels",
-            cure="give the file of images as the data, and this one as --label",
+            got=f"{len(array)} single values, like labels",
+            cure="use the file of images as the data, and this one as --label",
         )
     return _arrays(array, label)
 
 
 def _arrays(array: np.ndarray, label: str | Path | None, notes: Sequence[str] = ()) -> Arrays:
-    """The array with the labels of a file."""
+    """The array with labels from a file."""
     labels = None if label is None else read_labels(Path(label), len(array) if array.ndim else 0)
     return Arrays(array, labels, notes=tuple(notes))
 
 
 def _to_array(source: Any) -> np.ndarray:
-    """An array of what the user gave.
+    """What the user gave as an array.
 
     Raises:
-        DataError: Not an array, lists of different lengths, masked or sparse arrays.
+        DataError: It does not convert to an array, or is a masked or sparse array.
     """
     if isinstance(source, np.ma.MaskedArray) and np.ma.is_masked(source):
         raise DataError(
-            expected="values for every cell", got="a masked array", cure="fill it first (missing values come later)"
+            expected="values for every cell",
+            got="a masked array",
+            cure="fill it first: array.filled(...)",
         )
     if hasattr(source, "toarray") and not isinstance(source, np.ndarray):
-        raise DataError(expected="a dense array", got="a sparse one", cure="call .toarray() on it first")
+        raise DataError(expected="a dense array", got="a sparse array", cure="call .toarray() on it first")
     try:
         array = np.asarray(source)
     except (ValueError, TypeError, RuntimeError) as error:
         raise DataError(
             expected="an array, a data frame or a path",
-            got=f"a {type(source).__name__} that is none ({str(error).split('. ')[0]})",
-            cure="give rows of the same length, or numpy.asarray(...) of your data",
+            got=f"a {type(source).__name__} that does not convert to one ({str(error).split('. ')[0]})",
+            cure="use rows of the same length, or numpy.asarray(...) of your data",
         ) from None
     if array.ndim == 0 and array.dtype.hasobject:
         raise DataError(
-            expected="an array, a data frame or a path", got=f"a {type(source).__name__}", cure=f"give {READABLE}"
+            expected="an array, a data frame or a path", got=f"a {type(source).__name__}", cure=f"use {READABLE}"
         )
     return array

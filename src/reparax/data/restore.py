@@ -1,4 +1,4 @@
-"""From a model's matrix back to the user's table: names, order, types, categories, rounding, dates, gaps, words."""
+"""From the matrix of a model back to the user's table: names, types, categories, rounding, dates, missing cells."""
 
 import difflib
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -18,19 +18,19 @@ if TYPE_CHECKING:
 
 
 def to_frame(values: np.ndarray, schema: Schema, *, like: FrameKind = "polars") -> Any:
-    """Rows of a model as the user's table has them.
+    """Rows of a model in the form of the user's table.
 
-    Codes become categories, days become dates; numbers are rounded as those of the data are, and to whole ones where
-    the data type is one of whole numbers. NaN, and the code of a category that was never seen, become missing cells.
+    Codes become categories and days become dates; numbers are rounded like those of the data, and to whole numbers for
+    integer data types. NaN and the code for unseen categories become missing cells.
 
     Args:
         values: A matrix with the columns of the schema.
         schema: The schema of a table.
-        like: The library of the frame; ``"numpy"`` gives an array, of numbers where every column is of numbers, else
-            of objects.
+        like: The library of the frame; ``"numpy"`` gives an array of numbers if every column is numeric, else of
+            objects.
 
     Raises:
-        DataError: Not a matrix with these columns, or a schema of images.
+        DataError: The values are not a matrix with these columns, or the schema is not that of a table.
     """
     frame = as_kind(polars_frame(values, schema), like)
     if like != "pandas":
@@ -43,17 +43,21 @@ def to_frame(values: np.ndarray, schema: Schema, *, like: FrameKind = "polars") 
 
 
 def polars_frame(values: np.ndarray, schema: Schema) -> "pl.DataFrame":
-    """As `to_frame`, for polars."""
+    """`to_frame` for polars."""
     import polars as pl
 
     if schema.columns is None or values.ndim != 2 or values.shape[1] != len(schema.columns):
         columns = "a table" if schema.columns is None else f"rows of {len(schema.columns)} columns"
-        raise DataError(expected=columns, got=f"an array of shape {values.shape}", cure="give rows as the model does")
+        raise DataError(
+            expected=columns,
+            got=f"an array of shape {values.shape}",
+            cure="use rows from the model",
+        )
     return pl.DataFrame([restored(values[:, index], column) for index, column in enumerate(schema.columns)])
 
 
 def as_kind(frame: "pl.DataFrame", like: FrameKind) -> Any:
-    """A polars frame as one of another library."""
+    """A polars frame converted to another library."""
     if like == "pandas":
         return frame.to_pandas()
     if like == "pyarrow":
@@ -71,23 +75,23 @@ def _objects(column: "pl.Series") -> np.ndarray:
 
 
 def _arrow(frame: "pl.DataFrame") -> Any:
-    """An arrow table; its text is of the type that arrow users have."""
+    """An arrow table with the usual string type of arrow."""
     import pyarrow as pa
 
     table = frame.to_arrow()
     plain = {pa.large_string(): pa.string(), pa.string_view(): pa.string()}
 
-    def usual(dtype: Any) -> Any:
+    def converted(dtype: Any) -> Any:
         if pa.types.is_dictionary(dtype):
             return pa.dictionary(pa.int32(), pa.string())
         return plain.get(dtype, dtype)
 
-    fields = [pa.field(field.name, usual(field.type)) for field in table.schema]
+    fields = [pa.field(field.name, converted(field.type)) for field in table.schema]
     return table.cast(pa.schema(fields))
 
 
 def restored(values: np.ndarray, column: Column) -> "pl.Series":
-    """One column as it came: its data type, categories, rounding and gaps."""
+    """A column with the data type, categories, rounding and missing cells of the user's table."""
     values = np.asarray(values, np.float64)
     if column.is_category:
         return _categories(values, column)
@@ -97,7 +101,7 @@ def restored(values: np.ndarray, column: Column) -> "pl.Series":
 
 
 def rounded(values: np.ndarray, step: float) -> np.ndarray:
-    """The nearest whole multiples of a step; the values themselves where it is 0."""
+    """The nearest multiples of a step; the values unchanged if it is 0."""
     if step <= 0:
         return values
     if step >= 1:
@@ -115,15 +119,15 @@ def _categories(values: np.ndarray, column: Column) -> "pl.Series":
     codes = np.where(seen, np.rint(np.where(seen, values, 0)), 0).astype(np.uint32)
     places = pl.Series(codes).set(pl.Series(~seen), None)
     categories = pl.Series(list(column.categories)) if column.categories else pl.Series([], dtype=pl.Null)
-    found = categories.gather(places).alias(column.name)
-    if column.dtype == "category" and found.dtype == pl.String:
-        return found.cast(pl.Enum(sorted(map(str, column.categories)))).cast(pl.Categorical)
-    if column.dtype in {"category", "string"} and found.dtype != pl.Boolean:
-        return found
+    series = categories.gather(places).alias(column.name)
+    if column.dtype == "category" and series.dtype == pl.String:
+        return series.cast(pl.Enum(sorted(map(str, column.categories)))).cast(pl.Categorical)
+    if column.dtype in {"category", "string"} and series.dtype != pl.Boolean:
+        return series
     if column.dtype == "string":
-        return found.cast(pl.String)
+        return series.cast(pl.String)
     dtype = number_type(column.dtype)
-    return found.cast(dtype) if dtype is not None else found
+    return series.cast(dtype) if dtype is not None else series
 
 
 def _dates(values: np.ndarray, column: Column) -> "pl.Series":
@@ -142,7 +146,7 @@ def _dates(values: np.ndarray, column: Column) -> "pl.Series":
 
 
 def rounded_days(values: np.ndarray, step: float) -> np.ndarray:
-    """Days to whole multiples of a part of a day."""
+    """Days rounded to multiples of a step in days; unchanged if it is 0."""
     return values if step <= 0 else np.rint(values / step) * step
 
 
@@ -173,7 +177,7 @@ def _text(value: float, *, whole: bool) -> str | None:
 
 
 def number_type(name: str) -> "pl.DataType | None":
-    """The type of polars of that name; None for text and categories."""
+    """The polars data type with a name; None for text and categories."""
     import polars as pl
 
     known = {
@@ -185,24 +189,24 @@ def number_type(name: str) -> "pl.DataType | None":
 
 
 def fill(dataset: Dataset, values: np.ndarray, *, like: FrameKind | None = None) -> Any:
-    """The table of a dataset, its missing cells taken from a matrix; no other cell is changed.
+    """The table of a dataset with its missing cells filled from a matrix; no other cell is changed.
 
-    Columns that are no part of the values (labels, identifiers) are there as they came, in the order they came.
+    Columns that are not among the values (labels, identifiers) are kept, and so is the order of the columns.
 
     Args:
-        dataset: What `reparax.data.read` or `read_as` gave.
-        values: A matrix of the dataset's shape, without NaN where the dataset has gaps.
-        like: The library of the frame; by default the user's own, polars for files.
+        dataset: A dataset from `reparax.data.read` or `read_as`.
+        values: A matrix of the shape of the dataset, without NaN where cells are missing.
+        like: The library of the frame; by default that of the user's frame, and polars for files.
 
     Raises:
-        DataError: A matrix of another shape, or data that are no table.
+        DataError: The matrix has another shape, or the data are not a table.
     """
     columns = dataset.schema.columns
     if columns is None or values.shape != dataset.values.shape:
         raise DataError(
             expected=f"a matrix of shape {dataset.values.shape} that belongs to a table",
             got=f"shape {values.shape}",
-            cure="give the table that the values were made from",
+            cure="use the table that the values were computed from",
         )
     gaps = np.isnan(dataset.values) if dataset.values.dtype.kind == "f" else np.zeros(values.shape, bool)
     like = like or dataset.frame_kind or "polars"
@@ -217,8 +221,8 @@ def _filled_array(dataset: Dataset, columns: tuple[Column, ...], values: np.ndar
     native = dataset.native.copy()
     places = [int(column.name.removeprefix("column_")) for column in columns]
     for index, (place, column) in enumerate(zip(places, columns, strict=True)):
-        found = restored(values[:, index], column).to_numpy()
-        native[gaps[:, index], place] = found[gaps[:, index]]
+        cells = restored(values[:, index], column).to_numpy()
+        native[gaps[:, index], place] = cells[gaps[:, index]]
     return native
 
 
@@ -243,49 +247,49 @@ def _filled_frame(
         return _with_pandas_columns(dataset.native, changed, holes)
     if like == "pyarrow" and dataset.frame_kind == "pyarrow":
         return _with_arrow_columns(dataset.native, changed)
-    whole = [changed.get(place, polars_series(table[:, place])) for place in range(table.shape[1])]
+    filled = [changed.get(place, polars_series(table[:, place])) for place in range(table.shape[1])]
     names = [str(name) for name in table.columns]
-    return as_kind(pl.DataFrame([series.alias(name) for series, name in zip(whole, names, strict=True)]), like)
+    return as_kind(pl.DataFrame([series.alias(name) for series, name in zip(filled, names, strict=True)]), like)
 
 
 def _with_pandas_columns(native: Any, changed: "dict[int, pl.Series]", gaps: dict[int, np.ndarray]) -> Any:
     frame = native.copy()
-    for place, found in changed.items():
-        series, filled = frame.iloc[:, place].copy(), found.to_list()
+    for place, column in changed.items():
+        series, filled = frame.iloc[:, place].copy(), column.to_list()
         series.iloc[np.flatnonzero(gaps[place])] = [filled[row] for row in np.flatnonzero(gaps[place])]
         frame.isetitem(place, series)
     return frame
 
 
 def _with_arrow_columns(native: Any, changed: "dict[int, pl.Series]") -> Any:
-    for place, found in changed.items():
+    for place, column in changed.items():
         field = native.schema.field(place)
-        native = native.set_column(place, field, found.to_arrow().cast(field.type))
+        native = native.set_column(place, field, column.to_arrow().cast(field.type))
     return native
 
 
-def _filled(series: "pl.Series", found: "pl.Series", gaps: np.ndarray) -> "pl.Series":
-    """The series with its gaps filled, in its own data type."""
+def _filled(series: "pl.Series", filling: "pl.Series", gaps: np.ndarray) -> "pl.Series":
+    """The series with its missing cells filled, in its data type."""
     import polars as pl
 
     choose = pl.Series(gaps)
     if series.dtype in (pl.Categorical, pl.Enum, pl.String):
-        return found.cast(pl.String).zip_with(choose, series.cast(pl.String)).cast(series.dtype)
-    if series.dtype.is_integer() and found.dtype.is_float():
-        found = found.round()
-    return found.cast(series.dtype, strict=False).zip_with(choose, series)
+        return filling.cast(pl.String).zip_with(choose, series.cast(pl.String)).cast(series.dtype)
+    if series.dtype.is_integer() and filling.dtype.is_float():
+        filling = filling.round()
+    return filling.cast(series.dtype, strict=False).zip_with(choose, series)
 
 
 SHOWN = 3
 
 
 class ColumnLine(NamedTuple):
-    """One column in words.
+    """A description of one column.
 
     Attributes:
         name: Its name.
         kind: Its kind, or ``"left out"``.
-        missing: The share of missing cells, ``""`` where there are none.
+        missing: The fraction of missing cells, ``""`` if there are none.
         values: The range of its numbers, its most frequent categories, or why it is left out.
     """
 
@@ -296,7 +300,7 @@ class ColumnLine(NamedTuple):
 
 
 def column_lines(schema: Schema) -> list[ColumnLine]:
-    """A line for each column of a table, those that are left out last; none for images and arrays."""
+    """A line for each column of a table, with those left out last; none for images and arrays."""
     lines = [
         ColumnLine(column.name, column.kind, _percent(column.missing) if column.missing else "", _values(column))
         for column in schema.columns or ()
@@ -319,25 +323,25 @@ def _values(column: Column) -> str:
     return f"{low} to {high}"
 
 
-def _percent(share: float) -> str:
-    if 0 < share < 0.001:
+def _percent(fraction: float) -> str:
+    if 0 < fraction < 0.001:
         return "< 0.1 %"
-    return f"{100 * share:.1f} %" if share < 0.1 else f"{100 * share:.0f} %"
+    return f"{100 * fraction:.1f} %" if fraction < 0.1 else f"{100 * fraction:.0f} %"
 
 
 def cell_text(column: Column, value: float) -> str:
-    """One value of a matrix as the user would write it; empty where it is missing."""
-    found = restored(np.asarray([value]), column)[0]
-    if found is None:
+    """One value of a matrix as the user would write it; empty if it is missing."""
+    cell = restored(np.asarray([value]), column)[0]
+    if cell is None:
         return ""
-    return f"{found:.6g}" if isinstance(found, float) else str(found).strip()
+    return f"{cell:.6g}" if isinstance(cell, float) else str(cell).strip()
 
 
 def cell_value(column: Column, text: str) -> float:
-    """One value as a matrix holds it, from what a person writes: a number, a date, or the name of a category.
+    """The value of a matrix for a cell as a person writes it: a number, a date, or the name of a category.
 
     Raises:
-        DataError: There is no such category, or it is no number or date.
+        DataError: There is no such category, or the text is not a number or a date.
     """
     if not column.is_category:
         return _day(column, text) if column.kind == "datetime" else _number(column, text)
@@ -352,7 +356,7 @@ def cell_value(column: Column, text: str) -> float:
     raise DataError(
         expected=f"a value of column {column.name!r} ({listed})",
         got=repr(text),
-        cure=f"did you mean {' or '.join(near)}?" if near else "give one that was seen at fitting",
+        cure=f"did you mean {' or '.join(near)}?" if near else "use one that occurred in the fit",
     )
 
 
@@ -363,7 +367,7 @@ def _number(column: Column, text: str) -> float:
         value = np.nan
     if not np.isfinite(value):
         raise DataError(
-            expected=f"a number for column {column.name!r}", got=repr(text), cure=f"give one, such as {column.mean:g}"
+            expected=f"a number for column {column.name!r}", got=repr(text), cure=f"use one, such as {column.mean:g}"
         )
     return value
 
@@ -372,11 +376,11 @@ def _day(column: Column, text: str) -> float:
     import polars as pl
 
     form = column.dtype.removeprefix("string:") if "%" in column.dtype else None
-    found = dates_of(pl.Series([text.strip()]), form)
-    if found is None:
+    dates = dates_of(pl.Series([text.strip()]), form)
+    if dates is None:
         raise DataError(
             expected=f"a date for column {column.name!r}",
             got=repr(text),
             cure=f"write one like {cell_text(column, column.high)}",
         )
-    return float(found.days[0])
+    return float(dates.days[0])

@@ -1,4 +1,4 @@
-"""Tables from files: text, Parquet, Arrow and Feather; and folders of tables with the same columns."""
+"""Tables from files (text, Parquet, Arrow, Feather) and from folders of files with the same columns."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -20,15 +20,15 @@ ARROW = (".feather", ".arrow", ".ipc")
 
 
 def table_suffix(path: Path) -> str:
-    """The suffix of a file, that of gzip aside."""
+    """The suffix of a file, ignoring that of gzip."""
     return Path(path.name.lower().removesuffix(".gz")).suffix
 
 
 def read_csv_file(path: Path, label: str | Path | None) -> Frame:
-    """A table from text; see `read_csv` for what is told from the text.
+    """A table from text; see `read_csv` for what is inferred.
 
     Raises:
-        DataError: Not such text.
+        DataError: The text is not a table.
     """
     table = read_csv(path)
     return load_frame(table.table, label, named=table.named, notes=table.notes)
@@ -38,7 +38,7 @@ def read_parquet_file(path: Path, label: str | Path | None) -> Frame:
     """A table from a Parquet file.
 
     Raises:
-        DataError: Not such a file, or damaged.
+        DataError: The file has another format, or is damaged.
     """
     return load_frame(read_parquet(path), label)
 
@@ -47,13 +47,13 @@ def read_arrow_file(path: Path, label: str | Path | None) -> Frame:
     """A table from an Arrow or Feather file.
 
     Raises:
-        DataError: Not such a file, or damaged.
+        DataError: The file has another format, or is damaged.
     """
     return load_frame(read_arrow(path), label)
 
 
 def read_table_folder(folder: Path, files: list[Path], label: str | Path | None) -> Frame:
-    """The tables of a folder, one under the other; see `read_tables`."""
+    """The tables of a folder, concatenated; see `read_tables`."""
     return read_tables(folder, files, label, _read_table)
 
 
@@ -72,7 +72,7 @@ def read_parquet(path: Path) -> Any:
     """The arrow table of a Parquet file.
 
     Raises:
-        DataError: Not such a file, or damaged.
+        DataError: The file has another format, or is damaged.
     """
     import pyarrow as pa
     from pyarrow import parquet
@@ -81,17 +81,17 @@ def read_parquet(path: Path) -> Any:
     name, words = content_of(content)
     if name != "parquet":
         raise wrong_content(path, "a Parquet file", words)
-    try:  # without threads: those of arrow can abort the interpreter when it exits (apache/arrow issue 34314)
+    try:  # no threads, as those of arrow can abort the interpreter at exit (apache/arrow issue 34314)
         return parquet.ParquetFile(pa.BufferReader(content)).read(use_threads=False)
     except (pa.ArrowException, OSError, ValueError, KeyError, TypeError) as error:
-        raise damaged(path, "a whole Parquet file", str(error).splitlines()[0] if str(error) else error) from None
+        raise damaged(path, "a complete Parquet file", str(error).splitlines()[0] if str(error) else error) from None
 
 
 def read_arrow(path: Path) -> Any:
     """The arrow table of an Arrow file or stream, or of a Feather file.
 
     Raises:
-        DataError: Not such a file, or damaged.
+        DataError: The file has another format, or is damaged.
     """
     import pyarrow as pa
     from pyarrow import feather, ipc
@@ -108,7 +108,7 @@ def read_arrow(path: Path) -> Any:
         table = opened.read_all()
         table.validate(full=True)
     except (pa.ArrowException, OSError, ValueError, KeyError, TypeError) as error:
-        raise damaged(path, "a whole Arrow file", str(error).splitlines()[0] if str(error) else error) from None
+        raise damaged(path, "a complete Arrow file", str(error).splitlines()[0] if str(error) else error) from None
     return table
 
 
@@ -119,12 +119,12 @@ def read_tables(
 
     Args:
         folder: The folder, for errors.
-        files: Its tables.
+        files: The files of the tables.
         label: Where the labels are.
-        read_table: Reads one of them.
+        read_table: Reads one file.
 
     Raises:
-        DataError: A file that cannot be read, or whose columns are not those of the first.
+        DataError: A file cannot be read, or its columns are not those of the first file.
     """
     import polars as pl
 
@@ -134,28 +134,28 @@ def read_tables(
         if set(table.table.columns) != set(columns) or table.named != tables[0].named:
             raise _other_columns(first, columns, file, table.table.columns)
     frames = _of_one_type([table.table.select(columns) for table in tables], files)
-    whole = pl.concat(frames, how="vertical")
+    joined = pl.concat(frames, how="vertical")
     notes = list(dict.fromkeys(note for table in tables for note in table.notes))
-    notes.append(f"{len(files)} files of {folder.name} were read, one under the other")
-    return load_frame(whole, label, named=tables[0].named, notes=notes)
+    notes.append(f"{len(files)} files of {folder.name} were read and concatenated")
+    return load_frame(joined, label, named=tables[0].named, notes=notes)
 
 
 def _of_one_type(frames: "list[pl.DataFrame]", files: list[Path]) -> "list[pl.DataFrame]":
-    """The frames; a column that is text in one of them and numbers in others is text, or real numbers, in all."""
+    """The frames with equal column types: text if a column is text in any of them, else real numbers."""
     import polars as pl
 
     for name in frames[0].columns:
-        found = {frame[name].dtype: file for frame, file in zip(frames, files, strict=True) if frame[name].count()}
-        if len(found) < 2 and all(frame[name].dtype in found for frame in frames):
+        dtypes = {frame[name].dtype: file for frame, file in zip(frames, files, strict=True) if frame[name].count()}
+        if len(dtypes) < 2 and all(frame[name].dtype in dtypes for frame in frames):
             continue
-        if len(found) <= 1:
-            target = next(iter(found), pl.Float64())
-        elif all(dtype.is_numeric() for dtype in found):
+        if len(dtypes) <= 1:
+            target = next(iter(dtypes), pl.Float64())
+        elif all(dtype.is_numeric() for dtype in dtypes):
             target = pl.Float64()
-        elif all(dtype.is_numeric() or dtype in (pl.String, pl.Categorical, pl.Enum) for dtype in found):
+        elif all(dtype.is_numeric() or dtype in (pl.String, pl.Categorical, pl.Enum) for dtype in dtypes):
             target = pl.String()
         else:
-            (one, first), (two, other) = list(found.items())[:2]
+            (one, first), (two, other) = list(dtypes.items())[:2]
             raise DataError(
                 expected=f"column {name!r} of one type in all files",
                 got=f"{one} in {first.name} and {two} in {other.name}",
@@ -165,12 +165,12 @@ def _of_one_type(frames: "list[pl.DataFrame]", files: list[Path]) -> "list[pl.Da
     return frames
 
 
-def _other_columns(first: Path, columns: list[str], other: Path, found: list[str]) -> DataError:
-    missing = [name for name in columns if name not in found]
-    extra = [name for name in found if name not in columns]
+def _other_columns(first: Path, columns: list[str], other: Path, names: list[str]) -> DataError:
+    missing = [name for name in columns if name not in names]
+    extra = [name for name in names if name not in columns]
     parts = [f"{word} {quoted(some)}" for word, some in (("no", missing), ("also", extra)) if some]
     return DataError(
         expected=f"the columns of {first.name} in every file of the folder",
         got=f"{other.name} with {' and '.join(parts) or 'no header'}",
-        cure="rename, add or drop columns, or move that file away",
+        cure="rename, add or drop columns, or move that file to another folder",
     )

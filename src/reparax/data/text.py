@@ -1,4 +1,4 @@
-"""Columns of text: numbers, truth values, dates or words; missing cells; and hints where text was meant otherwise."""
+"""Columns of text: numbers, booleans, dates, words and missing cells, with hints on text that may be misread."""
 
 import re
 from collections.abc import Sequence
@@ -30,9 +30,9 @@ class Dates(NamedTuple):
 
     Attributes:
         days: Days since 1970-01-01, with fractions.
-        format: How they are written.
-        step: The largest unit that all are whole multiples of, in days; 0 where it is below a second.
-        notes: Sentences on what was noticed.
+        format: Their format.
+        step: The largest unit of which all are multiples, in days; 0 if it is below a second.
+        notes: Notes on reading them.
     """
 
     days: np.ndarray
@@ -42,31 +42,31 @@ class Dates(NamedTuple):
 
 
 def dates_of(texts: "pl.Series", preferred: str | None = None) -> Dates | None:
-    """The dates in a column of text, where all of it is of one format; None where not.
+    """The dates in a column of text; None unless all of it has one format.
 
     Args:
-        texts: Distinct texts without blanks around, none missing.
+        texts: Distinct texts without surrounding spaces, none missing.
         preferred: The format to try first.
     """
     if not len(texts) or not _LIKE_A_DATE.match(texts[0]):
         return None
     tried = [preferred] if preferred else []
     formats = [form for form in (*tried, *_formats()) if _parsed(texts.head(20), form) is not None]
-    whole = [(form, found) for form in formats if (found := _parsed(texts, form)) is not None]
-    if not whole:
+    matching = [(form, times) for form in formats if (times := _parsed(texts, form)) is not None]
+    if not matching:
         return None
-    form, found = whole[0]
-    others = {other for other, _ in whole}
+    form, times = matching[0]
+    others = {other for other, _ in matching}
     notes: tuple[str, ...] = ()
     swapped = next((SWAPPED[date] + form.removeprefix(date) for date in SWAPPED if form.startswith(date)), None)
     if swapped in others and form != preferred:
-        notes = ("dates were read as month before day; they could be day before month as well",)
-    micros = found.dt.timestamp("us").to_numpy()
-    return Dates(micros / MICROSECONDS, _exact_format(texts, found, form), step_of_micros(micros), notes)
+        notes = ("dates were read as month before day, but could also be day before month",)
+    micros = times.dt.timestamp("us").to_numpy()
+    return Dates(micros / MICROSECONDS, _exact_format(texts, times, form), step_of_micros(micros), notes)
 
 
 def any_date(text: str) -> bool:
-    """Whether a text is a date of any format."""
+    """Whether a text is a date in any format."""
     import polars as pl
 
     return dates_of(pl.Series([text])) is not None
@@ -81,16 +81,16 @@ def _parsed(texts: "pl.Series", form: str) -> "pl.Series | None":
     import polars as pl
 
     try:
-        found = _datetimes(texts, form)
+        times = _datetimes(texts, form)
     except pl.exceptions.PolarsError:
         return None
-    if found.null_count() or not found.dt.year().is_between(FIRST_YEAR, LAST_YEAR).all():
+    if times.null_count() or not times.dt.year().is_between(FIRST_YEAR, LAST_YEAR).all():
         return None
-    return found
+    return times
 
 
 def _datetimes(texts: "pl.Series", form: str) -> "pl.Series":
-    """The times of texts of one format, null for those that are not."""
+    """The times of texts in one format, null for texts in others."""
     import polars as pl
 
     form = form.replace("%-", "%")
@@ -99,30 +99,30 @@ def _datetimes(texts: "pl.Series", form: str) -> "pl.Series":
     return texts.str.to_date(form, strict=False).cast(pl.Datetime("us"))
 
 
-def _exact_format(texts: "pl.Series", found: "pl.Series", form: str) -> str:
-    """The format with or without leading zeros, whichever gives the texts back."""
+def _exact_format(texts: "pl.Series", times: "pl.Series", form: str) -> str:
+    """The format with or without leading zeros, whichever reproduces the texts."""
     bare = form.replace("%m", "%-m").replace("%d", "%-d")
     for candidate in (form, bare):
-        if (found.dt.strftime(candidate) == texts).all():
+        if (times.dt.strftime(candidate) == texts).all():
             return candidate
     return form
 
 
 def step_of_micros(micros: np.ndarray) -> float:
-    """The largest of day, hour, minute and second that all times are whole multiples of, in days; 0 for none."""
+    """The largest of day, hour, minute and second of which all times are multiples, in days; 0 if there is none."""
     return next((unit / MICROSECONDS for unit in UNITS if not (micros % unit).any()), 0.0)
 
 
 def days_of(texts: Sequence[str], form: str) -> np.ndarray:
-    """The days of texts of one format; NaN for those that are not."""
+    """The days of texts in one format; NaN for texts in others."""
     import polars as pl
 
-    found = _datetimes(pl.Series(texts, dtype=pl.String), form if "%" in form else "%Y-%m-%d")
-    return found.dt.timestamp("us").cast(pl.Float64).fill_null(float("nan")).to_numpy() / MICROSECONDS
+    times = _datetimes(pl.Series(texts, dtype=pl.String), form if "%" in form else "%Y-%m-%d")
+    return times.dt.timestamp("us").cast(pl.Float64).fill_null(float("nan")).to_numpy() / MICROSECONDS
 
 
 def datetime_cells_days(series: "pl.Series") -> tuple[np.ndarray, float]:
-    """The days of a data frame's dates or times, NaN where missing, and their step."""
+    """The days of a column of dates or times, NaN for missing cells, and their step."""
     import polars as pl
 
     micros = series.cast(pl.Datetime("us")).dt.timestamp("us")
@@ -131,16 +131,16 @@ def datetime_cells_days(series: "pl.Series") -> tuple[np.ndarray, float]:
 
 
 def texts_of(times: "pl.Series", form: str) -> "pl.Series":
-    """Times as text of a format."""
+    """Times as text in a format."""
     zoned = times.dt.replace_time_zone("UTC") if "%z" in form else times
     return zoned.dt.strftime(form)
 
 
 MISSING_NUMBERS = frozenset({"", "na", "n/a", "#n/a", "nan", "-nan", "null", "none", "?"})
-"""What stands for a missing cell where all others are numbers, in lower case."""
+"""Texts, in lower case, that stand for a missing cell among numbers."""
 
 MISSING_TEXT = frozenset({"", "NA", "N/A", "n/a", "#N/A", "NaN", "nan", "NAN", "null", "NULL", "?"})
-"""What stands for a missing cell among words."""
+"""Texts that stand for a missing cell among words."""
 
 LEADING_ZERO = r"^[+-]?0\d"
 GROUPED = re.compile(r"[+-]?\d{1,3}([,.' ]\d{3})*([.,]\d+)?|[+-]?\d+,\d+")
@@ -154,7 +154,7 @@ _SIGNED = re.compile(r"([$€£¥]\s*[+-]?[\d.,]+|[+-]?[\d.,]+\s*[%$€£¥])")
 
 
 class Distinct(NamedTuple):
-    """The distinct texts of a column, most frequent first, and each row's place among them (-1 where missing)."""
+    """The distinct texts of a column, most frequent first, and the index of each row's text (-1 if missing)."""
 
     texts: "pl.Series"
     codes: np.ndarray
@@ -162,7 +162,7 @@ class Distinct(NamedTuple):
 
 
 def distinct(series: "pl.Series") -> Distinct:
-    """The distinct texts of a column; ties in alphabetical order."""
+    """The distinct texts of a column; equally frequent ones in alphabetical order."""
     import polars as pl
 
     counted = series.rename("text").drop_nulls().value_counts(name="count")
@@ -173,13 +173,13 @@ def distinct(series: "pl.Series") -> Distinct:
 
 
 def text_cells(series: "pl.Series", date_format: str | None = None) -> Cells:
-    """The cells of a column of text, as numbers, truth values or dates where all of it is.
+    """The cells of a column of text, as numbers, booleans or dates if all of it is.
 
-    Numbers that begin with a zero (zip codes) stay text.
+    Numbers that begin with a zero (zip codes) remain text.
 
     Args:
         series: The text.
-        date_format: How dates were written at fitting, to be tried first.
+        date_format: The format of dates in the fit, which is tried first.
     """
     found = distinct(series)
     stripped = found.texts.str.strip_chars()
@@ -205,7 +205,7 @@ def text_cells(series: "pl.Series", date_format: str | None = None) -> Cells:
 
 
 def _spelled_like(word: str) -> tuple[str, str]:
-    """False and true in the spelling of one of them."""
+    """False and true in the capitalization of one of them."""
     if word.isupper():
         return "FALSE", "TRUE"
     return ("False", "True") if word[0].isupper() else ("false", "true")
@@ -223,12 +223,12 @@ def _numbers(stripped: "pl.Series", missing: np.ndarray) -> np.ndarray | None:
 
 
 def _spread(values: np.ndarray, codes: np.ndarray) -> np.ndarray:
-    """The value of each row, from those of the distinct texts."""
+    """The value of each row, from the values of the distinct texts."""
     return np.append(values, np.nan)[codes]
 
 
 def _words(found: Distinct, stripped: "pl.Series", missing: np.ndarray) -> Cells:
-    """Categories, spelled as in the data; where blanks alone tell some apart, without blanks."""
+    """Categories, spelled as in the data; without surrounding spaces, if some differ only in these."""
     import polars as pl
 
     texts, codes = found.texts, found.codes
@@ -247,10 +247,10 @@ def _words(found: Distinct, stripped: "pl.Series", missing: np.ndarray) -> Cells
 
 
 def refuse_separators(name: str, cells: Cells) -> None:
-    """Raises `DataError` for text that is numbers with thousands separators or decimal commas throughout.
+    """Refuses columns of numbers with thousands separators or decimal commas.
 
     Raises:
-        DataError: It is.
+        DataError: The column is such.
     """
     texts = _examined(cells)
     grouped = [code for code, text in enumerate(texts) if _GROUPED.fullmatch(text) or _COMMA.fullmatch(text)]
@@ -259,13 +259,13 @@ def refuse_separators(name: str, cells: Cells) -> None:
     row = int(np.argmax(np.isin(cells.values, grouped)))
     raise DataError(
         expected=f"numbers in column {name!r}, such as 1234.5",
-        got=f"{texts[int(cells.values[row])]!r} in row {row + 1}: thousands separators or decimal commas",
-        cure="write them without (tables with decimal commas need ; between the cells), or call the column categorical",
+        got=f"{texts[int(cells.values[row])]!r} in row {row + 1}, with thousands separators or a decimal comma",
+        cure="remove them (tables with decimal commas need ; between cells), or make the column categorical",
     )
 
 
 def hint_on(cells: Cells) -> str | None:
-    """A sentence on text that was probably meant to be numbers or dates."""
+    """A hint on text that was probably meant as numbers or dates."""
     texts = _examined(cells)
     if not texts:
         return None
@@ -274,10 +274,10 @@ def hint_on(cells: Cells) -> str | None:
     plain = [bool(_PLAIN.fullmatch(text)) for text in texts]
     if sum(plain) >= max(FEWEST_NUMBERS, MOST * len(texts)):
         other = next(text for text, number in zip(texts, plain, strict=True) if not number)
-        return f"text, for it holds {other!r} among numbers; leave such cells empty to have numbers"
+        return f"text, as it has {other!r} among numbers; leave such cells empty to get numbers"
     if len(texts) > 1 and all(any_date(text) for text in texts[:20]):
         other = next((text for text in texts if _shape(text) != _shape(texts[0])), texts[-1])
-        return f"text, for its dates have several formats ({texts[0]}, {other}); write all like 2024-01-31"
+        return f"text, as its dates have several formats ({texts[0]}, {other}); write all of them like 2024-01-31"
     return None
 
 

@@ -1,4 +1,4 @@
-"""Facts about numbers: the cells of one column, their dtype and moments, their distinct values."""
+"""The cells of a column: their dtype, moments and distinct values."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -16,17 +16,16 @@ Category = str | int | float | bool
 
 @dataclass(frozen=True)
 class Cells:
-    """One column as it came.
+    """The cells of one column.
 
     Attributes:
-        kind: ``"number"``, ``"datetime"`` (days since 1970), or codes of a ``"category"`` or of truth values
-            (``"boolean"``).
-        values: One number for each row; NaN where missing.
-        dtype: The data type it came with, as in `Column.dtype`.
+        kind: ``"number"``, ``"datetime"`` (days since 1970), or codes of a ``"category"`` or a ``"boolean"``.
+        values: One number for each row; NaN for missing cells.
+        dtype: The original data type, as in `Column.dtype`.
         categories: What the codes stand for.
-        step: Of dates, the largest unit that all are whole multiples of, in days.
-        is_text: Whether the categories are free to be anything (text), rather than declared.
-        notes: Sentences on what was noticed.
+        step: For dates, the largest unit of which all are multiples, in days.
+        is_text: Whether the categories are free text rather than declared categories.
+        notes: Notes on reading the column.
     """
 
     kind: Literal["number", "datetime", "category", "boolean"]
@@ -38,17 +37,17 @@ class Cells:
     notes: tuple[str, ...] = ()
 
     def present(self) -> np.ndarray:
-        """The values that are there."""
+        """The values that are not missing."""
         return self.values if self.num_missing == 0 else self.values[~np.isnan(self.values)]
 
     @cached_property
     def num_missing(self) -> int:
-        """How many cells are missing."""
+        """The number of missing cells."""
         return int(np.isnan(self.values).sum()) if self.values.dtype.kind == "f" else 0
 
     @property
     def missing(self) -> float:
-        """The share of missing cells."""
+        """The fraction of missing cells."""
         return self.num_missing / max(1, len(self.values))
 
     @property
@@ -57,7 +56,7 @@ class Cells:
         return float(np.finfo(np.float32 if self.dtype in {"float16", "float32"} else np.float64).eps)
 
     def as_categories(self) -> "Cells":
-        """Numbers as categories: 0 and 1 as they are, of others the most frequent first."""
+        """Numbers as categories: 0 and 1 in this order, others with the most frequent first."""
         present = ~np.isnan(self.values.astype(np.float64))
         levels, codes, counts = np.unique(self.values[present], return_inverse=True, return_counts=True)
         order = np.argsort(-counts, kind="stable") if levels.tolist() != [0, 1] else np.arange(2)
@@ -71,15 +70,15 @@ class Cells:
 
     @classmethod
     def of_column(cls, values: np.ndarray, column: Column) -> "Cells":
-        """The cells of a matrix's column."""
+        """The cells of a column of a matrix."""
         if column.is_category:
             kind = "boolean" if column.kind == "boolean" else "category"
             return cls(kind, values, column.dtype, column.categories)
         return cls("datetime" if column.kind == "datetime" else "number", values, column.dtype, step=column.step)
 
 
-LARGEST_INTEGER = 2**24  # float32 carries every whole number up to here
-LARGEST_REAL = 1e37  # a tenth of float32's range, so that differences of two values still fit
+LARGEST_INTEGER = 2**24  # float32 represents every whole number up to this one
+LARGEST_REAL = 1e37  # a tenth of the range of float32, so that differences of values fit
 LOST_DIGITS = 1e-4  # the rounding error allowed for float32, in standard deviations of the column
 SMALLEST_STD = float(np.finfo(np.float32).tiny)
 VALUES_AT_ONCE = 2**22
@@ -93,46 +92,46 @@ def chunks(values: np.ndarray) -> Iterator[np.ndarray]:
 
 
 def by_columns(table: np.ndarray) -> np.ndarray:
-    """The same table, each column contiguous: what is asked of single columns is then ten times as fast."""
-    made = np.empty(table.shape, table.dtype, order="F")
+    """The same table with contiguous columns, which makes work on single columns ten times as fast."""
+    copy = np.empty(table.shape, table.dtype, order="F")
     for start in range(0, len(table), ROWS_IN_CACHE):
-        made[start : start + ROWS_IN_CACHE] = table[start : start + ROWS_IN_CACHE]
-    return made
+        copy[start : start + ROWS_IN_CACHE] = table[start : start + ROWS_IN_CACHE]
+    return copy
 
 
 def by_rows(columns: Sequence[np.ndarray], dtype: DTypeLike) -> np.ndarray:
-    """The matrix of columns, so many rows at a time as stay in the cache: a tenth of the time of whole columns."""
-    made = np.empty((len(columns[0]), len(columns)), dtype)
-    for start in range(0, len(made), ROWS_IN_CACHE):
+    """The matrix of columns, copied in blocks of rows that stay in the cache, which is ten times as fast."""
+    matrix = np.empty((len(columns[0]), len(columns)), dtype)
+    for start in range(0, len(matrix), ROWS_IN_CACHE):
         for index, column in enumerate(columns):
-            made[start : start + ROWS_IN_CACHE, index] = column[start : start + ROWS_IN_CACHE]
-    return made
+            matrix[start : start + ROWS_IN_CACHE, index] = column[start : start + ROWS_IN_CACHE]
+    return matrix
 
 
 def refuse_non_numbers(values: np.ndarray) -> None:
-    """Raises `DataError` unless the dtype is boolean, integer or floating.
+    """Refuses arrays of other things than numbers.
 
     Raises:
-        DataError: Strings, objects, dates, complex numbers, records.
+        DataError: The dtype is not boolean, integer or floating.
     """
     if values.dtype.kind in "biuf":
         return
     got, cure = {
-        "c": ("complex numbers", "give real and imaginary parts as columns of their own"),
+        "c": ("complex numbers", "use separate columns for real and imaginary parts"),
         "U": ("strings", "convert them to numbers, or leave these columns out"),
         "S": ("byte strings", "convert them to numbers, or leave these columns out"),
-        "M": ("dates", "convert them to numbers (say, days since the first), or leave them out"),
-        "m": ("durations", "convert them to numbers (say, seconds)"),
-        "V": ("records", "give a plain two-dimensional array, or a data frame"),
-    }.get(values.dtype.kind, ("Python objects", "give an array of one numeric dtype, all rows of the same length"))
+        "M": ("dates", "convert them to numbers (for example days since the first), or leave them out"),
+        "m": ("durations", "convert them to numbers (for example seconds)"),
+        "V": ("records", "use a plain two-dimensional array, or a data frame"),
+    }.get(values.dtype.kind, ("Python objects", "use an array of one numeric dtype, with rows of the same length"))
     raise DataError(expected="an array of numbers", got=got, cure=cure)
 
 
 def refuse_non_finite(values: np.ndarray, names: tuple[str, ...] | None, ids: np.ndarray | None = None) -> None:
-    """Raises `DataError` that says where the first NaN or infinity is.
+    """Refuses values that are not finite.
 
     Raises:
-        DataError: A value is NaN or infinite.
+        DataError: A value is NaN or infinite; the message says where the first one is.
     """
     if values.dtype.kind != "f":
         return
@@ -143,19 +142,19 @@ def refuse_non_finite(values: np.ndarray, names: tuple[str, ...] | None, ids: np
     inside = tuple(map(int, np.argwhere(~np.isfinite(values[row]))[0]))
     if values.ndim == 2:
         place = f"column {column_name(names, inside[0])!r}, row {row + 1}"
-        cure = "fill them first, or fit a model on data in which cells are missing, too"
+        cure = "fill them first, or fit a model on data in which cells are missing"
     else:
         cure = "drop or fill them first"
         place = f"example {row + 1}{f' ({ids[row]})' if ids is not None else ''} at {inside}"
     raise DataError(
-        expected="finite numbers only",
+        expected="finite numbers",
         got=f"{num_missing} missing, NaN or infinite value{'s' if num_missing > 1 else ''}, the first in {place}",
         cure=cure,
     )
 
 
 def column_name(names: tuple[str, ...] | None, index: int) -> str:
-    """The name of a column; ``column_0``, ``column_1``, ... where the table has no names."""
+    """The name of a column; ``column_0``, ``column_1``, ... if the table has no names."""
     return names[index] if names is not None else f"column_{index}"
 
 
@@ -167,7 +166,7 @@ def whole(values: np.ndarray) -> bool:
 
 
 def kind_of(values: np.ndarray) -> Kind:
-    """``"binary"``, ``"integer"`` or ``"real"``: the narrowest that holds every (finite) value."""
+    """``"binary"``, ``"integer"`` or ``"real"``: the narrowest kind of all (finite) values."""
     if values.size == 0 or not whole(values):
         return "real"
     low, high = float(values.min()), float(values.max())
@@ -181,7 +180,7 @@ def moments(values: np.ndarray, *, per_dimension: bool) -> tuple[np.ndarray, np.
 
     Args:
         values: An array of shape ``(n, *event_shape)``, n at least 1.
-        per_dimension: Whether to average over examples only, or over everything.
+        per_dimension: Whether to average over the examples only, or over all axes.
     """
     axis = 0 if per_dimension else None
     count = len(values) if per_dimension else values.size
@@ -191,10 +190,10 @@ def moments(values: np.ndarray, *, per_dimension: bool) -> tuple[np.ndarray, np.
 
 
 def as_real(values: np.ndarray, names: tuple[str, ...] | None) -> np.ndarray:
-    """Float32, or float64 where float32 would lose digits that distinguish one row from another.
+    """The values as float32, or as float64 if float32 would lose digits that distinguish rows.
 
-    A column of times near 1.7e9 that differ by seconds has no more than noise left in float32: such an array stays
-    float64. The rule: rounding may cost at most 1e-4 standard deviations of its column.
+    Rounding may change a value by at most 1e-4 standard deviations of its column: times near 1.7e9 that differ by
+    seconds, for example, stay float64.
 
     Raises:
         DataError: A value is too large for float32.
@@ -226,29 +225,29 @@ def _refuse_too_large(values: np.ndarray, names: tuple[str, ...] | None) -> None
     row, *inside = map(int, np.argwhere(np.abs(values) > LARGEST_REAL)[0])
     place = f"column {column_name(names, inside[0])!r}, " if values.ndim == 2 else ""
     raise DataError(
-        expected=f"values of size up to {LARGEST_REAL:g}",
+        expected=f"values up to {LARGEST_REAL:g} in size",
         got=f"{values[(row, *inside)]:g} in {place}row {row + 1}",
-        cure="rescale these values (another unit, or a logarithm)",
+        cure="rescale the values (use another unit, or a logarithm)",
     )
 
 
 MOST_ATOMS = 64
-FEWEST_ROWS = 10  # an atom is a value of at least so many rows
-SMALLEST_SHARE = 0.005  # and of at least this share of the rows
+FEWEST_ROWS = 10  # an atom is a value of at least this many rows
+SMALLEST_SHARE = 0.005  # and of at least this fraction of the rows
 STICKS_OUT = 3.0
 DENSE = 2.0
 NEIGHBORS = 5
-FEWEST_LEVELS = 10  # from so many distinct values on, a common divisor is no accident
+FEWEST_LEVELS = 10  # with at least this many distinct values, a common divisor is not a coincidence
 DECIMALS = 6
 LARGEST_EXACT = 2.0**53
 
 
 class Levels(NamedTuple):
-    """The distinct values of a column, ascending, and how many rows have each.
+    """The distinct values of a column in ascending order, and how many rows have each.
 
     Attributes:
         values: The distinct values, float64.
-        counts: How often each occurs.
+        counts: The number of rows with each.
     """
 
     values: np.ndarray
@@ -256,13 +255,13 @@ class Levels(NamedTuple):
 
     @classmethod
     def of(cls, present: np.ndarray) -> Self:
-        """The levels of the values that are there."""
+        """The levels of the values that are not missing."""
         values, counts = np.unique(present, return_counts=True)
         return cls(values.astype(np.float64) + 0.0, counts)  # minus zero is zero
 
     @property
     def num_rows(self) -> int:
-        """How many values there are, repetitions included."""
+        """The number of values, including repetitions."""
         return int(self.counts.sum())
 
     @property
@@ -271,7 +270,7 @@ class Levels(NamedTuple):
         return bool((self.values == np.rint(self.values)).all())
 
     def moments(self) -> tuple[float, float]:
-        """Mean and standard deviation; 1 for the latter where constant."""
+        """Mean and standard deviation, which is 1 for a constant."""
         if len(self.values) == 1:
             return float(self.values[0]), 1.0
         rows = self.num_rows
@@ -280,27 +279,27 @@ class Levels(NamedTuple):
         return mean, std if std >= SMALLEST_STD else 1.0
 
     def spread(self) -> float:
-        """The standard deviation with the values beyond the 1 % and 99 % quantiles moved to these; 1 where constant."""
+        """The standard deviation after clipping to the 1 % and 99 % quantiles; 1 for a constant."""
         ends = np.cumsum(self.counts)
         low, high = self.values[np.searchsorted(ends, np.array([0.01, 0.99]) * (ends[-1] - 1), side="right")]
         kept = self if low == high else Levels(np.clip(self.values, low, high), self.counts)
         return kept.moments()[1]
 
     def skewness(self) -> float:
-        """The third standardized moment; 0 where constant."""
+        """The third standardized moment; 0 for a constant."""
         mean, std = self.moments()
         return float((((self.values - mean) / std) ** 3 * (self.counts / self.num_rows)).sum())
 
     def without(self, atoms: np.ndarray) -> "Levels":
-        """The levels that are no atoms."""
+        """The levels that are not atoms."""
         rest = ~np.isin(self.values, atoms)
         return Levels(self.values[rest], self.counts[rest])
 
     def shares_of(self, atoms: np.ndarray) -> tuple[float, ...]:
-        """The share of rows of each atom (0 for one that is not there)."""
+        """The fraction of the rows with each atom, 0 if there are none."""
         place = np.searchsorted(self.values, atoms).clip(max=len(self.values) - 1)
-        found = np.where(self.values[place] == atoms, self.counts[place], 0)
-        return tuple((found / self.num_rows).tolist())
+        counts = np.where(self.values[place] == atoms, self.counts[place], 0)
+        return tuple((counts / self.num_rows).tolist())
 
     def quantiles(self) -> tuple[float, ...]:
         """The quantiles at `QUANTILE_LEVELS`, linear between order statistics."""
@@ -314,14 +313,14 @@ class Levels(NamedTuple):
 
 
 def atoms_of(levels: Levels, step: float) -> np.ndarray:
-    """The values that many rows share: at least 10 rows and 0.5 % of all, at most the 64 most frequent.
+    """The values that many rows share: at least 10 rows and 0.5 % of all, and at most the 64 most frequent.
 
-    Where a typical row shares its value with few others (numbers spread over a wide range), only those that stick out
-    from their neighbors; where more than 64 remain, only those three times as frequent as the middle one.
+    If a typical row shares its value with few others (numbers spread over a wide range), only values that are clearly
+    more frequent than their neighbors; if more than 64 remain, only those three times as frequent as the median.
 
     Args:
-        levels: The values that are there.
-        step: What all are whole multiples of, 0 for nothing.
+        levels: The values that are not missing.
+        step: The number of which all are multiples, or 0.
     """
     fewest = max(FEWEST_ROWS, int(np.ceil(SMALLEST_SHARE * levels.num_rows)))
     many = levels.counts >= fewest
@@ -339,7 +338,7 @@ def atoms_of(levels: Levels, step: float) -> np.ndarray:
 
 
 def _around(levels: Levels, step: float) -> np.ndarray:
-    """The mean count of the multiples of the step (of the distinct values where there is none) within five of each."""
+    """The mean count of the multiples of the step (without a step, of the distinct values) within five of each."""
     places = np.rint(levels.values / step) if step > 0 else np.arange(len(levels.values), dtype=np.float64)
     sums = np.concatenate([[0], np.cumsum(levels.counts)])
     first = np.searchsorted(places, places - NEIGHBORS, side="left")
@@ -349,14 +348,13 @@ def _around(levels: Levels, step: float) -> np.ndarray:
 
 
 def step_of(values: np.ndarray, precision: float) -> float:
-    """The largest number that all values are whole multiples of, 0 where there is none of at most 6 decimals.
+    """The largest number of which all values are multiples; 0 if there is none with at most 6 decimals.
 
-    Common divisors other than powers of ten (25, 0.5) are told from at least 10 distinct values, lest an accident be
-    taken for a rule.
+    Common divisors other than powers of ten (25, 0.5) need at least 10 distinct values, as they could be coincidences.
 
     Args:
         values: Distinct values.
-        precision: The relative precision of the numbers' data type.
+        precision: The relative precision of the data type.
     """
     size = float(np.abs(values).max(initial=0.0))
     if bool((values == np.rint(values)).all()):
@@ -364,7 +362,7 @@ def step_of(values: np.ndarray, precision: float) -> float:
     some = values[:: max(1, len(values) // 500)]
     for decimals in range(1, DECIMALS + 1):
         scale = 10.0**decimals
-        if size * scale * precision * 4 > 0.05:  # the next number of this data type is too far away to tell
+        if size * scale * precision * 4 > 0.05:  # the data type is too coarse to tell
             return 0.0
         if _whole_within(some * scale, precision) and _whole_within(values * scale, precision):
             return _divisor(np.rint(values * scale)) / scale

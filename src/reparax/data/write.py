@@ -1,4 +1,4 @@
-"""Writing arrays to files: the suffix chooses the format."""
+"""Writing arrays and tables to files in the format of the suffix."""
 
 import io
 from collections.abc import Mapping, Sequence
@@ -31,29 +31,30 @@ def write(
     names: Sequence[str] | None = None,
     schema: Schema | None = None,
 ) -> None:
-    """Writes rows of a table, or images, to a file; all of it or nothing.
+    """Writes rows of a table, or images, to a file, completely or not at all.
 
     ==============  ============================================================================================
     suffix          what is written
     ==============  ============================================================================================
-    npy             the array; of several named arrays, their columns side by side
-    npz             the array under the name X; of several named arrays, each under its name
+    npy             the array; for several named arrays, their columns side by side
+    npz             the array under the name X; for several named arrays, each under its name
     csv, tsv        a table with a header; the values of an image, or of each array, are columns name_0, name_1, ...
-    parquet         likewise
-    feather, arrow  likewise
-    png             images as a grid (see `grid`), scaled by the schema's bounds
+    parquet         the same
+    feather, arrow  the same
+    png             images as a grid (see `grid`), scaled by the bounds of the schema
     ==============  ============================================================================================
 
     Args:
-        path: The file. Its folder must exist.
-        values: An array with one row, or one image, per example; several such arrays, by name; or a data frame.
-        names: The columns' names; by default the schema's, else ``column_0``, ``column_1``, ...
-        schema: The schema of the values, for names and for the bounds of images. Rows of a table are written as they
-            came: data types, categories, rounding, dates, missing cells (see `to_frame`).
+        path: The file; its folder must exist.
+        values: An array with one row or one image for each example; several such arrays, by name; or a data frame.
+        names: The names of the columns; by default those of the schema, else ``column_0``, ``column_1``, ...
+        schema: The schema of the values, for names and for the bounds of images. Rows of a table are written in the
+            form of the user's table: data types, categories, rounding, dates, missing cells (see `to_frame`).
 
     Raises:
         OutputError: The file cannot be written, or its suffix is unknown.
-        DataError: Names that do not fit the columns, arrays of different lengths, a table as png, or text as npy.
+        DataError: The names do not match the columns, arrays have different lengths, or the format cannot store the
+            values (a table as png, text as npy).
     """
     check_output(path, WRITABLE)
     if schema is not None and schema.columns is not None and names is None and isinstance(values, np.ndarray):
@@ -66,10 +67,10 @@ def write(
     arrays = _by_name(values)
     suffix = Path(path).suffix.lower()
     if suffix == ".npy":
-        whole = (
+        joined = (
             values if not isinstance(values, Mapping) else np.column_stack([_flat(some) for some in arrays.values()])
         )
-        content = np.ascontiguousarray(whole)
+        content = np.ascontiguousarray(joined)
         with atomic_write(path) as file, file.open("wb") as stream:
             np.save(stream, content, allow_pickle=False)
     elif suffix == ".npz":
@@ -88,9 +89,9 @@ def _by_name(values: np.ndarray | Mapping[str, np.ndarray]) -> dict[str, np.ndar
     lengths = {len(array) if array.ndim else None for array in arrays.values()}
     if len(lengths) != 1 or None in lengths:
         raise DataError(
-            expected="arrays of one row per example, all of one length",
+            expected="arrays with one row for each example, all of one length",
             got=f"shapes {', '.join(str(array.shape) for array in arrays.values()) or 'of no arrays'}",
-            cure="write arrays of different lengths to files of their own",
+            cure="write arrays of different lengths to separate files",
         )
     return arrays
 
@@ -111,7 +112,9 @@ def _columns(arrays: dict[str, np.ndarray], names: Sequence[str] | None, *, name
     names = [column_name(None, index) for index in range(rows.shape[1])] if names is None else list(names)
     if len(set(names)) != rows.shape[1] or len(names) != rows.shape[1]:
         raise DataError(
-            expected=f"{rows.shape[1]} different names, one for each column", got=f"{names}", cure="give one per column"
+            expected=f"{rows.shape[1]} different names, one for each column",
+            got=f"{names}",
+            cure="choose such names",
         )
     return dict(zip(names, rows.T, strict=True))
 
@@ -124,7 +127,7 @@ def _write_table(path: str | Path, suffix: str, columns: dict[str, np.ndarray]) 
 
 
 def _write_polars(path: str | Path, suffix: str, table: "pl.DataFrame") -> None:
-    stream = io.BytesIO()  # polars may abort where a write to a file fails
+    stream = io.BytesIO()  # polars may abort if writing to a file fails
     if suffix in {".csv", ".tsv"}:
         table.write_csv(stream, separator="\t" if suffix == ".tsv" else ",")
     elif suffix == ".parquet":
@@ -136,20 +139,20 @@ def _write_polars(path: str | Path, suffix: str, table: "pl.DataFrame") -> None:
 
 
 def _write_frame(path: str | Path, frame: Any) -> None:
-    """A data frame; as npy and npz only where every column is of numbers."""
+    """Writes a data frame; as npy and npz only if every column is numeric."""
     import narwhals as nw
 
     table = nw.from_native(frame, eager_only=True).to_polars()
     suffix = Path(path).suffix.lower()
     if suffix == ".png":
-        raise DataError(expected="images, for a png", got="a table", cure="write tables as csv, parquet, npy or npz")
+        raise DataError(expected="images for a png file", got="a table", cure="write it as csv, parquet, npy or npz")
     if suffix not in {".npy", ".npz"}:
         _write_polars(path, suffix, table)
         return
     texts = [column.name for column in table.get_columns() if not (column.dtype.is_numeric() or column.dtype == bool)]
     if texts:
         raise DataError(
-            expected=f"columns of numbers alone, for {suffix}",
+            expected=f"only columns of numbers for {suffix}",
             got=f"column {texts[0]!r} of text, categories or dates",
             cure="write it as csv, parquet or feather",
         )
@@ -166,7 +169,7 @@ def _write_png(path: str | Path, arrays: dict[str, np.ndarray], schema: Schema |
         low, high = 0.0, 0.0
     if images.ndim not in {3, 4}:
         raise DataError(
-            expected="images, for a png",
+            expected="images for a png file",
             got=f"rows of shape {images.shape[1:]}",
             cure="write tables as csv, parquet, npy or npz",
         )
