@@ -1,7 +1,7 @@
-"""How good models of tables are, and how fast, on real data with nothing chosen: what `docs/tables.md` quotes.
+"""How good models of tables are, and how fast, on real data without any options; `docs/tables.md` quotes the results.
 
 python benchmarks/tables.py anomalies    the 12 tables of shared/data/adbench, ROC AUC and average precision
-python benchmarks/tables.py synthetic    adult: rows drawn from a fit of 80 %, beside the other 20 %
+python benchmarks/tables.py synthetic    adult: rows drawn from a fit to 80 %, compared with the other 20 %
 python benchmarks/tables.py imputation   20 % of the cells hidden at random (50 % of breast cancer)
 python benchmarks/tables.py speed        rows scored and drawn per second
 """
@@ -30,31 +30,33 @@ HIDDEN = 0.2
 
 
 def anomalies(seed: int) -> None:
-    """The protocol of ADBench: tables of less than 1000 rows drawn to 1000 with replacement, 70/30, no labels."""
+    """The protocol of ADBench: tables below 1000 rows are resampled to 1000, split 70/30, fitted without labels."""
     print("| table | rows | columns | ROC AUC | average precision | fit, s |\n|---|--:|--:|--:|--:|--:|")
-    found = []
+    results = []
     for path in sorted((DATA / "adbench").glob("*.npz")):
         with np.load(path) as arrays:
-            values, odd = arrays["X"], arrays["y"]
+            values, is_anomaly = arrays["X"], arrays["y"]
         rows, columns = values.shape
         if rows < SMALL:
-            again = np.random.default_rng(seed).choice(rows, SMALL)
-            values, odd = values[again], odd[again]
-        train, test, _, truth = train_test_split(values, odd, test_size=0.3, stratify=odd, random_state=seed)
+            resampled = np.random.default_rng(seed).choice(rows, SMALL)
+            values, is_anomaly = values[resampled], is_anomaly[resampled]
+        train, test, _, truth = train_test_split(
+            values, is_anomaly, test_size=0.3, stratify=is_anomaly, random_state=seed
+        )
         began = time.perf_counter()
         detector = rx.AnomalyDetector(random_state=seed).fit(train)
         seconds = time.perf_counter() - began
         scores = -detector.score_samples(test)
-        found.append((roc_auc_score(truth, scores), average_precision_score(truth, scores)))
-        area, precision = found[-1]
+        results.append((roc_auc_score(truth, scores), average_precision_score(truth, scores)))
+        area, precision = results[-1]
         name = path.stem.partition("_")[2]
         print(f"| {name} | {rows:,} | {columns} | {area:.3f} | {precision:.3f} | {seconds:.0f} |", flush=True)
-    area, precision = np.mean(found, axis=0)
+    area, precision = np.mean(results, axis=0)
     print(f"| mean | | | {area:.3f} | {precision:.3f} | |")
 
 
 def synthetic(seed: int) -> None:
-    """Train on synthetic, test on real; and whether synthetic rows can be told from real ones."""
+    """Train on synthetic rows and test on real ones; and whether a classifier can separate them."""
     table = pl.read_csv(DATA / "tables" / "adult.csv")
     order = np.random.default_rng(seed).permutation(len(table))
     cut = int(0.8 * len(table))
@@ -62,27 +64,32 @@ def synthetic(seed: int) -> None:
     began = time.perf_counter()
     fitted = rx.fit(train, seed=seed)
     seconds = time.perf_counter() - began
-    made = rx.sample(fitted, len(train), key=jax.random.key(seed))
+    drawn = rx.sample(fitted, len(train), key=jax.random.key(seed))
     began = time.perf_counter()
     rx.sample(fitted, 10_000, key=jax.random.key(seed + 1))
     drawing = time.perf_counter() - began
     schema = rx.read(train).schema
-    encoded = [rx.data.read_as(frame, schema).values.astype(np.float64) for frame in (made, train, test)]
+    encoded = [rx.data.read_as(frame, schema).values.astype(np.float64) for frame in (drawn, train, test)]
     target = [column.name for column in schema.columns].index(table.columns[-1])
     categories = [index for index, column in enumerate(schema.columns) if column.is_category and index != target]
-    made_rows, train_rows, test_rows = encoded
-    useful, possible = (_area(rows, test_rows, target, categories) for rows in (made_rows, train_rows))
+    synthetic_rows, train_rows, test_rows = encoded
+    useful, possible = (_area(rows, test_rows, target, categories) for rows in (synthetic_rows, train_rows))
     columns = schema.columns
-    distances = [distance(test_rows[:, index], made_rows[:, index], column) for index, column in enumerate(columns)]
+    distances = [
+        distance(test_rows[:, index], synthetic_rows[:, index], column) for index, column in enumerate(columns)
+    ]
     pairs = np.tril_indices(len(columns), -1)
-    of_real, of_made, of_train = (associations(rows, columns)[pairs] for rows in (test_rows, made_rows, train_rows))
-    told = _told(made_rows, test_rows, [*categories, target])
+    of_real, of_synthetic, of_train = (
+        associations(rows, columns)[pairs] for rows in (test_rows, synthetic_rows, train_rows)
+    )
+    separability = _separability(synthetic_rows, test_rows, [*categories, target])
     print(f"fit {seconds:.0f} s; 10,000 rows drawn in {drawing:.2f} s")
     print(f"train on synthetic, test on real: ROC AUC {useful:.3f} (real {possible:.3f})")
-    print(f"mean distance of columns {np.mean(distances):.4f}; a classifier tells synthetic from real: {told:.3f}")
-    apart, by_chance = np.abs(of_real - of_made).mean(), np.abs(of_real - of_train).mean()
-    print(f"mean difference of associations {apart:.4f} (of the training rows {by_chance:.4f})")
-    copies = len(made.join(train.unique(), on=train.columns, how="semi")) / len(made)
+    print(f"mean distance of columns {np.mean(distances):.4f}")
+    print(f"a classifier separates synthetic from real: ROC AUC {separability:.3f}")
+    difference, by_chance = np.abs(of_real - of_synthetic).mean(), np.abs(of_real - of_train).mean()
+    print(f"mean difference of associations {difference:.4f} (of the training rows {by_chance:.4f})")
+    copies = len(drawn.join(train.unique(), on=train.columns, how="semi")) / len(drawn)
     real = len(test.join(train.unique(), on=train.columns, how="semi")) / len(test)
     print(f"exact copies of training rows {100 * copies:.2f} % (of the hold-out {100 * real:.2f} %)")
 
@@ -95,16 +102,16 @@ def _area(train: np.ndarray, test: np.ndarray, target: int, categories: list[int
     return float(roc_auc_score(test[:, target], model.predict_proba(test[:, names])[:, 1]))
 
 
-def _told(made: np.ndarray, real: np.ndarray, categories: list[int]) -> float:
-    count = min(len(made), len(real))
-    rows = np.concatenate([made[:count], real[:count]])
+def _separability(synthetic: np.ndarray, real: np.ndarray, categories: list[int]) -> float:
+    count = min(len(synthetic), len(real))
+    rows = np.concatenate([synthetic[:count], real[:count]])
     which = np.repeat([0, 1], count)
     model = HistGradientBoostingClassifier(categorical_features=sorted(categories), random_state=0)
     return float(roc_auc_score(which, cross_val_predict(model, rows, which, cv=3, method="predict_proba")[:, 1]))
 
 
 def imputation(seed: int) -> None:
-    """RMSE over the standard deviation of each numeric column, and the share of categories that are right."""
+    """RMSE over the standard deviation of each numeric column, and the accuracy of categories."""
     tables = {
         "winequality-white": (pl.read_csv(DATA / "tables" / "winequality-white.csv", has_header=False), HIDDEN),
         "adult, 10,000 rows": (pl.read_csv(DATA / "tables" / "adult.csv").sample(10_000, seed=seed), HIDDEN),
@@ -112,8 +119,8 @@ def imputation(seed: int) -> None:
         "breast cancer": (pl.DataFrame(load_breast_cancer().data), 0.5),
     }
     print("| table | hidden | RMSE of numbers | accuracy of categories | fit, s |\n|---|--:|--:|--:|--:|")
-    for name, (table, share) in tables.items():
-        hidden = np.random.default_rng(seed).random(table.shape) < share
+    for name, (table, fraction) in tables.items():
+        hidden = np.random.default_rng(seed).random(table.shape) < fraction
         cut = table.with_columns(
             pl.when(pl.Series(hidden[:, index])).then(None).otherwise(pl.col(column)).alias(column)
             for index, column in enumerate(table.columns)
@@ -132,7 +139,7 @@ def imputation(seed: int) -> None:
                 right.append(truth[where] == guess[where])
         error = np.sqrt(np.concatenate(squares).mean())
         accuracy = f"{np.mean([some.mean() for some in right]):.3f}" if right else ""
-        print(f"| {name} | {share:.0%} | {error:.3f} | {accuracy} | {seconds:.0f} |", flush=True)
+        print(f"| {name} | {fraction:.0%} | {error:.3f} | {accuracy} | {seconds:.0f} |", flush=True)
 
 
 def speed(seed: int) -> None:
@@ -160,11 +167,11 @@ def main() -> None:
     parser.add_argument("jobs", nargs="*", help=f"what to measure, of {', '.join(jobs)} (default: all)")
     parser.add_argument("--seed", type=int, default=42)
     options = parser.parse_args()
-    if unknown := [name for name in options.jobs if name not in jobs]:  # choices refuse no jobs at all
+    if unknown := [name for name in options.jobs if name not in jobs]:  # argparse choices refuse an empty list
         parser.error(f"no such job: {', '.join(unknown)}; there are {', '.join(jobs)}")
     chosen = options.jobs or [*jobs]
     for name in chosen:
-        if len(chosen) > 1:  # each in a process of its own, as is its memory
+        if len(chosen) > 1:  # separate processes, to measure the memory of each
             subprocess.run([sys.executable, __file__, name, "--seed", str(options.seed)], check=True)
         else:
             print(f"\n{name}\n", flush=True)

@@ -300,7 +300,7 @@ def _files(room: str) -> list[Path]:
 
 
 def _literal(node: ast.ClassDef, name: str) -> Any:
-    """The value of a class attribute, as its file says it."""
+    """The value of a class attribute, as declared in its file."""
     line = next(
         line
         for line in node.body

@@ -160,7 +160,7 @@ def test_constant_columns_are_noted_and_have_unit_standard_deviation():
 
 
 def test_dark_8_bit_images_are_noted():
-    assert "highest level seen is 9" in read(images((9, 4, 4), high=9).astype(np.uint8)).notes[0]
+    assert "highest level is 9" in read(images((9, 4, 4), high=9).astype(np.uint8)).notes[0]
 
 
 def test_moments_are_exact():

@@ -180,7 +180,7 @@ def test_folders_of_tables_are_read_in_the_order_of_their_names(tmp_path):
         ("n,t\n1,2\n", "the columns of a.csv in every file of the folder; got b.csv with no 's' and also 't'"),
         ("1,2\n3,4\n", "b.csv with no 'n', 's'"),
         ("n,s\ntrue,x\nfalse,y\n", "column 'n' of one type in all files; got Int64 in a.csv and Boolean in b.csv"),
-        ("n,s\n1\n", "b.csv, every row of 2 cells"),
+        ("n,s\n1\n", "b.csv with 2 cells in every row"),
     ],
 )
 def test_folders_of_tables_that_do_not_fit(tmp_path, second, message):

@@ -42,13 +42,13 @@ def test_jpeg(tmp_path):
     np.testing.assert_allclose(dataset.values[:, 0, 0, 0].astype(int), [100, 200], atol=2)
 
 
-def test_transparency_is_laid_over_white(tmp_path):
+def test_transparency_is_drawn_on_white(tmp_path):
     array = np.zeros((2, 2, 4), np.uint8)
     array[0, 0] = (10, 20, 30, 255)
     save(tmp_path / "a.png", array)
     dataset = read(tmp_path)
     np.testing.assert_array_equal(dataset.values[0, 0], [[10, 20, 30], [255, 255, 255]])
-    assert "over white" in dataset.notes[0]
+    assert "on white" in dataset.notes[0]
 
 
 def test_palettes_become_color(tmp_path):

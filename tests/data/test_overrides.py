@@ -158,7 +158,7 @@ def test_cells_as_a_person_writes_them(name, text, value):
     ("name", "text", "message"),
     [
         ("town", "X", "did you mean x?"),
-        ("town", "q", "a value of column 'town' (x, y); got 'q'; give one that was seen"),
+        ("town", "q", "a value of column 'town' (x, y); got 'q'; use one that occurred"),
         ("age", "old", "a number for column 'age'; got 'old'"),
         ("age", "nan", "a number for column 'age'"),
         ("day", "soon", "a date for column 'day'; got 'soon'; write one like 2020-01-05"),

@@ -89,8 +89,8 @@ def fit(
     part, held_out = _trimmed(part, recipe.trim), None if held_out is None else _trimmed(held_out, recipe.trim)
     initial, training = jax.random.split(jax.random.key(recipe.seed))
     if model is None:
-        made = build(recipe, part.schema, key=initial, contexts=part.context)
-        fitted = FittedModel(made, part.schema, recipe)
+        untrained = build(recipe, part.schema, key=initial, contexts=part.context)
+        fitted = FittedModel(untrained, part.schema, recipe)
     else:
         _refuse_parts(chosen, recipe)
         require_context(context_size(model), recipe.context_dim)

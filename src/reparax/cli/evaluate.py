@@ -101,7 +101,7 @@ def _rows(description: dict[str, Any]) -> list[tuple[str, str]]:
         ("data", f"{data['kind']} of {shape}, {data['value_kind']} values, {data['num_examples']} examples fitted"),
         ("parameters", f"{parameters} in {len(description['arrays'])} arrays"),
         ("training", _training(training, recipe)),
-        ("made with", ", ".join(f"{name} {version}" for name, version in description["libraries"].items())),
+        ("fitted with", ", ".join(f"{name} {version}" for name, version in description["libraries"].items())),
     ]
     return [(name, text) for name, text in rows if text]
 

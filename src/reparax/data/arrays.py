@@ -203,10 +203,10 @@ class Arrays:
     names: tuple[str, ...] | None = None
     kind: FrameKind | None = None
 
-    def dataset(self, said: Overrides = NOTHING) -> Dataset:
+    def dataset(self, overrides: Overrides = NOTHING) -> Dataset:
         """The dataset of the array, whose axes and kinds of values are inferred."""
-        if said:
-            return self._table(said)
+        if overrides:
+            return self._table(overrides)
         dataset = from_array(self.array, names=self.names, labels=self.labels, label=self.label, notes=self.notes)
         return replace(dataset, frame_kind=self.kind, native=self.array if self.array.ndim == 2 else None)
 
@@ -215,14 +215,14 @@ class Arrays:
         """The names of the columns of a table; ``column_0``, ... if they have none."""
         return tuple(column_name(self.names, index) for index in range(self.array.shape[1]))
 
-    def _table(self, said: Overrides) -> Dataset:
+    def _table(self, overrides: Overrides) -> Dataset:
         if self.array.ndim != 2 or self.array.dtype.kind not in "biuf":
             raise no_table()
-        said = said.checked(self.columns, self.label)
+        overrides = overrides.checked(self.columns, self.label)
         cells = {name: array_cells(self.array[:, index]) for index, name in enumerate(self.columns)}
         dataset = from_cells(
             cells, named=self.names is not None, labels=self.labels, label=self.label, notes=self.notes,
-            kinds=said.kinds, excluded=said.excluded, array=self.array,
+            kinds=overrides.kinds, excluded=overrides.excluded, array=self.array,
         )  # fmt: skip
         return replace(dataset, frame_kind=self.kind, native=self.array)
 
@@ -253,9 +253,9 @@ class Read:
 
     complete: Dataset
 
-    def dataset(self, said: Overrides = NOTHING) -> Dataset:
+    def dataset(self, overrides: Overrides = NOTHING) -> Dataset:
         """The dataset."""
-        if said:
+        if overrides:
             raise no_table()
         return self.complete
 

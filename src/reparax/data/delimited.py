@@ -163,14 +163,14 @@ def _parse(content: bytes, path: Path, delimiter: str, *, header: bool, width: i
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
         _refuse_other_encodings(content, path)
         raise DataError(
-            expected=f"a table in {path} with {width} cells in every row",
+            expected=f"a table in {path} with {_cells(width)} in every row",
             got=str(error).splitlines()[0][:200],
             cure="fix that row of the file",
         ) from None
     if table.height == 0:
         raise DataError(expected=f"rows in {path}", got="a header and no rows", cure="check how the file was made")
     if table.width != width:
-        raise _ragged(path, width, f"rows of {table.width} cells")
+        raise _ragged(path, width, f"rows of {_cells(table.width)}")
     if b'"' in content and table.to_series(width - 1).null_count():
         _refuse_short_rows(content, path, delimiter, width)
     _refuse_spaces_between(table, path)
@@ -214,7 +214,7 @@ def _refuse_ragged(content: bytes, path: Path, delimiter: str, width: int) -> No
     for index, row in enumerate(content.split(b"\n")):
         if row.count(separator) != width - 1:
             start = row[:40].decode("utf-8", errors="replace").strip()
-            raise _ragged(path, width, f"{row.count(separator) + 1} cells in row {index + 1}: {start!r}")
+            raise _ragged(path, width, f"{_cells(row.count(separator) + 1)} in row {index + 1}: {start!r}")
 
 
 def _refuse_short_rows(content: bytes, path: Path, delimiter: str, width: int) -> None:
@@ -226,7 +226,7 @@ def _refuse_short_rows(content: bytes, path: Path, delimiter: str, width: int) -
     reader = csv.reader(io.StringIO(content.decode("utf-8", errors="replace"), newline=""), delimiter=delimiter)
     for row in reader:
         if row and len(row) != width:
-            raise _ragged(path, width, f"{len(row)} cells in line {reader.line_num}: {delimiter.join(row)[:40]!r}")
+            raise _ragged(path, width, f"{_cells(len(row))} in line {reader.line_num}: {delimiter.join(row)[:40]!r}")
 
 
 def _refuse_spaces_between(table: "pl.DataFrame", path: Path) -> None:
@@ -270,9 +270,13 @@ def _refuse_other_encodings(content: bytes, path: Path) -> None:
         raise not_utf8(content, path, error.start) from None
 
 
+def _cells(count: int) -> str:
+    return f"{count} cell{'' if count == 1 else 's'}"
+
+
 def _ragged(path: Path, width: int, got: str) -> DataError:
     return DataError(
-        expected=f"a table in {path} with {width} cells in every row", got=got, cure="fix that row of the file"
+        expected=f"a table in {path} with {_cells(width)} in every row", got=got, cure="fix that row of the file"
     )
 
 

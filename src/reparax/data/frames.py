@@ -181,17 +181,17 @@ class Frame:
         """The table as the user gave it, or as read from a file."""
         return self.table.to_native() if self.original is None else self.original
 
-    def dataset(self, said: Overrides = NOTHING) -> Dataset:
+    def dataset(self, overrides: Overrides = NOTHING) -> Dataset:
         """The dataset of the columns, whose kinds are inferred from their cells or set by the user."""
-        said = said.checked([self.names[index] for index in self.kept], self.label)
+        overrides = overrides.checked([self.names[index] for index in self.kept], self.label)
         columns = list(self.table.iter_columns())
         cells = {self.names[index]: cells_of(columns[index], self.names[index]) for index in self.kept}
-        excluded = {name: reason for name, reason in exclusions(cells).items() if name not in said.kinds}
-        excluded |= said.excluded
-        kinds, hints = _examined({name: cells[name] for name in cells if name not in {*excluded, *said.kinds}})
+        excluded = {name: reason for name, reason in exclusions(cells).items() if name not in overrides.kinds}
+        excluded |= overrides.excluded
+        kinds, hints = _examined({name: cells[name] for name in cells if name not in {*excluded, *overrides.kinds}})
         dataset = from_cells(
             cells, named=self.named, labels=self.labels, label=self.label, notes=(*self.notes, *hints),
-            kinds=kinds | said.kinds,
+            kinds=kinds | overrides.kinds,
             excluded={name: excluded[name] for name in cells if name in excluded},
         )  # fmt: skip
         return replace(dataset, frame_kind=self.kind, native=self.native)

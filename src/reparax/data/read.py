@@ -93,8 +93,8 @@ def read(
     Raises:
         DataError: The source is missing, damaged, or cannot be modeled; the message says what to do.
     """
-    said = overrides(schema, exclude)
-    dataset = source if isinstance(source, Dataset) and not said else _load(source, label).dataset(said)
+    chosen = overrides(schema, exclude)
+    dataset = source if isinstance(source, Dataset) and not chosen else _load(source, label).dataset(chosen)
     return dataset if context is None else dataset.given(context)
 
 

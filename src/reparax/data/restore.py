@@ -156,8 +156,7 @@ def _numbers(values: np.ndarray, column: Column) -> "pl.Series":
     missing = np.isnan(values)
     dtype = number_type(column.dtype)
     if column.dtype == "string":
-        whole = column.step >= 1
-        texts = [_text(value, whole=whole) for value in values.tolist()]
+        texts = [_text(value, is_integer=column.step >= 1) for value in values.tolist()]
         return pl.Series(column.name, texts, dtype=pl.String)
     if dtype is None or dtype.is_float():
         series = pl.Series(column.name, values, dtype=dtype or pl.Float64)
@@ -170,10 +169,10 @@ def _numbers(values: np.ndarray, column: Column) -> "pl.Series":
     return series.set(pl.Series(missing), None) if missing.any() else series
 
 
-def _text(value: float, *, whole: bool) -> str | None:
+def _text(value: float, *, is_integer: bool) -> str | None:
     if np.isnan(value):
         return None
-    return str(int(value)) if whole else repr(value)
+    return str(int(value)) if is_integer else repr(value)
 
 
 def number_type(name: str) -> "pl.DataType | None":

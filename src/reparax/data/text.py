@@ -181,27 +181,27 @@ def text_cells(series: "pl.Series", date_format: str | None = None) -> Cells:
         series: The text.
         date_format: The format of dates in the fit, which is tried first.
     """
-    found = distinct(series)
-    stripped = found.texts.str.strip_chars()
+    unique = distinct(series)
+    stripped = unique.texts.str.strip_chars()
     lower = stripped.str.to_lowercase()
     missing = lower.is_in(sorted(MISSING_NUMBERS)).to_numpy()
     numbers = _numbers(stripped, missing)
     if numbers is not None:
-        return Cells("number", _spread(numbers, found.codes), "string")
+        return Cells("number", _spread(numbers, unique.codes), "string")
     missing = stripped.is_in(sorted(MISSING_TEXT)).to_numpy()
     words = lower.filter(~missing)
     if words.is_in(["true", "false"]).all():
         truth = (lower == "true").cast(int).cast(float).to_numpy().copy()
         truth[missing] = np.nan
-        return Cells("boolean", _spread(truth, found.codes), "string", _spelled_like(stripped.filter(~missing)[0]))
+        return Cells("boolean", _spread(truth, unique.codes), "string", _spelled_like(stripped.filter(~missing)[0]))
     dates = dates_of(stripped.filter(~missing), date_format)
     if dates is not None:
         days = np.full(len(stripped), np.nan)
         days[~missing] = dates.days
         return Cells(
-            "datetime", _spread(days, found.codes), f"string:{dates.format}", step=dates.step, notes=dates.notes
+            "datetime", _spread(days, unique.codes), f"string:{dates.format}", step=dates.step, notes=dates.notes
         )
-    return _words(found, stripped, missing)
+    return _words(unique, stripped, missing)
 
 
 def _spelled_like(word: str) -> tuple[str, str]:
@@ -227,13 +227,13 @@ def _spread(values: np.ndarray, codes: np.ndarray) -> np.ndarray:
     return np.append(values, np.nan)[codes]
 
 
-def _words(found: Distinct, stripped: "pl.Series", missing: np.ndarray) -> Cells:
+def _words(unique: Distinct, stripped: "pl.Series", missing: np.ndarray) -> Cells:
     """Categories, spelled as in the data; without surrounding spaces, if some differ only in these."""
     import polars as pl
 
-    texts, codes = found.texts, found.codes
+    texts, codes = unique.texts, unique.codes
     if stripped.n_unique() < len(texts):
-        merged = stripped.to_frame("text").with_columns(count=pl.Series(found.counts))
+        merged = stripped.to_frame("text").with_columns(count=pl.Series(unique.counts))
         table = merged.group_by("text").agg(pl.col("count").sum()).sort(["count", "text"], descending=[True, False])
         place = stripped.cast(pl.Enum(table["text"])).to_physical().to_numpy().astype(np.int64)
         codes = np.append(place, -1)[codes]

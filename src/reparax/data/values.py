@@ -64,8 +64,8 @@ class Cells:
         rank[order] = np.arange(len(order))
         values = np.full(len(self.values), np.nan)
         values[present] = rank[codes]
-        whole = bool((levels == np.rint(levels)).all()) and not self.dtype.startswith("float")
-        categories = tuple((levels.astype(np.int64) if whole else levels.astype(np.float64))[order].tolist())
+        are_integers = bool((levels == np.rint(levels)).all()) and not self.dtype.startswith("float")
+        categories = tuple((levels.astype(np.int64) if are_integers else levels.astype(np.float64))[order].tolist())
         return replace(self, kind="category", values=values, categories=categories)
 
     @classmethod
@@ -373,8 +373,8 @@ def _whole_within(scaled: np.ndarray, precision: float) -> bool:
     return bool((np.abs(scaled - np.rint(scaled)) <= 4 * precision * np.abs(scaled)).all())
 
 
-def _divisor(whole: np.ndarray) -> int:
-    numbers = np.abs(whole[whole != 0])
+def _divisor(integers: np.ndarray) -> int:
+    numbers = np.abs(integers[integers != 0])
     if len(numbers) < FEWEST_LEVELS:
         return 1
     return int(np.gcd.reduce(numbers.astype(np.int64)))

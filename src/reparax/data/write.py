@@ -145,7 +145,7 @@ def _write_frame(path: str | Path, frame: Any) -> None:
     table = nw.from_native(frame, eager_only=True).to_polars()
     suffix = Path(path).suffix.lower()
     if suffix == ".png":
-        raise DataError(expected="images for a png file", got="a table", cure="write it as csv, parquet, npy or npz")
+        raise DataError(expected="images for png", got="a table", cure="write tables as csv, parquet, npy or npz")
     if suffix not in {".npy", ".npz"}:
         _write_polars(path, suffix, table)
         return
@@ -169,7 +169,7 @@ def _write_png(path: str | Path, arrays: dict[str, np.ndarray], schema: Schema |
         low, high = 0.0, 0.0
     if images.ndim not in {3, 4}:
         raise DataError(
-            expected="images for a png file",
+            expected="images for png",
             got=f"rows of shape {images.shape[1:]}",
             cure="write tables as csv, parquet, npy or npz",
         )

@@ -36,7 +36,7 @@ def latent_map(study: Study) -> Section:
         )
     words += f" {len(codes):,} {study.rows_word(len(codes))}"
     words += f", evenly spaced among {len(study.dataset):,}" if len(codes) < len(study.dataset) else ""
-    words += ". Points that are close are similar to the model."
+    words += ". Close points are examples that the model finds similar."
     colorings = _colorings(study, places)
     chart = points(places, colorings[0].codes, f"latent map, colored by {colorings[0].name}", names=names)
     return Section("map", "Latent map", (Text(words), Map(chart, colorings)))
@@ -126,8 +126,8 @@ def dimensions(study: Study) -> Section:
     elif exact:
         title, unit = "KL of each latent dimension", "nats"
         words = (
-            "The KL divergence of the posterior from the prior in each dimension, averaged over the data: how much "
-            "information the dimension carries."
+            "The KL divergence of the posterior from the prior in each dimension, averaged over the data. It measures "
+            "how much information the dimension carries."
         )
     else:
         title, unit = "Information in each latent dimension", "nats"
@@ -139,8 +139,9 @@ def dimensions(study: Study) -> Section:
     evaluation = study.evaluation
     activity = (
         f"{evaluation.active_units} of {evaluation.latent_dim} dimensions are active: the variance of their posterior "
-        f"mean over the data is above {ACTIVE_VARIANCE:g} (Burda et al. 2016). The others are gray."
+        f"mean over the data is above {ACTIVE_VARIANCE:g} (Burda et al. 2016)."
     )
+    activity += " The others are gray." if evaluation.active_units < evaluation.latent_dim else ""
     chart = bars(
         values[order].tolist(), [str(index + 1) for index in order.tolist()], (~active[order]).tolist(),
         f"{title}: {', '.join(number(value) for value in values[order][:8].tolist())}", unit=unit,

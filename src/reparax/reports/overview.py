@@ -107,11 +107,16 @@ def about_data(study: Study) -> Section:
         blocks.append(Table(header, rows[:SHOWN_COLUMNS], frozenset({2})))
         if len(rows) > SHOWN_COLUMNS:
             more = Table(header, rows[SHOWN_COLUMNS : 10 * SHOWN_COLUMNS], frozenset({2}))
-            blocks.append(Details(f"{len(rows) - SHOWN_COLUMNS} more columns", (more,)))
+            blocks.append(Details(_counted(len(rows) - SHOWN_COLUMNS, "more column"), (more,)))
     notes = [note for note in dataset.notes if note]
     if notes:
-        blocks.append(Details(f"{len(notes)} notes from reading", tuple(Text(note, "small") for note in notes[:40])))
+        summary = f"{_counted(len(notes), 'note')} from reading the data"
+        blocks.append(Details(summary, tuple(Text(note, "small") for note in notes[:40])))
     return Section("data", "The data", tuple(blocks))
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
 def _data_words(study: Study) -> str:
@@ -134,8 +139,10 @@ def _data_words(study: Study) -> str:
         if missing
         else "No cell is missing."
     )
-    excluded = f" {len(schema.excluded)} columns are not modeled, for the reasons below." if schema.excluded else ""
-    return f"{count} of {values.shape[1]} columns. {gaps}{excluded} {fitted}"
+    left_out = len(schema.excluded)
+    verb = "is" if left_out == 1 else "are"
+    excluded = f" {_counted(left_out, 'column')} {verb} left out, as explained below." if left_out else ""
+    return f"{count} of {_counted(values.shape[1], 'column')}. {gaps}{excluded} {fitted}"
 
 
 def training(study: Study) -> Section:

@@ -39,7 +39,7 @@ def observed(cells: np.ndarray) -> np.ndarray:
 
 
 def frequencies(codes: np.ndarray, count: int) -> Float[np.ndarray, " count"]:
-    """The relative frequency of each category among the observed cells; other codes count in the total alone."""
+    """The relative frequency of each category among the observed cells; other codes count only in the total."""
     kept = observed(codes)
     counts = np.bincount(kept[kept < count].astype(np.int64), minlength=count)
     return counts / max(1, len(kept))
