@@ -1,4 +1,4 @@
-"""The detector of odd rows: scores, threshold, shares of columns."""
+"""The anomaly detector: scores, threshold, contributions of columns."""
 
 from functools import cache
 
@@ -14,13 +14,13 @@ from reparax.errors import RecipeError
 TINY = {"epochs": 2, "latent_dim": 2, "width": 8, "depth": 1, "valid": 0, "importance_samples": 5, "random_state": 0}
 
 
-def contaminated(rows=300, odd=15):
-    """Rows on a line, in a box, and some that are in the box but far from the line."""
+def contaminated(rows=300, anomalies=15):
+    """Rows on a line in a box, and some that are in the box but far from the line."""
     rng = np.random.default_rng(0)
     hidden = rng.normal(size=rows)
     data = np.column_stack([hidden, hidden, -hidden]) + 0.05 * rng.normal(size=(rows, 3))
-    data[:odd, 1] = -np.sign(data[:odd, 1]) * rng.uniform(1, 2, odd)
-    return data, np.arange(rows) < odd
+    data[:anomalies, 1] = -np.sign(data[:anomalies, 1]) * rng.uniform(1, 2, anomalies)
+    return data, np.arange(rows) < anomalies
 
 
 @cache
@@ -44,12 +44,12 @@ def test_scores_are_those_of_the_functions(detector):
     assert detector.columns_ == ("column_0", "column_1", "column_2")
 
 
-@pytest.mark.parametrize(("contamination", "odd"), [(0.2, 60), ("auto", 30)])
-def test_contamination_sets_the_threshold_alone(detector, contamination, odd):
+@pytest.mark.parametrize(("contamination", "anomalies"), [(0.2, 60), ("auto", 30)])
+def test_contamination_sets_the_threshold_alone(detector, contamination, anomalies):
     data, _ = contaminated()
     other = rx.AnomalyDetector(**TINY, contamination=contamination)
     labels = other.fit_predict(data)
-    assert (labels == -1).sum() == odd
+    assert (labels == -1).sum() == anomalies
     assert_array_equal(labels, other.predict(data))
     assert_array_equal(labels, np.where(other.decision_function(data) < 0, -1, 1))
     assert_array_equal(other.score_samples(data), detector.score_samples(data))
@@ -57,16 +57,16 @@ def test_contamination_sets_the_threshold_alone(detector, contamination, odd):
 
 
 def test_rows_off_the_line_are_found():
-    """Each cell alone is common; a fit on the contaminated rows tells them by what belongs together."""
-    data, odd = contaminated()
+    """Each single cell is common; the dependence between columns reveals the anomalies."""
+    data, anomalies = contaminated()
     settings = TINY | {"epochs": 60, "latent_dim": 1, "width": 32, "learning_rate": 0.01, "importance_samples": 50}
     detector = rx.AnomalyDetector(**settings, contamination=0.05).fit(data)
-    assert roc_auc_score(odd, -detector.score_samples(data)) > 0.97
-    shares = detector.column_shares(data)[odd]
+    assert roc_auc_score(anomalies, -detector.score_samples(data)) > 0.97
+    shares = detector.column_shares(data)[anomalies]
     assert (shares.argmax(axis=1) == 1).mean() > 0.6
 
 
-def test_training_leaves_the_oddest_rows_out(detector):
+def test_training_leaves_out_anomalous_rows(detector):
     assert detector.model_.recipe.trim == 0.1
 
 
@@ -84,7 +84,7 @@ def test_frames_with_categories_and_gaps():
 
 
 @pytest.mark.parametrize("contamination", [0, -0.1, 0.6, "much", True, None])
-def test_a_share_out_of_range_is_refused(contamination):
+def test_a_contamination_out_of_range_is_refused(contamination):
     with pytest.raises(RecipeError, match=r"expected contamination above 0 and up to 0\.5, or 'auto'"):
         rx.AnomalyDetector(**TINY, contamination=contamination).fit(contaminated()[0])
 

@@ -72,7 +72,8 @@ def _with_defaults(init: Callable[..., None], defaults: Mapping[str, Any]) -> Ca
 def _with_descriptions(docstring: str) -> str:
     """A docstring with an entry for each setting in place of that of ``**settings``."""
     before, entry, after = docstring.partition(f"{INDENT}**settings:")
-    assert entry
+    if not entry:  # python -OO strips docstrings
+        return docstring
     rest = after[after.index("\n\n") :]
     entries = (
         textwrap.fill(f"{name}: {text}", WIDTH, initial_indent=INDENT, subsequent_indent=2 * INDENT)
