@@ -309,7 +309,9 @@ def _checked(folder: Path, name: str, files: Mapping[str, _File]) -> bytes:
 
 def _damaged(path: Path, got: str) -> ArtifactError:
     return ArtifactError(
-        expected=f"{path} as reparax wrote it", got=got, cure="copy the folder again from its source, or fit the model again"
+        expected=f"{path} as reparax wrote it",
+        got=got,
+        cure="copy the folder again from its source, or fit the model again",
     )
 
 

@@ -97,8 +97,9 @@ def _rows(description: dict[str, Any]) -> list[tuple[str, str]]:
     parameters = sum(math.prod(array["shape"]) for array in description["arrays"].values())
     rows = [(name.replace("_", "-"), str(value)) for name, value in (recipe or {"parts": "custom"}).items()]
     shape = "x".join(map(str, data["event_shape"]))
+    kinds = f"{data['kind']} of shape {shape}, {data['value_kind']} values"
     rows += [
-        ("data", f"{data['kind']} of {shape}, {data['value_kind']} values, {data['num_examples']} examples fitted"),
+        ("data", f"{kinds}, fitted to {data['num_examples']} examples"),
         ("parameters", f"{parameters} in {len(description['arrays'])} arrays"),
         ("training", _training(training, recipe)),
         ("fitted with", ", ".join(f"{name} {version}" for name, version in description["libraries"].items())),

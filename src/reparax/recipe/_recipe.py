@@ -135,15 +135,15 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         epochs: The largest number of passes over the data.
         batch_size: Examples per training step.
         learning_rate: The highest learning rate of Adam.
-        weight_decay: The weight decay of Adam: a step shrinks each weight matrix by this times the learning rate.
+        weight_decay: The weight decay of Adam: each step shrinks weight matrices by this times the learning rate.
         patience: Epochs without a better held-out bound after which training stops.
-        valid: The fraction of the data held out (default: a tenth, at most 1000 examples, or nothing with ``trim``).
+        valid: The fraction of the data held out (default: a tenth, at most 1000 examples, or none if rows are trimmed).
         context_dim: The number of values in the context of an example; 0 without a context.
         hide: The largest fraction of a table row's cells to hide from the encoder, so that it learns to do without
             them: every fourth step also trains on rows with hidden cells.
         trim: The fraction of a table's rows to leave out of training, those with the most anomalous single columns:
             use it to find anomalies in the training data. The rows left out are not modeled, so samples lack them.
-        seed: The seed of everything random (default: 0).
+        seed: The random seed (default: 0).
 
     Raises:
         RecipeError: A setting is out of its range.
