@@ -12,7 +12,10 @@ from reparax.errors import RecipeError
 if TYPE_CHECKING:
     Estimator = str
     CHOICES = (str,) * len(registry.ROOM_OF)
-
+else:
+    # A name of the list, or "module:Class".
+    CHOICES = tuple(Literal[registry.names(room)] | str for room in registry.ROOM_OF.values())
+    Estimator = Literal[("auto", *registry.names("estimators"))]
 
 SHORT = frozenset(
     {"objective.beta", "objective.free_bits", "objective.num_samples", "objective.estimator", "prior.num_components"}
