@@ -111,12 +111,14 @@ def check_density(base: str, kinds: list[tuple[str, int]]) -> None:
     root, push = base_of(q)
     assert type(root) is type(BASES[base])
     e = root.sample(jax.random.key(7))
-    z, log_q = push(e)
-    volume = np.linalg.slogdet(np.asarray(jax.jacobian(lambda e: push(e)[0])(e), np.float64))[1]
-    np.testing.assert_allclose(log_q, root.log_prob(e) - volume, rtol=2e-4, atol=2e-4)
-    drawn, densities = sample_with_log_prob(q, KEY, (2,))
+    z, log_q, log_base, jacobian = jax.jit(
+        lambda e: (*push(e), root.log_prob(e), jax.jacobian(lambda e: push(e)[0])(e))
+    )(e)
+    volume = np.linalg.slogdet(np.asarray(jacobian, np.float64))[1]
+    np.testing.assert_allclose(log_q, log_base - volume, rtol=2e-4, atol=2e-4)
+    drawn, densities, code = jax.jit(lambda key: (*sample_with_log_prob(q, key, (2,)), code_of(q)))(KEY)
     assert (drawn.shape, densities.shape) == ((2, 3), (2,))
-    assert code_of(q).shape == (3,)
+    assert code.shape == (3,)
     if all(kind in {"affine", "coupling", *NUMPYRO} for kind, _ in kinds) and base == "normal":
         with jax.numpy_rank_promotion("allow"):
             # A saturated sigmoid loses what it is inverted from.
