@@ -2,6 +2,7 @@
 
 PYTHON ?= python3
 JOBS ?= 2
+TESTS ?= tests
 UV_VERSION := 0.13.8
 VENV := .venv
 BIN := $(VENV)/bin
@@ -9,7 +10,7 @@ INSTALLED := $(VENV)/.installed
 DOCS_INSTALLED := $(VENV)/.docs-installed
 TORCH_INSTALLED := .venv-torch/.installed
 DEMO := runs/demo
-# Most of the time of the tests is compiling; without LLVM's optimizations it is a third less. test-all keeps them.
+# Most of the time of the tests is compiling; without LLVM's optimizations it is far less. test-all keeps them.
 QUICK := XLA_FLAGS=--xla_backend_optimization_level=0
 
 export UV_PYTHON_DOWNLOADS := never
@@ -72,13 +73,13 @@ test: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/ty check src
-	$(QUICK) $(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m "not full"
+	$(QUICK) $(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m "not full" $(TESTS)
 
 test-all: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/ty check src
-	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m "full or not full"
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m "full or not full" $(TESTS)
 
 bench: $(INSTALLED) $(TORCH_INSTALLED)
 	$(BIN)/python benchmarks/vae.py

@@ -94,6 +94,32 @@ def test_relative_links_lead_to_files(page):
         assert found.is_file() or inside in GENERATED, f"{page} links to {target}"
 
 
+def value_of(name):
+    """What a dotted name stands for: a module, or what one holds."""
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError:
+        holder, _, last = name.rpartition(".")
+        return getattr(value_of(holder), last)
+
+
+TEXTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(DOCS / page for page in PAGES)]
+SOURCES = sorted((ROOT / "src").rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", [*TEXTS, *SOURCES], ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_files_and_modules_that_are_named_exist(path):
+    """Paths that begin with a folder of the repository, and dotted names of the package, docstrings included."""
+    text = path.read_text(encoding="utf-8")
+    for named in re.findall(
+        r"(?<![\w/.-])(?:src|tests|docs|scripts|benchmarks|examples|requirements)/[\w./-]*\w", text
+    ):
+        is_rate = named == "examples/s"
+        assert is_rate or (ROOT / named).exists(), named
+    for named in set(re.findall(r"\breparax(?:\.[A-Za-z_]\w*)+", text)):
+        assert value_of(named) is not None, named
+
+
 def targets(nav):
     for entry in nav:
         for value in entry.values():

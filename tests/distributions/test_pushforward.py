@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy import optimize, stats
 
@@ -103,12 +103,7 @@ BASES = {
 KINDS = ["affine", "planar", "coupling", "autoregressive", "bent", *NUMPYRO]
 
 
-@settings(max_examples=25, deadline=None, derandomize=True)
-@given(
-    st.sampled_from(sorted(BASES)),
-    st.lists(st.tuples(st.sampled_from(KINDS), st.integers(0, 1000)), min_size=1, max_size=4),
-)
-def test_random_compositions_have_the_density_of_a_numerical_jacobian(base, kinds):
+def check_density(base: str, kinds: list[tuple[str, int]]) -> None:
     q = BASES[base]
     for kind, seed in kinds:
         known = kind in NUMPYRO
@@ -116,16 +111,41 @@ def test_random_compositions_have_the_density_of_a_numerical_jacobian(base, kind
     root, push = base_of(q)
     assert type(root) is type(BASES[base])
     e = root.sample(jax.random.key(7))
-    z, log_q = push(e)
-    volume = np.linalg.slogdet(np.asarray(jax.jacobian(lambda e: push(e)[0])(e), np.float64))[1]
-    np.testing.assert_allclose(log_q, root.log_prob(e) - volume, rtol=2e-4, atol=2e-4)
-    drawn, densities = sample_with_log_prob(q, KEY, (2,))
+    z, log_q, log_base, jacobian = jax.jit(
+        lambda e: (*push(e), root.log_prob(e), jax.jacobian(lambda e: push(e)[0])(e))
+    )(e)
+    volume = np.linalg.slogdet(np.asarray(jacobian, np.float64))[1]
+    np.testing.assert_allclose(log_q, log_base - volume, rtol=2e-4, atol=2e-4)
+    drawn, densities, code = jax.jit(lambda key: (*sample_with_log_prob(q, key, (2,)), code_of(q)))(KEY)
     assert (drawn.shape, densities.shape) == ((2, 3), (2,))
-    assert code_of(q).shape == (3,)
+    assert code.shape == (3,)
     if all(kind in {"affine", "coupling", *NUMPYRO} for kind, _ in kinds) and base == "normal":
         with jax.numpy_rank_promotion("allow"):
             # A saturated sigmoid loses what it is inverted from.
             np.testing.assert_allclose(q.log_prob(z), log_q, rtol=0.02, atol=0.02)
+
+
+COMPOSITIONS = st.tuples(
+    st.sampled_from(sorted(BASES)),
+    st.lists(st.tuples(st.sampled_from(KINDS), st.integers(0, 1000)), min_size=1, max_size=4),
+)
+
+
+@settings(max_examples=6, deadline=None, derandomize=True)
+@given(COMPOSITIONS)
+@example(("normal", [("affine", 0), ("coupling", 1)]))
+@example(("gumbel", [("planar", 2), ("sigmoid", 0)]))
+@example(("correlated", [("autoregressive", 3), ("scaled", 0)]))
+@example(("mixture", [("bent", 4), ("permuted", 0)]))
+def test_random_compositions_have_the_density_of_a_numerical_jacobian(composition):
+    check_density(*composition)
+
+
+@pytest.mark.full
+@settings(max_examples=50, deadline=None, derandomize=True)
+@given(COMPOSITIONS)
+def test_more_random_compositions(composition):
+    check_density(*composition)
 
 
 @pytest.mark.parametrize("batch", [(), (2,), (4, 2)])
