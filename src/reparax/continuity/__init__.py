@@ -19,7 +19,7 @@ the rounding of single precision (relative differences of about 1e-7 cannot be s
 *Not seen.* Custom derivatives (``custom_jvp``, ``custom_vjp``) are taken at their word, while the values behind
 them are judged like any others; values behind ``stop_gradient`` are judged as values, and `Verdict.held_back` says
 where the derivative of one is lost. Parameters and data are taken to be finite numbers; overflow is not seen. What
-`Vouched` wraps is not inspected.
+`AssumedContinuous` wraps is not inspected.
 """
 
 from reparax.continuity.check import Reason as Reason
@@ -31,7 +31,7 @@ from reparax.continuity.check import moved_by as moved_by
 from reparax.continuity.expression import ELEMENTWISE as ELEMENTWISE
 from reparax.continuity.graph import scan_sizes as scan_sizes
 from reparax.continuity.interval import Interval as Interval
-from reparax.continuity.markers import Vouched as Vouched
+from reparax.continuity.markers import AssumedContinuous as AssumedContinuous
 from reparax.continuity.markers import drawn as drawn
 from reparax.continuity.markers import guarded as guarded
 from reparax.continuity.markers import guarded_in as guarded_in

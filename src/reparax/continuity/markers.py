@@ -89,7 +89,7 @@ def drawn(value: Any) -> Any:
 
 
 def trusted(value: Any) -> Any:
-    """A value whose derivative is right whatever made it: that of an expectation, or of what a caller vouches for."""
+    """A value whose derivative is trusted: that of an expectation, or of a function assumed to be continuous."""
     return _each(TRUSTED, "", value)
 
 
@@ -133,11 +133,11 @@ def _moves_a_jump() -> InvalidEstimator:
     )
 
 
-class Vouched(eqx.Module):
-    """A function whose author vouches that it is continuous in its argument: it is not inspected.
+class AssumedContinuous(eqx.Module):
+    """A function that is assumed to be continuous in its argument: it is not inspected.
 
-    Wrap an f that `Pathwise` refuses although it is continuous: ``expectation(Vouched(f), q, key=key)``. Wrap as well
-    a surrogate whose derivative is meant as it is, such as a straight-through threshold.
+    Wrap an f that `Pathwise` refuses although it is continuous: ``expectation(AssumedContinuous(f), q, key=key)``. Also
+    wrap a surrogate whose derivative is intended, such as a straight-through threshold.
     """
 
     function: Callable[..., Any]

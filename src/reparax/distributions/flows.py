@@ -119,7 +119,7 @@ class Forward(Protocol):
     """What a `Pushforward` needs of its transform: an injective, continuous map of ONE value, with its volume.
 
     A volume that jumps (that of leaky rectified units, say) makes the density jump at a place that moves with the
-    parameters: estimators that differentiate draws refuse it in E_q[f(z, log q(z))] unless f is `Vouched`.
+    parameters: estimators that differentiate draws refuse it in E_q[f(z, log q(z))] unless f is `AssumedContinuous`.
     It may have two more members: ``inverse_and_log_det``, from z to e and log |det dT^-1/dz|, without which the density
     is known of own draws only; and ``codomain``, the numpyro constraint that z meets, the real numbers where there is
     none. Parameters are the floating numbers and arrays in it, where it is a pytree (an `equinox.Module`).

@@ -4,7 +4,7 @@
 how to add an estimator.
 """
 
-from reparax.continuity import Vouched as Vouched
+from reparax.continuity import AssumedContinuous as AssumedContinuous
 from reparax.estimators._base import AbstractBoundEstimator as AbstractBoundEstimator
 from reparax.estimators._base import AbstractEstimator as AbstractEstimator
 from reparax.estimators._base_of import base_of as base_of

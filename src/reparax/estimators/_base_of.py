@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpyro.distributions as dist
 from jaxtyping import Array, Float
 
-from reparax.continuity import Vouched
+from reparax.continuity import AssumedContinuous
 from reparax.distributions import Pushforward
 from reparax.distributions.flows import is_atomic
 from reparax.errors import NoClosedForm
@@ -79,7 +79,7 @@ def joint_at_base(log_joint: LogJoint, q: Any) -> tuple[LogJoint, Any]:
         with numpyro_rules():
             return value + volume
 
-    return (Vouched(joint) if isinstance(log_joint, Vouched) else joint), base
+    return (AssumedContinuous(joint) if isinstance(log_joint, AssumedContinuous) else joint), base
 
 
 def sample_with_log_prob(

@@ -10,7 +10,7 @@ import numpyro.distributions as dist
 from jaxtyping import Array, Float
 
 from reparax import registry
-from reparax.continuity import Vouched, trusted
+from reparax.continuity import AssumedContinuous, trusted
 from reparax.errors import InvalidEstimator
 from reparax.estimators._base import AbstractBoundEstimator, Bound, LogJoint
 from reparax.estimators._base_of import joint_at_base
@@ -150,7 +150,7 @@ def _log_weight(log_joint: LogJoint, q: Any) -> LogJoint:
     def weight(z: Any) -> Array:
         return log_joint(z) - log_prob(q, z)
 
-    return Vouched(weight) if isinstance(log_joint, Vouched) else weight
+    return AssumedContinuous(weight) if isinstance(log_joint, AssumedContinuous) else weight
 
 
 def _of_bounds(estimator: Any) -> AbstractBoundEstimator | None:
@@ -197,7 +197,9 @@ def check_bound(part: AbstractBoundEstimator, q: Any, bound: Bound) -> None:
 def _inspected(part: AbstractBoundEstimator, log_joint: LogJoint, q: Any) -> LogJoint:
     """log p(x, z), refused where it is not shown to be continuous in what the estimator differentiates."""
     flat, structure = jax.tree.flatten(q, is_leaf=is_distribution)
-    if isinstance(log_joint, Vouched) or not any(part.differentiates_the_sample or not is_discrete(q) for q in flat):
+    if isinstance(log_joint, AssumedContinuous) or not any(
+        part.differentiates_the_sample or not is_discrete(q) for q in flat
+    ):
         return log_joint
     inspected = Inspected(
         lambda z, key: log_joint(jax.tree.unflatten(structure, z)), flat, [part.differentiates_the_sample] * len(flat)

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpyro.distributions as dist
 
 from reparax import registry
-from reparax.continuity import Vouched
+from reparax.continuity import AssumedContinuous
 from reparax.estimators._base import AbstractBoundEstimator, AbstractEstimator
 from reparax.estimators._integrand import with_key
 from reparax.estimators._measure import Problem, problem
@@ -148,7 +148,7 @@ def explain(
             choice.estimator.check(leaf)
         count = None
     else:
-        plan = planned(Vouched(_nothing) if f is None else asked.f, asked.q, estimator, num_samples)
+        plan = planned(AssumedContinuous(_nothing) if f is None else asked.f, asked.q, estimator, num_samples)
         choices, jumps = plan.choices, list(zip(names, plan.jumps, strict=True))
         count = None if f is None else evaluations(asked.q, plan.estimators, num_samples)
     shown = [name or "z" for name in names]

@@ -16,7 +16,7 @@ from jax.extend.core import ClosedJaxpr, jaxpr_as_fun
 from jaxtyping import Array, Float
 from numpyro.distributions import constraints
 
-from reparax.continuity import ELEMENTWISE, Interval, Reason, Variable, Verdict, Vouched, guarded, judge
+from reparax.continuity import ELEMENTWISE, AssumedContinuous, Interval, Reason, Variable, Verdict, guarded, judge
 from reparax.errors import InvalidEstimator
 from reparax.estimators._replay import Replay, Step, bind
 from reparax.estimators.draws import atoms, draw, num_states
@@ -250,7 +250,7 @@ Integrand = Callable[[Any, jax.Array], Any]
 
 def with_key(f: Callable[..., Any]) -> Integrand:
     """f as a function ``(z, key)``, whether or not it asks for a key."""
-    if isinstance(f, Vouched):
+    if isinstance(f, AssumedContinuous):
         return with_key(f.function)
     parameters = inspect.signature(f).parameters
     if "key" in parameters and parameters["key"].kind is inspect.Parameter.KEYWORD_ONLY:
@@ -392,5 +392,5 @@ def discontinuous(estimator: eqx.Module, reason: Reason, variable: str) -> Inval
         expected=f"an f that is continuous in z{variable}, which {type(estimator).__name__} differentiates",
         got=reason.text,
         cure="use leave-one-out, optimal-baseline or measure-valued, which do not differentiate f in z, or boundary, "
-        "which counts the jump; or, if f is continuous all the same, wrap it: estimators.Vouched(f)",
+        "which counts the jump; or, if f is continuous all the same, wrap it: estimators.AssumedContinuous(f)",
     )

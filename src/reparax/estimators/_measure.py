@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from reparax.continuity import Vouched
+from reparax.continuity import AssumedContinuous
 from reparax.errors import InvalidEstimator
 from reparax.estimators._base import AbstractEstimator
 from reparax.estimators._estimates import expectation
@@ -42,9 +42,9 @@ class Problem:
     q: Any
 
     @property
-    def vouched(self) -> bool:
+    def assumed_continuous(self) -> bool:
         """Whether the integrand is exempt from inspection."""
-        return isinstance(self.f, Vouched)
+        return isinstance(self.f, AssumedContinuous)
 
 
 def problem(f: Callable[..., Any], q: Any, parameters: Any = None) -> Problem:
@@ -89,9 +89,9 @@ def problem(f: Callable[..., Any], q: Any, parameters: Any = None) -> Problem:
 
 
 def bound(f: Callable[..., Any], parameters: Any) -> Callable[..., Any]:
-    """``f(z, parameters)`` as a function of the draw: vouched for if f is, with a key if f asks for one."""
-    if isinstance(f, Vouched):
-        return Vouched(bound(f.function, parameters))
+    """``f(z, parameters)`` as a function of the draw: assumed continuous if f is, with a key if f takes one."""
+    if isinstance(f, AssumedContinuous):
+        return AssumedContinuous(bound(f.function, parameters))
     asked = inspect.signature(f).parameters.get("key")
     if asked is not None and asked.kind is inspect.Parameter.KEYWORD_ONLY:
         return lambda z, *, key: f(z, parameters, key=key)

@@ -10,7 +10,7 @@ import jax
 import numpyro.distributions as dist
 
 from reparax import registry
-from reparax.continuity import Reason, Vouched
+from reparax.continuity import AssumedContinuous, Reason
 from reparax.errors import InvalidEstimator
 from reparax.estimators._base import LEVELS, AbstractBoundEstimator, AbstractEstimator
 from reparax.estimators._integrand import Inspected, Integrand, discontinuous, with_key, worth_it
@@ -155,7 +155,7 @@ def _preferences(q: dist.Distribution, num_samples: int) -> Iterator[tuple[str, 
 
 Group = tuple[AbstractEstimator, list[int]]
 _BY_NAME = "asked for by name"
-_SURROGATE = "Wrap a continuous f, or a surrogate that is meant as it is, as estimators.Vouched(f)."
+_SURROGATE = "Wrap a continuous f, or a surrogate that is meant as it is, as estimators.AssumedContinuous(f)."
 
 
 def grouped(estimators: list[AbstractEstimator]) -> list[Group]:
@@ -231,7 +231,7 @@ def planned(f: Any, q: Any, estimator: Any, num_samples: int) -> Plan:
     free = [wish == "auto" for wish in wishes]
     by_terms = [auto and _may_go_term_by_term(c, leaf) for auto, c, leaf in zip(free, choices, flat, strict=True)]
     looks = [_needs_a_look(choice.estimator, leaf) for choice, leaf in zip(choices, flat, strict=True)]
-    if isinstance(f, Vouched) or not any([*looks, *by_terms]):
+    if isinstance(f, AssumedContinuous) or not any([*looks, *by_terms]):
         return plan
     inspected = Inspected(integrand, flat, [choice.estimator.differentiates_the_sample for choice in choices])
     choices = _term_by_term(inspected, choices, by_terms)

@@ -186,8 +186,8 @@ def tune(
 
     A candidate is left out if it does not pass the checks of `expectation`, or if its mean contradicts that of
     estimators that assume less, one vote per mechanism (see `compare`). Where all candidates assume a continuous f,
-    one that does not is run beside them as a judge. Of an f that is vouched for, and of estimators that are not the
-    library's, a gradient that is always 0 is not trusted unless a judge finds the same.
+    one that does not is run beside them as a check. A gradient that is always 0 is not trusted, unless the check finds
+    the same, if f is only assumed to be continuous or the estimator is not the library's.
 
     Args:
         f: The integrand, of one draw; it returns one real number.
@@ -324,4 +324,4 @@ def _trials(asked: Problem, results: Sequence[tuple[AbstractEstimator, Measured,
 
 def _on_trust(asked: Problem, option: AbstractEstimator) -> bool:
     """Whether nothing but the author's word says that the estimator is right here."""
-    return not is_own(option) or (asked.vouched and trust(option) >= 2)
+    return not is_own(option) or (asked.assumed_continuous and trust(option) >= 2)

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Num
 
 from reparax.distributions import has_analytic_kl, kl_per_dimension, kl_terms
-from reparax.estimators import Vouched, base_of, expectation, iwae_estimate, path_only, sample_with_log_prob
+from reparax.estimators import AssumedContinuous, base_of, expectation, iwae_estimate, path_only, sample_with_log_prob
 from reparax.model import Model
 from reparax.objectives._base import MOST_SAMPLES, AbstractObjective, Terms
 from reparax.parts import option
@@ -72,7 +72,7 @@ class ELBO(AbstractObjective):
 
         estimator = "pathwise" if through_z else self.estimator
         reconstruction, groups = expectation(
-            Vouched(terms), base, key=key, num_samples=self.num_samples, estimator=estimator
+            AssumedContinuous(terms), base, key=key, num_samples=self.num_samples, estimator=estimator
         )
         if analytic:
             groups = kl_per_dimension(posterior, prior)
@@ -111,7 +111,7 @@ class IWAE(AbstractObjective):
         # A likelihood is continuous in z by contract: its guards for infinite logits are no jumps.
         inner, reported = jax.random.split(key)
         value = iwae_estimate(
-            Vouched(log_joint), posterior, key=inner, num_samples=self.num_samples, estimator=self.estimator
+            AssumedContinuous(log_joint), posterior, key=inner, num_samples=self.num_samples, estimator=self.estimator
         )
         # The parts are reported, not trained: one more draw, without a derivative.
         z, log_q = sample_with_log_prob(posterior, reported)
