@@ -13,9 +13,9 @@ from jax.scipy.special import ndtri
 from jaxtyping import Array, Float
 
 from reparax.estimators._base import Integrand
-from reparax.estimators.draws import is_distribution, numpyro_rules
+from reparax.estimators.draws import is_distribution, not_reparameterizable, numpyro_rules
 from reparax.estimators.scores import evaluate, mean
-from reparax.reparameterization import innermost, parameter_rules
+from reparax.reparameterization import innermost
 from reparax.reparameterization.numerics import widened
 
 Design = Callable[[jax.Array, int, int, Any], Float[Array, "n d"]]
@@ -36,8 +36,7 @@ def no_quantile(q: dist.Distribution) -> str | None:
     """Why a sample of q is not a differentiable function of as many uniform numbers here; ``None`` where it is."""
     base = innermost(q)
     if type(base) in _INVERTIBLE or isinstance(base, dist.MultivariateNormal):
-        refused = [rule for rule in parameter_rules(base) if not rule.differentiable]
-        return f"{refused[0].parameter}: {refused[0].reason}" if refused else None
+        return not_reparameterizable(base)
     if isinstance(base, dist.TransformedDistribution):
         return no_quantile(base.base_dist)
     return f"{type(base).__name__} has no differentiable quantile function here"

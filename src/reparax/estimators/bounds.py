@@ -11,9 +11,9 @@ from reparax.distributions import Pushforward
 from reparax.estimators._base import AbstractBoundEstimator, Bound, LogJoint
 from reparax.estimators._parameters import parts
 from reparax.estimators._positions import draw_positions, values_at
-from reparax.estimators.draws import is_distribution, log_prob
+from reparax.estimators.draws import is_distribution, log_prob, not_reparameterizable
 from reparax.estimators.scores import log_probs_at, magic_box, moving_support, unknown_at_edges
-from reparax.reparameterization import parameter_rules, rsample
+from reparax.reparameterization import rsample
 
 
 class StickingTheLanding(AbstractBoundEstimator):
@@ -123,12 +123,6 @@ def _without_each(log_weights: Float[Array, " k"]) -> Float[Array, " k"]:
     others = (jnp.sum(log_weights) - log_weights) / (count - 1)
     replaced = jnp.where(jnp.eye(count, dtype=bool), others[:, None], log_weights[None, :])
     return jax.vmap(log_mean_exp)(replaced)
-
-
-def not_reparameterizable(q: dist.Distribution) -> str | None:
-    """Why a distribution has no pathwise derivative."""
-    refused = [rule for rule in parameter_rules(q) if not rule.differentiable]
-    return f"{refused[0].parameter}: {refused[0].reason}" if refused else None
 
 
 def not_path_only(q: dist.Distribution) -> str | None:

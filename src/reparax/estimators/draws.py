@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, Int
 from reparax.distributions import OneHotCategorical
 from reparax.distributions.discrete import bernoulli_log_prob
 from reparax.errors import InvalidEstimator
-from reparax.reparameterization import innermost, is_masked, is_reparameterizable, rsample
+from reparax.reparameterization import innermost, is_masked, is_reparameterizable, parameter_rules, rsample
 from reparax.reparameterization.numerics import widened
 
 
@@ -188,6 +188,12 @@ def check_num_samples(num_samples: Any) -> None:
             got=repr(num_samples),
             cure="pass for example num_samples=1; with jax.jit, mark it static",
         )
+
+
+def not_reparameterizable(q: dist.Distribution) -> str | None:
+    """Why a distribution has no pathwise derivative; ``None`` where it has one."""
+    refused = [rule for rule in parameter_rules(q) if not rule.differentiable]
+    return f"{refused[0].parameter}: {refused[0].reason}" if refused else None
 
 
 def is_binary(q: dist.Distribution) -> bool:
