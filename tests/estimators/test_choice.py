@@ -111,7 +111,7 @@ def test_explain():
     assert "Dong" in lines["b", "logits"].reference
     shown = repr(rx.explain(q))
     assert "binary, with too many joint states" in shown
-    assert "asked for by name" in str(rx.explain(q["b"], StraightThrough()))
+    assert "chosen by name" in str(rx.explain(q["b"], StraightThrough()))
     assert "NO: biased" in str(rx.explain(q["b"], "straight-through"))
     with pytest.raises(InvalidEstimator):
         rx.explain(q["x"], "disarm")

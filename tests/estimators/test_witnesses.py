@@ -82,7 +82,7 @@ def test_four_silent_relatives_do_not_outvote_one_that_is_right():
 def test_where_all_named_are_silent_a_judge_is_added(names):
     found = rx.compare(AssumedContinuous(step), NORMAL, key=KEY, estimators=names, num_samples=2, repeats=1000)
     assert {row.estimator for row in found.alarms} == set(names)
-    assert "added to judge the others" in str(found)
+    assert "added as a reference" in str(found)
     with pytest.raises(InvalidEstimator, match="contradicts"):
         rx.tune(AssumedContinuous(step), NORMAL, key=KEY, estimators=names)
 
@@ -93,7 +93,7 @@ def test_tune_does_not_take_a_silent_zero():
     # Too rare for the pilot to see: the zero is not believed all the same.
     rare = AssumedContinuous(lambda z: jnp.where(z > 4.5, 1.0, 0.0))
     assert isinstance(rx.tune(rare, NORMAL, key=KEY, num_pilot=200, estimators=names), LeaveOneOut)
-    with pytest.raises(InvalidEstimator, match="always 0, which no judge confirms"):
+    with pytest.raises(InvalidEstimator, match="always 0, which no reference estimator confirms"):
         rx.tune(rare, NORMAL, key=KEY, num_pilot=200, estimators=["pathwise"])
 
 

@@ -1,4 +1,4 @@
-"""What type checkers and editors see of `reparax.estimators`; `tests/test_front_door.py` compares it with the folder."""
+"""What type checkers see of `reparax.estimators`; `tests/test_front_door.py` compares it with the folder."""
 
 from reparax.continuity import AssumedContinuous as AssumedContinuous
 from reparax.estimators._base import AbstractBoundEstimator as AbstractBoundEstimator

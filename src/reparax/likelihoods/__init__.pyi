@@ -1,4 +1,4 @@
-"""What type checkers and editors see of `reparax.likelihoods`; `tests/test_front_door.py` compares it with the folder."""
+"""What type checkers see of `reparax.likelihoods`; `tests/test_front_door.py` compares it with the folder."""
 
 from reparax.likelihoods._base import AbstractLikelihood as AbstractLikelihood
 from reparax.likelihoods._base import Likelihood as Likelihood

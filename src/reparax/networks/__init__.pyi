@@ -1,4 +1,4 @@
-"""What type checkers and editors see of `reparax.networks`; `tests/test_front_door.py` compares it with the folder."""
+"""What type checkers see of `reparax.networks`; `tests/test_front_door.py` compares it with the folder."""
 
 from reparax.networks._base import AbstractArchitecture as AbstractArchitecture
 from reparax.networks._base import Affine as Affine

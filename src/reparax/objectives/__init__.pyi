@@ -1,4 +1,4 @@
-"""What type checkers and editors see of `reparax.objectives`; `tests/test_front_door.py` compares it with the folder."""
+"""What type checkers see of `reparax.objectives`; `tests/test_front_door.py` compares it with the folder."""
 
 from reparax.objectives._base import AbstractCompanionObjective as AbstractCompanionObjective
 from reparax.objectives._base import AbstractObjective as AbstractObjective

@@ -1,4 +1,4 @@
-"""What type checkers and editors see of `reparax.posteriors`; `tests/test_front_door.py` compares it with the folder."""
+"""What type checkers see of `reparax.posteriors`; `tests/test_front_door.py` compares it with the folder."""
 
 from reparax.posteriors._base import AbstractFamily as AbstractFamily
 from reparax.posteriors._base import AbstractPosterior as AbstractPosterior

@@ -1,4 +1,4 @@
-"""What type checkers and editors see of `reparax.priors`; `tests/test_front_door.py` compares it with the folder."""
+"""What type checkers see of `reparax.priors`; `tests/test_front_door.py` compares it with the folder."""
 
 from reparax.priors._base import AbstractFixedPrior as AbstractFixedPrior
 from reparax.priors._base import AbstractPrior as AbstractPrior
