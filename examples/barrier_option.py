@@ -51,7 +51,7 @@ def price(
     def f(noise: jax.Array) -> jax.Array:
         return payoff(noise, theta)
 
-    # The other estimators refuse a jump whose place depends on a parameter. Wrapping f turns the check off, so that
+    # The other estimators refuse a jump whose location depends on a parameter. Wrapping f turns the check off, so that
     # this example can show what they miss.
     integrand = f if estimator == "boundary" else AssumedContinuous(f)
     return rx.expectation(integrand, q, key=key, num_samples=num_samples, estimator=estimator)

@@ -15,7 +15,7 @@ from reparax.parts import option
 class Reconstruction(AbstractObjective):
     """E_q[log p(x | z)], in nats: no regularization, no bound.
 
-    With the deterministic posterior this is the plain autoencoder, the baseline of every other model here.
+    With the deterministic posterior this is the plain autoencoder, a baseline for all other models.
 
     Args:
         num_samples: The samples of z for each example and step.
