@@ -97,7 +97,7 @@ def test_automatic_choice_for_bits_by_the_number_of_draws(count, name):
 
 
 def test_nothing_is_valid_for_an_atom():
-    with pytest.raises(InvalidEstimator, match="atom"):
+    with pytest.raises(InvalidEstimator, match="value of Delta"):
         check(ScoreFunction(), dist.Delta(0.3))
     assert valid_names(dist.Uniform(0.0, 1.0)) == ("antithetic", "boundary", "latin-hypercube", "pathwise", "sobol")
 

@@ -48,4 +48,4 @@ def test_how_parameters_reach_the_expectation():
     }  # fmt: skip
     shown = str(found)
     assert "shared acts through the distribution of x and f itself" in shown
-    assert "idle is read by nothing" in shown
+    assert "nothing depends on idle" in shown
