@@ -1,4 +1,4 @@
-"""How long `rx.expectation` takes to trace, with the check of continuity and without it (``Vouched``); one run.
+"""How long `rx.expectation` takes to trace with the continuity check and without it (``AssumedContinuous``); one run.
 
 Cold is a function that was never seen, as at the first call; warm is the same function again, as at every eager call.
 Both are timed in turns, and the medians are compared.
@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpyro.distributions as dist
 
 import reparax as rx
-from reparax.estimators import Vouched
+from reparax.estimators import AssumedContinuous
 
 WIDTH = 32
 Function = Callable[[jax.Array], jax.Array]
@@ -80,11 +80,11 @@ def report(repeats: int = 5) -> None:
     heads = ("without", "cold", "warm", "cold/without", "warm/without")
     print(f"\n{'milliseconds to trace':24s}" + "".join(f"{head:>14s}" for head in heads))
     for name, make in integrands().items():
-        trace(Vouched(make()))
+        trace(AssumedContinuous(make()))
         seconds: dict[str, list[float]] = {"without": [], "cold": [], "warm": []}
         for _ in range(repeats):
             f = make()
-            seconds["without"].append(trace(Vouched(make())))
+            seconds["without"].append(trace(AssumedContinuous(make())))
             seconds["cold"].append(trace(f))
             seconds["warm"].append(trace(f))
         middle = {kind: 1e3 * statistics.median(times) for kind, times in seconds.items()}

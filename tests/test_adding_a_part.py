@@ -16,7 +16,7 @@ from scipy import stats
 import reparax as rx
 from reparax.cli import main
 from reparax.errors import NotReparameterizable, RecipeError
-from reparax.estimators import Vouched
+from reparax.estimators import AssumedContinuous
 from reparax.objectives import AbstractObjective, Terms
 from reparax.parts import option
 from reparax.training import BATCH
@@ -39,7 +39,7 @@ class Centered(AbstractObjective):
         def centered(z):
             return model.likelihood(z - jax.lax.pmean(z, BATCH)).log_prob(x)
 
-        value = rx.expectation(Vouched(centered), model.posterior(x), key=key, estimator=self.estimator)
+        value = rx.expectation(AssumedContinuous(centered), model.posterior(x), key=key, estimator=self.estimator)
         return Terms(value, value, value, jnp.zeros_like(value))
 
 

@@ -1,4 +1,4 @@
-"""The names of the package: what Python imports, what the stub says, and what a type checker makes of calls."""
+"""The names of the package: what Python imports, what the stubs say, and what a type checker makes of calls."""
 
 import ast
 import inspect
@@ -47,6 +47,12 @@ codes = rx.VAE(latent_dim=2).fit([[1.0]]).transform([[1.0]]).mean(axis=0)
 vae = rx.VAE(prior="vamp", beta=0.5, gradient_estimator="pathwise", objective=rx.objectives.ELBO(), trim=None)
 labels = rx.AnomalyDetector(contamination=0.1, width=64, exclude=["id"]).fit_predict([[1.0]])
 value = rx.rsample(rx.distributions.LogGamma(jax.numpy.ones(2)), jax.random.key(0))
+posterior: rx.posteriors.AbstractPosterior = rx.posteriors.Categorical(num_classes=5)
+prior: rx.priors.NormalMixture = rx.priors.NormalMixture(num_components=6)
+likelihood: rx.likelihoods.AbstractLikelihood = rx.likelihoods.Columns()
+network: rx.networks.MLP = rx.networks.MLP(width=64, depth=1)
+estimator: rx.estimators.AbstractEstimator = rx.estimators.REBAR(temperature=0.5)
+fitted = rx.fit("x.csv", posterior=posterior, prior=prior, objective=rx.objectives.ELBO(beta=2.0))
 try:
     rx.read("x.csv")
 except rx.errors.DataError as error:
@@ -82,6 +88,14 @@ rx.AnomalyDetector(contaminaton=0.1)
 rx.poster
 rx.errors.DateError
 rx.data.red("x.csv")
+rx.posteriors.Beto()  # a part that is not there
+rx.priors.StandardNormals
+rx.posteriors.Beta(concentration=2.0)  # an option that is not there
+rx.priors.NormalMixture(num_component=6)
+rx.networks.MLP(width="wide")  # an option of another type
+rx.objectives.ELBO(beta="strong")
+rx.estimators.RELAX()  # an option without a default
+mixture: rx.priors.NormalMixture = rx.posteriors.NormalMixture()  # a part of another kind
 """
 
 
@@ -136,6 +150,19 @@ def test_every_exported_name_is_what_the_stub_says_it_is():
             assert value.__name__ == f"reparax.{name}"
         else:
             assert value is getattr(sys.modules[module], name), name
+
+
+@pytest.mark.parametrize("room", registry.ROOMS)
+def test_the_stub_of_a_room_lists_its_parts_and_what_else_it_exports(room):
+    folder = PACKAGE / room
+    parts = {(place.attribute, place.module) for place in registry.places(room).values()}
+    others = {pair for pair in places(folder / "__init__.py") if pair[0] != "lazy_parts"}
+    stub = list(places(folder / "__init__.pyi"))
+    missing = [f"from {module} import {name} as {name}" for name, module in (parts | others) - set(stub)]
+    assert not missing, f"add to src/reparax/{room}/__init__.pyi: {missing}"
+    assert len(stub) == len(parts | others)
+    assert sorted(name for name, _ in stub) == sorted(public_names(folder / "__init__.pyi"))
+    assert all(getattr(getattr(rx, room), name) is getattr(sys.modules[module], name) for name, module in stub)
 
 
 def test_a_name_that_is_not_there():

@@ -1,8 +1,8 @@
-"""Keeps jax releases that compute wrong sums on the CPU from doing so.
+"""Prevents wrong sums on the CPU in some releases of jax.
 
 jaxlib 0.10.2, the last for Python 3.11, silently returns wrong numbers for ``jit(lambda p, c: (p * c).sum(-1) + 1)``
 with p broadcast along a leading axis of a large c (jax issue 39103; the same kernels crash at high rank, issue 39257).
-The offloading of reductions is at fault; without it the results are right.
+The cause is the offloading of reductions; without it the results are right.
 """
 
 import os
@@ -15,7 +15,7 @@ _FLAG = "--xla_cpu_experimental_ynn_fusion_type"
 def avoid_wrong_sums() -> None:
     """Turns the faulty reductions off in the affected releases; takes effect if nothing has been compiled yet.
 
-    A value of the flag that the user has set stays.
+    A value of the flag that the user has set is kept.
     """
     flags = os.environ.get("XLA_FLAGS", "")
     if _FLAG not in flags and _affected():
@@ -23,7 +23,7 @@ def avoid_wrong_sums() -> None:
 
 
 def _affected() -> bool:
-    """Whether one of the releases is installed; importlib.metadata, slow to import, would say the same."""
+    """Whether one of these releases is installed, without the slow import of importlib.metadata."""
     spec = find_spec("jaxlib")
     if spec is None or not spec.submodule_search_locations:
         return False

@@ -13,7 +13,7 @@ from numpyro.distributions.flows import InverseAutoregressiveTransform
 import reparax as rx
 from reparax.distributions import Pushforward
 from reparax.errors import InvalidEstimator
-from reparax.estimators import Vouched, base_of, sample_with_log_prob
+from reparax.estimators import AssumedContinuous, base_of, sample_with_log_prob
 
 from ..distributions.maps import Bent, InverseAutoregressive, Planar, Table, Triangular, WithoutInverse
 from ..monte_carlo import many, z_score
@@ -147,7 +147,7 @@ def test_a_planar_flow_needs_no_inverse():
     def estimate(t, key):
         base, push = base_of(make(t))
         # Its volume is positive for these parameters, which is not shown.
-        return rx.expectation(Vouched(lambda e: f(*push(e))), base, key=key, num_samples=4)
+        return rx.expectation(AssumedContinuous(lambda e: f(*push(e))), base, key=key, num_samples=4)
 
     def exact(t):
         def at(a, b):
@@ -178,9 +178,11 @@ def test_bounds_stay_below_the_exact_log_marginal_and_do_not_fall_in_k(transform
     q = Pushforward(base, transform)
     found = []
     for count in (1, 4, 32):
-        draws = np.asarray(many(lambda k, n=count: rx.iwae_estimate(Vouched(log_joint), q, key=k, num_samples=n), 4000))
+        draws = np.asarray(
+            many(lambda k, n=count: rx.iwae_estimate(AssumedContinuous(log_joint), q, key=k, num_samples=n), 4000)
+        )
         found.append((draws.mean(), draws.std() / np.sqrt(len(draws))))
-    elbo = np.asarray(many(lambda k: rx.elbo_estimate(Vouched(log_joint), q, key=k), 4000))
+    elbo = np.asarray(many(lambda k: rx.elbo_estimate(AssumedContinuous(log_joint), q, key=k), 4000))
     assert abs(elbo.mean() - found[0][0]) < 5 * np.hypot(found[0][1], elbo.std() / np.sqrt(len(elbo)))
     for (mean, error), (higher, further) in itertools.pairwise(found):
         assert higher > mean - 5 * np.hypot(error, further)
@@ -228,7 +230,7 @@ def test_a_mixture_for_a_base():
 
     def estimate(t, key):
         q = Pushforward(mixture(t), Bent(t[3]))
-        return rx.elbo_estimate(Vouched(lambda z: -0.5 * jnp.sum((z - 0.2) ** 2)), q, key=key, num_samples=2)
+        return rx.elbo_estimate(AssumedContinuous(lambda z: -0.5 * jnp.sum((z - 0.2) ** 2)), q, key=key, num_samples=2)
 
     def exact(t):
         e = jnp.linspace(-8, 8, 4001)
@@ -274,7 +276,7 @@ def test_transforms_of_numpyro_that_are_slow_to_invert():
     z, log_q = sample_with_log_prob(q, KEY, (6,))
     with jax.numpy_rank_promotion("allow"), jax.numpy_dtype_promotion("standard"):
         np.testing.assert_allclose(log_q, q.log_prob(z), atol=1e-4)
-    text = str(jax.make_jaxpr(lambda k: rx.elbo_estimate(Vouched(log_joint), q, key=k))(KEY))
+    text = str(jax.make_jaxpr(lambda k: rx.elbo_estimate(AssumedContinuous(log_joint), q, key=k))(KEY))
     assert "while" not in text
     assert " scan[" not in text
 

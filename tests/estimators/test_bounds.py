@@ -8,7 +8,7 @@ import pytest
 
 import reparax as rx
 from reparax.errors import InvalidEstimator
-from reparax.estimators import DoublyReparameterized, StickingTheLanding, Vouched
+from reparax.estimators import AssumedContinuous, DoublyReparameterized, StickingTheLanding
 
 from ..monte_carlo import many, z_score
 
@@ -138,7 +138,9 @@ def test_refusals():
         rx.elbo_estimate(jnp.sign, posterior(THETA), key=key, estimator=StickingTheLanding())
     with pytest.raises(InvalidEstimator, match="instance"):
         rx.expectation(lambda z: z, posterior(THETA), key=key, estimator="sticking-the-landing")
-    value = rx.elbo_estimate(Vouched(lambda z: z * jnp.sign(z)), posterior(THETA), key=key, estimator="pathwise")
+    value = rx.elbo_estimate(
+        AssumedContinuous(lambda z: z * jnp.sign(z)), posterior(THETA), key=key, estimator="pathwise"
+    )
     assert jnp.isfinite(value)
 
 

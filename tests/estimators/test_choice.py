@@ -97,7 +97,7 @@ def test_automatic_choice_for_bits_by_the_number_of_draws(count, name):
 
 
 def test_nothing_is_valid_for_an_atom():
-    with pytest.raises(InvalidEstimator, match="atom"):
+    with pytest.raises(InvalidEstimator, match="value of Delta"):
         check(ScoreFunction(), dist.Delta(0.3))
     assert valid_names(dist.Uniform(0.0, 1.0)) == ("antithetic", "boundary", "latin-hypercube", "pathwise", "sobol")
 
@@ -111,7 +111,7 @@ def test_explain():
     assert "Dong" in lines["b", "logits"].reference
     shown = repr(rx.explain(q))
     assert "binary, with too many joint states" in shown
-    assert "asked for by name" in str(rx.explain(q["b"], StraightThrough()))
+    assert "chosen by name" in str(rx.explain(q["b"], StraightThrough()))
     assert "NO: biased" in str(rx.explain(q["b"], "straight-through"))
     with pytest.raises(InvalidEstimator):
         rx.explain(q["x"], "disarm")

@@ -8,7 +8,7 @@ import pytest
 
 import reparax as rx
 from reparax.errors import InvalidEstimator
-from reparax.estimators import Vouched
+from reparax.estimators import AssumedContinuous
 
 from ..monte_carlo import many, z_score
 
@@ -19,7 +19,7 @@ def step(z):
 
 def test_pathwise_through_a_step_is_refused_and_auto_turns_to_the_score():
     q, key = dist.Normal(0.3, 1.0), jax.random.key(0)
-    with pytest.raises(InvalidEstimator, match="Vouched"):
+    with pytest.raises(InvalidEstimator, match="AssumedContinuous"):
         rx.expectation(step, q, key=key, estimator="pathwise")
     with pytest.raises(InvalidEstimator, match="continuous"):
         rx.expectation(jnp.round, dist.Bernoulli(logits=0.3), key=key, estimator="gumbel-softmax")
@@ -33,7 +33,7 @@ def test_pathwise_through_a_step_is_refused_and_auto_turns_to_the_score():
     assert z_score(draws, jax.scipy.stats.norm.pdf(0.2)) < 5
 
 
-def test_a_vouched_function_is_not_inspected():
+def test_a_function_assumed_continuous_is_not_inspected():
     def f(z, *, key):
         noisy = z**2 + 0.0 * jax.random.normal(key)
         return jax.lax.while_loop(lambda total: total > 1e9, jnp.sqrt, noisy)
@@ -41,9 +41,9 @@ def test_a_vouched_function_is_not_inspected():
     q = dist.Normal(0.3, 1.0)
     with pytest.raises(InvalidEstimator):
         rx.expectation(f, q, key=jax.random.key(0), estimator="pathwise")
-    value = rx.expectation(Vouched(f), q, key=jax.random.key(0), estimator="pathwise")
+    value = rx.expectation(AssumedContinuous(f), q, key=jax.random.key(0), estimator="pathwise")
     assert value > 0
-    np.testing.assert_allclose(Vouched(jnp.abs)(-2.0), 2.0)
+    np.testing.assert_allclose(AssumedContinuous(jnp.abs)(-2.0), 2.0)
 
 
 def test_an_angle_needs_a_periodic_function():
@@ -141,7 +141,7 @@ def test_a_derivative_that_is_held_back_is_said():
     with pytest.warns(UserWarning, match=r"not E\[f\]"):
         rx.expectation(f, q, key=key, estimator="pathwise")
     surrogate = many(
-        lambda k: jax.grad(lambda loc: rx.expectation(Vouched(f), dist.Normal(loc, 1.0), key=k))(0.7), 5000
+        lambda k: jax.grad(lambda loc: rx.expectation(AssumedContinuous(f), dist.Normal(loc, 1.0), key=k))(0.7), 5000
     )
     assert z_score(surrogate, 0.7) < 5
 

@@ -1,4 +1,4 @@
-"""Sums of terms that read one element of a discrete variable each: enumerated term by term, never anything else."""
+"""Sums of terms of one element of a discrete variable each are enumerated term by term; nothing else is."""
 
 import jax
 import jax.numpy as jnp
@@ -75,7 +75,7 @@ def test_values_and_derivatives_of_all_orders_are_exact(name):
 
 @pytest.mark.parametrize("name", MIXED)
 def test_what_reads_several_elements_at_once_is_refused(name):
-    with pytest.raises(InvalidEstimator, match="meet in something else"):
+    with pytest.raises(InvalidEstimator, match="combined by more than a sum"):
         rx.expectation(MIXED[name], dist.Categorical(logits=LOGITS), key=KEY, estimator="separable-enumeration")
 
 

@@ -15,11 +15,11 @@ from reparax import registry
 from reparax.errors import InvalidEstimator
 from reparax.estimators import (
     AbstractEstimator,
+    AssumedContinuous,
     Enumeration,
     LeaveOneOut,
     Pathwise,
     ScoreFunction,
-    Vouched,
 )
 from reparax.estimators._agreement import family, trust
 
@@ -70,7 +70,7 @@ def test_every_estimator_has_a_mechanism():
 
 def test_four_silent_relatives_do_not_outvote_one_that_is_right():
     names = ["pathwise", "sobol", "antithetic", "latin-hypercube", "leave-one-out"]
-    found = rx.compare(Vouched(step), NORMAL, key=KEY, estimators=names, num_samples=4, repeats=1000)
+    found = rx.compare(AssumedContinuous(step), NORMAL, key=KEY, estimators=names, num_samples=4, repeats=1000)
     alarms = {(row.estimator, row.parameter) for row in found.alarms}
     assert alarms == {(name, parameter) for name in names[:-1] for parameter in ("loc", "scale")}
     right = found.row("leave-one-out", "loc")
@@ -80,20 +80,20 @@ def test_four_silent_relatives_do_not_outvote_one_that_is_right():
 
 @pytest.mark.parametrize("names", [["pathwise"], ["antithetic", "sobol"]])
 def test_where_all_named_are_silent_a_judge_is_added(names):
-    found = rx.compare(Vouched(step), NORMAL, key=KEY, estimators=names, num_samples=2, repeats=1000)
+    found = rx.compare(AssumedContinuous(step), NORMAL, key=KEY, estimators=names, num_samples=2, repeats=1000)
     assert {row.estimator for row in found.alarms} == set(names)
-    assert "added to judge the others" in str(found)
+    assert "added as a reference" in str(found)
     with pytest.raises(InvalidEstimator, match="contradicts"):
-        rx.tune(Vouched(step), NORMAL, key=KEY, estimators=names)
+        rx.tune(AssumedContinuous(step), NORMAL, key=KEY, estimators=names)
 
 
 def test_tune_does_not_take_a_silent_zero():
     names = ["pathwise", "sobol", "leave-one-out"]
-    assert isinstance(rx.tune(Vouched(step), NORMAL, key=KEY, estimators=names), LeaveOneOut)
+    assert isinstance(rx.tune(AssumedContinuous(step), NORMAL, key=KEY, estimators=names), LeaveOneOut)
     # Too rare for the pilot to see: the zero is not believed all the same.
-    rare = Vouched(lambda z: jnp.where(z > 4.5, 1.0, 0.0))
+    rare = AssumedContinuous(lambda z: jnp.where(z > 4.5, 1.0, 0.0))
     assert isinstance(rx.tune(rare, NORMAL, key=KEY, num_pilot=200, estimators=names), LeaveOneOut)
-    with pytest.raises(InvalidEstimator, match="always 0, which no judge confirms"):
+    with pytest.raises(InvalidEstimator, match="always 0, which no reference estimator confirms"):
         rx.tune(rare, NORMAL, key=KEY, num_pilot=200, estimators=["pathwise"])
 
 
@@ -103,17 +103,17 @@ def test_tune_does_not_take_a_slope_with_a_step_missing():
     def f(z):
         return 0.1 * z + step(z)
 
-    part = rx.tune(Vouched(f), NORMAL, key=KEY, estimators=["pathwise", "leave-one-out"])
+    part = rx.tune(AssumedContinuous(f), NORMAL, key=KEY, estimators=["pathwise", "leave-one-out"])
     assert isinstance(part, LeaveOneOut)
 
 
-def test_tune_takes_pathwise_where_an_f_is_rightly_vouched_for():
-    smooth = Vouched(lambda z: (z + 3.0) ** 2)
+def test_tune_takes_pathwise_where_an_f_is_rightly_assumed_continuous():
+    smooth = AssumedContinuous(lambda z: (z + 3.0) ** 2)
     assert family(rx.tune(smooth, NORMAL, key=KEY, estimators=["pathwise", "leave-one-out"])) == ("pathwise")
 
 
 def test_tune_says_where_the_pilot_is_too_small_to_tell():
-    noisy = Vouched(lambda z: jnp.cos(8.0 * z))
+    noisy = AssumedContinuous(lambda z: jnp.cos(8.0 * z))
     with pytest.warns(UserWarning, match="not enough draws to tell"):
         part = rx.tune(noisy, dist.Normal(0.3, 0.05), key=KEY, num_pilot=20, estimators=["pathwise", "leave-one-out"])
     assert isinstance(part, Pathwise)
@@ -129,7 +129,7 @@ def test_nothing_is_said_where_there_is_no_other_mechanism_but_a_proof():
         warnings.simplefilter("error")
         rx.tune(jnp.sin, dist.Uniform(0.0, 1.0), key=KEY, num_pilot=50, estimators=["pathwise"])
     with pytest.warns(UserWarning, match="no other mechanism is valid"):
-        rx.tune(Vouched(jnp.sin), dist.Uniform(0.0, 1.0), key=KEY, num_pilot=50, estimators=["pathwise"])
+        rx.tune(AssumedContinuous(jnp.sin), dist.Uniform(0.0, 1.0), key=KEY, num_pilot=50, estimators=["pathwise"])
 
 
 def test_four_custom_estimators_do_not_outvote_one_of_the_library():
@@ -171,9 +171,9 @@ def test_mixture_weights_behind_a_step():
     parts = dist.Normal(jnp.array([-1.0, 1.0]), 0.7)
     q = dist.MixtureSameFamily(dist.Categorical(logits=jnp.array([0.2, -0.2])), parts)
     names = ["pathwise", "rao-blackwellized-mixture", "leave-one-out"]
-    found = rx.compare(Vouched(step), q, key=KEY, estimators=names, num_samples=2, repeats=2000)
+    found = rx.compare(AssumedContinuous(step), q, key=KEY, estimators=names, num_samples=2, repeats=2000)
     assert {row.estimator for row in found.alarms if row.parameter == "component.loc"} == set(names[:2])
-    assert isinstance(rx.tune(Vouched(step), q, key=KEY, estimators=names), LeaveOneOut)
+    assert isinstance(rx.tune(AssumedContinuous(step), q, key=KEY, estimators=names), LeaveOneOut)
 
 
 def test_in_a_pytree_the_other_variables_may_fall_back():

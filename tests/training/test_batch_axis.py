@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 import reparax as rx
 from reparax.errors import TrainingError
-from reparax.estimators import Vouched, expectation
+from reparax.estimators import AssumedContinuous, expectation
 from reparax.training import BATCH, fit, sees_batch
 from reparax.training._program import LARGEST_EVALUATED, Program
 
@@ -386,7 +386,9 @@ def test_an_axis_of_the_objective_s_own_is_not_the_batch():
 
 def test_an_axis_used_inside_an_expectation_is_found():
     def objective(model, x, *, key, step):
-        value = expectation(Vouched(lambda z: z * jax.lax.pmean(x[0], BATCH)), dist.Normal(model[0], 1.0), key=key)
+        value = expectation(
+            AssumedContinuous(lambda z: z * jax.lax.pmean(x[0], BATCH)), dist.Normal(model[0], 1.0), key=key
+        )
         return both(value)
 
     assert sees_batch(jnp.ones(3), objective, DATA, batch_size=2)

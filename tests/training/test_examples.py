@@ -165,8 +165,8 @@ def test_what_is_no_examples_is_refused(data):
 @pytest.mark.parametrize(
     ("valid", "match"),
     [
-        (VALID, "valid: examples made up as those of data"),
-        ((VALID, VALID[:3]), "valid: as many examples .* 11, 3 examples"),
+        (VALID, "valid: examples with the structure of data"),
+        ((VALID, VALID[:3]), "valid: the same number of examples .* 11, 3 examples"),
         ((VALID[:0], VALID[:0]), "valid: at least one example"),
     ],
 )

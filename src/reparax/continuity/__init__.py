@@ -1,25 +1,25 @@
-"""Whether a function of random variables is continuous: shown from its code, or refused.
+"""Whether a function of random variables is continuous: proven from its code, or refused.
 
-A pathwise derivative is right only where f is continuous in the sample. This room proves it, operation by operation,
-on the jaxpr of f, and fails closed: an operation without a rule, a jump that is not shown to vanish and code that
-cannot be seen (callbacks) count as jumps.
+A pathwise derivative is right only if f is continuous in the sample. This package proves continuity on the jaxpr of f,
+operation by operation. An operation without a rule, a jump that is not shown to vanish, and code that cannot be
+inspected (callbacks) count as jumps.
 
-*Proven.* Per value: which variables it depends on, an interval around it, whether it can take one value with positive
-probability, and the changes behind it that have not been shown to be harmless. Sums, products, matrix products,
-convolutions, maxima, sorting (the values), analytic functions inside their domains, loops whose number of rounds does
-not depend on z, and branches that agree preserve continuity. A comparison, a rounding, a sign, a division by what can
-be zero, a logarithm of what can be negative, the order of values and equality of values that can be equal with positive
-probability do not.
+*Proven.* For each value: the variables on which it depends, an interval that contains it, whether it can equal one
+number with positive probability, and the changes in its operands that are not yet shown to be harmless. Sums, products,
+matrix products, convolutions, maxima, sorting (the values), analytic functions inside their domains, loops whose number
+of rounds does not depend on z, and branches that agree preserve continuity. Comparisons, rounding, signs, division by
+values that can be zero, logarithms of values that can be negative, the order of values, and equality of values that can
+be equal with positive probability do not.
 
-*Tested numerically.* Where a change is followed by element-by-element operations, both outcomes are compared on the
-place where it happens: the equation is solved for one variable, what is left free is drawn at random. The expressions
-are analytic in what is free, so that agreement at random points is agreement everywhere, with probability one, up to
-the rounding of single precision (relative differences of about 1e-7 cannot be seen).
+*Tested numerically.* If only elementwise operations follow a change, both outcomes are compared where it occurs: the
+equation is solved for one variable, and all other free values are drawn at random. The expressions are analytic in the
+free values, so that agreement at random points means agreement everywhere, with probability one, up to rounding in
+single precision (relative differences of about 1e-7 are not noticed).
 
-*Not seen.* Custom derivatives (``custom_jvp``, ``custom_vjp``) are taken at their word, while the values behind
-them are judged like any others; values behind ``stop_gradient`` are judged as values, and `Verdict.held_back` says
-where the derivative of one is lost. Parameters and data are taken to be finite numbers; overflow is not seen. What
-`Vouched` wraps is not inspected.
+*Not checked.* Custom derivatives (``custom_jvp``, ``custom_vjp``) are trusted, but the values that they compute are
+judged like any others. Values behind ``stop_gradient`` are judged as values, and `Verdict.held_back` says where a
+derivative is lost. Parameters and data are assumed to be finite; overflow is not noticed. A function wrapped in
+`AssumedContinuous` is not inspected.
 """
 
 from reparax.continuity.check import Reason as Reason
@@ -31,7 +31,7 @@ from reparax.continuity.check import moved_by as moved_by
 from reparax.continuity.expression import ELEMENTWISE as ELEMENTWISE
 from reparax.continuity.graph import scan_sizes as scan_sizes
 from reparax.continuity.interval import Interval as Interval
-from reparax.continuity.markers import Vouched as Vouched
+from reparax.continuity.markers import AssumedContinuous as AssumedContinuous
 from reparax.continuity.markers import drawn as drawn
 from reparax.continuity.markers import guarded as guarded
 from reparax.continuity.markers import guarded_in as guarded_in

@@ -1,4 +1,4 @@
-"""The analysis: facts of every value of a graph, operands before results; what has no rule is not continuous."""
+"""The analysis: facts of every value of a graph, operands before results; operations without a rule may jump."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -16,9 +16,9 @@ from reparax.continuity.markers import source_of
 
 Rule = Callable[["Analysis", int, Node, list[Facts]], Facts]
 RULES: dict[str, Rule] = {}
-# The name under which all draws of a program are one variable, whatever their parameters are made of.
-APART = "all draws"
-# The part of the budget that is kept for values that must be decided.
+# The name under which all draws of a program are one variable, independently of their parameters.
+ALL_DRAWS = "all draws"
+# The part of the budget that is reserved for values that must be decided.
 _RESERVED = 400
 
 
@@ -39,9 +39,9 @@ class Analysis:
         graph: The program.
         inputs: What is known of its arguments.
         traced: What is known of its traced constants, by their numbers.
-        variables: The bits of the inputs in which continuity is asked for.
+        variables: The bits of the inputs in which continuity is required.
         sources: The bits of draws inside the program, by name.
-        budget: How much may still be tested; where it is spent, nothing more is shown to be continuous.
+        budget: How much may still be tested; when it is spent, nothing more is shown to be continuous.
     """
 
     def __init__(
@@ -74,19 +74,19 @@ class Analysis:
         return self._settled[number]
 
     def cancelled(self, number: int) -> Facts:
-        """The facts of a value; what is random cancels from some, such as x + (1 - x), which leaves one number."""
+        """The facts of a value; if random terms cancel, as in x + (1 - x), its interval is one number."""
         facts = self.facts[number]
         value = constant_value(self.graph, self.facts, number) if self.varies(facts) else None
         return facts if value is None else facts._replace(interval=iv.point(value))
 
     def varies(self, facts: Facts) -> bool:
-        """Whether a value depends on what continuity is asked for in."""
+        """Whether a value depends on a variable in which continuity is required."""
         return bool(facts.depends & self.variables)
 
     def jump(
         self, cause: int, parts: Sequence[Facts], primitive: str, reason: str, *, pole: bool = False
     ) -> frozenset[Jump]:
-        """The jump that an operation makes where its operands vary, as a set; empty where they do not."""
+        """The jump of an operation if its operands vary, as a set; empty if they do not."""
         involved = depends(parts)
         if not involved & self.variables:
             return NONE
@@ -109,15 +109,15 @@ _TESTED = {"select_n", "mul", "add", "sub", "max", "min", "div"}
 
 
 def unknown(analysis: Analysis, number: int, node: Node, parts: list[Facts]) -> Facts:
-    """The facts of an operation without a rule: it may jump in everything that it depends on."""
+    """The facts of an operation without a rule: it may jump in every variable on which it depends."""
     reason = f"{node.op} is not known to be continuous"
     if node.op.startswith(("pure_callback", "io_callback", "ffi_call")):
-        reason = "a callback may jump: its code cannot be seen"
+        reason = "a callback may jump: its code cannot be inspected"
     return through(analysis, node, analysis.jump(-1, parts, node.op, reason))
 
 
 def through(analysis: Analysis, node: Node, extra: frozenset[Jump] = NONE, interval: iv.Interval = iv.REAL) -> Facts:
-    """The facts of an operation on whole arrays: pending changes are decided, jumps pass."""
+    """The facts of an operation on entire arrays: pending changes are decided, jumps are kept."""
     parts = [analysis.settled(arg) for arg in node.args]
     return Facts(depends(parts), interval, jumps=jumps(parts) | extra)
 
@@ -163,8 +163,8 @@ def _source(analysis: Analysis, number: int, node: Node, parts: list[Facts]) -> 
     settled = analysis.settled(node.args[0])
     interval, name = source_of(node.params)
     bit = analysis.sources.get(name)
-    if APART in analysis.sources:
-        return Facts(analysis.sources[APART], interval, atomless=True, distinct=True)
+    if ALL_DRAWS in analysis.sources:
+        return Facts(analysis.sources[ALL_DRAWS], interval, atomless=True, distinct=True)
     if bit is None:
         return Facts(interval=interval)
     return Facts(settled.depends | bit, interval, atomless=True, distinct=True, jumps=settled.jumps)
@@ -172,7 +172,7 @@ def _source(analysis: Analysis, number: int, node: Node, parts: list[Facts]) -> 
 
 @rule("drawn")
 def _drawn(analysis: Analysis, number: int, node: Node, parts: list[Facts]) -> Facts:
-    return Facts(analysis.sources.get(APART, 0))
+    return Facts(analysis.sources.get(ALL_DRAWS, 0))
 
 
 @rule("trusted")
@@ -213,24 +213,24 @@ def _view(analysis: Analysis, number: int, node: Node, parts: list[Facts]) -> Fa
 
 
 def _chosen(analysis: Analysis, node: Node, parts: list[Facts]) -> Facts:
-    """An element chosen by an index that varies: continuous where it is that of the largest or smallest element."""
+    """An element at an index that varies: continuous if it is the largest or the smallest element."""
     operand = analysis.settled(node.args[0])
     for index in node.args[1:]:
         place = behind(analysis.graph, index)
         maker = analysis.graph.nodes[place]
-        # The argmax of a vector that is taken from the same vector.
+        # The element of a vector at the argmax of the same vector.
         if (
             maker.op in {"argmax", "argmin"}
             and maker.args[0] == node.args[0]
             and len(analysis.graph.nodes[node.args[0]].shape) == 1
         ):
             return Facts(operand.depends, operand.interval, jumps=operand.jumps)
-    extra = analysis.jump(-1, parts[1:], node.op, "an element is chosen by an index that changes in steps with it")
+    extra = analysis.jump(-1, parts[1:], node.op, "an element is selected by an index that changes in steps with z")
     return Facts(depends(parts), operand.interval, jumps=operand.jumps | jumps(parts) | extra)
 
 
 def behind(graph: Graph, number: int) -> int:
-    """The value behind copies, conversions between whole numbers and the wrapping of negative indices."""
+    """The value before copies, conversions between integers and the wrapping of negative indices."""
     while True:
         node = graph.nodes[number]
         if node.op in VIEWS | {"convert", "stop_gradient"}:
@@ -244,7 +244,7 @@ def behind(graph: Graph, number: int) -> int:
 
 
 def keeps_apart(part: Facts, fixed: Facts, *, scales: bool = False) -> bool:
-    """Whether a value stays without atoms when ``fixed`` is added to it or, with ``scales``, multiplies it."""
+    """Whether a value remains without atoms if ``fixed`` is added to it or, with ``scales``, multiplies it."""
     return (
         part.atomless
         and not fixed.atomless
@@ -264,7 +264,7 @@ def _comparison(analysis: Analysis, number: int, node: Node, parts: list[Facts])
         return result if known is None else Facts(0, iv.point(float(known)))
     decided = _decided(node, one, other)
     if decided is None and node.op in {"eq", "ne"} and _infinite_constant(one, other) and not result.poles:
-        # Without a pole nothing random is infinite: only a constant can be.
+        # Without a pole no random value is infinite: only a constant can be.
         return Facts(result.depends & ~analysis.variables, iv.BOOLEAN, pending=result.pending, jumps=result.jumps)
     if decided is None and any(analysis.graph.nodes[a].op in {"add", "sub"} for a in node.args):
         one, other = (analysis.cancelled(a) for a in node.args)
@@ -272,7 +272,7 @@ def _comparison(analysis: Analysis, number: int, node: Node, parts: list[Facts])
     if decided is not None:
         return _known(analysis, result, decided)
     if not _is_floating(analysis.graph.nodes[node.args[0]].dtype):
-        # Whole numbers change where what made them changes, and nowhere else.
+        # Integers change only where the values that they are computed from change.
         return result
     reason = REASONS[node.op]
     return result.also_pending(analysis.jump(number, parts, node.op, reason))
@@ -292,8 +292,8 @@ def _is_floating(dtype: Any) -> bool:
 def _known(analysis: Analysis, result: Facts, value: bool) -> Facts:
     """A truth value that the random variables do not change.
 
-    It is known where only they enter; parameters and data that are not finite numbers may change it, and so it stays
-    unknown where they do.
+    It is known if it depends on random variables only. Parameters and data may change it if they are not finite, so
+    that it is unknown if it depends on them.
     """
     poles = result.poles
     if any(pole.variables & analysis.variables for pole in poles):
@@ -322,13 +322,13 @@ def _decided(node: Node, one: Facts, other: Facts) -> bool | None:
     strictly, sign = order
     if strictly:
         return bool(COMPARISONS[node.op](sign, 0))
-    # Equal values are possible, and decide nothing only where the comparison allows them.
+    # Equal values are possible: the outcome is known only if it is the same for them.
     allowed = {"le": -1, "le_to": -1, "ge": 1, "lt": 1, "lt_to": 1, "gt": -1}[node.op]
     return node.op in {"le", "le_to", "ge"} if allowed == sign else None
 
 
 def _order(one: iv.Interval, other: iv.Interval) -> tuple[bool, int] | None:
-    """Whether one is below (-1) or above (1) the other, and whether strictly."""
+    """Whether one is always strictly below or above the other, and which: below (-1) or above (1)."""
     if one.high < other.low or (one.high == other.low and (one.high_open or other.low_open)):
         return True, -1
     if one.low > other.high or (one.low == other.high and (one.low_open or other.high_open)):
@@ -396,7 +396,7 @@ def _finite(analysis: Analysis, number: int, node: Node, parts: list[Facts]) -> 
         return _known(analysis, result, True)
     if result.pending or result.jumps:
         return result
-    # Without a pole nothing random is infinite: only a constant can be.
+    # Without a pole no random value is infinite: only a constant can be.
     return Facts(result.depends & ~analysis.variables, iv.BOOLEAN)
 
 
@@ -420,7 +420,7 @@ def _select(analysis: Analysis, number: int, node: Node, parts: list[Facts]) -> 
 
 
 def _refined(graph: Graph, facts: list[Facts], which: int, outcome: int, case: int) -> iv.Interval:
-    """The values of a case where the switch chooses it: where x > 0 chooses x, it is positive."""
+    """The values of a case when the switch selects it: if x > 0 selects x, then x is positive."""
     interval = facts[case].interval
     node = graph.nodes[which]
     if node.op == "and" and outcome == 1:

@@ -1,4 +1,4 @@
-"""Facts of operations that take arrays apart or put them together, of those with several results, and of loops."""
+"""Facts of operations on entire arrays, of operations with several results, and of loops."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -102,7 +102,7 @@ def _joined(analysis: Analysis, number: int, node: Node, parts: list[Facts]) -> 
     data = parts if joins else parts[:2]
     if node.op == "dynamic_update_slice" and any(analysis.varies(part) for part in parts[2:]):
         return through(
-            analysis, node, analysis.jump(-1, parts[2:], node.op, "a place that changes in steps makes it jump in z")
+            analysis, node, analysis.jump(-1, parts[2:], node.op, "an index that changes in steps makes it jump in z")
         )
     if node.op == "select_and_scatter_add":
         return unknown(analysis, number, node, parts)
@@ -118,7 +118,7 @@ def _scatter(analysis: Analysis, number: int, node: Node, parts: list[Facts]) ->
     operand, indices, updates = parts
     if analysis.varies(indices):
         return through(
-            analysis, node, analysis.jump(-1, [indices], node.op, "a place that changes in steps makes it jump in z")
+            analysis, node, analysis.jump(-1, [indices], node.op, "an index that changes in steps makes it jump in z")
         )
     plain = node.op not in {"scatter_add", "scatter-add", "scatter_mul", "scatter-mul"}
     interval = iv.hull(operand.interval, updates.interval) if plain else iv.REAL
@@ -146,12 +146,12 @@ def _place(analysis: Analysis, number: int, node: Node, parts: list[Facts]) -> F
 @rule("cholesky", "triangular_solve")
 def _triangular(analysis: Analysis, number: int, node: Node, parts: list[Facts]) -> Facts:
     if node.op == "cholesky":
-        # Continuous where it is defined; where that is cannot be followed.
+        # Continuous where it is defined, which is not tracked.
         return through(analysis, node)._replace(partial=analysis.varies(parts[0]))
     matrix = analysis.graph.nodes[node.args[0]]
     while matrix.op in {"transpose", "stop_gradient", "broadcast_in_dim", "reshape"} or _is_triangle(analysis, matrix):
         matrix = analysis.graph.nodes[matrix.args[-1]]
-    # The factor of Cholesky has a positive diagonal; any other triangle may be singular.
+    # The Cholesky factor has a positive diagonal; any other triangular matrix may be singular.
     if matrix.op == "cholesky" or not analysis.varies(parts[0]):
         return through(analysis, node)
     return through(
@@ -160,7 +160,7 @@ def _triangular(analysis: Analysis, number: int, node: Node, parts: list[Facts])
 
 
 def _is_triangle(analysis: Analysis, node: Node) -> bool:
-    """Whether this is `numpy.tril` of a matrix: a selection between constants and its elements, by their places."""
+    """Whether this is `numpy.tril` of a matrix: a selection between zeros and its elements by their indices."""
     if node.op != "select_n" or len(node.args) != 3:
         return False
     mask, zeros, _ = (analysis.facts[arg] for arg in node.args)
@@ -191,12 +191,12 @@ def _special(analysis: Analysis, number: int, node: Node, parts: list[Facts]) ->
 Result = Callable[[Analysis, int, int], Facts]
 
 
-# Of operations with several results: which are continuous, with what is known of them.
+# The results of operations with several results.
 def _sorted(analysis: Analysis, number: int, place: int) -> Facts:
     node = analysis.graph.nodes[number]
     keys = dict(node.params)["num_keys"]
     parts = [analysis.settled(arg) for arg in node.args]
-    steps = analysis.jump(-1, parts[:keys], "sort", "the order of values, as a value, is a step function of z")
+    steps = analysis.jump(-1, parts[:keys], "sort", "the order of values is a step function of z")
     values = analysis.facts[node.args[place]]
     result = Facts(depends(parts), values.interval, values.atomless, jumps=jumps(parts))
     return result if place == 0 and keys == 1 else result.also_jumping(steps)
@@ -208,7 +208,7 @@ def _top(analysis: Analysis, number: int, place: int) -> Facts:
     if place == 0:
         return part._replace(distinct=False)
     size = analysis.graph.nodes[node.args[0]].shape[-1]
-    steps = analysis.jump(-1, [part], "top_k", "the order of values, as a value, is a step function of z")
+    steps = analysis.jump(-1, [part], "top_k", "the order of values is a step function of z")
     return Facts(part.depends, iv.Interval(0.0, float(size - 1), False, False), jumps=part.jumps | steps)
 
 
@@ -219,7 +219,7 @@ def _values_only(first: int) -> Result:
         if place == first:
             return result
         parts = [analysis.settled(arg) for arg in node.args]
-        reason = f"vectors or factors of {node.op} jump where it turns over"
+        reason = f"vectors or factors of {node.op} may jump"
         return result.also_jumping(analysis.jump(-1, parts, node.op, reason))
 
     return facts
@@ -246,7 +246,7 @@ def _from_library(analysis: Analysis, number: int, place: int) -> Facts:
 
 
 def _marked(analysis: Analysis, number: int, place: int) -> Facts:
-    """A mark of a program of draws: its results are its first operands, and depend, continuously, on all of them."""
+    """A mark of a program of draws: its results are its first operands, and depend continuously on all operands."""
     node = analysis.graph.nodes[number]
     if not jnp.issubdtype(analysis.graph.nodes[node.args[place]].dtype, jnp.inexact):
         return Facts()
@@ -290,7 +290,7 @@ def _solve(analysis: Analysis, number: int, node: Node, parts: list[Facts]) -> F
 
 @rule("lu", "qr", "householder_product", "geqrf", "schur", "eig", "tridiagonal_solve", "lu_pivots_to_permutation")
 def _factors(analysis: Analysis, number: int, node: Node, parts: list[Facts]) -> Facts:
-    return through(analysis, node, analysis.jump(-1, parts, node.op, f"factors of {node.op} jump where it turns over"))
+    return through(analysis, node, analysis.jump(-1, parts, node.op, f"factors of {node.op} may jump"))
 
 
 _ROUNDS = 12
@@ -307,7 +307,7 @@ def body_facts(analysis: Analysis, number: int, place: int, inputs: Sequence[Fac
 
 
 def _plain(facts: Facts) -> Facts:
-    """What stays true inside a body: nothing relates its elements to those outside."""
+    """What remains true inside a body, where elements are not related to those outside."""
     return facts._replace(pending=NONE)
 
 
@@ -327,7 +327,7 @@ def _merged(one: Facts, other: Facts) -> Facts:
 
 
 def _widened(old: Facts, new: Facts) -> Facts:
-    """The join of what is carried in and out; an interval that grows is let go at that end."""
+    """The join of the carry before and after a round; an interval that grows is extended to 0 or infinity."""
     result = _merged(old, new)
     interval = result.interval
     if (interval.low, interval.low_open) != (old.interval.low, old.interval.low_open):
@@ -344,7 +344,7 @@ def _widened(old: Facts, new: Facts) -> Facts:
 def _carried(
     analysis: Analysis, number: int, place: int, start: list[Facts], before: list[Facts], after: list[Facts]
 ) -> tuple[list[Facts], list[Facts]]:
-    """What is carried once nothing changes any more, and the other results of the body."""
+    """The carry once it no longer changes, and the other results of the body."""
     state = [_plain(part)._replace(distinct=False) for part in start]
     for _ in range(_ROUNDS):
         results = body_facts(analysis, number, place, [*before, *state, *after])
@@ -388,7 +388,7 @@ _KINDS = {"scan": _scan, "while": _while, "shard_map": _mapped}
 
 @rule(*_KINDS)
 def _loop(analysis: Analysis, number: int, node: Node, parts: list[Facts]) -> Facts:
-    # The results are looked at one by one, made once.
+    # The results are computed once, and read one by one.
     analysis.loops[number] = _KINDS[node.op](analysis, number, node)
     return Facts()
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from jax.extend.core import ClosedJaxpr
 
 from reparax.continuity import arrays, functions
-from reparax.continuity.analysis import APART, Analysis
+from reparax.continuity.analysis import ALL_DRAWS, Analysis
 from reparax.continuity.crossing import Budget
 from reparax.continuity.facts import NONE, Facts, Jump
 from reparax.continuity.graph import Graph
@@ -15,17 +15,17 @@ from reparax.continuity.held_back import held_back
 from reparax.continuity.interval import REAL, Interval
 from reparax.continuity.markers import source_of
 
-# These register their rules.
+# Importing these registers their rules.
 _RULES_OF = (arrays, functions)
 
 
 @dataclass(frozen=True)
 class Variable:
-    """An input in which continuity is asked for.
+    """An input in which the function is to be continuous.
 
     Args:
-        interval: Its support, or an interval around it.
-        density: Whether its elements have a joint density, so that no function of them that is not constant has atoms.
+        interval: Its support, or an interval that contains it.
+        density: Whether its elements have a joint density, so that only constant functions of them have atoms.
         simplex: Whether it sums to one along its last axis.
         atomless: Whether none of its elements takes any single value with positive probability.
     """
@@ -42,7 +42,7 @@ class Reason:
 
     Args:
         primitive: The operation.
-        text: What it does, in words.
+        text: The reason, in words.
     """
 
     primitive: str
@@ -54,10 +54,10 @@ class Verdict:
     """What is known of a function's continuity.
 
     Args:
-        variables: Per input, why it is not shown to be continuous in it; ``None`` where it is.
-        sources: The same for draws inside it, by name.
-        moving: For traced constants, by their places, the inputs (as bits) in which a jump moves with them.
-        held_back: Whether values that depend on an input lose their derivative on the way.
+        variables: For each input, why the function is not shown to be continuous in it; ``None`` if it is.
+        sources: The same for draws inside the function, by name.
+        moving: The indices of traced constants that move a jump, each with the inputs of that jump (as bits).
+        held_back: For each input, whether a value that depends on it loses its derivative (``stop_gradient``).
     """
 
     variables: tuple[Reason | None, ...]
@@ -67,7 +67,7 @@ class Verdict:
 
 
 def names_of_sources(graph: Graph) -> list[str]:
-    """The names of the draws inside a program, its loops included, in their order."""
+    """The names of the draws inside a program, including its loops, in order."""
     names: list[str] = []
     for node in graph.nodes:
         names += [source_of(node.params)[1]] if node.op == "source" else []
@@ -77,10 +77,11 @@ def names_of_sources(graph: Graph) -> list[str]:
 
 
 def judge_draws(closed: ClosedJaxpr) -> dict[str, Reason]:
-    """Why what follows the draws inside a program is not continuous in them, by name, for those that have to be scored.
+    """The draws inside a program that must be scored, by name, with the reason: the program is not continuous in them.
 
-    A scored draw is constant to differentiation, and what follows it need not be continuous in what came before it. So
-    the last draw behind a jump is scored first, and the others only where they are still behind one.
+    A scored draw is a constant for differentiation, so that the program need not be continuous through it in earlier
+    draws. The last draw on which a jump depends is therefore scored first, and earlier ones only if a jump still
+    depends on them.
     """
     graph, scored = Graph(closed), {}
     nothing = (None,) * len(closed.jaxpr.invars)
@@ -93,12 +94,13 @@ def judge_draws(closed: ClosedJaxpr) -> dict[str, Reason]:
 
 
 def moved_by(closed: ClosedJaxpr) -> tuple[int, ...]:
-    """The places of the traced constants of a program that move a jump in one of its continuous draws.
+    """The indices of the traced constants of a program that move a jump in one of its continuous draws.
 
-    A draw that is scored or enumerated is constant to differentiation: the derivative in such a constant is missed.
+    A draw that is scored or enumerated is a constant for differentiation, so that the derivative in such a traced
+    constant would be wrong.
     """
     nothing = (None,) * len(closed.jaxpr.invars)
-    return tuple(place for place, _ in _judged(Graph(closed), nothing, frozenset([APART])).moving)
+    return tuple(place for place, _ in _judged(Graph(closed), nothing, frozenset([ALL_DRAWS])).moving)
 
 
 def judge(closed: ClosedJaxpr, variables: Sequence[Variable | None]) -> Verdict:
@@ -106,19 +108,19 @@ def judge(closed: ClosedJaxpr, variables: Sequence[Variable | None]) -> Verdict:
 
     Args:
         closed: The jaxpr; values that it closes over are its constants.
-        variables: Per input what is known of it; ``None`` for inputs in which it need not be continuous.
+        variables: What is known of each input; ``None`` for inputs in which the results need not be continuous.
     """
     return _judged(Graph(closed), tuple(variables), frozenset())
 
 
 @functools.lru_cache(maxsize=512)
 def _judged(graph: Graph, variables: tuple[Variable | None, ...], scored: frozenset[str]) -> Verdict:
-    names = [APART] if APART in scored else [name for name in names_of_sources(graph) if name not in scored]
+    names = [ALL_DRAWS] if ALL_DRAWS in scored else [name for name in names_of_sources(graph) if name not in scored]
     sources = {name: 1 << (len(variables) + place) for place, name in enumerate(names)}
     first = len(variables) + len(names)
     traced = {number: Facts(1 << (first + order)) for order, (_, number) in enumerate(graph.traced)}
-    asked = sum(1 << place for place, variable in enumerate(variables) if variable is not None)
-    asked |= sum(sources.values())
+    required = sum(1 << place for place, variable in enumerate(variables) if variable is not None)
+    required |= sum(sources.values())
     inputs = [
         Facts()
         if variable is None
@@ -131,11 +133,11 @@ def _judged(graph: Graph, variables: tuple[Variable | None, ...], scored: frozen
         )
         for place, variable in enumerate(variables)
     ]
-    analysis = Analysis(graph, inputs, traced, asked, sources, Budget(3_000 + 50 * len(graph.nodes)))
+    analysis = Analysis(graph, inputs, traced, required, sources, Budget(3_000 + 50 * len(graph.nodes)))
     jumps: frozenset[Jump] = NONE
     for number in graph.outputs:
         jumps |= analysis.settled(number).jumps
-    jumps = frozenset(jump for jump in jumps if jump.variables & asked)
+    jumps = frozenset(jump for jump in jumps if jump.variables & required)
     ordered = sorted(jumps, key=lambda jump: (jump.pole, jump.cause, jump.primitive, jump.reason))
 
     def reason(bit: int) -> Reason | None:
@@ -144,7 +146,7 @@ def _judged(graph: Graph, variables: tuple[Variable | None, ...], scored: frozen
     lost = held_back(analysis)
     moving = []
     for order, (place, _) in enumerate(graph.traced):
-        crossing = [jump.variables & asked for jump in ordered if jump.variables >> (first + order) & 1]
+        crossing = [jump.variables & required for jump in ordered if jump.variables >> (first + order) & 1]
         if crossing:
             moving.append((place, functools.reduce(int.__or__, crossing)))
     return Verdict(

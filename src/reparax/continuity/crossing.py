@@ -1,9 +1,9 @@
-"""Whether a value is the same on both sides of a place where something behind it changes.
+"""Whether a value is the same on both sides of the location where one of its operands changes.
 
-At the place where a comparison p < q changes, p equals q. One side of the equation is solved for a variable, all that
-is left free is drawn at random, and the value is computed with either outcome of the comparison. Expressions are
-analytic in what is free (where they are not, what comes out is free itself), so that two that agree at random points
-agree everywhere, with probability one; agreement is up to the rounding of single precision.
+Where a comparison p < q changes, p equals q. One side of the equation is solved for a variable, all other free values
+are drawn at random, and the value is computed with either outcome of the comparison. Expressions are analytic in the
+free values (the result of an operation that is not analytic is a free value itself), so that two expressions that agree
+at random points agree everywhere, with probability one, up to rounding in single precision.
 """
 
 import math
@@ -30,14 +30,14 @@ Solution = dict[int, Estimate]
 
 
 class Budget:
-    """How many elements may still be evaluated: a program of many switches is refused, not looked at for ever."""
+    """How many elements may still be evaluated, so that a program with many switches is refused in finite time."""
 
     def __init__(self, left: int) -> None:
         self.left = left
 
 
 def remaining(graph: Graph, facts: list[Facts], number: int, candidates: Jumps, budget: Budget) -> Jumps:
-    """Those of several changes behind a value across which the value is not shown to be continuous."""
+    """Those of several changes across which a value is not shown to be continuous."""
     if budget.left < 0:
         return candidates
     try:
@@ -47,7 +47,7 @@ def remaining(graph: Graph, facts: list[Facts], number: int, candidates: Jumps, 
         return candidates
     left = set()
     for jump in candidates:
-        # Both outcomes are computed, more than once where points cannot be used.
+        # Both outcomes are computed, more than once if points cannot be used.
         budget.left -= 4 * len(expression.elements)
         if budget.left < 0 or not _harmless(expression, jump):
             left.add(jump)
@@ -55,7 +55,7 @@ def remaining(graph: Graph, facts: list[Facts], number: int, candidates: Jumps, 
 
 
 def constant_value(graph: Graph, facts: list[Facts], number: int) -> float | None:
-    """The only value that an expression takes at random points; ``None`` where it takes several or is not analytic."""
+    """The only value of an expression at random points; ``None`` if it has several or is not analytic."""
     try:
         expression = Expression(graph, facts, number)
     except TooLarge:
@@ -76,7 +76,7 @@ def _harmless(expression: Expression, jump: Jump) -> bool:
 def _continuous_across(expression: Expression, place: int) -> bool:
     for attempt in range(_ATTEMPTS):
         verdicts = []
-        # What is solved for one side may agree where what is solved for the other does not: either is a proof.
+        # Solving for one side may succeed where solving for the other does not: either is a proof.
         for side in range(3):
             verdicts.append(_tried(Trial(expression, attempt), place, side))
             if verdicts[-1]:
@@ -87,7 +87,7 @@ def _continuous_across(expression: Expression, place: int) -> bool:
 
 
 def _tried(trial: Trial, place: int, side: int) -> bool | None:
-    """Whether the root is the same for all outcomes at ``place``; ``None`` where too few points could be used."""
+    """Whether the root is the same for all outcomes at ``place``; ``None`` if too few points could be used."""
     with np.errstate(all="ignore"):
         solutions = _boundaries(trial, place, side)
         if solutions is None or len(solutions) > _MAXIMUM_SOLUTIONS:
@@ -108,7 +108,7 @@ def _equal(trial: Trial, roots: list[Estimate]) -> bool | None:
     first, first_error = (np.broadcast_to(part, trial.valid.shape) for part in roots[0])
     same = ~np.isnan(first)
     for value, error in roots[1:]:
-        # Rounding explains a small difference; where errors are large, it explains everything, and so nothing.
+        # A small difference may be due to rounding; the cap is there because large error bounds would allow anything.
         allowed = np.minimum(2 * (error + first_error), _ROUNDING_AT_MOST * np.maximum(1.0, np.abs(first)))
         same = same & ((value == first) | (np.isfinite(first) & (np.abs(value - first) <= allowed)))
     combinations = 1 << trial.bits
@@ -126,7 +126,7 @@ def _outcomes(trial: Trial, place: int, solution: Solution) -> list[dict[int, ob
     if node.op == "sign":
         return [{place: -1.0}, {place: 1.0}, {place: 0.0}]
     if node.op in ROUNDINGS:
-        # At a whole number n (for rounding: at n + 1/2) the result changes from n - 1 to n, or from n to n + 1.
+        # At an integer n (for rounding: at n + 1/2) the result changes from n - 1 to n, or from n to n + 1.
         integer = solution[operands[0]][0] - (0.5 if node.op == "round" else 0.0)
         steps = {"floor": (-1, 0), "ceil": (0, 1), "round": (0, 1), "truncate": (-1, 0, 1)}[node.op]
         return [{place: integer + step} for step in steps]
@@ -135,18 +135,18 @@ def _outcomes(trial: Trial, place: int, solution: Solution) -> list[dict[int, ob
         return [{place: 0.0 * period}, {place: period}, {place: -period}]
     if node.op == "atan2":
         return [{place: math.pi}, {place: -math.pi}]
-    # Beyond the domain it is not a number, near it anything: all that is left is not to depend on it.
+    # NaN outside the domain, and anything near its edge: the root must not depend on this value.
     return [{}, {place: math.nan}, {place: math.inf}, {place: -math.inf}, {place: trial.anything(place)}]
 
 
 def _boundaries(trial: Trial, place: int, side: int) -> list[Solution] | None:
-    """All ways in which the change at ``place`` can come about, each as values of some elements."""
+    """All solutions for the location of the change at ``place``, each as values of some elements."""
     expression = trial.expression
     node, children = expression.node(place), expression.elements[place].children
     zero = (np.float64(0.0), np.float64(0.0))
     if node.op in COMPARISONS:
         if side == 2:
-            # Both sides given as the same value, and what they are made of left free.
+            # Both sides are set to the same value, and their operands are free.
             common = trial.at(children[1])
             return [{children[0]: common, children[1]: common}]
         first, second = (children[0], children[1]) if side == 0 else (children[1], children[0])
@@ -181,7 +181,7 @@ def _boundaries(trial: Trial, place: int, side: int) -> list[Solution] | None:
 
 
 def _solutions(trial: Trial, place: int, target: Estimate, assigned: Solution) -> list[Solution]:
-    """All values of the elements behind one that give it a target value, as far down as it can be inverted."""
+    """All values of the operands of an element that give it a target value, as far as it can be inverted."""
     expression = trial.expression
     here = {**assigned, place: target}
     node, children = expression.node(place), expression.elements[place].children

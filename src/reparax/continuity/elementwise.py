@@ -1,4 +1,4 @@
-"""What each operation on single numbers does: its formula, where it is continuous, and what values it takes."""
+"""Each operation on single numbers: its formula, where it is continuous, and what values it takes."""
 
 import math
 from collections.abc import Callable
@@ -17,11 +17,11 @@ class Smooth(NamedTuple):
     """A function of one number that is analytic on an interval.
 
     Args:
-        formula: Its values, by numpy.
+        formula: The function in numpy.
         image: The values it takes on an interval.
         domain: Where it is continuous; everywhere by default.
-        window: Arguments of a larger size are not used for tests: the function hardly changes there.
-        branched: Whether it is not analytic at an end of its domain, so that it may be another function beyond.
+        window: Larger arguments are not used in tests, because the function hardly changes there.
+        branched: Whether it is not analytic at an end of its domain.
     """
 
     formula: Formula
@@ -100,7 +100,7 @@ UNARY: dict[str, Smooth] = {
     "tan": Smooth(np.tan, lambda a: iv.REAL, Interval(-_HALF_PI, _HALF_PI, True, True), branched=True),
 }  # fmt: skip
 
-# Operations on two numbers that are continuous everywhere, with the values they take.
+# Operations on two numbers that are continuous everywhere, with their images.
 BINARY: dict[str, tuple[Formula, Callable[[Interval, Interval], Interval]]] = {
     "add": (np.add, iv.added),
     "add_any": (np.add, iv.added),
@@ -134,7 +134,7 @@ REASONS = {
 
 
 def power_is_even(exponent: int) -> bool:
-    """Whether a whole exponent is even."""
+    """Whether an integer exponent is even."""
     return exponent % 2 == 0
 
 

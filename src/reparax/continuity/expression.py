@@ -1,7 +1,7 @@
-"""One element of a value as an expression of single numbers, evaluated at random.
+"""One element of a value as an expression of single numbers, evaluated at random numbers.
 
-Operations that take arrays apart or together end the expression: what they give is a free variable. So are values that
-could not be followed, which makes the expression more general than the program, never less.
+The results of operations on entire arrays are free variables of the expression, and so are values that cannot be
+followed. This makes the expression more general than the program, never less.
 """
 
 import math
@@ -23,7 +23,7 @@ VIEWS = {
     "broadcast_in_dim", "reshape", "squeeze", "expand_dims", "transpose", "rev", "slice", "dynamic_slice", "gather",
 }  # fmt: skip
 TRIALS, MAXIMUM_BITS, MAXIMUM_SIZE = 256, 6, 1500
-# Half a unit in the last place of single precision: what a constant in the code may be off by.
+# Half a unit in the last place of single precision: the error that a constant in the code may have.
 ROUNDING = 2.0**-24
 Number = Any
 Estimate = tuple[Number, Number]
@@ -34,8 +34,8 @@ class Element(NamedTuple):
 
     Args:
         number: The value in the graph.
-        children: The places of its operands in the expression; none for what is free.
-        leaves: The free elements it is made of.
+        children: The indices of its operands in the expression; none for a free element.
+        leaves: The free elements on which it depends.
     """
 
     number: int
@@ -44,7 +44,7 @@ class Element(NamedTuple):
 
 
 class TooLarge(Exception):
-    """The expression has more elements than are followed."""
+    """The expression has too many elements."""
 
 
 class Expression:
@@ -66,7 +66,7 @@ class Expression:
         self.root = self._expand(root)
 
     def node(self, place: int) -> Node:
-        """The operation that makes an element."""
+        """The operation that computes an element."""
         return self.graph.nodes[self.elements[place].number]
 
     def known(self, place: int) -> Facts:
@@ -125,7 +125,7 @@ class Expression:
 
 
 def _seen(shape: tuple[int, ...], outer: tuple[int, ...], view: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Which element of an operand an element of a result is made of; axes of size one are repeated."""
+    """Which element of an operand an element of a result depends on; axes of size one are repeated."""
     if _single(shape):
         return ()
     return view if shape == outer else (*view, ("repeated", shape, outer))
@@ -158,7 +158,7 @@ class Trial:
     def __init__(self, expression: Expression, seed: int) -> None:
         self.expression = expression
         self.noise = np.random.default_rng(seed)
-        # Of all sizes, so that what matters near zero only is seen as well as what matters far away only.
+        # Of all sizes, because some differences show only near zero, and others only far from it.
         self.decades = ((-2.0, 1.0), (-3.0, 0.0), (-1.0, 2.0))[seed % 3]
         self.bits = 0
         self.valid = np.ones(TRIALS, bool)
@@ -168,7 +168,7 @@ class Trial:
 
     @property
     def undecided(self) -> bool:
-        """Whether a value was left free that is not a variable."""
+        """Whether a value that is not a variable was treated as free."""
         return bool(self._decided)
 
     def evaluate(self, assigned: dict[int, Estimate], forced: dict[int, Number]) -> list[Estimate]:
@@ -185,7 +185,7 @@ class Trial:
         return values
 
     def at(self, place: int) -> Estimate:
-        """The value of one element, made of nothing but what it needs."""
+        """The value of one element, computing only the elements on which it depends."""
         wanted, stack = set(), [place]
         while stack:
             current = stack.pop()
@@ -234,11 +234,11 @@ class Trial:
         return size * self.noise.choice([-1.0, 1.0], TRIALS)
 
     def anything(self, place: int) -> np.ndarray:
-        """Numbers of any size that stand for a place where a rounding changes."""
+        """Numbers of any size, for the location where a rounding changes."""
         return self._decide(~place, [], lambda: self._random(self.expression.node(place), iv.REAL))
 
     def _decide(self, place: int, operands: list[Estimate], fresh: Any) -> Number:
-        """A free value, the same whenever the operands are: where they differ, nothing relates the results."""
+        """A free value, the same for the same operands; for different operands it is unrelated."""
         values = tuple(value for value, _ in operands)
         for seen, result in self._decided.setdefault(place, []):
             if all(_alike(a, b) for a, b in zip(seen, values, strict=True)):
@@ -248,7 +248,7 @@ class Trial:
         return result
 
     def _bit(self) -> np.ndarray:
-        """Either truth value, in all combinations with those of other places."""
+        """Both truth values, in all combinations with those of other elements."""
         bit = (np.arange(TRIALS) >> self.bits) & 1
         self.bits += 1
         return bit.astype(np.float64)
@@ -342,7 +342,7 @@ class Trial:
         (a, b), (a_error, b_error) = values, errors
         if op == "mul":
             result = a * b
-            # Nothing times an infinite error is nothing.
+            # 0 times an infinite error is 0.
             error = np.where(a == 0, 0, abs(a)) * b_error + abs(b) * a_error
         elif op == "div":
             result = a / b
@@ -374,7 +374,7 @@ class Trial:
 
 
 def _collapsed(value: Number, error: Number) -> Estimate:
-    """One number for an array of equal ones: what is random has cancelled."""
+    """One number instead of an array of equal ones, if random terms have cancelled."""
     if np.ndim(value) and np.isfinite(value[0]) and np.ptp(value) <= 1e-13 * (1 + abs(value[0])):
         return np.float64(np.round(np.mean(value), 12)), np.max(error)
     return value, error if np.ndim(value) else np.max(error)
@@ -407,7 +407,7 @@ def _bend(op: str, values: list[Number]) -> Number:
 
 
 def _ordered(p: iv.Interval, q: iv.Interval) -> int | None:
-    """The sign of p - q where intervals decide it."""
+    """The sign of p - q if the intervals determine it."""
     if p.low > q.high or (p.low == q.high and (p.low_open or q.high_open)):
         return 1
     if p.high < q.low or (p.high == q.low and (p.high_open or q.low_open)):

@@ -1,4 +1,4 @@
-"""What the analysis knows of a value: the lattice."""
+"""What the analysis knows of a value."""
 
 from collections.abc import Iterable
 from typing import NamedTuple
@@ -10,12 +10,12 @@ class Jump(NamedTuple):
     """A place at which a value is not shown to be continuous.
 
     Args:
-        cause: The number of the value that changes there, in its graph; -1 where it cannot be crossed.
-        variables: The inputs on which the place depends, as bits.
+        cause: The number in the graph of the value that changes there; -1 if the jump cannot be tested.
+        variables: The inputs on which the location depends, as bits.
         primitive: The operation that changes there.
-        reason: What it does, in words.
+        reason: The reason, in words.
         pole: Whether the value may be infinite or undefined there, or beyond.
-        binding: Whether it stays even behind a value that is trusted.
+        binding: Whether it also counts in a value that is trusted.
     """
 
     cause: int
@@ -31,17 +31,17 @@ NONE: Jumps = frozenset()
 
 
 class Facts(NamedTuple):
-    """What is known of a value, of all its elements alike.
+    """What is known of a value; it holds for all of its elements.
 
     Args:
         depends: The inputs it depends on, as bits.
-        interval: The numbers it can be, wherever it is defined.
-        atomless: Whether no single number has positive probability, for none of its elements.
+        interval: The numbers that it can equal, wherever it is defined.
+        atomless: Whether no element equals any single number with positive probability.
         distinct: Whether its elements are functions of different elements of one input with a joint density.
-        pending: Changes behind it which a later operation on the same element may still make harmless.
-        jumps: Changes that reach it.
+        pending: Changes in its operands that a later operation on the same element may still make harmless.
+        jumps: Changes at which it is not continuous.
         simplex: Whether it sums to one along its last axis.
-        partial: Whether it may be undefined at a place that is not followed, so that a test of it may jump there.
+        partial: Whether it may be undefined at locations that are not tracked, so that a test of it may jump there.
     """
 
     depends: int = 0

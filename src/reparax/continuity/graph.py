@@ -1,7 +1,7 @@
 """A jaxpr as a graph of numbered values in which equal expressions are one value (value numbering).
 
-Calls (jit, checkpoint, functions with custom derivatives) are put in place, branches become selections between
-their results; each loop stays one node, with a graph of its body.
+Calls (jit, checkpoint, functions with custom derivatives) are inlined, and branches become selections between their
+results. Each loop is one node, with a graph of its body.
 """
 
 from collections.abc import Sequence
@@ -20,9 +20,9 @@ _INLINED = {
     "jit", "pjit", "closed_call", "core_call", "checkpoint", "remat", "remat2", "custom_jvp_call", "custom_vjp_call",
     "custom_vjp_call_jaxpr", "core_closed_call", "xla_call", "custom_lin",
 }  # fmt: skip
-_OWN_DERIVATIVE = {"custom_jvp_call", "custom_vjp_call", "custom_vjp_call_jaxpr"}
+_CUSTOM_DERIVATIVE = {"custom_jvp_call", "custom_vjp_call", "custom_vjp_call_jaxpr"}
 _ALIASES = {"copy", "copy_p", "pvary", "pcast", "optimization_barrier", "mesh_cast"}
-# Fewer bits than these make steps that matter.
+# With fewer bits than these, rounding counts as a jump.
 _MANTISSA, _BYTES = 7, 2
 _SYMMETRIC = {"add", "mul", "max", "min", "add_any", "eq", "ne", "and", "or", "xor"}
 _LOOPS = {"scan", "while", "shard_map"}
@@ -36,7 +36,7 @@ class Node(NamedTuple):
     Args:
         op: The primitive's name, or ``input``, ``constant``, ``array``, ``out``, or a marker.
         args: The numbers of its operands.
-        params: What else determines it, hashable.
+        params: The other parameters that determine it, hashable.
         shape: Its shape.
         dtype: Its data type.
         graphs: The graphs of the bodies of a loop.
@@ -99,7 +99,7 @@ class Graph:
                 self.traced.append((place, number))
             return number
         if aval.size > _SMALL:
-            # Data: not looked at, which would take long, and not kept alive by the verdict that is remembered.
+            # Data: inspecting them would take long, and the cached verdict would keep them in memory.
             return self._leaf("array", len(self.nodes), aval)
         array = np.asarray(value)
         if array.size and _all_equal(array):
@@ -108,7 +108,9 @@ class Graph:
         self.values[number] = array
         return number
 
-    def _inline(self, jaxpr: Jaxpr, constants: Sequence[int], inputs: Sequence[int], own_derivative: bool) -> list[int]:
+    def _inline(
+        self, jaxpr: Jaxpr, constants: Sequence[int], inputs: Sequence[int], custom_derivative: bool
+    ) -> list[int]:
         names: dict[Any, int] = dict(zip(jaxpr.constvars, constants, strict=True))
         names.update(zip(jaxpr.invars, inputs, strict=True))
 
@@ -116,7 +118,7 @@ class Graph:
             return self._literal(atom) if isinstance(atom, Literal) else names[atom]
 
         for equation in jaxpr.eqns:
-            results = self._equation(equation, [read(atom) for atom in equation.invars], own_derivative)
+            results = self._equation(equation, [read(atom) for atom in equation.invars], custom_derivative)
             names.update(zip(equation.outvars, results, strict=True))
         return [read(atom) for atom in jaxpr.outvars]
 
@@ -126,16 +128,16 @@ class Graph:
         value = np.asarray(atom.val)
         return self._add(Node("constant", (), _scalar(value.reshape(-1)[0]), tuple(atom.aval.shape), atom.aval.dtype))
 
-    def _equation(self, equation: JaxprEqn, args: list[int], own_derivative: bool) -> list[int]:
+    def _equation(self, equation: JaxprEqn, args: list[int], custom_derivative: bool) -> list[int]:
         name, params = equation.primitive.name, equation.params
         if name in _INLINED:
-            return self._call(equation, args, own_derivative)
+            return self._call(equation, args, custom_derivative)
         if name == "cond":
-            return self._branches(equation, args, own_derivative)
+            return self._branches(equation, args, custom_derivative)
         avals: list[Any] = [var.aval for var in equation.outvars]
         if (
             name in _ALIASES
-            or (name == "stop_gradient" and own_derivative)
+            or (name == "stop_gradient" and custom_derivative)
             or (name == "reduce_precision" and params["mantissa_bits"] >= _MANTISSA)
             or _changes_nothing(name, self.nodes, args, avals)
         ):
@@ -166,7 +168,7 @@ class Graph:
         return [self._add(node)]
 
     def _terms(self, number: int, axes: Any) -> list[int]:
-        """What is summed, where a few arrays were stacked along the axis of the sum."""
+        """The terms of a sum, if a few arrays were stacked along the axis of the sum."""
         node = self.nodes[number]
         shape = tuple(size for axis, size in enumerate(node.shape) if axis not in axes)
         if len(axes) != 1 or len(node.args) > 8:
@@ -183,7 +185,7 @@ class Graph:
         return [part.args[0] for part in parts] if views else []
 
     def _conditions(self, number: int, axes: Any) -> list[int]:
-        """The truth values among which the first is looked for (`jax.numpy.select`)."""
+        """The truth values whose first true one is searched (`jax.numpy.select`)."""
         return self._terms(number, axes) if self.nodes[number].dtype == np.bool_ else []
 
     def _first_true(self, conditions: list[int], aval: Any) -> int:
@@ -204,7 +206,7 @@ class Graph:
         return total
 
     def _converted(self, number: int, aval: Any) -> int:
-        """A conversion to or from whole numbers: to truth values by a comparison, to whole numbers by cutting off."""
+        """A conversion of types: to truth values it is a comparison, to integers a truncation."""
         source = self.nodes[number].dtype
         shape = tuple(aval.shape)
         if aval.dtype == np.bool_ and source != np.bool_:
@@ -222,7 +224,7 @@ class Graph:
             for place, aval in enumerate(avals)
         ]
 
-    def _call(self, equation: JaxprEqn, args: list[int], own_derivative: bool) -> list[int]:
+    def _call(self, equation: JaxprEqn, args: list[int], custom_derivative: bool) -> list[int]:
         closed = _closed(next(equation.params[field] for field in _CALLS if field in equation.params))
         avals: list[Any] = [var.aval for var in equation.outvars]
         marker = marker_of(closed.jaxpr)
@@ -235,16 +237,16 @@ class Graph:
         if library is not None:
             return self._outputs(Node("library", tuple(args), library, (), None), avals)
         constants = [self._constant(value) for value in closed.consts]
-        inside = own_derivative or equation.primitive.name in _OWN_DERIVATIVE
+        inside = custom_derivative or equation.primitive.name in _CUSTOM_DERIVATIVE
         return self._inline(closed.jaxpr, constants, args, inside)
 
-    def _branches(self, equation: JaxprEqn, args: list[int], own_derivative: bool) -> list[int]:
+    def _branches(self, equation: JaxprEqn, args: list[int], custom_derivative: bool) -> list[int]:
         index, *operands = args
         avals: list[Any] = [var.aval for var in equation.outvars]
         results = []
         for branch in equation.params["branches"]:
             constants = [self._constant(value) for value in branch.consts]
-            results.append(self._inline(branch.jaxpr, constants, operands, own_derivative))
+            results.append(self._inline(branch.jaxpr, constants, operands, custom_derivative))
         return [
             self._add(Node("select_n", (index, *cases), (), tuple(aval.shape), aval.dtype))
             for aval, cases in zip(avals, zip(*results, strict=True), strict=True)
@@ -258,10 +260,10 @@ _COUNTS = {
 
 
 def scan_sizes(params: dict[str, Any]) -> tuple[int, int]:
-    """The number of constants and of carried values among the operands of a scan, by its parameters."""
+    """The number of constants and of carried values among the operands of a scan, from its parameters."""
     if "num_consts" in params:
         return params["num_consts"], params["num_carry"]
-    # Since release 0.12 jax keeps their structure instead.
+    # Since release 0.12, jax stores their structure instead.
     constants, carry, _ = params["ft_in"].unpack()
     return _count(constants), _count(carry)
 

@@ -1,8 +1,8 @@
-"""Which values that depend on a random variable lose their derivative behind ``stop_gradient``.
+"""Which values that depend on a random variable lose their derivative to ``stop_gradient``.
 
-Much code stops gradients where it changes nothing: log sum exp(x - m) + m has the derivative of log sum exp(x) whatever
-m is. So each stopped value s is followed: what is a s + (something without s), or exp(k s) times something without s,
-and whether it has cancelled from the results. What is neither counts as a derivative that is lost.
+Much code stops gradients where it makes no difference: log sum exp(x - m) + m has the derivative of log sum exp(x) for
+any m. Each stopped value s is therefore traced through values of the form a s + (a term without s) or exp(k s) times
+(a factor without s), to see whether it cancels from the results. If a value has neither form, its derivative is lost.
 """
 
 import math
@@ -19,11 +19,11 @@ class Trace(NamedTuple):
     """How a value depends on a stopped one, s.
 
     Args:
-        degree: The factor of s.
-        exponential: Whether it is that in the exponent.
-        axes: The axes along which s varies; ``None`` where the dependence is not known.
-        unless: A switch and its outcome for which it does not depend on s (jax stops, in each branch of a mapped
-            ``cond``, what the other branch uses).
+        degree: The factor of s: a or k.
+        exponential: Whether it is the factor in the exponent, k.
+        axes: The axes along which s varies; ``None`` if the dependence is not known.
+        unless: A switch, and its outcome for which the value does not depend on s (in each branch of a batched
+            ``cond``, jax stops the values that the other branch uses).
     """
 
     degree: float
@@ -36,7 +36,7 @@ _LOST = Trace(1.0, False, None)
 
 
 def held_back(analysis: Analysis) -> int:
-    """The variables, as bits, from which a derivative of the results is lost."""
+    """The variables, as bits, in which a derivative of the results is lost."""
     graph, lost = analysis.graph, 0
     for number, node in enumerate(graph.nodes):
         depends = analysis.facts[node.args[0]].depends & analysis.variables if node.op == "stop_gradient" else 0
@@ -75,7 +75,7 @@ def _reaches(analysis: Analysis, site: int) -> bool:
 
 
 def _unswitched(graph: Graph, node: Node, traces: dict[int, Trace]) -> dict[int, Trace]:
-    """The traces but for those that the outcome of this very switch excludes."""
+    """The traces without those that the outcome of this switch excludes."""
     if node.op != "select_n":
         return traces
     excluded = {
@@ -197,7 +197,7 @@ def _moved(graph: Graph, node: Node, trace: Trace) -> Trace:
         return trace._replace(axes=frozenset(params["permutation"].index(axis) for axis in axes))
     if node.op in {"slice", "rev"}:
         return trace
-    # Axes of size one come and go; the others keep their order.
+    # Axes of size one may be added or removed; the others keep their order.
     before = [axis for axis, size in enumerate(graph.nodes[node.args[0]].shape) if size > 1]
     after = [axis for axis, size in enumerate(node.shape) if size > 1]
     sizes = [graph.nodes[node.args[0]].shape[axis] for axis in before]

@@ -15,8 +15,8 @@ class Interval(NamedTuple):
     Args:
         low: The lower end.
         high: The upper end.
-        low_open: Whether the lower end itself is left out.
-        high_open: Whether the upper end itself is left out.
+        low_open: Whether the lower end itself is excluded.
+        high_open: Whether the upper end itself is excluded.
     """
 
     low: float = -INF
@@ -41,12 +41,12 @@ class Interval(NamedTuple):
 
     @property
     def nonzero(self) -> bool:
-        """Whether zero is left out."""
+        """Whether zero is excluded."""
         return self.positive or self.negative
 
     @property
     def value(self) -> float | None:
-        """The only value, where there is only one."""
+        """The only value, if there is only one."""
         return self.low if self.low == self.high else None
 
     def inside(self, other: "Interval") -> bool:
@@ -78,7 +78,7 @@ def hull(*parts: Interval) -> Interval:
 
 
 def meet(one: Interval, other: Interval) -> Interval:
-    """The values in both; either may be empty, and then the first is returned."""
+    """The values in both intervals; if there are none, the first interval."""
     low, high = max(one.low, other.low), min(one.high, other.high)
     if low > high:
         return one
@@ -93,7 +93,7 @@ def negated(a: Interval) -> Interval:
 
 
 def added(a: Interval, b: Interval) -> Interval:
-    """a + b; infinite values that cancel are left to whoever made them."""
+    """a + b; infinite values that cancel are handled where they arise."""
     low, high = a.low + b.low, a.high + b.high
     return Interval(
         -INF if math.isnan(low) else low,
@@ -121,7 +121,7 @@ def multiplied(a: Interval, b: Interval) -> Interval:
 
 
 def reciprocal(a: Interval) -> Interval:
-    """1 / a, where a leaves out zero; everything otherwise."""
+    """1 / a if a excludes zero; all numbers otherwise."""
     if not a.nonzero:
         return REAL
     low = -INF if a.high == 0 else 1 / a.high

@@ -1,4 +1,4 @@
-"""Marks in a program that the analysis reads, and the functions of jax that it trusts by name and file."""
+"""Marks in a program for the analysis, and the functions of jax that it trusts by name and file."""
 
 import functools
 from collections.abc import Callable, Sequence
@@ -28,7 +28,7 @@ _INTERPOLATION = "jax/_src/numpy/lax_numpy.py"
 
 
 def marker_of(jaxpr: Jaxpr) -> tuple[str, str] | None:
-    """The kind and the name of the marker that a function is; ``None`` for every other function."""
+    """The kind and the name of a marker; ``None`` for any other function."""
     name, _ = defined(jaxpr)
     if not name.startswith(_PREFIX):
         return None
@@ -46,7 +46,6 @@ def defined(jaxpr: Jaxpr) -> tuple[str, str]:
 @functools.lru_cache(maxsize=4096)
 def _identity(kind: str, name: str, refuse: Callable[[], Exception] | None) -> Callable[[Any], Any]:
     def same(value: Any) -> Any:
-        # Something to trace: a function that returns its argument leaves no equation behind.
         return value
 
     same.__name__ = same.__qualname__ = f"{_PREFIX}{kind}:{name}"
@@ -67,12 +66,12 @@ def _each(kind: str, name: str, tree: Any, refuse: Callable[[], Exception] | Non
 
 
 def source(value: Any, name: str, interval: Interval = REAL) -> Any:
-    """A draw inside a program: a variable of which the analysis says whether what follows is continuous in it.
+    """A draw inside a program, as a variable for which the analysis says whether the program is continuous in it.
 
     Args:
         value: The draw.
-        name: What the verdict calls it; several draws of one name are one variable.
-        interval: Its support, or an interval around it.
+        name: Its name in the verdict; several draws with one name are one variable.
+        interval: Its support, or an interval that contains it.
     """
     return _each(SOURCE, f"{interval.low!r},{interval.high!r},{name}", value)
 
@@ -84,22 +83,22 @@ def source_of(text: str) -> tuple[Interval, str]:
 
 
 def drawn(value: Any) -> Any:
-    """A draw inside a program that is constant to differentiation: scored or enumerated."""
+    """A draw inside a program that is a constant for differentiation: scored or enumerated."""
     return _each(DRAWN, "", value)
 
 
 def trusted(value: Any) -> Any:
-    """A value whose derivative is right whatever made it: that of an expectation, or of what a caller vouches for."""
+    """A value whose derivative is trusted: that of an expectation, or of a function assumed to be continuous."""
     return _each(TRUSTED, "", value)
 
 
 def guarded(value: Any) -> Any:
-    """A value on which the place of a jump depends: differentiating it raises, since the derivative would miss that."""
+    """A value on which the location of a jump depends: differentiating it raises, as the derivative would be wrong."""
     return _each(GUARDED, "", value, _moves_a_jump)
 
 
 def guarded_in(results: Any, values: Sequence[Any]) -> Any:
-    """Results that raise where they are differentiated in one of some values, on which the place of a jump depends."""
+    """Results that raise if they are differentiated in any of some values on which the location of a jump depends."""
     return _guarded_in(results, list(values)) if values else results
 
 
@@ -125,19 +124,19 @@ _guarded_in.defjvp(_guarded_in_jvp, symbolic_zeros=True)
 
 def _moves_a_jump() -> InvalidEstimator:
     return InvalidEstimator(
-        expected="a derivative in values that do not move a jump of f (or parameters of q alone)",
-        got="a derivative in a value inside f on which the place of a jump in z depends: samples miss the mass that "
-        "crosses it",
+        expected="a derivative with respect to values that do not move a jump of f (or to parameters of q only)",
+        got="a derivative with respect to a value inside f on which the place of a jump in z depends: samples miss the "
+        "mass that crosses it",
         cure="move the parameter into q (so that f jumps at a fixed place), use estimator='boundary', or hold the "
         "value constant with jax.lax.stop_gradient",
     )
 
 
-class Vouched(eqx.Module):
-    """A function whose author vouches that it is continuous in its argument: it is not inspected.
+class AssumedContinuous(eqx.Module):
+    """A function that is assumed to be continuous in its argument: it is not inspected.
 
-    Wrap an f that `Pathwise` refuses although it is continuous: ``expectation(Vouched(f), q, key=key)``. Wrap as well
-    a surrogate whose derivative is meant as it is, such as a straight-through threshold.
+    Wrap an f that `Pathwise` refuses although it is continuous: ``expectation(AssumedContinuous(f), q, key=key)``. Also
+    wrap a surrogate whose derivative is intended, such as a straight-through threshold.
     """
 
     function: Callable[..., Any]
@@ -165,6 +164,6 @@ def trusted_name(jaxpr: Jaxpr, known: Sequence[np.ndarray | None]) -> str | None
 
 
 def _is_interpolation(known: Sequence[np.ndarray | None]) -> bool:
-    """Whether an interpolation has no ``left`` or ``right``, and known, increasing knots: it is a step otherwise."""
+    """Whether an interpolation is continuous: it has no ``left`` or ``right``, and known, increasing knots."""
     knots = known[1] if len(known) == 3 else None
     return knots is not None and bool(np.isfinite(knots).all()) and bool((np.diff(knots.astype(np.float64)) > 0).all())

@@ -1,4 +1,4 @@
-"""Distributions that numpyro lacks or has wrong, and closed-form divergences; everything else is numpyro's."""
+"""Distributions that numpyro lacks or computes wrongly, and closed-form divergences; all others are numpyro's."""
 
 from reparax.distributions.bounded import ContinuousBernoulli as ContinuousBernoulli
 from reparax.distributions.bounded import LogisticNormal as LogisticNormal

@@ -29,7 +29,7 @@ class ContinuousBernoulli(dist.Distribution):
 
     p(x) = exp(eta (y - 1/2)) / (sinhc(eta / 2) (high - low)),  sinhc(t) = sinh(t) / t,
 
-    which is Loaiza-Ganem & Cunningham (2019), equations 2 and 3, written symmetrically: the normalizer is exact, by
+    which is Loaiza-Ganem & Cunningham (2019), equations 2 and 3, written symmetrically. The normalizer is exact, with a
     series near eta = 0.
 
     Args:
@@ -73,7 +73,7 @@ class ContinuousBernoulli(dist.Distribution):
         flat = size < 1e-3
         rate = jnp.where(flat, 1.0, size)
         mass = jnp.where(self.logits > 0, 1 - q, q) * -jnp.expm1(-rate)
-        # In float32 the mass rounds to 1 at the far end of a steep density, where the logarithm would be infinite.
+        # In float32 the mass rounds to 1 at the end of a steep density, where the logarithm would be infinite.
         below_one = mass < 1
         decaying = jnp.where(below_one, -jnp.log1p(-jnp.where(below_one, mass, 0.0)), rate) / rate
         linear = q + 0.5 * self.logits * q * (1 - q)
@@ -103,7 +103,7 @@ MOMENT_PAIRS = 512
 
 
 class LogisticNormal(dist.Distribution):
-    """z = softmax((y, 0)), y ~ N(loc, diag(scale^2)): d numbers give d + 1 proportions; nats.
+    """z = softmax((y, 0)), y ~ N(loc, diag(scale^2)), d + 1 proportions from d numbers; nats.
 
     log p(z) = sum_i log N(log z_i - log z_{d+1}; loc_i, scale_i) - sum_i log z_i, Aitchison & Shen (1980), equation
     2.1.
@@ -137,7 +137,7 @@ class LogisticNormal(dist.Distribution):
 
     @property
     def mean(self) -> Float[Array, "*batch d1"]:
-        """E[z], which has no closed form: the average over 512 fixed antithetic pairs, the same at every call."""
+        """E[z], which has no closed form: the average over 512 fixed antithetic pairs, the same in every call."""
         return jnp.mean(self._fixed(), axis=0)
 
     @property

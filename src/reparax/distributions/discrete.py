@@ -1,4 +1,4 @@
-"""Discrete distributions: Bernoulli, categorical over whole numbers or one-hot vectors, discretized logistic."""
+"""Discrete distributions: Bernoulli, categorical over integers or one-hot vectors, discretized logistic."""
 
 import jax
 import jax.numpy as jnp
@@ -13,8 +13,8 @@ from numpyro.distributions.util import promote_shapes, validate_sample
 class Bernoulli(dist.BernoulliLogits):
     """P(x) = sigmoid(logit)^x sigmoid(-logit)^(1 - x), log P(x) = x logit - softplus(logit), for finite logits; nats.
 
-    numpyro's own log density is the same number, but its derivative at a logit of exactly 0, where training often
-    starts, is 0 or 1 in size instead of 1/2: it is written with a clip and an absolute value that both bend there.
+    numpyro's log density is the same number, but at a logit of exactly 0, where training often starts, its derivative
+    has size 0 or 1 instead of 1/2, because it is computed with a clip and an absolute value, both with a kink there.
 
     Args:
         logits: The log odds of a 1, of the batch shape.
@@ -75,7 +75,7 @@ class IntegerCategorical(dist.Distribution):
 
     @property
     def mean(self) -> Float[Array, "*batch"]:
-        """The mean of the values, not the most probable one."""
+        """The mean of the values."""
         offsets = jnp.arange(self.logits.shape[-1], dtype=self.logits.dtype)
         return self.low + jax.nn.softmax(self.logits, axis=-1) @ offsets
 
@@ -128,7 +128,7 @@ class OneHotCategorical(dist.Distribution):
         return jax.nn.one_hot(index, self.event_shape[0], dtype=self.logits.dtype)
 
     def enumerate_support(self, expand: bool = True) -> Float[Array, "c *batch c"]:
-        """All c one-hot vectors along a new leading axis, as numpyro's discrete distributions give theirs."""
+        """All c one-hot vectors along a new leading axis, as in numpyro's discrete distributions."""
         (size,) = self.event_shape
         values = jnp.eye(size, dtype=self.logits.dtype).reshape((size,) + (1,) * len(self.batch_shape) + (size,))
         return jnp.broadcast_to(values, (size, *self.batch_shape, size)) if expand else values
@@ -145,12 +145,12 @@ class OneHotCategorical(dist.Distribution):
 
 
 class DiscretizedLogistic(dist.Distribution):
-    """A logistic rounded to the whole numbers low..high, the edge bins taking the tails; nats.
+    """A logistic variable rounded to the integers low..high; the edge bins include the tails; nats.
 
-    P(x) = sigmoid((x + 1/2 - loc) / scale) - sigmoid((x - 1/2 - loc) / scale) inside, and the whole tail at the
+    P(x) = sigmoid((x + 1/2 - loc) / scale) - sigmoid((x - 1/2 - loc) / scale) inside, and the tail probabilities at the
     edges: Kingma et al. (2016), "Improved variational inference with inverse autoregressive flow", equation 12;
     Salimans et al. (2017), equation 2.
-    The difference is computed as sigmoid(b) sigmoid(-a) (1 - exp(-1 / scale)), which loses no digits anywhere.
+    The difference is computed as sigmoid(b) sigmoid(-a) (1 - exp(-1 / scale)), without cancellation.
 
     Args:
         loc: The location, in the user's units, of the batch shape.
@@ -199,7 +199,7 @@ class DiscretizedLogistic(dist.Distribution):
 
     @property
     def mean(self) -> Float[Array, "*batch"]:
-        """low + sum over k of P(x > k): exact, edge bins included."""
+        """low + sum over k of P(x > k): exact, including the edge bins."""
 
         def add(total: Array, level: Array) -> tuple[Array, None]:
             return total + jax.nn.sigmoid((self.loc - level) / self.scale), None

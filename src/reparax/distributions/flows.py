@@ -1,4 +1,4 @@
-"""Any base distribution pushed through a map whose volume is known: normalizing flows, with or without an inverse."""
+"""Base distributions pushed through maps with a known volume: normalizing flows, with or without an inverse."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -30,11 +30,11 @@ LARGEST_LOG_SCALE = 2.0
 
 
 class Coupling(eqx.Module):
-    """One affine coupling: the dimensions of a mask stay, the others are scaled and shifted by a network of those.
+    """One affine coupling: a network of the masked dimensions, which stay, scales and shifts the others.
 
     Attributes:
         network: From z with the other dimensions set to zero, shape ``(d,)``, to log-scales and shifts, ``(2 d,)``.
-        mask: One where a dimension stays.
+        mask: 1 where a dimension stays, else 0.
     """
 
     network: Callable[[Array], Array]
@@ -52,13 +52,13 @@ class Coupling(eqx.Module):
         return e * jnp.exp(log_scale) + shift, jnp.sum(log_scale)
 
     def inverse_and_log_det(self, z: Float[Array, " d"]) -> tuple[Float[Array, " d"], Float[Array, ""]]:
-        """What was scaled and shifted to z, and the log-determinant of the way back."""
+        """The value that was scaled and shifted to z, and the log-determinant of the inverse."""
         log_scale, shift = self.scale_and_shift(z)
         return (z - shift) * jnp.exp(-log_scale), -jnp.sum(log_scale)
 
 
 def halves(latent_dim: int, depth: int) -> tuple[tuple[int, ...], ...]:
-    """Masks of so many couplings: halves of the dimensions, mixed differently, each followed by the other half."""
+    """The masks of ``depth`` couplings: different halves of the dimensions, each followed by the other half."""
     masks = []
     for index in range(depth):
         half = [(i * 7 + (index // 2) * 3) % latent_dim < -(-latent_dim // 2) for i in range(latent_dim)]
@@ -116,13 +116,14 @@ Map = Callable[[Array], tuple[Array, Array]]
 
 
 class Forward(Protocol):
-    """What a `Pushforward` needs of its transform: an injective, continuous map of ONE value, with its volume.
+    """The transform of a `Pushforward`: an injective, continuous map of ONE value, with its volume.
 
-    A volume that jumps (that of leaky rectified units, say) makes the density jump at a place that moves with the
-    parameters: estimators that differentiate draws refuse it in E_q[f(z, log q(z))] unless f is `Vouched`.
-    It may have two more members: ``inverse_and_log_det``, from z to e and log |det dT^-1/dz|, without which the density
-    is known of own draws only; and ``codomain``, the numpyro constraint that z meets, the real numbers where there is
-    none. Parameters are the floating numbers and arrays in it, where it is a pytree (an `equinox.Module`).
+    If the volume jumps (as with leaky rectified units), the density jumps at a location that depends on the parameters:
+    estimators that differentiate draws refuse it in E_q[f(z, log q(z))] unless f is `AssumedContinuous`.
+
+    A transform may have two more members: ``inverse_and_log_det``, from z to e and log |det dT^-1/dz|, without which
+    the density is known only at draws of the pushforward; and ``codomain``, the numpyro constraint on z, by default the
+    real numbers. Its parameters are the floating numbers and arrays in it if it is a pytree (an `equinox.Module`).
     """
 
     def forward_and_log_det(self, e: Num[Array, "*event"]) -> tuple[Num[Array, "*pushed"], Float[Array, ""]]:
@@ -133,17 +134,18 @@ class Forward(Protocol):
 class Pushforward(dist.Distribution):
     """z = T(e), e ~ base: log q(z) = log base(e) - log |det dT/de|.
 
-    Rezende & Mohamed (2015), equation 5, for one map; composed ones, equations 6 and 7, are pushforwards of
-    pushforwards. Of a planar flow (their equations 10 to 12), which has no inverse in closed form, the density is known
-    of own draws; of an inverse autoregressive flow (Kingma et al. 2016, equations 9 to 11) draws and their densities
-    take one pass. ``reparax.estimators.base_of`` has both together, and sees all of E_q[f(z, log q(z))] from the base.
+    Rezende & Mohamed (2015), equation 5, for one map; compositions, equations 6 and 7, are pushforwards of
+    pushforwards. The density of a planar flow (their equations 10 to 12), which has no inverse in closed form, is known
+    only at its draws; for an inverse autoregressive flow (Kingma et al. 2016, equations 9 to 11), draws and their
+    densities take one pass. ``reparax.estimators.base_of`` gives both together, so that E_q[f(z, log q(z))] is an
+    expectation over the base.
 
-    A discrete base, or a `Delta`, has atoms, which T moves and does not stretch: log q(z) = log base(e).
+    A discrete base, or a `Delta`, has atoms, whose probabilities T does not change: log q(z) = log base(e).
 
     Args:
         base: The distribution of e. Every element of its batch goes through the same map.
         transform: The map T, injective: see `Forward`.
-        event_shape: The shape of one z; that of one e unless said otherwise.
+        event_shape: The shape of one z, by default that of one e.
 
     Raises:
         RecipeError: The base mixes atoms with a density.
@@ -163,7 +165,7 @@ class Pushforward(dist.Distribution):
     ) -> None:
         _check_base(base)
         self.base = base
-        # Activation functions and sizes are leaves of many modules, but nothing that jax can trace.
+        # Activation functions and sizes are leaves of many modules, but jax cannot trace them.
         leaves, self._structure = jax.tree.flatten(transform)
         self._parameters = tuple(leaf if _is_numeric(leaf) else None for leaf in leaves)
         self._constants = tuple(None if _is_numeric(leaf) else leaf for leaf in leaves)
@@ -179,12 +181,12 @@ class Pushforward(dist.Distribution):
 
     @property
     def has_inverse(self) -> bool:
-        """Whether the density is known of any value, not of own draws only."""
+        """Whether the density is known at any value, not only at draws."""
         return hasattr(self.transform, "inverse_and_log_det")
 
     @property
     def support(self) -> constraints.Constraint:
-        """What the transform declares, else the real numbers; of atoms only that they are discrete."""
+        """The codomain of the transform, else the real numbers; for a base with atoms, a discrete constraint."""
         event_dim = len(self.event_shape)
         if is_atomic(self.base):
             return constraints.dependent(is_discrete=True, event_dim=event_dim)
@@ -192,14 +194,14 @@ class Pushforward(dist.Distribution):
         return getattr(self.transform, "codomain", real)
 
     def sample(self, key: jax.Array, sample_shape: tuple[int, ...] = ()) -> Num[Array, "*s"]:
-        """Draws, of shape ``sample_shape + batch_shape + event_shape``, constant to differentiation."""
+        """Draws, of shape ``sample_shape + batch_shape + event_shape``, as constants for differentiation."""
         path = is_reparameterizable(self.base) and not _is_fixed(self.base)
         with _numpyro_rules():
             draw = rsample(self.base, key, sample_shape) if path else self.base.sample(key, sample_shape)
             return jax.lax.stop_gradient(self.push(draw)[0])
 
     def log_prob(self, value: Num[Array, "*s"]) -> Float[Array, "*batch"]:
-        """The log density of any value, through the inverse; nats.
+        """The log density at any value, by the inverse; nats.
 
         Raises:
             NoClosedForm: The transform has no inverse.
@@ -219,19 +221,19 @@ class Pushforward(dist.Distribution):
         raise self._no_moment("variance")
 
     def push(self, e: Num[Array, "*s"]) -> tuple[Num[Array, "*z"], Float[Array, "*batch"]]:
-        """z = T(e) and log |det dT/de|, over any axes in front of one event."""
+        """z = T(e) and log |det dT/de|, over any leading axes."""
         z, log_det = _over_front(self.transform.forward_and_log_det, e, self.base.event_shape)
         front = e.ndim - len(self.base.event_shape)
         if z.shape[front:] != self.event_shape:
             raise RecipeError(
                 expected=f"{type(self.transform).__name__} to make values of shape {self.event_shape}",
                 got=f"shape {z.shape[front:]}",
-                cure=f"say so: Pushforward(base, transform, event_shape={z.shape[front:]})",
+                cure=f"pass event_shape: Pushforward(base, transform, event_shape={z.shape[front:]})",
             )
         return z, self._stretched(log_det)
 
     def pull(self, z: Num[Array, "*s"]) -> tuple[Num[Array, "*e"], Float[Array, "*batch"]]:
-        """e = T^-1(z) and log |det dT^-1/dz|, over any axes in front of one event.
+        """e = T^-1(z) and log |det dT^-1/dz|, over any leading axes.
 
         Raises:
             NoClosedForm: The transform has no inverse.
@@ -239,8 +241,8 @@ class Pushforward(dist.Distribution):
         if not self.has_inverse:
             kind = type(self.transform).__name__
             raise NoClosedForm(
-                expected=f"a transform with an inverse, for the density of any value ({kind}.inverse_and_log_det)",
-                got=f"{kind} without one: the density of its Pushforward is known of own draws only",
+                expected=f"a transform with an inverse, for the density at any value ({kind}.inverse_and_log_det)",
+                got=f"{kind} without one: the density of its Pushforward is known only at its draws",
                 cure="draw with estimators.sample_with_log_prob(q, key), or write E_q[f(z, log q(z))] as an "
                 "expectation over the base with estimators.base_of(q)",
             )
@@ -259,7 +261,7 @@ class Pushforward(dist.Distribution):
 
 
 def _numpyro_rules() -> AbstractContextManager[Any]:
-    """numpyro broadcasts and promotes implicitly; the user's own climate must not forbid it that."""
+    """Lets numpyro broadcast and promote implicitly, even if the user's settings of jax forbid it."""
     stack = ExitStack()
     stack.enter_context(jax.numpy_rank_promotion("allow"))
     stack.enter_context(jax.numpy_dtype_promotion("standard"))
@@ -271,7 +273,7 @@ def _is_numeric(leaf: Any) -> bool:
 
 
 def _over_front(function: Map, value: Array, event_shape: tuple[int, ...]) -> tuple[Array, Array]:
-    """The function of one event, over any axes in front of it."""
+    """The function of one event, over any leading axes."""
     front = value.shape[: value.ndim - len(event_shape)]
     if not front:
         return function(value)
@@ -301,13 +303,13 @@ def _check_base(base: dist.Distribution) -> None:
     if hurdle or len({is_atomic(part) for part in _components(inner)}) > 1:
         raise RecipeError(
             expected="a base that has a density, or one that has atoms",
-            got=f"{type(inner).__name__}, which has both: the map stretches the one and not the other",
-            cure="push its two parts forward apart",
+            got=f"{type(inner).__name__}, which has both: the volume of the map applies to the density only",
+            cure="push its two parts forward separately",
         )
 
 
 def _is_fixed(base: dist.Distribution) -> bool:
-    """Whether a distribution has no parameters: then its draws need no derivative, only ``sample``."""
+    """Whether a distribution has no parameters, so that its draws need no derivative."""
     return not base.arg_constraints and not jax.tree.leaves(base)
 
 
@@ -315,8 +317,8 @@ def _declare(q: Pushforward) -> tuple[ParameterRule, ...]:
     noise = () if _is_fixed(q.base) else parameter_rules(q.base)
     moved = any(parameter is not None for parameter in q._parameters)
     name = f"parameters of {type(q.transform).__name__}"
-    own = declared("composed", name, reason="the sample passes through it") if moved else ()
-    return tuple(composed(entry) for entry in noise) + own
+    of_transform = declared("composed", name, reason="the sample passes through it") if moved else ()
+    return tuple(composed(entry) for entry in noise) + of_transform
 
 
 @rule(Pushforward, declare=_declare)

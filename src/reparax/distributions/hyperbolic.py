@@ -54,8 +54,8 @@ MOMENT_PAIRS = 512
 class PoincareNormal(dist.Distribution):
     r"""The wrapped normal on the Poincare ball of curvature -c.
 
-    z = location (+) exp_0(v), v ~ Normal(0, diag(scale^2)) in the tangent space at the origin, carried to the location
-    by Moebius addition (+). With r = |v| the hyperbolic distance from the location,
+    z = location (+) exp_0(v), v ~ Normal(0, diag(scale^2)) in the tangent space at the origin, translated to the
+    location by Moebius addition (+). With r = |v| the hyperbolic distance from the location,
 
     log p(z) = log Normal(v; 0, scale) - (d - 1) log( sinh(sqrt(c) r) / (sqrt(c) r) ),
 

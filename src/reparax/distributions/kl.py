@@ -1,7 +1,7 @@
-"""Kullback-Leibler divergences in closed form, by pair; exact ones only.
+"""Exact Kullback-Leibler divergences in closed form, by pair of families.
 
-numpyro's table lacks Bernoulli, one-hot categorical and Laplace and holds a truncated series for Kumaraswamy; a pair
-that is not here has no analytic divergence, and the caller must say how it is estimated.
+numpyro's table lacks Bernoulli, one-hot categorical and Laplace, and has a truncated series for Kumaraswamy. For pairs
+that are not in this table the caller must say how the divergence is estimated.
 """
 
 from collections.abc import Callable, Iterator
@@ -67,8 +67,8 @@ def kl_terms(
 ) -> Float[Array, "*groups"]:
     """Terms that add up to KL(q || p) in the mean, one for each group of dimensions that are independent in q and p.
 
-    Closed forms where there are any, which do not depend on z; else log q - log p of one draw z, group by group where
-    both densities are products over the same groups, and one number where they are not.
+    The closed form if there is one, which does not depend on z; otherwise log q - log p at one draw z, for each group
+    if both densities are products over the same groups, or else as one number.
 
     Args:
         q: The distribution that z is drawn from.
@@ -103,7 +103,7 @@ def _find(q: dist.Distribution, p: dist.Distribution) -> Formula | None:
 
 
 def _factor(d: dist.Distribution) -> tuple[dist.Distribution, tuple[int, ...]]:
-    """The family of a distribution's factors, `Independent` and `expand` taken off, and the shape of one draw."""
+    """The family of a distribution's factors, without `Independent` and `expand`, and the shape of one draw."""
     shape = d.batch_shape + d.event_shape
     return innermost(d), shape
 

@@ -1,4 +1,4 @@
-"""Logarithms of Gamma and Dirichlet variables and log-odds of Beta variables: no shape is too small for float32."""
+"""Logarithms of Gamma and Dirichlet variables and log-odds of Beta variables, which do not underflow in float32."""
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +17,7 @@ from reparax.reparameterization.gamma import log_gamma_sample
 class LogGamma(dist.Distribution):
     """y = log x with x from Gamma(concentration, rate): log p(y) = a (y + log r) - r exp(y) - log Gamma(a), in nats.
 
-    At concentrations of 0.01 most x are below the smallest float, and E log x can only be had in log space.
+    At concentrations of 0.01 most x are below the smallest float, and E log x can only be estimated in log space.
 
     Args:
         concentration: The shape a.
@@ -71,7 +71,7 @@ def _log_gamma(q: LogGamma, key: jax.Array, sample_shape: tuple[int, ...]) -> Ar
 class LogitBeta(dist.Distribution):
     """y = log x - log(1 - x) with x from Beta(a, b): log p(y) = a log x + b log(1 - x) - log B(a, b), in nats.
 
-    log x = -softplus(-y) and log(1 - x) = -softplus(y) lose nothing, where x itself rounds to 0 or 1.
+    log x = -softplus(-y) and log(1 - x) = -softplus(y) are accurate even if x rounds to 0 or 1.
 
     Args:
         concentration1: a, the weight of log x.

@@ -1,4 +1,4 @@
-"""Distributions given by a function: a CDF, a log-density, a quantile function; or by shifted and scaled noise."""
+"""Distributions defined by a CDF, a log-density or a quantile function, or by shifted and scaled noise."""
 
 from collections.abc import Callable
 from typing import Any
@@ -18,12 +18,12 @@ _CDF_HALVINGS = 80
 
 
 class FromCDF(dist.Distribution):
-    """x at which cdf(x, params) = u, found by bisection; the derivative is implicit, -(dF/dtheta) / p.
+    """The x with cdf(x, params) = u, u uniform, found by bisection; the derivative is implicit, -(dF/dtheta) / p.
 
     Args:
         cdf: A function of (x, params), elementwise and increasing in x, differentiable in both (p is its derivative).
         params: A pytree of parameters; its arrays broadcast against the draws.
-        low: The left end of an interval that holds all draws. It must be finite.
+        low: The left end of an interval that contains all draws. It must be finite.
         high: The right end, likewise.
         batch_shape: The shape over which the parameters vary.
 
@@ -94,7 +94,8 @@ class FromLogDensity(dist.Distribution):
     Args:
         log_density: A function of (x, params), elementwise in x, bounded, differentiable in both.
         params: A pytree of parameters; its arrays broadcast against the draws.
-        low: The left end, finite and free of the parameters. It should hold practically all the mass, with `high`.
+        low: The left end, finite and independent of the parameters. Practically all the mass should lie between both
+            ends.
         high: The right end, likewise.
         batch_shape: The shape over which the parameters vary.
     """
@@ -219,9 +220,9 @@ def _from_quantile(q: FromQuantile, key: jax.Array, sample_shape: tuple[int, ...
 
 
 class LocationScale(dist.Distribution):
-    """z = loc + scale * eps, with eps from a distribution of one's own: p(z) = p_base((z - loc) / scale) / scale.
+    """z = loc + scale * eps, with eps from any base distribution: p(z) = p_base((z - loc) / scale) / scale.
 
-    A base without parameters needs ``sample`` and ``log_prob`` only; one with parameters must be reparameterizable.
+    A base without parameters needs only ``sample`` and ``log_prob``; one with parameters must be reparameterizable.
 
     Args:
         base: The noise, of event shape ().

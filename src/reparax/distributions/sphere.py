@@ -33,15 +33,15 @@ def around(
 ) -> Float[Array, "*s d"]:
     """A uniform direction among those at the given angle from the mean; differentiable in the mean and the angle.
 
-    It is drawn about the fixed mean and then carried along by the rotation that turns the fixed mean into the moving
-    one and leaves their common complement alone, which is smooth everywhere, unlike a Householder reflection.
+    It is drawn about the mean as a constant, and then rotated from the constant mean to the differentiable one, in the
+    plane of both. Unlike a Householder reflection this is smooth everywhere.
     """
     fixed = jax.lax.stop_gradient(mean)
     shape = (*cosine.shape, mean.shape[-1])
     moving, fixed = jnp.broadcast_to(mean, shape), jnp.broadcast_to(fixed, shape)
     noise = jax.random.normal(key, shape, mean.dtype)
     across = normalize(noise - dot(noise, fixed)[..., None] * fixed)
-    # A second projection removes what rounding left of the mean, which matters where the noise was nearly parallel.
+    # A second projection removes what rounding left of the mean, which matters if the noise was nearly parallel.
     across = normalize(across - dot(across, fixed)[..., None] * fixed)
     point = cosine[..., None] * fixed + sine[..., None] * across
     return rotate(point, fixed, moving)
@@ -50,8 +50,8 @@ def around(
 def rotate(x: Float[Array, "*s d"], start: Float[Array, "*s d"], end: Float[Array, "*s d"]) -> Float[Array, "*s d"]:
     """x turned by the rotation in the plane of two unit vectors that takes the first to the second."""
     middle = start + end
-    share = dot(middle, x) / (1 + dot(start, end))
-    return x - share[..., None] * middle + 2 * dot(start, x)[..., None] * end
+    factor = dot(middle, x) / (1 + dot(start, end))
+    return x - factor[..., None] * middle + 2 * dot(start, x)[..., None] * end
 
 
 def dot(a: Float[Array, "*s d"], b: Float[Array, "*s d"]) -> Float[Array, "*s"]:
@@ -70,7 +70,7 @@ def symmetric_variance(
     """The variance of each coordinate of a distribution symmetric around mu, from E t and E t^2, t = mu . x."""
     along = mean_direction**2
     across = ((1 - square) / (mean_direction.shape[-1] - 1))[..., None]
-    # Rounding must not make a tight one negative.
+    # Rounding must not make a small variance negative.
     return jnp.maximum((square - cosine**2)[..., None] * along + across * (1 - along), 0.0)
 
 
@@ -288,7 +288,7 @@ class VonMisesFisher(dist.Distribution):
 
 
 def _window(kappa: Array, dimension: int) -> tuple[Array, Array, Array]:
-    """The most likely angle from the mean, and the ends of an interval of the angle that holds all the mass.
+    """The most likely angle from the mean, and the ends of an interval of angles that contains all the mass.
 
     The density of the angle is exp(kappa cos t) sin(t)^(d-2); at its mode kappa sin^2 = (d - 2) cos, and the curvature
     of its logarithm is -(kappa cos + (d - 2) / sin^2).
@@ -301,10 +301,10 @@ def _window(kappa: Array, dimension: int) -> tuple[Array, Array, Array]:
     cosine, sine_square = 2 * kappa / safe, 2 * power / safe
     mode = jnp.arctan2(jnp.sqrt(sine_square), cosine)
     curvature = kappa * cosine + power / jnp.maximum(sine_square, 1e-30)
-    reach = 12 / jnp.sqrt(jnp.maximum(curvature, 1e-30))
+    radius = 12 / jnp.sqrt(jnp.maximum(curvature, 1e-30))
     if dimension == 2:
-        mode, reach = jnp.zeros_like(kappa), 12 / jnp.sqrt(jnp.maximum(kappa, 1e-30))
-    return mode, jnp.maximum(mode - reach, 0.0), jnp.minimum(mode + reach, jnp.pi)
+        mode, radius = jnp.zeros_like(kappa), 12 / jnp.sqrt(jnp.maximum(kappa, 1e-30))
+    return mode, jnp.maximum(mode - radius, 0.0), jnp.minimum(mode + radius, jnp.pi)
 
 
 def log_shifted_normalizer(kappa: Float[Array, "*s"], dimension: int) -> Float[Array, "*s"]:

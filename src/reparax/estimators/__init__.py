@@ -1,10 +1,10 @@
-"""Gradients of expectations: one front door, and estimators by family, found by reading their files.
+"""Expectations E_q[f(z)] and their derivatives, by many estimators.
 
-`expectation` is the value of E_q[f(z)], and its derivative is the estimate of the derivative; `AbstractEstimator` says
-how to add an estimator.
+`expectation` estimates the value, and its derivative is an estimate of the derivative. `AbstractEstimator` says how to
+add an estimator.
 """
 
-from reparax.continuity import Vouched as Vouched
+from reparax.continuity import AssumedContinuous as AssumedContinuous
 from reparax.estimators._base import AbstractBoundEstimator as AbstractBoundEstimator
 from reparax.estimators._base import AbstractEstimator as AbstractEstimator
 from reparax.estimators._base_of import base_of as base_of

@@ -1,4 +1,4 @@
-"""What every estimator has in common, and how to add one: of an expectation, or of a bound on log p(x)."""
+"""What every estimator of an expectation, or of a bound on log p(x), has in common, and how to add one."""
 
 import abc
 from collections.abc import Callable
@@ -23,14 +23,14 @@ class AbstractEstimator(eqx.Module):
     """A rule for differentiating E_q[f(z)]: a value, whose derivative is an estimate of the derivative.
 
     To add one, write a class in a file of this folder that declares the class variables below and has the methods
-    `refusal` and `estimate`; its dials are fields. The command line, `compare`, `tune` and the tests find it there. It
-    is called after its class, `LeaveOneOut` "leave-one-out", unless it declares ``name: ClassVar[str]``.
+    `refusal` and `estimate`; its options are fields. The command line, `compare`, `tune` and the tests find it there.
+    Its name is that of its class, "leave-one-out" for `LeaveOneOut`, unless it declares ``name: ClassVar[str]``.
 
     Attributes:
         unbiased: Whether derivatives of the estimate, of any order, are unbiased.
-        level: Where it stands when several estimators share an expectation: enumeration outermost, then the score
-            function, pathwise, and innermost what takes f apart into its terms.
-        minimum_samples: The least number of draws it can work with.
+        level: The order of nesting if an expectation has several estimators: enumeration outermost, then the score
+            function, then pathwise, and innermost those that separate f into its terms.
+        minimum_samples: The least number of draws that it works with.
         valid_for: The distributions and functions it is valid for, in words.
         reference: Where it comes from, with the equation number.
     """
@@ -43,7 +43,7 @@ class AbstractEstimator(eqx.Module):
 
     @abc.abstractmethod
     def refusal(self, q: dist.Distribution) -> str | None:
-        """Why this estimator would be wrong for one distribution; ``None`` where it is valid."""
+        """Why this estimator would be wrong for one distribution; ``None`` if it is valid."""
 
     @abc.abstractmethod
     def estimate(self, f: Integrand, q: Any, *, key: jax.Array, num_samples: int) -> Any:
@@ -67,23 +67,23 @@ class AbstractEstimator(eqx.Module):
 
     @property
     def counts_jumps(self) -> bool:
-        """Whether derivatives are right where f jumps at a place that depends on what is differentiated."""
+        """Whether derivatives are right if f jumps at a location that depends on what is differentiated."""
         return False
 
 
 class AbstractBoundEstimator(eqx.Module):
-    """A rule for differentiating a bound on log p(x) that uses what the bound is made of: log p(x, z) and q.
+    """A rule for differentiating a bound on log p(x), which takes log p(x, z) and q separately.
 
     To add one, write a class in a file of this folder that declares the class variables below and has the methods
     `refusal` and `estimate`.
 
     Attributes:
-        unbiased: Whether derivatives of the estimate are unbiased for those of the bound.
+        unbiased: Whether derivatives of the estimate are unbiased estimates of those of the bound.
         bounds: The bounds it is valid for: ``"elbo"``, ``"iwae"`` or both.
         differentiates_the_sample: Whether log p(x, z) must be continuous in z.
-        holds_parameters: Whether it differentiates log q(z) with the parameters of q held, and so needs the density of
-            any z. Where not, q is seen from its base, where log q is needed only at its own draws.
-        minimum_samples: The least number of draws it can work with.
+        holds_parameters: Whether it differentiates log q(z) with the parameters of q held constant, and so needs the
+            density at any z. Otherwise the expectation is one over the base of q, and log q is needed only at draws.
+        minimum_samples: The least number of draws that it works with.
         valid_for: The distributions it is valid for, in words.
         reference: Where it comes from, with the equation number.
     """
@@ -98,10 +98,10 @@ class AbstractBoundEstimator(eqx.Module):
 
     @abc.abstractmethod
     def refusal(self, q: dist.Distribution) -> str | None:
-        """Why this estimator would be wrong for one distribution; ``None`` where it is valid."""
+        """Why this estimator would be wrong for one distribution; ``None`` if it is valid."""
 
     def check(self, q: dist.Distribution) -> None:
-        """Refuses one distribution that this estimator would be wrong for.
+        """Refuses a distribution for which this estimator would be wrong.
 
         Raises:
             InvalidEstimator: With the reason and the alternatives.

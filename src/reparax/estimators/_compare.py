@@ -1,4 +1,4 @@
-"""Estimators side by side on one problem: mean, variance, cost, tails, and whether they agree."""
+"""A comparison of estimators on one problem: mean, variance, cost, tails, and whether they agree."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -17,7 +17,7 @@ from reparax.estimators._measure import (
     candidates,
     check_scalar,
     measure,
-    problem,
+    problem_of,
     referees,
     refusal_of,
     tail_shape,
@@ -39,22 +39,24 @@ class Row:
     Args:
         estimator: The estimator's name.
         parameter: The parameter's name.
-        mechanism: What it shares with its relatives, all one witness: "pathwise", "score function" and so on.
+        mechanism: What it has in common with related estimators, which share its errors: "pathwise", ...
         mean: The mean gradient, in the parameter's shape.
         standard_error: Its standard error.
         variance: The variance of one gradient, summed over the parameter's elements.
         evaluations: Evaluations of f per gradient.
-        seconds: Time per gradient, many computed at once.
-        non_finite: The share of draws that are not finite.
-        tail: The shape of a Pareto fit to the tail; above 1/2 the variance is in doubt, above 0.7 it is warned of.
-        claims_unbiased: What the estimator says of itself.
+        seconds: Time per gradient when many are computed at once.
+        non_finite: The fraction of draws that are not finite.
+        tail: The shape of a Pareto distribution fitted to the tail; above 1/2 the variance may be infinite, and above
+            0.7 there is a warning.
+        claims_unbiased: Whether the estimator claims to be unbiased.
         disagreement: The largest |z| of a paired test against any other estimator that claims to be unbiased.
-        against: The estimator of which that is.
-        alarm: It claims to be unbiased, and estimators that assume less, or as little by another mechanism, say no.
-        reason: Why the alarm rings; empty where it does not.
-        unnoticed: The relative error of the gradient that these draws could have missed: above 1 they are too few to
-            tell. Infinite where no other mechanism was there to judge, 0 where none is needed.
-        remarks: What `expectation` warned of, and whether the row was added to judge the others.
+        against: That estimator.
+        alarm: Whether it claims to be unbiased, but is contradicted by estimators that assume less, or no more by
+            another mechanism.
+        reason: The reason of the alarm; empty without one.
+        unnoticed: The relative error of the gradient that these draws could have missed: above 1 there are too few
+            draws to tell. Infinite if no estimator with another mechanism was run, 0 if none is needed.
+        remarks: What `expectation` warned of, and whether the row was added as a reference.
     """
 
     estimator: str
@@ -77,19 +79,19 @@ class Row:
 
     @property
     def variance_times_cost(self) -> float:
-        """The variance at a budget of one evaluation of f: what a fair choice minimizes."""
+        """The variance at a budget of one evaluation of f, which a fair choice minimizes."""
         return self.variance * self.evaluations
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """The result of `compare`: prints as a table, ``plot()`` draws it, ``to_frame()`` gives it to polars.
+    """The result of `compare`: prints as a table; ``plot()`` makes a figure, ``to_frame()`` a polars frame.
 
     Args:
         rows: One per estimator and parameter.
         repeats: How many gradients each estimator computed.
-        num_samples: The number of draws each was asked for per gradient.
-        refused: Why estimators were left out, by name.
+        num_samples: The number of draws per gradient.
+        refused: Why estimators were not run, by name.
     """
 
     rows: tuple[Row, ...]
@@ -115,7 +117,7 @@ class Comparison:
             for row in sorted(self.rows, key=lambda row: (row.parameter, row.variance_times_cost))
         ]  # fmt: skip
         lines = [table(header, body), "", f"{self.repeats} gradients of {self.num_samples} draws each"]
-        lines += [f"left out: {name} ({reason})" for name, reason in self.refused.items()]
+        lines += [f"not run: {name} ({reason})" for name, reason in self.refused.items()]
         return "\n".join(lines)
 
     def __repr__(self) -> str:
@@ -167,59 +169,61 @@ def compare(
 ) -> Comparison:
     """Measures estimators of the gradient of E_q[f(z)], side by side.
 
-    The gradient is in the parameters of q. With ``parameters``, any pytree of arrays, it is in these too: f is then
-    called as ``f(z, parameters)``, and q may be a function that makes the distributions from them (an encoder).
+    The gradient is with respect to the parameters of q and, if given, those in ``parameters``, any pytree of arrays. f
+    is then called as ``f(z, parameters)``, and q may be a function that makes the distributions from the parameters
+    (an encoder).
 
-    Estimators that share a mechanism share its mistakes, and have one vote. The alarm rings for one that contradicts
-    those that assume less of f (exact sums before densities, densities before a continuous f, all of them before
-    estimators that are not the library's). Where only estimators that assume a continuous f are named, one that does
-    not is run besides them.
+    Estimators with the same mechanism have the same errors, so that they count as one. An estimator raises an alarm if
+    it contradicts those that assume less (exact sums assume less than densities, densities less than a continuous f,
+    and all of these less than custom estimators). If all estimators given assume a continuous f, one that does not is
+    also run.
 
     Args:
         f: The integrand, of one draw; it returns one real number.
         q: A distribution, a pytree of independent ones, or a function that makes these from ``parameters``.
         key: The random key. All estimators get the same keys, so that their differences can be tested in pairs.
-        parameters: A pytree whose floating arrays are differentiated besides, or instead of, the parameters of q.
+        parameters: A pytree whose floating arrays are differentiated in addition to, or instead of, the parameters of
+            q.
         estimators: Names and instances, or a dict from any names to what `expectation` takes as ``estimator``. By
-            default every estimator that is valid, the biased ones included.
-        num_samples: The number of draws per gradient; estimators that need more make more, and pay for it in cost.
+            default every valid estimator, including biased ones.
+        num_samples: The number of draws per gradient; estimators that need more make more, which adds to their cost.
         repeats: The number of gradients per estimator.
 
     Returns:
-        Gradient mean with standard error, variance, cost, their product, the share of non-finite draws, a warning of
+        Gradient mean with standard error, variance, cost, their product, the fraction of non-finite draws, a warning of
         heavy tails, and a paired test of every estimator that claims to be unbiased against the others.
 
     Raises:
-        InvalidEstimator: An estimator named explicitly would be wrong, none is left, or f does not return one number.
+        InvalidEstimator: An estimator given explicitly would be wrong, none is valid, or f does not return one number.
     """
-    asked = problem(f, q, parameters)
-    check_scalar(asked)
+    problem = problem_of(f, q, parameters)
+    check_scalar(problem)
     refused: dict[str, str] = {}
     measured: dict[str, Measured] = {}
     parts: dict[str, list[AbstractEstimator]] = {}
 
     def run(name: str, estimator: Any) -> None:
-        measured[name] = measure(asked, estimator, key, num_samples, repeats)
-        parts[name] = used(asked.q, estimator, num_samples, measured[name].said)
+        measured[name] = measure(problem, estimator, key, num_samples, repeats)
+        parts[name] = used(problem.q, estimator, num_samples, measured[name].messages)
 
-    for name, estimator in _wanted(asked.q, estimators).items():
-        reason = refusal_of(asked, estimator, num_samples) if estimators is None else None
+    for name, estimator in _wanted(problem.q, estimators).items():
+        reason = refusal_of(problem, estimator, num_samples) if estimators is None else None
         if reason is None:
             run(name, estimator)
         else:
             refused[name] = reason
-    added = _missing_referee(asked, parts, num_samples) if estimators is not None else {}
+    added = _missing_referee(problem, parts, num_samples) if estimators is not None else {}
     for name, estimator in added.items():
         run(name, estimator)
     if not measured:
         raise InvalidEstimator(
             expected="at least one estimator that is valid for q and f",
             got="; ".join(f"{name}: {reason}" for name, reason in refused.items()) or "none",
-            cure="see the reasons, or name estimators with their dials",
+            cure="see the reasons, or pass estimators with their options",
         )
     rows = [
         row
-        for parameter in asked.arrays
+        for parameter in problem.arrays
         for row in _rows(parameter, measured, parts, frozenset(added))
     ]  # fmt: skip
     return Comparison(tuple(rows), repeats, num_samples, refused)
@@ -239,13 +243,13 @@ def _wanted(q: Any, estimators: Sequence[Any] | dict[str, Any] | None) -> dict[s
     return named
 
 
-def _missing_referee(asked: Problem, parts: dict[str, list[AbstractEstimator]], num_samples: int) -> dict[str, Any]:
-    """The first referee that is valid, where those named assume more and none of them could contradict the others."""
+def _missing_referee(problem: Problem, parts: dict[str, list[AbstractEstimator]], num_samples: int) -> dict[str, Any]:
+    """The first valid referee, if all estimators given assume more, so that none could contradict the others."""
     worst = [max(map(trust, group)) for group in parts.values() if all(part.unbiased for part in group)]
     if not worst or max(worst) < 2 or min(worst) < 2:
         return {}
-    for name, part in referees(asked.q).items():
-        if refusal_of(asked, part, num_samples) is None:
+    for name, part in referees(problem.q).items():
+        if refusal_of(problem, part, num_samples) is None:
             return {name: part}
     return {}
 
@@ -283,7 +287,7 @@ def _row(
         alarm=bool(outcome.alarm),
         reason=outcome.alarm,
         unnoticed=outcome.unnoticed,
-        remarks=(*result.said, *(["added to judge the others"] if name in added else [])),
+        remarks=(*result.messages, *(["added as a reference"] if name in added else [])),
     )
 
 
@@ -307,7 +311,7 @@ def _notes(row: Row) -> str:
     if row.alarm:
         notes.append(f"BIAS ALARM: {row.reason}")
     elif row.claims_unbiased and np.isinf(row.unnoticed):
-        notes.append("not judged: no other mechanism was run")
+        notes.append("not checked: no other mechanism was run")
     elif row.claims_unbiased and row.unnoticed > 1:
         notes.append("not enough draws to tell whether it is right")
     if row.non_finite > 0:

@@ -1,4 +1,4 @@
-"""The front doors: E_q[f(z)], the ELBO and the importance-weighted bound, whose derivatives are estimates."""
+"""Estimates of E_q[f(z)], the ELBO and the importance-weighted bound, whose derivatives are estimates too."""
 
 import warnings
 from collections.abc import Callable
@@ -10,7 +10,7 @@ import numpyro.distributions as dist
 from jaxtyping import Array, Float
 
 from reparax import registry
-from reparax.continuity import Vouched, trusted
+from reparax.continuity import AssumedContinuous, trusted
 from reparax.errors import InvalidEstimator
 from reparax.estimators._base import AbstractBoundEstimator, Bound, LogJoint
 from reparax.estimators._base_of import joint_at_base
@@ -31,33 +31,34 @@ def expectation(
 ) -> Any:
     """An estimate of E_q[f(z)]; differentiating it gives an estimate of the derivative of the expectation.
 
-    ``jax.grad``, ``jacfwd``, ``hessian``, ``vmap``, ``jit``, ``scan`` and ``checkpoint`` around it stay right, whether
-    the parameters enter through the leaves of q, through f, or through both, and f may contain expectations itself.
+    It works inside ``jax.grad``, ``jacfwd``, ``hessian``, ``vmap``, ``jit``, ``scan`` and ``checkpoint``, whether
+    parameters enter through the leaves of q, through f, or through both. f may itself contain expectations.
 
     Args:
         f: The integrand, of ONE draw: ``f(z)`` or ``f(z, *, key)``. It returns an array of any shape or a pytree of
-            arrays. With a keyword-only ``key`` it gets a fresh one per draw, for its own randomness; a key it closes
-            over is shared by all draws, which is unbiased too.
+            arrays. If it has a keyword-only ``key``, it gets a different key for each draw, for additional randomness;
+            a key that it closes over is shared by all draws, which is also unbiased.
         q: A numpyro distribution, or a pytree whose leaves are independent distributions; z has the same structure.
         key: The random key.
-        num_samples: The number of draws of the outermost level that is sampled. An estimator that needs more draws
-            than this makes as many as it needs (leave-one-out: 2). Inner levels make as few as they can.
+        num_samples: The number of draws of the outermost level that is sampled. An estimator makes more draws if it
+            needs more (leave-one-out: 2). Inner levels make as few draws as possible.
         estimator: ``"auto"``, the name of an estimator, an instance of one, or a pytree of these that has the structure
-            of q. "auto" enumerates if that is cheap, reparameterizes if possible, takes DisARM or ARMS for binary
-            variables and leave-one-out for the rest, as well as for variables in which f is not shown to be continuous.
+            of q. "auto" enumerates if that is cheap, reparameterizes if possible, uses DisARM or ARMS for binary
+            variables, and leave-one-out for all others and for variables in which f is not shown to be continuous.
 
     Returns:
-        The mean of f over the draws (exact where all of q is enumerated), in the structure that f returns.
+        The mean of f over the draws (exact if all of q is enumerated), in the structure that f returns.
 
     Raises:
-        InvalidEstimator: An estimator would be wrong for q or f; the message names those that are valid. When it is
-            differentiated: in a value inside f that moves a jump of f, which no estimator but ``boundary`` sees.
+        InvalidEstimator: An estimator would be wrong for q or f; the message names valid ones. Also when it is
+            differentiated with respect to a value inside f that moves a jump of f, unless the estimator is
+            ``boundary``.
         RecipeError: No estimator has that name.
     """
     check_num_samples(num_samples)
     check_distributions(leaves(q), "mask inside f instead, for example lambda z: jnp.where(mask, f(z), 0)")
     plan = planned(f, q, estimator, num_samples)
-    for message in plan.said:
+    for message in plan.messages:
         warnings.warn(message, UserWarning, stacklevel=2)
     return trusted(_nested(plan.integrand, plan.flat, grouped(plan.estimators), {}, key, num_samples))
 
@@ -121,8 +122,8 @@ def iwae_estimate(
         key: The random key.
         num_samples: K, the number of draws inside the logarithm.
         estimator: ``"importance-weighted-pathwise"``, ``"doubly-reparameterized"`` or ``"vimco"``, or an instance; or
-            an estimator of expectations, which then sees the bound as the expectation of a function of all K draws.
-            "auto" takes the first where q is reparameterizable, else VIMCO.
+            an estimator of expectations, for which the bound is the expectation of a function of all K draws. "auto"
+            uses the first if q is reparameterizable, otherwise VIMCO.
 
     Raises:
         InvalidEstimator: The estimator would be wrong for q, for log_joint or for this bound.
@@ -150,11 +151,11 @@ def _log_weight(log_joint: LogJoint, q: Any) -> LogJoint:
     def weight(z: Any) -> Array:
         return log_joint(z) - log_prob(q, z)
 
-    return Vouched(weight) if isinstance(log_joint, Vouched) else weight
+    return AssumedContinuous(weight) if isinstance(log_joint, AssumedContinuous) else weight
 
 
 def _of_bounds(estimator: Any) -> AbstractBoundEstimator | None:
-    """The estimator of bounds that is meant, or ``None`` where an estimator of expectations is."""
+    """The estimator of bounds, or ``None`` if an estimator of expectations was given."""
     if isinstance(estimator, AbstractBoundEstimator):
         return estimator
     if isinstance(estimator, str) and estimator != "auto":
@@ -166,13 +167,13 @@ def _of_bounds(estimator: Any) -> AbstractBoundEstimator | None:
 def _estimate(
     part: AbstractBoundEstimator, log_joint: LogJoint, q: Any, key: jax.Array, num_samples: int, bound: Bound
 ) -> Array:
-    seen, base = joint_at_base(log_joint, q)
+    at_base, base = joint_at_base(log_joint, q)
     check_bound(part, q if part.holds_parameters else base, bound)
     if not part.holds_parameters:
-        log_joint, q = seen, base
+        log_joint, q = at_base, base
     elif base is not q:
-        # log q, which is not inspected at z, jumps where the volume does.
-        _inspected(part, seen, base)
+        # log q is not inspected at z, and jumps where the volume does.
+        _inspected(part, at_base, base)
     inspected = _inspected(part, log_joint, q)
     count = max(num_samples, part.minimum_samples)
     return trusted(part.estimate(inspected, q, key=key, num_samples=count, bound=bound))
@@ -195,9 +196,11 @@ def check_bound(part: AbstractBoundEstimator, q: Any, bound: Bound) -> None:
 
 
 def _inspected(part: AbstractBoundEstimator, log_joint: LogJoint, q: Any) -> LogJoint:
-    """log p(x, z), refused where it is not shown to be continuous in what the estimator differentiates."""
+    """log p(x, z), refused if it is not shown to be continuous in the variables that the estimator differentiates."""
     flat, structure = jax.tree.flatten(q, is_leaf=is_distribution)
-    if isinstance(log_joint, Vouched) or not any(part.differentiates_the_sample or not is_discrete(q) for q in flat):
+    if isinstance(log_joint, AssumedContinuous) or not any(
+        part.differentiates_the_sample or not is_discrete(q) for q in flat
+    ):
         return log_joint
     inspected = Inspected(
         lambda z, key: log_joint(jax.tree.unflatten(structure, z)), flat, [part.differentiates_the_sample] * len(flat)

@@ -1,4 +1,4 @@
-"""Which estimator each variable gets, how each parameter is differentiated, and why."""
+"""Which estimator is used for each variable, how each parameter is differentiated, and why."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,10 +9,10 @@ import jax.numpy as jnp
 import numpyro.distributions as dist
 
 from reparax import registry
-from reparax.continuity import Vouched
+from reparax.continuity import AssumedContinuous
 from reparax.estimators._base import AbstractBoundEstimator, AbstractEstimator
 from reparax.estimators._integrand import with_key
-from reparax.estimators._measure import Problem, problem
+from reparax.estimators._measure import Problem, problem_of
 from reparax.estimators._parameters import dependencies, named_parameters
 from reparax.estimators._plan import Choice, evaluations, named, planned, spread
 from reparax.estimators.draws import draw, is_distribution, leaves
@@ -25,11 +25,11 @@ class Line:
     """How one parameter of one variable is differentiated.
 
     Args:
-        variable: The variable's place in the pytree; empty for a single distribution.
+        variable: The path of the variable in the pytree; empty for a single distribution.
         distribution: Its family.
         parameter: The parameter's name.
         estimator: The estimator's name.
-        method: The route: for pathwise derivatives location-scale, inverse CDF, implicit and so on.
+        method: How; for pathwise derivatives location-scale, inverse CDF, implicit, ...
         unbiased: Whether the derivative is unbiased.
         why: Why this estimator.
         reference: Its source.
@@ -47,12 +47,12 @@ class Line:
 
 @dataclass(frozen=True)
 class Reach:
-    """How a parameter that was given reaches the expectation.
+    """How the expectation depends on a parameter.
 
     Args:
         parameter: Its path in the pytree of parameters.
-        through: The variables whose distribution depends on it.
-        inside: Whether f depends on it besides.
+        through: The variables whose distributions depend on it.
+        inside: Whether f itself depends on it.
     """
 
     parameter: str
@@ -62,7 +62,7 @@ class Reach:
     def __str__(self) -> str:
         ways = [f"the distribution of {', '.join(self.through)}"] if self.through else []
         text = " and ".join([*ways, *(["f itself"] if self.inside else [])])
-        return f"{self.parameter} acts through {text}" if text else f"{self.parameter} is read by nothing"
+        return f"{self.parameter} acts through {text}" if text else f"nothing depends on {self.parameter}"
 
 
 @dataclass(frozen=True)
@@ -71,8 +71,8 @@ class Explanation:
 
     Args:
         lines: How each parameter of each variable is differentiated.
-        jumps: Per variable in which f was not found to be continuous, its name and why.
-        reaches: How each of the parameters that were given reaches the expectation.
+        jumps: The name of each variable in which f is not shown to be continuous, and why.
+        reaches: How the expectation depends on each of the parameters that were given.
         evaluations: Evaluations of f per gradient; ``None`` without f.
     """
 
@@ -82,12 +82,12 @@ class Explanation:
     evaluations: int | None = None
 
     def __str__(self) -> str:
-        said = [self._table()]
-        said += [f"f may jump in {variable}: {reason}" for variable, reason in self.jumps]
-        said += [str(reach) for reach in self.reaches]
+        lines = [self._table()]
+        lines += [f"f may jump in {variable}: {reason}" for variable, reason in self.jumps]
+        lines += [str(reach) for reach in self.reaches]
         if self.evaluations is not None:
-            said.append(f"{self.evaluations} evaluations of f per gradient")
-        return "\n".join(said)
+            lines.append(f"{self.evaluations} evaluations of f per gradient")
+        return "\n".join(lines)
 
     def _table(self) -> str:
         header = ("variable", "distribution", "parameter", "estimator", "method", "unbiased", "why", "reference")
@@ -127,64 +127,64 @@ def explain(
     Args:
         q: A distribution, a pytree of distributions, or a function that makes these from ``parameters``.
         estimator: As for `expectation`, or one of bounds.
-        f: The integrand. With it the variables in which it may jump are named, and its evaluations counted.
-        parameters: As for `compare`: a pytree of arrays; f is then ``f(z, parameters)``. Of each it is said through
-            which variables it reaches the expectation, and whether f reads it.
+        f: The integrand. If given, the variables in which it may jump are listed, and its evaluations counted.
+        parameters: As for `compare`: a pytree of arrays; f is then ``f(z, parameters)``. For each array the result says
+            on which variables' distributions it acts, and whether f depends on it.
         num_samples: The number of draws, on which "auto" and the count of evaluations depend.
 
     Returns:
-        A value that prints as a table, one line per variable and parameter.
+        An object that prints as a table with one line per variable and parameter.
 
     Raises:
         InvalidEstimator: The estimator would be wrong for q.
     """
-    asked = problem(f or _nothing, q, parameters)
-    pairs, _ = jax.tree_util.tree_flatten_with_path(asked.q, is_leaf=is_distribution)
+    problem = problem_of(f or _nothing, q, parameters)
+    pairs, _ = jax.tree_util.tree_flatten_with_path(problem.q, is_leaf=is_distribution)
     names = [jax.tree_util.keystr(path, simple=True, separator=".") for path, _ in pairs]
-    wishes = spread(asked.q, estimator)
-    if any(_is_of_bounds(wish) for wish in wishes):
-        choices, jumps = [_named(wish) for wish in wishes], []
+    requests = spread(problem.q, estimator)
+    if any(_is_of_bounds(request) for request in requests):
+        choices, jumps = [_named(request) for request in requests], []
         for choice, (_, leaf) in zip(choices, pairs, strict=True):
             choice.estimator.check(leaf)
         count = None
     else:
-        plan = planned(Vouched(_nothing) if f is None else asked.f, asked.q, estimator, num_samples)
+        plan = planned(AssumedContinuous(_nothing) if f is None else problem.f, problem.q, estimator, num_samples)
         choices, jumps = plan.choices, list(zip(names, plan.jumps, strict=True))
-        count = None if f is None else evaluations(asked.q, plan.estimators, num_samples)
+        count = None if f is None else evaluations(problem.q, plan.estimators, num_samples)
     shown = [name or "z" for name in names]
     return Explanation(
         tuple(line for name, (_, q), c in zip(names, pairs, choices, strict=True) for line in _lines(name, q, c)),
         tuple((name or "z", reason.text) for name, reason in jumps if reason is not None),
-        () if parameters is None else _reaches(asked, shown),
+        () if parameters is None else _reaches(problem, shown),
         count,
     )
 
 
-def _is_of_bounds(wish: Any) -> bool:
-    if isinstance(wish, str) and wish != "auto":
-        return issubclass(registry.load("estimators", wish), AbstractBoundEstimator)
-    return isinstance(wish, AbstractBoundEstimator)
+def _is_of_bounds(request: Any) -> bool:
+    if isinstance(request, str) and request != "auto":
+        return issubclass(registry.load("estimators", request), AbstractBoundEstimator)
+    return isinstance(request, AbstractBoundEstimator)
 
 
-def _named(wish: Any) -> Any:
-    return Choice(named(wish) if isinstance(wish, str) else wish, "asked for by name")
+def _named(request: Any) -> Any:
+    return Choice(named(request) if isinstance(request, str) else request, "chosen by name")
 
 
 def _nothing(*_: Any) -> Any:
     return jnp.zeros(())
 
 
-def _reaches(asked: Problem, names: list[str]) -> tuple[Reach, ...]:
-    """Through what each of the problem's arrays acts, read off the data flow."""
-    arrays, given = list(asked.arrays), list(asked.arrays.values())
-    drawn = jax.eval_shape(lambda: draw(asked.q, jax.random.key(0), 1))
+def _reaches(problem: Problem, names: list[str]) -> tuple[Reach, ...]:
+    """Through what each array of the problem acts, according to the data flow."""
+    arrays, given = list(problem.arrays), list(problem.arrays.values())
+    drawn = jax.eval_shape(lambda: draw(problem.q, jax.random.key(0), 1))
     z = jax.tree.map(lambda leaf: jnp.ones(leaf.shape[1:], leaf.dtype), drawn)
 
     def variable(place: int) -> Callable[..., Any]:
-        return lambda *values: jax.tree.leaves(leaves(asked.at(dict(zip(arrays, values, strict=True)))[1])[place])
+        return lambda *values: jax.tree.leaves(leaves(problem.at(dict(zip(arrays, values, strict=True)))[1])[place])
 
     def integrand(*values: Any) -> Any:
-        f, _ = asked.at(dict(zip(arrays, values, strict=True)))
+        f, _ = problem.at(dict(zip(arrays, values, strict=True)))
         return jax.tree.leaves(with_key(f)(z, jax.random.key(0)))
 
     through = [dependencies(variable(place), given) for place in range(len(names))]
@@ -215,4 +215,4 @@ def _method(part: AbstractEstimator | AbstractBoundEstimator) -> str:
         return "pathwise, of the bound" if part.differentiates_the_sample else "score function, of the bound"
     if part.level in {"enumerate", "term by term"}:
         return "exact sum"
-    return "score function" if part.level == "score" else "path of a stand-in" if not part.unbiased else "pathwise"
+    return "score function" if part.level == "score" else "path of a relaxation" if not part.unbiased else "pathwise"

@@ -1,4 +1,4 @@
-"""The integrand: its continuity in each variable, and whether it is a sum of terms that each read one element."""
+"""The integrand: its continuity in each variable, and whether it is a sum of terms of one element each."""
 
 import functools
 import inspect
@@ -16,7 +16,7 @@ from jax.extend.core import ClosedJaxpr, jaxpr_as_fun
 from jaxtyping import Array, Float
 from numpyro.distributions import constraints
 
-from reparax.continuity import ELEMENTWISE, Interval, Reason, Variable, Verdict, Vouched, guarded, judge
+from reparax.continuity import ELEMENTWISE, AssumedContinuous, Interval, Reason, Variable, Verdict, guarded, judge
 from reparax.errors import InvalidEstimator
 from reparax.estimators._replay import Replay, Step, bind
 from reparax.estimators.draws import atoms, draw, num_states
@@ -24,17 +24,17 @@ from reparax.reparameterization import innermost, is_discrete
 
 
 class Along(NamedTuple):
-    """A value whose elements read the element of z at their own place along some axes, one for each axis of z."""
+    """A value whose elements depend on the element of z at the same index along some axes, one for each axis of z."""
 
     axes: tuple[int, ...]
 
 
 class Total(NamedTuple):
-    """A sum of terms of one element each, and of what is free of z."""
+    """A sum of terms of one element each, and of terms that do not depend on z."""
 
 
 class Mixed(Exception):
-    """A value reads several elements of z at once."""
+    """A value depends on several elements of z at once."""
 
 
 State = Along | Total | None
@@ -45,14 +45,14 @@ _LINEAR = {
 
 
 class Separation:
-    """An integrand taken apart into its terms.
+    """An integrand separated into its terms.
 
     Args:
-        closed: The jaxpr of f as a function of z alone.
+        closed: The jaxpr of f as a function of z.
         batch: The number of axes of z that count its elements.
 
     Raises:
-        Mixed: f is not a sum of terms that read one element each.
+        Mixed: f is not a sum of terms of one element each.
     """
 
     def __init__(self, closed: ClosedJaxpr, batch: int) -> None:
@@ -67,7 +67,7 @@ class Separation:
             raise Mixed
 
     def __call__(self, z: Array, weights: Float[Array, "*batch"]) -> list[Array]:
-        """What f gives at z, with every term multiplied by the weight of the element that it reads."""
+        """The results of f at z, with every term multiplied by the weight of its element."""
         memory = dict(self.program.constants) | {self.program.inputs[0]: z}
         for place, step in enumerate(self.program.steps):
             arguments = [memory[number] for number in step.inputs]
@@ -78,7 +78,7 @@ class Separation:
         return [memory[number] for number in self.program.outputs]
 
     def add_weighted(self, step: Step, operand: int, along: Along) -> Total:
-        """Notes that the terms are summed here."""
+        """Records that the terms are summed in this step."""
         self.weighted[self.program.steps.index(step)] = operand, along
         return Total()
 
@@ -129,7 +129,7 @@ def _failed() -> State:
 
 
 def _of_total(separation: Separation, step: Step, read: Sequence[State]) -> State:
-    """A sum of terms stays one under operations that are linear in it."""
+    """A sum of terms remains one under operations that are linear in it."""
     name = step.name
     sums = [isinstance(part, Total) for part in read]
     if any(isinstance(part, Along) for part in read):
@@ -181,7 +181,7 @@ def _contracted(separation: Separation, step: Step, read: Sequence[State], one: 
 
 
 def _gathered(separation: Separation, step: Step, read: Sequence[State], one: Along) -> State:
-    """A table of values that is free of z, looked up at places that z gives."""
+    """A table of values that does not depend on z, at indices that do."""
     numbers = step.equation.params["dimension_numbers"]
     if read[0] is not None or getattr(numbers, "start_indices_batching_dims", ()):
         raise Mixed
@@ -206,7 +206,7 @@ def _moved(separation: Separation, step: Step, read: Sequence[State], one: Along
     if name == "slice" and all(before[axis] == shape[axis] for axis in one.axes):
         return one
     if name in {"reshape", "squeeze", "expand_dims"}:
-        # Axes of size one come and go; the others keep their order.
+        # Axes of size one may be added or removed; the others keep their order.
         old = [axis for axis, size in enumerate(before) if size > 1]
         new = [axis for axis, size in enumerate(shape) if size > 1]
         if [before[a] for a in old] == [shape[a] for a in new] and all(axis in old for axis in one.axes):
@@ -219,7 +219,7 @@ def _moved(separation: Separation, step: Step, read: Sequence[State], one: Along
 
 
 def separation_of(closed: ClosedJaxpr, batch: int) -> Separation | None:
-    """An integrand taken apart, or ``None`` where its terms read several elements of z at once."""
+    """An integrand separated into its terms, or ``None`` if a term depends on several elements of z."""
     try:
         return Separation(closed, batch)
     except Mixed:
@@ -234,13 +234,13 @@ def values_of_an_element(q: dist.Distribution) -> Array | None:
 
 
 def elements_of(q: dist.Distribution) -> tuple[int, ...]:
-    """The shape of the elements of a variable: that of a draw without its event."""
+    """The shape of the elements of a variable: that of a draw without the event."""
     shape = q.shape()
     return shape[: len(shape) - len(innermost(q).event_shape)]
 
 
 def worth_it(q: dist.Distribution, most: int) -> bool:
-    """Whether a variable has several elements of few values each, too many together to enumerate."""
+    """Whether a variable has several elements with few values each, but too many joint values to enumerate."""
     values = values_of_an_element(q)
     return values is not None and math.prod(elements_of(q)) > 1 and len(values) < most and num_states(q) > most
 
@@ -249,8 +249,8 @@ Integrand = Callable[[Any, jax.Array], Any]
 
 
 def with_key(f: Callable[..., Any]) -> Integrand:
-    """f as a function ``(z, key)``, whether or not it asks for a key."""
-    if isinstance(f, Vouched):
+    """f as a function ``(z, key)``, whether or not it takes a key."""
+    if isinstance(f, AssumedContinuous):
         return with_key(f.function)
     parameters = inspect.signature(f).parameters
     if "key" in parameters and parameters["key"].kind is inspect.Parameter.KEYWORD_ONLY:
@@ -261,18 +261,19 @@ def with_key(f: Callable[..., Any]) -> Integrand:
 class Inspected:
     """An integrand and what is known of its continuity.
 
-    Where the place of a jump depends on a value that f closes over, evaluations run the trace, with that value guarded.
+    If the location of a jump depends on a value that f closes over, f is evaluated by its trace, with this value
+    guarded.
 
     Args:
         f: The integrand ``(z, key)``, z a list with one draw of each distribution.
         flat: The distributions.
-        differentiated: Which draws an estimator may differentiate or hand over as real numbers.
+        differentiated: Which draws an estimator may differentiate or pass as real numbers.
     """
 
     def __init__(self, f: Integrand, flat: Sequence[dist.Distribution], differentiated: Sequence[bool]) -> None:
         self._f, self._flat = f, list(flat)
         self._shapes = [_shape(q, moves) for q, moves in zip(flat, differentiated, strict=True)]
-        self._asked = tuple(
+        self._variables = tuple(
             _variable(q) if moves or not is_discrete(q) else None for q, moves in zip(flat, differentiated, strict=True)
         )
         self._traces: dict[Any, tuple[ClosedJaxpr, Any]] = {}
@@ -280,15 +281,15 @@ class Inspected:
 
     @functools.cached_property
     def verdict(self) -> Verdict:
-        """What is known of the continuity of f in each of its variables, and in what it closes over."""
+        """What is known of the continuity of f in each of its variables, and in the values that it closes over."""
         closed, _ = self._trace(self._shapes, jax.random.key(0))
         if any(isinstance(innermost(q), dist.VonMises) for q in self._flat):
             run = jaxpr_as_fun(closed)
             closed = jax.make_jaxpr(lambda z, key: run(*_wrapped(self._flat, z), key))(self._shapes, jax.random.key(0))
-        return judge(closed, [*self._asked, None])
+        return judge(closed, [*self._variables, None])
 
     def is_separable(self, place: int) -> bool:
-        """Whether f is a sum of terms that read one element of a variable each, the others given."""
+        """Whether f is a sum of terms of one element of a variable each, given the other variables."""
         closed, _ = self._trace(self._shapes, jax.random.key(0))
         run, shapes = jaxpr_as_fun(closed), [*self._shapes]
         wanted = shapes.pop(place)
@@ -300,7 +301,7 @@ class Inspected:
         return separation_of(traced, len(elements_of(self._flat[place]))) is not None
 
     def __call__(self, z: Any, key: jax.Array) -> Any:
-        """f at one draw; what moves a jump cannot be differentiated."""
+        """f at one draw; values that move a jump cannot be differentiated."""
         if not self._moves(self.verdict.moving):
             return self._f(z, key)
         closed, structure = self._trace(z, key)
@@ -316,8 +317,8 @@ class Inspected:
         first, _ = self._trace(self._shapes, jax.random.key(0))
         if closed is first:
             return self.verdict.moving
-        # A relaxation hands over numbers where f was traced with classes: what it closes over is the same.
-        return judge(closed, [*self._asked, None]).moving
+        # A relaxation passes real numbers where f was traced with classes: the values it closes over are the same.
+        return judge(closed, [*self._variables, None]).moving
 
     def _trace(self, z: Any, key: jax.Array) -> tuple[ClosedJaxpr, Any]:
         leaves = jax.tree.leaves(z)
@@ -339,7 +340,7 @@ def _shape(q: dist.Distribution, moves: bool) -> jax.ShapeDtypeStruct:
 
 
 def _wrapped(flat: Sequence[dist.Distribution], z: Sequence[Array]) -> list[Array]:
-    """Angles cut at +-pi, where a function that is not periodic jumps; anything else as it is."""
+    """Angles wrapped at +-pi, where a function that is not periodic jumps; all other values unchanged."""
     return [
         jnp.remainder(value + jnp.pi, 2 * jnp.pi) - jnp.pi if isinstance(innermost(q), dist.VonMises) else value
         for q, value in zip(flat, z, strict=True)
@@ -347,11 +348,11 @@ def _wrapped(flat: Sequence[dist.Distribution], z: Sequence[Array]) -> list[Arra
 
 
 def _variable(q: dist.Distribution) -> Variable:
-    """What is known of a draw before f does anything with it."""
+    """What is known of a draw."""
     support = _support(q)
     simplex = support is constraints.simplex
     continuous = not is_discrete(q) and not isinstance(innermost(q), dist.Delta)
-    # Elements of matrices with a structure can be fixed, or equal to others.
+    # Elements of structured matrices can be constant, or equal to each other.
     apart = continuous and getattr(support, "event_dim", 1) == 0
     on_surface = (simplex or support is constraints.sphere) and q.shape()[-1] > 1
     return Variable(support_interval(q), apart, simplex, apart or (continuous and on_surface))
@@ -392,5 +393,5 @@ def discontinuous(estimator: eqx.Module, reason: Reason, variable: str) -> Inval
         expected=f"an f that is continuous in z{variable}, which {type(estimator).__name__} differentiates",
         got=reason.text,
         cure="use leave-one-out, optimal-baseline or measure-valued, which do not differentiate f in z, or boundary, "
-        "which counts the jump; or, if f is continuous all the same, wrap it: estimators.Vouched(f)",
+        "which counts the jump; or, if f is continuous after all, wrap it: estimators.AssumedContinuous(f)",
     )

@@ -1,4 +1,4 @@
-"""Repeated gradients of one estimator on one problem, and how heavy their tail is."""
+"""Repeated gradients of one estimator on one problem, and how heavy their tails are."""
 
 import inspect
 import time
@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from reparax.continuity import Vouched
+from reparax.continuity import AssumedContinuous
 from reparax.errors import InvalidEstimator
 from reparax.estimators._base import AbstractEstimator
 from reparax.estimators._estimates import expectation
@@ -31,7 +31,7 @@ class Problem:
 
     Args:
         arrays: What is differentiated, by name.
-        at: The integrand of one draw and the pytree of distributions at other values of these arrays.
+        at: Gives the integrand of one draw and the pytree of distributions at other values of these arrays.
         f: The integrand at the values given.
         q: The distributions at the values given.
     """
@@ -42,13 +42,13 @@ class Problem:
     q: Any
 
     @property
-    def vouched(self) -> bool:
+    def assumed_continuous(self) -> bool:
         """Whether the integrand is exempt from inspection."""
-        return isinstance(self.f, Vouched)
+        return isinstance(self.f, AssumedContinuous)
 
 
-def problem(f: Callable[..., Any], q: Any, parameters: Any = None) -> Problem:
-    """The problem that `compare`, `tune` and `explain` are given.
+def problem_of(f: Callable[..., Any], q: Any, parameters: Any = None) -> Problem:
+    """The problem of `compare`, `tune` or `explain`.
 
     Args:
         f: The integrand: ``f(z)``, or with ``parameters`` ``f(z, parameters)``; a keyword-only ``key`` is passed on.
@@ -89,17 +89,17 @@ def problem(f: Callable[..., Any], q: Any, parameters: Any = None) -> Problem:
 
 
 def bound(f: Callable[..., Any], parameters: Any) -> Callable[..., Any]:
-    """``f(z, parameters)`` as a function of the draw: vouched for if f is, with a key if f asks for one."""
-    if isinstance(f, Vouched):
-        return Vouched(bound(f.function, parameters))
-    asked = inspect.signature(f).parameters.get("key")
-    if asked is not None and asked.kind is inspect.Parameter.KEYWORD_ONLY:
+    """``f(z, parameters)`` as a function of the draw: assumed continuous if f is, with a key if f takes one."""
+    if isinstance(f, AssumedContinuous):
+        return AssumedContinuous(bound(f.function, parameters))
+    takes_key = inspect.signature(f).parameters.get("key")
+    if takes_key is not None and takes_key.kind is inspect.Parameter.KEYWORD_ONLY:
         return lambda z, *, key: f(z, parameters, key=key)
     return lambda z: f(z, parameters)
 
 
 def _named_arrays(parameters: Any) -> tuple[Named, Callable[[Named], Any]]:
-    """The floating arrays of a pytree by their paths, and the pytree with others in their place."""
+    """The floating arrays of a pytree by their paths, and a function that replaces them."""
     pairs, structure = jax.tree_util.tree_flatten_with_path(parameters)
     names = [jax.tree_util.keystr(path, simple=True, separator=".") or "parameters" for path, _ in pairs]
     flat = [leaf for _, leaf in pairs]
@@ -108,7 +108,7 @@ def _named_arrays(parameters: Any) -> tuple[Named, Callable[[Named], Any]]:
         raise InvalidEstimator(
             expected="parameters with at least one array of real numbers",
             got="none",
-            cure="pass the pytree that the gradient is wanted in, for example a network or a dict of arrays",
+            cure="pass the pytree to differentiate in, for example a network or a dict of arrays",
         )
 
     def rebuild(values: Named) -> Any:
@@ -133,7 +133,7 @@ def tail_shape(sample: Float[np.ndarray, " n"]) -> float:
         return float("nan")
     largest = deviations[-count:]
     excess = largest - deviations[-count - 1]
-    # A few repeated values (a discrete variable) or rounding noise alone have no tail to speak of.
+    # A few repeated values (a discrete variable) or mere rounding noise have no tail.
     rounding = 1e-5 * np.abs(sample).mean()
     if len(np.unique(largest)) < 0.8 * count or excess[-1] <= rounding:
         return float("nan")
@@ -150,7 +150,7 @@ def _fit(excess: Float[np.ndarray, " m"]) -> float:
     weights = 1 / np.sum(np.exp(np.clip(likelihood[None] - likelihood[:, None], -700, 700)), axis=1)
     best = np.sum(b * weights) / np.sum(weights)
     shape = float(np.mean(np.log1p(-best * excess)))
-    # A weak prior around 1/2 steadies the fit on few points.
+    # A weak prior around 1/2 stabilizes the fit on few points.
     return shape * count / (count + 10) + 0.5 * 10 / (count + 10)
 
 
@@ -158,72 +158,72 @@ class Measured(NamedTuple):
     """Repeated gradients.
 
     Args:
-        gradients: Per parameter, the draws in front: (repeats, *parameter).
+        gradients: For each parameter, an array of shape (repeats, *parameter).
         evaluations: Evaluations of f per gradient.
-        seconds: Time per gradient, several computed at once.
-        said: What `expectation` warned of, for example that "auto" fell back on another estimator.
+        seconds: Time per gradient when several are computed at once.
+        messages: The warnings of `expectation`, for example that "auto" fell back on another estimator.
     """
 
     gradients: dict[str, np.ndarray]
     evaluations: int
     seconds: float
-    said: tuple[str, ...]
+    messages: tuple[str, ...]
 
 
-def gradient_of(asked: Problem, estimator: Any, num_samples: int) -> Callable[[Named, jax.Array], Named]:
+def gradient_of(problem: Problem, estimator: Any, num_samples: int) -> Callable[[Named, jax.Array], Named]:
     """The gradient of the expectation as a function of the problem's named arrays and a key."""
 
     def value(named: Named, key: jax.Array) -> Any:
-        f, q = asked.at(named)
+        f, q = problem.at(named)
         return expectation(f, q, key=key, num_samples=num_samples, estimator=estimator)
 
     return jax.grad(value)
 
 
-def refusal_of(asked: Problem, estimator: Any, num_samples: int) -> str | None:
+def refusal_of(problem: Problem, estimator: Any, num_samples: int) -> str | None:
     """Why an estimator cannot be measured on this problem; nothing is run."""
     try:
-        quietly(jax.eval_shape, gradient_of(asked, estimator, num_samples), asked.arrays, jax.random.key(0))
+        quietly(jax.eval_shape, gradient_of(problem, estimator, num_samples), problem.arrays, jax.random.key(0))
     except InvalidEstimator as error:
         return error.got
     except (TypeError, ValueError, IndexError) as error:
-        # A relaxation hands f values that f may not take, a number between two indices for example.
-        if any(part.differentiates_the_sample for part in assign(asked.q, estimator, num_samples)):
-            return f"f does not take relaxed values: {error}".splitlines()[0]
+        # A relaxation passes values that f may not accept, for example a number between two indices.
+        if any(part.differentiates_the_sample for part in assign(problem.q, estimator, num_samples)):
+            return f"f does not accept relaxed values: {error}".splitlines()[0]
         raise
     return None
 
 
-def measure(asked: Problem, estimator: Any, key: jax.Array, num_samples: int, repeats: int) -> Measured:
+def measure(problem: Problem, estimator: Any, key: jax.Array, num_samples: int, repeats: int) -> Measured:
     """Repeated gradients of one estimator; the same key gives every estimator the same keys."""
-    gradient = gradient_of(asked, estimator, num_samples)
+    gradient = gradient_of(problem, estimator, num_samples)
     run = jax.jit(lambda named, keys: repeated(lambda k: gradient(named, k), keys))
     keys = jax.random.split(key, repeats)
-    lowered, said = quietly(run.lower, asked.arrays, keys)
+    lowered, messages = quietly(run.lower, problem.arrays, keys)
     compiled = lowered.compile()
     start = time.perf_counter()
-    computed = jax.block_until_ready(compiled(asked.arrays, keys))
+    computed = jax.block_until_ready(compiled(problem.arrays, keys))
     seconds = (time.perf_counter() - start) / repeats
     gradients = {name: np.asarray(value, np.float64) for name, value in computed.items()}
-    return Measured(gradients, evaluations_of(asked.q, estimator, num_samples, said), seconds, said)
+    return Measured(gradients, evaluations_of(problem.q, estimator, num_samples, messages), seconds, messages)
 
 
 def quietly(function: Callable[..., Any], *arguments: Any) -> tuple[Any, tuple[str, ...]]:
-    """What a function returns, and what it says to the user instead of a warning; other warnings go through."""
+    """What a function returns, and the texts of its user warnings, which are not shown; other warnings are."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         result = function(*arguments)
-    said = []
+    messages = []
     for warning in caught:
         if warning.category is UserWarning:
-            said.append(str(warning.message))
+            messages.append(str(warning.message))
         else:
             warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
-    return result, tuple(dict.fromkeys(said))
+    return result, tuple(dict.fromkeys(messages))
 
 
 def repeated(function: Callable[[jax.Array], Any], keys: jax.Array) -> Any:
-    """``function`` at every key, in batches of bounded memory: one program, whatever the number of keys."""
+    """``function`` at every key, in batches of bounded memory: one program for any number of keys."""
     batches = -(-len(keys) // _BATCH)
     size = -(-len(keys) // batches)
     padded = jnp.resize(keys, (batches, size))
@@ -231,30 +231,30 @@ def repeated(function: Callable[[jax.Array], Any], keys: jax.Array) -> Any:
     return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:])[: len(keys)], results)
 
 
-def used(q: Any, estimator: Any, num_samples: int, said: tuple[str, ...]) -> list[AbstractEstimator]:
-    """The estimators that are run: where `expectation` said that "auto" fell back, what it fell back on."""
+def used(q: Any, estimator: Any, num_samples: int, messages: tuple[str, ...]) -> list[AbstractEstimator]:
+    """The estimators that are run: if `expectation` warned that "auto" fell back, those that it fell back on."""
     parts = assign(q, estimator, num_samples)
-    if not said:
+    if not messages:
         return parts
     fallback = all_named()["leave-one-out"]
     return [
-        fallback if wish == "auto" and part.differentiates_the_sample else part
-        for wish, part in zip(spread(q, estimator), parts, strict=True)
+        fallback if request == "auto" and part.differentiates_the_sample else part
+        for request, part in zip(spread(q, estimator), parts, strict=True)
     ]
 
 
-def evaluations_of(q: Any, estimator: Any, num_samples: int, said: tuple[str, ...]) -> int:
+def evaluations_of(q: Any, estimator: Any, num_samples: int, messages: tuple[str, ...]) -> int:
     """Evaluations of f per gradient."""
-    return evaluations(q, used(q, estimator, num_samples, said), num_samples)
+    return evaluations(q, used(q, estimator, num_samples, messages), num_samples)
 
 
-def check_scalar(asked: Problem) -> None:
+def check_scalar(problem: Problem) -> None:
     """Refuses an integrand that is not a scalar: its gradient would not be one number per parameter.
 
     Raises:
         InvalidEstimator: f returns something else.
     """
-    shape, _ = quietly(jax.eval_shape, lambda: expectation(asked.f, asked.q, key=jax.random.key(0)))
+    shape, _ = quietly(jax.eval_shape, lambda: expectation(problem.f, problem.q, key=jax.random.key(0)))
     outputs = jax.tree.leaves(shape)
     if len(outputs) != 1 or outputs[0].shape != () or not jnp.issubdtype(outputs[0].dtype, jnp.floating):
         raise InvalidEstimator(
@@ -274,7 +274,7 @@ def candidates(q: Any, *, biased: bool) -> dict[str, AbstractEstimator]:
 
 
 def referees(q: Any) -> dict[str, AbstractEstimator]:
-    """The estimators that assume the least of f, to check others against; none where q has no score."""
+    """The estimators that assume the least of f, to check others against; none if q has no score."""
     names = ("enumeration",) if num_states(q) <= _CHEAP_REFEREE else ("leave-one-out", "measure-valued")
     known = all_named()
     return {name: known[name] for name in names if all(known[name].refusal(leaf) is None for leaf in leaves(q))}

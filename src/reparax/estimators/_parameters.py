@@ -1,4 +1,4 @@
-"""The named parameters of a distribution, and which of them move the edge of its support or a kink of its density."""
+"""The named parameters of a distribution, and which of them move an edge of its support or a kink of its density."""
 
 import inspect
 from collections.abc import Callable, Iterator
@@ -21,10 +21,10 @@ Rebuild = Callable[[Any], Any]
 
 
 def named_parameters(q: Any) -> tuple[Named, Rebuild]:
-    """The floating parameters of a pytree of distributions, by name, and the function that puts others in their place.
+    """The floating parameters of a pytree of distributions, by name, and a function that replaces them.
 
-    Names are the distribution's own (``loc``), preceded by the path in the pytree (``x.loc``) and by ``mixing`` or
-    ``component`` inside mixtures. Distributions that cannot be rebuilt from their arguments give their leaves.
+    Names are those of the distribution (``loc``), preceded by the path in the pytree (``x.loc``) and by ``mixing`` or
+    ``component`` inside mixtures. A distribution that cannot be rebuilt from its arguments has its leaves instead.
     """
     pairs, structure = jax.tree_util.tree_flatten_with_path(q, is_leaf=is_distribution)
     entries: list[tuple[str, Named, Rebuild]] = []
@@ -81,13 +81,13 @@ def _of_leaves(q: dist.Distribution) -> tuple[Named, Rebuild]:
 
 
 def _rebuilds(q: dist.Distribution, arguments: dict[str, Any]) -> bool:
-    """Whether the arguments are all: a random walk, for example, also has a number of steps."""
+    """Whether the arguments are complete: a random walk, for example, also has a number of steps."""
     with numpyro_rules():
         again = jax.eval_shape(lambda: type(q)(**arguments))
     return jax.tree.structure(again) == jax.tree.structure(q)
 
 
-# Ways to say the same thing, of which a constructor takes one: the last is what the distribution works with.
+# Equivalent arguments, of which a constructor takes one: the last is the one that the distribution uses.
 _ALTERNATIVES = (
     ("covariance_matrix", "precision_matrix", "scale_tril"),
     ("scale_matrix", "rate_matrix", "scale_tril"),
@@ -96,11 +96,11 @@ _ALTERNATIVES = (
 
 
 def _arguments(q: dist.Distribution, *, given: bool = True) -> dict[str, Any] | None:
-    """q's constructor arguments, where they are just its declared parameters.
+    """The constructor arguments of q, if they are exactly its declared parameters.
 
     Args:
         q: A distribution.
-        given: Of several ways to say the same, whether to take the one that was given instead of the one it works with.
+        given: Of several equivalent arguments, whether to take the one that was given instead of the one that is used.
     """
     if any(isinstance(value, dist.Distribution) for name, value in vars(q).items() if not name.startswith("_")):
         named = {name: getattr(q, name) for name in q.arg_constraints if name in vars(q)}
@@ -152,7 +152,7 @@ def elements(q: dist.Distribution) -> tuple[Named, Rebuild] | None:
 
 _transforms = dist.transforms
 _KINKED = (dist.Laplace, dist.AsymmetricLaplace, dist.AsymmetricLaplaceQuantile)
-# Their base and transforms are numpyro's own and fixed, and the support that they declare is right.
+# Their base and transforms are fixed by numpyro, and the support that they declare is right.
 _DECLARED = (
     dist.CirculantNormal, dist.GaussianStateSpace, dist.InverseGamma, dist.InverseWishart, dist.LKJ, dist.LogNormal,
     dist.RelaxedBernoulliLogits, dist.Wishart, dist.ZeroSumNormal,
@@ -160,9 +160,9 @@ _DECLARED = (
 
 
 class _Image(Enum):
-    """What is known of the values that have come through a chain of transforms."""
+    """What is known of the values after a chain of transforms."""
 
-    ALL = "the whole space: it has no edge"
+    ALL = "all of the space: it has no edge"
     POSITIVE = "the positive numbers: their edge is 0"
     OTHER = "something with an edge"
 
@@ -186,7 +186,7 @@ def kink_reads(q: dist.Distribution) -> list[bool]:
 
 
 def parts(q: dist.Distribution) -> Iterator[dist.Distribution]:
-    """q and every distribution that it is made of."""
+    """q and every distribution inside it."""
     yield q
     for held in vars(q).values():
         for part in held if isinstance(held, list | tuple) else [held]:
@@ -195,15 +195,15 @@ def parts(q: dist.Distribution) -> Iterator[dist.Distribution]:
 
 
 def _edges(q: dist.Distribution) -> Any:
-    """Parameters of q itself, not of what it is made of, that may move its support."""
+    """Parameters of q itself, not of the distributions inside it, that may move its support."""
     if isinstance(q, FromQuantile | FromCDF):
         return q.params
     if isinstance(q, LocationScale):
         return _moved_by_shift(_image_of_support(q.base), q.loc, q.scale)
     if isinstance(q, Pushforward):
-        # The map may have kinks, where the density jumps: no parameter of it is shown to leave such places alone.
+        # The map may have kinks, where the density jumps: any of its parameters may move them.
         return q.transform
-    # numpyro keeps bounds twice, as parameters and inside the support: both are the same object.
+    # numpyro stores bounds twice, as parameters and inside the support: both are the same object.
     named = [vars(q)[name] for name in ("low", "high") if name in vars(q)]
     atom = [q.v] if isinstance(q, dist.Delta) else []
     chain = _through(q.transforms, _image_of_support(q.base_dist))[0] if _is_followed(q) else []
@@ -248,7 +248,7 @@ def _image_of_constraint(support: Any) -> _Image:
 
 
 def _through(transforms: list[Any], image: _Image) -> tuple[list[Any], _Image]:
-    """The parameters of a chain of transforms that may move the edge of what goes in, and what comes out."""
+    """The parameters of a chain of transforms that may move the edge of its input, and the image of the chain."""
     moving: list[Any] = []
     for transform in flat_transforms(transforms):
         moved, image = _one(transform, image)
@@ -257,7 +257,7 @@ def _through(transforms: list[Any], image: _Image) -> tuple[list[Any], _Image]:
 
 
 def flat_transforms(transforms: list[Any]) -> Iterator[Any]:
-    """The transforms of a list, those inside others in their place."""
+    """The transforms of a list, with compositions and wrappers expanded."""
     for transform in transforms:
         if isinstance(transform, _transforms.ComposeTransform):
             yield from flat_transforms(transform.parts)
@@ -279,7 +279,7 @@ def _one(transform: Any, image: _Image) -> tuple[Any, _Image]:
     if kind is _transforms.IdentityTransform:
         return None, image
     if image is _Image.ALL:
-        # Of a transform of everything the codomain tells: its parameters are read where the support is.
+        # The codomain is the image of all of the space: its parameters are found as those of the support.
         return transform.codomain, _image_of_constraint(transform.codomain)
     return transform, _Image.OTHER
 
@@ -293,6 +293,7 @@ def _is_number(leaf: Any) -> bool:
 
 
 def dependencies(function: Callable[..., Any], arguments: list[Array]) -> list[bool]:
+    """For each argument of a function, whether its results depend on it."""
     with numpyro_rules():
         jaxpr: Jaxpr = jax.make_jaxpr(function)(*arguments).jaxpr
     needed = {id(v) for v in jaxpr.outvars if not isinstance(v, Literal)}

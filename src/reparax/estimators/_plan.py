@@ -1,4 +1,4 @@
-"""Which estimator every variable of an expectation gets: the valid ones, the choice by rule, and which go together."""
+"""Which estimator each variable of an expectation gets: which are valid, which "auto" chooses, how they are nested."""
 
 import inspect
 from collections.abc import Iterator, Sequence
@@ -10,7 +10,7 @@ import jax
 import numpyro.distributions as dist
 
 from reparax import registry
-from reparax.continuity import Reason, Vouched
+from reparax.continuity import AssumedContinuous, Reason
 from reparax.errors import InvalidEstimator
 from reparax.estimators._base import LEVELS, AbstractBoundEstimator, AbstractEstimator
 from reparax.estimators._integrand import Inspected, Integrand, discontinuous, with_key, worth_it
@@ -25,11 +25,11 @@ PAIR = 2
 
 
 def named(name: str) -> AbstractEstimator:
-    """The estimator of that name with its default dials.
+    """The estimator of that name with its default options.
 
     Raises:
         RecipeError: No estimator has that name.
-        InvalidEstimator: It has a part that must be given, so that a name is not enough.
+        InvalidEstimator: It has an option without a default, so that a name is not enough.
     """
     kind = registry.load("estimators", name)
     needed = [
@@ -47,7 +47,7 @@ def named(name: str) -> AbstractEstimator:
 
 
 def all_named() -> dict[str, AbstractEstimator]:
-    """Every estimator of expectations that needs no argument, by its name."""
+    """Every estimator of expectations whose options all have defaults, by its name."""
     instances = {}
     for name in registry.names("estimators"):
         kind = registry.load("estimators", name)
@@ -58,12 +58,12 @@ def all_named() -> dict[str, AbstractEstimator]:
 
 
 def valid_names(q: dist.Distribution) -> tuple[str, ...]:
-    """The names of the unbiased estimators that are valid for one distribution, for any f that is smooth."""
+    """The names of the unbiased estimators that are valid for one distribution and any smooth f."""
     return tuple(name for name, part in all_named().items() if part.unbiased and part.refusal(q) is None)
 
 
 def check(part: AbstractEstimator, q: Any) -> None:
-    """Refuses distributions that an estimator would get wrong.
+    """Refuses distributions for which an estimator would be wrong.
 
     Args:
         part: The estimator.
@@ -84,21 +84,22 @@ def check(part: AbstractEstimator, q: Any) -> None:
 
 @dataclass(frozen=True)
 class Choice:
-    """An estimator, and why it was taken."""
+    """An estimator, and why it was chosen."""
 
     estimator: AbstractEstimator
     why: str
 
 
 def enumerated(flat: Sequence[dist.Distribution | None], num_samples: int) -> dict[int, Choice]:
-    """Which of several variables "auto" enumerates together, whatever their order.
+    """Which of several variables "auto" enumerates together, independently of their order.
 
-    Those of fewest states come first, those of equally many together, as long as there are at most 64 joint states and,
-    where other variables are sampled for each of them, at most max(64, 16 num_samples) evaluations of f.
+    Variables with the fewest states come first, and those with equally many states together, as long as there are at
+    most 64 joint states and, if other variables are sampled for each of them, at most max(64, 16 num_samples)
+    evaluations of f.
 
     Args:
         flat: The distributions that "auto" may choose for; ``None`` for others, which are sampled.
-        num_samples: The number of draws of those that are sampled.
+        num_samples: The number of draws of the variables that are sampled.
     """
     states = [float("inf") if q is None else num_states(q) for q in flat]
     chosen: list[int] = []
@@ -116,11 +117,11 @@ def enumerated(flat: Sequence[dist.Distribution | None], num_samples: int) -> di
 
 
 def automatic(q: dist.Distribution, num_samples: int = 1) -> Choice:
-    """What "auto" takes where it does not enumerate: pathwise if possible, DisARM or ARMS for bits, else leave-one-out.
+    """What "auto" uses if it does not enumerate: pathwise if possible, DisARM or ARMS for bits, else leave-one-out.
 
     Args:
         q: One distribution.
-        num_samples: The number of draws asked for.
+        num_samples: The number of draws.
 
     Raises:
         InvalidEstimator: No estimator is valid.
@@ -135,7 +136,7 @@ def automatic(q: dist.Distribution, num_samples: int = 1) -> Choice:
     raise InvalidEstimator(
         expected=f"an estimator that is valid for {type(q).__name__}",
         got="; ".join(reasons),
-        cure="replace the distribution, or name an estimator explicitly",
+        cure="replace the distribution, or choose an estimator explicitly",
     )
 
 
@@ -143,8 +144,8 @@ def _preferences(q: dist.Distribution, num_samples: int) -> Iterator[tuple[str, 
     if isinstance(q, dist.MixtureSameFamily | dist.MixtureGeneral):
         if q.mixture_size <= FEW_COMPONENTS:
             yield "rao-blackwellized-mixture", f"its {q.mixture_size} components can be enumerated with common noise"
-        # Not pathwise: a draw would have to cross the gap between components that lie apart, which few draws do.
-        yield "mixture-index-score", "its components are too many to enumerate; each is reparameterized"
+        # Not pathwise: the variance is large if the components are far apart.
+        yield "mixture-index-score", "it has too many components to enumerate; each is reparameterized"
     yield "pathwise", "its samples are differentiable in every parameter"
     if is_binary(q) and num_samples > PAIR:
         yield "arms", f"binary, with too many joint states to enumerate, and {num_samples} draws"
@@ -154,12 +155,12 @@ def _preferences(q: dist.Distribution, num_samples: int) -> Iterator[tuple[str, 
 
 
 Group = tuple[AbstractEstimator, list[int]]
-_BY_NAME = "asked for by name"
-_SURROGATE = "Wrap a continuous f, or a surrogate that is meant as it is, as estimators.Vouched(f)."
+_BY_NAME = "chosen by name"
+_SURROGATE = "If f is continuous, or is an intended surrogate, wrap it: estimators.AssumedContinuous(f)."
 
 
 def grouped(estimators: list[AbstractEstimator]) -> list[Group]:
-    """Equal estimators together, each with the places of its variables, enumeration outermost, pathwise innermost."""
+    """Equal estimators together, each with the indices of its variables, enumeration outermost, pathwise innermost."""
     groups: list[Group] = []
     for index, estimator in enumerate(estimators):
         for known, members in groups:
@@ -172,12 +173,14 @@ def grouped(estimators: list[AbstractEstimator]) -> list[Group]:
 
 
 def evaluations(q: Any, estimators: list[AbstractEstimator], num_samples: int) -> int:
-    """How often f is evaluated for one estimate: the groups are nested, and only the outermost sampled one makes draws.
+    """How often f is evaluated for one estimate.
+
+    The groups are nested, and only the outermost one that is sampled makes ``num_samples`` draws.
 
     Args:
         q: A pytree of distributions.
         estimators: One per distribution of q.
-        num_samples: The number of draws asked for.
+        num_samples: The number of draws.
     """
     flat = leaves(q)
     total, left = 1, num_samples
@@ -195,15 +198,15 @@ class Plan:
         flat: The distributions.
         choices: The estimator of each, and why.
         integrand: f as a function of one draw of each, in a list, and a key.
-        jumps: Per distribution, why f is not shown to be continuous in it; ``None`` where it is, or was not looked at.
-        said: What the user should know.
+        jumps: For each distribution, why f is not shown to be continuous in it; ``None`` if it is or was not inspected.
+        messages: Warnings for the user.
     """
 
     flat: list[dist.Distribution]
     choices: list[Choice]
     integrand: Integrand
     jumps: list[Reason | None]
-    said: list[str]
+    messages: list[str]
 
     @property
     def estimators(self) -> list[AbstractEstimator]:
@@ -215,7 +218,7 @@ def planned(f: Any, q: Any, estimator: Any, num_samples: int) -> Plan:
     """The plan for E_q[f(z)].
 
     Raises:
-        InvalidEstimator: An estimator that is named would be wrong for q or f.
+        InvalidEstimator: An estimator that was chosen by name would be wrong for q or f.
     """
     flat, structure = jax.tree.flatten(q, is_leaf=is_distribution)
     call = with_key(f)
@@ -223,28 +226,30 @@ def planned(f: Any, q: Any, estimator: Any, num_samples: int) -> Plan:
     def integrand(z: list[Any], k: jax.Array) -> Any:
         return call(jax.tree.unflatten(structure, z), k)
 
-    wishes = spread(q, estimator)
-    choices = choices_for(flat, wishes, num_samples)
+    requests = spread(q, estimator)
+    choices = choices_for(flat, requests, num_samples)
     for choice, leaf in zip(choices, flat, strict=True):
         check(choice.estimator, leaf)
     plan = Plan(flat, choices, integrand, [None] * len(flat), [])
-    free = [wish == "auto" for wish in wishes]
+    free = [request == "auto" for request in requests]
     by_terms = [auto and _may_go_term_by_term(c, leaf) for auto, c, leaf in zip(free, choices, flat, strict=True)]
-    looks = [_needs_a_look(choice.estimator, leaf) for choice, leaf in zip(choices, flat, strict=True)]
-    if isinstance(f, Vouched) or not any([*looks, *by_terms]):
+    inspects = [_needs_inspection(choice.estimator, leaf) for choice, leaf in zip(choices, flat, strict=True)]
+    if isinstance(f, AssumedContinuous) or not any([*inspects, *by_terms]):
         return plan
     inspected = Inspected(integrand, flat, [choice.estimator.differentiates_the_sample for choice in choices])
     choices = _term_by_term(inspected, choices, by_terms)
     names = variable_names(structure, len(flat))
-    jumps = list(inspected.verdict.variables[: len(flat)]) if any(looks) else plan.jumps
-    said: list[str] = []
-    if any(looks):
+    jumps = list(inspected.verdict.variables[: len(flat)]) if any(inspects) else plan.jumps
+    messages: list[str] = []
+    if any(inspects):
         choices = [
-            _where_continuous(choice, leaf, reason, inspected.verdict.held_back[place], free[place], names[place], said)
+            _where_continuous(
+                choice, leaf, reason, inspected.verdict.held_back[place], free[place], names[place], messages
+            )
             for place, (choice, leaf, reason) in enumerate(zip(choices, flat, jumps, strict=True))
         ]
     inspected.handled = sum(1 << place for place, choice in enumerate(choices) if choice.estimator.counts_jumps)
-    return Plan(flat, choices, inspected, jumps, said)
+    return Plan(flat, choices, inspected, jumps, messages)
 
 
 def assign(q: Any, estimator: Any, num_samples: int = 1) -> list[AbstractEstimator]:
@@ -252,15 +257,17 @@ def assign(q: Any, estimator: Any, num_samples: int = 1) -> list[AbstractEstimat
     return [choice.estimator for choice in choices_for(leaves(q), spread(q, estimator), num_samples)]
 
 
-def choices_for(flat: list[dist.Distribution], wishes: list[Any], num_samples: int) -> list[Choice]:
-    """The estimator that each wish names, with the reason where it was chosen here."""
-    exact = enumerated([leaf if wish == "auto" else None for leaf, wish in zip(flat, wishes, strict=True)], num_samples)
+def choices_for(flat: list[dist.Distribution], requests: list[Any], num_samples: int) -> list[Choice]:
+    """The estimator for each request, and why."""
+    exact = enumerated(
+        [leaf if request == "auto" else None for leaf, request in zip(flat, requests, strict=True)], num_samples
+    )
     choices: list[Choice] = []
-    for place, (leaf, wish) in enumerate(zip(flat, wishes, strict=True)):
-        if wish == "auto":
+    for place, (leaf, request) in enumerate(zip(flat, requests, strict=True)):
+        if request == "auto":
             choices.append(exact[place] if place in exact else automatic(leaf, num_samples))
             continue
-        part = named(wish) if isinstance(wish, str) else wish
+        part = named(request) if isinstance(request, str) else request
         if not isinstance(part, AbstractEstimator):
             raise InvalidEstimator(
                 expected='"auto", the name of an estimator, or an instance of one',
@@ -272,19 +279,19 @@ def choices_for(flat: list[dist.Distribution], wishes: list[Any], num_samples: i
 
 
 def spread(q: Any, estimator: Any) -> list[Any]:
-    """The wish for each distribution of q: an estimator, a name or "auto"."""
+    """The request for each distribution of q: an estimator, a name or "auto"."""
     flat, structure = jax.tree.flatten(q, is_leaf=is_distribution)
-    wishes = jax.tree.map(
+    requests = jax.tree.map(
         lambda part, below: jax.tree.map(lambda _: part, below, is_leaf=is_distribution),
         estimator,
         jax.tree.unflatten(structure, flat),
         is_leaf=_is_choice,
     )
-    return jax.tree.leaves(wishes, is_leaf=_is_choice)
+    return jax.tree.leaves(requests, is_leaf=_is_choice)
 
 
 def variable_names(structure: Any, count: int) -> list[str]:
-    """The places of the distributions in the pytree q, in brackets as in Python; empty for a single one."""
+    """The path of each distribution in the pytree q, in brackets as in Python; empty for a single distribution."""
     numbered = jax.tree.unflatten(structure, range(count))
     return [jax.tree_util.keystr(path) for path, _ in jax.tree_util.tree_flatten_with_path(numbered)[0]]
 
@@ -293,46 +300,52 @@ def _is_choice(node: Any) -> bool:
     return isinstance(node, str | AbstractEstimator | AbstractBoundEstimator)
 
 
-def _needs_a_look(part: AbstractEstimator, q: dist.Distribution) -> bool:
-    """Whether it matters for a variable if f jumps in it: where its draws, or the places of jumps, can move."""
+def _needs_inspection(part: AbstractEstimator, q: dist.Distribution) -> bool:
+    """Whether jumps of f in a variable matter: whether its draws, or the locations of jumps, can move."""
     return part.differentiates_the_sample or not is_discrete(q)
 
 
 def _may_go_term_by_term(choice: Choice, q: dist.Distribution) -> bool:
-    """Whether a variable would be sampled, though its elements could be enumerated one by one."""
+    """Whether a variable would be sampled although its elements could be enumerated one by one."""
     return choice.estimator.level == "score" and worth_it(q, CHEAP_STATES)
 
 
 def _term_by_term(inspected: Inspected, choices: list[Choice], candidates: list[bool]) -> list[Choice]:
-    """The choices, with an exact sum for a variable where f is a sum of terms that read one element of it each."""
+    """The choices, with an exact sum for a variable if f is a sum of terms of one element of it each."""
     for place, candidate in enumerate(candidates):
         if candidate and inspected.is_separable(place):
-            # Of one variable only: two together would have to be read apart from each other.
-            choice = Choice(named("separable-enumeration"), "f is a sum of terms that read one element each")
+            # For one variable only: two would have to be separable together.
+            choice = Choice(named("separable-enumeration"), "f is a sum of terms of one element each")
             return [choice if other == place else kept for other, kept in enumerate(choices)]
     return choices
 
 
 def _where_continuous(
-    choice: Choice, q: dist.Distribution, reason: Reason | None, held_back: bool, free: bool, name: str, said: list[str]
+    choice: Choice,
+    q: dist.Distribution,
+    reason: Reason | None,
+    held_back: bool,
+    free: bool,
+    name: str,
+    messages: list[str],
 ) -> Choice:
-    """The choice, or one that needs no continuity where f is not shown to be continuous."""
+    """The choice, or one that needs no continuity if f is not shown to be continuous."""
     part = choice.estimator
     if not part.differentiates_the_sample or (reason is None and not held_back):
         return choice
     if reason is None and not free:
-        said.append(
-            f"f holds back the derivative of a value that depends on z{name} (stop_gradient): {type(part).__name__} "
-            f"differentiates what is left, not E[f]. {_SURROGATE}"
+        messages.append(
+            f"f stops the derivative of a value that depends on z{name} (stop_gradient): {type(part).__name__} "
+            f"differentiates the rest of f, not E[f]. {_SURROGATE}"
         )
         return choice
-    why = reason or Reason("stop_gradient", "the derivative of a value that depends on it is held back")
+    why = reason or Reason("stop_gradient", "the derivative of a value that depends on it is stopped")
     fallback = named("leave-one-out")
     if not free or fallback.refusal(q) is not None:
         raise discontinuous(part, why, name)
-    what = "is not shown to be continuous in" if reason is not None else "hides a derivative in"
-    said.append(
-        f"f {what} z{name} ({why.text}): leave-one-out is used, which is right but noisier than pathwise. Name it to "
-        f"silence this. {_SURROGATE}"
+    what = "is not shown to be continuous in" if reason is not None else "stops a derivative in"
+    messages.append(
+        f"f {what} z{name} ({why.text}): leave-one-out is used, which is right but noisier than pathwise. Choose it by "
+        f"name to silence this warning. {_SURROGATE}"
     )
     return Choice(fallback, f"f {what} it: {why.text}")

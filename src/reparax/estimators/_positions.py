@@ -1,8 +1,8 @@
-"""Draws with a position whose density can be differentiated however far out: z itself, or its logarithm or log-odds.
+"""Positions of draws: z itself, or its logarithm or log-odds, at which the log density has an accurate derivative.
 
-18 % of the draws of a Gamma(0.02) are below the smallest float32, where a float is 0 or held at the edge of the range:
-log z, and with it the score log z + log rate - digamma(a), is then lost. The position keeps it. It is a function of z
-alone, free of parameters, so that the score at the position is the score at z (Casella & Berger 2002, section 2.1).
+18 % of the draws of a Gamma(0.02) are below the smallest float32. Rounded to 0, or to the smallest float, they lose
+log z, and with it the score log z + log rate - digamma(a). Their positions do not. A position is a function of z only,
+without parameters, so that the score at the position is the score at z (Casella & Berger 2002, section 2.1).
 """
 
 import inspect
@@ -22,15 +22,15 @@ from reparax.reparameterization.closed_form import log_dagum_of, log_log_kumaras
 from reparax.reparameterization.gamma_rules import log_abs_student_t_sample, log_dirichlet_of
 from reparax.reparameterization.numerics import bounded_exp, log1m_exp, to_float, unit_exp, widened
 
-# Beyond this log |t| a draw of Student's t is held (float32 ends at 88.7).
-_FAR = 75.0
+# The largest log |t| of a draw of Student's t, which is clipped there (float32 ends at 88.7).
+_LARGEST_LOG = 75.0
 
 
 class Positions(NamedTuple):
-    """How the draws of one distribution are positioned.
+    """How the draws of one distribution are represented by positions.
 
     Args:
-        draw: From a key and a sample shape, positions.
+        draw: Draws positions from a key, given a sample shape.
         value: The draw at a position.
         position: The position of a draw.
         log_prob: The log density of the draw at a position, summed over batch dimensions; nats.
@@ -43,7 +43,7 @@ class Positions(NamedTuple):
 
 
 def draw_positions(q: Any, key: jax.Array, num_samples: int) -> Any:
-    """Positions of independent draws of a pytree of distributions along a new leading axis, constant."""
+    """Positions of independent draws of a pytree of distributions along a new leading axis, as constants."""
     flat, structure = jax.tree.flatten(widened(q), is_leaf=is_distribution)
     keys = jax.random.split(key, len(flat))
     with numpyro_rules():
@@ -52,7 +52,7 @@ def draw_positions(q: Any, key: jax.Array, num_samples: int) -> Any:
 
 
 def values_at(q: Any, positions: Any) -> Any:
-    """The draws at positions, constant to differentiation."""
+    """The draws at positions, as constants for differentiation."""
     flat, structure = jax.tree.flatten(widened(q), is_leaf=is_distribution)
     with numpyro_rules():
         placed = zip(flat, structure.flatten_up_to(positions), strict=True)
@@ -79,14 +79,14 @@ def positions_of(q: dist.Distribution) -> Positions:
 
 
 def _plain_log_prob(q: dist.Distribution, z: Array) -> Array:
-    """log q(z), not a number where z is held at the edge of the floats: its score would be silently wrong there."""
+    """log q(z), or NaN if z was rounded to the smallest or largest float, where the score would be wrong."""
     total = log_prob_of(q, z)
     mixed = isinstance(innermost(q), dist.MixtureSameFamily | dist.MixtureGeneral)
     if not (mixed and any(isinstance(part, tuple(_FAMILIES)) for part in parts(q))):
         return total
     limits = jnp.finfo(z.dtype)
     held = (jnp.abs(z) <= limits.tiny * 1024) | (jnp.abs(z) >= limits.max * 1e-8) | (z == 1 - limits.epsneg)
-    # A factor, so that the derivative is not a number either.
+    # A factor, so that the derivative is NaN too.
     return total * jnp.where(jnp.any(held), jnp.nan, 1.0)
 
 
@@ -95,13 +95,13 @@ def _same(z: Array) -> Array:
 
 
 def _expanded(q: dist.Distribution, base: dist.Distribution, noise: dist.Distribution) -> dist.Distribution:
-    """The noise of base, with the batch shape that the wrappers of q give it."""
+    """The noise of the base, with the batch shape of q."""
     shape = q.shape()
     return noise.expand(shape[: len(shape) - len(base.event_shape)])
 
 
 def _by_logarithm(q: dist.Distribution, base: dist.Distribution, noise: dist.Distribution, sign: int) -> Positions:
-    """Positions log z of a positive variable, of which sign log z has the distribution ``noise``."""
+    """Positions log z of a positive variable, where sign * log z has the distribution ``noise``."""
     return Positions(
         lambda key, shape: sign * draw_one(_expanded(q, base, noise), key, shape),
         bounded_exp,
@@ -154,7 +154,7 @@ def _pareto(q: dist.Distribution, base: dist.Pareto) -> Positions:
 
 
 def _kumaraswamy(q: dist.Distribution, base: dist.Kumaraswamy) -> Positions:
-    """The position is log(-log z), which is fine at both ends: -log z = exp(y), and log(1 - z^a) is had from a e^y."""
+    """The position y = log(-log z) is accurate at both ends: -log z = exp(y), and log(1 - z^a) follows from a e^y."""
 
     def log_prob(y: Array) -> Array:
         a, b = base.concentration1, base.concentration0
@@ -187,12 +187,12 @@ def _dagum(q: dist.Distribution, base: dist.Dagum) -> Positions:
 
 
 def _student_t(q: dist.Distribution, base: dist.StudentT) -> Positions:
-    """The position is the draw, and log |t|, which tells a draw that is held at the largest float from the others."""
+    """The position is the draw together with log |t|, which is accurate also for draws that were clipped."""
 
     def draw(key: jax.Array, shape: tuple[int, ...]) -> tuple[Array, Array]:
         df, loc, scale = to_float(base.df, base.loc, base.scale)
         log_abs, sign = log_abs_student_t_sample(key, df, (*shape, *q.shape()))
-        return loc + scale * sign * jnp.exp(jnp.minimum(log_abs, _FAR)), log_abs
+        return loc + scale * sign * jnp.exp(jnp.minimum(log_abs, _LARGEST_LOG)), log_abs
 
     def log_prob(position: tuple[Array, Array]) -> Array:
         z, log_abs = position
@@ -211,7 +211,7 @@ def _student_t(q: dist.Distribution, base: dist.StudentT) -> Positions:
 
 
 def _transformed(q: dist.Distribution, base: dist.TransformedDistribution) -> Positions:
-    """Those of what is transformed; a parameter of a transform moves the position of a draw that stays where it is."""
+    """The positions of the base; given the draw, the position depends on the parameters of the transforms."""
     batch = q.shape()[: len(q.shape()) - len(base.event_shape)]
     below = positions_of(base.base_dist.expand(batch))
     steps = base.transforms
@@ -230,7 +230,7 @@ def _transformed(q: dist.Distribution, base: dist.TransformedDistribution) -> Po
 
     def log_prob(y: Array) -> Array:
         values = stopped(path(y))
-        # Behind the last transform with parameters nothing moves: so far back only is the draw inverted.
+        # The draw is inverted back to the first transform with parameters, but not through those after the last.
         for place in range(max(moving, default=-1), -1, -1):
             values[place] = steps[place].inv(values[place + 1])
         if moving:
@@ -244,11 +244,11 @@ def _transformed(q: dist.Distribution, base: dist.TransformedDistribution) -> Po
 
 
 def _pushed(q: dist.Distribution, base: Pushforward) -> Positions:
-    """Those of what is pushed forward, so that the score in its parameters needs no inverse of the map."""
+    """The positions of the base, so that the score in its parameters needs no inverse of the map."""
     below = positions_of(base.base.expand(q.shape()[: len(q.shape()) - len(base.event_shape)]))
 
     def log_prob(y: Array) -> Array:
-        # With its parameters held, which have no score here, the map gives the density a constant factor.
+        # The map's parameters have no score here: held constant, they change the density by a constant factor.
         return below.log_prob(y) - jnp.sum(stopped(base.push(below.value(stopped(y)))[1]))
 
     return Positions(

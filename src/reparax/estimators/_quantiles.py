@@ -1,4 +1,4 @@
-"""Samples as functions of uniform noise, which can be designed, or of logistic noise, which resolves both tails."""
+"""Samples as functions of uniform noise, which can be designed, or logistic noise, which is precise in both tails."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -13,9 +13,9 @@ from jax.scipy.special import ndtri
 from jaxtyping import Array, Float
 
 from reparax.estimators._base import Integrand
-from reparax.estimators.draws import is_distribution, numpyro_rules
+from reparax.estimators.draws import is_distribution, not_reparameterizable, numpyro_rules
 from reparax.estimators.scores import evaluate, mean
-from reparax.reparameterization import innermost, parameter_rules
+from reparax.reparameterization import innermost
 from reparax.reparameterization.numerics import widened
 
 Design = Callable[[jax.Array, int, int, Any], Float[Array, "n d"]]
@@ -26,25 +26,24 @@ _INVERTIBLE = (
     dist.TwoSidedTruncatedDistribution,
 )  # fmt: skip
 VALID_FOR = "distributions with a differentiable quantile function or a Normal base, and an f that is continuous in z"
-# Beyond this a logistic number has a probability of 4e-31; the quantiles below are accurate up to there.
-_FAR = 70.0
-# The slope of a Cauchy's quantile function overflows in single precision beyond twice this.
-_FAR_CAUCHY = 40.0
+# The probability of a logistic number beyond this is 4e-31; the quantiles below are accurate up to here.
+_LARGEST = 70.0
+# The slope of the quantile function of a Cauchy overflows in single precision beyond twice this.
+_LARGEST_CAUCHY = 40.0
 
 
 def no_quantile(q: dist.Distribution) -> str | None:
-    """Why a sample of q is not a differentiable function of as many uniform numbers here; ``None`` where it is."""
+    """Why a sample of q is not a differentiable function of one uniform number per element; ``None`` if it is."""
     base = innermost(q)
     if type(base) in _INVERTIBLE or isinstance(base, dist.MultivariateNormal):
-        refused = [rule for rule in parameter_rules(base) if not rule.differentiable]
-        return f"{refused[0].parameter}: {refused[0].reason}" if refused else None
+        return not_reparameterizable(base)
     if isinstance(base, dist.TransformedDistribution):
         return no_quantile(base.base_dist)
-    return f"{type(base).__name__} has no differentiable quantile function here"
+    return f"no differentiable quantile function of {type(base).__name__} is known"
 
 
 def noise_shape(q: dist.Distribution) -> tuple[int, ...]:
-    """The shape of the noise of one draw of q: that of what its transforms are given, which may have another event."""
+    """The shape of the noise of one draw of q, which is that of the base where a transform changes the event."""
     base = innermost(q)
     shape = q.shape()
     if not isinstance(base, dist.TransformedDistribution):
@@ -57,7 +56,7 @@ def noise_shape(q: dist.Distribution) -> tuple[int, ...]:
 
 
 def from_uniform(q: dist.Distribution, u: Float[Array, "n *s"]) -> Float[Array, "n *d"]:
-    """The draws of q whose noise is u: u in (0, 1), of `noise_shape` behind the draws."""
+    """The draws of q with noise u in (0, 1), an array with the draws in front of `noise_shape`."""
     base = innermost(q)
     with numpyro_rules():
         if isinstance(base, dist.MultivariateNormal):
@@ -71,7 +70,7 @@ def from_uniform(q: dist.Distribution, u: Float[Array, "n *s"]) -> Float[Array, 
 
 
 def designed(f: Integrand, q: Any, design: Design, key: jax.Array, num_samples: int) -> Any:
-    """The mean of f over draws whose uniform noise, over all dimensions of q together, comes from a design."""
+    """The mean of f over draws whose uniform noise, for all dimensions of q together, comes from a design."""
     flat, structure = jax.tree.flatten(widened(q), is_leaf=is_distribution)
     shapes = [noise_shape(leaf) for leaf in flat]
     sizes = [math.prod(shape) for shape in shapes]
@@ -98,7 +97,7 @@ def standard_noise(key: jax.Array, shape: tuple[int, ...], dtype: Any) -> Float[
 
 
 def _lower(t: Array) -> Array:
-    """The same noise mirrored into the lower half: 1 - u is not a float near u = 1. Its slope is never 0."""
+    """The noise mirrored into the lower half, as floats do not resolve u near 1. Its slope is never 0."""
     return jnp.where(t < 0, t, -t)
 
 
@@ -134,8 +133,8 @@ def _half_cauchy(t: Array) -> Array:
 
 
 def _uniform(low: Array, high: Array, t: Array) -> Array:
-    share = (high - low) * jax.nn.sigmoid(_lower(t))
-    return jnp.where(t < 0, low + share, high - share)
+    distance = (high - low) * jax.nn.sigmoid(_lower(t))
+    return jnp.where(t < 0, low + distance, high - distance)
 
 
 _STANDARD: dict[type, Callable[[Array], Array]] = {
@@ -149,7 +148,7 @@ _HALF: dict[type, Callable[[Array], Array]] = {dist.HalfNormal: _half_normal, di
 
 
 def from_logit(q: dist.Distribution, t: Float[Array, "*noise"]) -> Float[Array, "*s"]:
-    """The draw of q from logistic noise t of shape `logistic_noise_shape`: the quantile at the logistic of t."""
+    """The draw of q from logistic noise t of shape `logistic_noise_shape`: the quantile at sigmoid(t)."""
     base = innermost(q)
     with numpyro_rules():
         kind = type(base)
@@ -189,16 +188,16 @@ def _event_noise(q: dist.Distribution) -> tuple[int, ...]:
     return inner[len(q.batch_shape) :]
 
 
-def reach(q: dist.Distribution, dtype: Any) -> float:
-    """The largest absolute noise at which the draws of q are still resolved."""
+def largest_noise(q: dist.Distribution, dtype: Any) -> float:
+    """The largest absolute noise at which the draws of q are accurate."""
     base = innermost(q)
     while isinstance(base, dist.TransformedDistribution):
         base = innermost(base.base_dist)
     if isinstance(base, dist.Cauchy | dist.HalfCauchy):
-        return _FAR_CAUCHY
+        return _LARGEST_CAUCHY
     accurate = type(base) in {*_STANDARD, *_HALF, dist.Uniform, dist.Exponential, dist.Weibull}
     if accurate or isinstance(base, dist.MultivariateNormal):
-        return _FAR
+        return _LARGEST
     return -math.log(float(jnp.finfo(dtype).eps)) - 0.5
 
 
@@ -214,7 +213,7 @@ def split_noise(flat: Sequence[dist.Distribution], t: Float[Array, " d"]) -> lis
 
 
 def logistic_noise(key: jax.Array, shape: tuple[int, ...], dtype: Any) -> Float[Array, "*s"]:
-    """Logistic numbers whose two tails are alike, down to a probability of half the rounding error of 1."""
+    """Logistic numbers with equally precise tails, down to a probability of half the rounding error of 1."""
     sign_key, size_key = jax.random.split(key)
     sign = jax.random.rademacher(sign_key, shape, dtype)
     v = jax.random.uniform(size_key, shape, dtype, minval=jnp.finfo(dtype).eps / 2)

@@ -1,8 +1,8 @@
-"""A program of one draw that can be run with its comparisons forced: what an integrand is on either side of a jump.
+"""A program of one draw that can be run with given outcomes of its comparisons: its values on both sides of a jump.
 
-The jaxpr is flattened (calls, and functions with custom derivatives that read the draw, in place). Each value is
-constant in the draw, piecewise constant, stopped, or varying with it. Comparisons of varying reals are the *switches*;
-everything else that reads varying values must be continuous, or the program is refused.
+The jaxpr is flattened: calls are inlined, and so are functions with custom derivatives that depend on the draw. Each
+value is constant in the draw, piecewise constant, stopped, or varying with it. Comparisons of varying reals are the
+*switches*; any other operation on varying values must be continuous, or the program is refused.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,7 +19,7 @@ _CALLS = {
     "jit": "jaxpr", "pjit": "jaxpr", "closed_call": "call_jaxpr", "core_call": "call_jaxpr", "checkpoint": "jaxpr",
     "remat": "jaxpr", "remat2": "jaxpr",
 }  # fmt: skip
-_OWN_RULES = {"custom_jvp_call": "call_jaxpr", "custom_vjp_call": "call_jaxpr", "custom_vjp_call_jaxpr": "fun_jaxpr"}
+_CUSTOM_RULES = {"custom_jvp_call": "call_jaxpr", "custom_vjp_call": "call_jaxpr", "custom_vjp_call_jaxpr": "fun_jaxpr"}
 COMPARISONS = {"lt", "le", "gt", "ge"}
 
 
@@ -38,7 +38,7 @@ class Step:
 
 
 class Replay:
-    """The steps that the results of a closed jaxpr need, those of every function it calls in place.
+    """The steps that the results of a closed jaxpr need, with every function that it calls inlined.
 
     Args:
         closed: The jaxpr.
@@ -49,7 +49,7 @@ class Replay:
         self.steps: list[Step] = []
         self.avals: list[Any] = []
         self.constants: dict[int, Any] = {}
-        self.own_rules = False
+        self.custom_rules = False
         self._literals: dict[Any, int] = {}
         self.inputs = [self._fresh(var.aval) for var in closed.jaxpr.invars]
         self._reads = {number for number, moves in zip(self.inputs, varying, strict=True) if moves}
@@ -83,7 +83,7 @@ class Replay:
             steps: The slice.
             values: The program's inputs.
             constants: The values of its constants.
-            forced: Variables whose value is given instead of computed.
+            forced: Variables whose values are given instead of computed.
         """
         memory = dict(constants) | dict(zip(self.inputs, values, strict=True))
         for step in steps:
@@ -102,7 +102,7 @@ class Replay:
         return number
 
     def _literal(self, literal: Literal) -> int:
-        # The same number at two places is one constant, so that the same comparison is seen to be the same.
+        # Equal literals are one constant, so that equal comparisons are recognized.
         mark = (str(literal.aval), str(literal.val)) if jnp.ndim(literal.val) == 0 else id(literal)
         if mark not in self._literals:
             self._literals[mark] = self._constant(literal.val)
@@ -118,22 +118,22 @@ class Replay:
         for equation in jaxpr.eqns:
             arguments = [read(atom) for atom in equation.invars]
             moves = not self._reads.isdisjoint(arguments)
-            inner = callee(equation, own_rules=moves)
+            inner = callee(equation, custom_rules=moves)
             if inner is None:
                 results = [self._fresh(var.aval) for var in equation.outvars]
                 self.steps.append(Step(equation, tuple(arguments), tuple(results)))
                 if moves:
                     self._reads.update(results)
             else:
-                self.own_rules |= equation.primitive.name in _OWN_RULES and _has_comparison(inner.jaxpr)
+                self.custom_rules |= equation.primitive.name in _CUSTOM_RULES and _has_comparison(inner.jaxpr)
                 results = self._inline(inner.jaxpr, [self._constant(value) for value in inner.consts], arguments)
             names.update(zip(equation.outvars, results, strict=True))
         return [read(atom) for atom in jaxpr.outvars]
 
 
-def callee(equation: JaxprEqn, *, own_rules: bool) -> ClosedJaxpr | None:
-    """The function that an equation calls; those with custom derivatives only where asked for."""
-    known = _CALLS | _OWN_RULES if own_rules else _CALLS
+def callee(equation: JaxprEqn, *, custom_rules: bool) -> ClosedJaxpr | None:
+    """The function that an equation calls; one with custom derivatives only if ``custom_rules``."""
+    known = _CALLS | _CUSTOM_RULES if custom_rules else _CALLS
     field = known.get(equation.primitive.name)
     inner = equation.params.get(field) if field else None
     if isinstance(inner, ClosedJaxpr):
@@ -142,7 +142,7 @@ def callee(equation: JaxprEqn, *, own_rules: bool) -> ClosedJaxpr | None:
 
 
 def _has_comparison(jaxpr: Jaxpr) -> bool:
-    inner = [callee(equation, own_rules=True) for equation in jaxpr.eqns]
+    inner = [callee(equation, custom_rules=True) for equation in jaxpr.eqns]
     return any(equation.primitive.name in COMPARISONS for equation in jaxpr.eqns) or any(
         _has_comparison(closed.jaxpr) for closed in inner if closed is not None
     )
@@ -153,17 +153,17 @@ def bind(equation: JaxprEqn, arguments: Sequence[Any]) -> list[Any]:
     if equation.primitive.name in {"reduce_max", "reduce_min"}:
         return [_extreme(equation, arguments[0])]
     bind_params = equation.primitive.get_bind_params(equation.params)
-    # Older releases of jax give the functions apart from the parameters.
+    # Older releases of jax return the functions separately from the parameters.
     functions, parameters = bind_params if isinstance(bind_params, tuple) else ((), bind_params)
     bound = equation.primitive.bind(*functions, *arguments, **parameters)
     return list(bound) if equation.primitive.multiple_results else [bound]
 
 
 def _extreme(equation: JaxprEqn, value: Array) -> Array:
-    """A maximum or minimum, as an element of what it is taken of.
+    """A maximum or minimum, computed by indexing the operand.
 
-    The derivative of the primitive looks for the elements that equal the result, and is NaN where XLA computes these
-    twice and rounds them in different ways.
+    The derivative of the primitive searches for elements that equal the result, and is NaN if XLA computes these twice
+    with different rounding.
     """
     axes = equation.params["axes"]
     kept = [axis for axis in range(value.ndim) if axis not in axes]

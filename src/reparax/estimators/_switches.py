@@ -1,4 +1,4 @@
-"""Where a program can jump in its draw: the comparisons that are switches; all other steps are refused."""
+"""Where a program can jump in its draw: comparisons are switches; other steps that may jump are refused."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -15,7 +15,7 @@ from reparax.estimators._replay import COMPARISONS, Replay, Step, is_concrete
 
 
 class Sign(IntEnum):
-    """What is shown of every element of a value; of several, the least holds."""
+    """What is known of every element of a value; of several values, the least."""
 
     UNKNOWN = 0
     NONNEGATIVE = 1
@@ -92,7 +92,7 @@ POLES: dict[str, Rule] = {
 }  # fmt: skip
 
 
-# Continuous in every real input wherever the result is not NaN; what has poles stands in `POLES` instead.
+# Continuous in every real input wherever the result is not NaN; steps with poles are in `POLES` instead.
 _CONTINUOUS = {
     "neg", "add", "sub", "mul", "add_any", "exp", "exp2", "expm1", "log", "log1p", "tanh", "sin", "cos", "asin", "acos",
     "atan", "sinh", "cosh", "asinh", "acosh", "atanh", "sqrt", "cbrt", "square", "abs", "max", "min", "clamp",
@@ -105,13 +105,13 @@ _CONTINUOUS = {
 }  # fmt: skip
 _LOOPS = {"scan", "while", "cond"}
 _CURE = (
-    "write what jumps as a comparison outside of loops (jnp.where(a > b, ...), vectorized over the steps), or use "
-    "leave-one-out if the place of the jump depends on no parameter outside of q"
+    "write the jump as a comparison outside loops (jnp.where(a > b, ...), vectorized over the steps), or use "
+    "leave-one-out if the location of the jump does not depend on parameters outside q"
 )
 
 
 class Kind(IntEnum):
-    """How a value depends on the draw; of several, the greatest holds."""
+    """How a value depends on the draw; of several values, the greatest."""
 
     CONSTANT = 0
     PIECEWISE = 1
@@ -121,7 +121,7 @@ class Kind(IntEnum):
 
 @dataclass(frozen=True)
 class Fact:
-    """What is known of a value: its dependence, its sign, and whether it has noise of f's own or a parameter in it."""
+    """What is known of a value: how it depends on the draw, its sign, and whether it depends on f's key or a tracer."""
 
     kind: Kind = Kind.CONSTANT
     sign: Sign = Sign.UNKNOWN
@@ -131,7 +131,7 @@ class Fact:
 
 @dataclass(frozen=True)
 class Watched:
-    """A test for NaN or infinity: taken to have its usual outcome, which is verified at every draw."""
+    """A test for NaN or infinity: its usual outcome is assumed, and verified at every draw."""
 
     step: Step
     usual: bool
@@ -139,7 +139,7 @@ class Watched:
 
 @dataclass
 class Switches:
-    """The switches of a program, in order, and the tests that are taken to have their usual outcome."""
+    """The switches of a program, in order, and the tests whose usual outcome is assumed."""
 
     program: Replay
     facts: dict[int, Fact] = field(default_factory=dict)
@@ -207,18 +207,18 @@ def _compare(
     if joined.kind is Kind.STOPPED and joined.traced and switches.program.is_floating(step.inputs[0]):
         raise _refused("a comparison of a stopped draw (stop_gradient) with a parameter, whose derivative is missing")
     if joined.noisy and joined.traced and switches.program.is_floating(step.inputs[0]):
-        raise _refused("a comparison of noise of f's own, drawn from its key, with a parameter or data that are traced")
+        raise _refused("a comparison of noise drawn from the key of f with a traced parameter or traced data")
     return joined
 
 
 def _same_boundary(step: Step) -> tuple[int, int]:
-    """The values compared, the greater first: x > c, c < x and x >= c differ nowhere but at the boundary itself."""
+    """The values compared, the greater first: x > c, c < x and x >= c differ only at the boundary itself."""
     left, right = step.inputs
     return (left, right) if step.name in {"gt", "ge"} else (right, left)
 
 
 def _continuous(switches: Switches, step: Step, inputs: list[Fact], joined: Fact) -> Fact:
-    """What is known of the result of a step that reads varying values."""
+    """What is known of the result of a step on varying values."""
     varying = [fact.kind is Kind.VARYING for fact in inputs]
     signs = [fact.sign for fact in inputs]
     result = replace(joined, sign=sign_of(step.name, step.equation.params, signs))
@@ -237,7 +237,7 @@ def _continuous(switches: Switches, step: Step, inputs: list[Fact], joined: Fact
     if step.name in POLES:
         if POLES[step.name](step.equation.params, varying, signs, _values(switches.program, step)):
             return result
-        raise _refused(f"{step.name}, which has a pole, of a value that is not shown to be positive")
+        raise _refused(f"{step.name}, which has a pole, of a value that may not be positive")
     raise _refused(_blame(step.name))
 
 
@@ -249,7 +249,7 @@ def _values(program: Replay, step: Step) -> list[Any]:
 
 def _test(switches: Switches, step: Step, joined: Fact) -> Fact:
     if step.name == "eq" or (step.name == "ne" and step.inputs[0] != step.inputs[1]):
-        raise _refused("an equality of reals: what max, clip, sort or rounding made may be equal to something")
+        raise _refused("a test of real numbers for equality: results of max, clip, sort or rounding can be equal")
     switches.watched.append(Watched(step, step.name == "is_finite"))
     return replace(joined, kind=Kind.CONSTANT)
 
@@ -272,7 +272,7 @@ def _loop(program: Replay, step: Step, inputs: list[Fact]) -> list[Fact]:
 
 
 def _settled(body: ClosedJaxpr, fixed: list[Fact], carry: list[Fact], rest: list[Fact]) -> list[Fact]:
-    """The facts of a loop's results: what is carried is joined with what comes back until nothing changes."""
+    """The facts of a loop's results: those of the carry and of the results are joined until nothing changes."""
     while True:
         results = _inner(body, [*fixed, *carry, *rest])
         joined = [_join(pair) for pair in zip(carry, results, strict=False)]
@@ -302,13 +302,13 @@ def _blame(name: str) -> str:
     if name == "convert_element_type":
         return "z rounded to whole numbers"
     if name == "sort":
-        return "the order of values as a value (argsort)"
+        return "the order of values used as a value (argsort)"
     return f"{name}, which is not known to be continuous, of a value that depends on z"
 
 
 def _refused(what: str) -> InvalidEstimator:
     return InvalidEstimator(
-        expected="an f whose jumps in z are all comparisons (<, <=, >, >=) outside of loops, for boundary terms",
+        expected="an f whose jumps in z are all comparisons (<, <=, >, >=) outside loops, for boundary terms",
         got=what,
         cure=_CURE,
     )
@@ -320,7 +320,7 @@ def sizes(switches: Switches) -> list[int]:
 
 
 def upstream(switches: Switches) -> np.ndarray:
-    """For each pair of switch arrays, whether the first reads what depends on the second."""
+    """For each pair of switches, whether the first depends on the second."""
     table = np.zeros((len(switches.steps), len(switches.steps)), bool)
     owner = {step.outputs[0]: place for place, step in enumerate(switches.steps)}
     owner |= {twin: owner[first] for twin, first in switches.twins.items()}

@@ -1,4 +1,4 @@
-"""Choices by measurement: the estimator of least variance times cost on pilot draws, and learned options."""
+"""Choices by measurement: the estimator with the least variance times cost on pilot draws, and learned options."""
 
 import math
 import warnings
@@ -14,7 +14,7 @@ import optax
 from jaxtyping import Array, Float
 
 from reparax.errors import InvalidEstimator
-from reparax.estimators._agreement import is_own, is_zero, trust, verdict, witness
+from reparax.estimators._agreement import is_built_in, is_zero, trust, verdict, witness
 from reparax.estimators._base import AbstractEstimator
 from reparax.estimators._measure import (
     Measured,
@@ -23,7 +23,7 @@ from reparax.estimators._measure import (
     check_scalar,
     gradient_of,
     measure,
-    problem,
+    problem_of,
     referees,
     refusal_of,
 )
@@ -48,16 +48,16 @@ def adapt(
     batch_size: int = 16,
     optimizer: optax.GradientTransformation | None = None,
 ) -> Adapted:
-    """The estimator with the dials that give the gradient of E_q[f(z)] the least variance: REBAR, RELAX and their like.
+    """The estimator with the options that minimize the variance of the gradient of E_q[f(z)]; for REBAR, RELAX, ...
 
-    The dials are its real numbers and arrays: temperature and scale of `REBAR`, the weights of the control variate of
-    `RELAX`; a scale that would be fitted at each call is learned instead. Whatever they are, the mean of the gradient
-    is the same, so that its mean square is the variance up to a constant; each step follows the derivative of the mean
-    square over a batch of gradients. The draws are thrown away: the result is a constant for those made later, and adds
-    no bias. Tucker et al. (2017), eq. 8; Grathwohl et al. (2018), algorithm 2.
+    The options that are learned are its real numbers and arrays: temperature and scale of `REBAR`, the weights of the
+    control variate of `RELAX`. A scale that would be fitted at each call is learned instead. The mean of the gradient
+    does not depend on them, so that its mean square is the variance up to a constant; each step follows the derivative
+    of the mean square over a batch of gradients. For draws made later the learned options are constants, which add no
+    bias. Tucker et al. (2017), eq. 8; Grathwohl et al. (2018), algorithm 2.
 
     Args:
-        estimator: An unbiased estimator, with the dials to start at. A temperature is kept positive, and starts at
+        estimator: An unbiased estimator with the options to start from. A temperature is kept positive, and starts at
             the best of several multiples.
         f: The integrand, of one draw; it returns one real number.
         q: A distribution, a pytree of independent ones, or a function of ``parameters``, at typical parameters.
@@ -69,31 +69,31 @@ def adapt(
         optimizer: From optax; by default Adam with a rate that falls from 0.03 to 0.
 
     Returns:
-        An estimator of the same type, its dials arrays; the one given, if that was better on fresh draws.
+        An estimator of the same type with arrays as options, or the one given, if it is better on new draws.
 
     Raises:
-        InvalidEstimator: It is biased, has no dials, is not valid here, or its variance became infinite.
+        InvalidEstimator: It is biased, has no options to learn, is not valid here, or its variance became infinite.
     """
-    asked = problem(f, q, parameters)
-    check_scalar(asked)
+    problem = problem_of(f, q, parameters)
+    check_scalar(problem)
     if not estimator.unbiased:
         raise InvalidEstimator(
-            expected="an unbiased estimator, whose mean its dials do not move",
-            got=f"{type(estimator).__name__}, which would minimize its variance at the price of bias",
+            expected="an unbiased estimator, whose mean does not depend on its options",
+            got=f"{type(estimator).__name__}, whose variance would be minimized at the price of bias",
             cure="adapt REBAR or RELAX",
         )
-    dials, rest = eqx.partition(_with_dials(estimator), eqx.is_inexact_array)
-    if not jax.tree.leaves(dials):
+    learned, rest = eqx.partition(_with_arrays(estimator), eqx.is_inexact_array)
+    if not jax.tree.leaves(learned):
         raise InvalidEstimator(
-            expected="an estimator with real dials",
+            expected="an estimator with options that are real numbers or arrays",
             got=f"{estimator}, which has none",
             cure="adapt REBAR, or RELAX with a control variate that has weights",
         )
     chosen = optimizer or optax.adam(optax.linear_schedule(0.03, 0.0, steps))
 
     def mean_square(part: AbstractEstimator, k: jax.Array) -> Float[Array, ""]:
-        gradient = gradient_of(asked, part, num_samples)
-        gradients = jax.vmap(lambda one: gradient(asked.arrays, one))(jax.random.split(k, batch_size))
+        gradient = gradient_of(problem, part, num_samples)
+        gradients = jax.vmap(lambda one: gradient(problem.arrays, one))(jax.random.split(k, batch_size))
         return sum((jnp.sum(g**2) for g in jax.tree.leaves(gradients)), jnp.zeros(())) / batch_size
 
     def noise(free: Any, k: jax.Array) -> Float[Array, ""]:
@@ -108,30 +108,30 @@ def adapt(
 
     pilot_key, step_key, last_key = jax.random.split(key, 3)
     pilot, last = jax.random.split(pilot_key, PILOT), jax.random.split(last_key, PILOT)
-    start = _started(_unbounded(dials), lambda at: jnp.mean(jax.lax.map(lambda k: noise(at, k), pilot)))
+    start = _started(_unbounded(learned), lambda at: jnp.mean(jax.lax.map(lambda k: noise(at, k), pilot)))
     run = jax.jit(lambda state, keys: jax.lax.scan(step, state, keys))
     (free, _), losses = run((start, chosen.init(start)), jax.random.split(step_key, steps))
     if not bool(jnp.isfinite(losses).all()):
         raise InvalidEstimator(
             expected="gradients with a finite variance at every step",
             got=f"an infinite one at step {int(jnp.argmin(jnp.isfinite(losses)))} of {steps}",
-            cure="start at other dials, or pass an optimizer with smaller steps",
+            cure="start from other options, or pass an optimizer with smaller steps",
         )
-    # On fresh draws what was learned may be worse: there is no harm in having tried.
+    # What was learned may be worse on new draws.
     ends = (estimator, eqx.combine(_bounded(start), rest), eqx.combine(_bounded(free), rest))
     judged = [jax.jit(lambda part=part: jnp.mean(jax.lax.map(lambda k: mean_square(part, k), last)))() for part in ends]
     return ends[int(np.nanargmin(np.asarray(judged)))]
 
 
-def _with_dials(estimator: Any) -> Any:
-    """Python numbers among the dials as arrays, and a scale that would be fitted at each call as one to learn."""
+def _with_arrays(estimator: Any) -> Any:
+    """The estimator with its Python numbers as arrays, and with a scale to learn instead of one fitted at each call."""
     if getattr(estimator, SCALE, 0.0) is None:
         estimator = eqx.tree_at(lambda part: part.scale, estimator, 1.0, is_leaf=lambda leaf: leaf is None)
     return jax.tree.map(lambda leaf: jnp.asarray(leaf) if isinstance(leaf, float) else leaf, estimator)
 
 
 def _started(free: Any, noise: Callable[[Any], Array]) -> Any:
-    """The dials at the best of several temperatures, each with its best scale, on the same pilot draws."""
+    """The values at the best of several temperatures, each with its best scale, on the same pilot draws."""
     factors = TRIED if _has(free, POSITIVE) else (1.0,)
     tried = [_changed(free, POSITIVE, lambda x, t=t: x + math.log(t)) for t in factors]
     several = jax.jit(lambda many: jax.lax.map(noise, many))
@@ -148,16 +148,16 @@ def _started(free: Any, noise: Callable[[Any], Array]) -> Any:
     return _changed(tried[place], SCALE, lambda x: jnp.full_like(x, best[place]))
 
 
-def _has(dials: Any, name: str) -> bool:
-    return any(_called(path, name) for path, _ in jax.tree_util.tree_leaves_with_path(dials))
+def _has(free: Any, name: str) -> bool:
+    return any(_called(path, name) for path, _ in jax.tree_util.tree_leaves_with_path(free))
 
 
-def _changed(dials: Any, name: str, change: Callable[[Array], Array]) -> Any:
-    return jax.tree_util.tree_map_with_path(lambda path, leaf: change(leaf) if _called(path, name) else leaf, dials)
+def _changed(free: Any, name: str, change: Callable[[Array], Array]) -> Any:
+    return jax.tree_util.tree_map_with_path(lambda path, leaf: change(leaf) if _called(path, name) else leaf, free)
 
 
-def _unbounded(dials: Any) -> Any:
-    return _changed(dials, POSITIVE, jnp.log)
+def _unbounded(free: Any) -> Any:
+    return _changed(free, POSITIVE, jnp.log)
 
 
 def _bounded(free: Any) -> Any:
@@ -179,15 +179,15 @@ def tune(
     estimators: Sequence[Any] | None = None,
     minimize: Sequence[str] | None = None,
 ) -> Any:
-    """The estimator whose gradient of E_q[f(z)] has the least variance times evaluations of f, frozen.
+    """The estimator whose gradient of E_q[f(z)] has the least variance times evaluations of f.
 
-    All candidates run on the same pilot keys. Draws made later with the result are fresh, so that the selection adds
-    no bias. For a pytree the variables are chosen one after the other, the others kept.
+    All candidates run on the same pilot keys. Draws made later with the result are new, so that the selection adds no
+    bias. For a pytree, the estimators of the variables are chosen one after the other.
 
-    A candidate is left out if it does not pass the checks of `expectation`, or if its mean contradicts that of
-    estimators that assume less, one vote per mechanism (see `compare`). Where all candidates assume a continuous f,
-    one that does not is run beside them as a judge. Of an f that is vouched for, and of estimators that are not the
-    library's, a gradient that is always 0 is not trusted unless a judge finds the same.
+    A candidate is excluded if it does not pass the checks of `expectation`, or if its mean contradicts that of
+    estimators that assume less (see `compare`). If all candidates assume a continuous f, one that does not is run as a
+    reference. If f is only assumed to be continuous, or the estimator is a custom one, a gradient that is always 0 is
+    not trusted unless the reference finds the same.
 
     Args:
         f: The integrand, of one draw; it returns one real number.
@@ -203,35 +203,34 @@ def tune(
         An estimator, or for a pytree a pytree of estimators: what `expectation` takes as ``estimator``.
 
     Raises:
-        InvalidEstimator: No candidate is left, f does not return one number, or a parameter is unknown.
+        InvalidEstimator: All candidates are excluded, f does not return one number, or a parameter is unknown.
 
     Warns:
-        UserWarning: The pilot has too few draws to tell whether the estimator chosen is right, where that rests on the
-            author's word alone.
+        UserWarning: The pilot has too few draws to confirm that the chosen estimator is right, and nothing else does.
     """
-    asked = problem(f, q, parameters)
-    check_scalar(asked)
-    counted = _counted(asked, minimize)
-    flat, structure = jax.tree.flatten(asked.q, is_leaf=is_distribution)
+    problem = problem_of(f, q, parameters)
+    check_scalar(problem)
+    counted = _counted(problem, minimize)
+    flat, structure = jax.tree.flatten(problem.q, is_leaf=is_distribution)
     chosen: list[Any] = ["auto"] * len(flat)
     for place, leaf in enumerate(flat):
         options = _options(leaf, estimators)
 
         def run(option: AbstractEstimator, place: int = place) -> Measured | str:
             trial = jax.tree.unflatten(structure, [*chosen[:place], option, *chosen[place + 1 :]])
-            refusal = refusal_of(asked, trial, num_samples)
-            return refusal or measure(asked, trial, key, num_samples, num_pilot)
+            refusal = refusal_of(problem, trial, num_samples)
+            return refusal or measure(problem, trial, key, num_samples, num_pilot)
 
-        chosen[place] = _best(asked, options, _judges(leaf, options), run, counted)
+        chosen[place] = _best(problem, options, _judges(leaf, options), run, counted)
     return jax.tree.unflatten(structure, chosen)
 
 
-def _counted(asked: Problem, minimize: Sequence[str] | None) -> list[str]:
-    counted = list(asked.arrays if minimize is None else minimize)
-    unknown = [name for name in counted if name not in asked.arrays]
+def _counted(problem: Problem, minimize: Sequence[str] | None) -> list[str]:
+    counted = list(problem.arrays if minimize is None else minimize)
+    unknown = [name for name in counted if name not in problem.arrays]
     if unknown:
         raise InvalidEstimator(
-            expected=f"minimize to name parameters among {', '.join(asked.arrays)}",
+            expected=f"minimize to name parameters among {', '.join(problem.arrays)}",
             got=", ".join(unknown),
             cure="use the names that compare prints",
         )
@@ -246,7 +245,7 @@ def _options(leaf: Any, estimators: Sequence[Any] | None) -> list[AbstractEstima
 
 
 def _judges(leaf: Any, options: Sequence[AbstractEstimator]) -> list[AbstractEstimator]:
-    """An estimator that assumes less than all the options, where they assume a continuous f or more."""
+    """An estimator that assumes less than all the options, if these assume a continuous f or more."""
     if not options or min(trust(option) for option in options) < 2:
         return []
     return list(referees(leaf).values())[:1]
@@ -267,7 +266,7 @@ class _Trial:
 
 
 def _best(
-    asked: Problem,
+    problem: Problem,
     options: Sequence[AbstractEstimator],
     judges: Sequence[AbstractEstimator],
     run: Callable[[AbstractEstimator], Measured | str],
@@ -281,7 +280,7 @@ def _best(
             results.append((option, outcome, eligible))
         elif eligible:
             refused.append(f"{option}: {outcome}")
-    trials = [trial for trial, eligible in zip(_trials(asked, results), results, strict=True) if eligible[2]]
+    trials = [trial for trial, eligible in zip(_trials(problem, results), results, strict=True) if eligible[2]]
     refused += [f"{trial.option}: {trial.objection}" for trial in trials if trial.objection]
     left = {index: trial.score(counted) for index, trial in enumerate(trials) if not trial.objection}
     left = {index: score for index, score in left.items() if np.isfinite(score)}
@@ -292,20 +291,20 @@ def _best(
             cure="pass estimators=None to try them all, or see compare(f, q, key=key)",
         )
     best = trials[min(left, key=lambda index: left[index])]
-    if _on_trust(asked, best.option) and best.unnoticed > 1:
+    if _is_unchecked(problem, best.option) and best.unnoticed > 1:
         few = "not enough draws to tell: raise num_pilot"
         missing = "no other mechanism is valid" if np.isinf(best.unnoticed) else few
-        message = f"whether {best.option} is right was not seen on the pilot ({missing})"
+        message = f"the pilot does not show whether {best.option} is right ({missing})"
         warnings.warn(message, UserWarning, stacklevel=3)
     return best.option
 
 
-def _trials(asked: Problem, results: Sequence[tuple[AbstractEstimator, Measured, bool]]) -> list[_Trial]:
-    """Every candidate with what speaks against it, in any parameter."""
+def _trials(problem: Problem, results: Sequence[tuple[AbstractEstimator, Measured, bool]]) -> list[_Trial]:
+    """Every candidate with the objection against it, in any parameter."""
     witnesses = {
         parameter: {str(place): witness(measured.gradients[parameter], [option])
                     for place, (option, measured, _) in enumerate(results)}
-        for parameter in asked.arrays
+        for parameter in problem.arrays
     }  # fmt: skip
     trials = []
     for place, (option, measured, _) in enumerate(results):
@@ -315,13 +314,13 @@ def _trials(asked: Problem, results: Sequence[tuple[AbstractEstimator, Measured,
             zero = is_zero(measured.gradients[parameter])
             if judgment.alarm:
                 objection = objection or f"d/d {parameter} contradicts estimators that assume less"
-            elif zero and _on_trust(asked, option) and judgment.unnoticed > 0:
-                objection = objection or f"d/d {parameter} is always 0, which no judge confirms"
+            elif zero and _is_unchecked(problem, option) and judgment.unnoticed > 0:
+                objection = objection or f"d/d {parameter} is always 0, which no reference estimator confirms"
             unnoticed = max(unnoticed, judgment.unnoticed)
         trials.append(_Trial(option, measured, objection, unnoticed))
     return trials
 
 
-def _on_trust(asked: Problem, option: AbstractEstimator) -> bool:
-    """Whether nothing but the author's word says that the estimator is right here."""
-    return not is_own(option) or (asked.vouched and trust(option) >= 2)
+def _is_unchecked(problem: Problem, option: AbstractEstimator) -> bool:
+    """Whether the estimator is right only if an assumption of the author's is."""
+    return not is_built_in(option) or (problem.assumed_continuous and trust(option) >= 2)

@@ -1,4 +1,4 @@
-"""Pathwise derivatives with boundary terms: for jumps whose place depends on parameters, in f or in q."""
+"""Pathwise derivatives with boundary terms, for jumps whose location depends on parameters, in f or in q."""
 
 from collections.abc import Callable
 from typing import Any, ClassVar
@@ -20,22 +20,22 @@ _BATCH = 256
 
 
 class Boundary(AbstractEstimator):
-    """d/dtheta E[f] = E[df/dtheta] + the mass that the jumps of f sweep over, as their places move with theta.
+    """``d/dtheta E[f] = E[df/dtheta] + boundary``: the boundary term counts jumps of f that move with theta.
 
     With z = F^{-1}(u; theta) and f equal to f_T where g(z, theta) > 0 and to f_F elsewhere::
 
         d/dtheta E[f] = E[df/dtheta] + E[ sum_r (f_T - f_F) p(r) dg/dtheta / |dg/dt_j| ]
 
-    t_j is one coordinate of the noise t = log u - log(1 - u), with density p; the other coordinates are those of the
-    draw, and r runs over the roots of g along t_j. j is drawn at random, with dg/dt_j divided by its share among all
-    coordinates, so that the surface g = 0 may lie in any direction, and one root is drawn from those that the line has.
-    Every comparison (<, <=, >, >=) of numbers that depend on z is such a g, whether theta is in f, in q or in both.
+    t_j is one coordinate of the noise t = log u - log(1 - u), with density p. The other coordinates are those of the
+    draw, and r runs over the roots of g along t_j. Both j and the root are drawn at random and weighted by their
+    probabilities, so that the surface g = 0 may lie in any direction. Every comparison (``<``, ``<=``, ``>``, ``>=``)
+    of numbers that depend on z is such a g, whether theta is in f, in q or in both.
 
     Lee, Yu & Yang (2018), "Reparameterization gradient for non-differentiable models", theorem 1; for one coordinate
     given the others Fu & Hu (1997), "Conditional Monte Carlo"; Glasserman (2003), section 7.2.
 
-    First derivatives only; a second one is refused where f has a comparison. Where the roots along a line cannot be
-    resolved the derivative is NaN.
+    First derivatives only: a second derivative is refused if f has a comparison. The derivative is NaN if the roots
+    along a line cannot be resolved.
     """
 
     unbiased: ClassVar[bool] = True
@@ -43,7 +43,7 @@ class Boundary(AbstractEstimator):
     minimum_samples: ClassVar[int] = 1
     valid_for: ClassVar[str] = (
         "distributions with a differentiable quantile function or a Normal base, and an f whose jumps in z are "
-        "comparisons outside of loops, at places that may depend on parameters"
+        "comparisons outside loops, at locations that may depend on parameters"
     )
     reference: ClassVar[str] = "Lee, Yu & Yang (2018), theorem 1; Fu & Hu (1997)"
 
@@ -60,7 +60,7 @@ class Boundary(AbstractEstimator):
         return False
 
     def evaluations(self, q: Any, num_samples: int) -> int:
-        """One per draw, and two for every number compared; f is not known here, and one comparison is assumed."""
+        """One per draw, and two per comparison; f is not known here, so that one comparison is assumed."""
         return 3 * num_samples
 
     def estimate(self, f: Integrand, q: Any, *, key: jax.Array, num_samples: int) -> Any:
@@ -82,9 +82,9 @@ class Boundary(AbstractEstimator):
         return jax.tree.unflatten(form, [_attach(value, gap) for value, gap in zip(values, gaps, strict=True)])
 
     def _values(self, f: Integrand, surface: Surface, flat: list[Any], draws: Any, t: Array, f_keys: jax.Array) -> Any:
-        if not surface.program.own_rules:
+        if not surface.program.custom_rules:
             return evaluate(f, draws, f_keys)
-        # A comparison inside a custom_jvp has a derivative there that stands for its jump, which would count twice.
+        # A comparison inside a custom_jvp has a derivative that stands for its jump, which would be counted twice.
         setting = Setting(flat, surface.program.constants)
         shape = jax.eval_shape(lambda: evaluate(f, draws, f_keys))
         values = jax.vmap(lambda noise, k: surface.results(setting, noise, k))(t, f_keys)
@@ -92,11 +92,11 @@ class Boundary(AbstractEstimator):
 
 
 def _terms(surface: Surface, flat: list[Any], t: Float[Array, "n d"], f_keys: jax.Array, key: jax.Array) -> list[Array]:
-    """One array per result of f, whose derivative is the boundary term; its value means nothing."""
+    """One array per result of f, whose derivative is the boundary term; its value has no meaning."""
     guarded, leaves = _once(Setting(flat, surface.program.constants))
     fixed = stopped(guarded)
     usual = jnp.all(jax.vmap(lambda noise, k: surface.usual(fixed, noise, k))(t, f_keys))
-    # A derivative of NaN in every parameter where a test for NaN or infinity has an outcome that was not expected.
+    # The derivative in every parameter is NaN if a test for NaN or infinity had an unexpected outcome.
     unknown = jnp.where(usual, 0, jnp.nan).astype(t.dtype)
     poison = sum((jnp.sum(leaf).astype(t.dtype) * unknown for leaf in leaves), start=jnp.zeros((), t.dtype))
     if not surface.size:
@@ -108,10 +108,10 @@ def _terms(surface: Surface, flat: list[Any], t: Float[Array, "n d"], f_keys: ja
         jax.random.split(key, len(t) * surface.size),
     )
 
-    @jax.jit  # One program, where the caller does not compile.
+    @jax.jit  # One program, also if the caller does not compile.
     def search(lines: Line) -> Crossing:
-        shares = surface.shares(fixed, f_keys[0], t.dtype)
-        return _mapped(lambda line: surface.cross(fixed, shares, line), lines)
+        probabilities = surface.probabilities(fixed, f_keys[0], t.dtype)
+        return _mapped(lambda line: surface.cross(fixed, probabilities, line), lines)
 
     crossings = stopped(search(stopped(lines)))
     gaps = _mapped(
@@ -121,7 +121,7 @@ def _terms(surface: Surface, flat: list[Any], t: Float[Array, "n d"], f_keys: ja
 
 
 def _mapped(function: Callable[[Any], Any], xs: Any) -> Any:
-    """A function of one line at all of them, in batches of bounded memory."""
+    """A function of one line applied to all lines, in batches of bounded memory."""
     count = len(jax.tree.leaves(xs)[0])
     if count <= _BATCH:
         return jax.vmap(function)(xs)
@@ -140,7 +140,7 @@ def _noise_dtype(flat: list[dist.Distribution]) -> Any:
     dtype = jnp.result_type(float, *floats)
     if jnp.finfo(dtype).bits < 32:
         raise InvalidEstimator(
-            expected="at least single precision, in which roots are found",
+            expected="parameters of q in single precision or better, in which roots can be found",
             got=str(dtype),
             cure="cast the parameters of q to float32",
         )
@@ -158,7 +158,7 @@ def _attach_jvp(primals: Any, tangents: Any) -> tuple[Array, Array]:
 
 
 def _once(setting: Setting) -> tuple[Setting, list[Array]]:
-    """The same, to be differentiated once only, all its parts together; and the parts that may be parameters."""
+    """The setting, which can be differentiated only once, and those of its leaves that may be parameters."""
     leaves, structure = jax.tree.flatten(setting)
     places = [index for index, leaf in enumerate(leaves) if _is_parameter(leaf)]
     parameters = _first([leaves[index] for index in places])
@@ -173,8 +173,8 @@ def _is_parameter(leaf: Any) -> bool:
 
 _first = differentiable_once(
     lambda: InvalidEstimator(
-        expected="first derivatives: boundary terms are right to first order",
+        expected="first derivatives: boundary terms are exact only to first order",
         got="a second derivative of an f with comparisons",
-        cure="use leave-one-out with all parameters in q, whose derivatives of every order are unbiased",
+        cure="move all parameters into q and use leave-one-out, whose derivatives of every order are unbiased",
     )
 )

@@ -1,4 +1,4 @@
-"""Estimators of bounds on log p(x), which see log q: pathwise without its score, doubly reparameterized, VIMCO."""
+"""Estimators of bounds on log p(x): pathwise without the score of q, doubly reparameterized, VIMCO."""
 
 from typing import Any, ClassVar
 
@@ -11,16 +11,16 @@ from reparax.distributions import Pushforward
 from reparax.estimators._base import AbstractBoundEstimator, Bound, LogJoint
 from reparax.estimators._parameters import parts
 from reparax.estimators._positions import draw_positions, values_at
-from reparax.estimators.draws import is_distribution, log_prob
+from reparax.estimators.draws import is_distribution, log_prob, not_reparameterizable
 from reparax.estimators.scores import log_probs_at, magic_box, moving_support, unknown_at_edges
-from reparax.reparameterization import parameter_rules, rsample
+from reparax.reparameterization import rsample
 
 
 class StickingTheLanding(AbstractBoundEstimator):
-    """The derivative of log p(x, z) - log q(z) through z alone: without variance where q is the exact posterior.
+    """The derivative of log p(x, z) - log q(z) through z only, which has no variance if q is the exact posterior.
 
-    The part left out, E[d log q(z)/d theta] with z held, is zero. For the importance-weighted bound it is not:
-    there `DoublyReparameterized` is right. Roeder, Wu & Duvenaud (2017), eq. 6.
+    The omitted part, E[d log q(z)/dtheta] with z held constant, is zero. For the importance-weighted bound it is not:
+    use `DoublyReparameterized` there. Roeder, Wu & Duvenaud (2017), eq. 6.
     """
 
     unbiased: ClassVar[bool] = True
@@ -42,8 +42,8 @@ class StickingTheLanding(AbstractBoundEstimator):
 class DoublyReparameterized(AbstractBoundEstimator):
     """sum_k w_k^2 (d log w_k / d z_k) dz_k/dtheta for q, w_k the normalized weights; sum_k w_k d log w_k for the rest.
 
-    Its signal-to-noise ratio grows with K where that of the plain pathwise gradient falls. At K = 1, and for the ELBO,
-    it is sticking the landing. Tucker, Lawson, Gu & Maddison (2019), eq. 8.
+    Its signal-to-noise ratio increases with K, while that of the plain pathwise gradient decreases. For K = 1, and for
+    the ELBO, it is `StickingTheLanding`. Tucker, Lawson, Gu & Maddison (2019), eq. 8.
     """
 
     unbiased: ClassVar[bool] = True
@@ -64,8 +64,8 @@ class DoublyReparameterized(AbstractBoundEstimator):
             return log_joint(draw) - path_only(q, draw)
 
         if bound == "elbo":
-            return jax.numpy.mean(jax.vmap(log_weight)(z))
-        # The weights' own derivative is not part of the first derivative, but is of the second.
+            return jnp.mean(jax.vmap(log_weight)(z))
+        # The derivative of the weights is no part of the first derivative, but of the second.
         normalized = jax.nn.softmax(jax.vmap(log_weight)(z))
         return log_mean_exp(jax.vmap(lambda draw, weight: log_weight(slowed(draw, weight)))(z, normalized))
 
@@ -92,8 +92,8 @@ class ImportanceWeightedPathwise(AbstractBoundEstimator):
 class VIMCO(AbstractBoundEstimator):
     """sum_k (L - L_k) d log q(z_k) + sum_k w_k d log w_k, L_k with w_k replaced by the others' geometric mean.
 
-    For variables that cannot be reparameterized. Where a probability is exactly 0 or 1 the derivative is NaN: what is
-    never drawn has one that no draw shows. Mnih & Rezende (2016), eq. 10.
+    For variables that cannot be reparameterized. The derivative in a probability of exactly 0 or 1 is NaN, because it
+    depends on values that are never drawn. Mnih & Rezende (2016), eq. 10.
     """
 
     unbiased: ClassVar[bool] = True
@@ -101,7 +101,7 @@ class VIMCO(AbstractBoundEstimator):
     differentiates_the_sample: ClassVar[bool] = False
     holds_parameters: ClassVar[bool] = False
     minimum_samples: ClassVar[int] = 2
-    valid_for: ClassVar[str] = "distributions whose support does not move with their parameters"
+    valid_for: ClassVar[str] = "distributions whose support does not depend on their parameters"
     reference: ClassVar[str] = "Mnih & Rezende (2016), eq. 10"
 
     def refusal(self, q: dist.Distribution) -> str | None:
@@ -125,18 +125,12 @@ def _without_each(log_weights: Float[Array, " k"]) -> Float[Array, " k"]:
     return jax.vmap(log_mean_exp)(replaced)
 
 
-def not_reparameterizable(q: dist.Distribution) -> str | None:
-    """Why a distribution has no pathwise derivative."""
-    refused = [rule for rule in parameter_rules(q) if not rule.differentiable]
-    return f"{refused[0].parameter}: {refused[0].reason}" if refused else None
-
-
 def not_path_only(q: dist.Distribution) -> str | None:
-    """Why the derivative in the parameters of log q cannot be left out: no path, or a density of its own draws only."""
+    """Why log q cannot be differentiated through z only: no path, or no density except at the draws of q."""
     for part in parts(q):
         if isinstance(part, Pushforward) and not part.has_inverse:
             kind = type(part.transform).__name__
-            return f"{kind} has no inverse: the density of its Pushforward, with parameters held, is not known at z"
+            return f"{kind} has no inverse, so that the density of its Pushforward at a given z is not known"
     return not_reparameterizable(q)
 
 
@@ -154,14 +148,14 @@ def log_mean_exp(log_weights: Float[Array, " k"]) -> Float[Array, ""]:
 
 @jax.custom_jvp
 def path_only(q: Any, z: Any) -> Float[Array, ""]:
-    """log q(z), whose first derivative is taken in z alone; derivatives of that derivative are complete."""
+    """log q(z), whose first derivative is taken in z only; derivatives of that derivative are complete."""
     return log_prob(q, z)
 
 
 @path_only.defjvp
 def _path_only_jvp(primals: Any, tangents: Any) -> tuple[Array, Array]:
     q, z = primals
-    # The true function of q and z, so that differentiating once more sees both.
+    # log q as a function of both q and z, so that the second derivative is taken in both.
     return jax.jvp(lambda value: log_prob(q, value), (z,), (tangents[1],))
 
 

@@ -30,10 +30,10 @@ _START = 1.0
 class REBAR(AbstractEstimator):
     """(f(b) - eta f(s(z~))) d log q(b) + eta d f(s(z)) - eta d f(s(z~)), s a sigmoid or softmax at a temperature.
 
-    f is evaluated between the values of b too: it must take floating arrays and be continuous there. Three evaluations
-    of f per draw. The residual f(b) - eta f(s(z~)) has the mean of the other draws as its baseline, and eta is fitted
-    to the other draws unless ``scale`` gives it: neither adds a bias. `adapt` minimizes the variance
-    in ``temperature``, and in ``scale`` where it is given. Tucker et al. (2017), eq. 4.
+    f is also evaluated between the values of b: it must accept floating arrays and be continuous there. Each draw takes
+    three evaluations of f. The baseline of the residual f(b) - eta f(s(z~)) is its mean over the other draws, and eta
+    is fitted to the other draws unless it is given as ``scale``: neither adds bias. `adapt` minimizes the variance with
+    respect to ``temperature``, and to ``scale`` if it is given. Tucker et al. (2017), eq. 4.
     """
 
     unbiased: ClassVar[bool] = True
@@ -68,10 +68,10 @@ class REBAR(AbstractEstimator):
 class RELAX(AbstractEstimator):
     """(f(b) - c(z~)) d log q(b) + d c(z) - d c(z~), with c any continuous function of the noisy logits.
 
-    f itself may be a black box. `adapt` trains c, any pytree with arrays, by minimizing the variance. c is called with
-    the noisy logits, one array per distribution, and returns what f returns. Its weight ``scale`` (eta) is by default
-    fitted to the other draws, and the residual f(b) - eta c(z~) has the mean of the other draws as its baseline: for
-    one draw eta is 1 and there is no baseline. Grathwohl et al. (2018), eq. 7.
+    f itself may be a black box. c is called with the noisy logits, one array per distribution, and returns what f
+    returns; `adapt` trains it, as any pytree with arrays, by minimizing the variance. Its weight ``scale`` (eta) is by
+    default fitted to the other draws, and the baseline of the residual f(b) - eta c(z~) is its mean over the other
+    draws. With a single draw eta is 1 and there is no baseline. Grathwohl et al. (2018), eq. 7.
     """
 
     unbiased: ClassVar[bool] = True
@@ -95,16 +95,16 @@ class RELAX(AbstractEstimator):
 
 
 class LinearCombination(AbstractEstimator):
-    """sum_i w_i E_i with sum w_i = 1, w = C^{-1} 1 / (1' C^{-1} 1), C the covariance of the gradients E_i.
+    """``sum_i w_i E_i`` with weights ``w = C^{-1} 1 / (1' C^{-1} 1)``, C the covariance of the gradients E_i.
 
-    C is estimated from ``num_pilot`` separate runs of every part, so that the combination stays unbiased. All parts
-    get the same key, so that what they share can cancel. Geffner & Domke (2018), section 4.
+    The weights sum to 1. C is estimated from ``num_pilot`` separate runs of every part, so that the combination stays
+    unbiased. All parts get the same key, so that what they share can cancel. Geffner & Domke (2018), section 4.
     """
 
     unbiased: ClassVar[bool] = True
     level: ClassVar[Level] = "score"
     minimum_samples: ClassVar[int] = 1
-    valid_for: ClassVar[str] = "whatever all of its parts are valid for"
+    valid_for: ClassVar[str] = "what all of its parts are valid for"
     reference: ClassVar[str] = "Geffner & Domke (2018), section 4"
 
     estimators: tuple[AbstractEstimator, ...]
@@ -116,7 +116,7 @@ class LinearCombination(AbstractEstimator):
 
     def refusal(self, q: dist.Distribution) -> str | None:
         for part in self.estimators:
-            reason = part.refusal(q) or (None if part.unbiased else "it is biased, and so would the combination be")
+            reason = part.refusal(q) or (None if part.unbiased else "it is biased, and so the combination would be")
             if reason is not None:
                 return f"{type(part).__name__}: {reason}"
         return None
@@ -166,15 +166,15 @@ def controlled(
 ) -> Any:
     """The mean over draws of box(b) (f(b) - eta c(z~) - m) + eta c(z) + m, with the value f(b).
 
-    E c(z) = E c(z~) for all parameters, so that eta (c(z) - c(z~)) changes no derivative's expectation, of any order.
-    The baseline m is the mean of f(b) - eta c(z~) over the other draws, and so is eta fitted to them where none is
-    given: neither depends on the draw it serves. Tucker et al. (2017), eq. 4; Grathwohl et al. (2018), eq. 7.
+    E c(z) = E c(z~) for all parameters, so that eta (c(z) - c(z~)) does not change the expectation of a derivative of
+    any order. The baseline m is the mean of f(b) - eta c(z~) over the other draws, and eta is fitted to the other draws
+    unless it is given: neither depends on the draw itself. Tucker et al. (2017), eq. 4; Grathwohl et al. (2018), eq. 7.
 
     Args:
         f: The integrand.
         q: A pytree of relaxable distributions.
-        control: c, from the noisy logits of every distribution and the key of f's inner randomness.
-        scale: The weight eta of the control variate; ``None`` fits it.
+        control: c, a function of the noisy logits of every distribution and of the key for f's randomness.
+        scale: The weight eta of the control variate; it is fitted if ``None``.
         key: The random key.
         num_samples: The number of draws.
     """
@@ -205,10 +205,10 @@ def controlled(
 
     def combine(value: Array, free: Array, given: Array, value_rest: Array, given_rest: Array) -> Array:
         boxed, eta = along(box, value), along(weights, value)
-        # The weight of a draw serves its baseline too: the weights of the others have seen this draw.
+        # The baseline uses this draw's weight, because the weights of the others depend on this draw.
         baseline = value_rest - eta * given_rest
         surrogate = boxed * (value - eta * given) + (1 - boxed) * baseline + eta * free
-        # The value is that of f alone.
+        # The control variate changes the derivative only: the value is that of f.
         return surrogate + jax.lax.stop_gradient(value - surrogate)
 
     combined = jax.tree.map(combine, values, free, given, others(values), others(given))
@@ -221,7 +221,7 @@ def _log_prob(flat: list[Any], logits: list[Array], hard: list[Array]) -> Float[
 
 
 def _total(tree: Any) -> Float[Array, " n"]:
-    """The sum of all outputs per draw: one weight serves them all."""
+    """The sum of all outputs per draw: all have the same weight."""
     leaves = [jax.lax.stop_gradient(leaf) for leaf in jax.tree.leaves(tree)]
     return jnp.sum(jnp.stack([leaf.reshape(len(leaf), -1).sum(axis=1) for leaf in leaves]), axis=0)
 
@@ -255,11 +255,11 @@ def _dot(left: list[Array], right: list[Array]) -> Array:
 def _fitted(
     value: Float[Array, " n"], given: Float[Array, " n"], score: Array, mixed: Array, change: Array
 ) -> Float[Array, " n"]:
-    """Per draw the eta that would have been best for the others, and 1 where there are not three draws.
+    """Per draw, the eta that is best for the other draws; 1 if there are fewer than three draws.
 
-    The gradient of a draw is (f - m) s - eta ((c - m_c) s - h), the means m over the draws that are neither it nor the
-    one that eta is for. Its mean square over the others is least at the ratio of two sums; one draw of the prior
-    guess 1 steadies it.
+    The gradient of a draw is (f - m) s - eta ((c - m_c) s - h), where the means m and m_c leave out both this draw and
+    the one that eta is for. Its mean square over the other draws is least at the ratio of two sums, which is shrunk
+    toward 1 with the weight of one draw.
     """
     count = len(value)
     if count < 3:
@@ -277,6 +277,6 @@ def _fitted(
 
 
 def _centered(x: Float[Array, " n"]) -> Float[Array, "n n"]:
-    """x_k without the mean of all but i and k, at [i, k]."""
+    """x_k minus the mean of all but i and k, at [i, k]."""
     rest = (jnp.sum(x) - x[:, None] - x[None, :]) / (len(x) - 2)
     return x[None, :] - rest

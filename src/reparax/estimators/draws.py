@@ -1,4 +1,4 @@
-"""What estimators ask of distributions: constant draws, log densities, supports, logits, what is inside wrappers."""
+"""What estimators need of distributions: constant draws, log densities, values, logits."""
 
 import math
 from contextlib import AbstractContextManager, ExitStack
@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, Int
 from reparax.distributions import OneHotCategorical
 from reparax.distributions.discrete import bernoulli_log_prob
 from reparax.errors import InvalidEstimator
-from reparax.reparameterization import innermost, is_masked, is_reparameterizable, rsample
+from reparax.reparameterization import innermost, is_masked, is_reparameterizable, parameter_rules, rsample
 from reparax.reparameterization.numerics import widened
 
 
@@ -28,7 +28,7 @@ def leaves(q: Any) -> list[dist.Distribution]:
 
 
 def numpyro_rules() -> AbstractContextManager[Any]:
-    """Lets numpyro broadcast and promote implicitly, even where the user's settings of jax forbid it."""
+    """Lets numpyro broadcast and promote implicitly, even if the user's settings of jax forbid it."""
     stack = ExitStack()
     stack.enter_context(jax.numpy_rank_promotion("allow"))
     stack.enter_context(jax.numpy_dtype_promotion("standard"))
@@ -36,12 +36,12 @@ def numpyro_rules() -> AbstractContextManager[Any]:
 
 
 def stopped(tree: Any) -> Any:
-    """The same pytree, constant to differentiation."""
+    """The same pytree, as a constant for differentiation."""
     return jax.tree.map(jax.lax.stop_gradient, tree)
 
 
 def draw(q: Any, key: jax.Array, num_samples: int) -> Any:
-    """Independent draws of a pytree of distributions along a new leading axis, constant to differentiation."""
+    """Independent draws of a pytree of distributions along a new leading axis, as constants for differentiation."""
     flat, structure = jax.tree.flatten(q, is_leaf=is_distribution)
     keys = jax.random.split(key, len(flat))
     draws = [draw_one(leaf, k, (num_samples,)) for leaf, k in zip(flat, keys, strict=True)]
@@ -49,9 +49,9 @@ def draw(q: Any, key: jax.Array, num_samples: int) -> Any:
 
 
 def draw_one(q: dist.Distribution, key: jax.Array, sample_shape: tuple[int, ...]) -> Array:
-    """Draws of one distribution, constant: by its reparameterization, which keeps small shapes off the edge of floats.
+    """Draws of one distribution, as constants.
 
-    Where there is none (discrete families above all) by numpyro's own sampler.
+    They are made by reparameterization, which is accurate for small shapes, or else by numpyro's sampler.
     """
     constant = stopped(widened(q))
     with numpyro_rules():
@@ -77,9 +77,9 @@ def log_prob_of(q: dist.Distribution, z: Any) -> Float[Array, ""]:
 
 
 def normalized(q: Any) -> Any:
-    """The same distributions, every vector of class probabilities divided by its sum, mixtures' weights included.
+    """The same distributions, with every vector of class probabilities (or mixture weights) divided by its sum.
 
-    numpyro draws from p / sum(p), but its log density is that of p. Every estimator takes p / sum(p) for both, so that
+    numpyro draws from p / sum(p), but its log density is that of p. Every estimator uses p / sum(p) for both, so that
     all have the same derivative in a p that is not normalized: (f_k - E f) / sum(p) in p_k.
     """
     return jax.tree.map(
@@ -102,9 +102,9 @@ def _over_sum(probs: Float[Array, "*s c"]) -> Float[Array, "*s c"]:
 
 
 def probability(q: Any, z: Any) -> Float[Array, ""]:
-    """q(z) of ONE draw of a pytree of discrete distributions, also right in a probability of exactly 0 or 1.
+    """q(z) of ONE draw of a pytree of discrete distributions, differentiable also at a probability of exactly 0 or 1.
 
-    There the logarithm of the probability has no derivative, and the probability itself has one.
+    There the probability has a derivative, and its logarithm has none.
     """
     flat, structure = jax.tree.flatten(normalized(widened(q)), is_leaf=is_distribution)
     with numpyro_rules():
@@ -120,11 +120,11 @@ def _probability(q: dist.Distribution, z: Array) -> Float[Array, ""]:
 
 
 def probabilities_of_elements(q: dist.Distribution, z: Array) -> Float[Array, "*elements"]:
-    """The probability of each element of ONE draw of independent discrete variables, before they are multiplied.
+    """The probability of each element of ONE draw of independent discrete variables.
 
     Args:
         q: One distribution.
-        z: A draw of what is inside its wrappers, of the shape of the innermost distribution.
+        z: A draw, in the shape of the distribution inside all wrappers.
     """
     with numpyro_rules():
         return _of_elements(innermost(normalized(widened(q))), z)
@@ -140,8 +140,8 @@ def _of_elements(base: dist.Distribution, z: Array) -> Float[Array, "*elements"]
 
 
 def _log_prob_of_elements(base: dist.Distribution, z: Array) -> Float[Array, "*elements"]:
-    # numpyro writes these two with a clip and an absolute value that both bend at a logit of 0, where training often
-    # starts, and so have a wrong derivative exactly there.
+    # numpyro computes these two with a clip and an absolute value, both with a kink at a logit of 0, where training
+    # often starts: the derivative would be wrong exactly there.
     if isinstance(base, dist.BernoulliLogits):
         return bernoulli_log_prob(base.logits, z)
     if isinstance(base, dist.BinomialLogits):
@@ -151,7 +151,7 @@ def _log_prob_of_elements(base: dist.Distribution, z: Array) -> Float[Array, "*e
 
 
 def check_distributions(flat: list[Any], instead_of_a_mask: str) -> None:
-    """Refuses what is no distribution, and distributions that cannot be averaged over.
+    """Refuses leaves that are not distributions, and distributions that cannot be averaged over.
 
     Args:
         flat: The leaves of q.
@@ -164,13 +164,13 @@ def check_distributions(flat: list[Any], instead_of_a_mask: str) -> None:
     if wrong or not flat:
         raise InvalidEstimator(
             expected="q to be a numpyro distribution or a pytree of distributions",
-            got=type(wrong[0]).__name__ if wrong else "no distribution at all",
+            got=type(wrong[0]).__name__ if wrong else "no distribution",
             cure="pass for example numpyro.distributions.Normal(loc, scale)",
         )
     if any(is_masked(leaf) for leaf in flat):
         raise InvalidEstimator(
             expected="q to be a distribution whose log density is that of its draws",
-            got="a masked distribution: the mask changes its log density, but not its draws",
+            got="a masked distribution: a mask changes the log density, but not the draws",
             cure=instead_of_a_mask,
         )
 
@@ -190,13 +190,19 @@ def check_num_samples(num_samples: Any) -> None:
         )
 
 
+def not_reparameterizable(q: dist.Distribution) -> str | None:
+    """Why a distribution has no pathwise derivative; ``None`` where it has one."""
+    refused = [rule for rule in parameter_rules(q) if not rule.differentiable]
+    return f"{refused[0].parameter}: {refused[0].reason}" if refused else None
+
+
 def is_binary(q: dist.Distribution) -> bool:
     """Whether a distribution is a Bernoulli, or a collection of independent ones."""
     return isinstance(innermost(q), dist.BernoulliProbs | dist.BernoulliLogits)
 
 
 def atoms(q: dist.Distribution) -> Array | None:
-    """The values of one element of a finite discrete distribution, shape ``(states, *event)``, else ``None``."""
+    """The values of one element of a finite discrete distribution, shape ``(states, *event)``; ``None`` of others."""
     base = innermost(q)
     if not base.has_enumerate_support:
         return None
@@ -209,7 +215,7 @@ def atoms(q: dist.Distribution) -> Array | None:
 
 
 def num_states(q: Any) -> float:
-    """The number of joint states of a pytree of distributions; infinite where one of them cannot be enumerated."""
+    """The number of joint states of a pytree of distributions; infinite if one of them cannot be enumerated."""
     total = 1.0
     for leaf in leaves(q):
         values = jax.eval_shape(lambda leaf=leaf: atoms(leaf)) if innermost(leaf).has_enumerate_support else None
@@ -228,7 +234,7 @@ def joint_states(q: Any) -> Any:
     shapes = [leaf.shape()[: len(leaf.shape()) - value.ndim + 1] for leaf, value in zip(flat, values, strict=True)]
     sizes = [math.prod(shape) for shape in shapes]
     axes = [range(len(value)) for value, size in zip(values, sizes, strict=True) for _ in range(size)]
-    # An empty batch has one state. The one axis in front keeps the grid a grid there.
+    # An empty batch has one state. The additional axis in front handles this case.
     grid = np.stack(np.meshgrid(range(1), *axes, indexing="ij"), axis=-1).reshape(-1, 1 + len(axes))[:, 1:]
     columns = np.split(grid, np.cumsum(sizes)[:-1], axis=1)
     states = [
@@ -264,7 +270,7 @@ def uniforms(logits: list[Array], key: jax.Array, num_samples: int) -> list[Floa
 
 
 def threshold(u: list[Array], logits: list[Array]) -> list[Array]:
-    """1 where u < sigmoid(logit), constant, with the dtype numpyro draws."""
+    """1 where u < sigmoid(logit), as a constant, with the dtype of numpyro's draws."""
     dtype = jnp.result_type(int)
     return [(a < jax.nn.sigmoid(jax.lax.stop_gradient(b))[None]).astype(dtype) for a, b in zip(u, logits, strict=True)]
 
@@ -275,12 +281,12 @@ def not_categorical(q: dist.Distribution) -> str | None:
 
 
 def not_one_hot(q: dist.Distribution) -> str | None:
-    """Why a distribution is not a collection of independent one-hot vectors, which alone can be relaxed."""
+    """Why a distribution is not a collection of independent one-hot vectors, which can be relaxed."""
     base = innermost(q)
     if isinstance(base, OneHotCategorical):
         return None
     hint = " (use distributions.OneHotCategorical)" if isinstance(base, Categorical) else ""
-    return f"a draw of {type(base).__name__} cannot be relaxed to a point between its values{hint}"
+    return f"there are no points between the values of {type(base).__name__}, so that it cannot be relaxed{hint}"
 
 
 def is_one_hot(q: dist.Distribution) -> bool:
@@ -301,7 +307,7 @@ def all_logits(q: Any) -> list[Float[Array, "*s c"]]:
 
 
 def as_drawn(q: dist.Distribution, index: Int[Array, "*s"]) -> Array:
-    """Class numbers as the distribution draws them: integers, or one-hot vectors."""
+    """Class numbers in the form of the distribution's draws: integers or one-hot vectors."""
     if is_one_hot(q):
         return jax.nn.one_hot(index, innermost(q).event_shape[0], dtype=innermost(q).logits.dtype)
     return index

@@ -1,4 +1,4 @@
-"""Exact sums over the values of discrete variables: over all, term by term, or over the likeliest."""
+"""Exact sums over the values of discrete variables: all joint values, term by term, or the most likely ones."""
 
 import functools
 import math
@@ -37,9 +37,9 @@ from reparax.reparameterization import innermost
 
 
 class Enumeration(AbstractEstimator):
-    """E[f(z)] = sum_z q(z) f(z) over all joint states: exact, without variance of its own.
+    """E[f(z)] = sum_z q(z) f(z) over all joint states: exact, without any variance.
 
-    f is evaluated once per joint state, ``states ** elements`` of them, all with the same inner randomness.
+    f is evaluated once for each of the ``states ** elements`` joint states, always with the same key.
     """
 
     unbiased: ClassVar[bool] = True
@@ -66,16 +66,16 @@ class Enumeration(AbstractEstimator):
 class SeparableEnumeration(AbstractEstimator):
     """E[c + sum_i f_i(z_i)] = c + sum_i sum_k q(z_i = k) f_i(k): exact, with S + 1 evaluations of f for S values.
 
-    f is evaluated with all elements of z at the first value, at the second, and so on; where it sums over the elements
-    each term is weighted by the probability of its element. That f is such a sum is read off its jaxpr: elements of z
-    meet in sums only. Plain enumeration would take S to the power of the number of elements.
+    f is evaluated with all elements of z at the first value, then at the second, and so on; where it sums over the
+    elements, each term is weighted by the probability of its element. The jaxpr of f shows whether it is such a sum:
+    elements of z are combined only by sums. Plain enumeration would take S to the power of the number of elements.
     """
 
     unbiased: ClassVar[bool] = True
     level: ClassVar[Level] = "term by term"
     minimum_samples: ClassVar[int] = 1
     valid_for: ClassVar[str] = (
-        "finite discrete variables of several elements, and an f that is a sum of terms of one each"
+        "finite discrete variables of several elements, and an f that is a sum of terms of one element each"
     )
     reference: ClassVar[str] = "exact sum over the support, element by element"
 
@@ -96,7 +96,7 @@ class SeparableEnumeration(AbstractEstimator):
     def _given(
         self, f: Integrand, flat: list[dist.Distribution], structure: Any, known: list[Any], key: jax.Array
     ) -> Any:
-        """The expectation over what is not yet known, one variable after the other."""
+        """The expectation over the variables that are not yet known, one after the other."""
         if len(known) == len(flat):
             return as_floating(f(jax.tree.unflatten(structure, known), key))
         leaf = flat[len(known)]
@@ -114,8 +114,8 @@ class SeparableEnumeration(AbstractEstimator):
         separation = separation_of(closed, len(elements_of(leaf)))
         if separation is None:
             raise InvalidEstimator(
-                expected="an f that is a sum of terms, each of which reads one element of z",
-                got="elements of z that meet in something else than a sum, or in code that cannot be followed",
+                expected="an f that is a sum of terms, each of which depends on one element of z",
+                got="elements of z that are combined by more than a sum, or by code that cannot be analyzed",
                 cure="use leave-one-out or sum-and-sample, or one expectation per element",
             )
         return jax.tree.unflatten(jax.tree.structure(out), _weighted_total(separation, leaf, states))
@@ -125,7 +125,7 @@ class SeparableEnumeration(AbstractEstimator):
 
 
 def all_alike(q: dist.Distribution) -> Array:
-    """For every value of an element the draw in which all elements have it, values in front."""
+    """For every value, the draw in which all elements have this value; values along the first axis."""
     values = atoms(q)
     assert values is not None
     ones = (1,) * len(elements_of(q))
@@ -161,10 +161,10 @@ def _too_many_states(q: dist.Distribution, maximum_states: int) -> str | None:
 
 
 class SumAndSample(AbstractEstimator):
-    """sum over the ``top`` likeliest joint states of q f, plus P(rest) times the score function on the rest.
+    """The sum of q f over the ``top`` most likely joint states, plus P(rest) times the score function on the rest.
 
-    Exact where ``top`` reaches the number of joint states. All their probabilities are computed, f is evaluated at
-    ``top`` + num_samples of them. Liu, Regier, Tripuraneni, Jordan & McAuliffe (2019), eq. 9.
+    Exact if ``top`` is at least the number of joint states. The probabilities of all states are computed, and f is
+    evaluated at ``top + num_samples`` of them. Liu, Regier, Tripuraneni, Jordan & McAuliffe (2019), eq. 9.
     """
 
     unbiased: ClassVar[bool] = True
@@ -183,7 +183,7 @@ class SumAndSample(AbstractEstimator):
         states = joint_states(q)
         top = min(self.top, len(jax.tree.leaves(states)[0]))
         exhaustive = top == len(jax.tree.leaves(states)[0])
-        # The sum over all states is right at probabilities of 0 and 1 by itself.
+        # The sum over all states needs no correction at probabilities of 0 and 1.
         held = q if exhaustive else held_at_edges(q)
         log_probs = jax.vmap(functools.partial(log_prob, held))(states)
         _, likeliest = jax.lax.top_k(jax.lax.stop_gradient(log_probs), top)

@@ -1,4 +1,4 @@
-"""Measure-valued, or weak, derivatives with coupled draws: dq/dtheta = c (p+ - p-) per family and parameter."""
+"""Measure-valued (weak) derivatives with coupled draws: dq/dtheta = c (p+ - p-) for each family and parameter."""
 
 from collections.abc import Callable
 from typing import Any, ClassVar, NamedTuple
@@ -29,9 +29,9 @@ class Family(NamedTuple):
     """A family with weak derivatives.
 
     Args:
-        parameters: q's parameters in which it is differentiated, broadcast to the shape of a draw.
-        rebuild: The distribution with these parameters.
-        pairs: One `Pair` per parameter, from the constant parameters, one draw and a key.
+        parameters: The parameters of q that it is differentiated in, broadcast to the shape of a draw.
+        rebuild: Makes the distribution from these parameters.
+        pairs: Makes one `Pair` per parameter, from the constant parameters, one draw and a key.
     """
 
     parameters: list[Float[Array, "*s"]]
@@ -40,7 +40,7 @@ class Family(NamedTuple):
 
 
 def family_of(q: dist.Distribution) -> Family | None:
-    """The weak derivatives of a distribution (or of independent copies of it), where they are known."""
+    """The weak derivatives of a distribution (or of independent copies of it); ``None`` if they are not known."""
     base = innermost(widened(q))
     for kind, make in _FAMILIES.items():
         if type(base) is kind:
@@ -63,7 +63,7 @@ def _normal_pairs(parameters: list[Array], z: Array, key: jax.Array) -> list[Pai
     in_loc = Pair(
         1 / (scale * jnp.sqrt(2 * jnp.asarray(jnp.pi, loc.dtype))), loc + scale * radius, loc - scale * radius
     )
-    # A double-sided Maxwell draw times a uniform one is a standard Normal draw: that couples the two.
+    # A double-sided Maxwell draw times a uniform draw is a standard Normal draw, which couples the two measures.
     maxwell = jnp.sqrt(jnp.sum(jax.random.normal(maxwell_key, (3, *loc.shape), loc.dtype) ** 2, axis=0))
     maxwell = maxwell * jax.random.rademacher(sign_key, loc.shape, loc.dtype)
     shrunk = maxwell * jax.random.uniform(shrink_key, loc.shape, loc.dtype)
@@ -79,7 +79,7 @@ def _bernoulli(base: dist.BernoulliLogits, shape: tuple[int, ...]) -> Family:
 
 
 def _bernoulli_probs(base: dist.BernoulliProbs, shape: tuple[int, ...]) -> Family:
-    # In the probability itself, not its logit: right at 0 and 1 too.
+    # Differentiated in the probability, not in its logit, so that it is also right at 0 and 1.
     def pairs(parameters: list[Array], z: Array, key: jax.Array) -> list[Pair]:
         return [Pair(jnp.ones_like(parameters[0]), jnp.ones_like(z), jnp.zeros_like(z))]
 
@@ -116,7 +116,7 @@ def _gamma(base: dist.Gamma, shape: tuple[int, ...]) -> Family:
 _not_differentiated = not_differentiable(
     lambda: InvalidEstimator(
         expected="the measure-valued estimator to differentiate the rate of a Gamma",
-        got="a derivative with respect to its concentration, for which no simple pair of measures is known",
+        got="a derivative with respect to the concentration, for which no simple pair of measures is known",
         cure="use estimator='pathwise', or hold the concentration constant with jax.lax.stop_gradient",
     )
 )
@@ -136,11 +136,11 @@ KNOWN = "Normal, Bernoulli, Poisson, Exponential, or Gamma in its rate"
 
 
 class MeasureValued(AbstractEstimator):
-    """dE[f]/dtheta_j = c_j (E[f(z+)] - E[f(z-)]), where dq/dtheta_j = c_j (p+ - p-), z+ and z- coupled.
+    """``dE[f]/dtheta_j = c_j (E[f(z+)] - E[f(z-)])``, where ``dq/dtheta_j = c_j (p+ - p-)``.
 
-    Valid for any f, with little variance, at two evaluations of f per parameter element.
-    Mohamed et al. (2020), section 6 and table 1 (Normal: Weibull pair in the location; double-sided Maxwell minus
-    Normal in the scale; Poisson: a shift by one; Exponential and Gamma: one more Exponential added).
+    z+ and z- are coupled draws from p+ and p-. Valid for any f, with low variance, at two evaluations of f per
+    parameter element. Mohamed et al. (2020), section 6 and table 1 (Normal: Weibull pair in the location; double-sided
+    Maxwell minus Normal in the scale; Poisson: a shift by one; Exponential and Gamma: one more Exponential added).
     """
 
     unbiased: ClassVar[bool] = True
@@ -152,7 +152,7 @@ class MeasureValued(AbstractEstimator):
 
     def refusal(self, q: dist.Distribution) -> str | None:
         known = family_of(q) is not None
-        return None if known else f"no weak derivative is known here for {type(innermost(q)).__name__}"
+        return None if known else f"the weak derivatives of {type(innermost(q)).__name__} are not implemented"
 
     def estimate(self, f: Integrand, q: Any, *, key: jax.Array, num_samples: int) -> Any:
         families = _families(q)

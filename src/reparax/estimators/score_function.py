@@ -1,5 +1,6 @@
-"""The score-function estimator (REINFORCE): its baselines, and ARM, DisARM, ARMS and ARSM with shared noise."""
+"""The score-function estimator (REINFORCE) with its baselines, and ARM, DisARM, ARMS and ARSM with shared noise."""
 
+import abc
 import functools
 from collections.abc import Callable
 from typing import Any, ClassVar
@@ -45,63 +46,57 @@ from reparax.estimators.scores import (
 )
 
 
-class ScoreFunction(AbstractEstimator):
-    """d/dtheta E[f(z)] = E[f(z) d log q(z)/dtheta] + E[df/dtheta].
+class AbstractScoreFunction(AbstractEstimator):
+    """The score function times f, with or without a baseline: for any f, where the support of q is fixed."""
+
+    unbiased: ClassVar[bool] = True
+    level: ClassVar[Level] = "score"
+    valid_for: ClassVar[str] = "any f, and a distribution whose support does not depend on its parameters"
+
+    def refusal(self, q: dist.Distribution) -> str | None:
+        return moving_support(q)
+
+
+class ScoreFunction(AbstractScoreFunction):
+    """``d/dtheta E[f(z)] = E[f(z) d log q(z)/dtheta] + E[df/dtheta]``.
 
     Valid for any f, but noisy: prefer `LeaveOneOut`. Williams (1992), eq. 5; Mohamed et al. (2020), eq. 13.
     """
 
-    unbiased: ClassVar[bool] = True
-    level: ClassVar[Level] = "score"
     minimum_samples: ClassVar[int] = 1
-    valid_for: ClassVar[str] = "any f, and a distribution whose support does not move with its parameters"
     reference: ClassVar[str] = "Williams (1992); Mohamed et al. (2020), eq. 13"
-
-    def refusal(self, q: dist.Distribution) -> str | None:
-        return moving_support(q)
 
     def estimate(self, f: Integrand, q: Any, *, key: jax.Array, num_samples: int) -> Any:
         _, values, log_probs = scored_draws(f, q, key, num_samples)
         return mean(boxed(values, log_probs, zeros_like(values)))
 
 
-class LeaveOneOut(AbstractEstimator):
+class LeaveOneOut(AbstractScoreFunction):
     """(1/K) sum_i (f(z_i) - b_i) d log q(z_i)/dtheta, with b_i the mean of f over the other K - 1 draws.
 
-    Its variance is A/K + B/(K (K-1)) with A = E[(f - E f)^2 s^2] - g^2, B = Var f E[s^2] + g^2 and s the score.
+    Its variance is ``A/K + B/(K (K - 1))``, where ``A = E[(f - E f)^2 s^2] - g^2``, ``B = Var f E[s^2] + g^2``, s is
+    the score and g the gradient.
     Mnih & Rezende (2016), section 2.4; Kool et al. (2019), eq. 8.
     """
 
-    unbiased: ClassVar[bool] = True
-    level: ClassVar[Level] = "score"
     minimum_samples: ClassVar[int] = 2
-    valid_for: ClassVar[str] = "any f, and a distribution whose support does not move with its parameters"
     reference: ClassVar[str] = "Kool et al. (2019), eq. 8"
-
-    def refusal(self, q: dist.Distribution) -> str | None:
-        return moving_support(q)
 
     def estimate(self, f: Integrand, q: Any, *, key: jax.Array, num_samples: int) -> Any:
         _, values, log_probs = scored_draws(f, q, key, num_samples)
         return mean(boxed(values, log_probs, leave_one_out(values)))
 
 
-class MeanBaseline(AbstractEstimator):
-    """(f(z) - b) d log q(z)/dtheta with b the mean of f over ``num_pilot`` separate draws, approaching E f.
+class MeanBaseline(AbstractScoreFunction):
+    """(f(z) - b) d log q(z)/dtheta, with b the mean of f over ``num_pilot`` separate draws.
 
     Mohamed et al. (2020), section 7.1 (a moving average, here a pure function of the key).
     """
 
-    unbiased: ClassVar[bool] = True
-    level: ClassVar[Level] = "score"
     minimum_samples: ClassVar[int] = 1
-    valid_for: ClassVar[str] = "any f, and a distribution whose support does not move with its parameters"
     reference: ClassVar[str] = "Mohamed et al. (2020), section 7.1"
 
     num_pilot: int = 16
-
-    def refusal(self, q: dist.Distribution) -> str | None:
-        return moving_support(q)
 
     def estimate(self, f: Integrand, q: Any, *, key: jax.Array, num_samples: int) -> Any:
         key, pilot_key, inner_key = jax.random.split(key, 3)
@@ -114,21 +109,15 @@ class MeanBaseline(AbstractEstimator):
         return num_samples + self.num_pilot
 
 
-class OptimalBaseline(AbstractEstimator):
+class OptimalBaseline(AbstractScoreFunction):
     """(f(z_i) - b_i) s_j(z_i) in parameter j, with b_i = sum_k f(z_k) s_j(z_k)^2 / sum_k s_j(z_k)^2 over k != i.
 
     E[f s^2]/E[s^2] is the baseline of least variance (Greensmith et al. 2004, theorem 8; Mohamed et al. 2020, eq. 70).
-    Fitted on the other draws it leaves the estimate unbiased and costs no evaluation of f.
+    Because it is fitted to the other draws, the estimate stays unbiased, and no further evaluation of f is needed.
     """
 
-    unbiased: ClassVar[bool] = True
-    level: ClassVar[Level] = "score"
     minimum_samples: ClassVar[int] = 2
-    valid_for: ClassVar[str] = "any f, and a distribution whose support does not move with its parameters"
     reference: ClassVar[str] = "Greensmith, Bartlett & Baxter (2004), theorem 8"
-
-    def refusal(self, q: dist.Distribution) -> str | None:
-        return moving_support(q)
 
     def estimate(self, f: Integrand, q: Any, *, key: jax.Array, num_samples: int) -> Any:
         positions, values, _ = scored_draws(f, q, key, num_samples)
@@ -154,23 +143,20 @@ def _centered(value: Float[Array, "n *s"], score: Float[Array, "n *p"]) -> Float
     return outer(score, value) - outer(score, jnp.ones_like(value)) * jnp.where(ones > 0, fitted, plain)
 
 
-class LearnedBaseline(AbstractEstimator):
+class LearnedBaseline(AbstractScoreFunction):
     """(f(z) - b) d log q(z)/dtheta with a given b: a running mean, or the output of a network for this example.
 
-    b must not depend on z. It is constant here; train it by regression, minimizing (f(z) - b)^2.
+    b must not depend on z. It is treated as a constant; train it by regression, minimizing (f(z) - b)^2.
     Mnih & Gregor (2014), eq. 7.
     """
 
-    unbiased: ClassVar[bool] = True
-    level: ClassVar[Level] = "score"
     minimum_samples: ClassVar[int] = 1
-    valid_for: ClassVar[str] = "an f with one output, and a distribution whose support does not move"
+    valid_for: ClassVar[str] = (
+        "an f with one output, and a distribution whose support does not depend on its parameters"
+    )
     reference: ClassVar[str] = "Mnih & Gregor (2014), eq. 7"
 
     baseline: Array | float
-
-    def refusal(self, q: dist.Distribution) -> str | None:
-        return moving_support(q)
 
     def estimate(self, f: Integrand, q: Any, *, key: jax.Array, num_samples: int) -> Any:
         _, values, log_probs = scored_draws(f, q, key, num_samples)
@@ -179,71 +165,73 @@ class LearnedBaseline(AbstractEstimator):
         return mean(boxed(values, log_probs, baselines))
 
 
-Factor = Callable[[Array, Array, Array, Array], Array]
+class AbstractCoupledBits(AbstractEstimator):
+    """Bernoulli variables whose draws share their noise."""
+
+    unbiased: ClassVar[bool] = True
+    level: ClassVar[Level] = "score"
+    minimum_samples: ClassVar[int] = 2
+    valid_for: ClassVar[str] = "Bernoulli variables and any f"
+    family: ClassVar[str] = "coupled bits"
+
+    def refusal(self, q: dist.Distribution) -> str | None:
+        return not_binary(q)
 
 
-class ARM(AbstractEstimator):
-    """(f(1[1-u < p]) - f(1[u < p])) (u - 1/2) in each logit.
+class AbstractAntitheticPairs(AbstractCoupledBits):
+    """(f(b) - f(b~)) factor(u, b, b~, logit) in each logit, from ceil(num_samples / 2) pairs of draws.
+
+    The two draws of a pair are b = 1[1 - u < p] and b~ = 1[u < p].
+    """
+
+    @abc.abstractmethod
+    def factor(self, u: Array, first: Array, second: Array, logit: Array) -> Float[Array, "n *s"]:
+        """What f(b) - f(b~) is multiplied by, elementwise.
+
+        Args:
+            u: The uniform noise of each pair.
+            first: b.
+            second: b~.
+            logit: The log-odds, one per element.
+        """
+
+    def estimate(self, f: Integrand, q: Any, *, key: jax.Array, num_samples: int) -> Any:
+        return _from_pairs(f, q, key, num_samples, self.factor)
+
+    def evaluations(self, q: Any, num_samples: int) -> int:
+        return 2 * ((num_samples + 1) // 2)
+
+
+class ARM(AbstractAntitheticPairs):
+    """``(f(b) - f(b~)) (u - 1/2)`` in each logit, with ``b = 1[1 - u < p]``, ``b~ = 1[u < p]``.
 
     `DisARM` is never noisier at the same cost. Yin & Zhou (2019), eq. 6.
     """
 
-    unbiased: ClassVar[bool] = True
-    level: ClassVar[Level] = "score"
-    minimum_samples: ClassVar[int] = 2
-    valid_for: ClassVar[str] = "Bernoulli variables and any f"
     reference: ClassVar[str] = "Yin & Zhou (2019), eq. 6"
-    family: ClassVar[str] = "coupled bits"
 
-    def refusal(self, q: dist.Distribution) -> str | None:
-        return not_binary(q)
-
-    def estimate(self, f: Integrand, q: Any, *, key: jax.Array, num_samples: int) -> Any:
-        return antithetic_pairs(f, q, key, num_samples, _arm_factor)
-
-    def evaluations(self, q: Any, num_samples: int) -> int:
-        return 2 * ((num_samples + 1) // 2)
+    def factor(self, u: Array, first: Array, second: Array, logit: Array) -> Float[Array, "n *s"]:
+        return u - 0.5
 
 
-def _arm_factor(u: Array, first: Array, second: Array, logit: Array) -> Float[Array, "n *s"]:
-    return u - 0.5
-
-
-class DisARM(AbstractEstimator):
+class DisARM(AbstractAntitheticPairs):
     """1/2 (f(b) - f(b~)) (-1)^b~ 1[b != b~] sigmoid(|logit|) in each logit, with b = 1[1-u < p], b~ = 1[u < p].
 
-    Never noisier than ARM, of which it is the expectation given the pair. One pair is two evaluations of f.
+    It is the expectation of `ARM` given the pair, and so is never noisier. One pair takes two evaluations of f.
     Dong, Mnih & Tucker (2020), eq. 8; Yin et al. (2020), eq. 7.
     """
 
     name: ClassVar[str] = "disarm"
-    unbiased: ClassVar[bool] = True
-    level: ClassVar[Level] = "score"
-    minimum_samples: ClassVar[int] = 2
-    valid_for: ClassVar[str] = "Bernoulli variables and any f"
     reference: ClassVar[str] = "Dong, Mnih & Tucker (2020), eq. 8"
-    family: ClassVar[str] = "coupled bits"
 
-    def refusal(self, q: dist.Distribution) -> str | None:
-        return not_binary(q)
-
-    def estimate(self, f: Integrand, q: Any, *, key: jax.Array, num_samples: int) -> Any:
-        return antithetic_pairs(f, q, key, num_samples, _disarm_factor)
-
-    def evaluations(self, q: Any, num_samples: int) -> int:
-        return 2 * ((num_samples + 1) // 2)
+    def factor(self, u: Array, first: Array, second: Array, logit: Array) -> Float[Array, "n *s"]:
+        signed = (first - second).astype(logit.dtype)
+        return signed * jax.nn.sigmoid(jnp.abs(logit))[None] / 2
 
 
-def _disarm_factor(u: Array, first: Array, second: Array, logit: Array) -> Float[Array, "n *s"]:
-    signed = (first - second).astype(logit.dtype)
-    return signed * jax.nn.sigmoid(jnp.abs(logit))[None] / 2
-
-
-def antithetic_pairs(f: Integrand, q: Any, key: jax.Array, num_samples: int, factor: Factor) -> Any:
-    """The estimate from ceil(num_samples / 2) pairs b = 1[1 - u < p], b~ = 1[u < p].
-
-    The derivative in a logit is (f(b) - f(b~)) * factor(u, b, b~, logit), elementwise.
-    """
+def _from_pairs(
+    f: Integrand, q: Any, key: jax.Array, num_samples: int, factor: Callable[[Array, Array, Array, Array], Array]
+) -> Any:
     structure = jax.tree.structure(q, is_leaf=is_distribution)
     pairs = (num_samples + 1) // 2
     draw_key, f_key = jax.random.split(key)
@@ -252,7 +240,7 @@ def antithetic_pairs(f: Integrand, q: Any, key: jax.Array, num_samples: int, fac
     first = threshold([1 - a for a in u], logits)
     second = threshold(u, logits)
     both = [jnp.concatenate(pair) for pair in zip(first, second, strict=True)]
-    # The two of a pair share their inner randomness, which cancels from the difference.
+    # The two draws of a pair share f's randomness, which cancels in the difference.
     keys = jax.random.split(f_key, pairs)
     values = evaluate(f, jax.tree.unflatten(structure, both), jnp.concatenate([keys, keys]))
     values = with_edges(values, f, q, jax.random.fold_in(key, 1))
@@ -267,41 +255,28 @@ def antithetic_pairs(f: Integrand, q: Any, key: jax.Array, num_samples: int, fac
             for weight in factors
         ]
 
-    # Each pair is one draw: its value the mean of the two, boxed with half of each one's score.
-    halves = jax.tree.map(lambda v: jnp.stack([v[:pairs], v[pairs:]], axis=1), values)
-    return paired(halves, first, second, logits, jax.tree.map(gradient, values))
-
-
-def paired(halves: Any, first: list[Array], second: list[Array], logits: list[Array], gradients: Any) -> Any:
-    """The mean over both halves of each pair; either half is a draw from q, so that each is boxed by itself."""
-    one = with_gradient(jax.tree.map(lambda v: v[:, 0], halves), binary_log_prob, first, logits, gradients)
-    two = with_gradient(jax.tree.map(lambda v: v[:, 1], halves), binary_log_prob, second, logits, gradients)
+    # Either half of a pair is a draw from q, so that each half has its own score.
+    gradients = jax.tree.map(gradient, values)
+    one = with_gradient(jax.tree.map(lambda v: v[:pairs], values), binary_log_prob, first, logits, gradients)
+    two = with_gradient(jax.tree.map(lambda v: v[pairs:], values), binary_log_prob, second, logits, gradients)
     return jax.tree.map(lambda a, b: (a + b) / 2, one, two)
 
 
-class ARMS(AbstractEstimator):
+class ARMS(AbstractCoupledBits):
     """sum_i (f(b_i) - mean f) (b_i - p) / ((K - 1) (1 - rho)) in each logit, rho the correlation of any two draws.
 
-    Unbiased for any joint distribution of the K draws in which every two of a bit have the same correlation rho.
-    Here the uniform numbers of a bit are a grid with one random shift, in random order: the number of ones among the K
-    draws is K p rounded up or down, with phi the fractional part of K p
+    Unbiased for any joint distribution of the K draws in which any two draws of a bit have the same correlation rho.
+    Here the uniform numbers of a bit are a grid with one random shift, in random order. The number of ones among the K
+    draws is then K p rounded up or down. With phi the fractional part of K p::
 
-        rho = (phi (1 - phi) / (K p (1 - p)) - 1) / (K - 1),
+        rho = (phi (1 - phi) / (K p (1 - p)) - 1) / (K - 1)
 
-    the least that is possible. With two draws this is `DisARM`; with more it is less noisy than leave-one-out, which
-    has rho = 0. Second derivatives are unbiased, and as noisy as those of the score function without a baseline.
-    Dimitriev & Zhou (2021), section 3, with the grid in the place of their copulas.
+    is the least correlation possible. With two draws this is `DisARM`; with more it is less noisy than leave-one-out,
+    for which rho = 0. Second derivatives are unbiased, and as noisy as those of the score function without a baseline.
+    Dimitriev & Zhou (2021), section 3, with the grid in place of their copulas.
     """
 
-    unbiased: ClassVar[bool] = True
-    level: ClassVar[Level] = "score"
-    minimum_samples: ClassVar[int] = 2
-    valid_for: ClassVar[str] = "Bernoulli variables and any f"
     reference: ClassVar[str] = "Dimitriev & Zhou (2021), section 3"
-    family: ClassVar[str] = "coupled bits"
-
-    def refusal(self, q: dist.Distribution) -> str | None:
-        return not_binary(q)
 
     def estimate(self, f: Integrand, q: Any, *, key: jax.Array, num_samples: int) -> Any:
         structure = jax.tree.structure(q, is_leaf=is_distribution)
@@ -318,7 +293,7 @@ class ARMS(AbstractEstimator):
                 for weight in factors
             ]
 
-        # The draws depend on each other: the others are no baseline for derivatives of higher order.
+        # The draws depend on each other, so that the others cannot be a baseline for higher derivatives.
         def one(value: Any, draw: list[Array], slopes: Any) -> Any:
             alone = jax.tree.map(lambda leaf: leaf[None], (value, draw, slopes))
             return with_gradient(alone[0], binary_log_prob, alone[1], logits, alone[2])
@@ -327,7 +302,7 @@ class ARMS(AbstractEstimator):
 
 
 def _grids(logits: list[Array], key: jax.Array, num_samples: int) -> list[Float[Array, "n *s"]]:
-    """Per element K uniform numbers in random order: one in each K-th of the unit interval, at the same place in it."""
+    """Per element, K uniform numbers in random order: one in each K-th of the unit interval, equally spaced."""
 
     def one(k: jax.Array, logit: Array) -> Array:
         order_key, shift_key = jax.random.split(k)
@@ -339,10 +314,10 @@ def _grids(logits: list[Array], key: jax.Array, num_samples: int) -> list[Float[
 
 
 def _arms_factor(draws: Array, logit: Array) -> Float[Array, "n *s"]:
-    """(b - p) K / ((K - 1) (1 - rho)): what the centered f of each draw is multiplied with, before their mean."""
+    """(b - p) K / ((K - 1) (1 - rho)): what the centered f of each draw is multiplied by before averaging."""
     count = len(draws)
     p = jax.nn.sigmoid(logit)
-    # Of the rarer value, so that no digits are lost near 1.
+    # The probability of the rarer value: no digits are lost near 1.
     rare = jax.nn.sigmoid(-jnp.abs(logit))
     fraction = count * rare - jnp.floor(count * rare)
     possible = rare > 0
@@ -354,7 +329,7 @@ class ARSM(AbstractEstimator):
     """(1/C) sum_j (f(z^{c,j}) - (1/C) sum_m f(z^{m,j})) (1 - C pi_j) in the logit of class c.
 
     pi ~ Dirichlet(1_C), z = argmin_i log(pi_i) - logit_i, and z^{m,j} is z with pi_m and pi_j swapped, in all
-    variables at once: C(C-1)/2 + 1 evaluations of f per draw, however many variables there are.
+    variables at once. This takes C(C-1)/2 + 1 evaluations of f per draw, whatever the number of variables.
     Yin, Yue & Zhou (2019), "ARSM: Augment-REINFORCE-swap-merge estimator", eq. 11.
     """
 
@@ -362,7 +337,7 @@ class ARSM(AbstractEstimator):
     level: ClassVar[Level] = "score"
     family: ClassVar[str] = "swapped categories"
     minimum_samples: ClassVar[int] = 1
-    valid_for: ClassVar[str] = "categorical variables that have all the same number of classes, and any f"
+    valid_for: ClassVar[str] = "categorical variables that all have the same number of classes, and any f"
     reference: ClassVar[str] = "Yin, Yue & Zhou (2019), eq. 11"
 
     def refusal(self, q: dist.Distribution) -> str | None:
@@ -401,9 +376,9 @@ def _common_classes(logits: list[Array]) -> int:
     counts = {logit.shape[-1] for logit in logits}
     if len(counts) > 1:
         raise InvalidEstimator(
-            expected="categorical variables that have all the same number of classes",
+            expected="categorical variables that all have the same number of classes",
             got=f"{sorted(counts)} classes",
-            cure="name leave-one-out, or a pytree of estimators that gives each its own ARSM instance",
+            cure="use estimator='leave-one-out', or a pytree of estimators with one ARSM instance for each variable",
         )
     return counts.pop()
 

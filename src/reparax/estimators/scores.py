@@ -1,4 +1,4 @@
-"""Functions whose derivatives are estimates; log densities whose derivative is the score, and the refusals."""
+"""Values whose derivatives are score-function estimates, and refusals where the score would be wrong."""
 
 import functools
 import math
@@ -29,16 +29,16 @@ def as_floating(tree: Any) -> Any:
 
 
 def evaluate(f: Integrand, z: Any, keys: jax.Array) -> Any:
-    """f at each of several draws: every leaf of the result has the draws in front."""
+    """f at each of several draws; the first axis of every leaf of the result counts the draws."""
     if len(keys) == 1:
-        # One draw needs no batching, which would change how f compiles (convolutions, branches).
+        # A single draw is not batched, because batching changes how f compiles (convolutions, branches).
         one = f(jax.tree.map(lambda leaf: leaf[0], z), keys[0])
         return jax.tree.map(lambda leaf: leaf[None], as_floating(one))
     return as_floating(jax.vmap(f)(z, keys))
 
 
 def evaluate_common(f: Integrand, z: Any, key: jax.Array) -> Any:
-    """f at each of several values with the same inner randomness, which cancels from their differences."""
+    """f at each of several values with the same key, so that its randomness cancels in differences."""
     return as_floating(jax.vmap(lambda value: f(value, key))(z))
 
 
@@ -56,7 +56,7 @@ def magic_box(log_probs: Float[Array, "*n"]) -> Float[Array, "*n"]:
 
 
 def along(weights: Float[Array, " n"], leaf: Float[Array, "n *rest"]) -> Float[Array, "n *ones"]:
-    """Weights of the draws shaped to multiply a leaf that has the draws in front."""
+    """Weights of the draws, in a shape that multiplies a leaf whose first axis counts the draws."""
     return weights.reshape(weights.shape + (1,) * (leaf.ndim - 1)).astype(leaf.dtype)
 
 
@@ -87,7 +87,7 @@ def leave_one_out(values: Any) -> Any:
 
 @jax.custom_jvp
 def attach(value: Array, parameters: list[Array], gradient: list[Array]) -> Array:
-    """The value, with ``gradient`` added to its first derivative; ``gradient`` leaves have shape parameter + value."""
+    """The value, with ``gradient`` added to its first derivative; leaves of ``gradient``: (*parameter, *value)."""
     return value
 
 
@@ -109,13 +109,13 @@ def with_gradient(
 ) -> Any:
     """The mean of f over draws, with its first derivative in the parameters replaced by an estimate of lower variance.
 
-    Derivatives of higher order, and mixed ones, are those of the boxed score function: unbiased, if noisy.
+    Higher and mixed derivatives are those of the score function: unbiased, but noisy.
 
     Args:
         values: f at n draws: a pytree of arrays of shape (n, ...).
         log_prob: The log density of ONE draw given the parameters.
         z: The n draws, constant.
-        parameters: The floating arrays in which the estimate is.
+        parameters: The floating arrays that the estimate differentiates in.
         gradients: A pytree like ``values`` whose leaves are lists: per parameter, (n, *parameter, ...).
     """
     count = len(jax.tree.leaves(values)[0])
@@ -143,7 +143,7 @@ def outer(score: Float[Array, "n *p"], value: Float[Array, "n *s"]) -> Float[Arr
 
 
 def scaled(factor: Float[Array, "n *p"], value: Float[Array, "n ..."]) -> Float[Array, "n ..."]:
-    """A factor per draw and parameter element times values that have these axes in front."""
+    """A factor per draw and parameter element times values whose first axes are those of the factor."""
     return factor.reshape(factor.shape + (1,) * (value.ndim - factor.ndim)).astype(value.dtype) * value
 
 
@@ -153,7 +153,7 @@ _BY_PROBABILITY = (dist.BernoulliProbs, dist.CategoricalProbs)
 _MOVING = {
     dist.Uniform: "the bounds of Uniform",
     dist.DiscreteUniform: "the bounds of DiscreteUniform",
-    dist.Delta: "the atom of Delta",
+    dist.Delta: "the value of Delta",
 }
 
 
@@ -187,7 +187,7 @@ def differentiable_once(refusal: Refusal) -> Same:
 
 
 def held_at_edges(q: Any) -> Any:
-    """The same distributions, constant in every probability of 0 or 1: `with_edges` takes their derivatives."""
+    """The same distributions, constant in every probability of 0 or 1, whose derivatives `with_edges` adds."""
     return jax.tree.map(_held, q, is_leaf=lambda node: isinstance(node, _BY_PROBABILITY))
 
 
@@ -200,14 +200,14 @@ def _held(node: Any) -> Any:
 
 
 def _at_edge(q: dist.Distribution) -> Bool[Array, "*p"]:
-    """Which probabilities are on the edge: for classes only 0, as 1 leaves the others there."""
+    """Which probabilities are 0 or 1; for classes only 0, as a probability of 1 makes all others 0."""
     limits = jnp.finfo(jnp.result_type(q.probs, float))
     low = jnp.asarray(q.probs) <= limits.tiny
     return low | (q.probs >= 1 - limits.eps) if isinstance(q, dist.BernoulliProbs) else low
 
 
 def with_edges(values: Any, f: Integrand, q: Any, key: jax.Array) -> Any:
-    """The values of f at draws, with the derivatives in probabilities of 0 and 1 added to each."""
+    """The values of f at draws, with their derivatives in probabilities of 0 and 1 added."""
     flat, structure = jax.tree.flatten(q, is_leaf=is_distribution)
     for place, leaf in enumerate(flat):
         if type(innermost(leaf)) not in _BY_PROBABILITY or not math.prod(leaf.shape()):
@@ -255,7 +255,7 @@ def _changed(base: dist.Distribution, z: Array, chosen: Array) -> Array:
 
 
 def _rate(base: dist.Distribution, probs: Array, z: Array, chosen: Array) -> Float[Array, ""]:
-    """What the weight of the change grows with: the probability, with the sign of the change."""
+    """What the weight of the change depends on: the probability, with the sign of the change."""
     p = probs.reshape(-1)[chosen]
     if isinstance(base, dist.BernoulliProbs):
         return p * (1 - 2 * z.reshape(-1)[chosen]).astype(p.dtype)
@@ -264,7 +264,7 @@ def _rate(base: dist.Distribution, probs: Array, z: Array, chosen: Array) -> Flo
 
 
 def unknown_at_edges(value: Float[Array, ""], q: Any) -> Float[Array, ""]:
-    """The value, whose derivative is NaN where a probability of q is exactly 0 or 1: no draw shows it."""
+    """The value, with a derivative of NaN if a probability of q is exactly 0 or 1, as draws do not determine it."""
     nodes = jax.tree.leaves(q, is_leaf=lambda node: isinstance(node, _BY_PROBABILITY))
     flags = [jnp.any(_at_edge(node)) for node in nodes if type(node) in _BY_PROBABILITY]
     return _unknown_where(value, jnp.any(jnp.stack(flags))) if flags else value
@@ -277,42 +277,42 @@ def _unknown_where(value: Array, flag: Array) -> Array:
 
 @_unknown_where.defjvp
 def _unknown_where_jvp(primals: Any, tangents: Any) -> tuple[Array, Array]:
-    # A product: a selection would give the transposed derivative 0.
+    # A product, because the transpose of a selection would be 0.
     return primals[0], tangents[0] * jnp.where(primals[1], jnp.nan, 1.0).astype(tangents[0].dtype)
 
 
 def moving_support(q: dist.Distribution) -> str | None:
-    """Why no score of q exists, where all its parameters move the support; ``None`` otherwise."""
+    """Why q has no score: its support depends on all of its parameters; ``None`` otherwise."""
     base = innermost(q)
     for family, what in _MOVING.items():
         if isinstance(base, family):
             return (
-                f"{what} move the support: differentiating the density misses the mass that enters and leaves at its "
-                "edge"
+                f"the support depends on {what}: differentiating the density misses the mass that enters or leaves "
+                "at its edge"
             )
     return None
 
 
 _unmoved = not_differentiable(
     lambda: InvalidEstimator(
-        expected="the score-function estimator to differentiate parameters that do not move the support",
-        got="a derivative with respect to a bound of the support, where the score misses the mass at the edge",
+        expected="the score-function estimator to differentiate parameters on which the support does not depend",
+        got="a derivative with respect to a bound of the support, for which the score misses the mass at the edge",
         cure="use estimator='pathwise', or hold the bound constant with jax.lax.stop_gradient",
     )
 )
 _smooth_once = differentiable_once(
     lambda: InvalidEstimator(
         expected="a log density that is twice differentiable, for second derivatives of the score-function estimator",
-        got="the location of a Laplace, whose log density has a kink there: its second derivative misses a point mass",
+        got="the location of a Laplace, where the log density has a kink: its second derivative misses a point mass",
         cure="use estimator='pathwise' for second derivatives",
     )
 )
 
 
 def with_unmoved_support(q: Any) -> Any:
-    """The same distributions, which raise an error when they are differentiated where the score would be wrong.
+    """The same distributions, which raise an error if they are differentiated where the score would be wrong.
 
-    That is in a parameter on which the support depends, and in the second derivative in a location with a kink.
+    The score is wrong in parameters on which the support depends, and its derivative at a location with a kink.
     """
     return jax.tree.map(_with_unmoved_support, q, is_leaf=is_distribution)
 
@@ -334,7 +334,7 @@ def _guarded(leaf: Any, moves: bool, kinked: bool) -> Any:
 
 
 def scored_draws(f: Integrand, q: Any, key: jax.Array, num_samples: int) -> tuple[Any, Any, Float[Array, " n"]]:
-    """The positions of draws, f at the draws, and their log densities (differentiable in the parameters alone)."""
+    """The positions of draws, f at the draws, and their log densities (differentiable in the parameters only)."""
     draw_key, f_key = jax.random.split(key)
     positions = draw_positions(q, draw_key, num_samples)
     values = evaluate(f, values_at(q, positions), jax.random.split(f_key, num_samples))

@@ -15,9 +15,9 @@ from reparax.summary import Summary
 
 
 class MakeDecoder(Protocol):
-    """Gives a network with ``parameters`` numbers for each value of x, or for each place of another shape.
+    """Makes a network with ``parameters`` outputs for each value of x, or for each element of another shape.
 
-    Every call draws weights from its own key.
+    Every call draws its weights from the key.
     """
 
     def __call__(self, parameters: int, shape: tuple[int, ...] | None = None, *, key: jax.Array) -> Network: ...
@@ -39,17 +39,17 @@ class AbstractLikelihood(Part):
         """The likelihood with its first weights.
 
         Args:
-            make_decoder: Gives a network with so many parameters for each value of x.
-            summary: What the data are.
+            make_decoder: Makes a network with a given number of parameters for each value of x.
+            summary: A summary of the data.
             key: Draws the weights.
 
         Raises:
-            DataError: The data are not of the kind that the likelihood is a distribution of.
+            DataError: The likelihood is not a distribution of such data.
         """
 
 
 def require(fits: bool, *, likelihood: str, expected: str, summary: Summary, cure: str) -> None:
-    """Refuses data that the likelihood gives no density to.
+    """Refuses data for which the likelihood has no density.
 
     Raises:
         DataError: ``fits`` is false.

@@ -1,4 +1,4 @@
-"""Likelihoods of values in an interval or a finite set: binary, intensities, whole numbers."""
+"""Likelihoods of values in an interval or a finite set: binary, intensities, integers."""
 
 import equinox as eqx
 import jax
@@ -82,7 +82,7 @@ class Categorical(AbstractLikelihood):
         require(
             summary.kind != "real" and high - low < MOST_CLASSES,
             likelihood="categorical",
-            expected=f"whole numbers of at most {MOST_CLASSES} values",
+            expected=f"whole numbers with at most {MOST_CLASSES} different values",
             summary=summary,
             cure="choose --likelihood negative-binomial for large counts, or normal for values that are not whole",
         )
@@ -101,10 +101,10 @@ class CategoricalDecoder(Likelihood):
 
 
 class DiscretizedLogistic(AbstractLikelihood):
-    """p(x | z) = prod_d of a logistic rounded to the whole numbers low..high, edge bins taking the tails.
+    """p(x | z) = prod_d of a logistic rounded to the whole numbers low..high; the edge bins include the tails.
 
     Kingma et al. (2016), equation 12; location and log-scale come from the network, in units of half the range.
-    Probabilities, so bits per dimension are comparable between models.
+    These are probabilities, so that bits per dimension are comparable between models.
     """
 
     def create(self, make_decoder: MakeDecoder, summary: Summary, *, key: jax.Array) -> "DiscretizedLogisticDecoder":

@@ -14,7 +14,7 @@ LOG_RATE_BOUNDS = (-15.0, 12.0)
 
 
 def require_counts(summary: Summary, likelihood: str) -> None:
-    """Refuses anything but whole numbers from zero up.
+    """Refuses data other than nonnegative whole numbers.
 
     Raises:
         DataError: The data are not counts.

@@ -16,10 +16,9 @@ LOG_SCALE_BOUNDS = (-7.0, 3.0)
 class Normal(AbstractLikelihood):
     """p(x | z) = prod_d N(x_d; m_d + s_d mu_d(z), (s_d sigma_d)^2) with one learned noise scale per dimension.
 
-    m and s are the data's mean and standard deviation: the network works in standard units, the density is in the
-    user's
-    (Tipping & Bishop 1999, equation 3, for a linear mu and one sigma). A ``log_scale`` of shape () is one scale for
-    all dimensions.
+    m and s are the data's mean and standard deviation: the network works in standard units, but the density is in the
+    user's units (Tipping & Bishop 1999, equation 3, for a linear mu and one sigma). A ``log_scale`` of shape () is one
+    scale for all dimensions.
     """
 
     def create(self, make_decoder: MakeDecoder, summary: Summary, *, key: jax.Array) -> "NormalDecoder":
@@ -47,7 +46,7 @@ class StudentT(AbstractLikelihood):
     """p(x | z) = prod_d StudentT(x_d; nu_d, m_d + s_d mu_d(z), s_d sigma_d), scale and nu > 1 learned per dimension.
 
     m and s are the data's mean and standard deviation, the density is in the user's units. Takahashi et al. (2018),
-    "Student-t variational autoencoder for robust density estimation", equation 7, with scale and nu free of z.
+    "Student-t variational autoencoder for robust density estimation", equation 7, with scale and nu independent of z.
     """
 
     def create(self, make_decoder: MakeDecoder, summary: Summary, *, key: jax.Array) -> "StudentTDecoder":

@@ -1,6 +1,6 @@
-"""Networks: equinox modules from one example to one array. Any equinox module of yours does as well.
+"""Networks: equinox modules from one example to one array; `AbstractArchitecture` says how to add an architecture.
 
-The architectures (`MLP`, `Convolutional`, `Linear`) are found by their files' names.
+Any other equinox module of the same form can take their place.
 """
 
 from reparax.networks._base import AbstractArchitecture as AbstractArchitecture

@@ -1,4 +1,4 @@
-"""What a network architecture is: it makes encoders and decoders of one example, from standardized inputs."""
+"""What a network architecture is: it makes encoders and decoders of one example."""
 
 import math
 from abc import abstractmethod
@@ -14,14 +14,14 @@ from jaxtyping import Array, Float, Num
 from reparax.pytrees import Frozen
 
 STD_OF_TRUNCATED = 0.87962566103423978
-"""The standard deviation of a standard Normal that is cut off at -2 and 2."""
+"""The standard deviation of a standard Normal truncated to [-2, 2]."""
 
 
 def lecun_normal(key: jax.Array, shape: tuple[int, ...], fan_in: int) -> Float[Array, "..."]:
-    """Draws of a Normal of variance 1 / fan_in, cut off at two standard deviations: LeCun et al. (1998), section 4.6.
+    """Draws of a Normal of variance 1 / fan_in, truncated at two standard deviations: LeCun et al. (1998), section 4.6.
 
-    The same bits as ``jax.nn.initializers.lecun_normal``; but few sizes are compiled, whatever the shapes (the draws
-    of a shape are the first of those of a longer one), as compiling them took longer than all else in building a model.
+    The same bits as ``jax.nn.initializers.lecun_normal``. Only a few sizes are compiled, for all shapes (the draws of a
+    shape are the first ones of a longer array), because compiling would take most of the time of building a model.
     """
     count = math.prod(shape)
     longer = 16 ** max(2, math.ceil(math.log(max(count, 1), 16)))
@@ -54,7 +54,7 @@ class AbstractArchitecture(eqx.Module):
 
     @abstractmethod
     def encoder(self, event_shape: tuple[int, ...], out_size: int, *, key: jax.Array) -> Network:
-        """A network from one example of ``event_shape`` to a vector of ``out_size``."""
+        """A network from one example of shape ``event_shape`` to a vector of ``out_size`` numbers."""
 
     @abstractmethod
     def decoder(self, in_size: int, out_shape: tuple[int, ...], *, key: jax.Array) -> Network:
@@ -78,7 +78,7 @@ class Affine(eqx.Module):
 class Standardized(eqx.Module):
     """network((x - mean) / std) with a mean and a standard deviation that are not trained.
 
-    Only what the encoder sees is standardized; densities stay in the user's units.
+    Only the input of the encoder is standardized; densities are in the user's units.
     """
 
     network: Network

@@ -1,4 +1,4 @@
-"""Networks that see a context beside their input: labels, covariates, the site where a row comes from."""
+"""Networks with a context as second input: labels, covariates, the site where a row comes from."""
 
 from dataclasses import replace
 from typing import TypeVar
@@ -17,15 +17,15 @@ Tree = TypeVar("Tree")
 
 
 class Conditioned(eqx.Module):
-    """network([x, (context - mean) / std]), for the context that `given` puts in.
+    """network([x, (context - mean) / std]), for the context that `given` sets.
 
     An image takes each number of the context as one more channel, constant over the image.
 
     Attributes:
-        network: What sees both.
+        network: The network of both inputs.
         mean: The mean of the contexts that the model was fitted to.
         std: Their standard deviation.
-        context: The context; None where it is still to be given.
+        context: The context; None if it is not yet given.
     """
 
     network: Network
@@ -38,7 +38,7 @@ class Conditioned(eqx.Module):
             raise RecipeError(
                 expected="a context for a conditional model",
                 got="none",
-                cure="use model.given(context), or context=...",
+                cure="use model.given(context), or pass context=...",
             )
         seen = (jnp.asarray(self.context, self.mean.value.dtype) - self.mean.value) / self.std.value
         if x.ndim == 3:
@@ -48,14 +48,14 @@ class Conditioned(eqx.Module):
 
 
 def conditioned(network: Network, contexts: Float[np.ndarray, "n c"]) -> Conditioned:
-    """A network that sees a context beside its input, standardized by those of a fit."""
+    """A network with a context as second input, standardized by the contexts of a fit."""
     std = np.std(contexts, axis=0)
     mean, std = (jnp.asarray(moment, jnp.float32) for moment in (np.mean(contexts, axis=0), np.where(std > 0, std, 1)))
     return Conditioned(network, Frozen(mean), Frozen(std))
 
 
 def given(tree: Tree, context: Float[Array, " c"]) -> Tree:
-    """A model, or what else has conditioned networks, for one context.
+    """A model, or any other pytree with conditioned networks, for one context.
 
     Raises:
         RecipeError: A context of another size.

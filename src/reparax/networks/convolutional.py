@@ -101,9 +101,9 @@ class ConvolutionalDecoder(eqx.Module):
 
 
 class Convolutional(AbstractArchitecture):
-    """Convolutions that halve the image ``depth`` times, from ``width`` channels up, doubling.
+    """Convolutions that halve the image ``depth`` times, with ``width`` channels that double each time.
 
-    Images that are too small are halved less often.
+    Small images are halved less often.
 
     Raises:
         RecipeError: One example is not an image (height, width, channels).

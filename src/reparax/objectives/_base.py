@@ -1,4 +1,4 @@
-"""What an objective is: a function of one example; in a context; or with a companion that is trained with it."""
+"""What an objective is: a function of one example, of an example in its context, or of a model with a companion."""
 
 from abc import abstractmethod
 from typing import Any, Self
@@ -18,13 +18,12 @@ MOST_SAMPLES = 1_000_000_000
 
 
 class Terms(eqx.Module):
-    """An objective and what it is made of, for one example, in nats.
+    """An objective and its terms, for one example, in nats.
 
     Attributes:
         objective: What training maximizes.
-        bound: The bound on log p(x) without weights or free bits (for a posterior without a density, the
-        reconstruction):
-            what models are chosen by.
+        bound: The bound on log p(x) without weights or free bits, by which models are selected (for a posterior without
+            a density, the reconstruction).
         reconstruction: E_q[log p(x | z)].
         kl: KL(q(z | x) || p(z)), or its estimate; 0 for a posterior without a density.
     """
@@ -52,7 +51,7 @@ class AbstractObjective(Part):
 
 
 def check_objective(objective: AbstractObjective, model: Model) -> None:
-    """Refuses a bound for a posterior that has no density, and weights that would have no gradient.
+    """Refuses a bound for a posterior without a density, and a prior whose weights would have no gradient.
 
     Raises:
         RecipeError: The combination is not valid.
@@ -66,9 +65,9 @@ def check_objective(objective: AbstractObjective, model: Model) -> None:
         )
     if num_parameters(model.prior) and not objective.trains_prior:
         raise RecipeError(
-            expected=f"a prior without weights for the {name} objective, which has no gradient in them",
-            got=f"{registry.part_name(type(model.prior))}, which would stay as it was drawn",
-            cure="choose --objective elbo, or a prior without weights, such as the one that is suggested",
+            expected=f"a prior without weights for the {name} objective, which does not train them",
+            got=f"{registry.part_name(type(model.prior))}, whose weights would keep their random initial values",
+            cure="choose --objective elbo, or a prior without weights, such as the default",
         )
 
 
@@ -99,7 +98,7 @@ class Accompanied(eqx.Module):
 
     Attributes:
         model: The model.
-        companion: What an objective trains beside it.
+        companion: What the objective trains in addition.
     """
 
     model: Model
@@ -111,10 +110,10 @@ class Accompanied(eqx.Module):
 
 
 class AbstractCompanionObjective(AbstractObjective):
-    """An objective with weights of its own, which are trained and saved with the model, and not served.
+    """An objective with additional weights, the companion, which is trained and saved with the model, but not served.
 
-    What a companion is to make small, such as the error of a critic that the model makes large, is written as one
-    objective: gradients into the companion are turned around by a `jax.custom_vjp`, or stopped on one side.
+    If the companion minimizes what the model maximizes, such as the error of a critic, both are written as one
+    objective: the gradient in the companion is reversed by a `jax.custom_vjp`, or stopped on one side.
     """
 
     @abstractmethod

@@ -7,32 +7,32 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Num
 
 from reparax.distributions import has_analytic_kl, kl_per_dimension, kl_terms
-from reparax.estimators import Vouched, base_of, expectation, iwae_estimate, path_only, sample_with_log_prob
+from reparax.estimators import AssumedContinuous, base_of, expectation, iwae_estimate, path_only, sample_with_log_prob
 from reparax.model import Model
 from reparax.objectives._base import MOST_SAMPLES, AbstractObjective, Terms
 from reparax.parts import option
 
 MOST_STEPS = 1_000_000_000
 THROUGH_Z_ALONE = frozenset({"sticking-the-landing", "doubly-reparameterized"})
-"""Estimators of this bound that leave out the score of q."""
+"""Estimators of this bound without the score of q."""
 
 
 class ELBO(AbstractObjective):
     """E_q[log p(x | z)] - beta KL(q(z | x) || p(z)), Kingma & Welling (2014), equation 3; nats.
 
-    The KL is the closed form where one exists and otherwise estimated with the same samples: of a pushforward together
-    with its draws, so that its map needs no inverse. With the estimator ``sticking-the-landing`` (or
-    ``doubly-reparameterized``, the same for this bound) it is always estimated, and log q differentiated through z
-    alone: Roeder, Wu & Duvenaud (2017), equation 6.
+    The KL has its closed form if there is one, and is otherwise estimated from the same samples. The density of a
+    pushforward is computed together with its draws, so that its map needs no inverse. With the estimator
+    ``sticking-the-landing`` (or ``doubly-reparameterized``, the same for this bound) the KL is always estimated, and
+    log q is differentiated through z only: Roeder, Wu & Duvenaud (2017), equation 6.
 
     ``beta`` (Higgins et al. 2017, equation 4) and ``free_bits`` (Kingma et al. 2016, equation 15; per example, and per
-    latent dimension where the KL is a sum over these) change what is maximized, never the reported ``reconstruction``
-    and ``kl``.
+    latent dimension if the KL is a sum over these) change the objective, but not the reported ``reconstruction`` and
+    ``kl``.
 
     Args:
         beta: Weight of the KL; 1 is the evidence lower bound.
-        warmup_steps: Training steps over which the weight rises from 0 in a straight line.
-        free_bits: Nats per latent dimension below which the KL is not pressed.
+        warmup_steps: Training steps over which the weight rises linearly from 0.
+        free_bits: Nats per latent dimension below which the KL is not reduced further.
         num_samples: Samples of z for each example and step.
         estimator: The gradient estimator, by name, or "auto".
     """
@@ -57,10 +57,10 @@ class ELBO(AbstractObjective):
         through_z = self.estimator in THROUGH_Z_ALONE
         analytic = not through_z and has_analytic_kl(posterior, prior)
 
-        # Seen from its base, a pushforward needs no inverse. Held at z, the density of q is needed of any z.
+        # As an expectation over the base, a pushforward needs no inverse. The density at a given z would need one.
         base, push = (posterior, lambda z: (z, path_only(posterior, z))) if through_z else base_of(posterior)
 
-        # A likelihood is continuous in z by contract: its guards for infinite logits are no jumps.
+        # A likelihood must be continuous in z: its tests for infinite logits are no jumps.
         def terms(e: Array) -> tuple[Array, Array]:
             z, log_q = push(e)
             reconstruction = model.likelihood(z).log_prob(x)
@@ -72,24 +72,24 @@ class ELBO(AbstractObjective):
 
         estimator = "pathwise" if through_z else self.estimator
         reconstruction, groups = expectation(
-            Vouched(terms), base, key=key, num_samples=self.num_samples, estimator=estimator
+            AssumedContinuous(terms), base, key=key, num_samples=self.num_samples, estimator=estimator
         )
         if analytic:
             groups = kl_per_dimension(posterior, prior)
-        # One number for all dimensions (of a joint density) has the free bits of all of them.
+        # If the KL is one number for all dimensions (a joint density), it has the free bits of all of them.
         free = self.free_bits * ((*posterior.event_shape, 1)[0] if groups.ndim == 0 else 1)
-        # Without free bits nothing is pressed up: an estimated KL may be negative.
-        pressed = jnp.sum(jnp.maximum(groups, free) if free > 0 else groups)
+        # Without free bits there is no maximum, because an estimated KL may be negative.
+        penalty = jnp.sum(jnp.maximum(groups, free) if free > 0 else groups)
         kl = jnp.sum(groups)
-        return Terms(reconstruction - self.weight(step) * pressed, reconstruction - kl, reconstruction, kl)
+        return Terms(reconstruction - self.weight(step) * penalty, reconstruction - kl, reconstruction, kl)
 
 
 class IWAE(AbstractObjective):
     """E[log (1/K) sum_k w_k], w_k = p(x, z_k) / q(z_k | x), z_1..z_K drawn from q; nats.
 
-    Burda et al. (2016), equation 8: a bound on log p(x) for every K, non-decreasing in K, the ELBO for K = 1. The
-    value is the log-mean-exp of the log weights. The estimator may be one of expectations or of bounds:
-    ``doubly-reparameterized``, ``vimco``.
+    Burda et al. (2016), equation 8: a bound on log p(x) for every K, which does not decrease with K and is the ELBO for
+    K = 1. The value is the log-mean-exp of the log weights. The estimator may be one of expectations, or one of bounds
+    such as ``doubly-reparameterized`` or ``vimco``.
 
     Args:
         num_samples: K, the samples of z for each example and step.
@@ -108,12 +108,12 @@ class IWAE(AbstractObjective):
         def log_joint(z: Array) -> Array:
             return model.likelihood(z).log_prob(x) + prior.log_prob(z)
 
-        # A likelihood is continuous in z by contract: its guards for infinite logits are no jumps.
+        # A likelihood must be continuous in z: its tests for infinite logits are no jumps.
         inner, reported = jax.random.split(key)
         value = iwae_estimate(
-            Vouched(log_joint), posterior, key=inner, num_samples=self.num_samples, estimator=self.estimator
+            AssumedContinuous(log_joint), posterior, key=inner, num_samples=self.num_samples, estimator=self.estimator
         )
-        # The parts are reported, not trained: one more draw, without a derivative.
+        # The terms are reported, but not trained: one more draw, without a derivative.
         z, log_q = sample_with_log_prob(posterior, reported)
         reconstruction = jax.lax.stop_gradient(model.likelihood(z).log_prob(x))
         kl = jax.lax.stop_gradient(log_q - prior.log_prob(z))

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int, Num
 
-from reparax.estimators import Vouched, expectation
+from reparax.estimators import AssumedContinuous, expectation
 from reparax.model import Model
 from reparax.objectives._base import MOST_SAMPLES, AbstractObjective, Terms
 from reparax.parts import option
@@ -15,7 +15,7 @@ from reparax.parts import option
 class Reconstruction(AbstractObjective):
     """E_q[log p(x | z)], in nats: no regularization, no bound.
 
-    With the deterministic posterior this is the plain autoencoder, the baseline of every other model here.
+    With the deterministic posterior this is the plain autoencoder, a baseline for all other models.
 
     Args:
         num_samples: The samples of z for each example and step.
@@ -30,7 +30,7 @@ class Reconstruction(AbstractObjective):
     def __call__(self, model: Model, x: Num[Array, "*event"], *, key: jax.Array, step: Int[Array, ""]) -> Terms:
         posterior = model.posterior(x)
         reconstruction = expectation(
-            Vouched(lambda z: model.likelihood(z).log_prob(x)),
+            AssumedContinuous(lambda z: model.likelihood(z).log_prob(x)),
             posterior,
             key=key,
             num_samples=self.num_samples,

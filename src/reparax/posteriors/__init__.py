@@ -1,4 +1,4 @@
-"""The posteriors, in families; `AbstractFamily` and `AbstractPosterior` say how to add one."""
+"""The posteriors; `AbstractFamily` and `AbstractPosterior` say how to add one."""
 
 from reparax.posteriors._base import AbstractFamily as AbstractFamily
 from reparax.posteriors._base import AbstractPosterior as AbstractPosterior

@@ -17,16 +17,16 @@ LatentSpace = Literal["real", "binary", "one-hot", "positive", "unit interval", 
 
 
 class MakeEncoder(Protocol):
-    """Gives a network from one example to a vector; every call draws weights from its own key."""
+    """Makes a network from one example to a vector; every call draws its weights from the key."""
 
     def __call__(self, out_size: int, *, key: jax.Array) -> Network: ...
 
 
 class Posterior(eqx.Module):
-    """q(z | x) for one example x: the probabilistic encoder, as a part creates it.
+    """q(z | x) for one example x: the probabilistic encoder.
 
     Attributes:
-        part: The options it was created with.
+        part: The part that created it, with its options.
         latent_shape: The shape of one z.
     """
 
@@ -35,7 +35,7 @@ class Posterior(eqx.Module):
 
     @property
     def latent_space(self) -> LatentSpace:
-        """The set z lives in; a prior must live there too."""
+        """The space of z; a prior must be a distribution on the same space."""
         return self.part.latent_space
 
     @property
@@ -48,7 +48,7 @@ class Posterior(eqx.Module):
         """The distribution of z given x, with event shape ``latent_shape``."""
 
     def code(self, x: Float[Array, "*event"]) -> Float[Array, "*latent"]:
-        """One z that stands for x, with nothing drawn: the mean of q(z | x), or that of its base, pushed forward.
+        """One z that represents x, without sampling: the mean of q(z | x), or that of its base, pushed forward.
 
         Raises:
             NoClosedForm: Neither is known.
@@ -59,12 +59,12 @@ class Posterior(eqx.Module):
 class AbstractPosterior(Part):
     """A kind of posterior, with its options.
 
-    A family of distributions whose parameters one network gives is an `AbstractFamily`. A posterior with weights of
-    its own creates a `Posterior` of its own.
+    A family of distributions whose parameters are the outputs of a network is an `AbstractFamily`. A posterior with
+    additional weights creates a `Posterior`.
 
     Attributes:
-        latent_space: The set z lives in; a prior must live there too.
-        default_prior: The name of the prior that goes with it when none is chosen.
+        latent_space: The space of z; a prior must be a distribution on the same space.
+        default_prior: The name of the prior that is used if none is chosen.
         has_density: Whether q(z | x) has a density.
     """
 
@@ -77,28 +77,28 @@ class AbstractPosterior(Part):
         """The posterior with its first weights.
 
         Args:
-            make_encoder: Gives a network with so many outputs.
+            make_encoder: Makes a network with a given number of outputs.
             latent_dim: The number of latent dimensions.
             key: Draws the weights.
         """
 
 
 class AbstractFamily(AbstractPosterior):
-    """A family of distributions, the parameters of which one network gives.
+    """A family of distributions whose parameters are the outputs of a network.
 
-    To add one, write one class with the number of outputs and what distribution they make; it then appears on the
-    command line, in the contract tests and in the documentation.
+    To add one, write one class with the number of outputs and the distribution that they parametrize; it then appears
+    on the command line, in the contract tests and in the documentation.
     """
 
     has_density: ClassVar[bool] = True
 
     @abstractmethod
     def num_outputs(self, latent_dim: int) -> int:
-        """How many numbers the network gives for ``latent_dim`` latent dimensions."""
+        """The number of outputs of the network for ``latent_dim`` latent dimensions."""
 
     @abstractmethod
     def distribution(self, outputs: Float[Array, " outputs"], latent_dim: int) -> dist.Distribution:
-        """The distribution of z that the outputs are the parameters of."""
+        """The distribution of z with these outputs as parameters."""
 
     def create(self, make_encoder: MakeEncoder, latent_dim: int, *, key: jax.Array) -> "Encoder":
         """The posterior with a network of the right size."""

@@ -2,6 +2,7 @@
 
 from typing import ClassVar
 
+import equinox as eqx
 import jax.numpy as jnp
 import numpyro.distributions as dist
 from jaxtyping import Array, Float
@@ -11,39 +12,45 @@ from reparax.posteriors._base import AbstractFamily, LatentSpace
 from reparax.pytrees import soft_bound
 
 
-class Beta(AbstractFamily):
+class AbstractUnitInterval(AbstractFamily):
+    """Independent variables on the unit interval with two shapes: the network gives their logarithms, softly bounded.
+
+    Attributes:
+        kind: The distribution of one variable, given its two shapes.
+        log_bounds: The bounds of the logarithms of the shapes.
+    """
+
+    latent_space: ClassVar[LatentSpace] = "unit interval"
+    default_prior: ClassVar[str] = "uniform"
+    kind: eqx.AbstractClassVar[type[dist.Distribution]]
+    log_bounds: eqx.AbstractClassVar[tuple[float, float]]
+
+    def num_outputs(self, latent_dim: int) -> int:
+        return 2 * latent_dim
+
+    def distribution(self, outputs: Float[Array, " outputs"], latent_dim: int) -> dist.Distribution:
+        a, b = jnp.split(jnp.exp(soft_bound(outputs, *self.log_bounds)), 2)
+        return self.kind(a, b).to_event(1)
+
+
+class Beta(AbstractUnitInterval):
     """q(z | x) = prod_d Beta(z_d; a_d(x), b_d(x)), the network giving log a and log b, softly bounded.
 
     The derivatives are implicit: Figurnov et al. (2018), section 4.
     """
 
-    latent_space: ClassVar[LatentSpace] = "unit interval"
-    default_prior: ClassVar[str] = "uniform"
-
-    def num_outputs(self, latent_dim: int) -> int:
-        return 2 * latent_dim
-
-    def distribution(self, outputs: Float[Array, " outputs"], latent_dim: int) -> dist.Distribution:
-        log_a, log_b = jnp.split(outputs, 2)
-        return dist.Beta(jnp.exp(soft_bound(log_a, -4.0, 8.0)), jnp.exp(soft_bound(log_b, -4.0, 8.0))).to_event(1)
+    kind: ClassVar[type[dist.Distribution]] = dist.Beta
+    log_bounds: ClassVar[tuple[float, float]] = (-4.0, 8.0)
 
 
-class Kumaraswamy(AbstractFamily):
+class Kumaraswamy(AbstractUnitInterval):
     """q(z | x) = prod_d Kumaraswamy(z_d; a_d(x), b_d(x)), z = (1 - (1 - u)^(1/b))^(1/a).
 
     Nalisnick & Smyth (2017), section 3.1. The network gives log a and log b, softly bounded.
     """
 
-    latent_space: ClassVar[LatentSpace] = "unit interval"
-    default_prior: ClassVar[str] = "uniform"
-
-    def num_outputs(self, latent_dim: int) -> int:
-        return 2 * latent_dim
-
-    def distribution(self, outputs: Float[Array, " outputs"], latent_dim: int) -> dist.Distribution:
-        log_a, log_b = jnp.split(outputs, 2)
-        a, b = jnp.exp(soft_bound(log_a, -3.0, 6.0)), jnp.exp(soft_bound(log_b, -3.0, 6.0))
-        return dist.Kumaraswamy(a, b).to_event(1)
+    kind: ClassVar[type[dist.Distribution]] = dist.Kumaraswamy
+    log_bounds: ClassVar[tuple[float, float]] = (-3.0, 6.0)
 
 
 class Dirichlet(AbstractFamily):
@@ -63,7 +70,7 @@ class Dirichlet(AbstractFamily):
 
 
 class LogisticNormal(AbstractFamily):
-    """q(z | x) = softmax((y, 0)) with y ~ N(mu(x), diag(sigma(x)^2)): ``latent_dim`` numbers, one proportion more.
+    """z = softmax((y, 0)) with y ~ N(mu(x), diag(sigma(x)^2)): ``latent_dim`` + 1 proportions.
 
     Srivastava & Sutton (2017), section 3.2, in the basis of log ratios.
     """

@@ -1,4 +1,4 @@
-"""Posteriors of bits, categories and counts: not reparameterizable, so that their gradients are estimated otherwise."""
+"""Posteriors of bits, categories and counts, which cannot be reparameterized."""
 
 from typing import ClassVar
 

@@ -54,9 +54,9 @@ class FullCovarianceNormal(AbstractFamily):
 
 
 class NormalMixture(AbstractFamily):
-    """q(z | x) = sum_k pi_k(x) N(z; mu_k(x), diag(s_k(x)^2)) with as many modes as components.
+    """q(z | x) = sum_k pi_k(x) N(z; mu_k(x), diag(s_k(x)^2)).
 
-    Its weights are differentiated implicitly: Graves (2016), "Stochastic backpropagation through mixture density
+    The weights are differentiated implicitly: Graves (2016), "Stochastic backpropagation through mixture density
     distributions", equation 9.
 
     Args:
@@ -111,9 +111,9 @@ class StudentT(AbstractFamily):
 
 
 class Deterministic(AbstractFamily):
-    """All of the mass at z = f(x): no density, so no KL and no bound; train it with the reconstruction objective.
+    """z = f(x): no density, and so no KL and no bound; train it with the reconstruction objective.
 
-    With a Normal fitted to its codes after training it generates too, Ghosh et al. (2020), section 4.
+    With a Normal fitted to its codes after training it can also generate, Ghosh et al. (2020), section 4.
     """
 
     latent_space: ClassVar[LatentSpace] = "real"

@@ -13,12 +13,12 @@ from reparax.summary import Summary
 
 
 class Prior(eqx.Module):
-    """p(z), which may be learned and may look at the posterior.
+    """p(z), which may be learned and may depend on the posterior.
 
     Attributes:
-        latent_spaces: The latent spaces it is a density on.
-        fitted_afterwards: Whether it is fitted to the codes when training is over: the bound of a posterior with a
-            density would be that of another model than the one that was trained.
+        latent_spaces: The latent spaces on which it is a distribution.
+        fitted_afterwards: Whether it is fitted to the codes after training; only for posteriors without a density,
+            because the bound of any other would be that of a model that was not trained.
     """
 
     latent_spaces: eqx.AbstractClassVar[frozenset[str]]
@@ -33,10 +33,10 @@ class AbstractPrior(Part):
     """A kind of prior, with its options.
 
     Attributes:
-        latent_spaces: The latent spaces it is a density on.
-        fitted_afterwards: Whether it is fitted to the codes when training is over: the bound of a posterior with a
-            density would be that of another model than the one that was trained.
-        has_pseudo_examples: Whether it learns examples, which are between those of the data.
+        latent_spaces: The latent spaces on which it is a distribution.
+        fitted_afterwards: Whether it is fitted to the codes after training; only for posteriors without a density,
+            because the bound of any other would be that of a model that was not trained.
+        has_pseudo_examples: Whether it learns pseudo-examples, whose values may lie between those of the data.
     """
 
     latent_spaces: eqx.AbstractClassVar[frozenset[str]]
@@ -47,15 +47,17 @@ class AbstractPrior(Part):
     def create(self, posterior: Posterior, summary: Summary, *, key: jax.Array) -> Prior:
         """The prior of a posterior's latent variable, with its first weights.
 
+        A prior that has networks makes them itself, from `reparax.networks` and the key.
+
         Args:
-            posterior: The posterior that it goes with.
-            summary: What the data are.
+            posterior: The posterior that it is used with.
+            summary: A summary of the data.
             key: Draws the weights.
         """
 
 
 class AbstractFixedPrior(AbstractPrior, Prior):
-    """A prior without weights, which follows from the shape of the latent variable: it is its own `Prior`."""
+    """A prior without weights, determined by the shape of the latent variable: the part is also the `Prior`."""
 
     @abstractmethod
     def distribution(self, shape: tuple[int, ...]) -> dist.Distribution:

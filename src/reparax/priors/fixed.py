@@ -32,7 +32,7 @@ class Uniform(AbstractFixedPrior):
 
 
 class UnitExponential(AbstractFixedPrior):
-    """p(z) = prod_d exp(-z_d), the exponential of rate 1 (as the Gamma it is, so that its KL is in closed form)."""
+    """p(z) = prod_d exp(-z_d), the exponential of rate 1, as a Gamma, so that the KL has a closed form."""
 
     latent_spaces: ClassVar[frozenset[str]] = frozenset({"positive"})
 
@@ -50,7 +50,7 @@ class UniformDirichlet(AbstractFixedPrior):
 
 
 class StandardLogisticNormal(AbstractFixedPrior):
-    """p(z): softmax((y, 0)) with y ~ N(0, I), about the uniform Dirichlet, Srivastava & Sutton (2017), equation 5."""
+    """z = softmax((y, 0)) with y ~ N(0, I), close to the uniform Dirichlet, Srivastava & Sutton (2017), equation 5."""
 
     latent_spaces: ClassVar[frozenset[str]] = frozenset({"simplex"})
 
@@ -96,7 +96,7 @@ class HypersphericalUniform(AbstractFixedPrior):
 
 
 class PoincareNormal(AbstractFixedPrior):
-    """p(z): exp_0(v) with v ~ N(0, I), Mathieu et al. (2019), section 3.2."""
+    """z = exp_0(v) with v ~ N(0, I), Mathieu et al. (2019), section 3.2."""
 
     latent_spaces: ClassVar[frozenset[str]] = frozenset({"ball"})
 

@@ -21,8 +21,8 @@ REAL = frozenset({"real"})
 class CouplingFlow(AbstractPrior):
     """p(z) = N(f^-1(z); 0, I) |det df^-1/dz|, f affine couplings, at first the identity.
 
-    A prior that follows the aggregate posterior leaves no holes from which odd rows are sampled: Chen et al. (2017),
-    "Variational lossy autoencoder", section 3.2; the flow of Dinh et al. (2017), equations 7 and 8.
+    A prior that matches the aggregate posterior has no regions from which unrealistic rows are sampled: Chen et al.
+    (2017), "Variational lossy autoencoder", section 3.2; the flow of Dinh et al. (2017), equations 7 and 8.
 
     Args:
         num_couplings: The number of couplings.

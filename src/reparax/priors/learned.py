@@ -1,4 +1,4 @@
-"""Priors with weights: learned with the rest of the model, or fitted to its codes afterwards."""
+"""Priors with weights: trained with the model, or fitted to its codes after training."""
 
 from typing import ClassVar
 
@@ -39,7 +39,7 @@ class LearnedMixture(Prior):
     """The weights of a mixture of Normals.
 
     Args:
-        logits: Of the components' weights.
+        logits: The logits of the components' weights.
         loc: The components' means.
         log_scale: The logarithms of their standard deviations, softly bounded.
     """
@@ -55,7 +55,7 @@ class LearnedMixture(Prior):
 
 
 class LearnedBernoulli(AbstractPrior):
-    """p(z) = prod_d Bernoulli(z_d; sigmoid(logit_d)), the logits trained with the rest.
+    """p(z) = prod_d Bernoulli(z_d; sigmoid(logit_d)) with learned logits.
 
     Mnih & Gregor (2014), section 3.
     """
@@ -84,7 +84,7 @@ class LearnedLogits(Prior):
 class FittedNormal(AbstractPrior):
     """p(z) = N(z; m, L L^T), the moments of the training data's codes, Ghosh et al. (2020), section 4.
 
-    It is not trained: it is the standard Normal until training is over. For posteriors without a density alone.
+    It is not trained: it is the standard Normal until training has ended. Only for posteriors without a density.
     """
 
     latent_spaces: ClassVar[frozenset[str]] = REAL

@@ -66,7 +66,7 @@ class Vamp(AbstractPrior):
     num_components: int = option(50, low=1, high=MOST_COMPONENTS)
 
     def create(self, posterior: Posterior, summary: Summary, *, key: jax.Array) -> "PseudoInputs":
-        """Pseudo-inputs spread like the data."""
+        """Pseudo-inputs with the mean and standard deviation of the data."""
         width = jnp.asarray(summary.high - summary.low, jnp.float32)
         width = jnp.where(width > 0, width, 1.0)
         low = jnp.asarray(summary.low, jnp.float32)
@@ -82,7 +82,7 @@ class PseudoInputs(Prior):
     """The weights of a VampPrior.
 
     Args:
-        unconstrained: The pseudo-inputs before they are put inside the range.
+        unconstrained: The pseudo-inputs before they are mapped into the range of the data.
         low: The least values of the data.
         width: The ranges of the data.
         event_shape: The shape of one example.

@@ -1,7 +1,7 @@
-"""Programs of dependent draws: sites inside scan, while_loop, cond and vmap, and costs weighted by what is upstream.
+"""Programs of dependent draws: draws inside scan, while_loop, cond and vmap, and costs weighted by the upstream draws.
 
-`simulate` runs a program that is written with `draw` and `cost`; the derivative of its result is unbiased, or the
-program is refused. `explain` says how each draw is differentiated, and why.
+`simulate` runs a program that is written with `draw` and `cost`. The derivative of its result is unbiased; a program
+for which it would not be is refused. `explain` says how each draw is differentiated, and why.
 """
 
 from reparax.programs._simulate import Plan as Plan

@@ -1,4 +1,4 @@
-"""The flow of draws into costs, through the jaxpr of a program: a cost not shown to be weighted is refused."""
+"""The flow of draws into costs through the jaxpr of a program; a cost that lacks a weight is refused."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -33,23 +33,23 @@ COPYING = {
     "broadcast_in_dim", "reshape", "squeeze", "transpose", "copy", "copy_p", "expand_dims", "random_wrap",
     "random_unwrap", "rev", "convert_element_type", "stop_gradient",
 }  # fmt: skip
-# Sums of the operands, coefficient 1, so that what is added to a loop's carry is seen to be.
+# Sums with coefficients 1, by which terms are added to the carry of a loop.
 ADDING = {"add", "add_any"}
 _SUMS = ADDING | {
     "sub", "neg", "concatenate", "reduce_sum", "cumsum", "pad", "slice", "split", "reduce_window_sum", "psum", "stack",
 }  # fmt: skip
-# The number of leading operands that are parts, and after these come controls.
+# The number of leading operands that are parts; the others are controls.
 _PLACED = {"dynamic_slice": 1, "gather": 1, "div": 1}
 _CALLS = {
     "jit", "pjit", "closed_call", "core_call", "remat", "remat2", "checkpoint", "custom_jvp_call", "custom_vjp_call",
 }  # fmt: skip
-# A constant array with more numbers is not looked at.
+# A constant array with more numbers is not inspected.
 _LARGE = 4096
 Rule = Callable[["Flow", dict[str, Any], list[Facts], Path], list[Facts]]
 
 
 def controlled_parts(name: str, inputs: list[Facts]) -> tuple[list[Facts], list[Facts]] | None:
-    """The operands in which a primitive is linear, and those that decide how; ``None`` where it is not linear."""
+    """The operands in which a primitive is linear, and those that control it; ``None`` if it is not linear."""
     if name in _SUMS:
         return inputs, []
     if name in _PLACED:
@@ -71,14 +71,14 @@ def controlled_parts(name: str, inputs: list[Facts]) -> tuple[list[Facts], list[
 
 @dataclass
 class Flow:
-    """One walk through a program.
+    """One pass through a program.
 
     Args:
-        estimator: The estimator of a site, from its name.
-        rules: What follows marks and control flow, by the name of the operation.
-        marks: The marks found, by their place.
-        unbaselined: The places of costs for which other copies are no baseline.
-        keys: The places that use each key.
+        estimator: Gives the estimator of a site from its name.
+        rules: The functions that follow marks and control flow, by the name of the operation.
+        marks: The marks that were found, by their paths.
+        unbaselined: The paths of costs for which other copies are not a valid baseline.
+        keys: The paths that use each key.
         carried: What is known of the bases in use.
     """
 
@@ -90,11 +90,11 @@ class Flow:
     carried: dict[Any, Facts] = field(default_factory=dict)
 
     def is_weighting(self, name: str) -> bool:
-        """Whether costs must be weighted by the draws of a site: all but pathwise ones."""
+        """Whether costs must be weighted by the draws of a site, which holds unless it is pathwise."""
         return self.estimator(name) not in (PATHWISE, UNCHOSEN)
 
     def exact(self, name: str) -> bool:
-        """Whether a site draws no noise."""
+        """Whether a site uses no noise."""
         return self.estimator(name) in (ENUMERATION, UNCHOSEN)
 
     def name_at(self, path: Path) -> str:
@@ -132,9 +132,9 @@ class Flow:
             return self.closed(inner, inputs, (*here, "call"))
         if _holds_marks(params):
             raise InvalidEstimator(
-                expected="draws and costs where their flow can be followed: scan, while_loop, cond, vmap, jit",
-                got=f"one inside of {name}",
-                cure="move it out of there",
+                expected="draws and costs only inside scan, while_loop, cond, vmap and jit",
+                got=f"one inside {name}",
+                cure="move it out",
             )
         if name in COPYING:
             return [self.copied(name, equation, inputs[0])]
@@ -164,14 +164,14 @@ class Flow:
         return self.controlled(summed(parts), [self.expanded(facts) for facts in controls])
 
     def expanded(self, facts: Facts) -> Facts:
-        """The same with its base spelled out."""
+        """The facts with the base added."""
         if facts.base is None:
             return facts
         total = summed([replace(facts, base=None), self.carried[facts.base]])
         return self.expanded(replace(total, origin=facts.origin))
 
     def controlled(self, facts: Facts, controls: Sequence[Facts]) -> Facts:
-        """A value that others scale, select or place."""
+        """A value that other values scale, select or index."""
         by = used(controls)
         facts = replace(facts, misused=facts.misused | by.misused, varies=facts.varies | by.varies)
         if not by.raw:
@@ -225,17 +225,17 @@ def follow_mark(flow: Flow, params: dict[str, Any], inputs: list[Facts], here: P
 def _draw(flow: Flow, what: Draw, shared: bool, inputs: list[Facts], here: Path) -> list[Facts]:
     before, (*parameters, key) = inputs[0], inputs[1 + what.values :]
     held = _held(before, what.name)
-    behind = used([*parameters, key])
-    if behind.misused:
+    made_from = used([*parameters, key])
+    if made_from.misused:
         raise InvalidEstimator(
             expected=f"the distribution drawn at {what.name} to depend on values",
-            got=f"one that depends on the cost at {_names(flow, behind.misused)}, whose derivative holds scores",
-            cure="make it from the value before rx.cost",
+            got=f"one that depends on the cost at {_names(flow, made_from.misused)}, whose derivative contains scores",
+            cure="compute it from the value before rx.cost",
         )
     _check_key(flow, what, shared, key, here)
     event = frozenset({Event(here)}) if flow.is_weighting(what.name) else NONE
-    token = Facts(token=held | event, varies=before.varies | behind.varies)
-    return [token] + [Facts(raw=behind.raw | event, varies=behind.varies)] * what.values
+    token = Facts(token=held | event, varies=before.varies | made_from.varies)
+    return [token] + [Facts(raw=made_from.raw | event, varies=made_from.varies)] * what.values
 
 
 def _check_key(flow: Flow, what: Draw, shared: bool, key: Facts, here: Path) -> None:
@@ -244,16 +244,16 @@ def _check_key(flow: Flow, what: Draw, shared: bool, key: Facts, here: Path) -> 
     loops = {here[: n + 1] for n in range(len(here)) if here[n] in ("scan", "while")}
     problem = None
     if shared:
-        problem = "a key that all lanes of a vmap share, so that their draws are the same noise"
+        problem = "a key that all lanes of a vmap share, so that their draws use the same noise"
     elif flow.is_weighting(what.name) and "key" not in key.varies:
-        problem = "a key that is not made from the program's own, so that all copies draw the same"
+        problem = "a key that does not come from the program's key, so that all copies draw the same"
     elif not loops <= key.varies:
         problem = "a key that is the same in every pass of a loop"
     elif others := [path for path in flow.keys.get(key.origin, []) if not _exclude(path, here)]:
-        problem = f"the key that the draw at {flow.name_at(others[0])} uses too"
+        problem = f"the key that the draw at {flow.name_at(others[0])} also uses"
     if problem is not None:
         raise InvalidEstimator(
-            expected=f"the draw at {what.name} to have a key of its own",
+            expected=f"the draw at {what.name} to have a separate key",
             got=problem,
             cure="split the program's key: one part for each draw, for each pass of a loop, for each lane",
         )
@@ -273,14 +273,14 @@ def _cost(flow: Flow, what: Cost, inputs: list[Facts], here: Path) -> list[Facts
     if reads.misused:
         raise InvalidEstimator(
             expected=f"the cost at {what.name} to be a value",
-            got=f"one made from the cost at {_names(flow, reads.misused)}, which would be weighed twice",
+            got=f"one computed from the cost at {_names(flow, reads.misused)}, which would be weighted twice",
             cure="pass each value through rx.cost once, and add the results",
         )
     _refuse_missing(flow, f"the cost at {what.name}", reads.raw - held)
     fixed = used(baselines)
     if fixed.raw or fixed.misused:
         raise InvalidEstimator(
-            expected=f"the baseline of the cost at {what.name} to depend on no draw",
+            expected=f"the baseline of the cost at {what.name} not to depend on any draw",
             got=f"one that depends on {_names(flow, [e.path for e in fixed.raw] + list(fixed.misused))}",
             cure="use the default baseline, which is the mean of the other copies",
         )
@@ -294,11 +294,11 @@ def _join(flow: Flow, what: Join, inputs: list[Facts]) -> Facts:
     added = held - start
     if not start <= held or any(not flow.marks[e.path][1]["lanes"] for e in added):
         raise InvalidEstimator(
-            expected=f"at {what.name} the upstream that went into every lane of the vmap, and what came out",
-            got="two of which the one did not become the other by draws inside of a vmap",
+            expected=f"at {what.name} the upstream that went into every lane of the vmap, and the one that came out",
+            got="two upstreams that do not differ by draws inside a vmap",
             cure="pass the same upstream to the vmap and to rx.join",
         )
-    # A lane enumerates its own draws, not those of the other lanes with them: what depends on all lacks those.
+    # Each lane enumerates only its own draws, so that a value that depends on all lanes lacks the weight of the others.
     kept = frozenset(e for e in added if flow.estimator(flow.marks[e.path][0].name) != ENUMERATION)
     return Facts(token=start | kept, varies=before.varies | branches.varies)
 
@@ -306,9 +306,9 @@ def _join(flow: Flow, what: Join, inputs: list[Facts]) -> Facts:
 def _held(upstream: Facts, name: str) -> frozenset[Event]:
     if upstream.token is None:
         raise InvalidEstimator(
-            expected=f"at {name} the upstream as rx.simulate gave it to this program, or as rx.draw returned it",
-            got="one that the program computed, indexed, stacked in a scan, or took from another program",
-            cure="carry it unchanged from draw to draw; lanes of a vmap are put together by rx.join",
+            expected=f"at {name} the upstream that rx.simulate gave to this program, or that rx.draw returned",
+            got="one that was computed, indexed, stacked in a scan, or taken from another program",
+            cure="carry it unchanged from draw to draw; combine lanes of a vmap by rx.join",
         )
     return upstream.token
 
@@ -318,27 +318,27 @@ def _refuse_missing(flow: Flow, what: str, missing: Iterable[Event]) -> None:
     if missing:
         earlier = all(event.earlier for event in missing)
         raise InvalidEstimator(
-            expected=f"{what} to have in its upstream every draw on which it depends",
+            expected=f"{what} to have every draw on which it depends in its upstream",
             got=f"one without the draw at {_names(flow, [event.path for event in missing])}"
-            + (" of an earlier pass of the loop" if earlier else ""),
+            + (" in an earlier pass of the loop" if earlier else ""),
             cure="pass on the upstream that rx.draw returned, also in the carry of loops",
         )
 
 
 def check_results(flow: Flow, results: Iterable[Facts]) -> None:
-    """Refuses a program that returns what depends on draws, and is not a sum of costs."""
+    """Refuses a program whose result depends on draws, but is not a sum of costs."""
     expanded = [flow.expanded(facts) for facts in results]
     misused = frozenset().union(*[facts.misused for facts in expanded])
     if misused:
         raise InvalidEstimator(
-            expected="the costs to be added, scaled and selected only",
+            expected="costs only to be added, scaled and selected",
             got=f"a function of the cost at {_names(flow, misused)} that is not linear in it",
             cure="apply the function before rx.cost, or to the result of rx.simulate",
         )
     loose = frozenset().union(*[facts.raw | (facts.token or NONE) for facts in expanded])
     if loose:
         raise InvalidEstimator(
-            expected="what the program returns to depend on draws through rx.cost alone",
+            expected="the result of the program to depend on draws only through rx.cost",
             got=f"a result that depends on the draw at {_names(flow, [e.path for e in loose])} in another way",
             cure="pass the value through rx.cost(value, upstream); a draw that decides whether a cost counts "
             "must be in the upstream of that cost",

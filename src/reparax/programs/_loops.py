@@ -1,4 +1,4 @@
-"""How loops and branches pass on what is known of values: by repeated passes, until nothing new is found."""
+"""How facts pass through loops and branches: by repeated passes, until nothing changes."""
 
 import itertools
 from collections.abc import Callable, Sequence
@@ -31,7 +31,7 @@ def follow_scan(flow: Flow, params: dict[str, Any], inputs: list[Facts], here: P
 
 
 def follow_while(flow: Flow, params: dict[str, Any], inputs: list[Facts], here: Path) -> list[Facts]:
-    """The final carry of a while loop, of which the condition decides what is counted."""
+    """The final carry of a while loop, which the condition controls."""
     loop = (*here, "while")
     first, last = params["cond_nconsts"], params["cond_nconsts"] + params["body_nconsts"]
 
@@ -45,7 +45,7 @@ def follow_while(flow: Flow, params: dict[str, Any], inputs: list[Facts], here: 
 
 
 def follow_cond(flow: Flow, params: dict[str, Any], inputs: list[Facts], here: Path) -> list[Facts]:
-    """The results of the branches, of which the index decides."""
+    """The results of the branches, which the index controls."""
     index, operands = flow.expanded(inputs[0]), list(inputs[1:])
     entering = list(operands)
     for place, facts in enumerate(operands):
@@ -70,7 +70,7 @@ def _branch(flow: Flow, branch: ClosedJaxpr, entering: list[Facts], path: Path) 
 
 def _one_of(flow: Flow, parts: list[Facts], index: Facts, here: Path) -> Facts:
     if all(facts.token is not None for facts in parts):
-        # A draw made in one branch alone is held by the upstream if it is held in that branch.
+        # A draw made in one branch only is in the upstream if it is in the upstream of that branch.
         tokens = [
             frozenset(e for e in facts.token or NONE if e.inside((*here, number, "branch")))
             for number, facts in enumerate(parts)
@@ -89,7 +89,7 @@ def _repeat(
     loop: Path,
     condition: Callable[[list[Facts]], list[Facts]],
 ) -> tuple[list[Facts], list[Facts]]:
-    """The carry after the loop, and what the last pass gave."""
+    """The carry after the loop, and the results of the last pass."""
     start = [flow.expanded(facts) for facts in init]
     states, adding = list(start), set()
     for number in range(_PASSES):
@@ -111,12 +111,14 @@ def _repeat(
             return _after(flow, list(init), outs, adding, loop, controls), outs
         states, adding = outputs, adding | fresh
     raise InvalidEstimator(
-        expected="a loop in which the flow of draws can be followed", got="one with too many states", cure="split it"
+        expected="a loop in which the flow of draws can be followed",
+        got="one with too many states",
+        cure="split the loop",
     )
 
 
 def _next(flow: Flow, begin: Facts, state: Facts, out: Facts, loop: Path, number: int) -> Facts:
-    """What is known of a slot of the carry at the head of the next pass."""
+    """What is known of a slot of the carry at the start of the next pass."""
     if begin.token is not None and out.token is not None and state.token is not None:
         outside = frozenset(e for e in begin.token & out.token if not e.inside(loop))
         earlier = _seen_earlier(flow, loop)
@@ -137,7 +139,7 @@ def _after(
             held = frozenset(e for e in out.token if e.inside(loop) or e in begin.token)
             finals.append(Facts(token=held, varies=begin.varies | out.varies))
         elif place in adding and out.base == (loop, place):
-            # Whatever the number of passes, what the carry began with counts once.
+            # For any number of passes, the initial carry counts once.
             added = _left(flow.controlled(replace(out, base=None), controls), loop)
             finals.append(replace(summed([begin, added]), origin=None))
         else:
@@ -151,12 +153,12 @@ def _slice(facts: Facts, loop: Path) -> Facts:
 
 
 def _plain(facts: Facts) -> Facts:
-    """An upstream that became a mere array."""
+    """The facts of an upstream that is used as a plain array; others unchanged."""
     return used([facts]) if facts.token is not None else facts
 
 
 def _left(facts: Facts, loop: Path) -> Facts:
-    """A result of the passes seen from elsewhere: its draws, and those that weight its costs, may be of any pass."""
+    """A result outside the loop: its draws, and those that weight its costs, may be from any pass."""
     raw = facts.raw | {e.aged(loop) for e in facts.raw}
     kept = None if facts.weighted is None else frozenset(e for e in facts.weighted if not e.inside(loop))
     return replace(facts, raw=raw, weighted=kept, origin=None)

@@ -1,4 +1,4 @@
-"""Marks in the jaxpr of a program, and what is known of a value: its draws, the costs it adds up, its upstream."""
+"""Marks in the jaxpr of a program, and what is known of a value: its draws, its costs, its upstream."""
 
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -21,19 +21,19 @@ mark_p = Primitive("reparax_mark")
 
 @dataclass(frozen=True)
 class Draw:
-    """What is known of `draw` at one place of a program; the operands are token, values, parameters, key.
+    """What is known of a call of `draw`; the operands are token, values, parameters, key.
 
     Args:
         name: The site's name.
-        wish: The estimator asked for, or "auto".
+        request: The estimator that was chosen, or "auto".
         family: The distribution's family, in words.
         values: The number of arrays drawn.
-        states: The number of joint states; infinite where they cannot be enumerated.
+        states: The number of joint states; infinite if they cannot be enumerated.
         refused: Pairs of an estimator's name and why it would be wrong.
     """
 
     name: str
-    wish: str
+    request: str
     family: str
     values: int
     states: float
@@ -42,22 +42,22 @@ class Draw:
 
 @dataclass(frozen=True)
 class Cost:
-    """What is known of `cost` at one place of a program; the operands are values, token, baselines.
+    """What is known of a call of `cost`; the operands are values, token, baselines.
 
     Args:
         name: The cost's name.
         values: The number of arrays in it.
-        own_baseline: Whether the baseline is one that the user computed.
+        custom_baseline: Whether the user gave an array as baseline.
     """
 
     name: str
     values: int
-    own_baseline: bool
+    custom_baseline: bool
 
 
 @dataclass(frozen=True)
 class Join:
-    """`join` at one place of a program; the operands are the token before the branches, and that of the branches."""
+    """A call of `join`; the operands are the token before the branches and that of the branches."""
 
     name: str
 
@@ -68,7 +68,7 @@ mark_p.multiple_results = True
 
 
 def mark(operands: Sequence[Array], outputs: int, what: Mark) -> list[Array]:
-    """The first operands, unchanged; in the jaxpr they depend, continuously, on all operands."""
+    """The first operands, unchanged; in the jaxpr they depend continuously on all operands."""
     return mark_p.bind(*map(jnp.asarray, operands), outputs=outputs, what=what, lanes=0, shared=False)
 
 
@@ -91,7 +91,7 @@ def _batch(
         jnp.moveaxis(x, axis, 0) if moves else jnp.broadcast_to(x[None], (size, *x.shape))
         for x, axis, moves in zip(operands, axes, mapped, strict=True)
     ]
-    # Lanes that share a key share their noise, though their draws are meant to be independent.
+    # Lanes that share a key share their noise, although their draws should be independent.
     shared = shared or (isinstance(what, Draw) and not mapped[-1])
     marked = mark_p.bind(*front, outputs=outputs, what=what, lanes=lanes + 1, shared=shared)
     return marked, [0] * outputs
@@ -131,9 +131,9 @@ def constant(z: Array) -> Array:
 def names_that_jump(program: ClosedJaxpr) -> dict[str, str]:
     """The sites in whose draws a program is not shown to be continuous, with the reason.
 
-    The jaxpr has equations ``reparax_mark`` (`reparax.programs._marks`): the outputs are the first operands, and are
-    continuous functions of all operands. They carry what is asked for: parameters of later draws must be continuous in
-    an earlier pathwise draw (their densities are differentiated), and so must costs.
+    The jaxpr has equations ``reparax_mark`` (`reparax.programs._marks`), whose outputs are the first operands, and are
+    continuous functions of all operands. Parameters of later draws, whose densities are differentiated, and costs must
+    be continuous in an earlier pathwise draw.
 
     Args:
         program: The program's jaxpr, with every `source` in it.
@@ -142,7 +142,7 @@ def names_that_jump(program: ClosedJaxpr) -> dict[str, str]:
 
 
 def guard(results: Any, program: ClosedJaxpr) -> Any:
-    """Results that cannot be differentiated in what moves a jump in a continuous draw: the derivative would miss it."""
+    """Results that raise if they are differentiated in a value that moves a jump in a continuous draw."""
     return continuity.guarded_in(results, [program.consts[place] for place in continuity.moved_by(program)])
 
 
@@ -151,22 +151,22 @@ Path = tuple[Hashable, ...]
 
 @dataclass(frozen=True)
 class Event:
-    """A draw that was made at one place of the jaxpr.
+    """A draw that was made by one equation of the jaxpr.
 
     Args:
-        path: The place: numbers of equations, and the kinds of the loops and branches around it.
-        earlier: The loops around it in an earlier pass of which it was made.
+        path: Its path: numbers of equations, and the kinds of the loops and branches around it.
+        earlier: Those loops around it in which it was made in an earlier pass.
     """
 
     path: Path
     earlier: frozenset[Path] = frozenset()
 
     def inside(self, loop: Path) -> bool:
-        """Whether it was made in the present run of a loop or branch, not in an earlier run of it."""
+        """Whether it was made in the current run of a loop or branch, not in an earlier one."""
         return all(path[: len(loop)] == loop for path in (self.path, *self.earlier))
 
     def aged(self, loop: Path) -> "Event":
-        """The same draw seen from the next pass of a loop."""
+        """The same draw, as it is in the next pass of a loop."""
         return replace(self, earlier=self.earlier | {loop}) if self.inside(loop) else self
 
 
@@ -179,13 +179,13 @@ class Facts:
     """A value is base + sum of costs + rest; each part may be absent.
 
     Args:
-        raw: The draws on which the rest depends, and so may the whole value: without being weighted by them.
-        costs: The places of the costs that it adds up.
+        raw: The draws on which the rest depends without being weighted by them.
+        costs: The paths of the costs in the sum.
         weighted: Draws by which all of these costs are weighted.
-        rest: Whether there is a part, not known to be 0, that is no cost.
-        misused: Costs that went into something that is not linear.
+        rest: Whether there is a part that is not a cost and not known to be 0.
+        misused: Costs to which a nonlinear function was applied.
         token: For an upstream, the draws in it.
-        varies: The loops in each pass of which it is another, and "key" if it is made from the program's key.
+        varies: The loops in which it differs from pass to pass, and "key" if it depends on the program's key.
         origin: The variable of which it is a copy.
         base: The slot of a loop's carry, or the operand of a branch, to which the rest was added.
     """
@@ -202,7 +202,7 @@ class Facts:
 
     @property
     def constant(self) -> bool:
-        """Whether it depends on no draw in a way that the check must follow."""
+        """Whether it does not depend on draws in a way that the check must follow."""
         return not (self.raw or self.costs or self.misused) and self.token is None and self.base is None
 
 
@@ -213,7 +213,7 @@ def common(sets: Iterable[Events | None]) -> Events | None:
 
 
 def used(parts: Iterable[Facts]) -> Facts:
-    """What any function of the parts may depend on."""
+    """The facts of any function of the parts."""
     parts = list(parts)
     return Facts(
         raw=_union(p.raw | (p.token or NONE) for p in parts),
@@ -223,7 +223,7 @@ def used(parts: Iterable[Facts]) -> Facts:
 
 
 def summed(parts: Iterable[Facts]) -> Facts:
-    """What a sum, with constant coefficients, of the parts may depend on."""
+    """The facts of a sum of the parts with constant coefficients."""
     parts = list(parts)
     bases = [p.base for p in parts if p.base is not None]
     return Facts(
@@ -238,7 +238,7 @@ def summed(parts: Iterable[Facts]) -> Facts:
 
 
 def either(parts: list[Facts]) -> Facts:
-    """What is one of the parts, it does not matter which: their sum, but a base or token must be that of all."""
+    """The facts of a value that is one of the parts: those of their sum, but a base or token must be common to all."""
     total = summed(parts)
     bases, origins = {p.base for p in parts}, {p.origin for p in parts}
     tokens = [p.token for p in parts]

@@ -1,4 +1,4 @@
-"""Running a program of draws: traced once without being run, then run in many copies with chosen estimators."""
+"""Runs a program of draws: it is first traced without being run, then run in many copies with chosen estimators."""
 
 import math
 import warnings
@@ -44,8 +44,8 @@ class Site:
         repeated: Whether it is drawn in a loop.
         estimator: The estimator's name.
         why: Why this one.
-        states: The number of joint states where it is enumerated, else 1.
-        jumps: Whether pathwise was given up because the program was not shown to be continuous in the draw.
+        states: The number of joint states if it is enumerated, else 1.
+        jumps: Whether it is not pathwise because the program is not shown to be continuous in the draw.
     """
 
     name: str
@@ -80,7 +80,7 @@ class Plan:
 
 
 def short(name: str) -> str:
-    """A name without its folders."""
+    """A name without folders."""
     return PurePath(name).name
 
 
@@ -90,26 +90,26 @@ def choose(
     """A site for every name among the draws of a program.
 
     Args:
-        draws: The draws and their places.
+        draws: The draws and their paths.
         jumps: The sites in which the program is not shown to be continuous, with the reason.
         max_enumerated: The most joint states of all enumerated sites together.
         taken: The number of joint states already enumerated around the program.
 
     Raises:
-        InvalidEstimator: A named estimator would be wrong, or none is right.
+        InvalidEstimator: An estimator chosen by name would be wrong, or none is valid.
     """
     places: dict[str, list[tuple[Path, Draw]]] = {}
     for path, what in draws:
         places.setdefault(what.name, []).append((path, what))
     for name, uses in places.items():
-        if len({(what.family, what.wish, what.states) for _, what in uses}) > 1:
+        if len({(what.family, what.request, what.states) for _, what in uses}) > 1:
             raise InvalidEstimator(
                 expected=f"all draws named {name} to be of one kind",
-                got=" and ".join(sorted({f"{what.family} ({what.wish})" for _, what in uses})),
-                cure="give each its own name: rx.draw(..., name='...')",
+                got=" and ".join(sorted({f"{what.family} ({what.request})" for _, what in uses})),
+                cure="give each a different name: rx.draw(..., name='...')",
             )
-    # Named enumerations first, then the small ones: the order of the program does not decide what is within the bound.
-    order = sorted(places, key=lambda name: (places[name][0][1].wish != ENUMERATION, places[name][0][1].states))
+    # Enumerations chosen by name first, then the smallest, so that the result does not depend on the program's order.
+    order = sorted(places, key=lambda name: (places[name][0][1].request != ENUMERATION, places[name][0][1].states))
     sites = {}
     for name in order:
         sites[name] = _site(places[name], jumps.get(name), max_enumerated, taken)
@@ -125,7 +125,9 @@ def _site(uses: list[tuple[Path, Draw]], jump: str | None, most: int, taken: int
         if "condition" in path:
             reasons |= dict.fromkeys((PATHWISE, SCORE, DISARM), "it is drawn in the condition of a while loop")
         if "while" in path or "branch" in path:
-            reasons.setdefault(DISARM, "in a while loop or a branch, the copies of a pair need not both make the draw")
+            reasons.setdefault(
+                DISARM, "in a while loop or a branch, one copy of a pair may make the draw without the other"
+            )
     if (reason := _not_enumerable(uses, most, taken)) is not None:
         reasons.setdefault(ENUMERATION, reason)
     if jump is not None:
@@ -133,16 +135,18 @@ def _site(uses: list[tuple[Path, Draw]], jump: str | None, most: int, taken: int
     estimator, why = _preferred(what, reasons, taken)
     repeated = any("scan" in path or "while" in path for path, _ in uses)
     states = int(what.states) if estimator == ENUMERATION else 1
-    gave_up = jump is not None and estimator != PATHWISE and PATHWISE not in dict(what.refused) and what.wish == "auto"
+    gave_up = (
+        jump is not None and estimator != PATHWISE and PATHWISE not in dict(what.refused) and what.request == "auto"
+    )
     return Site(what.name, what.family, repeated, estimator, why, states, gave_up and estimator == SCORE)
 
 
 def _not_enumerable(uses: list[tuple[Path, Draw]], most: int, taken: int) -> str | None:
     states = max(what.states for _, what in uses)
     if any("scan" in path or "while" in path for path, _ in uses):
-        return "in a loop, all passes would be in the same state: enumerating them apart costs states ** passes"
+        return "in a loop, all passes would be in the same state; enumerating them separately costs states ** passes"
     if len(uses) > 1:
-        return "it is drawn at several places under one name, which would all be in the same state"
+        return "several draws have this name, and would all be in the same state"
     if math.isinf(states):
         return "it has no finite number of states"
     if states * taken > most:
@@ -151,13 +155,13 @@ def _not_enumerable(uses: list[tuple[Path, Draw]], most: int, taken: int) -> str
 
 
 def _preferred(what: Draw, reasons: dict[str, str], taken: int) -> tuple[str, str]:
-    if what.wish != "auto":
-        if what.wish not in reasons:
-            return what.wish, "asked for by name"
+    if what.request != "auto":
+        if what.request not in reasons:
+            return what.request, "chosen by name"
         valid = [name for name in (PATHWISE, SCORE, ENUMERATION, DISARM) if name not in reasons]
         raise InvalidEstimator(
             expected=f"an estimator that is right for the draw at {what.name}",
-            got=f"{what.wish}: {reasons[what.wish]}",
+            got=f"{what.request}: {reasons[what.request]}",
             cure=f"use one of: {', '.join(valid)}" if valid else "change the distribution or the program",
         )
     if ENUMERATION not in reasons:
@@ -177,19 +181,19 @@ Program = Callable[[jax.Array, Upstream], Any]
 
 
 RULES = {"reparax_mark": follow_mark, "scan": follow_scan, "while": follow_while, "cond": follow_cond}
-"""What follows marks and control flow."""
+"""The functions that follow marks and control flow, by the name of the operation."""
 
 
 def simulate(program: Program, *, key: jax.Array, num_samples: int = 2, max_enumerated: int = 64) -> Any:
     """The mean result of a program of random draws; differentiating it gives an unbiased estimate of the derivative.
 
-    ``program(key, upstream)`` is written for ONE copy: it draws with `draw`, passes on the upstream, and returns
-    sums of what it passed through `cost`. Its parameters are what it closes over. It is traced once to see where its
-    draws flow, and refused where a derivative would be wrong.
+    ``program(key, upstream)`` is written for ONE copy: it draws with `draw`, passes on the upstream, and returns sums
+    of values that went through `cost`. Its parameters are the values that it closes over. It is traced once to find
+    how its draws flow into its costs, and refused if a derivative would be wrong.
 
     Args:
-        program: The program. What it returns, an array or a pytree of arrays, depends on its draws through costs alone
-            (on pathwise draws it may depend directly).
+        program: The program. Its result, an array or a pytree of arrays, may depend on draws only through costs
+            (except on pathwise draws).
         key: The random key.
         num_samples: The number of independent copies. With one copy there is no leave-one-out baseline.
         max_enumerated: The most joint states of all enumerated draws together.
@@ -198,8 +202,8 @@ def simulate(program: Program, *, key: jax.Array, num_samples: int = 2, max_enum
         The mean over the copies (exact in enumerated draws), in the structure that the program returns.
 
     Raises:
-        InvalidEstimator: A derivative would be wrong: a result depends on a draw outside of a cost, a cost on a draw
-            that is not upstream of it, or an estimator is wrong for its draw.
+        InvalidEstimator: A derivative would be wrong: the result depends on a draw other than through a cost, a cost
+            depends on a draw that is not upstream of it, or an estimator is wrong for its draw.
     """
     if not isinstance(num_samples, int) or num_samples < 1:
         raise InvalidEstimator(
@@ -209,8 +213,8 @@ def simulate(program: Program, *, key: jax.Array, num_samples: int = 2, max_enum
     for site in plan.sites:
         if site.jumps:
             warnings.warn(
-                f"the draw at {short(site.name)}: {site.why}; leave-one-out is used, which is right but noisier. Name "
-                "an estimator there to silence this.",
+                f"the draw at {short(site.name)}: {site.why}; leave-one-out is used, which is right but noisier. "
+                "Choose its estimator by name to silence this warning.",
                 UserWarning,
                 stacklevel=2,
             )
@@ -230,7 +234,7 @@ def simulate(program: Program, *, key: jax.Array, num_samples: int = 2, max_enum
     for (_, axis), site in zip(mode.axes, enumerated, strict=True):
         run = jax.vmap(run, in_axes=None, axis_name=axis, axis_size=site.states)
     results = jax.vmap(run, axis_name=mode.axis)(jax.random.split(key, num_samples))
-    # Enumerated copies are weighted by their number of states, so that these are means as well.
+    # Enumerated copies are weighted by the number of states, so that a mean over them is a sum.
     means = jax.tree.map(lambda x: jnp.mean(x, axis=tuple(range(1 + len(enumerated)))), results)
     return trusted(guard(means, closed))
 
@@ -244,7 +248,7 @@ def explain(program: Program, *, key: jax.Array, max_enumerated: int = 64) -> Pl
         max_enumerated: As for `simulate`.
 
     Returns:
-        A value that prints as a table.
+        An object that prints as a table.
 
     Raises:
         InvalidEstimator: As for `simulate`.
@@ -253,13 +257,13 @@ def explain(program: Program, *, key: jax.Array, max_enumerated: int = 64) -> Pl
 
 
 def _plan(program: Program, key: jax.Array, max_enumerated: int) -> tuple[Plan, frozenset[str], ClosedJaxpr]:
-    # An upstream as an argument is a variable of the jaxpr, not one of its constants.
+    # The upstream is an argument, so that it is a variable of the jaxpr and not a constant.
     closed = jax.make_jaxpr(lambda k, upstream: program(k, upstream))(key, start(Probing()))
-    # First without choices, which finds the draws and refuses nothing that depends on the choice.
+    # The first pass, without estimators, finds the draws; it refuses only what is wrong for every estimator.
     seen = Flow(lambda name: UNCHOSEN, RULES)
     _follow(seen, closed)
     draws = [(path, what) for path, (what, _) in seen.marks.items() if isinstance(what, Draw)]
-    wanted = [what for _, what in draws if what.wish in ("auto", PATHWISE) and PATHWISE not in dict(what.refused)]
+    wanted = [what for _, what in draws if what.request in ("auto", PATHWISE) and PATHWISE not in dict(what.refused)]
     sites = choose(draws, names_that_jump(closed) if wanted else {}, max_enumerated)
     estimators = {site.name: site.estimator for site in sites}
     flow = Flow(estimators.__getitem__, RULES)
@@ -268,19 +272,19 @@ def _plan(program: Program, key: jax.Array, max_enumerated: int) -> tuple[Plan, 
     unequal = [
         what.name
         for path, (what, _) in flow.marks.items()
-        if isinstance(what, Cost) and what.own_baseline and path in flow.unbaselined
+        if isinstance(what, Cost) and what.custom_baseline and path in flow.unbaselined
     ]
     if unequal:
         raise InvalidEstimator(
-            expected=f"the baseline of the cost at {unequal[0]} to count whatever is drawn",
-            got="a cost of which a draw decides whether or how much it counts, and its baseline with it",
+            expected=f"the baseline of the cost at {unequal[0]} to count for all draws alike",
+            got="a cost for which a draw decides whether or how much it, and its baseline, counts",
             cure="pass baseline=None, or make the decision inside: rx.cost(jnp.where(counts, value, 0), upstream)",
         )
     return Plan(tuple(sites), _baselines(flow, sites, without)), without, closed
 
 
 def _follow(flow: Flow, closed: Any) -> list[Facts]:
-    # The upstream's leaves come in the order of its fields: the variable that is followed is the first.
+    # The leaves of the upstream are in the order of its fields: the first is the variable that is traced.
     arguments = [Facts(varies=frozenset({"key"}), origin="key"), Facts(token=NONE), Facts(), Facts()]
     return flow.closed(closed, arguments, ())
 
@@ -290,5 +294,5 @@ def _baselines(flow: Flow, sites: tuple[Site, ...], without: frozenset[str]) -> 
     for what, _ in flow.marks.values():
         if isinstance(what, Cost):
             reason = "none: a draw decides whether or how much it counts" if what.name in without else None
-            baselines[what.name] = reason or ("its own" if what.own_baseline else "the other copies, for scored draws")
+            baselines[what.name] = reason or ("given" if what.custom_baseline else "the other copies, for scored draws")
     return tuple(baselines.items())

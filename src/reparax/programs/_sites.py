@@ -1,4 +1,4 @@
-"""What a program is written with: draws, costs, and the joining of parallel branches."""
+"""The functions with which a program is written: draws, costs, and the joining of parallel branches."""
 
 import functools
 import sys
@@ -48,12 +48,12 @@ NAMES = {
 def draw(
     q: Any, upstream: Upstream, *, key: jax.Array, estimator: str = "auto", name: str | None = None
 ) -> tuple[Any, Upstream]:
-    """One draw of q inside a program, and the upstream of all that follows from it.
+    """One draw of q inside a program, and the upstream that includes it.
 
     Args:
         q: A numpyro distribution, or a pytree of independent ones; z has the same structure.
-        upstream: The draws before this one, as `simulate` gave it or an earlier draw returned it.
-        key: The random key, made from the program's own, and used nowhere else.
+        upstream: The draws before this one: the upstream that `simulate` passed or that an earlier draw returned.
+        key: The random key, derived from the program's key and used nowhere else.
         estimator: ``"auto"``, ``"pathwise"``, ``"leave-one-out"`` (the same as ``"score-function"``: the baseline is
             that of the costs), ``"enumeration"`` or ``"disarm"``.
         name: The site's name in messages; by default the file and line of the call.
@@ -62,7 +62,7 @@ def draw(
         The draw, and the upstream with it.
 
     Raises:
-        InvalidEstimator: The estimator would be wrong for q, or has no form as a site.
+        InvalidEstimator: The estimator would be wrong for q, or is not available inside programs.
     """
     _check(q, upstream, estimator)
     place = name or _place(sys._getframe(1))
@@ -88,30 +88,31 @@ def draw(
 
 
 def cost(value: Any, upstream: Upstream, *, baseline: Any = "leave-one-out", name: str | None = None) -> Any:
-    """A value that the program's result adds up, weighted by the draws upstream of it and by no others.
+    """A term of the program's result, weighted by the draws upstream of it and by no others.
 
-    A cost after the t-th draw is weighted by t draws, so that sums over time have the variance of the reward-to-go
-    without being told. Foerster et al. (2018), eq. 5; Schulman et al. (2015), theorem 1.
+    A cost after the t-th draw is weighted by t draws, so that sums over time automatically have the variance of the
+    reward-to-go. Foerster et al. (2018), eq. 5; Schulman et al. (2015), theorem 1.
 
     Args:
         value: An array, or a pytree of arrays.
-        upstream: The draws on which the value depends; more are right too, but noisier.
-        baseline: ``"leave-one-out"``, the mean of the other copies' values at this place; ``None``; or an array (a
-            pytree like the value) that depends on no draw.
+        upstream: The draws on which the value depends; with more draws it is still right, but noisier.
+        baseline: ``"leave-one-out"``, the mean of the values of the other copies; ``None``; or an array (a pytree like
+            the value) that does not depend on any draw.
         name: The cost's name in messages; by default the file and line of the call.
 
     Returns:
-        The value, floating. It may be added to others, scaled, reshaped and selected, but not squared or compared.
+        The value as floating arrays. It may be added to others, scaled, reshaped and selected, but not squared or
+        compared.
 
     Raises:
-        InvalidEstimator: The upstream is not one, or the baseline is not known.
+        InvalidEstimator: The upstream is not an upstream, or the baseline is unknown.
     """
     _check_upstream(upstream)
     place = name or _place(sys._getframe(1))
     by_name = isinstance(baseline, str)
     if by_name and baseline != "leave-one-out":
         raise InvalidEstimator(
-            expected='a baseline "leave-one-out", None or an array', got=repr(baseline), cure="leave baseline out"
+            expected='the baseline to be "leave-one-out", None or an array', got=repr(baseline), cure="omit baseline="
         )
     values, structure = jax.tree.flatten(as_floating(value))
     given = None if by_name or baseline is None else structure.flatten_up_to(as_floating(baseline))
@@ -130,10 +131,10 @@ def cost(value: Any, upstream: Upstream, *, baseline: Any = "leave-one-out", nam
 
 
 def join(branches: Upstream, upstream: Upstream) -> Upstream:
-    """The upstream of what depends on all lanes of a ``vmap`` inside the program, each of which made draws of its own.
+    """The upstream of a value that depends on the draws of all lanes of a ``vmap`` inside the program.
 
     Args:
-        branches: What came out of the ``vmap``: an upstream with axes of lanes in front.
+        branches: The upstream that came out of the ``vmap``, whose first axes count the lanes.
         upstream: The upstream that went into every lane.
 
     Raises:
@@ -144,7 +145,7 @@ def join(branches: Upstream, upstream: Upstream) -> Upstream:
         raise InvalidEstimator(
             expected="an upstream that came out of a vmap, with an axis of lanes",
             got=type(branches).__name__ if not isinstance(branches, Upstream) else "one without such an axis",
-            cure="use the upstream as it is: only parallel draws are joined",
+            cure="use the upstream without joining: only parallel draws are joined",
         )
     if isinstance(upstream.mode, Probing):
         (token,) = mark([upstream.log_prob, branches.log_prob], 1, Join(_place(sys._getframe(1))))
@@ -154,18 +155,18 @@ def join(branches: Upstream, upstream: Upstream) -> Upstream:
     return replace(upstream, log_prob=log_prob, paired=paired)
 
 
-def _probe(q: Any, upstream: Upstream, key: jax.Array, wish: str, place: str) -> tuple[Any, Upstream]:
+def _probe(q: Any, upstream: Upstream, key: jax.Array, request: str, place: str) -> tuple[Any, Upstream]:
     flat, structure = jax.tree.flatten(q, is_leaf=is_distribution)
     refused = _refusals(flat)
     sampler = _sample if PATHWISE not in dict(refused) else _constant
-    # The shapes alone: how a sampler computes its draw says nothing of how the program depends on it.
+    # Only the shapes: how a sampler computes its draw does not matter for how the program depends on it.
     shapes = jax.eval_shape(functools.partial(sampler, flat), key)
     parameters = [x for x in jax.tree.leaves(flat) if jnp.issubdtype(jnp.result_type(x), jnp.inexact)]
-    what = Draw(place, wish, ", ".join(_family(part) for part in flat), len(flat), num_states(flat), refused)
-    stand_ins = [jnp.zeros(shape.shape, shape.dtype) for shape in shapes]
-    operands = [upstream.log_prob, *stand_ins, *parameters, key_operand(key)]
+    what = Draw(place, request, ", ".join(_family(part) for part in flat), len(flat), num_states(flat), refused)
+    placeholders = [jnp.zeros(shape.shape, shape.dtype) for shape in shapes]
+    operands = [upstream.log_prob, *placeholders, *parameters, key_operand(key)]
     token, *values = mark(operands, 1 + len(flat), what)
-    if PATHWISE not in dict(refused) and wish in ("auto", PATHWISE):
+    if PATHWISE not in dict(refused) and request in ("auto", PATHWISE):
         values = [_cut(part, source(part, z, place)) for part, z in zip(flat, values, strict=True)]
     else:
         values = [constant(z) for z in values]
@@ -173,7 +174,7 @@ def _probe(q: Any, upstream: Upstream, key: jax.Array, wish: str, place: str) ->
 
 
 def _refusals(flat: list[dist.Distribution]) -> tuple[tuple[str, str], ...]:
-    """Why each of the estimators would be wrong, where it would."""
+    """The estimators that would be wrong, and why."""
     tests = {PATHWISE: Pathwise().refusal, SCORE: moving_support, DISARM: not_binary, ENUMERATION: _not_finite}
     reasons = {name: next((r for part in flat if (r := test(part)) is not None), None) for name, test in tests.items()}
     return tuple((name, reason) for name, reason in reasons.items() if reason is not None)
@@ -196,7 +197,7 @@ def _constant(flat: list[dist.Distribution], key: jax.Array) -> list[Array]:
 
 
 def _cut(q: dist.Distribution, z: Array) -> Array:
-    """An angle cut at +-pi, where a function that is not periodic jumps; anything else as it is."""
+    """An angle wrapped at +-pi, where a function that is not periodic jumps; any other value unchanged."""
     return jnp.remainder(z + jnp.pi, 2 * jnp.pi) - jnp.pi if isinstance(innermost(q), dist.VonMises) else z
 
 
@@ -210,7 +211,7 @@ def _enumerated(q: Any, upstream: Upstream, axis: str) -> tuple[Any, Upstream]:
 
 
 def _place(frame: Any) -> str:
-    """The file and line of a call; two calls in one line are told apart by their place in the bytecode."""
+    """The file and line of a call; two calls in one line are distinguished by their position in the bytecode."""
     code = frame.f_code
     position = next((p for at, p in enumerate(code.co_positions()) if at == frame.f_lasti // 2), None)
     column = f":{position[2]}" if position and position[2] is not None else f"@{frame.f_lasti}"
@@ -224,7 +225,7 @@ def _check(q: Any, upstream: Any, estimator: Any) -> None:
         raise InvalidEstimator(
             expected=f"an estimator that a draw inside a program can have: {', '.join(NAMES)}",
             got=repr(estimator),
-            cure="name one of these, or use rx.expectation for a draw on which no other depends",
+            cure="choose one of these, or use rx.expectation for a draw on which no other depends",
         )
 
 
@@ -238,6 +239,6 @@ def _check_upstream(upstream: Any) -> None:
     if upstream.left or upstream.log_prob.ndim:
         raise InvalidEstimator(
             expected="an upstream that holds every draw before this place",
-            got="one that came out of a vmap, and so holds the draws of one lane each",
+            got="one that came out of a vmap, with separate draws for each lane",
             cure="join its lanes first: rx.join(branches, upstream)",
         )

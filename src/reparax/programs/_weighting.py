@@ -1,4 +1,4 @@
-"""How draws weight the costs downstream of them: the state that travels through a program, and its estimators."""
+"""How draws weight the costs downstream of them: the state that is passed through a program, and its estimators."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,12 +14,12 @@ from reparax.estimators.scores import differentiable_once
 
 @dataclass(frozen=True)
 class Probing:
-    """The program is being traced to see its draws and costs."""
+    """The program is being traced to find its draws and costs."""
 
 
 @dataclass(frozen=True)
 class Running:
-    """The program is being run, with a choice for each of its draws.
+    """The program is being run with an estimator for each of its draws.
 
     Args:
         axis: The name of the axis of copies.
@@ -39,17 +39,17 @@ class Running:
 @jax.tree_util.register_pytree_node_class
 @dataclass(frozen=True)
 class Upstream:
-    """The draws upstream of a place in a program; made by `simulate`, passed on by `draw`, read by `cost`.
+    """The draws before a point of a program: made by `simulate`, passed on by `draw`, used by `cost`.
 
-    It is a pytree, so that it travels in the carry of ``scan`` and ``while_loop``, through ``cond`` and ``vmap``. What
-    was chosen for each site is static, so that jax's caches never mix two choices.
+    It is a pytree, which can be carried through ``scan``, ``while_loop``, ``cond`` and ``vmap``. The estimators are
+    static, so that jax's caches never mix different choices.
 
     Args:
-        log_prob: The sum of log q(z) over score-function draws, nats; while probing, the variable that is followed.
+        log_prob: The sum of log q(z) over score-function draws, nats; while probing, the variable that is traced.
         paired: 0, with the DisARM estimate of the score of binary draws as its derivative.
         weight: The product over enumerated draws of the probability of the state, times the number of states.
-        mode: What the program is traced for.
-        left: Whether it came out of a vmap, and so holds the draws of one lane each.
+        mode: Whether the program is probed or run.
+        left: Whether it came out of a vmap, with separate draws for each lane.
     """
 
     log_prob: Float[Array, "*lanes"]
@@ -59,10 +59,10 @@ class Upstream:
     left: bool = False
 
     def tree_flatten(self) -> tuple[tuple[Array, ...], tuple[Any, ...]]:
-        """The arrays, and what is static.
+        """The arrays, and the static fields.
 
-        An upstream with axes has left a vmap. Inside of a second one it would have none again, and pass for an
-        upstream of all lanes: so that is remembered whenever it is taken apart.
+        An upstream with axes came out of a vmap. Inside a second vmap it would have no axes and look like an upstream
+        of all lanes, so that this is recorded here.
         """
         left = self.left or getattr(self.log_prob, "ndim", 0) > 0
         return (self.log_prob, self.paired, self.weight), (self.mode, left)
@@ -81,7 +81,7 @@ def start(mode: Probing | Running) -> Upstream:
 
 
 def unused_axis(what: str) -> str:
-    """A name for an axis that no enclosing ``vmap`` has taken."""
+    """A name for an axis that no enclosing ``vmap`` uses."""
     depth = 0
     while True:
         name = f"reparax {what} {depth}"
@@ -93,8 +93,8 @@ def unused_axis(what: str) -> str:
 
 
 def _constant(value: float, like: Array) -> Array:
-    # Jax batches the second derivative of a while loop wrongly where a custom rule's result is not batched like its
-    # derivative: so it reads what it does not need, and the compiler drops it.
+    # Jax batches the second derivative of a while loop wrongly if the result of a custom rule is not batched like its
+    # derivative. The result therefore depends on `like`, which the compiler removes.
     constant = jnp.full_like(like, value)
     return jnp.where(like == like, constant, constant)
 
@@ -103,7 +103,7 @@ def _constant(value: float, like: Array) -> Array:
 def box(log_prob: Float[Array, ""]) -> Float[Array, ""]:
     """1, with the derivatives of exp(l - stop(l)), of every order: DiCE, Foerster et al. (2018), eq. 5.
 
-    Written as a rule, so that the log density itself need not be computed where only its derivative is used.
+    A custom rule, so that the log density need not be computed if only its derivative is used.
     """
     return _constant(1.0, log_prob)
 
@@ -117,7 +117,7 @@ def _box_jvp(primals: Any, tangents: Any) -> tuple[Array, Array]:
 _once = differentiable_once(
     lambda: InvalidEstimator(
         expected="first derivatives in the logits of a DisARM draw",
-        got="a second derivative, for which its pairs give no estimate",
+        got="a second derivative, for which DisARM has no estimate",
         cure="use estimator='leave-one-out' at that draw",
     )
 )
@@ -138,8 +138,9 @@ def antithetic(q: Any, key: jax.Array, axis: str) -> tuple[list[Array], Float[Ar
     """The bits of one copy of a pair, and 0 with the derivative sum (b - b~) sigmoid(|logit|) dlogit.
 
     Copies 2j and 2j + 1 share the noise u of copy 2j; the bits are 1[u < p] in one and 1[1 - u < p] in the other. The
-    cost times this derivative is unbiased for each copy alone, whatever becomes of its partner, as b~ is computed here
-    from the same logits; averaged over a pair with equal logits it is DisARM: Dong, Mnih & Tucker (2020), eq. 8.
+    cost times this derivative is unbiased for each copy separately, whatever the other copy does, because b~ is
+    computed from the same logits. Averaged over a pair with equal logits it is DisARM: Dong, Mnih & Tucker (2020),
+    eq. 8.
     """
     copy = jax.lax.axis_index(axis)
     all_keys = jax.lax.all_gather(jax.random.key_data(key), axis)
@@ -165,9 +166,9 @@ def scored(value: Array, upstream: Upstream, baseline: Array | None) -> Array:
     """(1 + paired) * box * value + (1 - box) * baseline: the value, with the derivatives of its draws.
 
     Derivatives of every order of the box are unbiased if the baseline does not depend on the draws in it: Mao et al.
-    (2019), "A baseline for any order gradient estimation in stochastic computation graphs", eq. 8. The baseline stands
-    with the box alone, as the pairs of DisARM are not independent of the other copies, and without this copy's weight,
-    which depends on its draws: it is a mean of values that are weighted already.
+    (2019), "A baseline for any order gradient estimation in stochastic computation graphs", eq. 8. The baseline is
+    multiplied by the box only: the pairs of DisARM are not independent of the other copies, and this copy's weight
+    depends on its draws. The baseline is a mean of values that are already weighted.
     """
     score = box(upstream.log_prob).astype(value.dtype)
     result = value * score * (1 + upstream.paired.astype(value.dtype))
@@ -175,7 +176,7 @@ def scored(value: Array, upstream: Upstream, baseline: Array | None) -> Array:
 
 
 def mean_of_others(value: Array, mode: Running) -> Array | None:
-    """The mean of the other copies' values at this place; ``None`` for a single copy.
+    """The mean of the values of the other copies; ``None`` for a single copy.
 
     Mnih & Rezende (2016), section 2.4; Kool et al. (2019), eq. 8.
     """

@@ -1,10 +1,10 @@
-"""How a sample depends on the parameters of its distribution, as a derivative.
+"""Derivatives of samples with respect to the parameters of their distribution.
 
-`rsample` draws samples that can be differentiated, `parameter_rules` says how per parameter, `rule` teaches a new
-family.
+`rsample` draws samples that can be differentiated, `parameter_rules` says how for each parameter, and `rule` registers
+a new family.
 """
 
-from reparax.reparameterization import (  # noqa: F401  (they register their rules)
+from reparax.reparameterization import (  # noqa: F401  (importing them registers their rules)
     closed_form,
     gamma_rules,
     mixture,

@@ -1,4 +1,4 @@
-"""The table of rules, how a sample depends on each parameter of its distribution, and sampling by it."""
+"""The table of rules that say how a sample depends on each parameter, and sampling by these rules."""
 
 import inspect
 from collections.abc import Callable
@@ -31,7 +31,7 @@ def is_discrete(q: dist.Distribution) -> bool:
 
 
 def is_masked(q: dist.Distribution) -> bool:
-    """Whether there is a mask inside, which changes the log density, but not the draws."""
+    """Whether a distribution contains a mask, which changes its log density, but not its draws."""
     inside = (getattr(q, name, None) for name in ("base_dist", "base"))
     below = (part for part in inside if isinstance(part, dist.Distribution))
     return isinstance(q, dist.MaskedDistribution) or any(is_masked(part) for part in below)
@@ -42,11 +42,11 @@ class ParameterRule:
     """How a sample is differentiated with respect to one parameter.
 
     Args:
-        parameter: The parameter's name, as the distribution calls it.
-        method: The route, for example ``"location-scale"``, ``"inverse CDF"``, ``"implicit"`` or ``"none"``.
+        parameter: The name of the parameter in the distribution.
+        method: For example ``"location-scale"``, ``"inverse CDF"``, ``"implicit"`` or ``"none"``.
         differentiable: Whether a reparameterized derivative exists.
         reason: Why, or under which condition on the integrand.
-        reference: The source, where it is not common knowledge.
+        reference: The source, unless it is common knowledge.
     """
 
     parameter: str
@@ -92,7 +92,7 @@ def rule(*types: type, declare: Declaration | tuple[ParameterRule, ...]) -> Call
 
 
 def find(q: Distribution) -> Rule | None:
-    """The rule for a distribution: of its type, or of the nearest ancestor whose ``sample`` it inherits unchanged."""
+    """The rule for a distribution: that of its type, or of its nearest base class whose ``sample`` it inherits."""
     for ancestor in type(q).__mro__:
         entry = _TABLE.get(ancestor)
         if entry is not None:
@@ -121,11 +121,11 @@ def _why_unknown(q: Distribution) -> str:
     kind = type(q).__name__
     if is_discrete(q):
         return f"{kind} is discrete: its sample is a step function of the parameter, with derivative zero or none"
-    return f"no rule says how a sample of {kind} depends on its parameters (register one with rule)"
+    return f"there is no rule for how a sample of {kind} depends on its parameters (register one with rule)"
 
 
 def _same_sampler(derived: type, ancestor: type) -> bool:
-    # A subclass that draws differently does not inherit the derivative of its ancestor's draws.
+    # The derivative of the base class's draws is wrong for a subclass that draws differently.
     return inspect.getattr_static(derived, "sample", None) is inspect.getattr_static(ancestor, "sample", None)
 
 
@@ -135,36 +135,36 @@ def declared(method: str, *parameters: str, reason: str = "", reference: str = "
 
 
 def rsample(q: dist.Distribution, key: jax.Array, sample_shape: tuple[int, ...] = ()) -> Float[Array, "..."]:
-    """A sample whose derivative with respect to every parameter of q is right.
+    """A sample of q that can be differentiated with respect to every parameter of q.
 
-    The sample is z = g(eps, theta) with eps free of theta, or behaves as if it were (implicit reparameterization,
-    Figurnov et al. 2018, eq. 5), so that d/dtheta E[f(z)] = E[f'(z) dz/dtheta] for every continuous f that is
-    differentiable almost everywhere.
+    The sample is z = g(eps, theta), where eps does not depend on theta, or has the same derivative (implicit
+    reparameterization, Figurnov et al. 2018, eq. 5), so that ``d/dtheta E[f(z)] = E[f'(z) dz/dtheta]`` for every
+    continuous f that is differentiable almost everywhere.
 
     Args:
         q: The distribution.
         key: The random key; the same key gives the same bits.
-        sample_shape: The shape of independent draws, put in front.
+        sample_shape: The shape of the array of independent draws.
 
     Returns:
-        An array of shape ``sample_shape + q.batch_shape + q.event_shape``; of float32 where the parameters are of half
+        An array of shape ``sample_shape + q.batch_shape + q.event_shape``; float32 if the parameters have half
         precision.
 
     Raises:
-        NotReparameterizable: The sample is not a differentiable function of a parameter. The error names it, and
-            the estimators that can be used.
+        NotReparameterizable: The sample is not a differentiable function of some parameter. The error names this
+            parameter, and the estimators that can be used.
     """
     refused = tuple(rule for rule in parameter_rules(q) if not rule.differentiable)
     entry = find(q)
     if refused or entry is None:
         raise refusal(q, refused)
-    # numpyro broadcasts batches against samples implicitly: its house rule, not a slip of the caller's.
+    # numpyro broadcasts batches against samples implicitly by design: this is no mistake of the caller's.
     with jax.numpy_rank_promotion("allow"), jax.numpy_dtype_promotion("standard"):
         return entry.sampler(widened(q), key, tuple(sample_shape))
 
 
 def refusal(q: dist.Distribution, refused: tuple[ParameterRule, ...]) -> NotReparameterizable:
-    """The error that names the parameters without a reparameterization, and the estimators that can."""
+    """The error that names the parameters without a reparameterization, and the estimators that need none."""
     names = ", ".join(dict.fromkeys(rule.parameter for rule in refused))
     return NotReparameterizable(
         expected=f"{type(q).__name__} to have samples that are a differentiable function of {names}",
@@ -199,7 +199,7 @@ def _expanded(q: dist.ExpandedDistribution, key: jax.Array, sample_shape: tuple[
     batch = tuple(q.batch_shape)
     rank = len(base.batch_shape)
     inner = batch[len(batch) - rank :]
-    # Axes of size one in the base that are wider here are drawn as samples, then moved to their places.
+    # Axes of size one in the base that are expanded here are drawn as sample axes, then moved into place.
     grown = [i for i in range(rank) if base.batch_shape[i] != inner[i]]
     front = (*sample_shape, *batch[: len(batch) - rank])
     draws = rsample(base, key, (*front, *(inner[i] for i in grown)))

@@ -15,8 +15,8 @@ from reparax.reparameterization.numerics import (
     materialized,
 )
 
-# In single and in double precision. From here on for both parameters the expansion around the mode is better than
-# quadrature.
+# In single and in double precision. If both parameters are larger than this, the expansion around the mode is more
+# accurate than quadrature.
 _LARGE = 1000.0, 100_000.0
 _NUM_POINTS = 14, 56
 _DROP = 15.0, 36.0
@@ -35,7 +35,7 @@ def log_beta_sample(
         key: A typed random key.
         a: Positive weights of log x in the density; they broadcast to ``shape``.
         b: Positive weights of log(1 - x); likewise.
-        shape: Shape of the results; by default that of ``a`` and ``b`` broadcast together.
+        shape: Shape of the results; by default the broadcast shape of ``a`` and ``b``.
         dtype: Floating type; by default that of ``a``.
     """
     a = jnp.asarray(a, dtype)
@@ -57,8 +57,8 @@ def logit_beta_path(
 
     $$ \frac{dz}{da} = -\frac{\partial F(z; a, b) / \partial a}{p(z; a, b)}, $$
 
-    and likewise in b. Of all pathwise derivatives this one has the least variance: it is their conditional expectation
-    given x, up to 2.7 times less noisy than differentiating a ratio of two Gamma draws.
+    and likewise in b. It has the least variance of all pathwise derivatives, as their conditional expectation given x:
+    up to 2.7 times less noise than differentiating a ratio of two Gamma draws.
 
     Reference: Figurnov, Mohamed and Mnih (2018), equation 5; Jankowiak and Obermeyer (2018), section 4.
     """
@@ -82,21 +82,21 @@ def logit_beta_derivatives(
     """(dz/da, dz/db) of z = logit(x), x from Beta(a, b), at a fixed quantile: one positive, one negative."""
     edge = by_precision(logit.dtype, *_LARGE)
     large = jnp.minimum(a, b) > edge
-    # Each formula sees its own lanes only: where it is not used it could overflow, and spoil the derivative.
+    # Each formula gets safe values where it is not used: an overflow there would make the derivative NaN.
     inside = zip((0.0, 1.0, 1.0), (logit, a, b), strict=True)
     outside = zip((0.0, edge, edge), (logit, a, b), strict=True)
     moderate = _by_quadrature(*(jnp.where(large, safe, value) for safe, value in inside))
     expanded = _by_expansion(*(jnp.where(large, value, safe) for safe, value in outside))
-    # As one complex array they share one pass over the nodes, which the compiler would otherwise make for each.
+    # As one complex array they share one pass over the nodes; otherwise the compiler makes one pass for each.
     both = materialized(jnp.where(large, jax.lax.complex(*expanded), jax.lax.complex(*moderate)), a)
     return both.real, both.imag
 
 
 def _by_quadrature(logit: Array, a: Array, b: Array) -> tuple[Array, Array]:
-    r"""Both derivatives from three integrals over one set of nodes, on the side of x away from the bulk of the mass.
+    r"""Both derivatives from three integrals over one set of nodes, on the side of x with less mass.
 
-    Mirror so that x is left of the center, with odds $o = x / (1 - x)$. One integration by parts takes the exponential
-    tail of a small a out of the incomplete beta function: with $q(r) = \log(1 + o (1 - e^{-r}))$ and
+    Mirrored so that x is left of the center, with odds $o = x / (1 - x)$. One integration by parts removes the
+    exponential tail of a small a from the incomplete beta function: with $q(r) = \log(1 + o (1 - e^{-r}))$ and
     $T_f = \int_0^\infty f(r)\, e^{-(a+1) r + (b-2) q(r)} dr$,
     $F = x^a (1-x)^{b-1} S / (a B(a, b))$ where $S = 1 + (b-1)\, o\, T_1$, so that
     $\partial_a \log F = \log x + \psi(a+b) - \psi(a+1) - (b-1)\, o\, T_r / S$ and
@@ -127,7 +127,7 @@ def _by_quadrature(logit: Array, a: Array, b: Array) -> tuple[Array, Array]:
 
 
 def _end(odds: Array, a: Array, b: Array) -> Array:
-    """Where the integrand has fallen by the drop: Newton's method, never beyond a bound of the distance."""
+    """Where the log of the integrand has fallen by the drop, by Newton's method with a bound."""
     rate, power = a + 1.0, b - 2.0
     drop = by_precision(odds.dtype, *_DROP)
     bound = (drop + jnp.maximum(power, 0.0) * jnp.log1p(odds)) / rate

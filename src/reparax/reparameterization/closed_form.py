@@ -1,4 +1,4 @@
-"""Families whose draws are a formula in the noise: location-scale, Gaussian vectors, uniform, quantiles."""
+"""Families whose draws have a closed form in the noise: location-scale, Gaussian vectors, uniform, quantiles."""
 
 from collections.abc import Callable
 
@@ -200,7 +200,7 @@ def _kumaraswamy(q: dist.Kumaraswamy, key: jax.Array, sample_shape: tuple[int, .
 
 
 def log_log_kumaraswamy(q: dist.Kumaraswamy, key: jax.Array, shape: tuple[int, ...]) -> Array:
-    """log(-log x) of draws of q, without a derivative: accurate where x itself rounds to 0 or 1."""
+    """log(-log x) of draws of q, without a derivative: accurate even if x rounds to 0 or 1."""
     power, tail = to_float(*jax.lax.stop_gradient((q.concentration1, q.concentration0)))
     drop = exponential_noise(key, shape, power.dtype) / tail
     # -log(1 - exp(-t)) is exp(-t) for large t.

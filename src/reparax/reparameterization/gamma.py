@@ -17,7 +17,8 @@ from reparax.reparameterization.numerics import (
     materialized,
 )
 
-# In single and in double precision. From here on the uniform expansion in 1 / concentration is better than quadrature.
+# In single and in double precision. Above this the uniform expansion in 1 / concentration is more accurate than
+# quadrature.
 _LARGE = 1000.0, 100_000.0
 _NUM_POINTS = 10, 40
 # The quadrature stops where the integrand has fallen by exp(-_DROP).
@@ -38,8 +39,8 @@ def log_gamma_sample(
         shape: Shape of the result; by default that of ``concentration``.
         dtype: Floating type of the result; by default that of ``concentration``.
 
-    The derivative is that of :func:`log_gamma_path`, whatever drew x: in float32 a fitted quantile function, in
-    float64 the rejection sampler of Marsaglia and Tsang (2000).
+    In float32, x is drawn by a fitted quantile function, and in float64 by the rejection sampler of Marsaglia and Tsang
+    (2000). In both cases the derivative is that of :func:`log_gamma_path`.
     """
     concentration = jnp.asarray(concentration, dtype)
     shape = concentration.shape if shape is None else shape
@@ -53,7 +54,7 @@ def log_gamma_path(log_x: Float[Array, "*shape"], concentration: Float[Array, "*
 
     $$ \frac{d \log x}{d a} = -\frac{\partial F(x; a) / \partial a}{x\, p(x; a)}, $$
 
-    however x was drawn; no derivative flows through ``log_x`` itself.
+    for any way of drawing x; no derivative flows through ``log_x`` itself.
 
     Reference: Figurnov, Mohamed and Mnih (2018), equation 5.
     """
@@ -79,7 +80,7 @@ def log_gamma_derivative(
 
 
 def _by_quadrature(log_x: Array, a: Array) -> Array:
-    r"""The derivative as one integral on the side of x away from the bulk of the mass.
+    r"""The derivative as one integral on the side of x with less mass.
 
     Left of the center, integrating the incomplete gamma function once by parts takes the exponential tail of small
     concentrations out of the integral: with $T_k = \int_0^\infty r^k e^{-(a+1) r + x (1 - e^{-r})} dr$,
@@ -106,7 +107,7 @@ def _by_quadrature(log_x: Array, a: Array) -> Array:
 def _end(x: Array, rate: Array, left: Array) -> Array:
     """Where the integrand exp(rate t - x expm1(t)) has fallen by the drop; negative on the left.
 
-    The exponent is concave, so Newton's method from an upper bound of the distance falls monotonically onto it.
+    The exponent is concave, so that Newton's method from an upper bound of the distance converges monotonically.
     """
     drop = by_precision(x.dtype, *_DROP)
     parabola = jnp.sqrt(3.0 * drop / jnp.maximum(x, jnp.finfo(x.dtype).tiny))
@@ -140,10 +141,10 @@ def draw_log_gamma(key: Array, a: Array) -> Array:
 
 
 def _by_quantile(key: Array, a: Array) -> Array:
-    """The quantile function at a normal draw, for a >= 1: one normal number and one polynomial, nothing rejected.
+    """The quantile function at a normal draw, for a >= 1: one normal number and one polynomial, no rejection.
 
-    The polynomial is off by at most 1.2e-6 standard deviations: less than rounding log x to float32 for most a. JAX's
-    float32 normal draws end at 5.42, within its range.
+    The error of the polynomial is at most 1.2e-6 standard deviations, for most a less than that of rounding log x to
+    float32. JAX's float32 normal draws end at 5.42, within its range.
     """
     t = jnp.clip(jax.random.normal(key, a.shape, a.dtype) / table.WIDTH, -1.0, 1.0)
     s, v = jax.lax.rsqrt(a), 2.0 / a - 1.0
@@ -179,14 +180,14 @@ def _by_rejection(key: Array, a: Array) -> Array:
         root = 1.0 + c * normal
         log_v = 3.0 * jnp.log(jnp.where(root > 0.0, root, 1.0))
         bound = 0.5 * normal * normal + d * (log_v - jnp.expm1(log_v))
-        # Written so that a concentration that is not a number is accepted and shows, instead of looping for ever.
+        # Written so that a NaN concentration is accepted, and the result NaN, instead of looping forever.
         return log_v, (root <= 0.0) | (log_uniform(accept_key, a.shape, a.dtype) >= bound)
 
     return jnp.log(d) + draw_until_accepted(key, attempt)
 
 
 def draw_until_accepted(key: Array, attempt: Callable[[Array], tuple[Array, Array]]) -> Array:
-    """Repeats ``attempt(key) -> (draws, rejected)`` on all lanes; each keeps its first that was not rejected."""
+    """Repeats ``attempt(key) -> (draws, rejected)`` on all lanes; each keeps its first accepted draw."""
 
     def again(state: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
         key, draws, rejected = state
@@ -194,14 +195,14 @@ def draw_until_accepted(key: Array, attempt: Callable[[Array], tuple[Array, Arra
         new, still = attempt(here)
         return key, jnp.where(rejected, new, draws), rejected & still
 
-    # Starting with nothing keeps one copy of the attempt in the program.
+    # Starting without a first attempt keeps one copy of it in the program.
     draws, rejected = jax.eval_shape(attempt, key)
     start = key, jnp.zeros(draws.shape, draws.dtype), jnp.ones(rejected.shape, bool)
     return jax.lax.while_loop(lambda state: state[2].any(), again, start)[1]
 
 
 def log_uniform(key: Array, shape: tuple[int, ...], dtype: DTypeLike) -> Float[Array, "*shape"]:
-    """The logarithm of a uniform draw from (0, 1], with every random bit used, so that its left tail is fine."""
+    """The logarithm of a uniform draw from (0, 1] that uses every random bit, so that its left tail is precise."""
     bits = jnp.finfo(dtype).bits
     draw = jax.random.bits(key, shape, f"uint{bits}").astype(dtype)
     return jnp.log((draw + 0.5) * 2.0**-bits)

@@ -1,4 +1,4 @@
-"""Families drawn from Gamma and Beta variables: computed in log space, implicit in the shape parameters."""
+"""Families drawn from Gamma and Beta variables, computed in log space, with implicit derivatives in the shapes."""
 
 import jax
 import jax.numpy as jnp
@@ -175,7 +175,7 @@ def _lkj(q: dist.LKJ, key: jax.Array, sample_shape: tuple[int, ...]) -> Array:
     return factor @ jnp.swapaxes(factor, -2, -1)
 
 
-# The share of the largest exponent that draws may use: a draw times its own derivative is still a number.
+# The fraction of the largest exponent that draws may use, so that a draw times its derivative is finite.
 _HEADROOM = 0.85
 
 
@@ -187,8 +187,8 @@ def student_t_sample(
 ) -> Float[Array, "*shape"]:
     """A draw from the standard Student-t with ``df`` degrees of freedom, differentiable in them to every order.
 
-    Draws beyond the largest finite numbers (float32: about 1e32, which matters for df below 0.5) are held there, with a
-    derivative of zero; :func:`log_abs_student_t_sample` has no such end.
+    Draws are clipped near the largest finite number (float32: about 1e32, which matters for df below 0.5), with a
+    derivative of zero beyond; those of :func:`log_abs_student_t_sample` are not.
 
     Args:
         key: A typed random key.
@@ -210,7 +210,7 @@ def log_abs_student_t_sample(
     r"""(log |t|, sign t) of a standard Student-t draw.
 
     $t^2 / (\nu + t^2)$ is Beta(1/2, nu/2), so that $2 \log|t| = z + \log\nu$ with z the logit of that draw, whose
-    implicit derivative is univariate: the least noisy of all pathwise derivatives.
+    implicit derivative is univariate, and so has the least variance of all pathwise derivatives.
     """
     df = jnp.asarray(df, dtype)
     shape = df.shape if shape is None else shape

@@ -17,7 +17,7 @@ from reparax.reparameterization.beta import logit_beta_derivatives
 from reparax.reparameterization.gamma import log_gamma_derivative
 from reparax.reparameterization.numerics import to_float
 
-# Families whose numpyro CDF is a composition of functions that jax differentiates, with a support free of parameters.
+# Families with a CDF in numpyro that jax can differentiate, and a support without parameters.
 _CLOSED_FORM = (
     dist.Normal,
     dist.LogNormal,
@@ -55,8 +55,8 @@ def differentiable_cdf(q: dist.Distribution, x: Array) -> Array:
         x, df, loc, scale = jnp.broadcast_arrays(*to_float(x, q.df, q.loc, q.scale))
         t = (x - loc) / scale
         square = jnp.maximum(t * t, jnp.finfo(t.dtype).tiny)
-        share = _beta_cdf(jnp.log(square) - jnp.log(df), jnp.full_like(df, 0.5), df / 2)
-        return 0.5 + 0.5 * jnp.sign(t) * share
+        within = _beta_cdf(jnp.log(square) - jnp.log(df), jnp.full_like(df, 0.5), df / 2)
+        return 0.5 + 0.5 * jnp.sign(t) * within
     return q.cdf(x)
 
 
@@ -99,10 +99,10 @@ def _obstacle(q: dist.Distribution) -> str:
     if any(leaf.event_shape for leaf in leaves):
         return f"the components ({kinds}) do not factorize into one-dimensional ones"
     if not all(has_differentiable_cdf(leaf) for leaf in leaves):
-        return f"no differentiable distribution function is known for the components ({kinds})"
+        return f"no differentiable CDF is known for the components ({kinds})"
     supports = {type(leaf.support) for leaf in leaves}
     if len(supports) > 1 or not isinstance(leaves[0].support, constraints.ParameterFreeConstraint):
-        return f"the components ({kinds}) do not share one support that is free of parameters"
+        return f"the components ({kinds}) do not have the same support, or it depends on parameters"
     return ""
 
 

@@ -11,14 +11,14 @@ from jaxtyping import Array, Float, Num
 from numpyro.distributions import Distribution
 
 _SHIFT = 6
-# Far enough from the ends of the floating range that products with derivatives are neither infinite nor flushed.
+# Far enough from the ends of the floating range that products with derivatives neither overflow nor underflow.
 _HEADROOM = 1e-8
 _FLOOR = 1024.0
 Number = TypeVar("Number", int, float)
 
 
 def float_dtype(*parameters: object) -> jnp.dtype:
-    """The floating dtype that these parameters promote to; the default float where all are Python numbers."""
+    """The floating dtype that these parameters promote to; the default float if all are Python numbers."""
     dtype = jnp.result_type(float, *parameters)
     return dtype if jnp.issubdtype(dtype, jnp.floating) else jnp.result_type(float)
 
@@ -37,8 +37,8 @@ def full_shape(q: Distribution, sample_shape: tuple[int, ...]) -> tuple[int, ...
 def widened(q: Any) -> Any:
     """The same distributions with parameters of half precision, float16 or bfloat16, in single precision.
 
-    Special functions and decompositions have no half precision, and the noise of a half-precision draw has few values.
-    Draws and derivatives are computed, and returned, in float32; a derivative in the parameter has its own type again.
+    Special functions and decompositions do not support half precision, and half-precision noise has few values. Draws
+    are computed and returned in float32; the derivative in a parameter has the type of the parameter.
     """
     return jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32) if _is_half(leaf) else leaf, q)
 
@@ -93,8 +93,8 @@ def log_over_difference(ell: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
 def bounded_exp(log_x: Array) -> Array:
     """exp(log x), kept inside the floating range; the derivative of its logarithm is always the one of log x.
 
-    Where exp underflows the value is held at the edge of the range (1e-35 in float32); its tangent is still x dlog x,
-    so that d log(x) stays dlog x and nothing becomes zero, infinite or NaN.
+    Where exp underflows, the value is clipped to the edge of the range (1e-35 in float32). Its tangent is still
+    x dlog x, so that d log(x) remains dlog x and nothing becomes zero, infinite or NaN.
     """
     limits = jnp.finfo(log_x.dtype)
     return jnp.clip(jnp.exp(log_x), limits.tiny * _FLOOR, limits.max * _HEADROOM)
@@ -108,7 +108,7 @@ def _bounded_exp_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Arr
 
 @jax.custom_jvp
 def unit_exp(log_x: Array, log1m_x: Array) -> Array:
-    """The point x of (0, 1) of which log x and log(1 - x) are known, kept strictly inside.
+    """The point x of (0, 1) with given log x and log(1 - x), kept strictly inside.
 
     Its tangent is taken from the smaller of the two sides, so that both log(x) and log(1 - x), recomputed from x, keep
     their derivatives.
@@ -163,9 +163,9 @@ def by_precision(dtype: DTypeLike, single: Number, double: Number) -> Number:
 def materialized(value: Num[Array, "*shape"], positive: Array) -> Num[Array, "*shape"]:
     """``value``, computed once and stored.
 
-    On CPU, XLA fuses producers into each of their consumers and drops its own optimization barriers before it does
-    so; a loop is never fused. This one has no round, which hangs on the sign of the first element of ``positive`` and
-    so cannot be seen through (a value that ought to be positive and is not makes the result NaN, as it should).
+    On CPU, XLA fuses producers into each of their consumers, and removes optimization barriers before it does so, but a
+    loop is never fused. This loop has no rounds if the first element of ``positive`` is positive, which the compiler
+    cannot know. (If it is negative, which it should not be, the result is NaN.)
 
     Args:
         value: Any array.
@@ -186,6 +186,6 @@ def _materialized_jvp(primals: tuple[Array, Array], tangents: tuple[Array, Array
 
 
 def broadcast_flat(parameter: Num[Array, "..."], shape: tuple[int, ...]) -> Num[Array, " size"]:
-    """A positive parameter broadcast to ``shape`` and stored flat: loops over a short last axis are not vectorized."""
+    """A positive parameter broadcast to ``shape`` and flattened, as loops over a short last axis are not vectorized."""
     flat = jnp.broadcast_to(parameter, shape).reshape(-1)
     return materialized(flat, parameter) if 1 < parameter.size < flat.size else flat

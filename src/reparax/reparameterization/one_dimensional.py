@@ -32,24 +32,24 @@ def implicit(
 ) -> Float[Array, "*shape"]:
     r"""The draw ``x``, unchanged in value, as a differentiable function of ``params``.
 
-    A draw held at a fixed quantile moves with the parameters by
+    A draw at a fixed quantile depends on the parameters with the derivative
 
     $$ \frac{dx}{d\theta} = -\frac{\partial F(x; \theta) / \partial\theta}{p(x; \theta)}
        = -\frac{1}{p(x)} \int_{l}^{x} \frac{\partial \log p(t; \theta)}{\partial\theta}\, p(t)\, dt, $$
 
-    whatever algorithm drew it. Derivatives of every order are right, because the derivative is itself evaluated at the
-    differentiable draw. Without a CDF the integral is taken by Gauss-Legendre quadrature, 200 points on either side.
+    for any sampling algorithm. Derivatives of every order are right, because the derivative is itself evaluated at the
+    differentiable draw. Without a CDF the integral is computed by Gauss-Legendre quadrature, 200 points on either side.
 
     Args:
         x: Draws from the distribution with parameters ``params``. No derivative flows into how they were drawn.
-        params: A pytree of parameters; its arrays broadcast against ``x`` in the functions below. Only what is in here
-            is differentiated: the functions must not close over anything that is.
-        log_prob: ``log_prob(x, params)``, elementwise in x. It need not be normalized where no CDF is given.
+        params: A pytree of parameters; its arrays broadcast against ``x`` in the functions below. Only these are
+            differentiated: the functions must not close over other values that are.
+        log_prob: ``log_prob(x, params)``, elementwise in x. It need not be normalized if no CDF is given.
         cdf: ``cdf(x, params)``, elementwise in x, itself differentiable in both.
-        lower: Lower end of the support, independent of the parameters. Only read without a CDF.
+        lower: Lower end of the support, independent of the parameters. Only used without a CDF.
         upper: Upper end, likewise.
         scale: For an unbounded support without a CDF, roughly the width of the density: half of the nodes fall within
-            this distance of x. A factor of ten either way does no harm.
+            this distance of x. A factor of ten either way makes no difference.
 
     Raises:
         NotReparameterizable: Neither a CDF nor a log-density was given.
@@ -64,7 +64,7 @@ def implicit(
         raise NotReparameterizable(
             expected="a cdf or a log_prob of the one-dimensional distribution",
             got="neither",
-            cure="pass cdf=..., or log_prob=... with the support's lower and upper ends",
+            cure="pass cdf=..., or log_prob=... with the lower and upper ends of the support",
         )
     return _follow(tangent, jax.lax.stop_gradient(x), params)
 
@@ -79,7 +79,7 @@ def _follow_jvp(
     tangent: Callable[[Array, PyTree, PyTree], Array], primals: tuple[Array, PyTree], tangents: tuple[Array, PyTree]
 ) -> tuple[Array, Array]:
     x, params = primals
-    # Evaluated at the differentiable draw, not at the bare x: this is what makes higher orders right.
+    # Evaluated at the differentiable draw, not at x itself, so that higher derivatives are right.
     x = _follow(tangent, x, params)
     return x, tangent(x, params, tangents[1])
 
@@ -110,7 +110,7 @@ def _tangent_from_log_prob(
     below = jnp.exp(log_below - top[None]) * widths_below
     above = jnp.exp(log_above - top[None]) * widths_above
     mass_below, mass_above = below.sum(0), above.sum(0)
-    # dF = (I_below M_above - I_above M_below) / M^2: no cancellation in either tail, and no need of a normalizer.
+    # dF = (I_below M_above - I_above M_below) / M^2: no cancellation in either tail, and no normalizer needed.
     moved = (below * score_below).sum(0) * mass_above - (above * score_above).sum(0) * mass_below
     return -moved / ((mass_below + mass_above) * jnp.exp(here - top))
 

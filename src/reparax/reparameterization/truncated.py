@@ -1,4 +1,4 @@
-"""Distributions truncated to an interval, correct in the ends, the location, the scale and the shape."""
+"""Distributions truncated to an interval, differentiable in the ends, the location, the scale and the shape."""
 
 from collections.abc import Callable
 from functools import partial
@@ -16,7 +16,7 @@ from reparax.reparameterization.one_dimensional import sample_by_quadrature
 
 _TAIL = 2.5
 _WIDEST_NORMAL = 1e4
-# Stands for infinity in standard units: squares of it stay finite, and no family has mass beyond it.
+# Infinity in standard units: its square is finite, and no family has mass beyond it.
 _WIDEST = 1e15
 
 
@@ -30,13 +30,13 @@ def truncated_standard_normal(u: Array, a: Array, w: Array) -> tuple[Array, Arra
         w: The width, positive.
     """
     tail = a > _TAIL
-    in_centre = _centre(u, jnp.where(tail, 0.0, a), w)
+    in_center = _center(u, jnp.where(tail, 0.0, a), w)
     in_tail = _newton(u, jnp.where(tail, a, _TAIL), w)
     single = jnp.finfo(a.dtype).bits <= 32
     narrow = w < (jnp.where(tail, 1e-4, 2e-2) if single else jnp.where(tail, 1e-9, 1e-6))
     in_narrow = w * tilted_quantile(u, -(a + w / 2) * jnp.where(narrow, w, 1.0))
-    delta = jnp.clip(jnp.where(narrow, in_narrow, jnp.where(tail, in_tail, in_centre - a)), 0.0, w)
-    return delta, jnp.where(narrow | tail, a + delta, in_centre)
+    delta = jnp.clip(jnp.where(narrow, in_narrow, jnp.where(tail, in_tail, in_center - a)), 0.0, w)
+    return delta, jnp.where(narrow | tail, a + delta, in_center)
 
 
 @truncated_standard_normal.defjvp
@@ -47,12 +47,12 @@ def _truncated_standard_normal_jvp(
     _, da, dw = tangents
     delta, z = truncated_standard_normal(u, a, w)
     tail = a > _TAIL
-    centre_left, centre_right = _edges_centre(u, a, w, z)
+    center_left, center_right = _edges_center(u, a, w, z)
     tail_left_minus_one, tail_right = _edges_tail(u, jnp.where(tail, a, _TAIL), w, delta)
-    left_minus_one = jnp.where(tail, tail_left_minus_one, centre_left - 1)
-    right = jnp.where(tail, tail_right, centre_right)
+    left_minus_one = jnp.where(tail, tail_left_minus_one, center_left - 1)
+    right = jnp.where(tail, tail_right, center_right)
     ddelta = left_minus_one * da + right * (da + dw)
-    dz = jnp.where(tail, ddelta + da, centre_left * da + right * (da + dw))
+    dz = jnp.where(tail, ddelta + da, center_left * da + right * (da + dw))
     return (delta, z), (ddelta, dz)
 
 
@@ -66,7 +66,7 @@ def tilted_quantile(u: Array, slope: Array) -> Array:
     return jnp.where(flat, series, jnp.where(safe < 0, t, 1 - t))
 
 
-def _centre(u: Array, a: Array, w: Array) -> Array:
+def _center(u: Array, a: Array, w: Array) -> Array:
     b = a + w
     lower = (1 - u) * ndtr(a) + u * ndtr(b)
     upper = (1 - u) * ndtr(-a) + u * ndtr(-b)
@@ -74,7 +74,7 @@ def _centre(u: Array, a: Array, w: Array) -> Array:
 
 
 def _newton(u: Array, a: Array, w: Array) -> Array:
-    log_v = _log_survival_share(u, a, w)
+    log_v = _log_survival_ratio(u, a, w)
     delta = -2 * log_v / (jnp.sqrt(a * a - 2 * log_v) + a)
     for _ in range(3 if jnp.finfo(a.dtype).bits <= 32 else 5):
         excess = -delta * (a + delta / 2) + _log_mills_ratio(a, delta) - log_v
@@ -82,12 +82,12 @@ def _newton(u: Array, a: Array, w: Array) -> Array:
     return delta
 
 
-def _log_survival_share(u: Array, a: Array, w: Array) -> Array:
+def _log_survival_ratio(u: Array, a: Array, w: Array) -> Array:
     """log of S(z) / S(a) at the u-quantile z."""
-    return jnp.log1p(u * jnp.expm1(_log_share_beyond(a, w)))
+    return jnp.log1p(u * jnp.expm1(_log_ratio_beyond(a, w)))
 
 
-def _log_share_beyond(a: Array, w: Array) -> Array:
+def _log_ratio_beyond(a: Array, w: Array) -> Array:
     """log[S(a + w) / S(a)]."""
     return -w * (a + w / 2) + _log_mills_ratio(a, w)
 
@@ -105,7 +105,7 @@ def _mills_defect(t: Array) -> Array:
     return fraction / (t + fraction)
 
 
-def _edges_centre(u: Array, a: Array, w: Array, z: Array) -> tuple[Array, Array]:
+def _edges_center(u: Array, a: Array, w: Array, z: Array) -> tuple[Array, Array]:
     b = a + w
     left = jnp.exp(jnp.minimum((z - a) * (z + a) / 2, 80.0)) * (1 - u)
     right = jnp.exp(jnp.minimum((z - b) * (z + b) / 2, 80.0)) * u
@@ -114,7 +114,7 @@ def _edges_centre(u: Array, a: Array, w: Array, z: Array) -> tuple[Array, Array]
 
 def _edges_tail(u: Array, a: Array, w: Array, delta: Array) -> tuple[Array, Array]:
     here, there = _log_mills_ratio(a, delta), _log_mills_ratio(a, w)
-    beyond = jnp.exp(_log_share_beyond(a, w) - _log_survival_share(u, a, w)) * u
+    beyond = jnp.exp(_log_ratio_beyond(a, w) - _log_survival_ratio(u, a, w)) * u
     return jnp.expm1(here) - jnp.exp(here) * beyond, jnp.exp(here - there) * beyond
 
 
@@ -144,12 +144,12 @@ def truncated_normal(u: Array, loc: Array, scale: Array, low: Array, high: Array
     u, a, w = jnp.broadcast_arrays(u, a, jnp.where(finite, jnp.minimum(w, 2 * _WIDEST_NORMAL), 2 * _WIDEST_NORMAL))
     delta, z = truncated_standard_normal(u, a, w)
     x = jnp.where(a > _TAIL, edge + sign * scale * delta, loc + sign * scale * z)
-    # Rounding may step over an end; put the value back without touching the derivative.
+    # Rounding may exceed an end: clip the value, but not the derivative.
     return x + jax.lax.stop_gradient(jnp.clip(x, low, high) - x)
 
 
 class _Symmetric(NamedTuple):
-    """A standard density, symmetric about zero, by its log-density and its log-survival function and the inverse."""
+    """A standard density, symmetric about zero: its log-density, its log-survival function and the inverse of it."""
 
     log_density: Callable[[Array], Array]
     log_survival: Callable[[Array], Array]
@@ -193,7 +193,7 @@ _FAMILIES: dict[type, _Symmetric] = {
 
 @partial(jax.custom_jvp, nondiff_argnums=(0,))
 def _quantile(family: _Symmetric, u: Array, a: Array, b: Array) -> Array:
-    """The u-quantile on [a, b], by whichever tail is the smaller."""
+    """The u-quantile on [a, b], computed in the smaller tail."""
     log_u, log_rest = jnp.log(u), jnp.log1p(-u)
     above = jnp.logaddexp(log_rest + family.log_survival(a), log_u + family.log_survival(b))
     below = jnp.logaddexp(log_rest + family.log_survival(-a), log_u + family.log_survival(-b))

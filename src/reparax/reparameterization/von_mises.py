@@ -22,26 +22,26 @@ from reparax.reparameterization.numerics import (
 # (key, parameter) -> draws and which of them are rejected.
 Attempt = Callable[[Array, Array], tuple[Array, Array]]
 
-# Lanes of the later stages, as shares of all. At least 65 % are accepted at a time, so that more rarely remain after
-# two tries of all lanes, which cost less than finding those that a first one rejected.
-_SHARES = (6, 16, 32, 64)
+# The lanes of the later stages, as divisors of all lanes. At least 65 % are accepted in each round, so that more rarely
+# remain after two attempts of all lanes, which cost less than gathering the lanes that the first one rejected.
+_DIVISORS = (6, 16, 32, 64)
 _MANY = 4096
-# The probability of a larger |x| is a float y in [2^-32, 1]; its exponent and first bits are the cell of the table, so
-# that the tails are as finely divided as the middle.
+# The probability of a larger |x| is a float y in [2^-32, 1]; its exponent and first bits are the index of a cell, so
+# that the table is as fine in the tails as in the middle.
 _OCTAVES = 32
 _LEADING_BITS = 5
 _CELLS = _OCTAVES << _LEADING_BITS
 _TRAILING_BITS = 23 - _LEADING_BITS
 _FIRST = (127 - _OCTAVES) << _LEADING_BITS
 _PIECES, _POINTS, _ROUNDS = 256, 6, 5
-# Nothing below overflows up to here, where the angle is 0 for all purposes.
+# Up to here nothing below overflows; for larger concentrations the angle is 0 for all purposes.
 _LARGEST = 1e36
-# Fewer draws per concentration than this take less time by rejection.
+# With fewer draws per concentration than this, rejection is faster.
 _WORTHWHILE = 16_384
 # In single and in double precision.
 _NUM_POINTS = 12, 48
 _DROP = 16.0, 36.0
-# Above this concentration the Bessel ratio is summed from its asymptotic series, below from its continued fraction.
+# Above this concentration the Bessel ratio is computed by its asymptotic series, below by its continued fraction.
 _LARGE = 20.0, 150.0
 _DEPTH = 30, 150
 _PERIODIC = (
@@ -50,22 +50,22 @@ _PERIODIC = (
 
 
 def draw_by_stages(key: Array, attempt: Attempt, parameter: Float[Array, " n"]) -> Float[Array, " n"]:
-    """For every parameter the first draw that is not rejected.
+    """For every parameter, the first accepted draw.
 
-    All lanes try twice; those that were rejected are gathered, and try again as fewer and fewer lanes. What does not
-    fit into a stage is left to a loop over all lanes, which is hardly ever entered.
+    All lanes try twice; the rejected ones are gathered and try again in stages with fewer and fewer lanes. Lanes that
+    do not fit into a stage are handled by a loop over all lanes, which is rarely entered.
     """
     count = parameter.size
     if count < _MANY:
         return draw_until_accepted(key, lambda k: attempt(k, parameter))
-    key, again, *keys = jax.random.split(key, 4 + len(_SHARES))
+    key, again, *keys = jax.random.split(key, 4 + len(_DIVISORS))
     first, rejected = attempt(keys[0], parameter)
     second, twice = attempt(again, parameter)
     draws, rejected = jnp.where(rejected, second, first), rejected & twice
-    waiting = jnp.nonzero(rejected, size=count // _SHARES[0], fill_value=count)[0]
-    for share, round_key in zip((*_SHARES[1:], _SHARES[-1]), keys[1:], strict=False):
+    waiting = jnp.nonzero(rejected, size=count // _DIVISORS[0], fill_value=count)[0]
+    for divisor, round_key in zip((*_DIVISORS[1:], _DIVISORS[-1]), keys[1:], strict=False):
         draws, rejected, again = _retry(round_key, attempt, parameter, draws, rejected, waiting)
-        waiting = _gathered(waiting, again, count // share, count)
+        waiting = _gathered(waiting, again, count // divisor, count)
 
     def one_more(state: tuple[Array, ...]) -> tuple[Array, ...]:
         k, draws, rejected, waiting = state
@@ -88,7 +88,7 @@ def draw_by_stages(key: Array, attempt: Attempt, parameter: Float[Array, " n"]) 
 def _retry(
     key: Array, attempt: Attempt, parameter: Array, draws: Array, rejected: Array, waiting: Array
 ) -> tuple[Array, Array, Array]:
-    """Another attempt for the waiting lanes; places equal to the number of lanes are empty."""
+    """Another attempt for the waiting lanes; an index equal to the number of lanes is empty."""
     here = parameter.at[waiting].get(mode="clip")
     new, again = attempt(key, here)
     empty = waiting >= parameter.size
@@ -103,7 +103,7 @@ def _gathered(waiting: Array, again: Array, size: int, empty: int) -> Array:
 
 
 def tabulation_is_worthwhile(concentration: Float[Array, "..."], shape: tuple[int, ...]) -> bool:
-    """Whether a table for each concentration takes less time than rejection, and is as accurate."""
+    """Whether a table for each concentration is faster than rejection, and as accurate."""
     draws = jnp.broadcast_to(0.0, shape).size
     return concentration.dtype == jnp.float32 and 0 < _WORTHWHILE * concentration.size <= draws
 
@@ -111,7 +111,7 @@ def tabulation_is_worthwhile(concentration: Float[Array, "..."], shape: tuple[in
 def draw_by_table(
     key: Key[Array, ""], concentration: Float[Array, "..."], shape: tuple[int, ...]
 ) -> Float[Array, "*shape"]:
-    """Draws in single precision; their distribution function is off by 2e-7 at most."""
+    """Draws in single precision; the error of their distribution function is at most 2e-7."""
     flat = concentration.reshape(-1)
     rows = jax.vmap(_table)(flat).reshape(-1, 4)
     bits = jax.random.bits(key, shape)
@@ -130,8 +130,9 @@ def draw_by_table(
 def _table(kappa: Float[Array, ""]) -> Float[Array, "cells 4"]:
     """The quantile of |x| by its upper probability, as a cubic in every cell.
 
-    In a quarter of the angle of a wrapped Cauchy (Best and Fisher 1979), whose scale is that of the von Mises, the
-    density is smooth and of one size for every concentration. Its integral is inverted by Newton's method.
+    As a function of a quarter of the angle of a wrapped Cauchy variable (Best and Fisher 1979) with the scale of the
+    von Mises variable, the density is smooth and of similar size for every concentration. Its integral is inverted by
+    Newton's method.
     """
     kappa = jnp.minimum(kappa, _LARGEST)
     q = jnp.hypot(1.0, 2.0 * kappa) + 2.0 * kappa
@@ -162,7 +163,7 @@ def _table(kappa: Float[Array, ""]) -> Float[Array, "cells 4"]:
 
 
 def _cubics(y: Float[Array, " n"], x: Float[Array, " n"], slope: Float[Array, " n"]) -> Float[Array, "n-1 4"]:
-    """Hermite's cubic between neighbors, by powers of the share of the way."""
+    """Hermite's cubics between neighbors, by powers of the fraction of the way."""
     rise, width = jnp.diff(x), jnp.diff(y)
     start, end = slope[:-1] * width, slope[1:] * width
     return jnp.stack([x[:-1], start, 3.0 * rise - 2.0 * start - end, start + end - 2.0 * rise], axis=-1)
@@ -228,7 +229,7 @@ def von_mises_derivative(x: Float[Array, "*shape"], concentration: Float[Array, 
     drop = by_precision(x.dtype, *_DROP) / jnp.maximum(2.0 * concentration, jnp.finfo(x.dtype).tiny)
     far = 2.0 * jnp.arcsin(jnp.sqrt(jnp.clip(here + drop, 0.0, 1.0)))
     half = 0.5 * (jax.lax.stop_gradient(jnp.where(outer, far, 0.0)) - angle)
-    # In the tangent of half the distance a node costs one exponential and no sine.
+    # In the tangent of half the distance, a node takes one exponential and no sine.
     end, across = jnp.tan(0.5 * half), jnp.cos(angle)
     along = jnp.sin(angle)
     total = jnp.zeros_like(x)
@@ -259,7 +260,7 @@ _draw_many = jax.jit(draw_by_table, static_argnums=2)
 
 @jax.jit
 def _draw(key: Array, kappa: Array) -> Array:
-    """Rejection from a wrapped Cauchy (Best and Fisher 1979), in half-angle tangents: large kappa loses nothing."""
+    """Rejection from a wrapped Cauchy (Best and Fisher 1979), in half-angle tangents: accurate for large kappa."""
     return 2.0 * jnp.arctan(draw_by_stages(key, _attempt, kappa))
 
 
@@ -270,7 +271,7 @@ def _attempt(key: Array, kappa: Array) -> tuple[Array, Array]:
     sine, cosine = _quarter_turn(jax.random.uniform(angle_key, kappa.shape, kappa.dtype, -1.0, 1.0))
     square = sine * sine
     c = 0.5 * (1.0 + 1.0 / q) + 2.0 * kappa * (square / (q * cosine * cosine + square))
-    # A concentration that is not a number is accepted and shows, instead of looping for ever.
+    # A NaN concentration is accepted, and the result NaN, instead of looping forever.
     rejected = jax.random.uniform(accept_key, kappa.shape, kappa.dtype) > c * jnp.exp(1.0 - c)
     return jax.lax.rsqrt(q) * sine / cosine, rejected
 

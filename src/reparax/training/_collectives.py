@@ -1,8 +1,8 @@
-"""Collectives over the batch that JAX 0.10 gives a wrong gradient: they are refused.
+"""Refuses collectives over the batch whose gradient JAX 0.10 computes wrongly.
 
-A batched ``cond`` whose predicate differs between examples stops the gradients of the examples that go the other way,
-also where a collective in the branch has used their values. The batched rule of a ``custom_vjp`` adds up the cotangents
-of a value that all examples share, and the transposed collective in it adds them up again.
+A batched ``cond`` whose predicate differs between examples stops the gradients of the examples that take the other
+branch, even if a collective in the branch has used their values. The batched rule of a ``custom_vjp`` sums the
+cotangents of a value that all examples share, and the transposed collective in it sums them again.
 """
 
 from collections.abc import Iterator, Sequence
@@ -13,12 +13,12 @@ from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal
 
 from reparax.errors import TrainingError
 
-# What they give is the same for all examples.
+# Collectives whose result is the same for all examples.
 _SHARED = frozenset({"psum", "pmax", "pmin", "all_gather"})
 
 
 def require_right_gradients(jaxpr: Jaxpr, differs: Sequence[bool], axis: str) -> None:
-    """Refuses a collective where its gradient would be wrong.
+    """Refuses a collective whose gradient would be wrong.
 
     Args:
         jaxpr: The terms of one example.
@@ -26,7 +26,8 @@ def require_right_gradients(jaxpr: Jaxpr, differs: Sequence[bool], axis: str) ->
         axis: The name of the axis.
 
     Raises:
-        TrainingError: There is one in a branch that only some examples take, or under a reverse rule of its own.
+        TrainingError: There is one in a branch that only some examples take, or in a function with a custom reverse
+            rule.
     """
     _outputs(jaxpr, differs, axis)
 
@@ -49,16 +50,16 @@ def _equation(equation: JaxprEqn, given: list[bool], axis: str) -> list[bool]:
         return [name not in _SHARED] * len(equation.outvars)
     collects = any(_collects(jaxpr, axis) for jaxpr in inner)
     if collects and name.startswith("custom_vjp"):
-        raise _refused("a function with a reverse rule of its own (jax.custom_vjp)", "move it out of that function")
+        raise _refused("a function with a custom reverse rule (jax.custom_vjp)", "move it out of that function")
     if collects and name == "cond" and given[0]:
         raise _refused(
             "a branch that only some examples of the batch take (jax.lax.cond)",
-            "move it out of the branch, or choose with jnp.where",
+            "move it out of the branch, or select with jnp.where",
         )
     everything = [any(given)] * len(equation.outvars)
     if name == "cond":
-        found = [_outputs(jaxpr, given[1:], axis) for jaxpr in inner]
-        return [given[0] or any(outputs) for outputs in zip(*found, strict=True)]
+        branches = [_outputs(jaxpr, given[1:], axis) for jaxpr in inner]
+        return [given[0] or any(outputs) for outputs in zip(*branches, strict=True)]
     if name == "scan":
         constants, carried = equation.params["num_consts"], equation.params["num_carry"]
         given = [*given[:constants], *[any(given)] * carried, *given[constants + carried :]]
@@ -80,8 +81,8 @@ def _inner(equation: JaxprEqn) -> Iterator[Jaxpr]:
 
 def _axes(equation: JaxprEqn) -> tuple[Any, ...]:
     """The named axes of a collective; those of any other operation are numbers."""
-    found = equation.params.get("axis_name", equation.params.get("axes", ()))
-    return found if isinstance(found, tuple) else (found,)
+    axes = equation.params.get("axis_name", equation.params.get("axes", ()))
+    return axes if isinstance(axes, tuple) else (axes,)
 
 
 def _collects(jaxpr: Jaxpr, axis: str) -> bool:
@@ -92,7 +93,7 @@ def _collects(jaxpr: Jaxpr, axis: str) -> bool:
 
 def _refused(where: str, cure: str) -> TrainingError:
     return TrainingError(
-        expected="collectives over the batch where their gradient is right",
+        expected="collectives over the batch only where their gradient is right",
         got=f"one inside {where}",
         cure=cure,
     )

@@ -1,4 +1,4 @@
-"""The loop: compiled chunks of many steps, one look at the numbers per chunk, the best model kept."""
+"""The training loop: compiled chunks of many steps, one check of the terms per chunk, the best model kept."""
 
 import math
 import time
@@ -20,21 +20,21 @@ from reparax.training._program import Chunk, Objective, Program, Transform, as_e
 
 @lru_cache(maxsize=64)
 def cosine_adam(learning_rate: float, steps: int, weight_decay: float = 0.0) -> optax.GradientTransformation:
-    """Adam (Kingma & Ba 2015) whose rate rises over the first steps and then falls as a cosine to a hundredth.
+    """Adam (Kingma & Ba 2015) with a rate that rises over the first steps and then falls as a cosine to a hundredth.
 
     Args:
         learning_rate: The highest rate.
         steps: The number of training steps in all.
-        weight_decay: The share of each weight matrix that a step takes off, times the rate (Loshchilov & Hutter 2019,
+        weight_decay: The fraction of each weight matrix that a step removes, times the rate (Loshchilov & Hutter 2019,
             algorithm 2); vectors and scalars (biases, noise scales) are not decayed.
     """
-    # Cached, since optimizers are equal only where they are one object, and equal programs are compiled once.
+    # Cached, because optimizers are equal only if they are the same object, and equal programs are compiled once.
     rise = min(200, max(1, steps // 10))
     rate = optax.warmup_cosine_decay_schedule(
         learning_rate / 10, learning_rate, rise, max(steps, rise + 1), learning_rate / 100
     )
-    # A shorter memory of squared gradients than the usual 0.999 follows them as the posterior sharpens (measured on
-    # binarized MNIST, with a rate of 0.003 for 0.002: 1.6 nats after 5 epochs).
+    # A shorter memory of squared gradients than the usual 0.999 adapts faster as the posterior sharpens: on binarized
+    # MNIST, with a rate of 0.003 instead of 0.002, it gains 1.6 nats after 5 epochs.
     if weight_decay == 0:
         return optax.adam(rate, b2=0.99)
     return optax.adamw(rate, b2=0.99, weight_decay=weight_decay, mask=_matrices)
@@ -53,7 +53,7 @@ Status = Literal["all epochs done", "stopped early", "interrupted", "diverged"]
 
 @dataclass(frozen=True)
 class Record:
-    """One chunk of training: means over its examples, and over the held-out ones after it.
+    """One chunk of training: the mean terms over its examples, and over the held-out examples after it.
 
     Attributes:
         epoch: How many times the data have been seen.
@@ -75,13 +75,13 @@ Progress = Callable[[Record], None]
 
 @dataclass(frozen=True)
 class FitResult(Generic[Tree]):
-    """What training gave.
+    """The result of training.
 
     Attributes:
-        model: The best model by the held-out bound; the last one when nothing is held out.
-        status: How it ended.
+        model: The best model by the held-out bound; the last one if nothing is held out.
+        status: How training ended.
         history: One record per chunk.
-        best_step: The step the model is from.
+        best_step: The step that the model is from.
     """
 
     model: Tree
@@ -108,36 +108,35 @@ def fit(
 ) -> FitResult[Tree]:
     """Maximizes the mean over examples of an objective, by stochastic gradient ascent.
 
-    The data stay on the device in their own dtype; the steps between two looks at the numbers are one compiled
-    program. Each epoch visits the examples in a new order and drops the remainder that fills no batch.
+    The data stay on the device in their dtype; all steps of a chunk are one compiled program. Each epoch visits the
+    examples in a new order and drops a remainder smaller than a batch.
 
     An objective may see its batch: it is vectorized over an axis named `BATCH`, over which `jax.lax.pmean`,
-    `jax.lax.all_gather` and the like work. What it gives depends on the batch's size then, held out too. So that the
-    two numbers compare, held-out examples are shown to it in batches of the training batch's size, in their order (one
-    smaller batch where they are fewer). Those left at the end are shown together with examples before them that fill
-    their batch, and which do not count again. An objective that does not see its batch gives the same means whatever
-    the batches.
+    `jax.lax.all_gather` and other collectives work. Its terms then depend on the size of the batch. For comparable
+    numbers, held-out examples come in batches of the training size, in their order (or in one smaller batch if there
+    are fewer). The last batch is filled up with examples before it, which do not count again. The means of an objective
+    that does not see its batch do not depend on the batches.
 
     Args:
         model: Any pytree; its floating-point arrays are trained, except those inside `Frozen`.
         objective: Terms for one example; it is vectorized over the batch here.
         data: The examples along the first axis of an array, or of every array of a pytree: ``(values, context)``. The
-            objective is given one example, as a pytree of the same structure.
-        key: Makes the order of examples and all noise; the same key gives the same bits.
+            objective gets one example, as a pytree of the same structure.
+        key: The random key for the order of examples and all noise; the same key gives the same bits.
         optimizer: An optax transformation; see `cosine_adam`.
         epochs: How many times the data are seen, at most.
-        batch_size: Examples per step; all of them when there are fewer.
-        valid: Held-out examples, made up as ``data``; the model with the best held-out bound is kept.
+        batch_size: Examples per step; all of them if there are fewer.
+        valid: Held-out examples with the structure of ``data``; the model with the best held-out bound is kept.
         patience: Stop after this many epochs without a better held-out bound.
-        warmup: Epochs whose held-out bounds do not count, as the objective still changes.
-        judge: What gives the held-out bound, where that is not the objective.
-        transform: From a stored example and a key to what the objective sees (drawing binary pixels from intensities).
+        warmup: Epochs whose held-out bounds do not count, because the objective still changes.
+        judge: The objective for held-out bounds, if it is another one.
+        transform: Maps a stored example and a key to the example for the objective (binary pixels from intensities).
         progress: Called after each chunk with its record.
 
     Raises:
         DataError: No examples, different numbers of them in different arrays, or held-out ones of another structure.
-        TrainingError: The objective is not finite from the first chunk on, or looks at its batch inside a branch that
-            only some examples take or a `jax.custom_vjp`, where JAX gives a wrong gradient.
+        TrainingError: The objective is not finite in the first chunk, or it uses its batch inside a branch that only
+            some examples take or inside a `jax.custom_vjp`, where JAX computes a wrong gradient.
     """
     data, held_out = _on_device(data, valid)
     plan = _Plan(num_examples(data), batch_size, epochs)
@@ -163,7 +162,7 @@ def fit(
             if not (healthy and np.isfinite(record.train["objective"])):
                 status = "diverged"
                 break
-            best.see(record, trainable)
+            best.update(record, trainable)
             if progress is not None:
                 progress(record)
             if patience is not None and record.epoch - best.epoch >= patience:
@@ -176,7 +175,7 @@ def fit(
         raise TrainingError(
             expected="a finite objective",
             got=f"{reached if not np.isfinite(reached) else 'nan parameters'} in the first {history[-1].step} steps",
-            cure="lower the learning rate, or look for values far out of range in the data",
+            cure="lower the learning rate, or look for extreme values in the data",
         )
     return FitResult(combine(best.trainable, partition(model)[1]), status, history, best.step)
 
@@ -189,9 +188,9 @@ def sees_batch(
     batch_size: int,
     transform: Transform | None = None,
 ) -> bool:
-    """Whether an objective (or the transform) looks at other examples of its batch, by the axis named `BATCH`.
+    """Whether an objective (or the transform) uses other examples of its batch, by the axis named `BATCH`.
 
-    Found out by tracing it for one example without that axis; nothing is run.
+    It is traced for one example without that axis; nothing is run.
 
     Args:
         model: The model, as for `fit`.
@@ -202,7 +201,7 @@ def sees_batch(
 
     Raises:
         DataError: As for `fit`.
-        TrainingError: It looks at them in a way whose gradient would be wrong.
+        TrainingError: It uses them in a way whose gradient would be wrong.
     """
     program = Program.of(model, objective, optax.identity(), transform or _keep)
     examples = as_examples(data, "data")
@@ -219,7 +218,7 @@ def _on_device(data: PyTree, valid: PyTree | None) -> tuple[PyTree[Array], PyTre
 
 
 class _Plan:
-    """Which examples make which batch, and how many steps one compiled chunk takes."""
+    """The examples of each batch, and the number of steps of a compiled chunk."""
 
     def __init__(self, num_examples: int, batch_size: int, epochs: int) -> None:
         self.batch_size = min(batch_size, num_examples)
@@ -240,7 +239,7 @@ class _Plan:
                 yield Chunk(batches, start, min(size, total - start), first * self.steps_per_epoch + start)
 
     def _order(self, key: jax.Array, first: int) -> Array:
-        """Batches of ``epochs_per_chunk`` epochs from ``first`` on, whether or not all of them are run."""
+        """Batches of ``epochs_per_chunk`` epochs from ``first`` on, even if not all of them are run."""
         epochs = jnp.arange(first, first + self.epochs_per_chunk)
         used = self.steps_per_epoch * self.batch_size
         return _shuffled(key, epochs, self.num_examples)[:, :used].reshape(-1, self.batch_size)
@@ -248,12 +247,12 @@ class _Plan:
 
 @partial(jax.jit, static_argnums=2)
 def _shuffled(key: jax.Array, epochs: Array, num_examples: int) -> Array:
-    """An order of the examples for each epoch; compiled once for all chunks, as sorting is slow to compile."""
+    """An order of the examples for each epoch; compiled once for all chunks, because sorting compiles slowly."""
     return jax.vmap(lambda epoch: jax.random.permutation(jax.random.fold_in(key, epoch), num_examples))(epochs)
 
 
 class _Best:
-    """The best parameters so far, by the held-out bound; without one, or while it does not count, the latest."""
+    """The best parameters so far by the held-out bound; the latest ones without a bound, or while it does not count."""
 
     def __init__(self, trainable: PyTree, warmup: int) -> None:
         self.trainable = trainable
@@ -262,7 +261,7 @@ class _Best:
         self.step = 0
         self.epoch = 0.0
 
-    def see(self, record: Record, trainable: PyTree) -> None:
+    def update(self, record: Record, trainable: PyTree) -> None:
         bound = record.valid.get("bound", np.inf)
         counts = record.epoch > self.warmup
         if bound > self.bound or bound == np.inf or not counts:

@@ -1,4 +1,4 @@
-"""The compiled functions of training: many steps at once over examples in a pytree, and a look at held-out ones."""
+"""The compiled functions of training: many steps at once over examples in a pytree, and evaluation."""
 
 import re
 from collections.abc import Callable
@@ -31,29 +31,29 @@ def as_examples(data: PyTree, what: str) -> PyTree[Array]:
         )
     if len(set(counts)) > 1:
         raise DataError(
-            expected=f"{what}: as many examples in one array as in every other",
+            expected=f"{what}: the same number of examples in every array",
             got=f"{', '.join(str(count) for (count,) in counts)} examples",
             cure="give each array one row for each example, in the same order",
         )
     if counts[0] == (0,):
         raise DataError(
-            expected=f"{what}: at least one example", got="no example", cure="give some, or leave the argument out"
+            expected=f"{what}: at least one example", got="no example", cure="give some, or omit the argument"
         )
     return jax.tree.map(jnp.asarray, data)
 
 
 def same_structure(valid: PyTree, data: PyTree) -> None:
-    """Refuses held-out examples that are not made up as the examples are.
+    """Refuses held-out examples whose structure is not that of the examples.
 
     Raises:
         DataError: Their pytrees differ.
     """
-    found, wanted = jax.tree.structure(valid), jax.tree.structure(data)
-    if found != wanted:
+    of_valid, of_data = jax.tree.structure(valid), jax.tree.structure(data)
+    if of_valid != of_data:
         raise DataError(
-            expected=f"valid: examples made up as those of data, {wanted}",
-            got=str(found),
-            cure="give both the same arrays: where data are (values, context), valid is (values, context) as well",
+            expected=f"valid: examples with the structure of data, {of_data}",
+            got=str(of_valid),
+            cure="give both the same structure: if data is (values, context), valid is (values, context) too",
         )
 
 
@@ -70,8 +70,8 @@ def take(data: PyTree[Array], rows: Int[Array, "*rows"]) -> Any:
 BATCH = "batch"
 """The name of the axis that an objective is vectorized over: ``jax.lax.pmean(value, BATCH)`` is a batch's mean.
 
-Training differentiates the mean over the whole batch. Derivatives that an objective takes itself, of a function with a
-collective in it, are of the sum over all examples.
+Training differentiates the mean over the batch. A derivative inside an objective, of a function with a collective, is
+that of the sum over all examples.
 """
 
 LARGEST_EVALUATED = 512
@@ -80,7 +80,7 @@ Tree = TypeVar("Tree")
 
 
 class Terms(Protocol):
-    """What an objective gives for one example: a pytree with at least these two scalars, in nats."""
+    """The result of an objective for one example: a pytree with at least these two scalars, in nats."""
 
     @property
     def objective(self) -> Float[Array, ""]: ...
@@ -90,7 +90,7 @@ class Terms(Protocol):
 
 
 class Objective(Protocol):
-    """A number for one example that training makes large; it may see the others by collectives over `BATCH`."""
+    """A number for one example that training maximizes; it may use other examples by collectives over `BATCH`."""
 
     def __call__(self, model: Any, x: Any, *, key: jax.Array, step: Array) -> Any: ...
 
@@ -99,10 +99,10 @@ Transform = Callable[[Any, jax.Array], Any]
 
 
 class Chunk(NamedTuple):
-    """Some steps of training in a row.
+    """Consecutive steps of training.
 
     Attributes:
-        batches: Examples' indices, shape (batches, batch size); the chunk is a part of them.
+        batches: The indices of examples, shape (batches, batch size), of which the chunk is a part.
         start: Its first batch.
         count: How many batches it has.
         step: The number of steps before it.
@@ -115,13 +115,13 @@ class Chunk(NamedTuple):
 
 
 class Program(eqx.Module):
-    """What is trained, and how. A value: training a model of the same structure again compiles nothing again.
+    """What is trained, and how; training another model of the same structure compiles nothing again.
 
     Attributes:
-        rest: The model without what is trained.
+        rest: The model without the arrays that are trained.
         objective: Terms for one example.
         optimizer: The optimizer.
-        transform: From a stored example and a key to what the objective sees.
+        transform: Maps a stored example and a key to the example for the objective.
     """
 
     rest: PyTree
@@ -155,14 +155,14 @@ class Program(eqx.Module):
     def evaluate(self, trainable: Tree, data: PyTree[Array], key: jax.Array, step: int, batch_size: int) -> Any:
         """The mean terms over held-out examples, with the same noise every time.
 
-        An objective that sees its batch is shown batches of ``batch_size``; for any other the size is of no account.
+        An objective that sees its batch gets batches of ``batch_size``; for any other the size does not matter.
         """
         return _evaluate(self, trainable, data, key, jnp.asarray(step), batch_size)
 
     def one(self, trainable: PyTree, x: Any, keys: jax.Array, step: Array) -> Any:
         """The objective's terms for one example."""
-        whole = combine(trainable, self.rest)
-        return self.objective(whole, self.transform(x, keys[0]), key=keys[1], step=step)
+        model = combine(trainable, self.rest)
+        return self.objective(model, self.transform(x, keys[0]), key=keys[1], step=step)
 
     def terms(self, trainable: PyTree, batch: PyTree[Array], keys: jax.Array, step: Array) -> Any:
         """The objective's terms for each example of a batch."""
@@ -175,12 +175,12 @@ class Program(eqx.Module):
         return -means.objective, means
 
     def outline(self, trainable: PyTree, data: PyTree[Array], batch_size: int) -> tuple[Any, bool]:
-        """Zeros in the place of an example's terms, and whether these depend on the others of its batch.
+        """Zeros with the structure of an example's terms, and whether these depend on other examples of the batch.
 
-        Found out by tracing the terms of one example without an axis, and where that fails for want of it, with one.
+        The terms of one example are traced without an axis, and if that fails because the axis is missing, with one.
 
         Raises:
-            TrainingError: They depend on the others in a way whose gradient would be wrong.
+            TrainingError: They depend on other examples in a way whose gradient would be wrong.
         """
         arguments = (trainable, take(data, jnp.asarray(0)), jax.random.split(jax.random.key(0)), jnp.asarray(0))
         try:
@@ -238,12 +238,12 @@ def _evaluate(
     size = min(count, batch_size if sees_batch else LARGEST_EVALUATED)
 
     def sums(first: Array) -> Any:
-        # The last batch ends with the last row, and counts only rows that no batch before it has counted: it is as
-        # large as the others, with no row twice, as an objective that sees its batch would see that.
+        # The last batch ends with the last row, and counts only rows that are not in the batch before it, so that all
+        # batches have the same size and none has a row twice, which matters to an objective that sees its batch.
         rows = jnp.minimum(first, count - size) + jnp.arange(size)
         keys = jax.vmap(lambda row: jax.random.split(jax.random.fold_in(key, row)))(rows)
-        found = program.terms(trainable, take(data, rows), keys, step)
-        return jax.tree.map(lambda t: jnp.sum(jnp.where(rows >= first, t, 0.0)), found)
+        terms = program.terms(trainable, take(data, rows), keys, step)
+        return jax.tree.map(lambda t: jnp.sum(jnp.where(rows >= first, t, 0.0)), terms)
 
     def add(total: Any, first: Array) -> tuple[Any, None]:
         return jax.tree.map(jnp.add, total, sums(first)), None

@@ -1,0 +1,13 @@
+"""What type checkers see of `reparax.networks`; `tests/test_front_door.py` compares it with the folder."""
+
+from reparax.networks._base import AbstractArchitecture as AbstractArchitecture
+from reparax.networks._base import Affine as Affine
+from reparax.networks._base import Network as Network
+from reparax.networks._base import Standardized as Standardized
+from reparax.networks._context import Conditioned as Conditioned
+from reparax.networks._context import conditioned as conditioned
+from reparax.networks._context import context_size as context_size
+from reparax.networks._context import given as given
+from reparax.networks.convolutional import Convolutional as Convolutional
+from reparax.networks.mlp import MLP as MLP
+from reparax.networks.mlp import Linear as Linear

@@ -1,0 +1,11 @@
+"""What type checkers see of `reparax.objectives`; `tests/test_front_door.py` compares it with the folder."""
+
+from reparax.objectives._base import AbstractCompanionObjective as AbstractCompanionObjective
+from reparax.objectives._base import AbstractObjective as AbstractObjective
+from reparax.objectives._base import Accompanied as Accompanied
+from reparax.objectives._base import InContext as InContext
+from reparax.objectives._base import Terms as Terms
+from reparax.objectives._base import check_objective as check_objective
+from reparax.objectives.bounds import ELBO as ELBO
+from reparax.objectives.bounds import IWAE as IWAE
+from reparax.objectives.reconstruction import Reconstruction as Reconstruction
