@@ -31,21 +31,21 @@ class Column(msgspec.Struct, frozen=True, kw_only=True):
             them by their step only.
         dtype: The data type it came with and is given back in: ``"int64"``, ``"float32"``, ``"string"``, ``"boolean"``,
             ``"date"``, ``"datetime"``, ``"category"``, ...
-        missing: The share of missing cells.
+        missing: The fraction of missing cells.
         low: The least value (of a category-like column 0).
         high: The greatest value (of a category-like column the last code).
-        mean: The mean of the values that are there; of codes 0.
+        mean: The mean of the observed values; 0 for codes.
         std: Their standard deviation, 1 where constant; of codes 1.
         spread: The same of numbers beyond the 1 % and 99 % quantiles moved to these, which far outliers do not widen.
         step: The largest number that all values are whole multiples of: 1 for whole numbers, 0.01 for two decimals, 1
             for dates; 0 where there is none.
-        quantiles: Of the values that are no atoms, at `QUANTILE_LEVELS`; empty for category-like columns, and where
-            every value is an atom.
-        atoms: Single numbers that many rows share (0 of a zero-inflated column, every level of an ordinal one), in
+        quantiles: Of the values that are not spikes, at `QUANTILE_LEVELS`; empty for category-like columns, and where
+            every value is a spike.
+        spikes: Single numbers that many rows share (0 of a zero-inflated column, every level of an ordinal one), in
             ascending order; empty for category-like columns.
-        atom_shares: The share of each atom among the values that are there.
+        spike_fractions: The fraction of the observed values at each spike.
         categories: The categories of a category-like column, most frequent first.
-        category_shares: The share of each category among the values that are there.
+        category_fractions: The fraction of the observed values in each category.
     """
 
     name: str
@@ -59,10 +59,10 @@ class Column(msgspec.Struct, frozen=True, kw_only=True):
     spread: float
     step: float = 0.0
     quantiles: tuple[float, ...] = ()
-    atoms: tuple[float, ...] = ()
-    atom_shares: tuple[float, ...] = ()
+    spikes: tuple[float, ...] = ()
+    spike_fractions: tuple[float, ...] = ()
     categories: tuple[str | int | float | bool, ...] = ()
-    category_shares: tuple[float, ...] = ()
+    category_fractions: tuple[float, ...] = ()
 
     @property
     def is_category(self) -> bool:

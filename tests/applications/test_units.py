@@ -26,7 +26,7 @@ def test_wide_columns_are_shifted_and_codes_are_not():
         assert (new.low, new.high, new.mean) == (old.low - offset, old.high - offset, old.mean - offset)
         assert (new.std, new.step, new.kind) == (old.std, old.step, old.kind)
         np.testing.assert_array_equal(new.quantiles, np.asarray(old.quantiles) - offset)
-        np.testing.assert_array_equal(new.atoms, np.asarray(old.atoms) - offset)
+        np.testing.assert_array_equal(new.spikes, np.asarray(old.spikes) - offset)
     np.testing.assert_allclose(units.summary.low, [after[0].low, 0, after[2].low])
 
 
@@ -34,6 +34,6 @@ def test_atoms_are_equal_to_the_stored_cells():
     seconds = np.repeat(1_700_000_000.1 + np.arange(20), 10)
     dataset = read(pl.DataFrame({"t": seconds, "s": ["x", "y"] * 100}))
     units = Units.of(dataset.schema)
-    atoms = np.asarray(units.summary.columns[0].atoms, np.float32)
-    assert len(atoms) == 20
-    np.testing.assert_array_equal(np.unique(units.stored(dataset.values)[:, 0]), atoms)
+    spikes = np.asarray(units.summary.columns[0].spikes, np.float32)
+    assert len(spikes) == 20
+    np.testing.assert_array_equal(np.unique(units.stored(dataset.values)[:, 0]), spikes)

@@ -127,15 +127,15 @@ def test_renamed_missing_and_other_columns_at_scoring(table):
         ("a,B,c\n1.5,x,2020-01-02\n", "no 'b' and also 'B'"),
         ("a,c\n1.5,2020-01-02\n", "no 'b'"),
         ("a,b,c,d\n1.5,x,2020-01-02,1\n", "also 'd'"),
-        ("a,b,c\nfour,x,2020-01-02\n", "numbers in column 'a', as at fitting; got 'four' in row 1"),
-        ("a,b,c\n1.5,x,20 years\n", "dates in column 'c', as at fitting; got '20 years' in row 1"),
+        ("a,b,c\nfour,x,2020-01-02\n", "numbers in column 'a', as in training; got 'four' in row 1"),
+        ("a,b,c\n1.5,x,20 years\n", "dates in column 'c', as in training; got '20 years' in row 1"),
     ):
         with pytest.raises(DataError) as caught:
             read_as(table(text), schema)
         assert message in str(caught.value)
     found = read_as(table("c,b,a\n,z,?\n"), schema)
     np.testing.assert_array_equal(found.values, [[np.nan, 2, np.nan]])
-    assert found.notes == ("column 'b': 1 value not seen at fitting: 'z' (1 row)",)
+    assert found.notes == ("column 'b': 1 value that did not occur in training: 'z' (1 row)",)
 
 
 def test_many_columns(table):
@@ -157,6 +157,6 @@ def test_many_categories():
     assert len(column.categories) == len(np.unique(towns))
     counts = np.bincount(dataset.values[:, 0].astype(int))
     assert (np.diff(counts) <= 0).all()
-    assert column.category_shares[0] == counts[0] / 300_000
+    assert column.category_fractions[0] == counts[0] / 300_000
     train, _ = split(dataset, 0.1, seed=0)
-    assert len(train.schema.columns[0].category_shares) == len(column.categories)
+    assert len(train.schema.columns[0].category_fractions) == len(column.categories)

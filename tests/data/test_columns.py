@@ -9,7 +9,7 @@ import pytest
 
 from reparax.data import Schema, column_lines, read
 from reparax.data.columns import column_of
-from reparax.data.values import Cells, Levels, atoms_of, step_of
+from reparax.data.values import Cells, Levels, spikes_of, step_of
 from reparax.summary import QUANTILE_LEVELS
 
 RNG = np.random.default_rng(0)
@@ -48,7 +48,7 @@ def test_kinds_of_numbers(values, kind):
 
 def test_zero_and_one_keep_their_places_whichever_is_more_frequent():
     column = told(np.array([1, 1, 1, 0]), "int64")
-    assert (column.categories, column.category_shares) == ((0, 1), (0.25, 0.75))
+    assert (column.categories, column.category_fractions) == ((0, 1), (0.25, 0.75))
     column = told(np.array([1.0, 0, np.nan, 0]))
     assert [type(category) for category in column.categories] == [float, float]
     assert column.missing == 0.25
@@ -61,15 +61,15 @@ def test_moments_quantiles_and_range_are_of_the_cells_that_are_there():
     assert (column.low, column.high) == (present.min(), present.max())
     np.testing.assert_allclose([column.mean, column.std], [present.mean(), present.std()], rtol=1e-12)
     np.testing.assert_allclose(column.quantiles, np.quantile(present, QUANTILE_LEVELS), rtol=1e-12)
-    assert column.atoms == ()
+    assert column.spikes == ()
 
 
 def test_atoms_are_the_values_that_many_rows_share():
     values = np.concatenate([RNG.normal(size=900), np.repeat([3.0, -1.0], [60, 40])])
     column = told(values)
-    assert (column.atoms, column.atom_shares) == ((-1.0, 3.0), (0.04, 0.06))
+    assert (column.spikes, column.spike_fractions) == ((-1.0, 3.0), (0.04, 0.06))
     np.testing.assert_allclose(column.quantiles, np.quantile(values[:900], QUANTILE_LEVELS), rtol=1e-12)
-    assert told(np.repeat([1, 2, 3], 10)).atom_shares == (1 / 3, 1 / 3, 1 / 3)
+    assert told(np.repeat([1, 2, 3], 10)).spike_fractions == (1 / 3, 1 / 3, 1 / 3)
     assert told(np.repeat([1, 2, 3], 10)).quantiles == ()
 
 
@@ -87,13 +87,13 @@ def test_atoms_are_the_values_that_many_rows_share():
         (np.concatenate([RNG.integers(0, 90, 100_000), np.repeat([5, 7], 20_000)]), 2),
     ],
 )
-def test_values_spread_evenly_are_no_atoms(values, count):
-    assert len(atoms_of(Levels.of(values), 1.0)) == count
+def test_values_spread_evenly_are_no_spikes(values, count):
+    assert len(spikes_of(Levels.of(values), 1.0)) == count
 
 
 def test_few_values_beside_the_atoms_still_have_quantiles():
     column = told(np.concatenate([np.repeat(np.arange(30.0), 40), [100.5, 200.25]]))
-    assert len(column.atoms) == 30
+    assert len(column.spikes) == 30
     assert (column.quantiles[0], column.quantiles[-1]) == (0, 200.25)
 
 
@@ -160,7 +160,7 @@ def test_kinds_of_text_categories_dates_and_truth_values():
 def test_categories_are_sorted_by_frequency_and_hold_no_missing_cells():
     dataset = read(pl.DataFrame({"a": ["z", "y", "x", "?", " ?", "", "NA", None, "y", "z", "y"]}))
     (column,) = dataset.schema.columns
-    assert (column.categories, column.category_shares) == (("y", "z", "x"), (3 / 6, 2 / 6, 1 / 6))
+    assert (column.categories, column.category_fractions) == (("y", "z", "x"), (3 / 6, 2 / 6, 1 / 6))
     np.testing.assert_array_equal(dataset.values[:, 0], [1, 0, 2, *[np.nan] * 5, 0, 1, 0])
     assert (column.low, column.high, column.mean, column.std, column.missing) == (0, 2, 0, 1, 5 / 11)
 
@@ -289,9 +289,9 @@ def test_every_number_of_a_schema_is_finite(shared_data):
         schema = read(shared_data / "tables" / f"{name}.csv").schema
         for column in schema.columns:
             numbers = [column.missing, column.low, column.high, column.mean, column.std, column.step]
-            assert all(map(math.isfinite, [*numbers, *column.quantiles, *column.atoms]))
-            assert sum(column.category_shares) == pytest.approx(1 if column.is_category else 0)
-            assert sum(column.atom_shares) <= 1 + 1e-9
+            assert all(map(math.isfinite, [*numbers, *column.quantiles, *column.spikes]))
+            assert sum(column.category_fractions) == pytest.approx(1 if column.is_category else 0)
+            assert sum(column.spike_fractions) <= 1 + 1e-9
 
 
 REAL_TABLES = {
@@ -336,6 +336,6 @@ def test_columns_in_words(shared_data):
     assert [line[1:] for line in column_lines(read(frame).schema)] == [
         ("datetime", "", "2020-01-02 to 2020-03-04"),
         ("ordinal", "", "0 to 2.5, 3 levels"),
-        ("left out", "", "an identifier: every row has a text of its own"),
+        ("left out", "", "an identifier: every row has a different text"),
     ]
     assert column_lines(read("builtin:digits").schema) == []

@@ -80,9 +80,9 @@ def test_unseen_categories_have_a_code_of_their_own_and_are_noted(schema):
     later = FITTED.with_columns(s=pl.Series(["c", "a", "e", "c"]))
     for found in (read_as(later, schema), schema.match(read(later))):
         assert found.values[:, 2].tolist() == [2, 1, 2, 2]
-        assert "column 's': 2 values not seen at fitting: 'c', 'e' (3 rows)" in found.notes
+        assert "column 's': 2 values that did not occur in training: 'c', 'e' (3 rows)" in found.notes
     one = read_as(FITTED.with_columns(s=pl.Series(["c", "a", "a", "b"])), schema)
-    assert "column 's': 1 value not seen at fitting: 'c' (1 row)" in one.notes
+    assert "column 's': 1 value that did not occur in training: 'c' (1 row)" in one.notes
     assert to_frame(one.values, schema)["s"].to_list() == [None, "a", "a", "b"]
 
 
@@ -110,10 +110,14 @@ def test_categories_of_another_data_type(fitted, later, codes):
 @pytest.mark.parametrize(
     ("column", "cells", "message"),
     [
-        ("n", ["1", "oops", "3", None], "numbers in column 'n', as at fitting; got 'oops' in row 2"),
-        ("n", ["2020-01-02"] * 4, "numbers in column 'n', as at fitting; got dates"),
-        ("d", [1.5, 2, 3, 4], "dates in column 'd', as at fitting; got numbers"),
-        ("d", ["2020-01-02", "2020-01-02", "soon", "later"], "dates in column 'd', as at fitting; got 'soon' in row 3"),
+        ("n", ["1", "oops", "3", None], "numbers in column 'n', as in training; got 'oops' in row 2"),
+        ("n", ["2020-01-02"] * 4, "numbers in column 'n', as in training; got dates"),
+        ("d", [1.5, 2, 3, 4], "dates in column 'd', as in training; got numbers"),
+        (
+            "d",
+            ["2020-01-02", "2020-01-02", "soon", "later"],
+            "dates in column 'd', as in training; got 'soon' in row 3",
+        ),
         ("n", [1, 2, float("inf"), 4], "1 infinite value, the first in column 'n', row 3"),
         ("n", [1, 2, 1e39, 4], "1e+39 in column 'n', row 3"),
     ],
@@ -132,7 +136,7 @@ def test_cells_of_another_kind_than_at_fitting(schema, column, cells, message):
         (FITTED.rename({"k": "kk"}), "no 'k' and also 'kk'"),
         (FITTED.with_columns(extra=1), "also 'extra'"),
         (FITTED.head(0), "at least one example; got none"),
-        (np.ones((3, 4)), "5 columns as at fitting; got 4 columns"),
+        (np.ones((3, 4)), "5 columns as in training; got 4 columns"),
         (np.ones((3, 8, 8)), "images of 8x8x1"),
     ],
 )
@@ -146,7 +150,7 @@ def test_columns_left_out_at_fitting_may_come_or_not(schema):
     fitted = read(with_id, exclude=["id"]).schema
     assert fitted.excluded == (("id", "as asked"),)
     found = read_as(with_id, fitted)
-    assert "left out, as at fitting: 'id'" in found.notes
+    assert "left out, as in training: 'id'" in found.notes
     np.testing.assert_array_equal(found.values, MATRIX)
     np.testing.assert_array_equal(read_as(FITTED, fitted).values, MATRIX)
 
@@ -207,16 +211,16 @@ def test_split_takes_shares_and_quantiles_from_the_first_part():
     assert valid.schema is train.schema
     for before, after, cells in zip(dataset.schema.columns, train.schema.columns, train.values.T, strict=True):
         present = cells[~np.isnan(cells)].astype(float)
-        assert (after.kind, after.low, after.high, after.step, after.atoms, after.categories) == (
-            before.kind, before.low, before.high, before.step, before.atoms, before.categories,
+        assert (after.kind, after.low, after.high, after.step, after.spikes, after.categories) == (
+            before.kind, before.low, before.high, before.step, before.spikes, before.categories,
         )  # fmt: skip
         assert after.missing == pytest.approx(np.isnan(cells).mean())
         if after.is_category:
-            assert after.category_shares == tuple(np.bincount(present.astype(int), minlength=3) / len(present))
+            assert after.category_fractions == tuple(np.bincount(present.astype(int), minlength=3) / len(present))
         else:
             np.testing.assert_allclose([after.mean, after.std], [present.mean(), present.std()], rtol=1e-9)
-            if after.atoms:
-                assert after.atom_shares == (np.mean(present == 0),)
+            if after.spikes:
+                assert after.spike_fractions == (np.mean(present == 0),)
                 present = present[present != 0]
             np.testing.assert_allclose(after.quantiles[17], np.median(present), rtol=1e-6)
     np.testing.assert_allclose(train.schema.mean[0], train.schema.columns[0].mean)
@@ -226,9 +230,9 @@ def test_split_takes_shares_and_quantiles_from_the_first_part():
 def test_decimal_atoms_are_found_again_in_single_precision():
     frame = pl.DataFrame({"a": [0.1] * 30 + list(np.random.default_rng(0).random(100)), "s": ["x", "y"] * 65})
     dataset = read(frame)
-    assert (dataset.schema.columns[0].atoms, dataset.values.dtype) == ((0.1,), np.float32)
+    assert (dataset.schema.columns[0].spikes, dataset.values.dtype) == ((0.1,), np.float32)
     train, _ = split(dataset, 0.1, seed=0)
-    assert train.schema.columns[0].atom_shares == (np.mean(train.values[:, 0] == np.float32(0.1)),)
+    assert train.schema.columns[0].spike_fractions == (np.mean(train.values[:, 0] == np.float32(0.1)),)
 
 
 def test_rows_that_are_equal_but_for_nothing():

@@ -56,7 +56,7 @@ def test_kinds_as_the_user_says(tmp_path, form):
     assert "column 'town' was left out: as asked" in dataset.notes
     assert dataset.schema.value_kind == "mixed"
     age, zip_code, *_ = dataset.schema.columns
-    assert (age.atoms, zip_code.categories, zip_code.dtype) == ((), (10001, 2139), "int64")
+    assert (age.spikes, zip_code.categories, zip_code.dtype) == ((), (10001, 2139), "int64")
     assert dataset.values[:2].tolist() == [[30, 0, 0, 0, 1], [40, 1, 1, 1.5, 0]]
     np.testing.assert_array_equal(read_as(FRAME, dataset.schema).values, dataset.values)
     assert kinds_of(dataset.schema) == SAID | {"paid": "ordinal"}

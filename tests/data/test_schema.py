@@ -63,7 +63,7 @@ def test_columns_are_matched_by_name():
         (TABLE.rename({"a": "c"}), "no 'a' and also 'c'"),
         (TABLE.select("a"), "no 'b'"),
         (TABLE.with_columns(c=1), "also 'c'"),
-        (np.ones((3, 5)), "expected 2 columns as at fitting; got 5 columns"),
+        (np.ones((3, 5)), "expected 2 columns as in training; got 5 columns"),
         (np.ones((3, 8, 8)), "got images of 8x8x1"),
         (np.ones((3, 2, 2, 2, 2)), "got examples of shape"),
     ],
@@ -85,12 +85,12 @@ def test_many_missing_columns_are_not_all_listed():
     [
         (np.eye(2), np.array([[0, 2]]), "only the values 0 and 1"),
         (np.eye(2), np.array([[0.5, 1]]), "only the values 0 and 1"),
-        (np.array([[1, 5], [2, 3]]), np.array([[0.5, 1]]), "whole numbers, as at fitting"),
+        (np.array([[1, 5], [2, 3]]), np.array([[0.5, 1]]), "whole numbers, as in training"),
         (np.array([[1, 5], [2, 3]]), np.array([[2**30, 1]]), "of size up to 16777216"),
         (
             np.full((2, 2, 2), 16),
             np.full((2, 2, 2), 17),
-            "values from 0 to 16, as at fitting; got values from 17 to 17",
+            "values from 0 to 16, as in training; got values from 17 to 17",
         ),
         (np.full((2, 2, 2), 0.5), np.full((2, 2, 2), 1.5), "values from 0 to 1"),
         (np.full((2, 2), 0.5), np.full((1, 2), np.nan), "column 'column_0', row 1"),

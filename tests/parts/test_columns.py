@@ -72,7 +72,7 @@ def batch(law: RowDistribution, rows: jax.Array) -> jax.Array:
 
 
 def grid(column: Column) -> tuple[np.ndarray, np.ndarray]:
-    """All values of a column, with the measure of each: 1 for a category or an atom, a length for others."""
+    """All values of a column, with the measure of each: 1 for a category or an spike, a length for others."""
     if column.is_category:
         codes = np.arange(len(column.categories) + 1.0)
         return codes, np.ones(len(codes))
@@ -87,9 +87,9 @@ def grid(column: Column) -> tuple[np.ndarray, np.ndarray]:
         column.high + width * np.geomspace(1e-3, 30, 4000),
     ])  # fmt: skip
     middles = (edges[1:] + edges[:-1]) / 2
-    single = ~np.isin(middles.astype(np.float32), np.asarray(column.atoms, np.float32))
-    values = np.concatenate([middles[single], np.asarray(column.atoms)])
-    return values, np.concatenate([np.diff(edges)[single], np.ones(len(column.atoms))])
+    single = ~np.isin(middles.astype(np.float32), np.asarray(column.spikes, np.float32))
+    values = np.concatenate([middles[single], np.asarray(column.spikes)])
+    return values, np.concatenate([np.diff(edges)[single], np.ones(len(column.spikes))])
 
 
 LAW, COLUMNS = law_of(frame())
@@ -157,7 +157,7 @@ def test_nothing_is_near_a_missing_cell():
 
 def test_the_kinds_of_this_table_cover_every_branch():
     steps = [column.step for column in COLUMNS]
-    assert [bool(column.atoms) for column in COLUMNS[:4]] == [False, False, True, True]
+    assert [bool(column.spikes) for column in COLUMNS[:4]] == [False, False, True, True]
     assert (steps[0], steps[2]) == (0.0, 0.0)
     assert steps[1] == pytest.approx(0.1)
 
@@ -219,7 +219,7 @@ def test_samples_follow_the_density_of_each_column(draws, index):
             assert abs(found - below) <= 5 * np.sqrt(found * (1 - found) / len(sample)) + 3e-3
 
 
-def test_samples_keep_rounding_range_and_atoms(draws):
+def test_samples_keep_rounding_range_and_spikes(draws):
     for column, sample in zip(COLUMNS, draws.T, strict=True):
         assert sample.min() >= np.float32(column.low)
         assert sample.max() <= np.float32(column.high)
@@ -292,11 +292,11 @@ def test_parameters_of_zero_are_the_columns_of_the_data():
     names = COLUMNS[5].categories
     found = [(table["town"] == name).mean() for name in names]
     np.testing.assert_allclose(town, found, atol=5e-3)
-    die = density(law, 3, np.asarray(COLUMNS[3].atoms))
-    np.testing.assert_allclose(die, COLUMNS[3].atom_shares, atol=5e-3)
+    die = density(law, 3, np.asarray(COLUMNS[3].spikes))
+    np.testing.assert_allclose(die, COLUMNS[3].spike_fractions, atol=5e-3)
 
 
-def many_atoms() -> tuple[RowDistribution, Column]:
+def many_spikes() -> tuple[RowDistribution, Column]:
     """A column of forty whole numbers, each of which many rows share."""
     rows = rng_of("age").binomial(39, 0.4, 20_000) + rng_of("more").integers(0, 12, 20_000)
     schema = read(pl.DataFrame({"age": rows, "x": rng_of("x").normal(size=20_000)})).schema
@@ -304,17 +304,17 @@ def many_atoms() -> tuple[RowDistribution, Column]:
 
 
 def test_what_moves_one_of_many_atoms_moves_those_near_it():
-    law, column = many_atoms()
-    count = len(column.atoms)
+    law, column = many_spikes()
+    count = len(column.spikes)
     assert count > 20
     (group,) = numbers_of(law).spikes
     assert group.num_parameters <= count / 2
-    before = density(law, 0, np.asarray(column.atoms))
+    before = density(law, 0, np.asarray(column.spikes))
     slope = RowDistribution(law.parameters.at[0].set(1.0), law.layout)
-    gain = np.log(density(slope, 0, np.asarray(column.atoms)) / before)
+    gain = np.log(density(slope, 0, np.asarray(column.spikes)) / before)
     assert (np.diff(gain) > 0).all()  # the first function is the rank's score
     hat = RowDistribution(law.parameters.at[2 + 3].set(3.0), law.layout)
-    gain = np.log(density(hat, 0, np.asarray(column.atoms)) / before)
+    gain = np.log(density(hat, 0, np.asarray(column.spikes)) / before)
     top = int(gain.argmax())
     assert gain[top - 1] > gain[0] + 0.5
     assert gain[top + 1] > gain[-1] + 0.5

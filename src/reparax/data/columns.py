@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float
 from msgspec.structs import replace
 
-from reparax.data.values import LARGEST_EXACT, Cells, Levels, atoms_of, step_of
+from reparax.data.values import LARGEST_EXACT, Cells, Levels, spikes_of, step_of
 from reparax.errors import DataError
 from reparax.summary import CATEGORY_LIKE, Column
 
@@ -16,10 +16,10 @@ NUMERIC = frozenset({"continuous", "positive", "zero-inflated", "count", "ordina
 MOST_ORDINAL = 20
 LEAST_REPEATED = 5
 LEAST_INFLATED = 0.1
-NEXT_INFLATED = 0.2  # any other atom holds at most this share of what the inflated one holds
+NEXT_INFLATED = 0.2  # any other spike has at most this fraction of the rows that the inflated one has
 HEAVY_TAIL = 1.0
 FEWEST_QUANTILES = 5
-MOST_FORCED_ATOMS = 1000
+MOST_STATED_SPIKES = 1000
 
 
 def column_of(name: str, cells: Cells, kind: str | None = None) -> Column:
@@ -62,7 +62,7 @@ def _category_column(name: str, cells: Cells, kind: str | None) -> Column:
         cells = cells.as_categories()
     codes = cells.present().astype(np.int64)
     counts = np.bincount(codes, minlength=len(cells.categories))
-    told = "boolean" if cells.kind == "boolean" else "binary" if len(cells.categories) == 2 else "categorical"
+    inferred = "boolean" if cells.kind == "boolean" else "binary" if len(cells.categories) == 2 else "categorical"
     if kind in {"binary", "boolean"} and len(cells.categories) > 2:
         raise DataError(
             expected=f"two different values in column {name!r}, to be {kind}",
@@ -71,7 +71,7 @@ def _category_column(name: str, cells: Cells, kind: str | None) -> Column:
         )
     return Column(
         name=name,
-        kind=kind or told,
+        kind=kind or inferred,
         dtype=cells.dtype,
         missing=cells.missing,
         low=0.0,
@@ -80,7 +80,7 @@ def _category_column(name: str, cells: Cells, kind: str | None) -> Column:
         std=1.0,
         spread=1.0,
         categories=cells.categories,
-        category_shares=tuple((counts / max(1, len(codes))).tolist()),
+        category_fractions=tuple((counts / max(1, len(codes))).tolist()),
     )
 
 
@@ -89,7 +89,7 @@ def _number_column(name: str, cells: Cells, kind: str | None) -> Column:
     if cells.kind == "number" and kind is None and levels.values.tolist() == [0.0, 1.0]:
         return _category_column(name, cells, None)
     step = cells.step if cells.kind == "datetime" else step_of(levels.values, cells.precision)
-    kind, atoms = _kind_and_atoms(name, levels, kind, step, datetime=cells.kind == "datetime")
+    kind, spikes = _kind_and_spikes(name, levels, kind, step, datetime=cells.kind == "datetime")
     mean, std = levels.moments()
     return Column(
         name=name,
@@ -102,33 +102,37 @@ def _number_column(name: str, cells: Cells, kind: str | None) -> Column:
         std=std,
         spread=levels.spread(),
         step=step,
-        quantiles=_quantiles(levels, atoms),
-        atoms=tuple(atoms.tolist()),
-        atom_shares=levels.shares_of(atoms),
+        quantiles=_quantiles(levels, spikes),
+        spikes=tuple(spikes.tolist()),
+        spike_fractions=levels.fractions_of(spikes),
     )
 
 
-def _kind_and_atoms(
+def _kind_and_spikes(
     name: str, levels: Levels, kind: str | None, step: float, *, datetime: bool
 ) -> tuple[str, np.ndarray]:
     if kind is not None:
-        return kind, atoms_of(levels, step) if kind not in NUMERIC else _forced_atoms(name, levels, kind)
-    atoms = atoms_of(levels, step)
+        return kind, spikes_of(levels, step) if kind not in NUMERIC else _stated_spikes(name, levels, kind)
+    spikes = spikes_of(levels, step)
     if datetime:
-        return "datetime", atoms
+        return "datetime", spikes
     few = len(levels.values) <= MOST_ORDINAL and levels.num_rows >= LEAST_REPEATED * len(levels.values)
     if few or len(levels.values) == 1:
         return "ordinal", levels.values
-    return _told(levels, atoms), atoms
+    return _inferred(levels, spikes), spikes
 
 
-def _told(levels: Levels, atoms: np.ndarray) -> str:
-    """The kind of numbers that are neither few nor dates."""
+def _inferred(levels: Levels, spikes: np.ndarray) -> str:
+    """The kind of numbers with many values that are not dates."""
     low, high = levels.values[0], levels.values[-1]
-    if 0.0 in atoms and 0.0 in {low, high}:
-        shares = sorted(levels.shares_of(atoms))
-        (zero,) = levels.shares_of(np.zeros(1))
-        if zero >= LEAST_INFLATED and zero == shares[-1] and (len(shares) < 2 or shares[-2] <= NEXT_INFLATED * zero):
+    if 0.0 in spikes and 0.0 in {low, high}:
+        fractions = sorted(levels.fractions_of(spikes))
+        (zero,) = levels.fractions_of(np.zeros(1))
+        if (
+            zero >= LEAST_INFLATED
+            and zero == fractions[-1]
+            and (len(fractions) < 2 or fractions[-2] <= NEXT_INFLATED * zero)
+        ):
             return "zero-inflated"
     if low >= 0 and levels.whole:
         return "count"
@@ -139,17 +143,17 @@ def _told(levels: Levels, atoms: np.ndarray) -> str:
     return "continuous"
 
 
-def _forced_atoms(name: str, levels: Levels, kind: str) -> np.ndarray:
-    """The atoms of a kind that the user chose.
+def _stated_spikes(name: str, levels: Levels, kind: str) -> np.ndarray:
+    """The spikes of a kind that the user chose.
 
     Raises:
         DataError: The values cannot be of that kind.
     """
     low = levels.values[0]
     if kind == "ordinal":
-        if len(levels.values) > MOST_FORCED_ATOMS:
+        if len(levels.values) > MOST_STATED_SPIKES:
             raise DataError(
-                expected=f"at most {MOST_FORCED_ATOMS} different values in column {name!r}, to be ordinal",
+                expected=f"at most {MOST_STATED_SPIKES} different values in column {name!r}, to be ordinal",
                 got=f"{len(levels.values)}", cure="choose continuous or count",
             )  # fmt: skip
         return levels.values
@@ -166,12 +170,12 @@ def _forced_atoms(name: str, levels: Levels, kind: str) -> np.ndarray:
     return np.zeros(1) if kind == "zero-inflated" else levels.values[:0]
 
 
-def _quantiles(levels: Levels, atoms: np.ndarray) -> tuple[float, ...]:
-    rest = levels.without(atoms) if len(atoms) else levels
+def _quantiles(levels: Levels, spikes: np.ndarray) -> tuple[float, ...]:
+    rest = levels.without(spikes) if len(spikes) else levels
     if not len(rest.values):
         return ()
-    if rest.num_rows < FEWEST_QUANTILES and len(atoms):
-        rest = Levels.of(np.concatenate([np.repeat(rest.values, rest.counts), atoms]))
+    if rest.num_rows < FEWEST_QUANTILES and len(spikes):
+        rest = Levels.of(np.concatenate([np.repeat(rest.values, rest.counts), spikes]))
     return rest.quantiles()
 
 
@@ -188,18 +192,18 @@ def refitted(column: Column, values: np.ndarray) -> Column:
         return replace(column, missing=missing)
     if column.is_category:
         counts = np.bincount(present.astype(np.int64), minlength=len(column.categories))
-        return replace(column, missing=missing, category_shares=tuple((counts / len(present)).tolist()))
+        return replace(column, missing=missing, category_fractions=tuple((counts / len(present)).tolist()))
     levels = Levels.of(present)
     mean, std = levels.moments()
-    atoms = np.asarray(column.atoms, values.dtype if values.dtype.kind == "f" else None).astype(np.float64)
+    spikes = np.asarray(column.spikes, values.dtype if values.dtype.kind == "f" else None).astype(np.float64)
     return replace(
         column,
         missing=missing,
         mean=mean,
         std=std,
         spread=levels.spread(),
-        quantiles=_quantiles(levels, atoms) or column.quantiles,
-        atom_shares=levels.shares_of(atoms),
+        quantiles=_quantiles(levels, spikes) or column.quantiles,
+        spike_fractions=levels.fractions_of(spikes),
     )
 
 
@@ -218,10 +222,10 @@ EMPTY = "every cell is missing"
 
 
 def exclusions(columns: Mapping[str, Cells]) -> dict[str, str]:
-    """The columns that are left out, and why.
+    """The columns to leave out, and why.
 
-    Left out are text that is in one row alone in most rows, or long (names, addresses, comments), and whole numbers
-    that count the rows or are called id, all of them different.
+    These are text columns in which most texts occur once or are long (names, addresses, comments), and columns of
+    distinct whole numbers that count the rows or are named id.
     """
     reasons = {name: _reason(name, cells) for name, cells in columns.items()}
     return {name: reason for name, reason in reasons.items() if reason}
@@ -240,9 +244,9 @@ def _text_reason(cells: Cells, present: int) -> str | None:
     counts = np.bincount(cells.present().astype(np.int64), minlength=1)
     alone = int((counts == 1).sum()) / max(1, present)
     if present > FEWEST_TEXTS and alone > MOST_ALONE:
-        return "an identifier or free text: most rows have a text that no other has"
+        return "an identifier or free text: most texts occur in one row only"
     if present >= FEWEST_ROWS and alone == 1:
-        return "an identifier: every row has a text of its own"
+        return "an identifier: every row has a different text"
     texts = [str(category) for category in cells.categories[:1000]]
     long = sum(len(text.split()) for text in texts) > WORDS * len(texts)
     return "free text" if long and len(cells.categories) >= MOST_ALONE * present else None
@@ -257,18 +261,18 @@ def _number_reason(name: str, values: np.ndarray) -> str | None:
         return None
     if counts:
         return "a count of the rows"
-    return "an identifier: whole numbers, each in one row" + (" and too large for a real number" if huge else "")
+    return "an identifier: distinct whole numbers" + (" and too large for a real number" if huge else "")
 
 
 def too_large(cells: Cells) -> bool:
-    """Whether the cells are whole numbers that real numbers cannot tell apart."""
+    """Whether the cells are whole numbers too large for floating-point numbers to distinguish."""
     if cells.kind != "number" or cells.values.dtype.kind not in "iu":
         return False
     return max(-float(cells.values.min()), float(cells.values.max())) > LARGEST_EXACT
 
 
 def notes_on(excluded: Mapping[str, str], most: int = 10) -> list[str]:
-    """A sentence on each column that was left out; on many, one on those beyond the first."""
+    """A sentence on each column that was left out; beyond the first ones, one sentence on all others."""
     names = list(excluded)
     notes = [f"column {name!r} was left out: {excluded[name]}" for name in names[:most]]
     if len(names) > most:
@@ -277,13 +281,13 @@ def notes_on(excluded: Mapping[str, str], most: int = 10) -> list[str]:
     return notes
 
 
-REACH = 0.5
-"""In standard deviations. Chosen on six tables with anomalies, one run each: mean average precision 0.48, with the
-reaches of scores 0.46."""
+RADIUS = 0.5
+"""In standard deviations. Chosen on six tables with anomalies, one run each: mean average precision 0.48; 0.46 with
+the radii of the anomaly score."""
 
 
 def marginal_oddity(values: Float[np.ndarray, "n d"], columns: tuple[Column, ...]) -> Float[np.ndarray, " n"]:
-    """-sum_j log P_j(near x_j) over the observed cells, P_j the share of rows whose cell j is near; nats.
+    """-sum_j log P_j(near x_j) over the observed cells, P_j the fraction of rows whose cell j is near; nats.
 
     Near means the same category, or within half a standard deviation of a number.
 
@@ -295,8 +299,8 @@ def marginal_oddity(values: Float[np.ndarray, "n d"], columns: tuple[Column, ...
     for cells, column in zip(values.T, columns, strict=True):
         observed = ~np.isnan(cells)
         ordered = np.sort(cells[observed])
-        reach = 0.0 if column.is_category else REACH * column.std
-        low, high = cells[observed] - reach, cells[observed] + reach
+        radius = 0.0 if column.is_category else RADIUS * column.std
+        low, high = cells[observed] - radius, cells[observed] + radius
         near = np.searchsorted(ordered, high, "right") - np.searchsorted(ordered, low, "left")
         total[observed] -= np.log((near + 1) / (len(ordered) + 1))
     return total

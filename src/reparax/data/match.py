@@ -1,4 +1,4 @@
-"""Later data held against the columns of the fit: by name, category by category, number by number."""
+"""Later data matched to the columns of the training data: by name, category by category, number by number."""
 
 from collections.abc import Callable, Sequence
 from itertools import chain
@@ -39,7 +39,7 @@ class Fitted(Protocol):
 
 
 class Matched(NamedTuple):
-    """Values as a model takes them, and sentences on what was noticed."""
+    """Values as a model takes them, and notes for the user."""
 
     values: np.ndarray
     notes: tuple[str, ...] = ()
@@ -48,29 +48,31 @@ class Matched(NamedTuple):
 def match_table(
     schema: Fitted, names: Sequence[str], num_rows: int, cells: Callable[[int, Column], Cells], *, named: bool
 ) -> Matched:
-    """The matrix of a table's cells, in the order and the codes of the fit.
+    """The matrix of a table's cells, in the order and with the codes of the training data.
 
     Args:
-        schema: What the model was fitted on; a table with columns.
-        names: The names of the columns that came; ``column_0``, ... where they have none.
+        schema: The schema of the training data, which is a table.
+        names: The names of the given columns; ``column_0``, ... where they have none.
         num_rows: How many rows.
-        cells: The cells of a column that came, to be held against a column of the fit.
-        named: Whether the names mean anything.
+        cells: Gives the cells of a given column, to be matched to a column of the training data.
+        named: Whether the names are those of the user.
 
     Raises:
-        DataError: No rows, missing or unexpected columns, infinities, or cells of another kind than at fitting.
+        DataError: No rows, missing or unexpected columns, infinities, or cells of another kind than in training.
     """
     assert schema.columns is not None
     if num_rows == 0:
         raise DataError(expected="at least one example", got="none", cure="check that this is the right file")
     places, notes = _places(schema, names, named=named)
-    found = [match(cells(place, column), column) for place, column in zip(places, schema.columns, strict=True)]
+    columns = [match(cells(place, column), column) for place, column in zip(places, schema.columns, strict=True)]
     dtype = schema.dtype if schema.dtype.startswith("float") else np.float64
-    return Matched(by_rows([own.values for own in found], dtype), (*notes, *chain(*(own.notes for own in found))))
+    return Matched(
+        by_rows([each.values for each in columns], dtype), (*notes, *chain(*(each.notes for each in columns)))
+    )
 
 
 def _places(schema: Fitted, names: Sequence[str], *, named: bool) -> tuple[list[int], tuple[str, ...]]:
-    """Where each column of the fit is among those that came.
+    """Where each column of the training data is among the given ones.
 
     Raises:
         DataError: Missing or unexpected columns.
@@ -83,7 +85,7 @@ def _places(schema: Fitted, names: Sequence[str], *, named: bool) -> tuple[list[
             return list(range(len(fitted))), ()
         if named or schema.names is not None or set(names) != {*fitted, *excluded}:
             raise DataError(
-                expected=f"{len(fitted)} column{'s' if len(fitted) != 1 else ''} as at fitting",
+                expected=f"{len(fitted)} column{'s' if len(fitted) != 1 else ''} as in training",
                 got=f"{len(names)} column{'s' if len(names) != 1 else ''}",
                 cure="give data of the shape the model was fitted on, or fit another model",
             )
@@ -98,7 +100,7 @@ def _places(schema: Fitted, names: Sequence[str], *, named: bool) -> tuple[list[
             cure="rename, add or drop columns so that the names agree",
         )
     again = [name for name in names if name in excluded]
-    notes = (f"left out, as at fitting: {quoted(again)}",) if again else ()
+    notes = (f"left out, as in training: {quoted(again)}",) if again else ()
     return [index[name] for name in fitted], notes
 
 
@@ -109,7 +111,7 @@ def quoted(names: Sequence[object]) -> str:
 
 
 def match(cells: Cells, column: Column) -> Matched:
-    """The cells of one column as numbers or codes of the fit; a category that the fit had not is ``k``, and noted.
+    """The cells of one column as numbers or codes; a category that did not occur in training is ``k``, and noted.
 
     Raises:
         DataError: Infinities, or cells of another kind.
@@ -169,13 +171,13 @@ def _codes(cells: Cells, column: Column) -> Matched:
     missing = np.isnan(cells.values)
     places = np.where(missing, 0, cells.values).astype(np.int64)
     table = np.asarray([*codes, unseen], np.float64)
-    found = np.where(missing, np.nan, table[places.clip(max=len(codes))])
-    rows = int((found == unseen).sum())
+    coded = np.where(missing, np.nan, table[places.clip(max=len(codes))])
+    rows = int((coded == unseen).sum())
     if not rows:
-        return Matched(found)
+        return Matched(coded)
     new = [category for category, code in zip(cells.categories, codes, strict=True) if code == unseen]
-    many = f"{len(new)} value{'s' if len(new) != 1 else ''} not seen at fitting: {quoted(new)}"
-    return Matched(found, (f"column {column.name!r}: {many} ({rows} row{'s' if rows != 1 else ''})",))
+    many = f"{len(new)} value{'s' if len(new) != 1 else ''} that did not occur in training: {quoted(new)}"
+    return Matched(coded, (f"column {column.name!r}: {many} ({rows} row{'s' if rows != 1 else ''})",))
 
 
 def _by_spelling(categories: Sequence[Category]) -> dict[str, int]:
@@ -213,13 +215,13 @@ def _parsed(cells: Cells, column: Column) -> np.ndarray:
     dates = column.kind == "datetime"
     numbers = days_of(texts, column.dtype.removeprefix("string:")) if dates else _floats(texts)
     codes = np.where(np.isnan(cells.values), -1, cells.values).astype(np.int64)
-    found = np.append(numbers, np.nan)[codes]
-    bad = np.isnan(found) & (codes >= 0)
+    parsed = np.append(numbers, np.nan)[codes]
+    bad = np.isnan(parsed) & (codes >= 0)
     if bad.any():
         row = int(np.argmax(bad))
         came = f"{str(cells.categories[codes[row]])[:40]!r} in row {row + 1}"
         raise _wrong(column, "dates" if dates else "numbers", came, "mend such cells, or leave them empty")
-    return found
+    return parsed
 
 
 def _floats(texts: Sequence[str]) -> np.ndarray:
@@ -229,4 +231,4 @@ def _floats(texts: Sequence[str]) -> np.ndarray:
 
 
 def _wrong(column: Column, wanted: str, came: str, cure: str) -> DataError:
-    return DataError(expected=f"{wanted} in column {column.name!r}, as at fitting", got=came, cure=cure)
+    return DataError(expected=f"{wanted} in column {column.name!r}, as in training", got=came, cure=cure)

@@ -309,16 +309,16 @@ def column_lines(schema: Schema) -> list[ColumnLine]:
 
 def _values(column: Column) -> str:
     if column.is_category:
-        pairs = zip(column.categories[:SHOWN], column.category_shares[:SHOWN], strict=True)
+        pairs = zip(column.categories[:SHOWN], column.category_fractions[:SHOWN], strict=True)
         listed = ", ".join(f"{str(category).strip()[:24]} {_percent(share)}" for category, share in pairs)
         more = len(column.categories) - SHOWN
         return f"{listed} and {more} more" if more > 0 else listed
     low, high = cell_text(column, column.low), cell_text(column, column.high)
-    zero = next((share for atom, share in zip(column.atoms, column.atom_shares, strict=True) if atom == 0), 0.0)
+    zero = next((share for spike, share in zip(column.spikes, column.spike_fractions, strict=True) if spike == 0), 0.0)
     if column.kind == "zero-inflated":
         return f"0 in {_percent(zero)}, {low} to {high}"
     if column.kind == "ordinal":
-        return f"{low} to {high}, {len(column.atoms)} level{'s' if len(column.atoms) != 1 else ''}"
+        return f"{low} to {high}, {len(column.spikes)} level{'s' if len(column.spikes) != 1 else ''}"
     return f"{low} to {high}"
 
 

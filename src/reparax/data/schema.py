@@ -104,8 +104,8 @@ class Schema(msgspec.Struct, frozen=True):
         """The values of ``data`` as a model fitted on this schema takes them: columns in its order, its dtype.
 
         Columns of datasets are matched by name where both have names, else by position. Values of a table may lie
-        outside the range seen at fitting (an anomaly does); levels of an image may not. A category that the fit had
-        not gets the code after the last.
+        outside the range of the training data (an anomaly does); levels of an image may not. A category that
+        did not occur in training gets the code after the last.
 
         Args:
             data: A dataset, or an array of shape ``(n, *event_shape)`` that holds numbers and codes as values do.
@@ -140,8 +140,8 @@ class Schema(msgspec.Struct, frozen=True):
                 return Cells("number", np.full(len(values), np.nan), "float64")
             return Cells.of_column(values[:, place], own[place])
 
-        found = match_table(self, names, len(values), cells, named=data.schema.names is not None)
-        return self.finished(found, allow_missing=allow_missing)
+        matched = match_table(self, names, len(values), cells, named=data.schema.names is not None)
+        return self.finished(matched, allow_missing=allow_missing)
 
     def finished(self, matched: Matched, *, allow_missing: bool = False) -> Matched:
         """Matched values in the dtype of the fit, checked.
@@ -151,7 +151,7 @@ class Schema(msgspec.Struct, frozen=True):
             allow_missing: Whether cells may be missing where the fit had none; the dtype is then a floating one.
 
         Raises:
-            DataError: Values of another kind than at fitting, or missing ones where the fit had none.
+            DataError: Values of another kind than in training, or missing ones where there were none.
         """
         values, dtype = matched.values, self.dtype
         if self.value_kind != "mixed":
@@ -200,7 +200,7 @@ class Schema(msgspec.Struct, frozen=True):
             values = values[..., None]
         if values.ndim == 0 or values.shape[1:] != self.event_shape:
             raise DataError(
-                expected=f"{describe_shape(self.event_shape)} as at fitting",
+                expected=f"{describe_shape(self.event_shape)} as in training",
                 got=describe_shape(values.shape[1:]) if values.ndim else "a single number",
                 cure="give data of the shape the model was fitted on, or fit another model",
             )
@@ -211,13 +211,13 @@ class Schema(msgspec.Struct, frozen=True):
             return
         low, high = values.min(), values.max()
         if self.value_kind == "binary" and not (whole(values) and low >= 0 and high <= 1):
-            expected, got = "only the values 0 and 1, as at fitting", f"values from {low} to {high}"
+            expected, got = "only the values 0 and 1, as in training", f"values from {low} to {high}"
         elif self.value_kind == "integer" and not whole(values):
-            expected, got = "whole numbers, as at fitting", "numbers with fractions"
+            expected, got = "whole numbers, as in training", "numbers with fractions"
         elif self.value_kind == "integer" and max(abs(float(low)), abs(float(high))) > LARGEST_INTEGER:
             expected, got = f"whole numbers of size up to {LARGEST_INTEGER}", f"values from {low} to {high}"
         elif self._has_levels() and (low < self.low or high > self.high):
-            expected = f"values from {self.low:g} to {self.high:g}, as at fitting"
+            expected = f"values from {self.low:g} to {self.high:g}, as in training"
             got = f"values from {low} to {high}"
         else:
             return
@@ -257,7 +257,7 @@ class Overrides(NamedTuple):
         return bool(self.kinds or self.excluded)
 
     def checked(self, names: Sequence[str], label: str | None) -> "Overrides":
-        """The same, held against the columns that there are.
+        """The same overrides, after checking that their columns exist.
 
         Raises:
             DataError: There is no such column.

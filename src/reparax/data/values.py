@@ -232,7 +232,7 @@ def _refuse_too_large(values: np.ndarray, names: tuple[str, ...] | None) -> None
 
 
 MOST_ATOMS = 64
-FEWEST_ROWS = 10  # an atom is a value of at least this many rows
+FEWEST_ROWS = 10  # a spike is a value of at least this many rows
 SMALLEST_SHARE = 0.005  # and of at least this fraction of the rows
 STICKS_OUT = 3.0
 DENSE = 2.0
@@ -290,15 +290,15 @@ class Levels(NamedTuple):
         mean, std = self.moments()
         return float((((self.values - mean) / std) ** 3 * (self.counts / self.num_rows)).sum())
 
-    def without(self, atoms: np.ndarray) -> "Levels":
-        """The levels that are not atoms."""
-        rest = ~np.isin(self.values, atoms)
+    def without(self, spikes: np.ndarray) -> "Levels":
+        """The levels that are not spikes."""
+        rest = ~np.isin(self.values, spikes)
         return Levels(self.values[rest], self.counts[rest])
 
-    def shares_of(self, atoms: np.ndarray) -> tuple[float, ...]:
-        """The fraction of the rows with each atom, 0 if there are none."""
-        place = np.searchsorted(self.values, atoms).clip(max=len(self.values) - 1)
-        counts = np.where(self.values[place] == atoms, self.counts[place], 0)
+    def fractions_of(self, spikes: np.ndarray) -> tuple[float, ...]:
+        """The fraction of the rows with each spike, 0 if there are none."""
+        place = np.searchsorted(self.values, spikes).clip(max=len(self.values) - 1)
+        counts = np.where(self.values[place] == spikes, self.counts[place], 0)
         return tuple((counts / self.num_rows).tolist())
 
     def quantiles(self) -> tuple[float, ...]:
@@ -312,7 +312,7 @@ class Levels(NamedTuple):
         return tuple((low + (high - low) * (positions - below)).tolist())
 
 
-def atoms_of(levels: Levels, step: float) -> np.ndarray:
+def spikes_of(levels: Levels, step: float) -> np.ndarray:
     """The values that many rows share: at least 10 rows and 0.5 % of all, and at most the 64 most frequent.
 
     If a typical row shares its value with few others (numbers spread over a wide range), only values that are clearly

@@ -162,7 +162,7 @@ def _shifted(column: Column, offset: float) -> Column:
         high=column.high - offset,
         mean=column.mean - offset,
         quantiles=tuple(quantile - offset for quantile in column.quantiles),
-        atoms=tuple(atom - offset for atom in column.atoms),
+        spikes=tuple(spike - offset for spike in column.spikes),
     )
 
 

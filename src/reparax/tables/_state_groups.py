@@ -136,11 +136,11 @@ class SpikeGroup(eqx.Module):
         values = np.full((len(places), size), np.nan)
         functions = np.zeros((len(places), min(size, MOST_FUNCTIONS), size))
         for row, place in enumerate(places):
-            spikes = columns[place].atoms
+            spikes = columns[place].spikes
             values[row, : len(spikes)] = spikes
             basis = _functions(np.exp(log_fractions[row, : len(spikes)]))
             functions[row, : len(basis), : basis.shape[1]] = basis
-        count = jnp.asarray([len(columns[place].atoms) for place in places], jnp.int32)
+        count = jnp.asarray([len(columns[place].spikes) for place in places], jnp.int32)
         return cls(places, single(values), count, single(log_fractions), single(functions))
 
     @property
@@ -229,14 +229,14 @@ def _log_fractions(fractions: Sequence[np.ndarray], num_examples: int) -> Float[
 
 
 def _category_fractions(column: Column) -> np.ndarray:
-    fractions = np.asarray(column.category_shares)
+    fractions = np.asarray(column.category_fractions)
     if len(fractions) <= MOST_STATES:
         return fractions if len(fractions) else np.ones(1)
     return np.append(fractions[: MOST_STATES - 1], fractions[MOST_STATES - 1 :].sum())
 
 
 def _spike_fractions(column: Column) -> np.ndarray:
-    fractions = np.asarray(column.atom_shares)
+    fractions = np.asarray(column.spike_fractions)
     return np.append(fractions, max(0.0, 1.0 - fractions.sum()))
 
 
@@ -258,11 +258,11 @@ def _functions(fractions: np.ndarray) -> np.ndarray:
 
 def _log_within(column: Column, num_examples: int) -> np.ndarray:
     """The log-probability of each category given its state: 0 except for those that share one."""
-    rare = np.asarray(column.category_shares[MOST_STATES - 1 :]) * num_examples + 0.5
+    rare = np.asarray(column.category_fractions[MOST_STATES - 1 :]) * num_examples + 0.5
     return np.append(np.zeros(MOST_STATES - 1), np.log(rare / rare.sum()))
 
 
 def _log_unseen(column: Column, num_examples: int) -> float:
     """Good and Turing: unseen categories together have the probability of those seen once."""
-    once = sum(1 for share in column.category_shares if round(share * num_examples * (1 - column.missing)) <= 1)
+    once = sum(1 for share in column.category_fractions if round(share * num_examples * (1 - column.missing)) <= 1)
     return float(np.log((once + 0.5) / (num_examples + 1 + once)))

@@ -234,14 +234,14 @@ def _curve(column: Column, step: float, num_examples: int) -> tuple[Float[np.nda
             cure=f"take the remainder of the division by {period:g}, or choose another kind",
         )
     margin = _margin(column, step)
-    spikes = (np.asarray(column.atoms, np.float64) - column.low + margin) / period
+    spikes = (np.asarray(column.spikes, np.float64) - column.low + margin) / period
     quantiles = (np.asarray(column.quantiles, np.float64) - column.low + step / 2 + margin) / period
     if len(quantiles):
         # The ends of the data lie inside their intervals, however they are rounded.
         quantiles[0], quantiles[-1] = quantiles[0] - margin / period, quantiles[-1] + margin / period
     width = step / period
     knots: np.ndarray = np.unique(np.clip(np.concatenate([[0.0, 1.0], quantiles, spikes, spikes + width]), 0.0, 1.0))
-    weights = np.asarray(column.atom_shares)
+    weights = np.asarray(column.spike_fractions)
     heights = np.clip((knots[:, None] - spikes) / max(width, 1e-9), 0.0, 1.0) @ weights
     if len(quantiles):
         heights = heights + (1 - weights.sum()) * np.interp(knots, quantiles, np.asarray(QUANTILE_LEVELS))

@@ -73,7 +73,7 @@ class Numbers(AbstractColumnFamily):
 
     @classmethod
     def of(cls, positions: tuple[int, ...], columns: Sequence[Column], num_examples: int) -> Self:
-        counts = {i: len(columns[i].atoms) + 1 for i in positions if columns[i].atoms}
+        counts = {i: len(columns[i].spikes) + 1 for i in positions if columns[i].spikes}
         plain = tuple(i for i in positions if i not in counts)
         spikes = tuple(SpikeGroup.of(places, columns, num_examples) for places in grouped(counts))
         ordered = [columns[i] for i in (*chain.from_iterable(group.columns for group in spikes), *plain)]
@@ -83,7 +83,7 @@ class Numbers(AbstractColumnFamily):
             plain=plain,
             rounded=any(steps),
             transforms=Transforms.of(ordered),
-            only_spikes=jnp.asarray([bool(column.atoms) and not column.quantiles for column in ordered], bool),
+            only_spikes=jnp.asarray([bool(column.spikes) and not column.quantiles for column in ordered], bool),
             step=single(steps),
             low=single([column.low for column in ordered]),
             high=single([column.high for column in ordered]),
