@@ -10,6 +10,7 @@ from reparax.errors import RecipeError
 from reparax.objectives import AbstractCompanionObjective
 from reparax.parts import Part
 from reparax.recipe._recipe import Choice, Recipe, checked, choice, has_option, name_of, with_options
+from reparax.tables import is_for_rows
 
 LONG_RUN = 8000
 """Training steps of a default model."""
@@ -127,7 +128,7 @@ def _rules(schema: Schema, num_examples: int, given: dict[str, Any]) -> dict[str
     }
     # Gradients through discrete latent variables are noisier and need a lower rate.
     discrete = registry.load("posteriors", name_of(posterior)).latent_space in DISCRETE_SPACES
-    if name_of(parts["likelihood"]) == "columns":
+    if is_for_rows(registry.load("likelihoods", name_of(parts["likelihood"]))):
         return parts | _rules_for_rows(schema, num_examples, parts | given, discrete=discrete)
     return parts | _rules_for_arrays(schema, num_examples, parts | given, discrete=discrete)
 

@@ -6,6 +6,7 @@
 from reparax.tables._adapter import Adapter as Adapter
 from reparax.tables._adapter import TableAdapter as TableAdapter
 from reparax.tables._adapter import adapter_of as adapter_of
+from reparax.tables._adapter import is_for_rows as is_for_rows
 from reparax.tables._distribution import RowDistribution as RowDistribution
 from reparax.tables._family import AbstractCells as AbstractCells
 from reparax.tables._family import AbstractColumnFamily as AbstractColumnFamily

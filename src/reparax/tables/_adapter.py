@@ -144,6 +144,11 @@ class TableAdapter(Adapter):
         return drawn_rows(likelihood, z, log_weights, num_draws, keys)
 
 
+def is_for_rows(likelihood: type[AbstractLikelihood]) -> bool:
+    """Whether a likelihood is one of the rows of a table, column by column."""
+    return issubclass(likelihood, Columns)
+
+
 def adapter_of(likelihood: AbstractLikelihood | Likelihood, summary: Summary | None = None) -> Adapter:
     """The adapter of a model, or of a likelihood part from which one is made.
 
