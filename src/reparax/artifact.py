@@ -205,9 +205,12 @@ def _stored(folder: Path, name: str, files: Mapping[str, _File]) -> Mapping[str,
     """The arrays of a file, after a check of its checksum."""
     content = _checked(folder, name, files)
     try:
-        return read_tensors(content)
+        arrays = read_tensors(content)
+        if wrong := [path for path, array in arrays.items() if array.dtype.kind == "f" and np.isnan(array).any()]:
+            raise ValueError(f"weights that are not numbers in {wrong[0]}")
+        return arrays
     except (SafetensorError, ValueError, KeyError, TypeError) as error:
-        raise _damaged(folder / name, f"a file that is not in safetensors format ({error})") from None
+        raise _damaged(folder / name, f"a file that is not one of weights ({error})") from None
 
 
 def _check_derived(fitted: FittedModel) -> None:

@@ -56,6 +56,10 @@ class NoClosedForm(ReparaxError, NotImplementedError):
     """A density, mean or variance without a closed form."""
 
 
+class ColumnsLeftOut(UserWarning):
+    """Columns of the user's table are not modeled; to silence it, leave them out explicitly: ``exclude=[...]``."""
+
+
 class MissingExtra(ReparaxError, ModuleNotFoundError):
     """A library of an optional extra that is not installed."""
 

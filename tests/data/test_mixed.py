@@ -283,5 +283,5 @@ def test_columns_of_arrow_types():
 
 @pytest.mark.parametrize("cells", [[[1], [2]], [{"a": 1}, {"a": 2}], [b"x", b"y"], [dt.timedelta(1)] * 2], ids=str)
 def test_cells_that_have_no_place_in_a_table(cells):
-    with pytest.raises(DataError, match=r"column 'a' with values such as .*convert or drop it"):
+    with pytest.raises(DataError, match=r"column 'a' with values such as .*convert it, or leave it out"):
         read(pl.DataFrame({"a": cells, "b": [1, 2]}))

@@ -1,5 +1,6 @@
 """Fitting: from data, and the choices of the user, to a fitted model."""
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Unpack
@@ -12,8 +13,8 @@ import numpy as np
 from reparax import registry
 from reparax.applications._door import require_context
 from reparax.applications._encode import encode
-from reparax.data import Dataset, marginal_oddity, read, require_fit, split
-from reparax.errors import RecipeError
+from reparax.data import Dataset, left_out, marginal_oddity, read, require_fit, split
+from reparax.errors import ColumnsLeftOut, RecipeError
 from reparax.model import Model
 from reparax.networks import context_size
 from reparax.objectives import (
@@ -79,8 +80,14 @@ def fit(
         DataError: The data cannot be read, or the likelihood has no density for such data.
         RecipeError: A setting is out of range, parts do not go together, or parts are chosen along with a custom model.
         TrainingError: The objective is not finite from the start.
+
+    Warns:
+        ColumnsLeftOut: Columns of a table are not modeled: identifiers, free text, empty ones.
     """
     dataset = read(data, context=context)
+    if dataset is not data:
+        for note in left_out(dataset.schema):
+            warnings.warn(note, ColumnsLeftOut, stacklevel=2)
     require_fit(dataset)
     # The encoder of a custom model need not be able to hide cells.
     settled: Settings = {} if model is None else {"hide": 0.0}
@@ -90,11 +97,11 @@ def fit(
     initial, training = jax.random.split(jax.random.key(recipe.seed))
     if model is None:
         untrained = build(recipe, part.schema, key=initial, contexts=part.context)
-        fitted = FittedModel(untrained, part.schema, recipe)
+        fitted = FittedModel(untrained, part.schema, recipe, frame_kind=dataset.frame_kind)
     else:
         _refuse_parts(chosen, recipe)
         require_context(context_size(model), recipe.context_dim)
-        fitted = FittedModel(model, part.schema)
+        fitted = FittedModel(model, part.schema, frame_kind=dataset.frame_kind)
     given = objective if isinstance(objective, AbstractObjective) else None
     objective = recipe_objective(recipe, _steps_per_epoch(recipe, part), given)
     check_objective(objective, fitted.model)

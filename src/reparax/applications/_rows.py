@@ -18,6 +18,7 @@ from reparax.data import Dataset
 from reparax.errors import RecipeError
 from reparax.estimators import log_mean_exp, sample_with_log_prob
 from reparax.model import Model
+from reparax.parts import as_number
 from reparax.recipe import FittedModel
 from reparax.tables import adapter_of
 
@@ -171,14 +172,30 @@ def importance_samples(
     return z, log_q - jax.vmap(prior.log_prob)(z)
 
 
-def require_samples(num_samples: int) -> None:
+LARGEST_RESULT = 2**32
+"""Numbers in one result: 32 GiB of them."""
+
+
+def require_samples(num_samples: int, size: int = 1) -> None:
     """Checks a number of samples.
 
+    Args:
+        num_samples: The number.
+        size: How many numbers a sample has.
+
     Raises:
-        RecipeError: The number is below 1.
+        RecipeError: It is not a whole number, below 1, or too large for memory.
     """
+    if as_number(num_samples, int) is None:
+        raise RecipeError(expected="a whole number of samples", got=repr(num_samples), cure="round it")
     if num_samples < 1:
         raise RecipeError(expected="a number of samples from 1 up", got=f"{num_samples}", cure="ask for at least one")
+    if num_samples * size > LARGEST_RESULT:
+        raise RecipeError(
+            expected=f"at most {LARGEST_RESULT // size:,} samples at once",
+            got=f"{num_samples:,}",
+            cure="draw them in several calls, with another key or seed each",
+        )
 
 
 def map_with_samples(

@@ -46,7 +46,7 @@ def sample(
             importance resampling of draws from the prior.
         context: For a conditional model, one row of numbers for each example, or one row for all.
         like: For tables, the library of the frame; by default an array if the data were an array of plain numbers, else
-            a polars frame.
+            that of the frame that was fitted, or polars.
 
     Returns:
         An array for images and plain numbers, else a data frame.
@@ -59,7 +59,8 @@ def sample(
     schema = fitted.schema
     if schema.columns is None or (like is None and schema.names is None and schema.value_kind != "mixed"):
         return values
-    return to_frame(values, schema, like=like or "polars")
+    fitted_to = fitted.frame_kind if fitted.frame_kind != "numpy" else None
+    return to_frame(values, schema, like=like or fitted_to or "polars")
 
 
 def sample_values(
@@ -100,7 +101,7 @@ def _refuse_both(fitted: FittedModel) -> None:
 
 
 def _draw(function: Draw, fitted: FittedModel, num_samples: int, key: jax.Array, context: Any) -> np.ndarray:
-    require_samples(num_samples)
+    require_samples(num_samples, fitted.units.summary.size)
     size, contexts = batch_size(fitted), contexts_of(fitted, context, num_samples)
     pieces = [
         np.asarray(_batch(function, fitted.model, _keys(key, number, size), some_of(contexts, places)))[:kept]
@@ -134,7 +135,7 @@ def _conditions(fitted: FittedModel, where: Mapping[str, Any]) -> dict[int, floa
 
 def _draw_where(fitted: FittedModel, num_samples: int, cells: Mapping[int, float], key: jax.Array) -> np.ndarray:
     """Rows whose latent variable is resampled from the prior with the probability of the cells as weight."""
-    require_samples(num_samples)
+    require_samples(num_samples, fitted.units.summary.size)
     row = np.full((1, fitted.units.summary.size), np.nan)
     for column, value in cells.items():
         row[0, column] = value

@@ -6,6 +6,7 @@ import reparax
 from reparax.cli.apply import encode, impute, reconstruct, sample, score
 from reparax.cli.evaluate import evaluate, info, report
 from reparax.cli.fit import fit
+from reparax.cli.options import converted
 
 
 def make_app() -> App:
@@ -16,7 +17,7 @@ def make_app() -> App:
         version=reparax.__version__,
         help_format="plaintext",
         suppress_keyboard_interrupt=False,
-        default_parameter=Parameter(negative=(), show_default=False),
+        default_parameter=Parameter(negative=(), show_default=False, converter=converted),
     )
     for order, command in enumerate((fit, encode, reconstruct, sample, impute, score, evaluate, report, info)):
         app.command(command, sort_key=order)

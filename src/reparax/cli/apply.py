@@ -1,12 +1,13 @@
 """``reparax encode``, ``reconstruct``, ``sample``, ``impute`` and ``score``: from a model to a file."""
 
+import re
 from collections.abc import Mapping
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from reparax.cli.model import Allow, open_data, open_model
+from reparax.cli.model import Allow, Data, open_data, open_model, streamed
 from reparax.cli.terminal import speaker
 
 if TYPE_CHECKING:
@@ -24,16 +25,17 @@ LARGEST_PAIRS = 50
 SMALLEST_TILE = 56
 FRAME = 2
 
-Out = Annotated[str, Parameter(name=["--out", "-o"])]
+Out = Annotated[str, Parameter(name=["--out", "-o"], allow_leading_hyphen=True)]
 
 
-def encode(model: str, data: str, /, *, out: Out, std: bool = False, allow: Allow = (), quiet: bool = False) -> None:
+@streamed
+def encode(model: str, data: Data, /, *, out: Out, std: bool = False, allow: Allow = (), quiet: bool = False) -> None:
     """Write the posterior means, one row for each example; these are not random draws.
 
     Args:
         model: The model folder.
-        data: Data of the same shape as those that the model was fitted to.
-        out: The file to write: .npy, .npz, .csv or .parquet.
+        data: Data of the same shape as those that the model was fitted to; - for standard input.
+        out: The file to write, or - for standard output as CSV: .npy, .npz, .csv or .parquet.
         std: Add the posterior standard deviations.
         allow: Modules with custom parts that may be imported.
         quiet: Show no notes.
@@ -60,15 +62,17 @@ def encode(model: str, data: str, /, *, out: Out, std: bool = False, allow: Allo
     say(f"wrote {out}: {len(dataset)} rows")
 
 
+@streamed
 def reconstruct(
-    model: str, data: str, /, *, out: Out, held_out: bool = False, allow: Allow = (), quiet: bool = False
+    model: str, data: Data, /, *, out: Out, held_out: bool = False, allow: Allow = (), quiet: bool = False
 ) -> None:
     """Write the reconstruction of each example: the mean of x given the posterior mean of z.
 
     Args:
         model: The model folder.
-        data: Data of the same shape as those that the model was fitted to.
-        out: The file to write: .npy, .npz, .csv, .parquet, or .png for images (originals beside reconstructions).
+        data: Data of the same shape as those that the model was fitted to; - for standard input.
+        out: The file to write, or - for standard output as CSV: .npy, .npz, .csv, .parquet, or .png for images
+            (originals beside reconstructions).
         held_out: Use only the rows that were held out of the fit to these data.
         allow: Modules with custom parts that may be imported.
         quiet: Show no notes.
@@ -92,6 +96,7 @@ def reconstruct(
     say(f"wrote {out}: {len(dataset)} reconstructions")
 
 
+@streamed
 def sample(
     model: str,
     /,
@@ -108,7 +113,8 @@ def sample(
 
     Args:
         model: The model folder.
-        out: The file to write: .npy, .npz, .csv, .parquet, ..., or .png for images (a grid).
+        out: The file to write, or - for standard output as CSV: .npy, .npz, .csv, .parquet, ..., or .png for images (a
+            grid).
         count: The number of examples.
         seed: The seed; the same seed gives the same examples.
         where: For tables, the values of some columns in every row: sex=F,age=30.
@@ -137,9 +143,10 @@ def sample(
     speaker(quiet)(f"wrote {out}: {count} {'means' if means else 'samples'}")
 
 
+@streamed
 def impute(
     model: str,
-    data: str,
+    data: Data,
     /,
     *,
     out: Out,
@@ -153,8 +160,8 @@ def impute(
 
     Args:
         model: The model folder.
-        data: A table with the columns of the fit.
-        out: The file to write; all other cells and columns are kept.
+        data: A table with the columns of the fit; - for standard input.
+        out: The file to write, or - for standard output as CSV; all other cells and columns are kept.
         draws: Write this many tables with randomly drawn cells instead (multiple imputation), to OUT numbered 1, 2, ...
         samples: The number of importance samples for each row.
         seed: The random seed.
@@ -194,9 +201,10 @@ def _numbered(out: str, number: int) -> str:
     return str(path.with_name(f"{path.stem}-{number}{path.suffix}"))
 
 
+@streamed
 def score(
     model: str,
-    data: str,
+    data: Data,
     /,
     *,
     out: Out,
@@ -212,8 +220,8 @@ def score(
 
     Args:
         model: The model folder.
-        data: Data of the same shape as those that the model was fitted to.
-        out: The file to write: .npy, .npz, .csv, .parquet, ...
+        data: Data of the same shape as those that the model was fitted to; - for standard input.
+        out: The file to write, or - for standard output as CSV: .npy, .npz, .csv, .parquet, ...
         top: Write only this many rows, the most anomalous first, with their row numbers; the first ten are also shown.
         samples: The number of importance samples for each example.
         seed: The seed of the importance samples.
@@ -277,7 +285,7 @@ def _cells(where: str | None) -> dict[str, str]:
 
     if not where:
         return {}
-    pairs = [pair.partition("=") for pair in where.split(",")]
+    pairs = [pair.partition("=") for pair in re.split(r",(?=[^,=]*=)", where)]
     wrong = [name for name, equals, value in pairs if not equals or not name.strip() or not value.strip()]
     if wrong:
         raise RecipeError(

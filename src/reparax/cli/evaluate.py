@@ -8,14 +8,15 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from reparax.cli.model import Allow, open_data, open_model, origin_of, prepare_jax
+from reparax.cli.model import Allow, Data, open_data, open_model, origin_of, prepare_jax, streamed
 from reparax.cli.terminal import bound_name, notes, speaker
 from reparax.cli.words import columns_text
 
 
+@streamed
 def evaluate(
     model: str,
-    data: str,
+    data: Data,
     /,
     *,
     samples: int = 100,

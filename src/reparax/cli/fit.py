@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from reparax import registry
-from reparax.cli.model import origin_of, prepare_jax, see_working_folder
+from reparax.cli.model import Data, origin_of, prepare_jax, see_working_folder, streamed
 from reparax.cli.options import RecipeOptions
 from reparax.cli.terminal import Say, bound_name, notes, speaker, stoppable, warn, watch
 from reparax.cli.words import columns_text, recipe_lines
@@ -21,8 +21,9 @@ INTERRUPTED = 130
 ROWS_FOR_ACTIVITY = 5000
 
 
+@streamed
 def fit(
-    data: str,
+    data: Data,
     /,
     *,
     out: str,
@@ -52,7 +53,7 @@ def fit(
         report: Write report.html into the model folder (the default).
         quiet: Show no progress and no notes.
     """
-    from reparax.data import check_output, read, require_fit
+    from reparax.data import check_output, left_out, read, require_fit
 
     say = speaker(quiet)
     check_output(out, ())
@@ -69,7 +70,10 @@ def fit(
     planned = plan(dataset, **chosen)
     for line in recipe_lines(planned, frozenset(chosen), dataset):
         say(line)
-    notes(say, dataset.notes)
+    dropped = left_out(dataset.schema)
+    notes(say, [note for note in dataset.notes if note not in dropped])
+    for line in dropped:
+        warn(f"warning: {line}")
     for line in columns_text(dataset.schema):
         say(line)
     with stoppable() as stop:

@@ -3,9 +3,12 @@
 import logging
 import os
 import sys
+import tempfile
 import warnings
+from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
@@ -45,6 +48,44 @@ def cache_folder() -> Path:
     given = os.environ.get("XDG_CACHE_HOME", "")
     base = Path(given) if os.path.isabs(given) else Path(os.path.expanduser("~")) / ".cache"
     return base / "reparax" / "jax"
+
+
+Data = Annotated[str, Parameter(allow_leading_hyphen=True)]
+"""Where data are: a path, a built-in name, or ``-`` for standard input."""
+
+STREAM = "-"
+
+
+def streamed(command: Callable[..., Any]) -> Callable[..., Any]:
+    """A command that also reads standard input and writes standard output, where ``-`` stands for them."""
+
+    @wraps(command)
+    def run(*args: Any, **options: Any) -> Any:
+        with tempfile.TemporaryDirectory() as folder:
+            read = [_received(Path(folder)) if arg == STREAM else arg for arg in args]
+            if options.get("out") != STREAM:
+                return command(*read, **options)
+            out = Path(folder) / "out.csv"
+            result = command(*read, **(options | {"out": str(out), "quiet": True}))
+            sys.stdout.write(out.read_text("utf-8"))
+            return result
+
+    return run
+
+
+def _received(folder: Path) -> str:
+    """The path of a file with what came on standard input: a table in any format, recognized by its first bytes."""
+    from reparax.data import content_of
+
+    content = sys.stdin.buffer.read()
+    name, _ = content_of(content)
+    suffixes = {"parquet": ".parquet", "arrow": ".arrow", "npy": ".npy", "npz": ".npz", "gzip": ".csv.gz"}
+    suffix = suffixes.get(name, ".csv")
+    if suffix == ".csv" and content.lstrip().startswith(b"{"):
+        suffix = ".jsonl"
+    path = folder / f"standard-input{suffix}"
+    path.write_bytes(content)
+    return str(path)
 
 
 Allow = Annotated[tuple[str, ...], Parameter(consume_multiple=True)]

@@ -1,10 +1,12 @@
 """The options of ``reparax fit``: the fields of a recipe, the parts by name, and the options of the parts."""
 
 import json
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, make_dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from cyclopts import Parameter
+from cyclopts import Parameter, Token, convert
 
 from reparax import registry
 from reparax.errors import RecipeError
@@ -34,6 +36,22 @@ KINDS = {
 """The type of an option, by the type of the field of the recipe."""
 NOT_CHOSEN = frozenset({"context_dim"})
 """Fields of a recipe that follow from the data."""
+
+
+LARGEST_INTEGER = 2**63
+_WHOLE = re.compile(r"[+-]?\d+")
+
+
+def converted(kind: Any, tokens: Sequence[Token]) -> Any:
+    """The value of a parameter; a whole number must be written as one, and be below 2**63."""
+    if kind is not int:
+        return convert(kind, tokens)
+    text = tokens[0].value
+    if not _WHOLE.fullmatch(text):
+        raise ValueError(f"{text} is not a whole number.")
+    if abs(int(text)) >= LARGEST_INTEGER:
+        raise ValueError(f"{text} is too large.")
+    return int(text)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +92,7 @@ def _kind(field: registry.Field) -> Any:
 
 
 def _declared(name: str, kind: Any, flags: list[str], text: str) -> tuple[str, Any, Any]:
-    annotation = Annotated[kind | None, Parameter(name=flags, help=text)]
+    annotation = Annotated[kind | None, Parameter(name=flags, help=text, converter=converted)]
     return name.replace(".", "__"), annotation, field(default=None, metadata={"option": name})
 
 

@@ -1,17 +1,17 @@
 """Reading and writing data, and the schema that describes them; uses NumPy and Arrow, never jax."""
 
 from reparax.data.arrays import BUILTIN
-from reparax.data.columns import marginal_oddity
+from reparax.data.columns import left_out, marginal_oddity
 from reparax.data.dataset import Dataset, FrameKind, from_array, require_fit, split
-from reparax.data.files import atomic_write, check_output
+from reparax.data.files import atomic_write, check_output, content_of
 from reparax.data.images import grid
 from reparax.data.read import read, read_as
-from reparax.data.restore import ColumnLine, cell_text, cell_value, column_lines, fill, to_frame
+from reparax.data.restore import ColumnLine, cell_text, cell_value, column_lines, fill, rounded, to_frame
 from reparax.data.schema import Schema, kinds_of
 from reparax.data.write import WRITABLE, write
 
 __all__ = [
     "BUILTIN", "WRITABLE", "ColumnLine", "Dataset", "FrameKind", "Schema", "atomic_write", "cell_text",
-    "cell_value", "check_output", "column_lines", "fill", "from_array", "grid", "kinds_of", "marginal_oddity",
-    "read", "read_as", "require_fit", "split", "to_frame", "write",
+    "cell_value", "check_output", "column_lines", "content_of", "fill", "from_array", "grid", "kinds_of", "left_out",
+    "marginal_oddity", "read", "read_as", "require_fit", "rounded", "split", "to_frame", "write",
 ]  # fmt: skip

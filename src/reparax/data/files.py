@@ -41,6 +41,10 @@ def read_bytes(path: Path) -> bytes:
         DataError: The file is missing, empty, unreadable or damaged.
     """
     try:
+        if path.exists() and not path.is_file() and not path.is_dir():
+            raise DataError(
+                expected=f"a regular file {path}", got="a pipe or a device", cure="save the data in a file first"
+            )
         content = path.read_bytes()
     except FileNotFoundError:
         raise missing(path) from None
@@ -146,6 +150,8 @@ def check_output(path: str | Path, suffixes: Sequence[str]) -> None:
             folder instead of a file or the other way around.
     """
     target = Path(path).expanduser()
+    if not Path(os.path.realpath(target)).name or not str(path):
+        raise OutputError(expected="a name to write to", got=repr(str(path)), cure="name a file or folder in it")
     if suffixes and target.suffix.lower() not in suffixes:
         raise OutputError(
             expected=f"a file ending in {', '.join(suffixes)}",

@@ -12,10 +12,10 @@ from reparax.data.arrays import labels_of_column, read_labels
 from reparax.data.columns import exclusions, too_large
 from reparax.data.dataset import Dataset, FrameKind, from_cells
 from reparax.data.files import LabelNotFoundError
-from reparax.data.match import match_table
+from reparax.data.match import match_table, quoted
 from reparax.data.schema import NOTHING, Overrides, Schema
-from reparax.data.text import datetime_cells_days, hint_on, refuse_separators, text_cells
-from reparax.data.values import Cells
+from reparax.data.text import datetime_cells_days, hint_on, refuse_separators, refuse_typos, text_cells
+from reparax.data.values import LARGEST_EXACT, Cells
 from reparax.errors import DataError
 from reparax.summary import Column
 
@@ -40,6 +40,8 @@ def cells_of(column: "nw.Series", name: str, fitted: Column | None = None) -> Ce
     dtype = column.dtype
     if dtype.is_decimal() or dtype in (nw.Int128, nw.UInt128):
         return Cells("number", _numbers(column.cast(nw.Float64)), "float64")
+    if dtype.is_integer() and column.null_count() and _exceeds_floats(column):
+        return _large_integers(column)
     if dtype.is_numeric():
         return Cells("number", _numbers(column), str(dtype).lower())
     if dtype == nw.Boolean:
@@ -60,12 +62,53 @@ def cells_of(column: "nw.Series", name: str, fitted: Column | None = None) -> Ce
     raise _unsupported(name, column.drop_nulls()[0])
 
 
-def _unsupported(name: str, example: object) -> DataError:
-    return DataError(
+class UnsupportedCellsError(DataError):
+    """A column whose cells have an unsupported type."""
+
+
+def cells_of_all(columns: Mapping[str, "nw.Series"]) -> dict[str, Cells]:
+    """The cells of several columns.
+
+    Raises:
+        DataError: Some have an unsupported type; the message names all of them.
+    """
+    cells, errors = {}, {}
+    for name, column in columns.items():
+        try:
+            cells[name] = cells_of(column, name)
+        except UnsupportedCellsError as error:
+            errors[name] = error
+    if len(errors) == 1:
+        raise next(iter(errors.values()))
+    if errors:
+        raise DataError(
+            expected="columns of numbers, text, booleans, categories or dates",
+            got=f"others in the columns {quoted(list(errors))}",
+            cure=f"convert them, or leave them out: --exclude {','.join(errors)}, exclude={list(errors)}",
+        )
+    return cells
+
+
+def _unsupported(name: str, example: object) -> UnsupportedCellsError:
+    return UnsupportedCellsError(
         expected="columns of numbers, text, booleans, categories or dates",
         got=f"column {name!r} with values such as {str(example)[:40]!r} ({type(example).__name__})",
-        cure="convert or drop it",
+        cure=f"convert it, or leave it out: --exclude {name}, exclude=[{name!r}]",
     )
+
+
+def _exceeds_floats(column: "nw.Series") -> bool:
+    return max(-int(column.min() or 0), int(column.max() or 0)) > LARGEST_EXACT
+
+
+def _large_integers(column: "nw.Series") -> Cells:
+    """Integers with missing cells that floating-point numbers cannot hold, as categories."""
+    present = ~np.asarray(column.is_null().to_numpy(), bool)
+    integers = np.asarray(column.drop_nulls().to_numpy(), np.uint64 if int(column.min() or 0) >= 0 else np.int64)
+    categories = Cells("number", integers, str(column.dtype).lower()).as_categories()
+    values = np.full(len(present), np.nan)
+    values[present] = categories.values
+    return replace(categories, values=values)
 
 
 def _numbers(column: "nw.Series") -> np.ndarray:
@@ -73,7 +116,7 @@ def _numbers(column: "nw.Series") -> np.ndarray:
     import narwhals as nw
 
     if column.null_count():
-        column = column.cast(nw.Float64).fill_null(float("nan"))
+        column = nw.from_native(column.to_polars(), series_only=True).cast(nw.Float64).fill_null(float("nan"))
     values = np.asarray(column.to_numpy())
     return values.astype(np.float32) if values.dtype == np.float16 else values
 
@@ -185,14 +228,18 @@ class Frame:
         """The dataset of the columns, whose kinds are inferred from their cells or set by the user."""
         overrides = overrides.checked([self.names[index] for index in self.kept], self.label)
         columns = list(self.table.iter_columns())
-        cells = {self.names[index]: cells_of(columns[index], self.names[index]) for index in self.kept}
+        read = [index for index in self.kept if self.names[index] not in overrides.excluded]
+        cells = cells_of_all({self.names[index]: columns[index] for index in read})
+        for name, column in cells.items():
+            if column.is_text and name not in overrides.kinds:
+                refuse_typos(name, column)
         excluded = {name: reason for name, reason in exclusions(cells).items() if name not in overrides.kinds}
         excluded |= overrides.excluded
         kinds, hints = _examined({name: cells[name] for name in cells if name not in {*excluded, *overrides.kinds}})
         dataset = from_cells(
             cells, named=self.named, labels=self.labels, label=self.label, notes=(*self.notes, *hints),
             kinds=kinds | overrides.kinds,
-            excluded={name: excluded[name] for name in cells if name in excluded},
+            excluded={name: excluded[name] for name in self.names if name in excluded},
         )  # fmt: skip
         return replace(dataset, frame_kind=self.kind, native=self.native)
 
@@ -219,7 +266,7 @@ def _examined(cells: Mapping[str, Cells]) -> tuple[dict[str, str], list[str]]:
     """The kinds of columns whose cells are misleading, and hints on columns that may be misread.
 
     Raises:
-        DataError: A column has numbers with thousands separators or decimal commas.
+        DataError: A column has numbers with thousands separators or decimal commas,.
     """
     kinds: dict[str, str] = {}
     hints = []

@@ -25,10 +25,12 @@ from reparax.data.images import SUFFIXES, read_folder
 from reparax.data.schema import Schema, overrides
 from reparax.data.tables import (
     ARROW,
+    JSON_LINES,
     PARQUET,
     TEXT,
     read_arrow_file,
     read_csv_file,
+    read_json_lines,
     read_parquet_file,
     read_table_folder,
     table_suffix,
@@ -41,8 +43,8 @@ if TYPE_CHECKING:
 
 
 READABLE = (
-    ".npy, .npz, .csv, .tsv, .parquet, .feather, .arrow or IDX files, folders of tables or of PNG and JPEG images, or "
-    "builtin:digits"
+    ".npy, .npz, .csv, .tsv, .parquet, .feather, .arrow, .jsonl or IDX files, folders of tables or of PNG and JPEG "
+    "images, or builtin:digits"
 )
 
 
@@ -66,8 +68,8 @@ def read(
 
     Sources are ``.npy`` and ``.npz`` files (pickles are refused); IDX files, which may be gzipped; folders of PNG and
     JPEG images (see `read_folder`); tables as CSV (with commas, semicolons, tabs or bars, with or without a header),
-    Parquet, Arrow or Feather files, and folders of these; ``builtin:digits`` and other data sets of scikit-learn; NumPy
-    arrays and what converts to one; pandas, polars and arrow frames.
+    Parquet, Arrow, Feather or JSON lines files, and folders of these; ``builtin:digits`` and other data sets of
+    scikit-learn; NumPy arrays and what converts to one; pandas, polars and arrow frames.
 
     The kinds of columns of a table are inferred from their cells (see `column_of`): several kinds of numbers, booleans,
     categories, dates. Cells that are empty, NaN, null, NA or ? are missing. Row identifiers, free text and empty
@@ -106,6 +108,8 @@ def _load(source: Any, label: str | Path | None) -> _Loaded:
         loaded = Arrays(array, labels, key, names=names)
         return loaded if label is None else replace(loaded, labels=read_labels(Path(label), len(array)))
     if isinstance(source, str | Path):
+        if not str(source):
+            raise DataError(expected="the path of a file or folder", got="an empty path", cure="name the data")
         path = Path(source).expanduser()
         return _reader(path)(path, label)
     if not isinstance(source, np.ndarray) and is_frame(source):
@@ -186,6 +190,7 @@ def _reader(path: Path) -> _Reader:
         **dict.fromkeys(TEXT, read_csv_file),
         **dict.fromkeys(PARQUET, read_parquet_file),
         **dict.fromkeys(ARROW, read_arrow_file),
+        **dict.fromkeys(JSON_LINES, read_json_lines),
     }  # fmt: skip
     suffix = table_suffix(path)
     if suffix in by_suffix:
@@ -206,7 +211,7 @@ def _reader(path: Path) -> _Reader:
 def _folder(path: Path, label: str | Path | None) -> Read | Frame:
     """A folder of images, or of tables if it has no images."""
     files = visible_files(path)
-    tables = [file for file in files if table_suffix(file) in {*TEXT, *PARQUET, *ARROW}]
+    tables = [file for file in files if table_suffix(file) in {*TEXT, *PARQUET, *ARROW, *JSON_LINES}]
     if tables and not any(file.suffix.lower() in SUFFIXES for file in files):
         return read_table_folder(path, tables, label)
     return Read(read_folder(path, label))

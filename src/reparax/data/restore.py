@@ -159,7 +159,7 @@ def _numbers(values: np.ndarray, column: Column) -> "pl.Series":
         texts = [_text(value, is_integer=column.step >= 1) for value in values.tolist()]
         return pl.Series(column.name, texts, dtype=pl.String)
     if dtype is None or dtype.is_float():
-        series = pl.Series(column.name, values, dtype=dtype or pl.Float64)
+        series = pl.Series(column.name, values + 0.0, dtype=dtype or pl.Float64)  # no negative zeros
     elif dtype == pl.Boolean:
         series = pl.Series(column.name, np.where(missing, 0, values) > 0.5)
     else:

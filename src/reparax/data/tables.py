@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 TEXT = (".csv", ".tsv", ".txt")
 PARQUET = (".parquet", ".pq")
 ARROW = (".feather", ".arrow", ".ipc")
+JSON_LINES = (".jsonl", ".ndjson")
 
 
 def table_suffix(path: Path) -> str:
@@ -52,6 +53,24 @@ def read_arrow_file(path: Path, label: str | Path | None) -> Frame:
     return load_frame(read_arrow(path), label)
 
 
+def read_json_lines(path: Path, label: str | Path | None) -> Frame:
+    """A table from a file with one JSON object per line.
+
+    Raises:
+        DataError: The file is not such.
+    """
+    return load_frame(_json_lines(path), label)
+
+
+def _json_lines(path: Path) -> "pl.DataFrame":
+    import polars as pl
+
+    try:
+        return pl.read_ndjson(read_bytes(path), infer_schema_length=None)
+    except (pl.exceptions.PolarsError, ValueError) as error:
+        raise damaged(path, "one JSON object per line", str(error).splitlines()[0]) from None
+
+
 def read_table_folder(folder: Path, files: list[Path], label: str | Path | None) -> Frame:
     """The tables of a folder, concatenated; see `read_tables`."""
     return read_tables(folder, files, label, _read_table)
@@ -63,6 +82,8 @@ def _read_table(path: Path) -> Table:
     suffix = table_suffix(path)
     if suffix in TEXT:
         return read_csv(path)
+    if suffix in JSON_LINES:
+        return Table(_json_lines(path), named=True, notes=[])
     frame = pl.from_arrow(read_parquet(path) if suffix in PARQUET else read_arrow(path))
     assert isinstance(frame, pl.DataFrame)
     return Table(frame, named=True, notes=[])

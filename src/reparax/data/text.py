@@ -147,6 +147,7 @@ GROUPED = re.compile(r"[+-]?\d{1,3}([,.' ]\d{3})*([.,]\d+)?|[+-]?\d+,\d+")
 EXAMINED = 1000
 MOST = 0.9
 FEWEST_NUMBERS = 10
+MOST_TYPOS = 0.01
 _PLAIN = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.IGNORECASE)
 _GROUPED = re.compile(r"[+-]?\d{1,3}((,\d{3})+(\.\d+)?|(\.\d{3})+(,\d+)?|([ '\u00a0]\d{3})+([.,]\d+)?)")
 _COMMA = re.compile(r"[+-]?\d+,\d+")
@@ -264,6 +265,27 @@ def refuse_separators(name: str, cells: Cells) -> None:
     )
 
 
+def refuse_typos(name: str, cells: Cells) -> None:
+    """Refuses columns of numbers in which a few cells are not numbers.
+
+    Raises:
+        DataError: The column is such; the message names the first such cell.
+    """
+    texts = _examined(cells)
+    wrong = [code for code, text in enumerate(texts) if not _PLAIN.fullmatch(text)]
+    if not wrong or len(texts) - len(wrong) < max(FEWEST_NUMBERS, MOST * len(texts)):
+        return
+    rows = np.flatnonzero(np.isin(cells.values, wrong))
+    if len(rows) > max(1, MOST_TYPOS * len(cells.values)):
+        return
+    raise DataError(
+        expected=f"numbers in column {name!r}, as in most of its rows",
+        got=f"{texts[int(cells.values[rows[0]])]!r} in row {rows[0] + 1}"
+        + (f", and {len(rows) - 1} more such cells" if len(rows) > 1 else ""),
+        cure="correct these cells or leave them empty; or state that the column is categorical",
+    )
+
+
 def hint_on(cells: Cells) -> str | None:
     """A hint on text that was probably meant as numbers or dates."""
     texts = _examined(cells)
@@ -272,6 +294,8 @@ def hint_on(cells: Cells) -> str | None:
     if sum(bool(_SIGNED.fullmatch(text)) for text in texts) >= MOST * len(texts):
         return f"text such as {texts[0]!r}; without the sign it would be a number"
     plain = [bool(_PLAIN.fullmatch(text)) for text in texts]
+    if all(plain):
+        return "text, as its numbers begin with zeros, as codes do"
     if sum(plain) >= max(FEWEST_NUMBERS, MOST * len(texts)):
         other = next(text for text, number in zip(texts, plain, strict=True) if not number)
         return f"text, as it has {other!r} among numbers; leave such cells empty to get numbers"

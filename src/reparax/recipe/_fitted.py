@@ -6,10 +6,10 @@ from typing import Literal, NamedTuple, Self
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Num, PyTree
+from jaxtyping import Array, Float, Num, PyTree
 from msgspec import structs
 
-from reparax.data import Schema
+from reparax.data import FrameKind, Schema, rounded
 from reparax.errors import RecipeError
 from reparax.model import Model
 from reparax.recipe._recipe import Binarize, Recipe
@@ -140,8 +140,18 @@ class Units:
         return Expected(self.transform)
 
     def restored(self, values: np.ndarray) -> np.ndarray:
-        """Values of the model in the user's units; bits stay bits."""
-        return values if self.offset is None else values + self.offset
+        """Values of the model in the user's units; bits stay bits.
+
+        A shift back loses the last digits of float32, so that numbers are moved to the nearest value that the data
+        could have: a multiple of the step, or a spike.
+        """
+        if self.offset is None:
+            return values
+        shifted = values + self.offset
+        if values.ndim != 2 or not self.summary.columns:
+            return shifted
+        columns = zip(shifted.T, values.T, self.offset.ravel(), self.summary.columns, strict=True)
+        return np.stack([_exact(x, stored, offset, column) for x, stored, offset, column in columns], axis=1)
 
 
 def _offset(summary: Summary) -> np.ndarray:
@@ -153,6 +163,21 @@ def _offset(summary: Summary) -> np.ndarray:
         elif column.step > 0:
             offset[index] = np.rint(offset[index] / column.step) * column.step
     return offset
+
+
+def _exact(
+    x: Float[np.ndarray, " n"], stored: Float[np.ndarray, " n"], offset: float, column: Column
+) -> Float[np.ndarray, " n"]:
+    """Numbers of a column without the rounding error of a shift."""
+    if column.is_category:
+        return x
+    x = rounded(x, column.step)
+    if not column.step and column.spikes:
+        spikes = np.asarray(column.spikes) + offset
+        nearest = spikes[np.abs(x[:, None] - spikes).argmin(axis=1)]
+        error = 4 * np.finfo(np.float32).eps * np.maximum(np.abs(stored), np.abs(x))
+        x = np.where(np.abs(x - nearest) <= error, nearest, x)
+    return x + 0.0  # no negative zeros
 
 
 def _shifted(column: Column, offset: float) -> Column:
@@ -192,6 +217,7 @@ class FittedModel:
         history: One record for each chunk of training.
         status: How training ended.
         companion: What was trained along with the model but is not used to apply it, such as a critic or a classifier.
+        frame_kind: The library of the frame that the model was fitted to; None for no frame, and after loading.
     """
 
     model: Model
@@ -200,6 +226,7 @@ class FittedModel:
     history: list[Record] = field(default_factory=list)
     status: Literal["all epochs done", "stopped early", "interrupted", "diverged"] = "all epochs done"
     companion: PyTree = None
+    frame_kind: FrameKind | None = None
 
     @property
     def binarize(self) -> Binarize:

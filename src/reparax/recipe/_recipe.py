@@ -109,8 +109,8 @@ class Range(NamedTuple):
 
 
 RANGES = (
-    dict.fromkeys(("latent_dim", "epochs", "batch_size", "patience"), Range(int, 1, LARGEST))
-    | dict.fromkeys(("width", "depth", "warmup_epochs", "context_dim", "seed"), Range(int, 0, LARGEST))
+    dict.fromkeys(("latent_dim", "width", "epochs", "batch_size", "patience"), Range(int, 1, LARGEST))
+    | dict.fromkeys(("depth", "warmup_epochs", "context_dim", "seed"), Range(int, 0, LARGEST))
     | {"learning_rate": Range(float, 1e-8, 10), "weight_decay": Range(float, 0, 10), "valid": Range(float, 0, 0.9)}
     | {"hide": Range(float, 0, 0.95), "trim": Range(float, 0, 0.5)}
 )

@@ -1,0 +1,72 @@
+"""Odd words on the command line: one sentence and exit code 2, and standard input and output as files."""
+
+import io
+import subprocess
+import sys
+
+import numpy as np
+import polars as pl
+import pytest
+
+from reparax.cli import main
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["sample", "MODEL", "-n", "1.5", "-o", "out.csv"], "1.5 is not a whole number"),
+        (["sample", "MODEL", "-n", "99999999999", "-o", "out.csv"], "at most"),
+        (["sample", "MODEL", "-n", "3", "-o", "out.csv", "--seed", "99999999999999999999"], "too large"),
+        (["score", "MODEL", "DATA", "-o", "out.csv", "--samples", "1e2"], "not a whole number"),
+        (["fit", "DATA", "--out", "model", "--width", "0"], "width"),
+        (["fit", "DATA", "--out", "model", "--epochs", "2.5"], "not a whole number"),
+        (["fit", "DATA", "--out", "model", "--seed", "99999999999999999999"], "too large"),
+        (["fit", "DATA", "--out", "/"], "a name to write to"),
+        (["fit", "DATA", "--out", ""], "a name to write to"),
+        (["fit", "", "--out", "model"], "an empty path"),
+        (["fit", "/dev/zero", "--out", "model"], "a pipe or a device"),
+        (["fit", "DATA", "--out", "m" * 300], "name too long"),
+    ],
+)
+def test_odd_words_end_in_a_sentence(words, sentence, model, data, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    named = {"MODEL": str(model), "DATA": str(data / "table.csv")}
+    assert main([named.get(word, word) for word in words]) == 2
+    assert sentence.lower() in capsys.readouterr().err.lower()
+    assert not list(tmp_path.iterdir())
+
+
+def test_standard_input_and_output(model, data, tmp_path, monkeypatch, capsys):
+    table = data / "table.csv"
+    assert main(["score", str(model), str(table), "-o", str(tmp_path / "scores.csv")]) == 0
+    capsys.readouterr()
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(table.read_bytes())))
+    assert main(["score", str(model), "-", "-o", "-"]) == 0
+    assert capsys.readouterr().out == (tmp_path / "scores.csv").read_text()
+
+
+def test_a_comma_in_the_value_of_a_condition():
+    from reparax.cli.apply import _cells
+
+    assert _cells("town=Washington, DC,age=30") == {"town": "Washington, DC", "age": "30"}
+    assert _cells("a=b=c") == {"a": "b=c"}
+
+
+def test_a_column_left_out_is_said_even_when_quiet(tmp_path, capsys):
+    rng = np.random.default_rng(0)
+    table = tmp_path / "t.csv"
+    pl.DataFrame({"id": np.arange(60), "x": rng.normal(size=60), "y": rng.normal(size=60)}).write_csv(table)
+    words = ["fit", str(table), "--out", str(tmp_path / "model"), "--epochs", "1", "--width", "4", "--quiet"]
+    assert main(words) == 0
+    assert "warning: column 'id' was left out" in capsys.readouterr().err
+    assert main([*words, "--exclude", "id"]) == 0
+    assert "left out" not in capsys.readouterr().err
+
+
+def test_a_real_pipe_between_two_commands(model, data):
+    command = [sys.executable, "-m", "reparax"]
+    drawn = subprocess.run([*command, "sample", str(model), "-n", "5", "-o", "-"], capture_output=True, check=True)
+    scored = subprocess.run(
+        [*command, "score", str(model), "-", "-o", "-"], input=drawn.stdout, capture_output=True, check=True
+    )
+    assert len(pl.read_csv(scored.stdout)) == 5
