@@ -85,3 +85,14 @@ def test_columns_that_are_left_out_are_said():
 def test_impossible_numbers_of_samples_are_refused_at_once(fitted, count):
     with pytest.raises(RecipeError, match="samples"):
         rx.sample(fitted, count, key=jax.random.key(0))
+
+
+def test_data_and_models_are_shown_in_a_few_lines(fitted):
+    data = repr(rx.read(rides()))
+    assert data.startswith("Dataset(300 rows of 4 columns; start: datetime, tolls: zero-inflated")
+    assert len(data) < 400
+    model = repr(fitted)
+    assert model.startswith("FittedModel(posterior diagonal-normal, prior standard-normal, likelihood columns")
+    assert "after 8 epochs" in model
+    assert len(model) < 300
+    assert repr(rx.read(np.zeros((4, 8, 8), np.uint8))).startswith("Dataset(4 images of 8x8x1")

@@ -74,6 +74,8 @@ def as_examples(array: np.ndarray) -> Layout:
     )
 
 
+SHOWN_COLUMNS = 8
+
 FrameKind = Literal["polars", "pandas", "pyarrow", "numpy"]
 
 
@@ -104,6 +106,17 @@ class Dataset:
     frame_kind: FrameKind | None = None
     native: Any = None
     context: np.ndarray | None = None
+
+    def __repr__(self) -> str:
+        """The size of the data and the kinds of their columns, in a few lines."""
+        kinds = [f"{column.name}: {column.kind}" for column in self.schema.columns or ()]
+        shown = [", ".join(kinds[:SHOWN_COLUMNS]) + (", ..." if len(kinds) > SHOWN_COLUMNS else "")] if kinds else []
+        missing = int(np.isnan(self.values).sum()) if self.values.dtype.kind == "f" else 0
+        gaps = [f"{missing} missing cells"] if missing else []
+        what = describe_shape(self.schema.event_shape).removeprefix("images of ").removeprefix("examples of shape ")
+        noun = {"table": "rows", "images": "images"}.get(self.schema.kind, "examples")
+        parts = [f"{len(self.values)} {noun} of {what}", *shown, *gaps, *self.notes]
+        return f"Dataset({'; '.join(parts)})"
 
     def __len__(self) -> int:
         return len(self.values)

@@ -228,6 +228,16 @@ class FittedModel:
     companion: PyTree = None
     frame_kind: FrameKind | None = None
 
+    def __repr__(self) -> str:
+        """What the model is and how its fit ended, in a few lines."""
+        recipe, shape = self.recipe, self.schema.event_shape
+        rows = f"{self.schema.num_examples} examples of shape {shape}"
+        if recipe is None:
+            return f"FittedModel(custom model of {rows}; {self.status})"
+        parts = ", ".join(f"{part} {recipe.name(part)}" for part in ("posterior", "prior", "likelihood", "objective"))
+        epochs = f" after {self.history[-1].epoch:.0f} epochs" if self.history else ""
+        return f"FittedModel({parts}; {recipe.latent_dim} latent dimensions; {rows}; {self.status}{epochs})"
+
     @property
     def binarize(self) -> Binarize:
         """Whether the data are binarized for the model."""
