@@ -80,6 +80,12 @@ def test_large_integers_with_gaps_are_names(form, tmp_path):
     assert to_frame(data.values, data.schema)["code"].to_list() == codes
 
 
+def test_large_identifiers_with_gaps_are_left_out():
+    data = read(frame(code=[None, *range(10**17, 10**17 + ROWS - 1)]))
+    assert data.schema.names == ("x", "y")
+    assert "too large" in left_out(data.schema)[0]
+
+
 def test_small_integers_with_gaps_are_numbers(tmp_path):
     counts = [None, *range(ROWS - 1)]
     frame(count=counts).write_parquet(tmp_path / "t.parquet")

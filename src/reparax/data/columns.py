@@ -229,6 +229,7 @@ _NAME = re.compile(
 _CAMEL = re.compile(r".*[a-z](Id|ID)")
 CHOSEN = "as asked"
 EMPTY = "every cell is missing"
+_LARGE_IDENTIFIER = "an identifier: distinct whole numbers and too large for a real number"
 
 
 def exclusions(columns: Mapping[str, Cells]) -> dict[str, str]:
@@ -245,6 +246,8 @@ def _reason(name: str, cells: Cells) -> str | None:
     present = len(cells.values) - cells.num_missing
     if cells.kind == "category" and cells.is_text:
         return _text_reason(cells, present)
+    if cells.kind == "category" and "int" in cells.dtype and FEWEST_ROWS <= present == len(cells.categories):
+        return _LARGE_IDENTIFIER
     if cells.kind != "number" or cells.num_missing or present < FEWEST_NAMED:
         return None
     return _number_reason(name, cells.values)
@@ -271,7 +274,7 @@ def _number_reason(name: str, values: np.ndarray) -> str | None:
         return None
     if counts:
         return "a count of the rows"
-    return "an identifier: distinct whole numbers" + (" and too large for a real number" if huge else "")
+    return _LARGE_IDENTIFIER if huge else "an identifier: distinct whole numbers"
 
 
 def too_large(cells: Cells) -> bool:

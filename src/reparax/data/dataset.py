@@ -112,7 +112,7 @@ class Dataset:
         kinds = [f"{column.name}: {column.kind}" for column in self.schema.columns or ()]
         shown = [", ".join(kinds[:SHOWN_COLUMNS]) + (", ..." if len(kinds) > SHOWN_COLUMNS else "")] if kinds else []
         missing = int(np.isnan(self.values).sum()) if self.values.dtype.kind == "f" else 0
-        gaps = [f"{missing} missing cells"] if missing else []
+        gaps = [f"{missing} missing cell{'s' if missing > 1 else ''}"] if missing else []
         what = describe_shape(self.schema.event_shape).removeprefix("images of ").removeprefix("examples of shape ")
         noun = {"table": "rows", "images": "images"}.get(self.schema.kind, "examples")
         parts = [f"{len(self.values)} {noun} of {what}", *shown, *gaps, *self.notes]
