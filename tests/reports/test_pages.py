@@ -148,3 +148,14 @@ def test_wrong_input_is_refused_before_anything_is_written(table, table_model, t
     with pytest.raises(RecipeError, match="samples"):
         rx.report(table_model, table, tmp_path / "report.html", num_samples=0)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "name", ["W" * 30, "MAXIMUM AMOUNT OF MONEY", "日本語のカテゴリーの名前です", "illicit trifling", "i" * 60]
+)
+def test_labels_of_bars_are_cut_to_the_room_that_they_have(name):
+    from reparax.reports.charts import ems, narrowed
+
+    short = narrowed(name, 90.0)
+    assert 11 * ems(short) <= 90
+    assert short == name or (short.endswith("…") and name.startswith(short[:-1].rstrip()) and len(short) > 3)

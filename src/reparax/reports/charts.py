@@ -1,6 +1,7 @@
 """Charts as SVG: lines, bars, points, heatmaps, histograms. Colors are classes of the style sheet of the page."""
 
 import math
+import unicodedata
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -64,10 +65,43 @@ def path(points: list[tuple[float, float]], class_: str) -> Markup:
     return element("path", d="M" + "L".join(f"{_formatted(x)} {_formatted(y)}" for x, y in points), class_=class_)
 
 
+ELLIPSIS = "\u2026"
+
+
 def shortened(text: str, length: int) -> str:
     """A text cut to a number of characters."""
     text = " ".join(text.split())
-    return text if len(text) <= length else f"{text[: length - 1].rstrip()}\u2026"
+    return text if len(text) <= length else f"{text[: length - 1].rstrip()}{ELLIPSIS}"
+
+
+FONT = 11.0
+"""The size of the text in charts, in pixels."""
+
+
+def ems(text: str) -> float:
+    """About how wide a text is, in sizes of its font; letters of East Asian scripts are twice as wide as Latin ones."""
+    return sum(map(_em, text))
+
+
+def _em(character: str) -> float:
+    if unicodedata.combining(character):
+        return 0.0
+    if unicodedata.east_asian_width(character) in {"W", "F"}:
+        return 1.1
+    if character in " .,:;|!'ijltfI":
+        return 0.36
+    if character in "WM@%mw":
+        return 1.0
+    return 0.77 if character.isupper() else 0.63
+
+
+def narrowed(text: str, room: float) -> str:
+    """A text cut to a width in pixels."""
+    text = " ".join(text.split())
+    if FONT * ems(text) <= room:
+        return text
+    kept = next(end for end in range(len(text), -1, -1) if FONT * ems(text[:end] + ELLIPSIS) <= room or end == 0)
+    return f"{text[:kept].rstrip()}{ELLIPSIS}"
 
 
 def number(value: float, digits: int = 3) -> str:
@@ -284,9 +318,9 @@ def heatmap(matrix: np.ndarray, names: Sequence[str], alt: str) -> Markup:
     count = len(names)
     short = [shortened(name, 16) for name in names]
     side = min(CELL, max(14.0, 300.0 / count)) if count > 8 else min(34.0, 240.0 / count)
-    longest = max(len(name) for name in short)
-    left, top = 12.0 + 6.6 * longest, 16.0 + 5.0 * longest
-    width, height = left + side * count + 4.3 * longest, top + side * count + 4
+    longest = FONT * max(map(ems, short))
+    left, top = 12.0 + longest, 16.0 + 0.75 * longest
+    width, height = left + side * count + 0.65 * longest, top + side * count + 4
     parts = []
     for index, (name, full) in enumerate(zip(short, names, strict=True)):
         middle = (index + 0.5) * side
@@ -358,7 +392,7 @@ def category_bars(
     for index, (name, *pair) in enumerate(zip(names, real, synthetic, strict=True)):
         y = 3 + index * line
         percentages = f"{100 * pair[0]:.0f} / {100 * pair[1]:.0f} %"
-        parts.append(label(shortened(name, 15), left - 6, y + thick + 4, anchor="end", full=name))
+        parts.append(label(narrowed(name, left - 6), left - 6, y + thick + 4, anchor="end", full=name))
         if name == rest:
             parts.append(label(percentages, left + 4, y + thick + 4))
             continue
