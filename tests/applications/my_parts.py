@@ -1,5 +1,6 @@
 """A user's own parts, written against nothing but the public abstract bases."""
 
+from collections.abc import Callable
 from typing import ClassVar
 
 import equinox as eqx
@@ -10,7 +11,27 @@ from jaxtyping import Array, Float
 
 from reparax.likelihoods import AbstractLikelihood, Likelihood
 from reparax.posteriors import AbstractFamily
+from reparax.priors import AbstractPrior, Prior
 from reparax.summary import Summary
+
+
+class ShiftedNormal(AbstractPrior):
+    """p(z) = N(z; f(1), I): a prior with a network of the recipe's architecture; of a context, where there is one."""
+
+    latent_spaces: ClassVar[frozenset[str]] = frozenset({"real"})
+
+    def create(self, posterior, summary: Summary, make_network, *, key: jax.Array) -> "Shifted":
+        return Shifted(make_network(1, posterior.latent_shape, key=key))
+
+
+class Shifted(Prior):
+    """The weights of `ShiftedNormal`."""
+
+    latent_spaces: ClassVar[frozenset[str]] = frozenset({"real"})
+    network: Callable[[Array], Array]
+
+    def __call__(self, posterior) -> dist.Distribution:
+        return dist.Normal(self.network(jnp.ones(1)), 1.0).to_event(1)
 
 
 class Wave(eqx.Module):

@@ -90,7 +90,7 @@ def test_the_kind_of_objective_must_suit_the_users_posterior(parts):
     summary = rx.read(ROWS).schema.summary()
     posterior = Encoder(Deterministic(), parts.Wave(3, (2,), key=keys[0]), 2)
     likelihood = Normal().create(lambda count, key: parts.Wave(2, (count, 3), key=key), summary, key=keys[1])
-    prior = FittedNormal().create(posterior, summary, key=keys[0])
+    prior = FittedNormal().create(posterior, summary, parts.Wave, key=keys[0])
     model = rx.Model(posterior, prior, likelihood)
     with pytest.raises(RecipeError, match="reconstruction"):
         rx.fit(ROWS, model=model, epochs=1)
@@ -108,3 +108,26 @@ def test_a_choice_of_parts_beside_a_ready_model_is_refused(parts, chosen):
     )
     with pytest.raises(RecipeError, match=next(iter(chosen))):
         rx.fit(ROWS, model=model, epochs=1, **chosen)
+
+
+def settings_of_the_prior():
+    return {"prior": "my_parts:ShiftedNormal", "likelihood": "normal", "latent_dim": 2, "width": 8, "epochs": 3}
+
+
+def test_a_prior_gets_networks_of_the_architecture_and_they_are_trained(parts, tmp_path):
+    fitted = rx.fit(ROWS, **settings_of_the_prior(), seed=1)
+    untrained = rx.fit(ROWS, **(settings_of_the_prior() | {"epochs": 1, "learning_rate": 1e-8}), seed=1)
+    means = [np.asarray(one.model.prior(one.model.posterior).mean) for one in (fitted, untrained)]
+    assert means[0].shape == (2,)
+    assert np.abs(means[0] - means[1]).max() > 1e-3
+    rx.save(fitted, tmp_path / "model")
+    loaded = rx.load(tmp_path / "model", allow=["my_parts"])
+    np.testing.assert_array_equal(loaded.model.prior(loaded.model.posterior).mean, means[0])
+
+
+def test_the_network_of_a_prior_sees_the_context(parts):
+    context = np.random.default_rng(1).normal(size=(60, 1))
+    fitted = rx.fit(ROWS, context=context, **settings_of_the_prior(), seed=1)
+    given = [fitted.model.given(np.full(1, value, np.float32)) for value in (-1.0, 1.0)]
+    means = [np.asarray(model.prior(model.posterior).mean) for model in given]
+    assert np.abs(means[0] - means[1]).max() > 1e-3

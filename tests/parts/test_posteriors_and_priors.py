@@ -12,6 +12,7 @@ from reparax.data import from_array
 from reparax.errors import RecipeError
 from reparax.likelihoods import Normal as NormalLikelihood
 from reparax.model import Model, check_latent_space
+from reparax.networks import MLP
 from reparax.objectives import ELBO, Reconstruction, check_objective
 from reparax.parts import option_names
 from reparax.posteriors import Categorical, NormalMixture
@@ -50,7 +51,7 @@ def posterior_of(name: str, latent_dim: int = LATENT_DIM, size: float = 0.3):
 def prior_of(name: str, posterior, num_components: int = 3):
     kind = registry.load("priors", name)
     part = kind(num_components=num_components) if "num_components" in option_names(kind) else kind()
-    prior = part.create(posterior, SUMMARY, key=jax.random.key(3))
+    prior = part.create(posterior, SUMMARY, MLP(8, 1).decoder, key=jax.random.key(3))
     # Learned parameters away from where they start, so that a symmetric start hides nothing.
     rng = np.random.default_rng(1)
     size = 0.05 if name == "coupling-flow" else 0.3  # its layers multiply
@@ -225,7 +226,9 @@ def test_vamp_prior_is_the_mixture_of_posteriors_made_by_hand(name):
 def test_vamp_components_start_apart_and_constant_columns_do_no_harm():
     rows = np.column_stack([ROWS, np.full(len(ROWS), 4.0)])
     summary = from_array(rows).schema.summary()
-    prior = Vamp(num_components=5).create(posterior_of("diagonal-normal"), summary, key=jax.random.key(0))
+    prior = Vamp(num_components=5).create(
+        posterior_of("diagonal-normal"), summary, MLP(8, 1).decoder, key=jax.random.key(0)
+    )
     assert np.isfinite(prior.unconstrained).all()
     assert len(np.unique(np.asarray(prior.unconstrained[:, 0]))) == 5
 
@@ -248,7 +251,7 @@ def test_normal_mixture_is_scipys():
 def test_fitted_normal_has_the_moments_of_the_codes():
     posterior = posterior_of("deterministic", 3)
     codes = np.random.default_rng(0).normal(size=(500, 3)) @ np.array([[2.0, 0, 0], [1, 0.1, 0], [0, 0, 30]]) + 7.0
-    prior = FittedNormal().create(posterior, SUMMARY, key=jax.random.key(0)).fitted_to(codes)
+    prior = FittedNormal().create(posterior, SUMMARY, MLP(8, 1).decoder, key=jax.random.key(0)).fitted_to(codes)
     law = prior(posterior)
     np.testing.assert_allclose(law.mean, codes.mean(axis=0), rtol=1e-5)
     np.testing.assert_allclose(law.covariance_matrix, np.cov(codes.T, bias=True), rtol=1e-3, atol=2e-3)
@@ -330,5 +333,5 @@ def test_options_shape_the_posterior_and_the_prior(count):
     assert categorical.latent_shape == (3, count)
     mixture = NormalMixture(num_components=count).create(make_encoder, 3, key=jax.random.key(0))
     assert mixture(X[0]).mixture_size == count
-    prior = NormalMixturePrior(num_components=count).create(mixture, SUMMARY, key=jax.random.key(0))
+    prior = NormalMixturePrior(num_components=count).create(mixture, SUMMARY, MLP(8, 1).decoder, key=jax.random.key(0))
     assert prior(mixture).mixture_size == count

@@ -2,6 +2,7 @@
 
 from reparax.priors._base import AbstractFixedPrior as AbstractFixedPrior
 from reparax.priors._base import AbstractPrior as AbstractPrior
+from reparax.priors._base import MakeNetwork as MakeNetwork
 from reparax.priors._base import Prior as Prior
 from reparax.priors.fixed import HypersphericalUniform as HypersphericalUniform
 from reparax.priors.fixed import PoincareNormal as PoincareNormal

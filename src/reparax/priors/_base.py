@@ -1,15 +1,22 @@
 """What a prior is: the distribution of the latent variable before any data are seen."""
 
 from abc import abstractmethod
-from typing import ClassVar, Self
+from typing import ClassVar, Protocol, Self
 
 import equinox as eqx
 import jax
 import numpyro.distributions as dist
 
+from reparax.networks import Network
 from reparax.parts import Part
 from reparax.posteriors import Posterior
 from reparax.summary import Summary
+
+
+class MakeNetwork(Protocol):
+    """Makes a network from a vector to an array; every call draws its weights from the key."""
+
+    def __call__(self, in_size: int, out_shape: tuple[int, ...], *, key: jax.Array) -> Network: ...
 
 
 class Prior(eqx.Module):
@@ -44,14 +51,13 @@ class AbstractPrior(Part):
     has_pseudo_examples: ClassVar[bool] = False
 
     @abstractmethod
-    def create(self, posterior: Posterior, summary: Summary, *, key: jax.Array) -> Prior:
+    def create(self, posterior: Posterior, summary: Summary, make_network: MakeNetwork, *, key: jax.Array) -> Prior:
         """The prior of a posterior's latent variable, with its first weights.
-
-        A prior that has networks makes them itself, from `reparax.networks` and the key.
 
         Args:
             posterior: The posterior that it is used with.
             summary: A summary of the data.
+            make_network: Makes a network of the chosen architecture; in a conditional model, it sees the context too.
             key: Draws the weights.
         """
 
@@ -63,7 +69,7 @@ class AbstractFixedPrior(AbstractPrior, Prior):
     def distribution(self, shape: tuple[int, ...]) -> dist.Distribution:
         """The distribution of z of a shape."""
 
-    def create(self, posterior: Posterior, summary: Summary, *, key: jax.Array) -> Self:
+    def create(self, posterior: Posterior, summary: Summary, make_network: MakeNetwork, *, key: jax.Array) -> Self:
         """The prior itself."""
         return self
 

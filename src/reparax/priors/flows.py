@@ -12,7 +12,7 @@ from reparax.distributions import CouplingFlow as CouplingFlowDistribution
 from reparax.networks.mlp import Perceptron
 from reparax.parts import option
 from reparax.posteriors import Posterior
-from reparax.priors._base import AbstractPrior, Prior
+from reparax.priors._base import AbstractPrior, MakeNetwork, Prior
 from reparax.summary import Summary
 
 REAL = frozenset({"real"})
@@ -33,7 +33,9 @@ class CouplingFlow(AbstractPrior):
     num_couplings: int = option(6, low=1, high=1000)
     width: int = option(64, low=1, high=100_000)
 
-    def create(self, posterior: Posterior, summary: Summary, *, key: jax.Array) -> "LearnedCouplings":
+    def create(
+        self, posterior: Posterior, summary: Summary, make_network: MakeNetwork, *, key: jax.Array
+    ) -> "LearnedCouplings":
         """The identity."""
         (size,) = posterior.latent_shape
         keys, masks = jax.random.split(key, self.num_couplings), halves(size, self.num_couplings)

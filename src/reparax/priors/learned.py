@@ -11,7 +11,7 @@ from jaxtyping import Array, Float
 from reparax.distributions.discrete import Bernoulli as BernoulliDistribution
 from reparax.parts import option
 from reparax.posteriors import Posterior
-from reparax.priors._base import AbstractPrior, Prior
+from reparax.priors._base import AbstractPrior, MakeNetwork, Prior
 from reparax.pytrees import Frozen, soft_bound
 from reparax.summary import Summary
 
@@ -29,7 +29,9 @@ class NormalMixture(AbstractPrior):
     latent_spaces: ClassVar[frozenset[str]] = REAL
     num_components: int = option(50, low=1, high=MOST_COMPONENTS)
 
-    def create(self, posterior: Posterior, summary: Summary, *, key: jax.Array) -> "LearnedMixture":
+    def create(
+        self, posterior: Posterior, summary: Summary, make_network: MakeNetwork, *, key: jax.Array
+    ) -> "LearnedMixture":
         """Unit Normals of equal weight around draws from a standard Normal."""
         shape = (self.num_components, *posterior.latent_shape)
         return LearnedMixture(jnp.zeros(self.num_components), jax.random.normal(key, shape), jnp.zeros(shape))
@@ -62,7 +64,9 @@ class LearnedBernoulli(AbstractPrior):
 
     latent_spaces: ClassVar[frozenset[str]] = frozenset({"binary"})
 
-    def create(self, posterior: Posterior, summary: Summary, *, key: jax.Array) -> "LearnedLogits":
+    def create(
+        self, posterior: Posterior, summary: Summary, make_network: MakeNetwork, *, key: jax.Array
+    ) -> "LearnedLogits":
         """Fair coins."""
         return LearnedLogits(jnp.zeros(posterior.latent_shape))
 
@@ -90,7 +94,7 @@ class FittedNormal(AbstractPrior):
     latent_spaces: ClassVar[frozenset[str]] = REAL
     fitted_afterwards: ClassVar[bool] = True
 
-    def create(self, posterior: Posterior, summary: Summary, *, key: jax.Array) -> "Moments":
+    def create(self, posterior: Posterior, summary: Summary, make_network: MakeNetwork, *, key: jax.Array) -> "Moments":
         """The standard Normal."""
         (size,) = posterior.latent_shape
         return Moments(Frozen(jnp.zeros(size)), Frozen(jnp.eye(size)))

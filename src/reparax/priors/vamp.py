@@ -12,7 +12,7 @@ from numpyro.distributions import constraints
 
 from reparax.parts import option
 from reparax.posteriors import Posterior
-from reparax.priors._base import AbstractPrior, Prior
+from reparax.priors._base import AbstractPrior, MakeNetwork, Prior
 from reparax.pytrees import Frozen
 from reparax.summary import Summary
 
@@ -65,7 +65,9 @@ class Vamp(AbstractPrior):
     has_pseudo_examples: ClassVar[bool] = True
     num_components: int = option(50, low=1, high=MOST_COMPONENTS)
 
-    def create(self, posterior: Posterior, summary: Summary, *, key: jax.Array) -> "PseudoInputs":
+    def create(
+        self, posterior: Posterior, summary: Summary, make_network: MakeNetwork, *, key: jax.Array
+    ) -> "PseudoInputs":
         """Pseudo-inputs with the mean and standard deviation of the data."""
         width = jnp.asarray(summary.high - summary.low, jnp.float32)
         width = jnp.where(width > 0, width, 1.0)

@@ -62,7 +62,11 @@ def build(recipe: Recipe, schema: Schema, *, key: jax.Array, contexts: Float[np.
         return with_context(architecture.decoder(math.prod(posterior.latent_shape) + size, out_shape, key=key))
 
     likelihood = adapter.likelihood(likelihood_part, make_decoder, summary, key=for_likelihood)
-    prior = prior_part.create(posterior, summary, key=for_prior)
+
+    def make_network(in_size: int, out_shape: tuple[int, ...], *, key: jax.Array) -> Network:
+        return with_context(architecture.decoder(in_size + size, out_shape, key=key))
+
+    prior = prior_part.create(posterior, summary, make_network, key=for_prior)
     return Model(posterior, prior, likelihood)
 
 
