@@ -25,7 +25,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Returns:
         The exit code: 0 for success; 2 for an error that the user can fix, after one sentence on stderr; 130 if
-        interrupted; 141 if the reader of the output is gone. A bug in reparax is raised with its traceback.
+        interrupted; 141 if nobody reads the output any more. A bug in reparax is raised with its traceback.
     """
     try:
         with extras():

@@ -61,6 +61,8 @@ def streamed(command: Callable[..., Any]) -> Callable[..., Any]:
 
     @wraps(command)
     def run(*args: Any, **options: Any) -> Any:
+        if STREAM not in (*args, options.get("out")):
+            return command(*args, **options)
         with tempfile.TemporaryDirectory() as folder:
             read = [_received(Path(folder)) if arg == STREAM else arg for arg in args]
             if options.get("out") != STREAM:
@@ -78,12 +80,10 @@ def _received(folder: Path) -> str:
     from reparax.data import content_of
 
     content = sys.stdin.buffer.read()
-    name, _ = content_of(content)
-    suffixes = {"parquet": ".parquet", "arrow": ".arrow", "npy": ".npy", "npz": ".npz", "gzip": ".csv.gz"}
-    suffix = suffixes.get(name, ".csv")
-    if suffix == ".csv" and content.lstrip().startswith(b"{"):
-        suffix = ".jsonl"
-    path = folder / f"standard-input{suffix}"
+    text = ".jsonl" if content.lstrip().startswith(b"{") else ".csv"
+    # `read` recognizes binary formats by itself if the name has no suffix.
+    is_text = content_of(content)[0] in {"unknown", "gzip"}
+    path = folder / f"standard-input{text if is_text else ''}"
     path.write_bytes(content)
     return str(path)
 

@@ -1,13 +1,13 @@
 """Reading and writing data, and the schema that describes them; uses NumPy and Arrow, never jax."""
 
 from reparax.data.arrays import BUILTIN
-from reparax.data.columns import left_out, marginal_oddity
+from reparax.data.columns import marginal_oddity
 from reparax.data.dataset import Dataset, FrameKind, from_array, require_fit, split
 from reparax.data.files import atomic_write, check_output, content_of
 from reparax.data.images import grid
 from reparax.data.read import read, read_as
 from reparax.data.restore import ColumnLine, cell_text, cell_value, column_lines, fill, rounded, to_frame
-from reparax.data.schema import Schema, kinds_of
+from reparax.data.schema import Schema, kinds_of, left_out
 from reparax.data.write import WRITABLE, write
 
 __all__ = [

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Mapping
-from typing import Protocol
 
 import numpy as np
 from jaxtyping import Float
@@ -21,15 +20,6 @@ NEXT_INFLATED = 0.2  # any other spike has at most this fraction of the rows tha
 HEAVY_TAIL = 1.0
 FEWEST_QUANTILES = 5
 MOST_STATED_SPIKES = 1000
-
-
-class Excluding(Protocol):
-    """A schema."""
-
-    @property
-    def excluded(self) -> tuple[tuple[str, str], ...]:
-        """Columns left out, with reasons."""
-        ...
 
 
 def column_of(name: str, cells: Cells, kind: str | None = None) -> Column:
@@ -292,11 +282,6 @@ def notes_on(excluded: Mapping[str, str], most: int = 10) -> list[str]:
         listed = ", ".join(map(repr, names[most : most + 20])) + (", ..." if len(names) > most + 20 else "")
         notes.append(f"{len(names) - most} more columns were left out: {listed}")
     return notes
-
-
-def left_out(schema: "Excluding") -> list[str]:
-    """Sentences on the columns that were left out although the user did not ask for it."""
-    return notes_on({name: reason for name, reason in schema.excluded if reason != CHOSEN})
 
 
 RADIUS = 0.5

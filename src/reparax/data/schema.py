@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 
 from reparax import registry
-from reparax.data.columns import CHOSEN, EMPTY
+from reparax.data.columns import CHOSEN, EMPTY, notes_on
 from reparax.data.files import read_bytes
 from reparax.data.match import Matched, match_table
 from reparax.data.values import (
@@ -237,6 +237,11 @@ def describe_shape(event_shape: tuple[int, ...]) -> str:
     if len(event_shape) == 3:
         return f"images of {'x'.join(map(str, event_shape))}"
     return f"examples of shape {event_shape}"
+
+
+def left_out(schema: Schema) -> list[str]:
+    """Sentences on the columns that were left out although the user did not ask for it."""
+    return notes_on({name: reason for name, reason in schema.excluded if reason != CHOSEN})
 
 
 EXCLUDE = "exclude"

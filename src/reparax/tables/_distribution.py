@@ -77,8 +77,8 @@ class RowDistribution(dist.Distribution):
         """Values of each family with zeros in the place of missing cells."""
         missing = self.layout.split(jnp.isnan(x))
         return [
-            jax.tree.map(lambda value, gone=gone: jnp.where(gone, 0.0, value), of_family)
-            for of_family, gone in zip(values, missing, strict=True)
+            jax.tree.map(lambda value, empty=empty: jnp.where(empty, 0.0, value), of_family)
+            for of_family, empty in zip(values, missing, strict=True)
         ]
 
     def sample(self, key: jax.Array, sample_shape: tuple[int, ...] = ()) -> Float[Array, "*s d"]:

@@ -51,6 +51,6 @@ def features(layout: Layout, x: Float[Array, " d"]) -> Float[Array, " features"]
     x = jnp.asarray(x, jnp.float32)
     cells, missing = layout.split(jnp.where(jnp.isnan(x), 0.0, x)), layout.split(jnp.isnan(x))
     families = list(zip(layout.families, cells, missing, strict=True))
-    absent = [gone | family.is_unseen(cell) for family, cell, gone in families]
-    shown = [family.features(cell, gone) for (family, cell, _), gone in zip(families, absent, strict=True)]
-    return jnp.concatenate([*shown, *(gone.astype(x.dtype) for gone in absent)])
+    absent = [empty | family.is_unseen(cell) for family, cell, empty in families]
+    shown = [family.features(cell, empty) for (family, cell, _), empty in zip(families, absent, strict=True)]
+    return jnp.concatenate([*shown, *(empty.astype(x.dtype) for empty in absent)])

@@ -48,7 +48,7 @@ class Categories(AbstractColumnFamily):
     def features(self, x: Float[Array, " c"], absent: Bool[Array, " c"]) -> Float[Array, " f"]:
         """One-hot categories."""
         cells = zip(self.groups, self.split(x), self.split(absent), strict=True)
-        return jnp.concatenate([one_hot(group, cell, gone) for group, cell, gone in cells])
+        return jnp.concatenate([one_hot(group, cell, empty) for group, cell, empty in cells])
 
     def is_unseen(self, x: Float[Array, " c"]) -> Bool[Array, " c"]:
         cells = zip(self.groups, self.split(x), strict=True)

@@ -120,7 +120,7 @@ class Numbers(AbstractColumnFamily):
     def features(self, x: Float[Array, " m"], absent: Bool[Array, " m"]) -> Float[Array, " f"]:
         """One-hot spikes, and standard scores of the transformed numbers."""
         groups = zip(self.spikes, self.of_spikes(x), self.of_spikes(absent), strict=True)
-        pieces = [one_hot(group, cell, gone) for group, cell, gone in groups]
+        pieces = [one_hot(group, cell, empty) for group, cell, empty in groups]
         # Standard logistic scores have the standard deviation pi / sqrt(3); far outliers must not drown the rest.
         bounded = LARGEST_FEATURE * jnp.tanh(self.transforms(x) * (3.0**0.5 / jnp.pi / LARGEST_FEATURE))
         return jnp.concatenate([*pieces, jnp.where(absent, 0.0, bounded)])
