@@ -12,6 +12,21 @@ from jaxtyping import Array, Float
 from reparax.summary import QUANTILE_LEVELS, Column
 from reparax.tables._state_groups import single
 
+FINEST_STEP = 0.02
+"""Rounding to less than this fraction of a standard deviation is ignored."""
+
+
+def rounding(column: Column) -> float:
+    """The step that the numbers of a column are rounded to; 0 if it is too fine to matter."""
+    return column.step if column.step >= FINEST_STEP * column.std else 0.0
+
+
+def on_grid(x: Float[Array, " m"], low: Float[Array, " m"], step: Float[Array, " m"]) -> Float[Array, " m"]:
+    """Numbers rounded to whole steps from the least value; unchanged where the step is 0."""
+    size = jnp.where(step > 0, step, 1.0)
+    # The least value is itself a whole multiple of the step: shifted units stay exact.
+    return jnp.where(step > 0, low + jnp.round((x - low) / size) * size, x)
+
 
 class Transforms(eqx.Module):
     """T of each column: the monotone, piecewise linear map of its quantiles to those of the standard logistic.

@@ -13,7 +13,7 @@ from reparax.errors import DataError
 from reparax.summary import QUANTILE_LEVELS, Column
 from reparax.tables._family import AbstractCells, AbstractColumnFamily
 from reparax.tables._state_groups import single
-from reparax.tables.numbers import FINEST_STEP
+from reparax.tables._transform import on_grid, rounding
 
 PERIODS = {"degrees": 360.0, "hours": 24.0, "radians": 2 * np.pi}
 
@@ -85,7 +85,7 @@ class Cyclic(AbstractColumnFamily):
             DataError: Values of a column span more than its period.
         """
         chosen = [columns[position] for position in positions]
-        steps = [_step(column) for column in chosen]
+        steps = [rounding(column) for column in chosen]
         curves = [_curve(column, step, num_examples) for column, step in zip(chosen, steps, strict=True)]
         size = max(len(knots) for knots, _ in curves)
         padded = [[np.pad(part, (0, size - len(part)), mode="edge") for part in curve] for curve in curves]
@@ -157,8 +157,7 @@ class Cyclic(AbstractColumnFamily):
     def restored(self, level: Float[Array, " c"]) -> Float[Array, " c"]:
         """The number at which F has a value, rounded as in the data."""
         x = self.start + self.period * jax.vmap(jnp.interp)(level, self.heights, self.knots)
-        step = jnp.where(self.step > 0, self.step, 1.0)
-        return jnp.where(self.step > 0, self.low + jnp.round((x - self.low) / step) * step, x)
+        return on_grid(x, self.low, self.step)
 
 
 class CyclicCells(AbstractCells):
@@ -177,14 +176,14 @@ class CyclicCells(AbstractCells):
         logits = self._logits()
         height = jnp.sum(self.coefficients * _waves(family.level(x)), axis=1)
         smooth = height - jax.nn.logsumexp(logits, axis=1) + jnp.log(NUM_BINS) + family.log_slope(x)
-        cell = self._probability(logits, family.level(x - step / 2), family.level(x + step / 2))
+        cell = _arc(jax.nn.softmax(logits, axis=1), family.level(x - step / 2), family.level(x + step / 2))
         return jnp.where(family.step > 0, jnp.log(cell) - jnp.log(step), smooth)
 
     def log_prob_near(self, near: NearCyclic) -> list[Float[Array, " c"]]:
         """The log-probability of an arc."""
-        logits = self._logits()
+        probabilities = jax.nn.softmax(self._logits(), axis=1)
         ends = zip(near.lower, near.upper, near.full, strict=True)
-        return [jnp.where(full, 0.0, jnp.log(self._probability(logits, *arc))) for *arc, full in ends]
+        return [jnp.where(full, 0.0, jnp.log(_arc(probabilities, *arc))) for *arc, full in ends]
 
     def sample(self, key: jax.Array) -> Float[Array, " c"]:
         for_bin, for_place = jax.random.split(key)
@@ -201,27 +200,24 @@ class CyclicCells(AbstractCells):
         """The log of the density in the middle of each bin, but for a constant."""
         return self.coefficients @ _waves(jnp.asarray(_MIDDLES)).T
 
-    def _probability(
-        self, logits: Float[Array, "c b"], lower: Float[Array, " c"], upper: Float[Array, " c"]
-    ) -> Float[Array, " c"]:
-        """The probability from one value of F to another, along the circle."""
-        bins = jnp.arange(NUM_BINS, dtype=lower.dtype)
 
-        def part(level: Float[Array, " c"]) -> Float[Array, "c b"]:
-            return jnp.clip(level[:, None] * NUM_BINS - bins[None], 0.0, 1.0)
+def _arc(
+    probabilities: Float[Array, "c b"], lower: Float[Array, " c"], upper: Float[Array, " c"]
+) -> Float[Array, " c"]:
+    """The probability from one value of F to another, along the circle, from that of each bin."""
+    bins = jnp.arange(NUM_BINS, dtype=lower.dtype)
 
-        inside = part(upper) - part(lower) + (upper < lower)[:, None].astype(lower.dtype)
-        return jnp.maximum(jnp.sum(jax.nn.softmax(logits, axis=1) * inside, axis=1), 1e-12)
+    def part(level: Float[Array, " c"]) -> Float[Array, "c b"]:
+        return jnp.clip(level[:, None] * NUM_BINS - bins[None], 0.0, 1.0)
+
+    inside = part(upper) - part(lower) + (upper < lower)[:, None].astype(lower.dtype)
+    return jnp.maximum(jnp.sum(probabilities * inside, axis=1), 1e-12)
 
 
 def _waves(level: Float[Array, " n"]) -> Float[Array, "n k"]:
     """cos 2 pi k t and sin 2 pi k t."""
     angles = 2 * jnp.pi * level[:, None] * jnp.arange(1, NUM_HARMONICS + 1, dtype=level.dtype)[None]
     return jnp.concatenate([jnp.cos(angles), jnp.sin(angles)], axis=1)
-
-
-def _step(column: Column) -> float:
-    return column.step if column.step >= FINEST_STEP * column.std else 0.0
 
 
 def _curve(column: Column, step: float, num_examples: int) -> tuple[Float[np.ndarray, " p"], Float[np.ndarray, " p"]]:

@@ -14,12 +14,9 @@ from reparax.pytrees import soft_bound
 from reparax.summary import Column
 from reparax.tables._family import AbstractCells, AbstractColumnFamily
 from reparax.tables._state_groups import SpikeGroup, grouped, one_hot, single
-from reparax.tables._transform import Transforms
+from reparax.tables._transform import Transforms, on_grid, rounding
 
 LOG_SCALE_BOUNDS = (-6.0, 2.0)
-
-FINEST_STEP = 0.02
-"""Rounding to less than this fraction of a standard deviation is ignored."""
 
 LARGEST_FEATURE = 4.0
 
@@ -77,7 +74,7 @@ class Numbers(AbstractColumnFamily):
         plain = tuple(i for i in positions if i not in counts)
         spikes = tuple(SpikeGroup.of(places, columns, num_examples) for places in grouped(counts))
         ordered = [columns[i] for i in (*chain.from_iterable(group.columns for group in spikes), *plain)]
-        steps = [_step(column) for column in ordered]
+        steps = [rounding(column) for column in ordered]
         return cls(
             spikes=spikes,
             plain=plain,
@@ -152,10 +149,7 @@ class Numbers(AbstractColumnFamily):
 
     def as_recorded(self, x: Float[Array, " m"]) -> Float[Array, " m"]:
         """Numbers rounded and kept within the range, as in the data."""
-        step = jnp.where(self.step > 0, self.step, 1.0)
-        # Whole steps from the least value, which is itself a whole multiple: shifted units stay exact.
-        rounded = self.low + jnp.round((x - self.low) / step) * step
-        return jnp.clip(jnp.where(self.step > 0, rounded, x), self.low, self.high)
+        return jnp.clip(on_grid(x, self.low, self.step), self.low, self.high)
 
 
 class NumberCells(AbstractCells):
@@ -241,10 +235,6 @@ class NumberCells(AbstractCells):
         groups = zip(family.spikes, self.log_probabilities, family.of_spikes(x), family.of_spikes(radius), strict=True)
         near = [group.within(log_probs, cell, far) for group, log_probs, cell, far in groups]
         return family.beside_plain(near, jnp.zeros_like(x))
-
-
-def _step(column: Column) -> float:
-    return column.step if column.step >= FINEST_STEP * column.std else 0.0
 
 
 def _log_logistic_mass(lower: Float[Array, " m"], upper: Float[Array, " m"]) -> Float[Array, " m"]:
