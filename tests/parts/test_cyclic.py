@@ -90,6 +90,19 @@ def test_draws_follow_the_density_and_keep_the_rounding(column):
     assert column != 1 or set(draws) <= set(range(24))
 
 
+def test_draws_and_means_stay_within_the_range_of_the_data():
+    law, data = distribution(0.7), frame().to_numpy()
+    draws = np.asarray(jax.jit(lambda key: law.sample(key, (50_000,)))(jax.random.key(3)))
+    assert (draws.min(axis=0) >= np.float32(data.min(axis=0))).all()
+    assert (draws.max(axis=0) <= np.float32(data.max(axis=0))).all()
+    (family,) = law.layout.families
+    angles = jnp.linspace(0, 2 * jnp.pi, 2001)
+    points = jnp.stack([jnp.cos(angles), jnp.sin(angles)], axis=1)
+    means = np.asarray(jax.vmap(lambda point: family.typical(jnp.tile(point, (3, 1))))(points))
+    assert (means.min(axis=0) >= np.float32(data.min(axis=0))).all()
+    assert (means.max(axis=0) <= np.float32(data.max(axis=0))).all()
+
+
 @pytest.mark.parametrize("column", [0, 2], ids=["wind", "phase"])
 def test_the_probability_of_a_neighborhood_crosses_the_cut(column):
     law = distribution(0.8)

@@ -59,6 +59,7 @@ class Cyclic(AbstractColumnFamily):
         period: Of each column: 360 for ``degrees``, 24 for ``hours``, 2 pi for ``radians``.
         start: Where the circle is cut: a little below the least value.
         low: The least value.
+        high: The greatest.
         step: The rounding of each column; 0 for none.
         spread: The circular standard deviation in the units of the column, at most that of the uniform distribution.
         knots: Positions along the circle from 0 to 1, padded by repeating the last one.
@@ -71,6 +72,7 @@ class Cyclic(AbstractColumnFamily):
     period: Float[Array, " c"]
     start: Float[Array, " c"]
     low: Float[Array, " c"]
+    high: Float[Array, " c"]
     step: Float[Array, " c"]
     spread: Float[Array, " c"]
     knots: Float[Array, "c p"]
@@ -94,6 +96,7 @@ class Cyclic(AbstractColumnFamily):
             period=single([PERIODS[column.kind] for column in chosen]),
             start=single([c.low - step / 2 - _margin(c, step) for c, step in zip(chosen, steps, strict=True)]),
             low=single([column.low for column in chosen]),
+            high=single([column.high for column in chosen]),
             step=single(steps),
             spread=single([_spread(*curve) * PERIODS[c.kind] for curve, c in zip(curves, chosen, strict=True)]),
             knots=single([knots for knots, _ in padded]),
@@ -133,7 +136,7 @@ class Cyclic(AbstractColumnFamily):
     def typical(self, statistics: Float[Array, "c 2"]) -> Float[Array, " c"]:
         """The mean directions."""
         turn = jnp.arctan2(statistics[:, 1], statistics[:, 0]) / (2 * jnp.pi)
-        return self.start + self.period * jnp.mod(turn, 1.0)
+        return self.within_range(self.start + self.period * jnp.mod(turn, 1.0))
 
     def position(self, x: Float[Array, " c"]) -> Float[Array, " c"]:
         """How far along the circle a number is, from 0 to 1."""
@@ -155,9 +158,14 @@ class Cyclic(AbstractColumnFamily):
         return jnp.log(jnp.where(run > 0, rise / jnp.where(run > 0, run, 1.0), 1.0)) - jnp.log(self.period)
 
     def restored(self, level: Float[Array, " c"]) -> Float[Array, " c"]:
-        """The number at which F has a value, rounded as in the data."""
+        """The number at which F has a value, rounded and kept within the range, as in the data."""
         x = self.start + self.period * jax.vmap(jnp.interp)(level, self.heights, self.knots)
-        return on_grid(x, self.low, self.step)
+        return self.within_range(on_grid(x, self.low, self.step))
+
+    def within_range(self, x: Float[Array, " c"]) -> Float[Array, " c"]:
+        """Numbers outside the range of the data moved to the nearer of its ends, along the circle."""
+        nearer = jnp.where(x - self.high < self.low + self.period - x, self.high, self.low)
+        return jnp.where(x > self.high, nearer, jnp.maximum(x, self.low))
 
 
 class CyclicCells(AbstractCells):
