@@ -39,6 +39,10 @@ class Column(msgspec.Struct, frozen=True, kw_only=True):
         spread: The same of numbers beyond the 1 % and 99 % quantiles moved to these, which far outliers do not widen.
         step: The largest number that all values are whole multiples of: 1 for whole numbers, 0.01 for two decimals, 1
             for dates; 0 where there is none.
+        coarse_step: A larger step of which most values that are not spikes are multiples (a half where the step is a
+            hundredth); 0 where there is none.
+        coarse_start: A multiple of it at or below the least value.
+        coarse_fraction: The fraction of these values that are multiples of it.
         quantiles: Of the values that are not spikes, at `QUANTILE_LEVELS`; empty for category-like columns, and where
             every value is a spike.
         spikes: Single numbers that many rows share (0 of a zero-inflated column, every level of an ordinal one), in
@@ -58,6 +62,9 @@ class Column(msgspec.Struct, frozen=True, kw_only=True):
     std: float
     spread: float
     step: float = 0.0
+    coarse_step: float = 0.0
+    coarse_start: float = 0.0
+    coarse_fraction: float = 0.0
     quantiles: tuple[float, ...] = ()
     spikes: tuple[float, ...] = ()
     spike_fractions: tuple[float, ...] = ()
@@ -68,6 +75,19 @@ class Column(msgspec.Struct, frozen=True, kw_only=True):
     def is_category(self) -> bool:
         """Whether its values are codes."""
         return self.kind in CATEGORY_LIKE
+
+
+@dataclass(frozen=True)
+class Remainder:
+    """A column that holds what a relation leaves of another one once its parents are known.
+
+    Attributes:
+        child: The position of the column that follows from others.
+        parents: The positions of those others.
+    """
+
+    child: int
+    parents: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -84,6 +104,7 @@ class Summary:
         std: The standard deviation, likewise; 1 where a column is constant.
         num_examples: How many examples were seen.
         columns: The columns of a table; empty for images and arrays.
+        remainders: What the last columns are, if these are remainders of the ones before.
     """
 
     event_shape: tuple[int, ...]
@@ -94,6 +115,7 @@ class Summary:
     std: np.ndarray
     num_examples: int
     columns: tuple[Column, ...] = ()
+    remainders: tuple[Remainder, ...] = ()
 
     @property
     def size(self) -> int:

@@ -13,7 +13,7 @@ import numpy as np
 from reparax import registry
 from reparax.applications._door import require_context
 from reparax.applications._encode import encode
-from reparax.data import Dataset, left_out, marginal_oddity, read, require_fit, split
+from reparax.data import Dataset, left_out, marginal_oddity, read, related, require_fit, split
 from reparax.errors import ColumnsLeftOut, RecipeError
 from reparax.model import Model
 from reparax.networks import context_size
@@ -41,7 +41,7 @@ from reparax.recipe import (
 )
 from reparax.recipe import objective as recipe_objective
 from reparax.reparameterization import is_reparameterizable
-from reparax.tables import HidingCells, adapter_of
+from reparax.tables import HidingCells, adapter_of, is_for_rows
 from reparax.training import Progress, cosine_adam, sees_batch
 from reparax.training import fit as train
 
@@ -90,10 +90,11 @@ def fit(
             warnings.warn(note, ColumnsLeftOut, stacklevel=2)
     require_fit(dataset)
     # The encoder of a custom model need not be able to hide cells.
-    settled: Settings = {} if model is None else {"hide": 0.0}
+    settled: Settings = {} if model is None else {"hide": 0.0, "relations": "none"}
     recipe = plan(dataset, objective=objective, **(settled | chosen))
     part, held_out = (dataset, None) if recipe.valid == 0 else split(dataset, recipe.valid, recipe.seed)
     part, held_out = _trimmed(part, recipe.trim), None if held_out is None else _trimmed(held_out, recipe.trim)
+    part = _related(part, recipe)
     initial, training = jax.random.split(jax.random.key(recipe.seed))
     if model is None:
         untrained = build(recipe, part.schema, key=initial, contexts=part.context)
@@ -124,6 +125,26 @@ def _trimmed(dataset: Dataset, fraction: float) -> Dataset:
     oddity = marginal_oddity(dataset.values.astype(np.float64), columns)
     kept = np.argsort(oddity, kind="stable")[: max(1, round(len(dataset) * (1 - fraction)))]
     return dataset.take(np.sort(kept))
+
+
+def _related(dataset: Dataset, recipe: Recipe) -> Dataset:
+    """The data with the relations between their columns that the recipe asks for in their schema.
+
+    Raises:
+        RecipeError: Relations are asked for, but the data are not modeled column by column.
+    """
+    columns = dataset.schema.columns
+    if columns is None:
+        return dataset
+    if recipe.relations == "none":
+        return replace(dataset, schema=msgspec.structs.replace(dataset.schema, relations=(), constraints=()))
+    if not is_for_rows(registry.load("likelihoods", recipe.name("likelihood"))):
+        raise RecipeError(
+            expected="the columns likelihood to keep relations between columns",
+            got=f"the {recipe.name('likelihood')} likelihood with relations={recipe.relations}",
+            cure="leave --relations out",
+        )
+    return replace(dataset, schema=related(dataset.schema, dataset.values, find=recipe.relations == "found"))
 
 
 def _steps_per_epoch(recipe: Recipe, part: Dataset) -> int:

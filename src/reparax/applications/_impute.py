@@ -107,7 +107,8 @@ def _filled(fitted: FittedModel, dataset: Dataset, function: Any, work: int, see
         (len(values), *inner, values.shape[1]),
     ).copy()
     if has_gaps.any():
-        result[has_gaps] = fitted.units.restored(
-            map_with_samples(function, fitted, dataset.take(np.flatnonzero(has_gaps)), work, seed)
-        )
+        rows = map_with_samples(function, fitted, dataset.take(np.flatnonzero(has_gaps)), work, seed)
+        given = result[has_gaps]
+        whole = fitted.units.restored(rows.reshape(-1, rows.shape[-1]), given.reshape(-1, given.shape[-1]))
+        result[has_gaps] = whole.reshape(given.shape)
     return result

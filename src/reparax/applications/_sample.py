@@ -17,10 +17,12 @@ from reparax.model import Model
 from reparax.networks import context_size
 from reparax.recipe import FittedModel
 
-Draw = Callable[[Model, Array], Array]
-
 PROPOSALS = 20_000
 """The number of draws from the prior that are resampled to meet a condition."""
+MOST_ATTEMPTS = 200
+"""How often a row that breaks a constraint is drawn again."""
+SAME_LATENT = 20
+"""The attempts with the same latent variable, so that the distribution of these hardly changes."""
 MIN_EFFECTIVE = 20.0
 """The smallest effective number of proposals: with fewer, rows would repeat a few latent points."""
 
@@ -73,13 +75,13 @@ def sample_values(
 ) -> np.ndarray:
     """`sample` as the matrix that `reparax.data.to_frame` takes: codes for categories, NaN for missing cells."""
     if not where:
-        return _with_gaps(fitted, fitted.units.restored(_draw(_sample, fitted, num_samples, key, context)), key, {})
+        draw = _drawn(fitted, num_samples, key, context)
+        return _until_held(fitted, _with_gaps(fitted, draw(np.arange(num_samples), 0), key, {}), draw)
     _refuse_both(fitted)
     cells = _conditions(fitted, where)
-    rows = fitted.units.restored(_draw_where(fitted, num_samples, cells, key))
-    for column, value in cells.items():
-        rows[:, column] = value
-    return _with_gaps(fitted, rows, key, cells)
+    draw = _drawn_where(fitted, num_samples, cells, key)
+    rows = draw(np.arange(num_samples), 0)
+    return _until_held(fitted, _with_gaps(fitted, rows, key, cells), draw)
 
 
 def sample_means(fitted: FittedModel, num_samples: int, *, key: jax.Array, context: Any = None) -> np.ndarray:
@@ -88,7 +90,13 @@ def sample_means(fitted: FittedModel, num_samples: int, *, key: jax.Array, conte
     Raises:
         RecipeError: The number of samples is below 1.
     """
-    return fitted.units.restored(_draw(_sample_mean, fitted, num_samples, key, context))
+    require_samples(num_samples, fitted.units.summary.size)
+    size, contexts = batch_size(fitted), contexts_of(fitted, context, num_samples)
+    pieces = [
+        np.asarray(_expected(fitted.model, _keys(key, number, size), some_of(contexts, places)))[:kept]
+        for number, places, kept in batches(num_samples, size)
+    ]
+    return fitted.units.restored(np.concatenate(pieces))
 
 
 def _refuse_both(fitted: FittedModel) -> None:
@@ -98,16 +106,6 @@ def _refuse_both(fitted: FittedModel) -> None:
             got="a condition on columns of a conditional model",
             cure="leave where out, and pass the context",
         )
-
-
-def _draw(function: Draw, fitted: FittedModel, num_samples: int, key: jax.Array, context: Any) -> np.ndarray:
-    require_samples(num_samples, fitted.units.summary.size)
-    size, contexts = batch_size(fitted), contexts_of(fitted, context, num_samples)
-    pieces = [
-        np.asarray(_batch(function, fitted.model, _keys(key, number, size), some_of(contexts, places)))[:kept]
-        for number, places, kept in batches(num_samples, size)
-    ]
-    return np.concatenate(pieces)
 
 
 def _keys(key: Array, number: int, size: int) -> Array:
@@ -133,10 +131,66 @@ def _conditions(fitted: FittedModel, where: Mapping[str, Any]) -> dict[int, floa
     return {places[name]: cell_value(columns[places[name]], str(value)) for name, value in where.items()}
 
 
-def _draw_where(fitted: FittedModel, num_samples: int, cells: Mapping[int, float], key: jax.Array) -> np.ndarray:
-    """Rows whose latent variable is resampled from the prior with the probability of the cells as weight."""
+def _until_held(
+    fitted: FittedModel, rows: np.ndarray, draw_again: Callable[[np.ndarray, int], np.ndarray]
+) -> np.ndarray:
+    """Rows in which the constraints of the schema hold: those that break one are drawn again.
+
+    Args:
+        fitted: The fitted model.
+        rows: Rows in the user's units.
+        draw_again: Gives other rows in place of some, by their indices and the number of the attempt.
+
+    Raises:
+        DataError: Constraints that the user stated cannot be met.
+    """
+    schema = fitted.schema
+    if not (schema.constraints or schema.relations):
+        return rows
+    for attempt in range(1, MOST_ATTEMPTS + 1):
+        broken = np.flatnonzero(~schema.holds(rows))
+        if not len(broken):
+            return rows
+        rows[broken] = draw_again(broken, attempt)
+    broken = np.flatnonzero(~schema.stated().holds(rows))
+    if len(broken):
+        raise DataError(
+            expected=f"rows that meet what the schema states, within {MOST_ATTEMPTS} attempts each",
+            got=f"{len(broken)} of {len(rows)} that do not",
+            cure="ask for fewer rows or another condition, or state less",
+        )
+    return rows
+
+
+def _drawn(
+    fitted: FittedModel, num_samples: int, key: jax.Array, context: Any
+) -> Callable[[np.ndarray, int], np.ndarray]:
+    """Draws rows by their indices; in later attempts with other noise for x, and after some with another z too."""
     require_samples(num_samples, fitted.units.summary.size)
-    row = np.full((1, fitted.units.summary.size), np.nan)
+    size, contexts = batch_size(fitted), contexts_of(fitted, context, num_samples)
+
+    def draw(places: np.ndarray, attempt: int) -> np.ndarray:
+        numbers = np.unique(places // size)
+        data = np.concatenate([jax.random.key_data(_keys(key, int(number), size)) for number in numbers])
+        keys = jax.random.wrap_key_data(jnp.asarray(data), impl=jax.random.key_impl(key))
+        of_places = keys[np.searchsorted(numbers, places // size) * size + places % size]
+        pieces = [
+            np.asarray(_batch(fitted.model, of_places[some], jnp.int32(attempt), some_of(contexts, places[some])))[
+                :kept
+            ]
+            for _, some, kept in batches(len(places), size)
+        ]
+        return fitted.units.restored(np.concatenate(pieces))
+
+    return draw
+
+
+def _drawn_where(
+    fitted: FittedModel, num_samples: int, cells: Mapping[int, float], key: jax.Array
+) -> Callable[[np.ndarray, int], np.ndarray]:
+    """Draws rows whose latent variable is resampled from the prior with the probability of the cells as weight."""
+    require_samples(num_samples, fitted.units.summary.size)
+    row = np.full((1, len(fitted.schema.columns or ())), np.nan)
     for column, value in cells.items():
         row[0, column] = value
     seen = jnp.asarray(fitted.units.stored(row)[0], jnp.float32)
@@ -153,11 +207,20 @@ def _draw_where(fitted: FittedModel, num_samples: int, cells: Mapping[int, float
         )
     chosen = jax.random.choice(for_choice, len(weights), (num_samples,), p=jnp.asarray(weights / weights.sum()))
     size = batch_size(fitted)
-    pieces = [
-        np.asarray(_given(fitted.model, z[chosen[places]], _keys(for_x, number, size)))[:kept]
-        for number, places, kept in batches(num_samples, size)
-    ]
-    return np.concatenate(pieces).astype(np.float64)
+
+    def draw(places: np.ndarray, attempt: int) -> np.ndarray:
+        of_attempt = for_x if attempt == 0 else jax.random.fold_in(for_x, LARGEST_BATCH + attempt)
+        # A z that does not lead to rows that meet the constraints is given up for another one.
+        other = places if attempt <= SAME_LATENT else (places + attempt) % num_samples
+        pieces = [
+            np.asarray(_given(fitted.model, z[chosen[other[some]]], _keys(of_attempt, number, size)))[:kept]
+            for number, some, kept in batches(len(places), size)
+        ]
+        given = np.full((len(places), row.shape[1]), np.nan)
+        given[:, list(cells)] = list(cells.values())
+        return fitted.units.restored(np.concatenate(pieces).astype(np.float64), given)
+
+    return draw
 
 
 def _with_gaps(fitted: FittedModel, rows: np.ndarray, key: jax.Array, given: Mapping[int, float]) -> np.ndarray:
@@ -171,8 +234,35 @@ def _with_gaps(fitted: FittedModel, rows: np.ndarray, key: jax.Array, given: Map
 
 
 @eqx.filter_jit
-def _batch(function: Draw, model: Model, keys: Array, contexts: Array | None) -> Array:
-    return jax.vmap(lambda key, context: function(in_context(model, context), key))(keys, contexts)
+def _batch(model: Model, keys: Array, attempt: Array, contexts: Array | None) -> Array:
+    """Draws from the model; those of the first attempt are those of `Model.sample`."""
+
+    def one(key: Array, context: Array | None) -> Array:
+        plain = in_context(model, context)
+        for_z, for_x = jax.random.split(key)
+        z = plain.prior(plain.posterior).sample(_other_if(attempt > SAME_LATENT, for_z, attempt))
+        return plain.likelihood(z).sample(_other_if(attempt > 0, for_x, attempt))
+
+    return jax.vmap(one)(keys, contexts)
+
+
+def _other_if(condition: Array, key: Array, attempt: Array) -> Array:
+    """The key, or that of an attempt."""
+    other = jax.random.key_data(jax.random.fold_in(key, attempt))
+    return jax.random.wrap_key_data(
+        jnp.where(condition, other, jax.random.key_data(key)), impl=jax.random.key_impl(key)
+    )
+
+
+@eqx.filter_jit
+def _expected(model: Model, keys: Array, contexts: Array | None) -> Array:
+    """E[x | z] for draws of z from the prior."""
+
+    def one(key: Array, context: Array | None) -> Array:
+        plain = in_context(model, context)
+        return plain.expected(plain.prior(plain.posterior).sample(key))
+
+    return jax.vmap(one)(keys, contexts)
 
 
 @eqx.filter_jit
@@ -191,11 +281,3 @@ def _proposed(model: Model, x: Array, keys: Array) -> tuple[Array, Array]:
 @eqx.filter_jit
 def _given(model: Model, z: Array, keys: Array) -> Array:
     return jax.vmap(lambda one, key: model.likelihood(one).sample(key))(z, keys)
-
-
-def _sample(model: Model, key: Array) -> Array:
-    return model.sample(key)
-
-
-def _sample_mean(model: Model, key: Array) -> Array:
-    return model.expected(model.prior(model.posterior).sample(key))

@@ -10,7 +10,7 @@ from reparax import registry
 from reparax.cli.model import Data, origin_of, prepare_jax, see_working_folder, streamed
 from reparax.cli.options import RecipeOptions
 from reparax.cli.terminal import Say, bound_name, notes, speaker, stoppable, warn, watch
-from reparax.cli.words import columns_text, recipe_lines
+from reparax.cli.words import columns_text, recipe_lines, relations_text
 
 if TYPE_CHECKING:
     from reparax.data import Dataset
@@ -47,7 +47,8 @@ def fit(
             builtin:digits.
         out: The model folder to write; an existing model there is replaced.
         label: Where the labels are; they are not modeled.
-        schema: A .json or .toml file with the kinds of columns of a table: {"zip": "categorical", "id": "exclude"}.
+        schema: A .json or .toml file with the kinds of columns of a table: {"zip": "categorical", "id": "exclude"}; and
+            with what holds in every row: {"dropoff": {"after": "pickup"}, "total": {"sum": ["fare", "tip"]}}.
         exclude: Columns of a table to ignore.
         recipe: The choices about the model and its training.
         report: Write report.html into the model folder (the default).
@@ -82,6 +83,8 @@ def fit(
             warn("interrupted before the first training steps finished; nothing was written")
             return INTERRUPTED
         save(fitted, out)
+    for line in relations_text(fitted.schema):
+        say(line)
     _say_result(fitted, dataset, say)
     say(f"model       {out}")
     if fitted.status == "interrupted":

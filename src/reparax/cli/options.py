@@ -31,6 +31,7 @@ KINDS = {
     "int": int,
     "float": float,
     "Binarize": Literal["dynamic", "threshold"],
+    "Relations": Literal["none", "stated", "found"],
     **dict(zip((f"Choice of {part}" for part in registry.ROOM_OF), CHOICES, strict=True)),
 }
 """The type of an option, by the type of the field of the recipe."""

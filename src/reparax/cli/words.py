@@ -28,6 +28,18 @@ def columns_text(schema: "Schema") -> list[str]:
     return text + ([f"  and {len(lines) - len(shown)} more"] if len(lines) > len(shown) else [])
 
 
+MAX_RELATIONS = 12
+
+
+def relations_text(schema: "Schema") -> list[str]:
+    """One line for each relation between the columns of a fit, found or stated."""
+    from reparax.data import relation_lines
+
+    lines = [f"relation    {line.text}  ({'stated' if line.stated else 'found'})" for line in relation_lines(schema)]
+    more = len(lines) - MAX_RELATIONS
+    return lines[:MAX_RELATIONS] + ([f"relation    and {more} more"] if more > 0 else [])
+
+
 def data_line(dataset: "Dataset") -> str:
     """One line on the data: the number and the kind of the examples."""
     schema = dataset.schema

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float
 from msgspec.structs import replace
 
-from reparax.data.values import LARGEST_EXACT, Cells, Levels, spikes_of, step_of
+from reparax.data.values import LARGEST_EXACT, Cells, Levels, coarse_step_of, spikes_of, step_of
 from reparax.errors import DataError
 from reparax.summary import CATEGORY_LIKE, Column
 
@@ -91,6 +91,7 @@ def _number_column(name: str, cells: Cells, kind: str | None) -> Column:
     step = cells.step if cells.kind == "datetime" else step_of(levels.values, cells.precision)
     kind, spikes = _kind_and_spikes(name, levels, kind, step, datetime=cells.kind == "datetime")
     mean, std = levels.moments()
+    coarse_step, coarse_fraction = coarse_step_of(levels.without(spikes), step)
     return Column(
         name=name,
         kind=kind,
@@ -102,10 +103,47 @@ def _number_column(name: str, cells: Cells, kind: str | None) -> Column:
         std=std,
         spread=levels.spread(),
         step=step,
+        coarse_step=coarse_step,
+        coarse_start=float(np.floor(levels.values[0] / coarse_step) * coarse_step) if coarse_step else 0.0,
+        coarse_fraction=coarse_fraction,
         quantiles=_quantiles(levels, spikes),
         spikes=tuple(spikes.tolist()),
         spike_fractions=levels.fractions_of(spikes),
     )
+
+
+def remainder_column(name: str, values: Float[np.ndarray, " n"], child: Column, *, is_code: bool) -> Column:
+    """What a relation leaves of a column, as a column of its own.
+
+    Args:
+        name: Its name.
+        values: What is left in each row, NaN where unknown; some are known.
+        child: The column.
+        is_code: Whether these are codes: 0 for the category that the relation implies, else one more than that of the
+            child.
+    """
+    present = values[~np.isnan(values)]
+    missing = 1.0 - len(present) / len(values)
+    if is_code:
+        categories = ("as implied", *map(str, child.categories))
+        counts = np.bincount(present.astype(np.int64), minlength=len(categories))[: len(categories)]
+        return Column(
+            name=name, kind="categorical", dtype="string", missing=missing, low=0.0, high=float(len(categories) - 1),
+            mean=0.0, std=1.0, spread=1.0, categories=categories,
+            category_fractions=tuple((counts / len(present)).tolist()),
+        )  # fmt: skip
+    levels = Levels.of(present)
+    mean, std = levels.moments()
+    spikes = spikes_of(levels, child.step)
+    few = len(levels.values) <= MOST_ORDINAL and levels.num_rows >= LEAST_REPEATED * len(levels.values)
+    if few or len(levels.values) == 1:
+        spikes = levels.values
+    return Column(
+        name=name, kind="continuous", dtype="float64", missing=missing, low=float(levels.values[0]),
+        high=float(levels.values[-1]), mean=mean, std=std, spread=levels.spread(), step=child.step,
+        quantiles=_quantiles(levels, spikes), spikes=tuple(spikes.tolist()),
+        spike_fractions=levels.fractions_of(spikes),
+    )  # fmt: skip
 
 
 def _kind_and_spikes(

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from msgspec import structs
 
 from reparax.data.arrays import (
     PREFIX,
@@ -23,6 +24,7 @@ from reparax.data.files import LabelNotFoundError, content_of, missing, read_byt
 from reparax.data.frames import Frame, is_frame, kind_of_frame, load_frame, object_series
 from reparax.data.images import SUFFIXES, read_folder
 from reparax.data.schema import Schema, overrides
+from reparax.data.statements import Statement, stated
 from reparax.data.tables import (
     ARROW,
     JSON_LINES,
@@ -88,16 +90,32 @@ def read(
             of an ``.npz`` file, or a file (``.npy``, IDX, one-column CSV). Labels are not among the values.
         schema: The kinds of columns where those inferred from their values are wrong: a mapping such as
             ``{"age": "continuous", "zip": "categorical", "id": "exclude"}``, a JSON or TOML file with such a mapping,
-            or the schema of other data.
+            or the schema of other data. Instead of a kind, a column may have statements that hold in every row and in
+            every synthetic one: ``{"dropoff": {"after": "pickup"}}``, ``{"total": {"sum": ["fare", "tip"]}}``,
+            ``{"borough": {"of": "zone"}}``, ``{"age": {"kind": "count", "range": [0, 120]}}``,
+            ``{"model": {"with": ["make"]}}`` (only the combinations of the data), ``{"code": {"unique": true}}``; also
+            ``before``, ``difference``, ``product`` and ``ratio``.
         exclude: Columns to ignore.
         context: Numbers that are known of each example and not modeled, one row for each example.
 
     Raises:
-        DataError: The source is missing, damaged, or cannot be modeled; the message says what to do.
+        DataError: The source is missing, damaged, or cannot be modeled, or a row breaks a statement; the message says
+            what to do.
     """
     chosen = overrides(schema, exclude)
     dataset = source if isinstance(source, Dataset) and not chosen else _load(source, label).dataset(chosen)
+    dataset = _with_statements(dataset, chosen.statements)
     return dataset if context is None else dataset.given(context)
+
+
+def _with_statements(dataset: Dataset, statements: tuple[Statement, ...]) -> Dataset:
+    """The dataset with what is stated of its columns in its schema."""
+    if not statements:
+        return dataset
+    if dataset.schema.columns is None:
+        raise DataError(expected="a table for statements on columns", got=dataset.schema.kind, cure="leave them out")
+    relations, constraints = stated(statements, dataset.values, dataset.schema.columns)
+    return replace(dataset, schema=structs.replace(dataset.schema, relations=relations, constraints=constraints))
 
 
 def _load(source: Any, label: str | Path | None) -> _Loaded:

@@ -10,6 +10,7 @@ from reparax.data.frames import polars_series
 from reparax.data.match import spelling
 from reparax.data.schema import Schema
 from reparax.data.text import MICROSECONDS, dates_of, texts_of
+from reparax.data.values import rounded
 from reparax.errors import DataError
 from reparax.summary import Column
 
@@ -98,18 +99,6 @@ def restored(values: np.ndarray, column: Column) -> "pl.Series":
     if column.kind == "datetime":
         return _dates(values, column)
     return _numbers(rounded(values, column.step), column)
-
-
-def rounded(values: np.ndarray, step: float) -> np.ndarray:
-    """The nearest multiples of a step; the values unchanged if it is 0."""
-    if step <= 0:
-        return values
-    if step >= 1:
-        return np.rint(values / step) * step
-    scales = 10.0 ** np.arange(1, 16)
-    scale = scales[np.argmin(np.abs(step * scales - np.rint(step * scales)) > 1e-6)]
-    units = np.rint(step * scale)
-    return np.rint(values / step) * units / scale if units else values
 
 
 def _categories(values: np.ndarray, column: Column) -> "pl.Series":

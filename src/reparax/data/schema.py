@@ -4,6 +4,7 @@ import difflib
 import json
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol
 
@@ -12,8 +13,11 @@ import numpy as np
 
 from reparax import registry
 from reparax.data.columns import CHOSEN, EMPTY, notes_on
+from reparax.data.constraints import Constraint, check_constraints, held
 from reparax.data.files import read_bytes
 from reparax.data.match import Matched, match_table
+from reparax.data.relations import Extension, Relation, check_relations
+from reparax.data.statements import Statement, statements_in
 from reparax.data.values import (
     LARGEST_INTEGER,
     Cells,
@@ -24,7 +28,7 @@ from reparax.data.values import (
     whole,
 )
 from reparax.errors import DataError
-from reparax.summary import Column, Kind, Summary
+from reparax.summary import Column, Kind, Remainder, Summary
 
 
 class Described(Protocol):
@@ -60,6 +64,9 @@ class Schema(msgspec.Struct, frozen=True):
         label: The column or key that holds the labels, None when there is none or they come from another file.
         columns: The columns of a table, as the matrix of values has them; None for images and arrays.
         excluded: The columns of the user's table that are left out of the values, each with the reason.
+        relations: How columns follow from others, as found in the data or stated; a model of these columns sees the
+            remainders too (see `extended_summary`).
+        constraints: What else holds in every row, as found or stated: draws that break one are drawn again.
     """
 
     kind: Literal["images", "table", "array"]
@@ -75,6 +82,8 @@ class Schema(msgspec.Struct, frozen=True):
     label: str | None = None
     columns: tuple[Column, ...] | None = None
     excluded: tuple[tuple[str, str], ...] = ()
+    relations: tuple[Relation, ...] = ()
+    constraints: tuple[Constraint, ...] = ()
 
     def __post_init__(self) -> None:
         size = int(np.prod(self.event_shape, dtype=int))
@@ -88,6 +97,8 @@ class Schema(msgspec.Struct, frozen=True):
             raise ValueError(f"{len(self.columns)} descriptions of {size} columns")
         if unknown := {column.kind for column in self.columns or ()} - set(registry.column_kinds()):
             raise ValueError(f"columns of an unknown kind: {', '.join(sorted(unknown))}")
+        check_relations(self.relations, self.columns or ())
+        check_constraints(self.constraints, self.columns or ())
 
     def summary(self) -> Summary:
         """What the parts of a model need to know: the same facts as arrays (float64), without the names."""
@@ -99,6 +110,51 @@ class Schema(msgspec.Struct, frozen=True):
             event_shape=self.event_shape, kind=self.value_kind, low=low, high=high, mean=mean, std=std,
             num_examples=self.num_examples, columns=self.columns or (),
         )  # fmt: skip
+
+    @property
+    def extension(self) -> Extension:
+        """The map between rows of a table and rows with the remainders of its relations."""
+        return Extension.of(self.columns or (), self.relations)
+
+    def holds(self, values: np.ndarray) -> np.ndarray:
+        """In which rows every constraint and every stated relation holds.
+
+        Args:
+            values: Rows of a table, NaN where missing.
+        """
+        columns = self.columns or ()
+        known = tuple(relation for relation in self.relations if relation.stated)
+        related = Extension.of(columns, known).holds(values)
+        return np.asarray(related.all(axis=1) & held(self.constraints, columns, values).all(axis=1))
+
+    def stated(self) -> "Schema":
+        """The same schema with those relations and constraints alone that the user stated."""
+        return msgspec.structs.replace(
+            self,
+            relations=tuple(relation for relation in self.relations if relation.stated),
+            constraints=tuple(constraint for constraint in self.constraints if constraint.stated),
+        )
+
+    def extended_summary(self) -> Summary:
+        """The summary of rows with the remainders of the relations; without relations, `summary`."""
+        summary = self.summary()
+        if not self.relations:
+            return summary
+        extension = self.extension
+        columns = [relation.remainder for relation in extension.relations]
+        more = {name: [getattr(column, name) for column in columns] for name in ("low", "high", "mean", "std")}
+        places = extension.places
+        remainders = (
+            Remainder(places[relation.child], tuple(extension.parents(relation))) for relation in extension.relations
+        )
+        return replace(
+            summary,
+            event_shape=(summary.size + len(columns),),
+            kind="mixed",
+            columns=(*summary.columns, *columns),
+            remainders=tuple(remainders),
+            **{name: np.concatenate([getattr(summary, name), values]) for name, values in more.items()},
+        )
 
     def check(self, data: Described | np.ndarray) -> np.ndarray:
         """The values of ``data`` as a model fitted on this schema takes them: columns in its order, its dtype.
@@ -253,13 +309,15 @@ class Overrides(NamedTuple):
     Attributes:
         kinds: What columns are.
         excluded: Which are left out, each with the reason.
+        statements: What is stated of them besides.
     """
 
     kinds: dict[str, str]
     excluded: dict[str, str]
+    statements: tuple[Statement, ...] = ()
 
     def __bool__(self) -> bool:
-        return bool(self.kinds or self.excluded)
+        return bool(self.kinds or self.excluded or self.statements)
 
     def checked(self, names: Sequence[str], label: str | None) -> "Overrides":
         """The same overrides, after checking that their columns exist.
@@ -268,7 +326,7 @@ class Overrides(NamedTuple):
             DataError: There is no such column.
         """
         known = {*names, *([label] if label is not None else [])}
-        for name in (*self.kinds, *self.excluded):
+        for name in (*self.kinds, *self.excluded, *(statement.column for statement in self.statements)):
             if name not in known:
                 near = difflib.get_close_matches(name, names, n=3)
                 listed = ", ".join(names[:10]) + (", ..." if len(names) > 10 else "")
@@ -287,7 +345,8 @@ def overrides(schema: "str | Path | Mapping[str, Any] | Schema | None", exclude:
     """What a schema file, or a mapping from column to kind, says; and which columns are left out.
 
     A file is JSON or TOML: ``{"age": "continuous", "zip": "categorical", "id": "exclude"}``, or what a fitted model
-    has saved of its data.
+    has saved of its data. Instead of a kind, a column may have statements that must hold in every row, such as
+    ``{"dropoff": {"after": "pickup"}, "total": {"sum": ["fare", "tip"]}}``: `reparax.data.WORDS`.
 
     Args:
         schema: The file, the mapping, or a schema whose kinds are taken over.
@@ -302,13 +361,14 @@ def overrides(schema: "str | Path | Mapping[str, Any] | Schema | None", exclude:
         said = kinds_of(schema)
     else:
         said = dict(schema or {})
-    said = _short_form(said)
+    said, statements = statements_in(_short_form(said))
     kinds = {name: _kind(name, kind) for name, kind in said.items() if kind != EXCLUDE}
     left_out = [name for name, kind in said.items() if kind == EXCLUDE]
     chosen = [exclude] if isinstance(exclude, str) else list(exclude)
     return Overrides(
         {name: kind for name, kind in kinds.items() if name not in chosen},
         dict.fromkeys((*left_out, *map(str, chosen)), CHOSEN),
+        statements,
     )
 
 

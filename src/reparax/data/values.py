@@ -369,6 +369,28 @@ def step_of(values: np.ndarray, precision: float) -> float:
     return 0.0
 
 
+MULTIPLES = (100, 50, 25, 20, 10, 5, 2)
+MOSTLY = 0.7  # of the values that are not spikes are multiples of a coarse step
+FEWEST_ON_GRID = 50
+
+
+def coarse_step_of(levels: Levels, step: float) -> tuple[float, float]:
+    """A multiple of the step of which most values are multiples in turn, and the fraction that are; 0 without one.
+
+    Args:
+        levels: The values that are not spikes.
+        step: The number of which all are multiples, or 0.
+    """
+    if step <= 0 or levels.num_rows < FEWEST_ON_GRID:
+        return 0.0, 0.0
+    units = np.rint(levels.values / step)
+    for multiple in MULTIPLES:
+        fraction = float(levels.counts[units % multiple == 0].sum() / levels.num_rows)
+        if fraction >= max(MOSTLY, 2 / multiple) and units[-1] - units[0] >= 4 * multiple:
+            return multiple * step, fraction
+    return 0.0, 0.0
+
+
 def _whole_within(scaled: np.ndarray, precision: float) -> bool:
     return bool((np.abs(scaled - np.rint(scaled)) <= 4 * precision * np.abs(scaled)).all())
 
@@ -378,3 +400,15 @@ def _divisor(integers: np.ndarray) -> int:
     if len(numbers) < FEWEST_LEVELS:
         return 1
     return int(np.gcd.reduce(numbers.astype(np.int64)))
+
+
+def rounded(values: np.ndarray, step: float) -> np.ndarray:
+    """The nearest multiples of a step; the values unchanged if it is 0."""
+    if step <= 0:
+        return values
+    if step >= 1:
+        return np.rint(values / step) * step
+    scales = 10.0 ** np.arange(1, 16)
+    scale = scales[np.argmin(np.abs(step * scales - np.rint(step * scales)) > 1e-6)]
+    units = np.rint(step * scale)
+    return np.rint(values / step) * units / scale if units else values

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Array, Float, Num, PyTree
 from msgspec import structs
 
-from reparax.data import FrameKind, Schema, rounded
+from reparax.data import Extension, FrameKind, Schema, rounded
 from reparax.errors import RecipeError
 from reparax.model import Model
 from reparax.recipe._recipe import Binarize, Recipe
@@ -84,6 +84,7 @@ class Units:
     Attributes:
         summary: The summary of the data that the model sees.
         offset: Subtracted first, per dimension, float64; None for no shift.
+        extension: Adds the remainders of relations between columns; None where there are none.
         binarize: Whether intensities become bits.
         low: The intensity that is always 0.
         high: The intensity that is always 1.
@@ -91,6 +92,7 @@ class Units:
 
     summary: Summary
     offset: np.ndarray | None
+    extension: Extension | None
     binarize: Binarize
     low: float
     high: float
@@ -102,22 +104,27 @@ class Units:
         Raises:
             RecipeError: Binarization is chosen for data that are not intensities.
         """
-        summary = schema.summary()
+        summary = schema.extended_summary()
+        extension = schema.extension if schema.relations else None
         low, high = float(summary.low.min()), float(summary.high.max())
         if binarize != "none":
-            return cls(_binary(summary, binarize), None, binarize, low, high)
+            return cls(_binary(summary, binarize), None, None, binarize, low, high)
         if schema.dtype == "float64":
             offset = _offset(summary)
             shifted = replace(
                 summary, low=summary.low - offset, high=summary.high - offset, mean=summary.mean - offset,
                 columns=tuple(map(_shifted, summary.columns, offset.ravel().tolist())),
             )  # fmt: skip
-            return cls(shifted, offset, binarize, low, high)
-        return cls(summary, None, binarize, low, high)
+            return cls(shifted, offset, extension, binarize, low, high)
+        return cls(summary, None, extension, binarize, low, high)
 
     def stored(self, values: np.ndarray) -> np.ndarray:
-        """The values for the device: shifted if needed, else in the compact dtype of the data."""
-        return values if self.offset is None else (values - self.offset).astype(np.float32)
+        """The values for the device: extended and shifted if needed, else in the compact dtype of the data."""
+        if self.extension is not None:
+            values = self.extension.extended(values)
+        if self.offset is not None:
+            values = values - self.offset
+        return values if self.offset is None and self.extension is None else values.astype(np.float32)
 
     def trained_on(self, values: np.ndarray) -> np.ndarray:
         """The values that training stores on the device: as float32, if there are not too many.
@@ -139,14 +146,24 @@ class Units:
         """The same without random draws, for codes and reconstructions."""
         return Expected(self.transform)
 
-    def restored(self, values: np.ndarray) -> np.ndarray:
+    def restored(self, values: np.ndarray, given: np.ndarray | None = None) -> np.ndarray:
         """Values of the model in the user's units; bits stay bits.
 
         A shift back loses the last digits of float32, so that numbers are moved to the nearest value that the data
-        could have: a multiple of the step, or a spike.
+        could have: a multiple of the step, or a spike. Columns that follow from others are put together again.
+
+        Args:
+            values: Values of the model.
+            given: For rows of a table, cells that are known and keep their values, NaN elsewhere.
         """
-        if self.offset is None:
-            return values
+        shifted = values if self.offset is None else self._shifted_back(values)
+        if self.extension is None:
+            return shifted if given is None else np.where(np.isnan(given), shifted, given)
+        whole = self.extension.collapsed(shifted, given)
+        return whole if self.offset is not None or given is not None else whole.astype(values.dtype)
+
+    def _shifted_back(self, values: np.ndarray) -> np.ndarray:
+        assert self.offset is not None
         shifted = values + self.offset
         if values.ndim != 2 or not self.summary.columns:
             return shifted
@@ -155,8 +172,10 @@ class Units:
 
 
 def _offset(summary: Summary) -> np.ndarray:
-    """The mean of each dimension, rounded to a multiple of its step; 0 for codes of categories."""
+    """The mean of each dimension, rounded to a multiple of its step; 0 for codes of categories and remainders."""
     offset = np.array(summary.mean, np.float64)
+    if summary.remainders:
+        offset[-len(summary.remainders) :] = 0.0
     for index, column in enumerate(summary.columns):
         if column.is_category:
             offset[index] = 0.0
@@ -186,6 +205,7 @@ def _shifted(column: Column, offset: float) -> Column:
         low=column.low - offset,
         high=column.high - offset,
         mean=column.mean - offset,
+        coarse_start=column.coarse_start - offset,
         quantiles=tuple(quantile - offset for quantile in column.quantiles),
         spikes=tuple(spike - offset for spike in column.spikes),
     )

@@ -1,7 +1,7 @@
 """The recipe: its chosen parts, its fields and their ranges, and how a type checker reads them."""
 
 from collections.abc import Mapping
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import msgspec
 from typing_extensions import TypedDict  # its dictionaries can be closed: a key of another name is an error
@@ -97,6 +97,8 @@ def _joined(name: str, options: Mapping[str, Any]) -> Choice:
 
 Binarize = Literal["none", "dynamic", "threshold"]
 
+Relations = Literal["none", "stated", "found"]
+
 LARGEST = 1_000_000_000
 
 
@@ -143,6 +145,8 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             them: every fourth step also trains on rows with hidden cells.
         trim: The fraction of a table's rows to leave out of training, those with the most anomalous single columns:
             use it to find anomalies in the training data. The rows left out are not modeled, so samples lack them.
+        relations: Which relations between the columns of a table are kept: none, those that are stated with the schema,
+            or also those found in the data (default, unless rows are trimmed).
         seed: The random seed (default: 0).
 
     Raises:
@@ -168,6 +172,7 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     context_dim: int = 0
     hide: float = 0.0
     trim: float = 0.0
+    relations: Relations = "none"
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -178,10 +183,14 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         estimator = self.option("objective", "estimator", "auto")
         if estimator != "auto" and estimator not in registry.names("estimators"):
             registry.load("estimators", estimator)
-        if self.binarize not in ("none", "dynamic", "threshold"):
-            raise RecipeError(
-                expected="binarize to be none, dynamic or threshold", got=repr(self.binarize), cure="choose one of them"
-            )
+        for name, kind in (("binarize", Binarize), ("relations", Relations)):
+            known = get_args(kind)
+            if getattr(self, name) not in known:
+                raise RecipeError(
+                    expected=f"{name} to be {', '.join(known[:-1])} or {known[-1]}",
+                    got=repr(getattr(self, name)),
+                    cure="choose one of them",
+                )
 
     def name(self, field: str) -> str:
         """The name of a chosen part: ``recipe.name("prior")``."""
@@ -249,6 +258,7 @@ class TableSettings(TypedDict, total=False):
     valid: float | None
     hide: float | None
     trim: float | None
+    relations: Relations | None
 
     beta: float | None
     free_bits: float | None

@@ -159,6 +159,7 @@ def _rules_for_rows(schema: Schema, num_examples: int, given: dict[str, Any], *,
         "hide": 0.0 if given.get("trim") or _has_companion(given["objective"]) else _hidden_cells(schema),
         "learning_rate": 2e-3 if num_examples >= 10_000 and not discrete else 1e-3,
         "patience": max(5, epochs // 5),
+        "relations": "stated" if given.get("trim") else "found",
     }
 
 

@@ -130,10 +130,11 @@ class TableAdapter(Adapter):
         return values if values.dtype.kind == "f" else values.astype(np.float32)
 
     def log_prob_of_columns(self, distribution: dist.Distribution, x: Float[Array, " d"]) -> Float[Array, " d"]:
-        return distribution.log_prob_of_columns(x)
+        return self.layout.value.folded(distribution.log_prob_of_columns(x))
 
     def score(self, likelihood: Likelihood, x: Array, z: Array) -> RowScore:
-        return score_row(likelihood, self.layout.value, x, z)
+        row = score_row(likelihood, self.layout.value, x, z)
+        return row._replace(shares=self.layout.value.folded(row.shares))
 
     def expected(self, likelihood: Likelihood, z: Array, log_weights: Array) -> Float[Array, " d"]:
         return expected_row(likelihood, z, log_weights)

@@ -16,7 +16,9 @@ from reparax.tables._layout import Layout, Neighborhood
 class RowDistribution(dist.Distribution):
     """p(x) = prod_j p_j(x_j) over the observed cells of one row, in the units of the table; nats.
 
-    The p_j follow from the family of the column: `reparax.tables.Categories`, `Numbers` or `Cyclic`.
+    A row may have remainders of relations (`reparax.data.Extension`): such a one is counted instead of its child, and
+    is a shift of it given its parents, so that this is the density of the user's row. The p_j follow from the family
+    of the column: `reparax.tables.Categories`, `Numbers` or `Cyclic`.
 
     Args:
         parameters: The parameters of all columns, family by family. Zeros make the columns independent, each
@@ -75,7 +77,7 @@ class RowDistribution(dist.Distribution):
 
     def _observed(self, x: Float[Array, " d"], values: Sequence[Any]) -> list[Any]:
         """Values of each family with zeros in the place of missing cells."""
-        missing = self.layout.split(jnp.isnan(x))
+        missing = self.layout.split(self.layout.left_out(x))
         return [
             jax.tree.map(lambda value, empty=empty: jnp.where(empty, 0.0, value), of_family)
             for of_family, empty in zip(values, missing, strict=True)

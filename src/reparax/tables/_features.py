@@ -36,7 +36,7 @@ def hiding(tree: PyTree, hidden: Bool[Array, " d"]) -> PyTree:
     """A model, or another pytree with encoders of table rows, that does not see some of a row's cells."""
 
     def hide(leaf: object) -> object:
-        return replace(leaf, hidden=hidden) if isinstance(leaf, TableFeatures) else leaf
+        return replace(leaf, hidden=leaf.layout.value.hidden(hidden)) if isinstance(leaf, TableFeatures) else leaf
 
     return jax.tree.map(hide, tree, is_leaf=lambda leaf: isinstance(leaf, TableFeatures))
 

@@ -7,10 +7,10 @@ from typing import NamedTuple, Self
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, PyTree
+from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from reparax import registry
-from reparax.summary import Column, Summary
+from reparax.summary import Column, Remainder, Summary
 from reparax.tables._family import AbstractColumnFamily
 
 
@@ -31,26 +31,31 @@ class Layout(eqx.Module):
 
     Cells are taken family by family, so that none need be put into its place before the very end.
 
+    The last columns may be remainders: what relations leave of others. Where a remainder is known, it is modeled
+    instead of its child.
+
     Attributes:
         families: Those that have columns in the table.
+        remainders: What the last columns are.
     """
 
     families: tuple[AbstractColumnFamily, ...]
+    remainders: tuple[Remainder, ...] = eqx.field(static=True, default=())
 
     @classmethod
-    def of(cls, columns: Sequence[Column], num_examples: int) -> Self:
+    def of(cls, columns: Sequence[Column], num_examples: int, remainders: tuple[Remainder, ...] = ()) -> Self:
         """The layout of a table's columns."""
         positions: dict[type[AbstractColumnFamily], list[int]] = {family: [] for family in registry.column_families()}
         of_kind = {kind: family for family in positions for kind in family.kinds}
         for i, column in enumerate(columns):
             positions[of_kind[column.kind]].append(i)
         families = ((family, tuple(chosen)) for family, chosen in positions.items() if chosen)
-        return cls(tuple(family.of(chosen, columns, num_examples) for family, chosen in families))
+        return cls(tuple(family.of(chosen, columns, num_examples) for family, chosen in families), remainders)
 
     @classmethod
     def of_summary(cls, summary: Summary) -> Self:
         """The layout of the columns of a table."""
-        return cls.of(summary.columns, summary.num_examples)
+        return cls.of(summary.columns, summary.num_examples, summary.remainders)
 
     @property
     def order(self) -> tuple[int, ...]:
@@ -59,8 +64,13 @@ class Layout(eqx.Module):
 
     @property
     def size(self) -> int:
-        """The number of columns."""
+        """The number of columns, including remainders."""
         return len(self.order)
+
+    @property
+    def num_cells(self) -> int:
+        """The number of columns of the user's table."""
+        return self.size - len(self.remainders)
 
     @property
     def num_parameters(self) -> int:
@@ -85,6 +95,30 @@ class Layout(eqx.Module):
         """What is near each cell of a row, for radii in units of `Column.spread`."""
         cells = zip(self.families, self.split(jnp.where(jnp.isnan(x), 0.0, x)), strict=True)
         return Neighborhood(x, [family.near(cell, radii) for family, cell in cells])
+
+    def left_out(self, x: Float[Array, " d"]) -> Bool[Array, " d"]:
+        """Which cells have no part in the density of a row: missing ones, and children whose remainder is known."""
+        missing = jnp.isnan(x)
+        if not self.remainders:
+            return missing
+        return missing.at[self._children].max(~missing[self.num_cells :])
+
+    def folded(self, values: Float[Array, " d"]) -> Float[Array, " c"]:
+        """One number for each column of the user's table: that of a remainder belongs to its child."""
+        if not self.remainders:
+            return values
+        return values[: self.num_cells].at[self._children].add(values[self.num_cells :])
+
+    def hidden(self, cells: Bool[Array, " d"]) -> Bool[Array, " d"]:
+        """Which columns cannot be seen if some cells of the user's table cannot: remainders need all of theirs."""
+        if not self.remainders:
+            return cells
+        needed = [jnp.any(cells[np.asarray((each.child, *each.parents))]) for each in self.remainders]
+        return jnp.concatenate([cells[: self.num_cells], jnp.stack(needed)])
+
+    @property
+    def _children(self) -> Int[np.ndarray, " r"]:
+        return np.asarray([each.child for each in self.remainders])
 
     def over_radii(self, values: list[list[Array]]) -> Float[Array, " d"]:
         """The mean over radii of something for each cell, in the order of the table."""

@@ -1,7 +1,7 @@
 """Monotone transforms of columns of numbers: quantiles of the data become those of the standard logistic."""
 
 from collections.abc import Sequence
-from typing import Self
+from typing import NamedTuple, Self
 
 import equinox as eqx
 import jax
@@ -26,6 +26,36 @@ def on_grid(x: Float[Array, " m"], low: Float[Array, " m"], step: Float[Array, "
     size = jnp.where(step > 0, step, 1.0)
     # The least value is itself a whole multiple of the step: shifted units stay exact.
     return jnp.where(step > 0, low + jnp.round((x - low) / size) * size, x)
+
+
+class CoarseSteps(NamedTuple):
+    """The larger steps of which most numbers of some columns are multiples.
+
+    Attributes:
+        step: The step of each column; 0 for none.
+        start: A multiple of it near the least value.
+        fraction: The fraction of the numbers that are multiples of it.
+    """
+
+    step: Float[Array, " m"]
+    start: Float[Array, " m"]
+    fraction: Float[Array, " m"]
+
+    @classmethod
+    def of(cls, columns: Sequence[Column]) -> "CoarseSteps | None":
+        """Those of columns; None where no column has one."""
+        if not any(column.coarse_step for column in columns):
+            return None
+        return cls(
+            single([column.coarse_step for column in columns]),
+            single([column.coarse_start for column in columns]),
+            single([column.coarse_fraction for column in columns]),
+        )
+
+    def rounded(self, key: Array, x: Float[Array, " m"]) -> Float[Array, " m"]:
+        """Numbers, most of them rounded to the larger steps."""
+        chosen = jax.random.bernoulli(key, self.fraction) & (self.step > 0)
+        return jnp.where(chosen, on_grid(x, self.start, self.step), x)
 
 
 class Transforms(eqx.Module):

@@ -14,7 +14,7 @@ from reparax.pytrees import soft_bound
 from reparax.summary import Column
 from reparax.tables._family import AbstractCells, AbstractColumnFamily
 from reparax.tables._state_groups import SpikeGroup, grouped, one_hot, single
-from reparax.tables._transform import Transforms, on_grid, rounding
+from reparax.tables._transform import CoarseSteps, Transforms, on_grid, rounding
 
 LOG_SCALE_BOUNDS = (-6.0, 2.0)
 
@@ -52,6 +52,7 @@ class Numbers(AbstractColumnFamily):
         transforms: T of each column.
         only_spikes: Which columns had no number but spikes: nothing is learned about other numbers.
         step: The rounding of each column; 0 for none.
+        coarse: The larger steps that most numbers of some columns are rounded to; None where there are none.
         low: The least value of each column.
         high: The greatest.
         spread: `Column.spread` of each column.
@@ -64,6 +65,7 @@ class Numbers(AbstractColumnFamily):
     transforms: Transforms
     only_spikes: Bool[Array, " m"]
     step: Float[Array, " m"]
+    coarse: CoarseSteps | None
     low: Float[Array, " m"]
     high: Float[Array, " m"]
     spread: Float[Array, " m"]
@@ -82,6 +84,7 @@ class Numbers(AbstractColumnFamily):
             transforms=Transforms.of(ordered),
             only_spikes=jnp.asarray([bool(column.spikes) and not column.quantiles for column in ordered], bool),
             step=single(steps),
+            coarse=CoarseSteps.of(ordered),
             low=single([column.low for column in ordered]),
             high=single([column.high for column in ordered]),
             spread=single([column.spread for column in ordered]),
@@ -194,7 +197,10 @@ class NumberCells(AbstractCells):
         family = self.family
         for_spikes, for_place = jax.random.split(key)
         noise = jax.random.logistic(for_place, self.location.shape, self.location.dtype)
-        numbers = family.as_recorded(family.transforms.inverse(self.location + jnp.exp(self.log_scale) * noise))
+        numbers = family.transforms.inverse(self.location + jnp.exp(self.log_scale) * noise)
+        if family.coarse is not None:
+            numbers = family.coarse.rounded(jax.random.fold_in(key, len(family.spikes)), numbers)
+        numbers = family.as_recorded(numbers)
         keys = jax.random.split(for_spikes, len(family.spikes))
         groups = zip(family.spikes, self.log_probabilities, family.of_spikes(numbers), keys, strict=True)
         spikes = [group.sample(log_probs, others, each) for group, log_probs, others, each in groups]

@@ -1,0 +1,178 @@
+"""Models of tables whose columns follow from each other: densities, samples, imputations, scores and saved models."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import polars as pl
+import pytest
+
+import reparax as rx
+from reparax.applications import impute, impute_draws, sample_values, score
+from reparax.data import fractions_held, read, relation_lines
+from reparax.errors import DataError, RecipeError
+from reparax.recipe import Units
+from reparax.tables import Layout, RowDistribution
+
+ROWS = 500
+
+
+def rides(rows: int = ROWS, seed: int = 0) -> pl.DataFrame:
+    """Rides that end after they begin, whose total is a sum, whose borough is that of the zone; no tip in cash."""
+    rng = np.random.default_rng(seed)
+    zone = rng.choice([f"zone {i}" for i in range(8)], rows)
+    start = np.datetime64("2024-03-01T00:00:00") + rng.integers(0, 30 * 86400, rows).astype("timedelta64[s]")
+    seconds = rng.gamma(3, 300, rows).astype(np.int64)
+    paid = rng.choice(["cash", "card"], rows)
+    fare = np.round(2.5 + seconds / 120 + rng.gamma(2, 1, rows), 1)
+    tip = np.where(paid == "cash", 0.0, np.round(rng.gamma(2, 1, rows), 2))
+    return pl.DataFrame(
+        {
+            "start": start.astype("datetime64[us]"),
+            "end": (start + seconds.astype("timedelta64[s]")).astype("datetime64[us]"),
+            "zone": zone,
+            "borough": np.array(["north", "south"])[[int(name.split()[1]) % 2 for name in zone]],
+            "paid": paid,
+            "fare": fare,
+            "tip": tip,
+            "total": np.round(fare + tip, 2),
+        }
+    )
+
+
+TABLE = rides()
+QUICK = {"epochs": 40, "latent_dim": 3, "width": 32, "learning_rate": 3e-3, "seed": 1, "hide": 0.5}
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    with jax.numpy_rank_promotion("allow"), jax.numpy_dtype_promotion("standard"):
+        return rx.fit(TABLE, **QUICK)
+
+
+def test_relations_are_found_in_the_fit(fitted):
+    by_child = {relation.child: set(relation.parents) for relation in fitted.schema.relations}
+    assert by_child == {"end": {"start"}, "borough": {"zone"}, "total": {"fare", "tip"}}
+    assert fitted.recipe.relations == "found"
+
+
+def test_they_hold_in_samples(fitted):
+    rows = sample_values(fitted, 3000, key=jax.random.key(0))
+    assert min(fractions_held(fitted.schema, rows)) == 1.0
+    frame = rx.sample(fitted, 3000, key=jax.random.key(0))
+    assert (frame["end"] >= frame["start"]).all()
+    assert ((frame["fare"] + frame["tip"] - frame["total"]).abs() < 1e-6).all()
+    assert frame.filter((pl.col("paid") == "cash") & (pl.col("tip") > 0)).is_empty()
+    assert set(frame.select("zone", "borough").unique().rows()) <= set(TABLE.select("zone", "borough").unique().rows())
+    seconds = [(one["end"] - one["start"]).dt.total_seconds().to_numpy() for one in (frame, TABLE)]
+    assert np.median(seconds[0]) == pytest.approx(np.median(seconds[1]), rel=0.15)
+    assert frame.schema == TABLE.schema
+
+
+def test_the_same_key_gives_the_same_rows(fitted):
+    first, second = (sample_values(fitted, 300, key=jax.random.key(5)) for _ in range(2))
+    np.testing.assert_array_equal(first, second)
+
+
+def test_a_condition_is_met_along_with_the_relations(fitted):
+    frame = rx.sample(fitted, 400, key=jax.random.key(1), where={"borough": "north", "paid": "cash"})
+    assert (frame["borough"] == "north").all()
+    assert (frame["tip"] == 0).all()
+    zones = set(TABLE.filter(pl.col("borough") == "north")["zone"])
+    assert set(frame["zone"]) <= zones
+
+
+@pytest.mark.parametrize("hidden", [("end",), ("start",), ("zone",), ("fare",), ("total", "tip"), ("start", "zone")])
+def test_imputed_cells_agree_with_the_known_ones(fitted, hidden):
+    gaps = TABLE.head(60).with_columns(pl.lit(None, TABLE.schema[name]).alias(name) for name in hidden)
+    for filled in (impute(fitted, gaps, num_samples=20), *impute_draws(fitted, gaps, 2, num_samples=20)):
+        known = [name for name in TABLE.columns if name not in hidden]
+        assert filled.select(known).equals(TABLE.head(60).select(known))
+        assert (filled["end"] >= filled["start"]).all()
+        assert ((filled["fare"] + filled["tip"] - filled["total"]).abs() < 0.011).all()
+        pairs = set(TABLE.select("zone", "borough").unique().rows())
+        assert set(filled.select("zone", "borough").unique().rows()) <= pairs
+
+
+def test_a_row_that_breaks_a_relation_is_anomalous(fitted):
+    broken = TABLE.head(40).with_columns(
+        pl.col("start").alias("end"), pl.col("end").alias("start"), (pl.col("total") + 3).alias("total")
+    )
+    scores = score(fitted, pl.concat([TABLE, broken]), num_samples=10)
+    assert scores.anomaly_score[ROWS:].min() > np.quantile(scores.anomaly_score[:ROWS], 0.95)
+    assert scores.shares.shape == (ROWS + 40, TABLE.width)
+    np.testing.assert_allclose(scores.shares.sum(axis=1), scores.anomaly_score, rtol=1e-4)
+
+
+def test_evaluation_is_by_column_of_the_table(fitted):
+    assert set(rx.evaluate(fitted, TABLE, num_samples=5).columns) == set(TABLE.columns)
+
+
+def test_saved_and_loaded(fitted, tmp_path):
+    rx.save(fitted, tmp_path / "model")
+    loaded = rx.load(tmp_path / "model")
+    assert loaded.schema == fitted.schema
+    np.testing.assert_array_equal(
+        sample_values(loaded, 200, key=jax.random.key(3)), sample_values(fitted, 200, key=jax.random.key(3))
+    )
+
+
+def test_they_can_be_turned_off():
+    none = rx.fit(TABLE, **{**QUICK, "epochs": 2}, relations="none")
+    assert not none.schema.relations
+    assert not none.schema.constraints
+    with pytest.raises(RecipeError, match="columns likelihood"):
+        rx.fit(TABLE.select("fare", "total").to_numpy(), epochs=1, likelihood="normal", relations="found")
+
+
+def test_stated_relations_hold_in_every_row():
+    stated = {
+        "end": {"after": "start"},
+        "fare": {"range": [5, None]},
+        "total": {"sum": ["fare", "tip"]},
+        "zone": {"with": ["paid"]},
+    }
+    table = TABLE.filter((pl.col("fare") >= 5) & ~((pl.col("zone") == "zone 1") & (pl.col("paid") == "cash")))
+    fitted = rx.fit(read(table, schema=stated), **{**QUICK, "epochs": 2}, relations="stated")
+    rows = sample_values(fitted, 2000, key=jax.random.key(0))
+    assert fitted.schema.holds(rows).all()
+    assert all(line.stated for line in relation_lines(fitted.schema))
+    assert fractions_held(fitted.schema, rows) == [1.0] * 4
+
+
+def test_what_cannot_be_met_is_refused():
+    table = TABLE.with_columns(pl.int_range(pl.len()).cast(pl.Int64).alias("place") % 250).filter(
+        pl.int_range(pl.len()) < 250
+    )
+    fitted = rx.fit(
+        read(table, schema={"place": {"kind": "count", "unique": True}}), **{**QUICK, "epochs": 1}, relations="stated"
+    )
+    with pytest.raises(DataError, match="meet what the schema states"):
+        rx.sample(fitted, 400, key=jax.random.key(0))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_density_of_a_child_given_its_parents_integrates_to_one(seed):
+    """Over all totals of a row with the same fare, the density of the row is that of the row without its total."""
+    rng = np.random.default_rng(seed)
+    fare = np.round(rng.gamma(3, 4, ROWS), 1)
+    table = pl.DataFrame(
+        {"fare": fare, "total": np.round(fare + rng.gamma(2, 1, ROWS), 1), "paid": rng.choice(["a", "b"], ROWS)}
+    )
+    schema = read(table, schema={"total": {"after": "fare"}}).schema
+    units = Units.of(schema)
+    layout = Layout.of_summary(units.summary)
+    law = RowDistribution(0.5 * jax.random.normal(jax.random.key(seed), (layout.num_parameters,)), layout)
+    totals = np.arange(-20_000, 20_000) * 0.1
+    rows = np.stack([np.full(len(totals), fare[seed]), totals, np.zeros(len(totals))], axis=1)
+    log_prob = jax.jit(jax.vmap(law.log_prob))
+    inside = np.asarray(log_prob(jnp.asarray(units.stored(rows))), np.float64)
+    without = np.array([[fare[seed], np.nan, 0.0]])
+    (base,) = np.asarray(log_prob(jnp.asarray(units.stored(without))), np.float64)
+    assert np.exp(inside - base).sum() * 0.1 == pytest.approx(1, abs=1e-3)
+    # Where the fare is missing, the total has a density of its own.
+    totals = np.arange(-30_000, 60_000) * 0.01  # its density is not one of rounded numbers
+    alone = np.stack([np.full(len(totals), np.nan), totals, np.zeros(len(totals))], axis=1)
+    inside = np.asarray(log_prob(jnp.asarray(units.stored(alone))), np.float64)
+    nothing = np.array([[np.nan, np.nan, 0.0]])
+    (base,) = np.asarray(log_prob(jnp.asarray(units.stored(nothing))), np.float64)
+    assert np.exp(inside - base).sum() * 0.01 == pytest.approx(1, abs=1e-3)
