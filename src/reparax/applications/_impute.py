@@ -15,7 +15,6 @@ from reparax.model import Model
 from reparax.recipe import FittedModel
 from reparax.tables import adapter_of
 
-
 Missing = Literal["at-random", "not-at-random"]
 """What is assumed of the cells that are missing; see `impute`."""
 
@@ -39,7 +38,7 @@ def impute(
     does not depend on the missing ones. ``missing="not-at-random"`` uses it, and multiplies the weight by P(gaps | z).
     It is right if gaps and cells are independent given z, and if cells go missing as they did in the fit: a gap may
     depend on the missing cells as far as z determines both. Which of the two holds cannot be seen from the data.
-    Ipsen, Mattei & Frellsen (2021), "not-MIWAE", equation 12.
+    Ipsen, Mattei & Frellsen (2021), "not-MIWAE".
 
     Args:
         fitted: A model with the columns likelihood.

@@ -164,8 +164,8 @@ def impute(
         data: A table with the columns of the fit; - for standard input.
         out: The file to write, or - for standard output as CSV; all other cells and columns are kept.
         draws: Write this many tables with randomly drawn cells instead (multiple imputation), to OUT numbered 1, 2, ...
-        missing: Whether to ignore which cells are missing, or to use what it says of them (not at random: gaps and cells
-            are taken to be independent given the latent variables).
+        missing: Whether to ignore which cells are missing, or to use what it says of the missing ones (gaps and cells
+            are then taken to be independent given the latent variables).
         samples: The number of importance samples for each row.
         seed: The random seed.
         allow: Modules with custom parts that may be imported.

@@ -17,8 +17,8 @@ class Columns(AbstractLikelihood):
     """p(x | z) = P(gaps | z) prod_j p_j(x_j | z) over the observed cells j; see `reparax.tables.RowDistribution`.
 
     The network gives the parameters of all columns in one product.
-    Nazabal et al. (2020), "Handling incomplete heterogeneous data using VAEs", equation 2, with other families, and with
-    the gaps of columns that have some in the data.
+    Nazabal et al. (2020), "Handling incomplete heterogeneous data using VAEs", equation 2, with other families, and
+    with the gaps of columns that have some in the data.
     """
 
     def create(self, make_decoder: MakeDecoder, summary: Summary, *, key: jax.Array) -> "ColumnsDecoder":

@@ -28,7 +28,7 @@ class Gaps(eqx.Module):
     where e_g = 1 / (n + 2) if k_g > 1 and 0 else: no such row was among the n of the data, so that the density stays
     positive, but none is drawn.
 
-    Gaps and cells are independent given z. Ipsen, Mattei & Frellsen (2021), "not-MIWAE", section 3, have gaps that
+    Gaps and cells are independent given z. Ipsen, Mattei & Frellsen (2021), "not-MIWAE", have gaps that
     depend on the missing values; here they depend on the latent variable, which the values depend on.
 
     Attributes:
@@ -102,9 +102,7 @@ class Gaps(eqx.Module):
         log_probs = jax.nn.log_sigmoid(-self._shifted(parameters))
         return jnp.sum(jnp.where(self._any(observed), log_probs, 0.0))
 
-    def sample(
-        self, parameters: Float[Array, " g"], key: jax.Array, observed: Bool[Array, " d"]
-    ) -> Bool[Array, " d"]:
+    def sample(self, parameters: Float[Array, " g"], key: jax.Array, observed: Bool[Array, " d"]) -> Bool[Array, " d"]:
         """Which cells of a random row are missing.
 
         Args:
