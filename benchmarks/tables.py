@@ -22,6 +22,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from sklearn.model_selection import cross_val_predict, train_test_split
 
 import reparax as rx
+from reparax.reports.gaps import separability_by_gaps, with_gaps
 from reparax.reports.study import associations, distance
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
@@ -83,16 +84,18 @@ def synthetic(seed: int) -> None:
     distances = [
         distance(test_rows[:, index], synthetic_rows[:, index], column) for index, column in enumerate(columns)
     ]
-    pairs = np.tril_indices(len(columns), -1)
+    pairs = np.tril_indices(len(with_gaps(test_rows, columns)[1]), -1)
     of_real, of_synthetic, of_train = (
-        associations(rows, columns)[pairs] for rows in (test_rows, synthetic_rows, train_rows)
+        associations(*with_gaps(rows, columns))[pairs] for rows in (test_rows, synthetic_rows, train_rows)
     )
     separability = _separability(synthetic_rows, test_rows, [*categories, target])
     print(f"fit {seconds:.0f} s; 10,000 rows drawn in {drawing:.2f} s")
     print(f"train on synthetic, test on real: ROC AUC {useful:.3f} (real {possible:.3f})")
     print(f"mean distance of columns {np.mean(distances):.4f}")
     print(f"a classifier separates synthetic from real: ROC AUC {separability:.3f}")
-    difference, by_chance = np.abs(of_real - of_synthetic).mean(), np.abs(of_real - of_train).mean()
+    by_gaps = separability_by_gaps(test_rows, synthetic_rows, columns)
+    print(f"the same by what is missing alone: ROC AUC {by_gaps:.3f}")
+    difference, by_chance = np.nanmean(np.abs(of_real - of_synthetic)), np.nanmean(np.abs(of_real - of_train))
     print(f"mean difference of associations {difference:.4f} (of the training rows {by_chance:.4f})")
     copies = len(drawn.join(train.unique(), on=train.columns, how="semi")) / len(drawn)
     real = len(test.join(train.unique(), on=train.columns, how="semi")) / len(test)

@@ -32,6 +32,8 @@ class Column(msgspec.Struct, frozen=True, kw_only=True):
         dtype: The data type it came with and is given back in: ``"int64"``, ``"float32"``, ``"string"``, ``"boolean"``,
             ``"date"``, ``"datetime"``, ``"category"``, ...
         missing: The fraction of missing cells.
+        missing_with: The name of the first column that was missing in exactly the same rows, so that both are missing
+            together in every synthetic row; empty where that is this column.
         low: The least value (of a category-like column 0).
         high: The greatest value (of a category-like column the last code).
         mean: The mean of the observed values; 0 for codes.
@@ -56,6 +58,7 @@ class Column(msgspec.Struct, frozen=True, kw_only=True):
     kind: str
     dtype: str
     missing: float = 0.0
+    missing_with: str = ""
     low: float
     high: float
     mean: float

@@ -16,7 +16,7 @@ from reparax.applications import impute, impute_draws, sample_values, score
 from reparax.data import marginal_oddity, read
 from reparax.errors import ArtifactError, DataError, RecipeError
 from reparax.pytrees import Derived, num_parameters
-from reparax.tables import RADII
+from reparax.tables import RADII, RowDistribution
 
 ROWS = 600
 
@@ -79,7 +79,7 @@ def test_conditional_samples_have_the_condition_and_what_follows_from_it(fitted)
 def test_a_condition_that_is_too_rare_is_refused(fitted):
     with pytest.raises(DataError, match="too rare"):
         rx.sample(
-            fitted, 10, key=jax.random.key(0), where={"height": 145.0, "weight": 110.0, "sex": "m", "children": 7}
+            fitted, 10, key=jax.random.key(0), where={"height": 140.0, "weight": 120.0, "sex": "m", "children": 8}
         )
 
 
@@ -147,7 +147,20 @@ def test_shares_add_up_to_the_anomaly_score_and_name_the_odd_cell(fitted):
     np.testing.assert_allclose(found.shares.sum(axis=1), found.anomaly_score, rtol=1e-5)
     assert found.anomaly_score.argmax() == 0
     assert found.names[int(found.shares[0].argmax())] == "height"
-    assert (found.shares[rows["weight"].is_null().to_numpy(), found.names.index("weight")] == 0).all()
+    gone = rows.with_columns(height=pl.lit(None, pl.Float64))  # of no row of the fit
+    assert (score(fitted, gone).shares[:, found.names.index("height")] == 0).all()
+
+
+def test_a_gap_that_the_rest_of_the_row_does_not_explain_is_surprising_in_its_column(fitted):
+    rows = people(200, seed=8).drop_nulls()
+    gone = rows.with_columns(weight=pl.lit(None, pl.Float64))
+    whole, without = (score(fitted, some) for some in (rows, gone))
+    at = whole.names.index("weight")
+    law = fitted.model.likelihood(jnp.zeros(3))
+    assert (without.shares[:, at] > 1).all()
+    rare = -np.log(TABLE["weight"].null_count() / ROWS)
+    alone = float(-RowDistribution.of_data(law.layout).log_prob_of_gaps(jnp.full(5, jnp.nan))[0])
+    assert alone == pytest.approx(rare, rel=0.05)
 
 
 def test_rows_that_are_odd_column_by_column_are_odd_though_the_columns_fit_together(fitted):
@@ -174,6 +187,8 @@ def test_a_third_of_how_odd_cells_are_one_by_one_is_in_the_score(fitted):
     near = np.stack([(apart <= reach + 1e-4).sum(axis=1) / (~np.isnan(rows)).sum(axis=0) for reach in reaches.T])
     surprise = -np.log(np.where(np.isnan(rows), 1.0, near))
     gross = np.maximum((together + surprise / 3).mean(axis=0) - 4, 0).sum(axis=1)
+    gap = -np.asarray(jax.vmap(law.log_prob_of_gaps)(jnp.asarray(rows)))  # the same with and without z
+    gross += (np.maximum(4 / 3 * gap - 4, 0) + 4 / 3 * np.log1p(100 * gap)).sum(axis=1)
     alone = 3 * (score(ignorant, TABLE).anomaly_score - np.log1p(100 * together).mean(axis=0).sum(axis=1) - gross)
     counted = np.log1p(100 * surprise).mean(axis=0).sum(axis=1)
     assert np.median(alone) == pytest.approx(np.median(counted), rel=0.05)

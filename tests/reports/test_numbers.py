@@ -42,10 +42,22 @@ CATEGORY = Column(
 def test_distances():
     rng = np.random.default_rng(0)
     real, made = rng.normal(size=300), np.append(rng.normal(0.3, 1, 500), np.nan)
-    assert distance(real, made, NUMBER) == pytest.approx(stats.ks_2samp(real, made[:-1]).statistic, abs=1e-12)
+    assert distance(real, made[:-1], NUMBER) == pytest.approx(stats.ks_2samp(real, made[:-1]).statistic, abs=1e-12)
+    ends = (stats.ks_2samp(real, np.nan_to_num(made, nan=end)).statistic for end in (-99.0, 99.0))
+    assert distance(real, made, NUMBER) == pytest.approx(max(ends), abs=1e-12)
     codes = np.asarray([0.0, 0, 1, 1, 2, np.nan]), np.asarray([0.0, 1, 1, 1, 4, 4])  # 4: never seen
-    assert distance(*codes, CATEGORY) == pytest.approx(0.5 * (abs(2 / 5 - 1 / 6) + abs(2 / 5 - 1 / 2) + 1 / 5 + 1 / 3))
-    assert np.isnan(distance(np.full(3, np.nan), made, NUMBER))
+    assert distance(*codes, CATEGORY) == pytest.approx(0.5 * (1 / 6 + 1 / 6 + 1 / 6 + 1 / 3 + 1 / 6))
+    assert distance(np.full(3, np.nan), real, NUMBER) == 1.0
+    assert np.isnan(distance(real[:0], real, NUMBER))
+
+
+@pytest.mark.parametrize("column", [NUMBER, CATEGORY])
+def test_lost_gaps_count_in_the_distance(column):
+    """The same cells; in one sample half of them are missing."""
+    cells = np.repeat([0.0, 1.0, 2.0, 3.0], 100)
+    gone = np.where(np.arange(400) % 2 == 0, np.nan, cells)
+    assert distance(cells, gone, column) == pytest.approx(0.5)
+    assert distance(gone, gone[::-1], column) == pytest.approx(0.0)
 
 
 @pytest.mark.parametrize("column", [NUMBER, CATEGORY])

@@ -1,6 +1,6 @@
 """Imputation: the missing cells of a table given the observed ones."""
 
-from typing import Any
+from typing import Any, Literal, get_args
 
 import equinox as eqx
 import jax
@@ -15,12 +15,30 @@ from reparax.model import Model
 from reparax.recipe import FittedModel
 from reparax.tables import adapter_of
 
+Missing = Literal["at-random", "not-at-random"]
+"""What is assumed of the cells that are missing; see `impute`."""
 
-def impute(fitted: FittedModel, data: Any, *, num_samples: int = 400, seed: int = 0, context: Any = None) -> Any:
+
+def impute(
+    fitted: FittedModel,
+    data: Any,
+    *,
+    num_samples: int = 400,
+    seed: int = 0,
+    context: Any = None,
+    missing: Missing = "at-random",
+) -> Any:
     """The table with its missing cells filled by E[x_j | observed cells], or by the most probable category.
 
     The expectation is over p(z | observed), by self-normalized importance sampling from the posterior q(z | observed):
     Mattei & Frellsen (2019), "MIWAE", equation 13. Observed cells are not changed.
+
+    That a cell is missing can itself say something of the missing cells. ``missing="at-random"`` ignores it: the weight
+    of z is p(z) p(observed cells | z) / q(z | observed cells, gaps). It is right if, given the observed cells, a gap
+    does not depend on the missing ones. ``missing="not-at-random"`` uses it, and multiplies the weight by P(gaps | z).
+    It is right if gaps and cells are independent given z, and if cells go missing as they did in the fit: a gap may
+    depend on the missing cells as far as z determines both. Which of the two holds cannot be seen from the data.
+    Ipsen, Mattei & Frellsen (2021), "not-MIWAE".
 
     Args:
         fitted: A model with the columns likelihood.
@@ -28,20 +46,30 @@ def impute(fitted: FittedModel, data: Any, *, num_samples: int = 400, seed: int 
         num_samples: The number of importance samples for each row.
         seed: The seed of the importance samples.
         context: For a conditional model, one row of numbers for each row of the table.
+        missing: ``"at-random"`` or ``"not-at-random"``: whether to ignore which cells are missing, or to use it.
 
     Returns:
         The kind of frame or array that was given; a polars frame for files.
 
     Raises:
         DataError: The data have other columns than in the fit.
-        RecipeError: The model lacks the columns likelihood, or the number of samples is below 1.
+        RecipeError: The model lacks the columns likelihood, the number of samples is below 1, or cells are said to be
+            not missing at random for a model that was fitted to a table without missing cells.
     """
+    function = _Expect(num_samples, _uses_gaps(fitted, missing))
     dataset = dataset_of(fitted, data, context)
-    return fill(dataset, _filled(fitted, dataset, _Expect(num_samples), num_samples, seed))
+    return fill(dataset, _filled(fitted, dataset, function, num_samples, seed))
 
 
 def impute_draws(
-    fitted: FittedModel, data: Any, num_draws: int, *, num_samples: int = 400, seed: int = 0, context: Any = None
+    fitted: FittedModel,
+    data: Any,
+    num_draws: int,
+    *,
+    num_samples: int = 400,
+    seed: int = 0,
+    context: Any = None,
+    missing: Missing = "at-random",
 ) -> list[Any]:
     """Multiple imputation: tables whose missing cells are drawn from p(x_missing | observed).
 
@@ -55,15 +83,17 @@ def impute_draws(
         num_samples: The number of importance samples for each row.
         seed: The seed of everything random.
         context: For a conditional model, one row of numbers for each row of the table.
+        missing: Whether to ignore which cells are missing, or to use it, as in `impute`.
 
     Raises:
         DataError: The data have other columns than in the fit.
-        RecipeError: The model lacks the columns likelihood, or one of the numbers is below 1.
+        RecipeError: The model lacks the columns likelihood, one of the numbers is below 1, or ``missing`` is refused.
     """
     if num_draws < 1:
         raise RecipeError(expected="a number of draws from 1 up", got=f"{num_draws}", cure="ask for at least one")
+    function = _Draws(num_samples, _uses_gaps(fitted, missing), num_draws)
     dataset = dataset_of(fitted, data, context)
-    values = _filled(fitted, dataset, _Draws(num_samples, num_draws), num_samples * num_draws, seed)
+    values = _filled(fitted, dataset, function, num_samples * num_draws, seed)
     return [fill(dataset, values[:, index]) for index in range(num_draws)]
 
 
@@ -71,9 +101,10 @@ class _Expect(eqx.Module):
     """Expected numbers and most probable categories of one row."""
 
     num_samples: int = eqx.field(static=True)
+    uses_gaps: bool = eqx.field(static=True)
 
     def __call__(self, model: Model, x: Array, key: Array) -> Array:
-        z, log_weights = _weighted(model, x, key, self.num_samples)
+        z, log_weights = _weighted(model, x, key, self.num_samples, self.uses_gaps)
         return adapter_of(model.likelihood).expected(model.likelihood, z, log_weights)
 
 
@@ -81,18 +112,46 @@ class _Draws(eqx.Module):
     """Draws of one row, shape (num_draws, columns)."""
 
     num_samples: int = eqx.field(static=True)
+    uses_gaps: bool = eqx.field(static=True)
     num_draws: int = eqx.field(static=True)
 
     def __call__(self, model: Model, x: Array, key: Array) -> Array:
         for_z, *for_rows = jax.random.split(key, 3)
-        z, log_weights = _weighted(model, x, for_z, self.num_samples)
+        z, log_weights = _weighted(model, x, for_z, self.num_samples, self.uses_gaps)
         return adapter_of(model.likelihood).drawn(model.likelihood, z, log_weights, self.num_draws, for_rows)
 
 
-def _weighted(model: Model, x: Array, key: Array, num_samples: int) -> tuple[Array, Array]:
+def _weighted(model: Model, x: Array, key: Array, num_samples: int, uses_gaps: bool) -> tuple[Array, Array]:
     """Draws of z from the posterior given the observed cells, and their log importance weights."""
     z, kl = importance_samples(model, model.posterior(x), key, num_samples)
-    return z, jax.vmap(lambda one: model.likelihood(one).log_prob(x))(z) - kl
+    adapter = adapter_of(model.likelihood)
+
+    def log_likelihood(one: Array) -> Array:
+        distribution = model.likelihood(one)
+        return distribution.log_prob(x) if uses_gaps else adapter.log_prob_of_cells(distribution, x)
+
+    return z, jax.vmap(log_likelihood)(z) - kl
+
+
+def _uses_gaps(fitted: FittedModel, missing: Missing) -> bool:
+    """Whether importance weights contain the probability of the gaps.
+
+    Raises:
+        RecipeError: The assumption is unknown, or the fit saw no gaps.
+    """
+    if missing not in get_args(Missing):
+        raise RecipeError(
+            expected=f"missing to be {' or '.join(get_args(Missing))}", got=repr(missing), cure="choose one of them"
+        )
+    if missing == "at-random":
+        return False
+    if not any(column.missing for column in fitted.schema.columns or ()):
+        raise RecipeError(
+            expected="a model of a table with missing cells, to say that they are not missing at random",
+            got="one that was fitted to a table without any",
+            cure="leave it at --missing at-random, or fit the model to the table with its gaps",
+        )
+    return True
 
 
 def _filled(fitted: FittedModel, dataset: Dataset, function: Any, work: int, seed: int) -> np.ndarray:

@@ -16,6 +16,7 @@ from reparax.errors import DataError, RecipeError
 from reparax.model import Model
 from reparax.networks import context_size
 from reparax.recipe import FittedModel
+from reparax.tables import adapter_of
 
 PROPOSALS = 20_000
 """The number of draws from the prior that are resampled to meet a condition."""
@@ -38,14 +39,15 @@ def sample(
 ) -> Any:
     """Examples drawn from p(z) p(x | z), in the user's units; samples, not means or most probable values.
 
-    Rows of a table have the names, data types, categories, rounding, range and fraction of missing cells of the data.
+    Rows of a table have the names, data types, categories, rounding and range of the data. Which cells are missing is
+    drawn with the rest of the row, from P(gaps | z): `reparax.tables.Gaps`.
 
     Args:
         fitted: The fitted model.
         num_samples: The number of examples.
         key: The random key; the same key gives the same examples.
-        where: For tables, the values of some columns in every row: z is then drawn from p(z | those cells) by
-            importance resampling of draws from the prior.
+        where: For tables, the values of some columns in every row: z is then drawn from p(z | those cells, which are
+            observed) by importance resampling of draws from the prior.
         context: For a conditional model, one row of numbers for each example, or one row for all.
         like: For tables, the library of the frame; by default an array if the data were an array of plain numbers, else
             that of the frame that was fitted, or polars.
@@ -76,16 +78,16 @@ def sample_values(
     """`sample` as the matrix that `reparax.data.to_frame` takes: codes for categories, NaN for missing cells."""
     if not where:
         draw = _drawn(fitted, num_samples, key, context)
-        return _until_held(fitted, _with_gaps(fitted, draw(np.arange(num_samples), 0), key, {}), draw)
-    _refuse_both(fitted)
-    cells = _conditions(fitted, where)
-    draw = _drawn_where(fitted, num_samples, cells, key)
-    rows = draw(np.arange(num_samples), 0)
-    return _until_held(fitted, _with_gaps(fitted, rows, key, cells), draw)
+    else:
+        _refuse_both(fitted)
+        draw = _drawn_where(fitted, num_samples, _conditions(fitted, where), key)
+    return _until_held(fitted, draw(np.arange(num_samples), 0), draw)
 
 
 def sample_means(fitted: FittedModel, num_samples: int, *, key: jax.Array, context: Any = None) -> np.ndarray:
     """E[x | z] for z drawn from the prior, in the user's units: smoother than the output of `sample`, but not samples.
+
+    No cell of a table is missing.
 
     Raises:
         RecipeError: The number of samples is below 1.
@@ -212,8 +214,9 @@ def _drawn_where(
         of_attempt = for_x if attempt == 0 else jax.random.fold_in(for_x, LARGEST_BATCH + attempt)
         # A z that does not lead to rows that meet the constraints is given up for another one.
         other = places if attempt <= SAME_LATENT else (places + attempt) % num_samples
+        observed = ~jnp.isnan(seen)
         pieces = [
-            np.asarray(_given(fitted.model, z[chosen[other[some]]], _keys(of_attempt, number, size)))[:kept]
+            np.asarray(_given(fitted.model, z[chosen[other[some]]], _keys(of_attempt, number, size), observed))[:kept]
             for number, some, kept in batches(len(places), size)
         ]
         given = np.full((len(places), row.shape[1]), np.nan)
@@ -221,16 +224,6 @@ def _drawn_where(
         return fitted.units.restored(np.concatenate(pieces).astype(np.float64), given)
 
     return draw
-
-
-def _with_gaps(fitted: FittedModel, rows: np.ndarray, key: jax.Array, given: Mapping[int, float]) -> np.ndarray:
-    """Rows of a table with the same fraction of missing cells in each column as in the data."""
-    columns = fitted.schema.columns or ()
-    if not any(column.missing for column in columns):
-        return rows
-    draw = np.random.default_rng(np.asarray(jax.random.key_data(jax.random.fold_in(key, 2**31 - 1))))
-    fractions = [0.0 if index in given else column.missing for index, column in enumerate(columns)]
-    return np.where(draw.random(rows.shape) < np.asarray(fractions), np.nan, rows)
 
 
 @eqx.filter_jit
@@ -267,17 +260,18 @@ def _expected(model: Model, keys: Array, contexts: Array | None) -> Array:
 
 @eqx.filter_jit
 def _proposed(model: Model, x: Array, keys: Array) -> tuple[Array, Array]:
-    """Draws of z from the prior, and log p(x | z) of the observed cells of x."""
-    prior = model.prior(model.posterior)
+    """Draws of z from the prior, and the log density of a condition x given each."""
+    prior, adapter = model.prior(model.posterior), adapter_of(model.likelihood)
 
     def some(key: Array) -> tuple[Array, Array]:
         z = prior.sample(key, (LARGEST_BATCH,))
-        return z, jax.vmap(lambda one: model.likelihood(one).log_prob(x))(z)
+        return z, jax.vmap(lambda one: adapter.log_prob_of_condition(model.likelihood(one), x))(z)
 
     z, log_weights = jax.lax.map(some, keys)
     return z.reshape(-1, *z.shape[2:]), log_weights.reshape(-1)
 
 
 @eqx.filter_jit
-def _given(model: Model, z: Array, keys: Array) -> Array:
-    return jax.vmap(lambda one, key: model.likelihood(one).sample(key))(z, keys)
+def _given(model: Model, z: Array, keys: Array, observed: Array) -> Array:
+    adapter = adapter_of(model.likelihood)
+    return jax.vmap(lambda one, key: adapter.sample_given(model.likelihood(one), key, observed))(z, keys)

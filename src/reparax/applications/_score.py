@@ -24,7 +24,7 @@ class Scores:
         anomaly_score: Higher is more anomalous. For tables, see `score`; else minus the log density, or minus
             log p(x | z) for a deterministic autoencoder.
         shares: For tables, how much each column contributes to the anomaly score: the sum over the columns is the
-            score, and missing cells contribute 0. None for images and arrays.
+            score. Missing cells contribute 0 in columns without gaps in the fit. None for images and arrays.
         names: The columns of ``shares``.
     """
 
@@ -49,7 +49,8 @@ def score(fitted: FittedModel, data: Any, *, num_samples: int = 100, seed: int =
     t is high if the columns of a row do not fit together, a if single cells are anomalous. Typical values of both
     differ between columns and radii by orders of magnitude; the logarithm keeps any of them from dominating, except
     cells that are grossly wrong, which count in full. The score is divided among the columns in proportion to
-    mean_r [t_jr + 1/3 a_jr].
+    mean_r [t_jr + 1/3 a_jr]. Whether cells are missing counts like a category, once for each variable of
+    `reparax.tables.Gaps`, whose part is divided equally among its columns; it is also in the log density.
 
     Args:
         fitted: The fitted model.
@@ -108,7 +109,7 @@ class Evaluation:
         latent_dim: The number of latent dimensions.
         bits_per_dim: For images, -iwae / (values per image) in bits; None for a model without a density.
         columns: For tables, E[log p(x_j | z)] of each column j under the importance-weighted posterior, averaged over
-            the rows where it is observed.
+            the rows where it is observed; without the probability of gaps.
     """
 
     num_examples: int

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping
 from pathlib import PurePath
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
@@ -151,6 +151,7 @@ def impute(
     *,
     out: Out,
     draws: int | None = None,
+    missing: Literal["at-random", "not-at-random"] = "at-random",
     samples: int = 400,
     seed: int = 0,
     allow: Allow = (),
@@ -163,6 +164,8 @@ def impute(
         data: A table with the columns of the fit; - for standard input.
         out: The file to write, or - for standard output as CSV; all other cells and columns are kept.
         draws: Write this many tables with randomly drawn cells instead (multiple imputation), to OUT numbered 1, 2, ...
+        missing: Whether to ignore which cells are missing, or to use what it says of the missing ones (gaps and cells
+            are then taken to be independent given the latent variables).
         samples: The number of importance samples for each row.
         seed: The random seed.
         allow: Modules with custom parts that may be imported.
@@ -177,13 +180,13 @@ def impute(
     from reparax import applications
 
     if draws is None:
-        files.write(out, applications.impute(fitted, dataset, num_samples=samples, seed=seed))
+        files.write(out, applications.impute(fitted, dataset, num_samples=samples, seed=seed, missing=missing))
         say(f"wrote {out}: {_gaps(dataset)} cells filled")
         return
     names = [_numbered(out, number) for number in range(1, draws + 1)]
     for name in names:
         files.check_output(name, TABLES)
-    tables = applications.impute_draws(fitted, dataset, draws, num_samples=samples, seed=seed)
+    tables = applications.impute_draws(fitted, dataset, draws, num_samples=samples, seed=seed, missing=missing)
     for name, table in zip(names, tables, strict=True):
         files.write(name, table)
         say(f"wrote {name}: {_gaps(dataset)} cells drawn")

@@ -99,6 +99,9 @@ class Schema(msgspec.Struct, frozen=True):
             raise ValueError(f"columns of an unknown kind: {', '.join(sorted(unknown))}")
         check_relations(self.relations, self.columns or ())
         check_constraints(self.constraints, self.columns or ())
+        first = {column.name: column.missing for column in self.columns or () if not column.missing_with}
+        if wrong := [column.name for column in self.columns or () if not _shares_gaps(column, first)]:
+            raise ValueError(f"columns that are missing with one that has other gaps: {', '.join(wrong)}")
 
     def summary(self) -> Summary:
         """What the parts of a model need to know: the same facts as arrays (float64), without the names."""
@@ -284,6 +287,11 @@ class Schema(msgspec.Struct, frozen=True):
     def _has_levels(self) -> bool:
         """Whether low and high are bounds by the nature of the values rather than the range seen so far."""
         return self.kind == "images" and (self.value_kind == "integer" or (self.low, self.high) == (0, 1))
+
+
+def _shares_gaps(column: Column, first: Mapping[str, float]) -> bool:
+    """Whether the column that this one is missing with exists and has as many gaps."""
+    return not column.missing_with or first.get(column.missing_with) == column.missing
 
 
 def describe_shape(event_shape: tuple[int, ...]) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 from reparax.data import atomic_write, check_output
 from reparax.recipe import FittedModel
 from reparax.reports.charts import shortened
+from reparax.reports.gaps import gaps
 from reparax.reports.latent import dimensions, latent_map
 from reparax.reports.overview import about_data, headline, likelihoods, reproduce, training
 from reparax.reports.page import Section, rendered
@@ -75,6 +76,8 @@ def sections_of(study: Study) -> tuple[Section, ...]:
     if study.is_table:
         middle = [marginals(study), relations(study), reconstruction(study), anomalies(study)]
         middle = middle if len(study.columns) > 1 else [section for section in middle if section.name != "associations"]
+        of_gaps = gaps(study)
+        middle = middle if of_gaps is None else [*middle[:-2], of_gaps, *middle[-2:]]
     elif study.is_images:
         middle = [reconstructed_pictures(study), sampled_pictures(study), traversals(study), typical_pictures(study)]
     return (*first, *middle, likelihoods(study), reproduce(study))

@@ -46,26 +46,40 @@ def frequencies(codes: np.ndarray, count: int) -> Float[np.ndarray, " count"]:
 
 
 def distance(real: np.ndarray, synthetic: np.ndarray, column: Column) -> float:
-    """The distance between two samples of a column: total variation of categories, Kolmogorov-Smirnov of numbers."""
-    real, synthetic = observed(real), observed(synthetic)
+    """The distance between two samples of a column: total variation of categories, Kolmogorov-Smirnov of numbers.
+
+    A missing cell is a category of its own; among numbers it is taken for less than all others, or for greater,
+    whichever gives the larger distance.
+    """
     if not len(real) or not len(synthetic):
         return float("nan")
     if column.is_category:
         count = len(column.categories) + 1
-        return 0.5 * float(np.abs(frequencies(real, count) - frequencies(synthetic, count)).sum())
-    return float(stats.ks_2samp(real, synthetic, method="asymp").statistic)
+        return 0.5 * float(np.abs(_with_missing(real, count) - _with_missing(synthetic, count)).sum())
+    ends = (-np.inf, np.inf) if np.isnan(real).any() or np.isnan(synthetic).any() else (0.0,)
+    return max(_kolmogorov_smirnov(real, synthetic, end) for end in ends)
 
 
 def expected_distance(real: np.ndarray, synthetic: np.ndarray, column: Column) -> float:
     """About the mean of `distance` between two samples of these sizes from one distribution."""
-    sizes = len(observed(real)), len(observed(synthetic))
-    if 0 in sizes:
+    if not len(real) or not len(synthetic):
         return float("nan")
-    noise = np.sqrt(1 / sizes[0] + 1 / sizes[1])
+    noise = np.sqrt(1 / len(real) + 1 / len(synthetic))
     if not column.is_category:
         return float(MEAN_OF_KOLMOGOROV * noise)
-    p = frequencies(real, len(column.categories))
+    p = _with_missing(real, len(column.categories))
     return float(0.5 * np.sum(np.sqrt(2 / np.pi * p * (1 - p))) * noise)
+
+
+def _with_missing(codes: np.ndarray, count: int) -> Float[np.ndarray, " count+1"]:
+    """The relative frequency of each category and of missing cells."""
+    missing = float(np.isnan(codes).mean())
+    return np.append(frequencies(codes, count) * (1 - missing), missing)
+
+
+def _kolmogorov_smirnov(real: np.ndarray, synthetic: np.ndarray, for_missing: float) -> float:
+    cells = (np.where(np.isnan(sample), for_missing, sample) for sample in (real, synthetic))
+    return float(stats.ks_2samp(*cells, method="asymp").statistic)
 
 
 def associations(values: Float[np.ndarray, "n d"], columns: tuple[Column, ...]) -> Float[np.ndarray, "d d"]:

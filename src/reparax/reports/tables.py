@@ -55,15 +55,17 @@ def marginals(study: Study) -> Section:
     shown = np.arange(len(distances))
     words = (
         f"{len(synthetic):,} synthetic rows drawn from the model, compared with {len(real):,} real rows. The distance "
-        "is the total variation distance for categories and the Kolmogorov-Smirnov distance for numbers: 0 if the "
-        f"distributions are the same, 1 if they do not overlap. Its mean over the columns is "
+        "is the total variation distance for categories and the Kolmogorov-Smirnov distance for numbers, missing cells "
+        "counted as a value of their own: 0 if the distributions are the same, 1 if they do not overlap. "
+        f"Its mean over the columns is "
         f"{np.nanmean(distances):.3f}; two samples of these sizes from one distribution would differ by about "
         f"{expected:.3f}."
     )
     if len(distances) > MAX_SHOWN:
         shown = np.sort(np.argsort(-np.nan_to_num(distances), kind="stable")[:MAX_SHOWN])
         words += f" Of {len(distances)} columns, the {MAX_SHOWN} that differ most are shown."
-    shown = shown[np.isfinite(distances[shown])]
+    empty = np.isnan(real).all(axis=0) | np.isnan(synthetic).all(axis=0)
+    shown = np.setdiff1d(shown, np.flatnonzero(empty))
     figures = tuple(
         _marginal(study.columns[j], real[:, j], synthetic[:, j], float(distances[j])) for j in shown.tolist()
     )

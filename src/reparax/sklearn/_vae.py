@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, Self, Unpack
+from typing import Any, Literal, Self, Unpack
 
 import jax
 import numpy as np
@@ -145,17 +145,21 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixin, BaseE
         values = applications.sample_values(self.model_, n_samples, key=jax.random.key(seed))
         return self._shape.drawn(values, self.model_.schema)
 
-    def impute(self, X: Any) -> Any:
+    def impute(self, X: Any, missing: Literal["at-random", "not-at-random"] = "at-random") -> Any:
         """X with its missing cells filled by E[x_j | observed cells], or by the most probable category.
 
         Observed cells are not changed. Mattei & Frellsen (2019), "MIWAE", equation 13, with
         ``importance_samples`` samples.
 
+        Args:
+            X: The rows.
+            missing: Whether to ignore which cells are missing, or to use what it says of them; see `reparax.impute`.
+
         Raises:
             ValueError: Data with other columns than in the fit, or a model without the columns likelihood.
         """
         rows = admitted(self, X, fitting=False)
-        return applications.impute(self.model_, rows, num_samples=self.importance_samples)
+        return applications.impute(self.model_, rows, num_samples=self.importance_samples, missing=missing)
 
     @property
     def _n_features_out(self) -> int:

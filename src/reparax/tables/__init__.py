@@ -20,4 +20,5 @@ from reparax.tables.categories import Categories as Categories
 from reparax.tables.columns import Columns as Columns
 from reparax.tables.columns import ColumnsDecoder as ColumnsDecoder
 from reparax.tables.cyclic import Cyclic as Cyclic
+from reparax.tables.gaps import Gaps as Gaps
 from reparax.tables.numbers import Numbers as Numbers

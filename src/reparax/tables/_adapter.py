@@ -76,6 +76,18 @@ class Adapter:
         """The log density of each column; None where there are none."""
         return None
 
+    def log_prob_of_cells(self, distribution: dist.Distribution, x: Array) -> Float[Array, ""]:
+        """The log density of the observed cells, whichever these are."""
+        self._refuse()
+
+    def log_prob_of_condition(self, distribution: dist.Distribution, x: Array) -> Float[Array, ""]:
+        """The log density of some cells, and that these are observed."""
+        self._refuse()
+
+    def sample_given(self, distribution: dist.Distribution, key: Array, observed: Array) -> Array:
+        """A random row in which some cells are known not to be missing."""
+        self._refuse()
+
     def score(self, likelihood: Likelihood, x: Array, z: Array) -> RowScore:
         """The anomaly score of one row under draws of z from its posterior."""
         self._refuse()
@@ -131,6 +143,15 @@ class TableAdapter(Adapter):
 
     def log_prob_of_columns(self, distribution: dist.Distribution, x: Float[Array, " d"]) -> Float[Array, " d"]:
         return self.layout.value.folded(distribution.log_prob_of_columns(x))
+
+    def log_prob_of_cells(self, distribution: dist.Distribution, x: Float[Array, " d"]) -> Float[Array, ""]:
+        return distribution.log_prob_of_cells(x)
+
+    def log_prob_of_condition(self, distribution: dist.Distribution, x: Float[Array, " d"]) -> Float[Array, ""]:
+        return distribution.log_prob_of_condition(x)
+
+    def sample_given(self, distribution: dist.Distribution, key: Array, observed: Array) -> Float[Array, " d"]:
+        return distribution.sample_given(key, observed)
 
     def score(self, likelihood: Likelihood, x: Array, z: Array) -> RowScore:
         row = score_row(likelihood, self.layout.value, x, z)

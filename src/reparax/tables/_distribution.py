@@ -1,4 +1,4 @@
-"""The distribution of one row of a table: a product over its columns, missing cells left out."""
+"""The distribution of one row of a table: a product over its columns, and over what says which cells are missing."""
 
 from collections.abc import Sequence
 from typing import Any, Self
@@ -6,7 +6,7 @@ from typing import Any, Self
 import jax
 import jax.numpy as jnp
 import numpyro.distributions as dist
-from jaxtyping import Array, Float, PyTree
+from jaxtyping import Array, Bool, Float, PyTree
 from numpyro.distributions import constraints
 
 from reparax.tables._family import AbstractCells
@@ -14,11 +14,12 @@ from reparax.tables._layout import Layout, Neighborhood
 
 
 class RowDistribution(dist.Distribution):
-    """p(x) = prod_j p_j(x_j) over the observed cells of one row, in the units of the table; nats.
+    """p(x) = P(gaps) prod_j p_j(x_j) over the observed cells j of one row, in the units of the table; nats.
 
     A row may have remainders of relations (`reparax.data.Extension`): such a one is counted instead of its child, and
     is a shift of it given its parents, so that this is the density of the user's row. The p_j follow from the family
-    of the column: `reparax.tables.Categories`, `Numbers` or `Cyclic`.
+    of the column: `reparax.tables.Categories`, `Numbers` or `Cyclic`. P(gaps) is the probability that just these cells
+    are missing: `reparax.tables.Gaps`.
 
     Args:
         parameters: The parameters of all columns, family by family. Zeros make the columns independent, each
@@ -49,8 +50,28 @@ class RowDistribution(dist.Distribution):
         return [family.cells(piece) for family, piece in zip(self.layout.families, pieces, strict=True)]
 
     def log_prob(self, value: Float[Array, " d"]) -> Float[Array, ""]:
-        """The log density of the observed cells."""
+        """The log density of the observed cells, plus the log-probability that just these are observed."""
+        cells = self.log_prob_of_cells(value)
+        return cells + jnp.sum(self.log_prob_of_gaps(value)) if self.layout.gaps.groups else cells
+
+    def log_prob_of_cells(self, value: Float[Array, " d"]) -> Float[Array, ""]:
+        """The log density of the observed cells, whichever these are."""
         return sum(map(jnp.sum, self._log_prob(value)), jnp.zeros((), self.parameters.dtype))
+
+    def log_prob_of_gaps(self, value: Float[Array, " d"]) -> Float[Array, " g"]:
+        """The log-probability of each variable of `reparax.tables.Gaps`."""
+        x = jnp.asarray(value, self.parameters.dtype)
+        return self.layout.gaps.log_prob(self.layout.parameters_of_gaps(self.parameters), x)
+
+    def log_prob_of_condition(self, value: Float[Array, " d"]) -> Float[Array, ""]:
+        """The log density of some cells, plus the log-probability that they are observed.
+
+        Args:
+            value: The cells; NaN for those of which nothing is said, nor whether they are missing.
+        """
+        observed, gaps = ~jnp.isnan(value), self.layout.parameters_of_gaps(self.parameters)
+        cells = self.log_prob_of_cells(value)
+        return cells + self.layout.gaps.log_prob_observed(gaps, observed) if self.layout.gaps.groups else cells
 
     def log_prob_of_columns(self, value: Float[Array, " d"]) -> Float[Array, " d"]:
         """The log density of each cell; 0 where it is missing."""
@@ -84,14 +105,25 @@ class RowDistribution(dist.Distribution):
         ]
 
     def sample(self, key: jax.Array, sample_shape: tuple[int, ...] = ()) -> Float[Array, "*s d"]:
-        """Rows without missing cells: categories and spikes drawn, numbers rounded and kept within the range seen."""
+        """Rows: categories and spikes drawn, numbers rounded and kept within the range seen; NaN for missing cells."""
         size = 1
         for extent in sample_shape:
             size *= extent
-        rows = jax.vmap(self._row)(jax.random.split(key, size))
+        nothing = jnp.zeros(self.layout.size, bool)
+        rows = jax.vmap(lambda each: self.sample_given(each, nothing))(jax.random.split(key, size))
         return rows.reshape(*sample_shape, self.layout.size)
 
-    def _row(self, key: jax.Array) -> Float[Array, " d"]:
+    def sample_given(self, key: jax.Array, observed: Bool[Array, " d"]) -> Float[Array, " d"]:
+        """One row in which some cells are known not to be missing."""
+        row = self.sample_whole(key)
+        if not self.layout.gaps.groups:
+            return row
+        parameters = self.layout.parameters_of_gaps(self.parameters)
+        for_gaps = jax.random.fold_in(key, len(self.layout.families))
+        return jnp.where(self.layout.gaps.sample(parameters, for_gaps, observed), jnp.nan, row)
+
+    def sample_whole(self, key: jax.Array) -> Float[Array, " d"]:
+        """One row without missing cells."""
         keys = jax.random.split(key, len(self.layout.families))
         return self.layout.joined([cell.sample(each) for cell, each in zip(self.cells, keys, strict=True)])
 

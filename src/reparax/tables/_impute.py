@@ -42,4 +42,4 @@ def drawn_rows(
     """
     for_choice, for_x = keys
     chosen = jax.random.categorical(for_choice, log_weights, shape=(num_draws,))
-    return jax.vmap(lambda one, key: likelihood(one).sample(key))(z[chosen], jax.random.split(for_x, num_draws))
+    return jax.vmap(lambda one, key: likelihood(one).sample_whole(key))(z[chosen], jax.random.split(for_x, num_draws))

@@ -12,6 +12,7 @@ from jaxtyping import Array, Bool, Float, Int, PyTree
 from reparax import registry
 from reparax.summary import Column, Remainder, Summary
 from reparax.tables._family import AbstractColumnFamily
+from reparax.tables.gaps import Gaps
 
 
 class Neighborhood(NamedTuple):
@@ -36,10 +37,12 @@ class Layout(eqx.Module):
 
     Attributes:
         families: Those that have columns in the table.
+        gaps: Which of their cells may be missing.
         remainders: What the last columns are.
     """
 
     families: tuple[AbstractColumnFamily, ...]
+    gaps: Gaps
     remainders: tuple[Remainder, ...] = eqx.field(static=True, default=())
 
     @classmethod
@@ -50,7 +53,8 @@ class Layout(eqx.Module):
         for i, column in enumerate(columns):
             positions[of_kind[column.kind]].append(i)
         families = ((family, tuple(chosen)) for family, chosen in positions.items() if chosen)
-        return cls(tuple(family.of(chosen, columns, num_examples) for family, chosen in families), remainders)
+        gaps = Gaps.of(columns[: len(columns) - len(remainders)], num_examples)
+        return cls(tuple(family.of(chosen, columns, num_examples) for family, chosen in families), gaps, remainders)
 
     @classmethod
     def of_summary(cls, summary: Summary) -> Self:
@@ -75,7 +79,7 @@ class Layout(eqx.Module):
     @property
     def num_parameters(self) -> int:
         """How many outputs of a network determine the distribution of a row."""
-        return sum(family.num_parameters for family in self.families)
+        return sum(family.num_parameters for family in self.families) + self.gaps.num_parameters
 
     def split(self, x: Array) -> list[Array]:
         """The cells of a row, family by family."""
@@ -87,9 +91,13 @@ class Layout(eqx.Module):
         return _taken(jnp.concatenate(cells), np.argsort(self.order))
 
     def split_parameters(self, parameters: Float[Array, " p"]) -> list[Float[Array, "..."]]:
-        """The parameters of each family."""
-        ends = np.cumsum([family.num_parameters for family in self.families], dtype=int)[:-1]
-        return jnp.split(parameters, ends)
+        """The parameters of each family; those of the gaps come after them."""
+        ends = np.cumsum([family.num_parameters for family in self.families], dtype=int)
+        return jnp.split(parameters, ends)[:-1]
+
+    def parameters_of_gaps(self, parameters: Float[Array, " p"]) -> Float[Array, " g"]:
+        """The parameters of the gaps."""
+        return parameters[self.num_parameters - self.gaps.num_parameters :]
 
     def neighborhood(self, x: Float[Array, " d"], radii: Sequence[float]) -> Neighborhood:
         """What is near each cell of a row, for radii in units of `Column.spread`."""

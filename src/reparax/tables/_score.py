@@ -29,7 +29,7 @@ class RowScore(NamedTuple):
     Attributes:
         log_prob: log p(x | z) of each z.
         anomaly_score: Higher is more anomalous; see `reparax.applications.score`.
-        shares: The part of it that each column contributes; 0 for missing cells.
+        shares: The part of it that each column contributes; 0 for missing cells of columns that had none in the fit.
     """
 
     log_prob: Float[Array, " k"]
@@ -48,18 +48,30 @@ def score_row(likelihood: Likelihood, layout: Layout, x: Float[Array, " d"], z: 
     """
     near = layout.neighborhood(x, RADII)
 
-    def of_sample(one: Array) -> tuple[Array, Array]:
+    def of_sample(one: Array) -> tuple[Array, Array, Array]:
         distribution = likelihood(one)
-        return distribution.log_prob(x), distribution.log_prob_near(near)
+        return distribution.log_prob(x), distribution.log_prob_near(near), distribution.log_prob_of_gaps(x)
 
-    log_prob, joint = jax.vmap(of_sample)(z)
+    log_prob, joint, of_gaps = jax.vmap(of_sample)(z)
     joint = jax.tree.map(lambda given: -jnp.mean(given, axis=0), joint)
-    marginal = jax.tree.map(jnp.negative, RowDistribution.of_data(layout).log_prob_near(near))
-    logs = jax.tree.map(
-        lambda t, a: jnp.log(1 + t / LEAST_SURPRISE) + MARGINAL_WEIGHT * jnp.log(1 + a / LEAST_SURPRISE),
-        joint,
-        marginal,
-    )
-    surprise = layout.over_radii(jax.tree.map(lambda t, a: t + MARGINAL_WEIGHT * a, joint, marginal))
-    total = jnp.sum(layout.over_radii(logs) + jnp.maximum(surprise - LARGE_SURPRISE, 0.0))
+    alone = RowDistribution.of_data(layout)
+    marginal = jax.tree.map(jnp.negative, alone.log_prob_near(near))
+    surprise = layout.over_radii(jax.tree.map(_sum, joint, marginal))
+    total = _total(layout.over_radii(jax.tree.map(_sum_of_logs, joint, marginal)), surprise)
+    if layout.gaps.groups:
+        t, a = -jnp.mean(of_gaps, axis=0), -alone.log_prob_of_gaps(x)
+        total = total + _total(_sum_of_logs(t, a), _sum(t, a))
+        surprise = surprise + layout.gaps.shared_out(_sum(t, a), layout.size)
     return RowScore(log_prob, total, surprise * (total / jnp.maximum(jnp.sum(surprise), 1e-9)))
+
+
+def _sum(joint: Float[Array, "*c"], marginal: Float[Array, "*c"]) -> Float[Array, "*c"]:
+    return joint + MARGINAL_WEIGHT * marginal
+
+
+def _sum_of_logs(joint: Float[Array, "*c"], marginal: Float[Array, "*c"]) -> Float[Array, "*c"]:
+    return jnp.log(1 + joint / LEAST_SURPRISE) + MARGINAL_WEIGHT * jnp.log(1 + marginal / LEAST_SURPRISE)
+
+
+def _total(logs: Float[Array, " c"], surprise: Float[Array, " c"]) -> Float[Array, ""]:
+    return jnp.sum(logs + jnp.maximum(surprise - LARGE_SURPRISE, 0.0))

@@ -1,4 +1,4 @@
-"""The likelihood of table rows: a product over columns of every kind, missing cells left out."""
+"""The likelihood of table rows: a product over columns of every kind, and over what says which cells are missing."""
 
 import jax
 import jax.numpy as jnp
@@ -14,10 +14,11 @@ from reparax.tables._layout import Layout
 
 
 class Columns(AbstractLikelihood):
-    """p(x | z) = prod_j p_j(x_j | z) over the observed cells; see `reparax.tables.RowDistribution` for the p_j.
+    """p(x | z) = P(gaps | z) prod_j p_j(x_j | z) over the observed cells j; see `reparax.tables.RowDistribution`.
 
     The network gives the parameters of all columns in one product.
-    Nazabal et al. (2020), "Handling incomplete heterogeneous data using VAEs", equation 2, with other families.
+    Nazabal et al. (2020), "Handling incomplete heterogeneous data using VAEs", equation 2, with other families, and
+    with the gaps of columns that have some in the data.
     """
 
     def create(self, make_decoder: MakeDecoder, summary: Summary, *, key: jax.Array) -> "ColumnsDecoder":
