@@ -15,7 +15,7 @@ from reparax.model import Model
 from reparax.reports import Origin, study_of
 
 SHARED = ["summary", "data", "training", "map", "dimensions"]
-LAST = ["likelihood", "reproduce"]
+LAST = ["privacy", "likelihood", "reproduce"]
 
 
 @pytest.mark.parametrize("which", ["table_page", "picture_page"])

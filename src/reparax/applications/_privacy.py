@@ -59,9 +59,7 @@ class Privacy:
     membership: Measured
 
 
-def privacy(
-    fitted: FittedModel, data: Any, *, synthetic: Any = None, num_samples: int = 100, seed: int = 0
-) -> Privacy:
+def privacy(fitted: FittedModel, data: Any, *, synthetic: Any = None, num_samples: int = 100, seed: int = 0) -> Privacy:
     """Whether a model and its synthetic rows give away the rows of the fit: copies, closest rows, membership.
 
     Early stopping chose the model by the bound of the held-out rows, which can only make them look more like rows of
@@ -143,9 +141,7 @@ def _evenly(dataset: Dataset, most: int) -> Dataset:
     return dataset.take(places)
 
 
-def _distances(
-    made: np.ndarray, seen: np.ndarray, unseen: np.ndarray, columns: Any
-) -> tuple[float, float, Measured]:
+def _distances(made: np.ndarray, seen: np.ndarray, unseen: np.ndarray, columns: Any) -> tuple[float, float, Measured]:
     """Median distances to the closest row of the fit, and the fraction that is nearer to one of them."""
     queries = len(made) + len(unseen)
     most = max(len(unseen), MOST_NUMBERS // (queries * made.shape[1]))

@@ -90,7 +90,7 @@ def info(model: str, /, *, as_json: Annotated[bool, Parameter(name="--json")] = 
     Console(file=sys.stdout, highlight=False, markup=False).print(table)
     columns = columns_text(msgspec.convert(description["data"], Schema))
     if columns:
-        sys.stdout.write("\n".join(["columns", *columns]) + "\n")
+        sys.stdout.write("\n".join(["columns, in the rows of the fit (without those held out)", *columns]) + "\n")
 
 
 def _rows(description: dict[str, Any]) -> list[tuple[str, str]]:

@@ -11,10 +11,11 @@ import msgspec
 import numpy as np
 
 from reparax import registry
-from reparax.data import Schema, column_lines
+from reparax.data import Schema, column_lines, described
 from reparax.recipe import Recipe, held_out_share, suggest
 from reparax.reports.charts import Points, curves, nats, number, percent, shortened
-from reparax.reports.page import Block, Code, Details, Figure, Figures, Section, Table, Text, Tile, Tiles
+from reparax.reports.findings import findings_of, kept_record
+from reparax.reports.page import Block, Code, Details, Figure, Figures, Section, Sentences, Table, Text, Tile, Tiles
 from reparax.reports.study import Origin, Study
 from reparax.reports.tables import mean_distance
 
@@ -26,8 +27,20 @@ CURVES = (
 )
 
 
+WORDS = {"good": "good", "fair": "fair", "poor": "poor", "unknown": "not known"}
+
+
 def headline(study: Study) -> Section:
-    """The key numbers, and a warning if the latent variables carry no information."""
+    """The verdict: what a person should know first, in sentences; then the bounds."""
+    items = tuple(
+        (found.level, WORDS[found.level], found.sentence, " ".join(filter(None, (found.cure, found.detail))))
+        for found in findings_of(study)
+    )
+    return Section("summary", "Verdict", (Sentences(items), _bounds(study)))
+
+
+def _bounds(study: Study) -> Tiles:
+    """The key numbers."""
     evaluation = study.evaluation
     tiles = []
     which = "held-out" if study.held_out is not None else "given"
@@ -57,7 +70,7 @@ def headline(study: Study) -> Section:
         )
     elif evaluation.bits_per_dim is not None:
         tiles.append(Tile("Bits per value", f"{evaluation.bits_per_dim:.3f}", "the compressed size of one value"))
-    return Section("summary", "Summary", (Tiles(tuple(tiles)), *collapse(study)))
+    return Tiles(tuple(tiles))
 
 
 def _activity(study: Study) -> str:
@@ -72,35 +85,11 @@ def error_words(error: float | None) -> str:
     return "" if error is None else f"\u00b1 {nats(error)} (standard error); "
 
 
-def collapse(study: Study) -> tuple[Text, ...]:
-    """A warning if latent dimensions carry no information."""
-    active, size = study.evaluation.active_units, study.evaluation.latent_dim
-    if active == 0:
-        return (
-            Text(
-                "Posterior collapse: no latent dimension carries information on the data. The map, the embeddings and "
-                "the reconstructions below are meaningless, and synthetic data may match each column but not the "
-                "associations between columns. Fit again with --warmup-epochs, --free-bits 0.1, --beta 0.5 or more "
-                "epochs.",
-                "warning",
-            ),
-        )
-    if size >= 4 and active <= size // 4:
-        return (
-            Text(
-                f"Only {active} of {size} latent dimensions are used. This does no harm; a smaller --latent-dim would "
-                "do as well.",
-                "warning",
-            ),
-        )
-    return ()
-
-
 def about_data(study: Study) -> Section:
     """What the data are, with the notes from reading them."""
-    schema, dataset = study.fitted.schema, study.dataset
+    dataset = study.dataset
     blocks: list[Block] = [Text(_data_words(study))]
-    lines = column_lines(schema)
+    lines = column_lines(described(dataset))
     if lines:
         rows = tuple((shortened(line.name, 60), *line[1:]) for line in lines)
         header = ("column", "kind", "missing", "values")
@@ -150,14 +139,14 @@ def training(study: Study) -> Section:
     history, fitted = study.fitted.history, study.fitted
     if not history:
         return Section("training", "Training", (Text("The training of this model was not recorded."),))
-    held_out = [record for record in history if record.valid]
-    kept = max(held_out, key=lambda record: record.valid["bound"]) if held_out else history[-1]
+    kept = kept_record(study)
+    assert kept is not None
     words = (
         f"{fitted.status[:1].upper()}{fitted.status[1:]} after {history[-1].epoch:,.0f} epochs "
         f"({history[-1].step:,} steps, {history[-1].seconds:,.0f} s)."
     )
     words += f" The model of epoch {kept.epoch:,.0f} was kept" + (
-        ", where the held-out bound was highest." if held_out else "; nothing was held out."
+        ", where the held-out bound was highest." if kept.valid else "; nothing was held out."
     )
     figures, outside = [], False
     for name, title, note in CURVES:
