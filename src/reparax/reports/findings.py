@@ -167,7 +167,7 @@ def useful(study: Study) -> tuple[Finding, ...]:
     real, synthetic = float(np.mean(trained.real)), float(np.mean(trained.synthetic))
     count = len(trained.names)
     asked = shortened(trained.names[0], 40) if count == 1 else f"{count} columns, each from all the others"
-    detail = f"{synthetic:.2f} instead of {real:.2f} if trained on real rows (0.5 is guessing), predicting {asked}"
+    detail = f"{synthetic:.3f} instead of {real:.3f} if trained on real rows (0.5 is guessing), predicting {asked}"
     worst = trained.worst
     if count > 1 and trained.real[worst] - trained.synthetic[worst] >= WORTH_NAMING:
         detail += (
@@ -290,7 +290,8 @@ def private(study: Study) -> tuple[Finding, ...]:
         "fair": f"Some {rows} of the fit shine through",
     }.get(level, f"The {rows} of the fit are given away")
     sentence += (
-        f": {nearer.value:.2f}{_spread(nearer)} of the synthetic ones are nearer to one than to a new one (0.5)."
+        f": {_in_percent(nearer)} of the synthetic {rows} are nearer to one of them than to a new one "
+        "(50 % gives nothing away)."
     )
     detail = (
         f"{percent(found.copies)} of the synthetic {rows} equal one of the fit, and {percent(found.held_out_copies)} "
@@ -319,6 +320,12 @@ def _copies(study: Study) -> float:
 def _spread(measured: Measured) -> str:
     """An interval, if it is wide."""
     return f" \u00b1 {measured.half_width:.2f}" if measured.half_width >= WIDE else ""
+
+
+def _in_percent(measured: Measured) -> str:
+    """A fraction in percent, with its interval if it is wide."""
+    spread = f" \u00b1 {100 * measured.half_width:.0f}" if measured.half_width >= WIDE else ""
+    return f"{100 * measured.value:.0f}{spread} %"
 
 
 def kept_record(study: Study) -> Record | None:

@@ -21,7 +21,7 @@ def as_json(study: Study) -> str:
 def _numbers(study: Study) -> dict[str, Any]:
     schema, fitted = study.fitted.schema, study.fitted
     numbers: dict[str, Any] = {
-        "findings": [msgspec.to_builtins(found) for found in findings_of(study)],
+        "findings": [_plain(found) for found in findings_of(study)],
         "limits": {name: limits._asdict() for name, limits in LIMITS.items()},
         "data": {
             "kind": schema.kind,
@@ -29,22 +29,26 @@ def _numbers(study: Study) -> dict[str, Any]:
             "fitted": schema.num_examples,
             "held_out": None if study.held_out is None else len(study.held_out),
         },
-        "evaluation": msgspec.to_builtins(study.evaluation),
-        "privacy": msgspec.to_builtins(study.privacy),
+        "evaluation": _plain(study.evaluation),
+        "privacy": _plain(study.privacy),
         "training": {
             "status": fitted.status,
-            "history": [msgspec.to_builtins(record) for record in fitted.history],
+            "history": [_plain(record) for record in fitted.history],
         },
         "seed": study.seed,
     }
     if study.is_table:
         numbers["columns"] = _columns(study)
-        numbers["told_apart"] = msgspec.to_builtins(study.told_apart) | {"judged_on": study.sides.words}
-        numbers["trained_on_synthetic"] = msgspec.to_builtins(study.trained)
-        numbers["worst_pair"] = msgspec.to_builtins(study.worst_pair)
+        numbers["told_apart"] = _plain(study.told_apart) | {"judged_on": study.sides.words}
+        numbers["trained_on_synthetic"] = _plain(study.trained)
+        numbers["worst_pair"] = _plain(study.worst_pair)
     elif not study.is_binarized:
         numbers["variance_reconstructed"] = 1 - study.unexplained
     return numbers
+
+
+def _plain(value: Any) -> Any:
+    return msgspec.to_builtins(value, enc_hook=float)
 
 
 def _columns(study: Study) -> list[dict[str, Any]]:
