@@ -51,7 +51,7 @@ def evaluate(
     from reparax import applications
 
     evaluation = dataclasses.asdict(applications.evaluate(fitted, dataset, num_samples=samples, seed=seed))
-    numbers = {name: _number(value) for name, value in evaluation.items()}
+    numbers: dict[str, Any] = {name: _number(value) for name, value in evaluation.items()}
     if privacy:
         whole = open_data(data, fitted, speaker(quiet=True)) if held_out else dataset
         found = applications.privacy(fitted, whole, num_samples=samples, seed=seed)

@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 
 from reparax import registry
-from reparax.data import Schema, column_lines, described
+from reparax.data import Dataset, Schema, column_lines, described
 from reparax.recipe import Recipe, held_out_share, suggest
 from reparax.reports.charts import Points, curves, nats, number, percent, shortened
 from reparax.reports.findings import findings_of, kept_record
@@ -210,6 +210,7 @@ def _error(error: float | None) -> str:
 
 
 ASKED = "as asked"
+DEFAULT_SAMPLES = 100
 LIBRARIES = ("reparax", "jax", "numpyro", "equinox", "numpy")
 
 
@@ -219,7 +220,10 @@ def reproduce(study: Study) -> Section:
     report = ["reparax", "report", origin.model, origin.data]
     if study.label is not None:
         report += ["--label", study.label]
-    report += ["--samples", str(study.num_samples), "--seed", str(study.seed)]
+    if study.num_samples != DEFAULT_SAMPLES:
+        report += ["--samples", str(study.num_samples)]
+    if study.seed != 0:
+        report += ["--seed", str(study.seed)]
     blocks: list[Any] = []
     if recipe is None:
         blocks.append(Text("The model was built from custom parts; no command reproduces it."))
@@ -231,7 +235,7 @@ def reproduce(study: Study) -> Section:
                 "same machine with the same versions, the results are identical to the last bit."
             )
         )
-        blocks.append(Code("\n".join(map(shlex.join, (_fit_command(recipe, study.fitted.schema, origin), report)))))
+        blocks.append(Code("\n".join(map(shlex.join, (_fit_command(study, recipe), report)))))
         if study.columns:
             blocks.append(Text("If the fit was given a --schema file, add it.", "small"))
     blocks.append(Table(("", "version"), tuple(_versions(origin).items())))
@@ -253,14 +257,16 @@ def _versions(origin: Origin) -> dict[str, str]:
     }  # fmt: skip
 
 
-def _fit_command(recipe: Recipe, schema: Schema, origin: Origin) -> list[str]:
+def _fit_command(study: Study, recipe: Recipe) -> list[str]:
+    schema, origin = study.fitted.schema, study.origin
     words = ["reparax", "fit", origin.data, "--out", origin.model]
     if schema.label is not None:
         words += ["--label", schema.label]
     excluded = [name for name, reason in schema.excluded if reason == ASKED]
     if excluded:
         words += ["--exclude", *excluded]
-    for name, value in chosen_fields(recipe, schema).items():
+    is_of_fit = study.held_out is not None or study.is_data_of_fit
+    for name, value in chosen_fields(recipe, schema, study.dataset if is_of_fit else None).items():
         words += _option_words(name, value)
     return words
 
@@ -275,20 +281,37 @@ def _option_words(name: str, value: Any) -> list[str]:
     return [f"--{name.replace('_', '-')}", f"{value:g}" if isinstance(value, float) else str(value)]
 
 
-def chosen_fields(recipe: Recipe, schema: Schema) -> dict[str, Any]:
-    """The fields of a recipe that differ from what `suggest` chooses; given these, it suggests the recipe."""
+def chosen_fields(recipe: Recipe, schema: Schema, dataset: Dataset | None = None) -> dict[str, Any]:
+    """The fields of a recipe that differ from what `suggest` chooses; given these, it suggests the recipe.
+
+    Args:
+        recipe: The recipe.
+        schema: The schema of the rows of the fit.
+        dataset: The data of the fit with the rows that were held out, which the suggestions were made for; without
+            them, their number and their gaps are inferred from those of the fit.
+    """
     chosen = msgspec.to_builtins(recipe)
     if registry.module_of(recipe.name("objective")) is not None:
         # `suggest` would import the module of the objective, which loading the model did not and nobody has allowed.
         return chosen
-    if suggest(schema, schema.num_examples, **chosen) != recipe:
+    if dataset is not None:
+        return _without_suggestions(recipe, described(dataset), len(dataset))
+    near = round(schema.num_examples / (1 - recipe.valid)) if recipe.valid < 1 else schema.num_examples
+    return min((_without_suggestions(recipe, schema, total) for total in (near, near + 1, near - 1)), key=len)
+
+
+def _without_suggestions(recipe: Recipe, schema: Schema, total: int) -> dict[str, Any]:
+    """The fields that `plan` would not suggest for so many rows, those held out included."""
+    count = max(1, round(total * (1 - recipe.valid)))
+    chosen = msgspec.to_builtins(recipe)
+    if suggest(schema, count, **chosen) != recipe:
         # With some posteriors, `suggest` chooses more draws than the objective has by default.
         chosen["objective.num_samples"] = recipe.option("objective", "num_samples", 1)
     for name in tuple(chosen):
         others = {field: value for field, value in chosen.items() if field != name}
-        if name != "valid" and suggest(schema, schema.num_examples, **others) == recipe:
+        if name != "valid" and suggest(schema, count, **others) == recipe:
             chosen = others
-    total = schema.num_examples / (1 - recipe.valid) if recipe.valid < 1 else schema.num_examples
-    if abs(held_out_share(round(total)) - recipe.valid) <= 1e-9:
+    default = 0.0 if recipe.trim else held_out_share(total)
+    if abs(default - recipe.valid) <= 1e-9:
         del chosen["valid"]
     return chosen
