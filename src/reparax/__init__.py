@@ -47,6 +47,7 @@ _EXPORTS = {
     "impute": "applications",
     "impute_draws": "applications",
     "evaluate": "applications",
+    "privacy": "applications",
     "report": "reports",
     "read": "data",
     "load": "artifact",

@@ -31,6 +31,7 @@ from reparax.applications import fit as fit
 from reparax.applications import impute as impute
 from reparax.applications import impute_draws as impute_draws
 from reparax.applications import plan as plan
+from reparax.applications import privacy as privacy
 from reparax.applications import reconstruct as reconstruct
 from reparax.applications import sample as sample
 from reparax.applications import sample_means as sample_means

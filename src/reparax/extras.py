@@ -10,6 +10,8 @@ EXTRA_OF = {
     "pyarrow": "tables",
     "narwhals": "tables",
     "sklearn": "tables",
+    "fastexcel": "excel",
+    "xlsxwriter": "excel",
     "PIL": "images",
     "jinja2": "report",
     "markupsafe": "report",

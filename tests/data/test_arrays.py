@@ -300,7 +300,6 @@ def test_idx_labels_given_as_the_data(tmp_path):
         ("a.parquet", b"PK\x03\x04", "got a zip archive"),
         ("a.dat", b"hello", "convert the data"),
         ("a.png", b"\x89PNG", "put the images in a folder"),
-        ("a.xlsx", b"\xd0\xcf\x11\xe0", "a spreadsheet"),
     ],
 )
 def test_wrong_files(tmp_path, name, content, message):

@@ -58,12 +58,6 @@ def test_refused(table, text, message):
     assert message in str(caught.value)
 
 
-@pytest.mark.parametrize("name", ["table.xlsx", "table.ods"])
-def test_spreadsheets(table, name):
-    with pytest.raises(DataError, match=r"a spreadsheet, .*; save the sheet as CSV"):
-        read(table(b"PK\x03\x04", name))
-
-
 @pytest.mark.parametrize(
     ("text", "kinds", "note"),
     [

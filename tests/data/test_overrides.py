@@ -35,6 +35,16 @@ def test_without_a_word_of_the_user():
     assert [name for name, _ in dataset.schema.excluded] == ["id"]
 
 
+def test_a_model_of_other_data_is_refused_as_a_schema(tmp_path):
+    path = tmp_path / "model.json"
+    path.write_bytes(msgspec.json.encode({"data": read(pl.DataFrame({"height": [1.5, 2, 3] * 9})).schema}))
+    with pytest.raises(DataError, match="'height'"):
+        read(FRAME, schema=path)
+    path.write_bytes(msgspec.json.encode({"data": read(np.zeros((9, 4, 4)) + np.eye(4)).schema}))
+    with pytest.raises(DataError, match="a model of images"):
+        read(FRAME, schema=path)
+
+
 @pytest.mark.parametrize("form", ["mapping", "json", "toml", "saved", "model", "schema"])
 def test_kinds_as_the_user_says(tmp_path, form):
     said = read(FRAME, schema=SAID)
@@ -54,6 +64,8 @@ def test_kinds_as_the_user_says(tmp_path, form):
     }  # fmt: skip
     assert dataset.schema.excluded == (("town", "as asked"),)
     assert "column 'town' was left out: as asked" in dataset.notes
+    said_by_model = f"{path} describes the data of a model: the kinds of 5 columns are taken from there"
+    assert any(note.startswith(said_by_model) for note in dataset.notes) is (form in {"saved", "model"})
     assert dataset.schema.value_kind == "mixed"
     age, zip_code, *_ = dataset.schema.columns
     assert (age.spikes, zip_code.categories, zip_code.dtype) == ((), (10001, 2139), "int64")

@@ -1,5 +1,7 @@
 """``reparax report``: writes the whole page or nothing, and refuses wrong input in one sentence."""
 
+import json
+
 import jax
 import polars as pl
 import pytest
@@ -33,11 +35,29 @@ def test_report(files, page_of, capsys):
     assert said.out == ""
     assert said.err.endswith("report.html: 90 examples\n")
     page = page_of(out)
+    assert "synthetic rows are nearer to one of them" in page.text
+    assert "unknown" not in said.err
+    lines = said.err.splitlines()[:-1]
+    assert len(lines) >= 4
+    assert all(line.split(maxsplit=1)[1] in page.text for line in lines)
     assert "Model of people.parquet" in page.text
-    assert f"reparax report {files / 'model'} {files / 'people.parquet'} --label kind --samples 4 --seed 0" in page.text
+    assert f"reparax report {files / 'model'} {files / 'people.parquet'} --label kind --samples 4" in page.text
     assert sorted(path.name for path in files.iterdir() if path.name != "cache") == [
         "model", "people.parquet", "report.html",
     ]  # fmt: skip
+
+
+def test_numbers_as_json(files, capsys):
+    out, numbers = files / "report.json", files / "numbers.json"
+    given = [str(files / "model"), str(files / "people.parquet"), "--samples", "4", "--quiet"]
+    assert main(["report", *given, "--out", str(out)]) == 0
+    assert main(["evaluate", *given, "--held-out", "--privacy", "--out", str(numbers)]) == 0
+    assert capsys.readouterr() == ("", "")
+    report, evaluation = json.loads(out.read_text()), json.loads(numbers.read_text())
+    privacy = evaluation.pop("privacy")
+    assert report["evaluation"] == evaluation
+    assert report["privacy"] == privacy
+    assert privacy["num_fitted"] == 81
 
 
 def test_wrong_input_leaves_the_old_page(files, capsys):

@@ -3,6 +3,7 @@
 import json
 
 import numpy as np
+import polars as pl
 import pytest
 from scipy import stats
 from sklearn.decomposition import PCA
@@ -170,6 +171,30 @@ def test_the_command_gives_the_recipe(table):
         assert fields == {"latent_dim": 4, "width": 4, **chosen}
         count, valid = fitted.schema.num_examples, fitted.recipe.valid
         assert suggest(fitted.schema, count, **{"valid": valid} | fields) == fitted.recipe
+
+
+@pytest.mark.parametrize("chosen", [{}, {"trim": 0.1}])
+def test_the_command_has_no_setting_that_nobody_chose(chosen):
+    rng = np.random.default_rng(0)
+    for count in (14, 28, 29, 115, 195, 205, 556, 2223):
+        gaps = pl.Series(rng.random(count) < 0.15)
+        rows = pl.DataFrame(
+            {"x": pl.Series(rng.normal(size=count)).set(gaps, None), "kind": rng.choice(list("abc"), count)}
+        )
+        dataset = rx.read(rows)
+        recipe = rx.plan(dataset, **chosen)
+        part = split(dataset, recipe.valid, recipe.seed)[0] if recipe.valid else dataset
+        assert chosen_fields(recipe, part.schema, dataset) == chosen
+        guessed = chosen_fields(recipe, part.schema)
+        assert guessed.keys() - chosen.keys() <= {"hide"}  # where the gaps of all rows are not known
+
+
+def test_the_command_of_the_report_has_no_defaults(table):
+    fitted = unbuilt(table)
+    for samples, seed, words in ((100, 0, ""), (7, 0, " --samples 7"), (100, 3, " --seed 3")):
+        study = Study(fitted, rx.read(table), None, None, Origin(), samples, seed)
+        (command,) = [block.text for block in reproduce(study).blocks if block.form == "code"]
+        assert command.splitlines()[1] == f"reparax report model DATA{words}"
 
 
 def test_the_command_has_the_options_of_parts():

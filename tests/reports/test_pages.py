@@ -15,7 +15,7 @@ from reparax.model import Model
 from reparax.reports import Origin, study_of
 
 SHARED = ["summary", "data", "training", "map", "dimensions"]
-LAST = ["likelihood", "reproduce"]
+LAST = ["privacy", "likelihood", "reproduce"]
 
 
 @pytest.mark.parametrize("which", ["table_page", "picture_page"])
@@ -122,7 +122,7 @@ def test_the_origin_is_in_the_commands(table, table_model, tmp_path, page_of):
     rx.report(table_model, table, path, num_samples=4, origin=origin, label="kind")
     text = page_of(path).text
     assert "reparax fit people.csv --out 'my model' --latent-dim 4 --width 4" in text
-    assert "reparax report 'my model' people.csv --label kind --samples 4 --seed 0" in text
+    assert "reparax report 'my model' people.csv --label kind --samples 4" in text
     assert "0.0.1 for the model" in text
     assert "2020-02-02" in text
     assert "Model of people.csv" in text

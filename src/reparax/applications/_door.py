@@ -61,11 +61,24 @@ def held_out_of(fitted: FittedModel, dataset: Dataset) -> Dataset | None:
         fitted: The fitted model.
         dataset: What `dataset_of` returned for the data of the fit.
     """
+    parts = parts_of(fitted, dataset)
+    return None if parts is None else parts[1]
+
+
+def parts_of(fitted: FittedModel, dataset: Dataset) -> tuple[Dataset, Dataset] | None:
+    """The rows of the fit and those that were held out of it; None if these are other data, or none were held out.
+
+    Args:
+        fitted: The fitted model.
+        dataset: What `dataset_of` returned for the data of the fit.
+    """
     recipe = fitted.recipe
     if recipe is None or recipe.valid == 0 or len(dataset) < 2:
         return None
     part, rest = split(dataset, recipe.valid, recipe.seed)
-    return replace(rest, schema=fitted.schema) if len(part) == fitted.schema.num_examples else None
+    if len(part) != fitted.schema.num_examples:
+        return None
+    return replace(part, schema=fitted.schema), replace(rest, schema=fitted.schema)
 
 
 def contexts_of(fitted: FittedModel, context: Any, count: int) -> Float[np.ndarray, "n c"] | None:

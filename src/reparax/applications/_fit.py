@@ -93,7 +93,7 @@ def fit(
     settled: Settings = {} if model is None else {"hide": 0.0, "relations": "none"}
     recipe = plan(dataset, objective=objective, **(settled | chosen))
     part, held_out = (dataset, None) if recipe.valid == 0 else split(dataset, recipe.valid, recipe.seed)
-    part, held_out = _trimmed(part, recipe.trim), None if held_out is None else _trimmed(held_out, recipe.trim)
+    part, held_out = trimmed(part, recipe.trim), None if held_out is None else trimmed(held_out, recipe.trim)
     part = _related(part, recipe)
     initial, training = jax.random.split(jax.random.key(recipe.seed))
     if model is None:
@@ -109,7 +109,7 @@ def fit(
     return _train(fitted, recipe, objective, part, held_out, key=training, progress=progress)
 
 
-def _trimmed(dataset: Dataset, fraction: float) -> Dataset:
+def trimmed(dataset: Dataset, fraction: float) -> Dataset:
     """The rows without the fraction with the most anomalous single columns, in their order; the schema is unchanged.
 
     Raises:

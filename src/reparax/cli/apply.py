@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from reparax.data import Dataset, Schema
     from reparax.recipe import FittedModel
 
-TABLES = (".npy", ".npz", ".csv", ".tsv", ".parquet", ".feather", ".arrow")
+TABLES = (".npy", ".npz", ".csv", ".tsv", ".parquet", ".feather", ".arrow", ".xlsx")
 IMAGES = (*TABLES, ".png")
 LARGEST_GRID = 64
 MAX_SHOWN = 10

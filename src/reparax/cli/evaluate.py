@@ -22,6 +22,7 @@ def evaluate(
     samples: int = 100,
     seed: int = 0,
     held_out: bool = False,
+    privacy: bool = False,
     out: Annotated[str | None, Parameter(name=["--out", "-o"])] = None,
     allow: Allow = (),
     quiet: bool = False,
@@ -34,6 +35,8 @@ def evaluate(
         samples: K, the number of importance samples for each example.
         seed: The seed of the samples.
         held_out: Use only the rows that were held out of the fit to these data.
+        privacy: Add what the model and its synthetic rows give away of the rows of the fit: copies, closest rows,
+            membership, each beside held-out rows. The data are those of the fit.
         out: Write to a .json file instead of stdout.
         allow: Modules with custom parts that may be imported.
         quiet: Show no notes.
@@ -48,7 +51,12 @@ def evaluate(
     from reparax import applications
 
     evaluation = dataclasses.asdict(applications.evaluate(fitted, dataset, num_samples=samples, seed=seed))
-    text = json.dumps({name: _number(value) for name, value in evaluation.items()}, indent=2, allow_nan=False) + "\n"
+    numbers: dict[str, Any] = {name: _number(value) for name, value in evaluation.items()}
+    if privacy:
+        whole = open_data(data, fitted, speaker(quiet=True)) if held_out else dataset
+        found = applications.privacy(fitted, whole, num_samples=samples, seed=seed)
+        numbers["privacy"] = dataclasses.asdict(found)
+    text = json.dumps(numbers, indent=2, allow_nan=False) + "\n"
     if out is None:
         sys.stdout.write(text)
         return
@@ -90,7 +98,7 @@ def info(model: str, /, *, as_json: Annotated[bool, Parameter(name="--json")] = 
     Console(file=sys.stdout, highlight=False, markup=False).print(table)
     columns = columns_text(msgspec.convert(description["data"], Schema))
     if columns:
-        sys.stdout.write("\n".join(["columns", *columns]) + "\n")
+        sys.stdout.write("\n".join(["columns, in the rows of the fit (without those held out)", *columns]) + "\n")
 
 
 def _rows(description: dict[str, Any]) -> list[tuple[str, str]]:
@@ -130,14 +138,15 @@ def report(
     allow: Allow = (),
     quiet: bool = False,
 ) -> None:
-    """Write an HTML report: data, training, latent map, synthetic rows or images, anomalies, likelihoods.
+    """Write an HTML report: a verdict, data, training, latent map, synthetic rows or images, privacy, likelihoods.
 
-    The report is one file that needs no network. If the data are those of the fit, it measures on the held-out rows.
+    The verdict is also printed. A name that ends in .json gets the numbers of the report instead. The report is one
+    file that needs no network. If the data are those of the fit, it measures on the held-out rows.
 
     Args:
         model: The model folder.
         data: Data of the same shape as those that the model was fitted to.
-        out: The .html file to write (default: report.html).
+        out: The .html or .json file to write (default: report.html).
         label: What to color the latent map by: a column, an array of an .npz file, or a file of labels.
         samples: K, the number of importance samples for each example.
         seed: The random seed.
@@ -147,11 +156,13 @@ def report(
     from reparax.data import check_output
 
     say = speaker(quiet)
-    check_output(out, (".html", ".htm"))
+    check_output(out, (".html", ".htm", ".json"))
     fitted = open_model(model, allow)
-    from reparax.reports import study_of, write
+    from reparax.reports import findings_of, study_of, write
 
     study = study_of(fitted, data, label=label, origin=origin_of(model, data), num_samples=samples, seed=seed)
     notes(say, study.dataset.notes)
     write(study, out)
+    for found in findings_of(study):
+        say(f"{found.level:<8} {found.sentence}")
     say(f"wrote {out}: {len(study.dataset)} examples")

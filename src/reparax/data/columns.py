@@ -229,7 +229,8 @@ def refitted(column: Column, values: np.ndarray) -> Column:
     if not len(present):
         return replace(column, missing=missing)
     if column.is_category:
-        counts = np.bincount(present.astype(np.int64), minlength=len(column.categories))
+        # The code after the last, of categories that the fit did not have, is in none of these.
+        counts = np.bincount(present.astype(np.int64), minlength=len(column.categories))[: len(column.categories)]
         return replace(column, missing=missing, category_fractions=tuple((counts / len(present)).tolist()))
     levels = Levels.of(present)
     mean, std = levels.moments()

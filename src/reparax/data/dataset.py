@@ -495,6 +495,11 @@ def split(dataset: Dataset, fraction: float, seed: int) -> tuple[Dataset, Datase
     return replace(train, schema=schema), replace(valid, schema=schema)
 
 
+def described(dataset: Dataset) -> Schema:
+    """The schema with the shares, moments and quantiles of these rows; kinds, ranges and levels stay."""
+    return _with_moments_of(dataset)
+
+
 def _with_moments_of(train: Dataset) -> Schema:
     columns = train.schema.columns
     if columns is not None:

@@ -3,6 +3,7 @@
 import difflib
 import errno
 import gzip
+import importlib
 import os
 import secrets
 import shutil
@@ -12,6 +13,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from reparax.errors import DataError, OutputError
+from reparax.extras import extras
+
+EXCEL = ".xlsx"
+"""The suffix of workbooks that are written."""
 
 _MAGIC = (
     (b"\x93NUMPY", "npy", "a NumPy array (.npy)"),
@@ -94,6 +99,8 @@ def damaged(path: Path | str, expected: str, why: object) -> DataError:
 
 def content_of(content: bytes) -> tuple[str, str]:
     """The format of a file by its first bytes: a short name, ``"unknown"`` for others, and a description."""
+    if content.startswith(b"PK") and b"xl/workbook" in content:
+        return "excel", "an Excel workbook"
     for magic, name, words in _MAGIC:
         if content.startswith(magic):
             return name, words
@@ -146,6 +153,7 @@ def check_output(path: str | Path, suffixes: Sequence[str]) -> None:
         suffixes: The known suffixes of a file, such as ``(".npy", ".csv")``; ``()`` for a folder with any name.
 
     Raises:
+        MissingExtra: The library that writes the format is not installed.
         OutputError: The suffix is unknown, the parent folder does not exist or cannot be written, or ``path`` is a
             folder instead of a file or the other way around.
     """
@@ -162,6 +170,9 @@ def check_output(path: str | Path, suffixes: Sequence[str]) -> None:
         raise OutputError(expected="a file to write", got=f"the folder {path}", cure="name a file in it")
     if not suffixes and target.exists() and not target.is_dir():
         raise OutputError(expected="a folder to write", got=f"the file {path}", cure="choose another name, or move it")
+    if target.suffix.lower() == EXCEL:
+        with extras():
+            importlib.import_module("xlsxwriter")
     probe = Path(os.path.realpath(target)).with_name(f".{secrets.token_hex(6)}.tmp")
     try:
         probe.touch(exist_ok=False)

@@ -23,15 +23,17 @@ from reparax.data.dataset import Dataset
 from reparax.data.files import LabelNotFoundError, content_of, missing, read_bytes, visible_files
 from reparax.data.frames import Frame, is_frame, kind_of_frame, load_frame, object_series
 from reparax.data.images import SUFFIXES, read_folder
-from reparax.data.schema import Schema, overrides
+from reparax.data.schema import Schema, overrides, taken_over
 from reparax.data.statements import Statement, stated
 from reparax.data.tables import (
     ARROW,
+    EXCEL,
     JSON_LINES,
     PARQUET,
     TEXT,
     read_arrow_file,
     read_csv_file,
+    read_excel_file,
     read_json_lines,
     read_parquet_file,
     read_table_folder,
@@ -45,12 +47,9 @@ if TYPE_CHECKING:
 
 
 READABLE = (
-    ".npy, .npz, .csv, .tsv, .parquet, .feather, .arrow, .jsonl or IDX files, folders of tables or of PNG and JPEG "
-    "images, or builtin:digits"
+    ".npy, .npz, .csv, .tsv, .parquet, .feather, .arrow, .jsonl, .xlsx or IDX files, folders of tables or of PNG and "
+    "JPEG images, or builtin:digits"
 )
-
-
-SPREADSHEETS = (".xlsx", ".xls", ".xlsm", ".ods")
 
 
 _Loaded = Arrays | Frame | Read
@@ -70,8 +69,9 @@ def read(
 
     Sources are ``.npy`` and ``.npz`` files (pickles are refused); IDX files, which may be gzipped; folders of PNG and
     JPEG images (see `read_folder`); tables as CSV (with commas, semicolons, tabs or bars, with or without a header),
-    Parquet, Arrow, Feather or JSON lines files, and folders of these; ``builtin:digits`` and other data sets of
-    scikit-learn; NumPy arrays and what converts to one; pandas, polars and arrow frames.
+    Parquet, Arrow, Feather or JSON lines files, and folders of these; the first sheet of an Excel workbook;
+    ``builtin:digits`` and other data sets of scikit-learn; NumPy arrays and what converts to one; pandas, polars and
+    arrow frames.
 
     The kinds of columns of a table are inferred from their cells (see `column_of`): several kinds of numbers, booleans,
     categories, dates. Cells that are empty, NaN, null, NA or ? are missing. Row identifiers, free text and empty
@@ -105,6 +105,8 @@ def read(
     chosen = overrides(schema, exclude)
     dataset = source if isinstance(source, Dataset) and not chosen else _load(source, label).dataset(chosen)
     dataset = _with_statements(dataset, chosen.statements)
+    if taken := taken_over(schema):
+        dataset = replace(dataset, notes=(taken, *dataset.notes))
     return dataset if context is None else dataset.given(context)
 
 
@@ -209,13 +211,13 @@ def _reader(path: Path) -> _Reader:
         **dict.fromkeys(PARQUET, read_parquet_file),
         **dict.fromkeys(ARROW, read_arrow_file),
         **dict.fromkeys(JSON_LINES, read_json_lines),
+        **dict.fromkeys(EXCEL, read_excel_file),
     }  # fmt: skip
     suffix = table_suffix(path)
     if suffix in by_suffix:
         return by_suffix[suffix]
-    if suffix in SPREADSHEETS:
-        raise DataError(expected=READABLE, got=f"a spreadsheet, {path}", cure="save the sheet as CSV (UTF-8) first")
     by_content = {"npy": _npy, "npz": _npz, "idx": _idx, "parquet": read_parquet_file, "arrow": read_arrow_file}
+    by_content |= {"excel": read_excel_file}
     format_name, words = content_of(read_bytes(path))
     if format_name in by_content:
         return by_content[format_name]

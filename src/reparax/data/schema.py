@@ -380,6 +380,26 @@ def overrides(schema: "str | Path | Mapping[str, Any] | Schema | None", exclude:
     )
 
 
+def taken_over(schema: "str | Path | Mapping[str, Any] | Schema | None") -> str | None:
+    """A sentence for the user if a schema file is a model's description of its own data, of which the kinds are taken.
+
+    Args:
+        schema: As of `overrides`.
+    """
+    if not isinstance(schema, str | Path):
+        return None
+    said = _from_file(Path(schema).expanduser())
+    kinds = _short_form(said)
+    if kinds == said:
+        return None
+    left_out = sum(kind == EXCLUDE for kind in kinds.values())
+    words = f", and {left_out} columns are left out as there" if left_out else ""
+    return (
+        f"{schema} describes the data of a model: the kinds of {len(kinds) - left_out} columns are taken from there, "
+        f"not inferred from these data{words}"
+    )
+
+
 def kinds_of(schema: Schema) -> dict[str, str]:
     """The kind of each column, ``"exclude"`` for those left out: what a schema file holds."""
     return {column.name: str(column.kind) for column in schema.columns or ()} | dict.fromkeys(
@@ -411,6 +431,12 @@ def _short_form(said: Mapping[str, Any]) -> dict[str, Any]:
     """The kinds by column name, of what a model has saved of its data too."""
     inner = said.get("data", said)
     columns = inner.get("columns") if isinstance(inner, Mapping) else None
+    if isinstance(inner, Mapping) and "event_shape" in inner and columns is None:
+        raise DataError(
+            expected="a schema with the kinds of columns of a table",
+            got=f"the description of a model of {inner.get('kind')}",
+            cure="name the model of a table, or give kinds by column name",
+        )
     if not isinstance(columns, Sequence) or isinstance(columns, str):
         return dict(said)
     try:

@@ -1,5 +1,7 @@
 """Tables from files (text, Parquet, Arrow, Feather) and from folders of files with the same columns."""
 
+import importlib
+import io
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +20,7 @@ TEXT = (".csv", ".tsv", ".txt")
 PARQUET = (".parquet", ".pq")
 ARROW = (".feather", ".arrow", ".ipc")
 JSON_LINES = (".jsonl", ".ndjson")
+EXCEL = (".xlsx", ".xlsm", ".xlsb", ".xls", ".ods")
 
 
 def table_suffix(path: Path) -> str:
@@ -69,6 +72,26 @@ def _json_lines(path: Path) -> "pl.DataFrame":
         return pl.read_ndjson(read_bytes(path), infer_schema_length=None)
     except (pl.exceptions.PolarsError, ValueError) as error:
         raise damaged(path, "one JSON object per line", str(error).splitlines()[0]) from None
+
+
+def read_excel_file(path: Path, label: str | Path | None) -> Frame:
+    """A table from the first sheet of a workbook, whose first row has the names of the columns.
+
+    Raises:
+        DataError: The file has another format, or is damaged.
+        MissingExtra: fastexcel is not installed.
+    """
+    import polars as pl
+
+    fastexcel = importlib.import_module("fastexcel")
+    content = read_bytes(path)
+    try:
+        sheets = fastexcel.read_excel(content).sheet_names
+        table = pl.read_excel(io.BytesIO(content), sheet_name=sheets[0], engine="calamine", infer_schema_length=None)
+    except (fastexcel.FastExcelError, pl.exceptions.PolarsError, ValueError, IndexError) as error:
+        raise damaged(path, "a workbook with a table in its first sheet", str(error).splitlines()[0]) from None
+    notes = [f"sheet {sheets[0]!r} was read, the first of {len(sheets)}"] if len(sheets) > 1 else []
+    return load_frame(table, label, named=True, notes=notes)
 
 
 def read_table_folder(folder: Path, files: list[Path], label: str | Path | None) -> Frame:

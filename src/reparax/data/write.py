@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from reparax.data.files import atomic_write, check_output
+from reparax.data.files import EXCEL, atomic_write, check_output
 from reparax.data.frames import is_frame
 from reparax.data.images import grid
 from reparax.data.restore import to_frame
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import polars as pl
 
 
-WRITABLE = (".npy", ".npz", ".csv", ".tsv", ".parquet", ".feather", ".arrow", ".png")
+WRITABLE = (".npy", ".npz", ".csv", ".tsv", ".parquet", ".feather", ".arrow", ".xlsx", ".png")
 
 
 @extras()
@@ -41,6 +41,7 @@ def write(
     csv, tsv        a table with a header; the values of an image, or of each array, are columns name_0, name_1, ...
     parquet         the same
     feather, arrow  the same
+    xlsx            the same, in one sheet of an Excel workbook
     png             images as a grid (see `grid`), scaled by the bounds of the schema
     ==============  ============================================================================================
 
@@ -126,12 +127,26 @@ def _write_table(path: str | Path, suffix: str, columns: dict[str, np.ndarray]) 
     _write_polars(path, suffix, table)
 
 
+MOST_EXCEL_ROWS = 1_048_575
+
+
 def _write_polars(path: str | Path, suffix: str, table: "pl.DataFrame") -> None:
+    import polars as pl
+
     stream = io.BytesIO()  # polars may abort if writing to a file fails
     if suffix in {".csv", ".tsv"}:
         table.write_csv(stream, separator="\t" if suffix == ".tsv" else ",")
     elif suffix == ".parquet":
         table.write_parquet(stream)
+    elif suffix == EXCEL:
+        if len(table) > MOST_EXCEL_ROWS:
+            raise DataError(
+                expected=f"at most {MOST_EXCEL_ROWS:,} rows for Excel",
+                got=f"{len(table):,}",
+                cure="write csv or parquet",
+            )
+        texts = pl.selectors.by_dtype(pl.Categorical, pl.Enum)
+        table.with_columns(texts.cast(pl.String)).write_excel(stream, autofilter=False)
     else:
         table.write_ipc(stream)
     with atomic_write(path) as file:

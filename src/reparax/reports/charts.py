@@ -307,6 +307,10 @@ def points(places: np.ndarray, codes: str, alt: str, *, names: tuple[str, str]) 
     return picture(width, height, alt, box, *dots, *axes)
 
 
+STRONGEST_DIFFERENCE = 0.3
+"""A difference between associations that is drawn in full color: a medium correlation (Cohen 1988)."""
+
+
 def heatmap(matrix: np.ndarray, names: Sequence[str], alt: str) -> Markup:
     """A square of cells between 0 (pale) and 1 (saturated), with names on two sides.
 
@@ -315,6 +319,21 @@ def heatmap(matrix: np.ndarray, names: Sequence[str], alt: str) -> Markup:
         names: One for each row and column.
         alt: What the chart shows.
     """
+    return _square(np.asarray(matrix), 0.05 + 0.95 * np.clip(matrix, 0, 1), names, alt)
+
+
+def differences(matrix: np.ndarray, names: Sequence[str], alt: str) -> Markup:
+    """A square of cells: blue above 0, orange below, the stronger the farther from 0.
+
+    Args:
+        matrix: Shape (d, d), between -1 and 1; NaN is left blank.
+        names: One for each row and column.
+        alt: What the chart shows.
+    """
+    return _square(np.asarray(matrix), np.clip(np.abs(matrix) / STRONGEST_DIFFERENCE, 0.03, 1), names, alt)
+
+
+def _square(matrix: np.ndarray, opacities: np.ndarray, names: Sequence[str], alt: str) -> Markup:
     count = len(names)
     short = [shortened(name, 16) for name in names]
     side = min(CELL, max(14.0, 300.0 / count)) if count > 8 else min(34.0, 240.0 / count)
@@ -330,11 +349,11 @@ def heatmap(matrix: np.ndarray, names: Sequence[str], alt: str) -> Markup:
         for other, value in enumerate(matrix[index]):
             if not np.isfinite(value):
                 continue
-            tip = element("title", f"{short[index]}, {short[other]}: {value:.2f}")
+            tip = element("title", f"{short[index]}, {short[other]}: {nats(round(float(value), 2) + 0.0)}")
             parts.append(
                 element(
                     "rect", tip, x=left + other * side, y=top + index * side, width=side - 1, height=side - 1, rx=1.5,
-                    class_="cell", fill_opacity=0.05 + 0.95 * min(max(float(value), 0.0), 1.0),
+                    class_="cell" if value >= 0 else "cell2", fill_opacity=float(opacities[index, other]),
                 )
             )  # fmt: skip
     return picture(width, height, alt, *parts, wide=width > 600)

@@ -11,10 +11,11 @@ import msgspec
 import numpy as np
 
 from reparax import registry
-from reparax.data import Schema, column_lines
+from reparax.data import Dataset, Schema, column_lines, described
 from reparax.recipe import Recipe, held_out_share, suggest
 from reparax.reports.charts import Points, curves, nats, number, percent, shortened
-from reparax.reports.page import Block, Code, Details, Figure, Figures, Section, Table, Text, Tile, Tiles
+from reparax.reports.findings import findings_of, kept_record
+from reparax.reports.page import Block, Code, Details, Figure, Figures, Section, Sentences, Table, Text, Tile, Tiles
 from reparax.reports.study import Origin, Study
 from reparax.reports.tables import mean_distance
 
@@ -26,8 +27,20 @@ CURVES = (
 )
 
 
+WORDS = {"good": "good", "fair": "fair", "poor": "poor", "unknown": "not known"}
+
+
 def headline(study: Study) -> Section:
-    """The key numbers, and a warning if the latent variables carry no information."""
+    """The verdict: what a person should know first, in sentences; then the bounds."""
+    items = tuple(
+        (found.level, WORDS[found.level], found.sentence, " ".join(filter(None, (found.cure, found.detail))))
+        for found in findings_of(study)
+    )
+    return Section("summary", "Verdict", (Sentences(items), _bounds(study)))
+
+
+def _bounds(study: Study) -> Tiles:
+    """The key numbers."""
     evaluation = study.evaluation
     tiles = []
     which = "held-out" if study.held_out is not None else "given"
@@ -57,7 +70,7 @@ def headline(study: Study) -> Section:
         )
     elif evaluation.bits_per_dim is not None:
         tiles.append(Tile("Bits per value", f"{evaluation.bits_per_dim:.3f}", "the compressed size of one value"))
-    return Section("summary", "Summary", (Tiles(tuple(tiles)), *collapse(study)))
+    return Tiles(tuple(tiles))
 
 
 def _activity(study: Study) -> str:
@@ -72,35 +85,11 @@ def error_words(error: float | None) -> str:
     return "" if error is None else f"\u00b1 {nats(error)} (standard error); "
 
 
-def collapse(study: Study) -> tuple[Text, ...]:
-    """A warning if latent dimensions carry no information."""
-    active, size = study.evaluation.active_units, study.evaluation.latent_dim
-    if active == 0:
-        return (
-            Text(
-                "Posterior collapse: no latent dimension carries information on the data. The map, the embeddings and "
-                "the reconstructions below are meaningless, and synthetic data may match each column but not the "
-                "associations between columns. Fit again with --warmup-epochs, --free-bits 0.1, --beta 0.5 or more "
-                "epochs.",
-                "warning",
-            ),
-        )
-    if size >= 4 and active <= size // 4:
-        return (
-            Text(
-                f"Only {active} of {size} latent dimensions are used. This does no harm; a smaller --latent-dim would "
-                "do as well.",
-                "warning",
-            ),
-        )
-    return ()
-
-
 def about_data(study: Study) -> Section:
     """What the data are, with the notes from reading them."""
-    schema, dataset = study.fitted.schema, study.dataset
+    dataset = study.dataset
     blocks: list[Block] = [Text(_data_words(study))]
-    lines = column_lines(schema)
+    lines = column_lines(described(dataset))
     if lines:
         rows = tuple((shortened(line.name, 60), *line[1:]) for line in lines)
         header = ("column", "kind", "missing", "values")
@@ -150,14 +139,14 @@ def training(study: Study) -> Section:
     history, fitted = study.fitted.history, study.fitted
     if not history:
         return Section("training", "Training", (Text("The training of this model was not recorded."),))
-    held_out = [record for record in history if record.valid]
-    kept = max(held_out, key=lambda record: record.valid["bound"]) if held_out else history[-1]
+    kept = kept_record(study)
+    assert kept is not None
     words = (
         f"{fitted.status[:1].upper()}{fitted.status[1:]} after {history[-1].epoch:,.0f} epochs "
         f"({history[-1].step:,} steps, {history[-1].seconds:,.0f} s)."
     )
     words += f" The model of epoch {kept.epoch:,.0f} was kept" + (
-        ", where the held-out bound was highest." if held_out else "; nothing was held out."
+        ", where the held-out bound was highest." if kept.valid else "; nothing was held out."
     )
     figures, outside = [], False
     for name, title, note in CURVES:
@@ -221,6 +210,7 @@ def _error(error: float | None) -> str:
 
 
 ASKED = "as asked"
+DEFAULT_SAMPLES = 100
 LIBRARIES = ("reparax", "jax", "numpyro", "equinox", "numpy")
 
 
@@ -230,7 +220,10 @@ def reproduce(study: Study) -> Section:
     report = ["reparax", "report", origin.model, origin.data]
     if study.label is not None:
         report += ["--label", study.label]
-    report += ["--samples", str(study.num_samples), "--seed", str(study.seed)]
+    if study.num_samples != DEFAULT_SAMPLES:
+        report += ["--samples", str(study.num_samples)]
+    if study.seed != 0:
+        report += ["--seed", str(study.seed)]
     blocks: list[Any] = []
     if recipe is None:
         blocks.append(Text("The model was built from custom parts; no command reproduces it."))
@@ -242,7 +235,7 @@ def reproduce(study: Study) -> Section:
                 "same machine with the same versions, the results are identical to the last bit."
             )
         )
-        blocks.append(Code("\n".join(map(shlex.join, (_fit_command(recipe, study.fitted.schema, origin), report)))))
+        blocks.append(Code("\n".join(map(shlex.join, (_fit_command(study, recipe), report)))))
         if study.columns:
             blocks.append(Text("If the fit was given a --schema file, add it.", "small"))
     blocks.append(Table(("", "version"), tuple(_versions(origin).items())))
@@ -264,14 +257,16 @@ def _versions(origin: Origin) -> dict[str, str]:
     }  # fmt: skip
 
 
-def _fit_command(recipe: Recipe, schema: Schema, origin: Origin) -> list[str]:
+def _fit_command(study: Study, recipe: Recipe) -> list[str]:
+    schema, origin = study.fitted.schema, study.origin
     words = ["reparax", "fit", origin.data, "--out", origin.model]
     if schema.label is not None:
         words += ["--label", schema.label]
     excluded = [name for name, reason in schema.excluded if reason == ASKED]
     if excluded:
         words += ["--exclude", *excluded]
-    for name, value in chosen_fields(recipe, schema).items():
+    is_of_fit = study.held_out is not None or study.is_data_of_fit
+    for name, value in chosen_fields(recipe, schema, study.dataset if is_of_fit else None).items():
         words += _option_words(name, value)
     return words
 
@@ -286,20 +281,37 @@ def _option_words(name: str, value: Any) -> list[str]:
     return [f"--{name.replace('_', '-')}", f"{value:g}" if isinstance(value, float) else str(value)]
 
 
-def chosen_fields(recipe: Recipe, schema: Schema) -> dict[str, Any]:
-    """The fields of a recipe that differ from what `suggest` chooses; given these, it suggests the recipe."""
+def chosen_fields(recipe: Recipe, schema: Schema, dataset: Dataset | None = None) -> dict[str, Any]:
+    """The fields of a recipe that differ from what `suggest` chooses; given these, it suggests the recipe.
+
+    Args:
+        recipe: The recipe.
+        schema: The schema of the rows of the fit.
+        dataset: The data of the fit with the rows that were held out, which the suggestions were made for; without
+            them, their number and their gaps are inferred from those of the fit.
+    """
     chosen = msgspec.to_builtins(recipe)
     if registry.module_of(recipe.name("objective")) is not None:
         # `suggest` would import the module of the objective, which loading the model did not and nobody has allowed.
         return chosen
-    if suggest(schema, schema.num_examples, **chosen) != recipe:
+    if dataset is not None:
+        return _without_suggestions(recipe, described(dataset), len(dataset))
+    near = round(schema.num_examples / (1 - recipe.valid)) if recipe.valid < 1 else schema.num_examples
+    return min((_without_suggestions(recipe, schema, total) for total in (near, near + 1, near - 1)), key=len)
+
+
+def _without_suggestions(recipe: Recipe, schema: Schema, total: int) -> dict[str, Any]:
+    """The fields that `plan` would not suggest for so many rows, those held out included."""
+    count = max(1, round(total * (1 - recipe.valid)))
+    chosen = msgspec.to_builtins(recipe)
+    if suggest(schema, count, **chosen) != recipe:
         # With some posteriors, `suggest` chooses more draws than the objective has by default.
         chosen["objective.num_samples"] = recipe.option("objective", "num_samples", 1)
     for name in tuple(chosen):
         others = {field: value for field, value in chosen.items() if field != name}
-        if name != "valid" and suggest(schema, schema.num_examples, **others) == recipe:
+        if name != "valid" and suggest(schema, count, **others) == recipe:
             chosen = others
-    total = schema.num_examples / (1 - recipe.valid) if recipe.valid < 1 else schema.num_examples
-    if abs(held_out_share(round(total)) - recipe.valid) <= 1e-9:
+    default = 0.0 if recipe.trim else held_out_share(total)
+    if abs(default - recipe.valid) <= 1e-9:
         del chosen["valid"]
     return chosen

@@ -48,6 +48,19 @@ class Tiles:
 
 
 @dataclass(frozen=True)
+class Sentences:
+    """Findings, one below the other: a word for how good each is, what was found, and what to do.
+
+    Attributes:
+        items: For each, its class (``"good"``, ``"fair"``, ``"poor"``, ``"unknown"``), the word, the sentence, and what
+            to do, which may be empty.
+    """
+
+    form: ClassVar[str] = "sentences"
+    items: tuple[tuple[str, str, str, str], ...]
+
+
+@dataclass(frozen=True)
 class Table:
     """Rows of cells, in a box that scrolls.
 
@@ -170,7 +183,7 @@ class Details:
     blocks: "tuple[Block, ...]"
 
 
-Block = Text | Tiles | Table | Figures | Beside | Rows | Map | Code | Details
+Block = Text | Tiles | Sentences | Table | Figures | Beside | Rows | Map | Code | Details
 
 
 @dataclass(frozen=True)

@@ -8,13 +8,15 @@ from reparax.recipe import FittedModel
 from reparax.reports.charts import shortened
 from reparax.reports.gaps import gaps
 from reparax.reports.latent import dimensions, latent_map
+from reparax.reports.numbers import as_json
 from reparax.reports.overview import about_data, headline, likelihoods, reproduce, training
 from reparax.reports.page import Section, rendered
 from reparax.reports.pictures import reconstructed_pictures, sampled_pictures, traversals, typical_pictures
+from reparax.reports.secrecy import secrecy
 from reparax.reports.study import Origin, Study, study_of
 from reparax.reports.tables import anomalies, marginals, reconstruction, relations
 
-SUFFIXES = (".html", ".htm")
+SUFFIXES = (".html", ".htm", ".json")
 
 
 def report(
@@ -27,7 +29,9 @@ def report(
     seed: int = 0,
     origin: Origin | None = None,
 ) -> None:
-    """Writes an HTML report: data, training, latent map, synthetic rows or images, anomalies, likelihoods.
+    """Writes an HTML report: a verdict, data, training, latent map, synthetic rows or images, privacy, likelihoods.
+
+    To a name that ends in .json, the numbers of the report are written instead.
 
     The file refers to no other and can be read offline, on a phone, in light and dark, and in print. The same model,
     data and seed give the same bytes. If the data are those of the fit, likelihoods and reconstructions are measured on
@@ -36,7 +40,7 @@ def report(
     Args:
         fitted: The fitted model.
         data: Anything `reparax.data.read` reads, or a `Dataset`.
-        path: The file to write, ending in .html; an existing file is replaced.
+        path: The file to write, ending in .html or .json; an existing file is replaced.
         label: What to color the latent map by: a column of the table, or labels as for `reparax.data.read`. By default
             the labels of the data, or else the column that is most strongly associated with the map.
         num_samples: K, the importance samples of each row.
@@ -54,17 +58,20 @@ def report(
 
 
 def write(study: Study, path: str | Path) -> None:
-    """Writes the report of a study.
+    """Writes the report of a study: HTML, or its numbers as JSON.
 
     Args:
         study: The model and the data; see `study_of`.
-        path: The file to write, ending in .html; an existing file is replaced.
+        path: The file to write, ending in .html or .json; an existing file is replaced.
 
     Raises:
         OutputError: The file cannot be written.
         RecipeError: The number of samples is below 1.
     """
-    text = rendered(_title(study), _subtitle(study), sections_of(study))
+    if Path(path).suffix.lower() == ".json":
+        text = as_json(study)
+    else:
+        text = rendered(_title(study), _subtitle(study), sections_of(study))
     with atomic_write(path) as file:
         file.write_text(text, encoding="utf-8")
 
@@ -80,7 +87,7 @@ def sections_of(study: Study) -> tuple[Section, ...]:
         middle = middle if of_gaps is None else [*middle[:-2], of_gaps, *middle[-2:]]
     elif study.is_images:
         middle = [reconstructed_pictures(study), sampled_pictures(study), traversals(study), typical_pictures(study)]
-    return (*first, *middle, likelihoods(study), reproduce(study))
+    return (*first, *middle, secrecy(study), likelihoods(study), reproduce(study))
 
 
 def _title(study: Study) -> str:

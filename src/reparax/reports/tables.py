@@ -5,6 +5,7 @@ from markupsafe import Markup
 
 from reparax.reports.charts import (
     category_bars,
+    differences,
     element,
     heatmap,
     histogram,
@@ -20,17 +21,13 @@ from reparax.reports.page import Beside, Block, Cell, Figure, Figures, Row, Rows
 from reparax.reports.study import (
     Study,
     associations,
-    distance,
-    expected_distance,
     frequencies,
-    largest_correlations,
     observed,
     quality,
 )
 from reparax.summary import Column
 
 MAX_SHOWN = 24
-MAX_RELATED = 30
 SHOWN_CATEGORIES = 6
 BINS = 24
 LONGEST_RATIO = 50.0
@@ -39,19 +36,14 @@ KEY = Text("Filled areas and blue bars show real rows, lines and orange bars syn
 
 def mean_distance(study: Study) -> float:
     """The distance between real and synthetic cells, averaged over the columns."""
-    return float(np.nanmean(_distances(study)))
-
-
-def _distances(study: Study) -> list[float]:
-    real, synthetic = study.compared
-    return [distance(real[:, j], synthetic[:, j], column) for j, column in enumerate(study.columns)]
+    return float(np.nanmean(study.column_distances[0]))
 
 
 def marginals(study: Study) -> Section:
     """The distribution of each column in the real rows and in the synthetic rows."""
     real, synthetic = study.compared
-    distances = np.asarray(_distances(study))
-    expected = np.nanmean([expected_distance(real[:, j], synthetic[:, j], c) for j, c in enumerate(study.columns)])
+    distances, chances = study.column_distances
+    expected = np.nanmean(chances)
     shown = np.arange(len(distances))
     words = (
         f"{len(synthetic):,} synthetic rows drawn from the model, compared with {len(real):,} real rows. The distance "
@@ -141,9 +133,7 @@ def relations(study: Study) -> Section:
     """The associations between columns in the real rows and in the synthetic rows."""
     columns = study.columns
     real, synthetic = study.compared
-    kept = np.arange(len(columns))
-    if len(columns) > MAX_RELATED:
-        kept = np.sort(np.argsort(-largest_correlations(real), kind="stable")[:MAX_RELATED])
+    kept = study.related
     chosen = tuple(columns[j] for j in kept.tolist())
     names = [column.name for column in chosen]
     pair = [associations(values[:, kept], chosen) for values in (real, synthetic)]
@@ -161,7 +151,12 @@ def relations(study: Study) -> Section:
         Figure(heatmap(matrix, names, f"associations between columns in {title.lower()}"), title)
         for matrix, title in zip(pair, ("Real rows", "Synthetic rows"), strict=True)
     )
-    return Section("associations", "Associations", (*blocks, Figures(pictures, "large")))
+    difference = Figure(
+        differences(pair[0] - pair[1], names, "differences of the associations, real minus synthetic"),
+        "Difference: real minus synthetic",
+        "Blue: weaker in the synthetic rows; orange: stronger. Full color: 0.3 or more.",
+    )
+    return Section("associations", "Associations", (*blocks, Figures((*pictures, difference), "large")))
 
 
 def _largest(real: np.ndarray, synthetic: np.ndarray, names: list[str], mean: float) -> str:

@@ -1,0 +1,204 @@
+"""Whether synthetic rows are right as whole rows: told apart by a classifier, trained on, compared pair by pair."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+from sklearn.ensemble import HistGradientBoostingClassifier
+from threadpoolctl import threadpool_limits
+
+from reparax.applications import Measured, separation
+from reparax.reports.statistics import associations, observed
+from reparax.summary import Column
+
+ITERATIONS = 60
+LEARNING_RATE = 0.15
+MOST_CATEGORIES = 254
+"""Categories that the classifier takes; rarer ones count as one."""
+MOST_ASKED = 6
+FEWEST_OF_A_KIND = 8
+"""A column is asked for only if both answers occur so often."""
+
+
+@dataclass(frozen=True)
+class Sides:
+    """Real and synthetic rows to learn from and to be judged on; none of the judged rows is learned from.
+
+    Attributes:
+        real: Real rows to learn from, shape (n, d).
+        synthetic: As many synthetic ones.
+        judged: Real rows to be judged on, shape (m, d).
+        invented: Other synthetic rows.
+        words: What the judged rows are.
+        are_unseen: Whether the model has not seen the judged rows.
+    """
+
+    real: Float[np.ndarray, "n d"]
+    synthetic: Float[np.ndarray, "n d"]
+    judged: Float[np.ndarray, "m d"]
+    invented: Float[np.ndarray, "m d"]
+    words: str
+    are_unseen: bool
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What classifiers that were trained on synthetic rows lose to those trained on real ones.
+
+    Attributes:
+        names: The columns that were asked for.
+        real: The areas under the ROC curve of classifiers trained on real rows, one for each column.
+        synthetic: The same of those trained on synthetic rows.
+    """
+
+    names: tuple[str, ...]
+    real: tuple[float, ...]
+    synthetic: tuple[float, ...]
+
+    @property
+    def loss(self) -> float:
+        """The mean area that is lost."""
+        return float(np.mean(self.real) - np.mean(self.synthetic))
+
+    @property
+    def share(self) -> float:
+        """The fraction lost of what classifiers trained on real rows know beyond guessing, whose area is 0.5."""
+        known = float(np.mean(self.real)) - 0.5
+        return self.loss / known if known > 0 else float("nan")
+
+    @property
+    def worst(self) -> int:
+        """The place of the column whose classifier loses most."""
+        return int(np.argmax(np.asarray(self.real) - np.asarray(self.synthetic)))
+
+
+@dataclass(frozen=True)
+class Pair:
+    """The two columns whose association differs most between real and synthetic rows.
+
+    Attributes:
+        names: The columns.
+        real: Their association in the real rows, 0 to 1.
+        synthetic: The same in the synthetic rows.
+        chance: The largest difference between any two columns of two random halves of the real rows.
+    """
+
+    names: tuple[str, str]
+    real: float
+    synthetic: float
+    chance: float
+
+    @property
+    def difference(self) -> float:
+        """How much the two differ."""
+        return abs(self.real - self.synthetic)
+
+
+def told_apart(sides: Sides, columns: tuple[Column, ...], seed: int) -> Measured:
+    """The area under the ROC curve of a classifier that tells synthetic rows from real ones; 0.5 if it cannot."""
+    rows = np.concatenate([sides.synthetic, sides.real])
+    is_synthetic = np.arange(len(rows)) < len(sides.synthetic)
+    classifier = _Classifier(rows, is_synthetic, columns, seed)
+    return separation(classifier.score(sides.invented), classifier.score(sides.judged))
+
+
+def trained_on_synthetic(sides: Sides, columns: tuple[Column, ...], first: str | None, seed: int) -> Trained | None:
+    """Classifiers trained on synthetic rows beside those trained on real ones, both judged on real rows.
+
+    Each is asked of one column whether its cell is above the median (for categories, whether it is the most frequent
+    one), given the other cells of the row. None if no column can be asked for.
+
+    Args:
+        sides: The rows.
+        columns: What they are.
+        first: The name of a column to ask for in any case.
+        seed: The seed of the classifiers.
+    """
+    asked = [index for index in range(len(columns)) if _can_be_asked(sides, index, columns[index])]
+    chosen = [index for index in asked if columns[index].name == first]
+    rest = [index for index in asked if index not in chosen]
+    places = np.unique(np.linspace(0, len(rest) - 1, min(len(rest), MOST_ASKED - len(chosen))).astype(int))
+    chosen += [rest[place] for place in places.tolist()]
+    if not chosen or len(columns) < 2:
+        return None
+    areas = [
+        [_area(rows, sides.judged, index, columns, _middle(sides.real[:, index]), seed) for index in chosen]
+        for rows in (sides.real, sides.synthetic)
+    ]
+    return Trained(tuple(columns[index].name for index in chosen), tuple(areas[0]), tuple(areas[1]))
+
+
+def worst_pair(
+    real: Float[np.ndarray, "n d"], synthetic: Float[np.ndarray, "m d"], columns: tuple[Column, ...], seed: int
+) -> Pair | None:
+    """The pair of columns whose association differs most; None if no two columns vary."""
+    of_real, of_synthetic = associations(real, columns), associations(synthetic, columns)
+    gaps = np.tril(np.nan_to_num(np.abs(of_real - of_synthetic)), -1)
+    if not np.isfinite(np.tril(of_real - of_synthetic, -1)[np.tril_indices(len(columns), -1)]).any():
+        return None
+    i, j = np.unravel_index(int(gaps.argmax()), gaps.shape)
+    is_first = np.random.default_rng(seed).permutation(len(real)) % 2 == 0
+    halves = np.abs(associations(real[is_first], columns) - associations(real[~is_first], columns))
+    chance = float(np.nan_to_num(np.tril(halves, -1)).max())
+    return Pair((columns[j].name, columns[i].name), float(of_real[i, j]), float(of_synthetic[i, j]), chance)
+
+
+def _middle(cells: np.ndarray) -> float:
+    return float(np.median(observed(cells))) if len(observed(cells)) else 0.0
+
+
+def _answers(cells: np.ndarray, column: Column, middle: float) -> np.ndarray:
+    """Whether cells are above the median, or the most frequent category; at or above it, if no value is higher."""
+    if column.is_category:
+        return cells == 0  # the categories are in the order of their frequency
+    return cells > middle if (cells[~np.isnan(cells)] > middle).any() else cells >= middle
+
+
+def _can_be_asked(sides: Sides, index: int, column: Column) -> bool:
+    middle = _middle(sides.real[:, index])
+    for rows in (sides.real, sides.synthetic, sides.judged):
+        cells = observed(rows[:, index])
+        yes = int(_answers(cells, column, middle).sum())
+        if min(yes, len(cells) - yes) < FEWEST_OF_A_KIND:
+            return False
+    return True
+
+
+def _area(
+    rows: np.ndarray, judged: np.ndarray, index: int, columns: tuple[Column, ...], middle: float, seed: int
+) -> float:
+    others = [place for place in range(len(columns)) if place != index]
+    rows, judged = rows[~np.isnan(rows[:, index])], judged[~np.isnan(judged[:, index])]
+    answers, truth = (_answers(part[:, index], columns[index], middle) for part in (rows, judged))
+    classifier = _Classifier(rows[:, others], answers, tuple(columns[place] for place in others), seed)
+    marks = classifier.score(judged[:, others])
+    return separation(marks[truth], marks[~truth]).value
+
+
+class _Classifier:
+    """A gradient-boosted classifier: its score is higher for rows that are more probably of the first kind.
+
+    Args:
+        rows: The rows to learn from; gaps are a value of their own.
+        is_first: Which of them are of the first kind.
+        columns: What they are.
+        seed: The seed of the classifier.
+    """
+
+    def __init__(self, rows: np.ndarray, is_first: np.ndarray, columns: tuple[Column, ...], seed: int) -> None:
+        self._codes = [index for index, column in enumerate(columns) if column.is_category]
+        self._model = HistGradientBoostingClassifier(
+            max_iter=ITERATIONS, learning_rate=LEARNING_RATE, categorical_features=self._codes or None,
+            early_stopping=False, random_state=seed,
+        )  # fmt: skip
+        with threadpool_limits(1):  # sums of several threads differ in their last bits from run to run
+            self._model.fit(self._prepared(rows), is_first)
+
+    def score(self, rows: np.ndarray) -> Float[np.ndarray, " n"]:
+        with threadpool_limits(1):
+            return self._model.decision_function(self._prepared(rows))
+
+    def _prepared(self, rows: np.ndarray) -> np.ndarray:
+        prepared = rows.copy()
+        prepared[:, self._codes] = np.minimum(prepared[:, self._codes], MOST_CATEGORIES)
+        return prepared
