@@ -126,6 +126,22 @@ def test_a_relation_of_some_rows_is_not_one():
     assert "borough" not in {relation.child for relation in schema.relations}
 
 
+def test_a_column_that_is_constant_where_another_is_known_does_not_follow_from_it():
+    """Gaps that follow from a group: wherever the method is known, the group is the same."""
+    rng = np.random.default_rng(0)
+    group = rng.choice(["a", "b", "c"], ROWS)
+    schema, _ = found_in(
+        pl.DataFrame(
+            {
+                "group": group,
+                "code": np.searchsorted(["a", "b", "c"], group) + 0.5,
+                "method": pl.Series(rng.choice(["x", "y"], ROWS).tolist()).set(pl.Series(group != "a"), None),
+            }
+        )
+    )
+    assert {relation.parents for relation in schema.relations} == {("group",)}
+
+
 class TestStatements:
     """What a user states holds in every row, or is refused."""
 

@@ -10,7 +10,7 @@ from cyclopts import Parameter
 
 from reparax.cli.model import Allow, Data, open_data, open_model, origin_of, prepare_jax, streamed
 from reparax.cli.terminal import bound_name, notes, speaker
-from reparax.cli.words import columns_text
+from reparax.cli.words import columns_text, relations_text
 
 
 @streamed
@@ -96,9 +96,11 @@ def info(model: str, /, *, as_json: Annotated[bool, Parameter(name="--json")] = 
     for name, text in _rows(description):
         table.add_row(name, text)
     Console(file=sys.stdout, highlight=False, markup=False).print(table)
-    columns = columns_text(msgspec.convert(description["data"], Schema))
+    schema = msgspec.convert(description["data"], Schema)
+    columns = columns_text(schema)
     if columns:
-        sys.stdout.write("\n".join(["columns, in the rows of the fit (without those held out)", *columns]) + "\n")
+        heading = "columns, in the rows of the fit (without those held out)"
+        sys.stdout.write("\n".join([heading, *columns, *relations_text(schema)]) + "\n")
 
 
 def _rows(description: dict[str, Any]) -> list[tuple[str, str]]:

@@ -23,6 +23,7 @@ TIGHT = 0.1
 """What is left of a number, at most: its range from the 5 % to the 95 % quantile over that of the number."""
 EXPLAINED = 0.8
 """The least fraction of the variance of a number that a category explains, judged by leaving out each row."""
+FEWEST_ALIKE = 2
 FEWEST_CATEGORIES = 20
 """A network learns the means of fewer categories by itself."""
 NOT_BY_CHANCE = 0.05
@@ -30,6 +31,8 @@ NOT_BY_CHANCE = 0.05
 MOST_PARENTS = 6
 AMBIGUITY = 1e-6
 """Tells formulas apart that leave as little."""
+MOST_ALIKE = 0.95
+"""Of a column that nearly all rows share, where the parent is known, nothing is learned."""
 REPEATED = 0.7
 """The least fraction of the rows whose category of the parent occurs in another row."""
 
@@ -92,7 +95,10 @@ def relation_of(
     child = columns[candidate.child]
     form = candidate.form
     if isinstance(form, Lookup | Implied):
-        form = lookup(values[:, candidate.parents[0]], values[:, candidate.child], columns[candidate.parents[0]], child)
+        parent = candidate.parents[0]
+        # A row that is alone in its category would leave nothing.
+        fewest = 1 if candidate.rule == "exact" else FEWEST_ALIKE
+        form = lookup(values[:, parent], values[:, candidate.child], columns[parent], child, fewest)
     s = predicted(form, values[:, list(candidate.parents)], child)
     y = remainder(form, values[:, candidate.child], s, child)
     present = y[~np.isnan(y)]
@@ -129,9 +135,21 @@ def _circular(candidate: Candidate, parents_of: dict[int, tuple[int, ...]]) -> b
 
 
 def lookup(
-    parent: Float[np.ndarray, " n"], child: Float[np.ndarray, " n"], of_parent: Column, of_child: Column
+    parent: Float[np.ndarray, " n"],
+    child: Float[np.ndarray, " n"],
+    of_parent: Column,
+    of_child: Column,
+    fewest: int,
 ) -> Lookup | Implied:
-    """What each category of the parent says of the child: its most frequent category, or its median."""
+    """What each category of the parent says of the child: its most frequent category, or its median.
+
+    Args:
+        parent: The codes of the parent.
+        child: The cells of the child.
+        of_parent: The parent.
+        of_child: The child.
+        fewest: Of numbers, nothing is said where fewer rows have the category.
+    """
     known = ~np.isnan(parent) & ~np.isnan(child) & (parent < len(of_parent.categories))
     codes, x = parent[known].astype(np.int64), child[known]
     size = len(of_parent.categories)
@@ -144,7 +162,7 @@ def lookup(
     starts = ends - np.bincount(codes, minlength=size)
     ordered = x[order]
     middle = [
-        None if start == end else float((ordered[(start + end - 1) // 2] + ordered[(start + end) // 2]) / 2)
+        None if end - start < fewest else float((ordered[(start + end - 1) // 2] + ordered[(start + end) // 2]) / 2)
         for start, end in zip(starts, ends, strict=True)
     ]
     return Lookup(tuple(middle))
@@ -158,7 +176,7 @@ def _lookups(values: Float[np.ndarray, "n d"], columns: Sequence[Column]) -> Ite
         known = ~np.isnan(values[:, parent]) & ~np.isnan(values[:, child])
         codes, x = values[known, parent].astype(np.int64), values[known, child]
         counts = np.bincount(codes, minlength=len(columns[parent].categories))
-        if len(codes) < FEWEST_ROWS or float((counts[codes] > 1).mean()) < REPEATED:
+        if len(codes) < FEWEST_ROWS or float((counts[codes] > 1).mean()) < REPEATED or _mode(x) > MOST_ALIKE:
             continue
         size = len(counts) / len(values)  # the fewer categories, the simpler
         if columns[child].is_category:
@@ -190,8 +208,13 @@ def _follows(codes: np.ndarray, x: np.ndarray, child: Column) -> bool:
     total = np.bincount(codes)[codes]
     judged = total > 1
     right = (own == best) & (own > 1)
-    mode = float(np.bincount(x).max() / len(x))
-    return float(right[judged].mean()) >= max(HOLDING, 1 - (1 - mode) / 10)
+    return float(right[judged].mean()) >= max(HOLDING, 1 - (1 - _mode(x)) / 10)
+
+
+def _mode(x: np.ndarray) -> float:
+    """The fraction of the rows that share the most frequent value."""
+    _, counts = np.unique(x, return_counts=True)
+    return float(counts.max() / len(x))
 
 
 def _left_by_means(codes: np.ndarray, x: np.ndarray, counts: np.ndarray) -> tuple[float, float]:

@@ -354,7 +354,7 @@ def overrides(schema: "str | Path | Mapping[str, Any] | Schema | None", exclude:
 
     A file is JSON or TOML: ``{"age": "continuous", "zip": "categorical", "id": "exclude"}``, or what a fitted model
     has saved of its data. Instead of a kind, a column may have statements that must hold in every row, such as
-    ``{"dropoff": {"after": "pickup"}, "total": {"sum": ["fare", "tip"]}}``: `reparax.data.WORDS`.
+    ``{"dropoff": {"after": "pickup"}, "total": {"sum": ["fare", "tip"]}}``; see `reparax.data.read`.
 
     Args:
         schema: The file, the mapping, or a schema whose kinds are taken over.

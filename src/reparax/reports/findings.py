@@ -7,7 +7,9 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from reparax.applications import Measured
+from reparax.data import fractions_held, relation_lines
 from reparax.reports.charts import nats, number, percent, shortened
+from reparax.reports.gaps import separability_by_gaps
 from reparax.reports.study import Study
 from reparax.training import Record
 
@@ -74,6 +76,9 @@ LIMITS = {
         0.1, 0.3,
         "beyond the largest difference between two halves of the real rows; 0.1 and 0.3 are a small and a medium "
         "correlation (Cohen 1988)",
+    ),
+    "relations": Limits(
+        0.01, 0.05, "of the rows, beyond those of the real rows: found relations may fail in one of a hundred"
     ),
     "columns": Limits(
         0.02, 0.1,
@@ -194,6 +199,51 @@ def pairs(study: Study) -> tuple[Finding, ...]:
         f"complete); between two halves of the real rows, no pair differs by more than {pair.chance:.2f}."
     )
     return (Finding(sentence, "worst pair of columns", pair.difference, level, detail),)
+
+
+def relations_held(study: Study) -> tuple[list[float], list[float]]:
+    """The fractions of the real and of the synthetic rows in which each relation between columns holds."""
+    real, synthetic = study.compared
+    schema = study.fitted.schema
+    return fractions_held(schema, real), fractions_held(schema, synthetic)
+
+
+def kept(study: Study) -> tuple[Finding, ...]:
+    """Whether relations between columns hold in synthetic rows as in real ones."""
+    lines = relation_lines(study.fitted.schema) if study.is_table else []
+    if not lines:
+        return ()
+    real, synthetic = relations_held(study)
+    broken = [of_real - of_synthetic for of_real, of_synthetic in zip(real, synthetic, strict=True)]
+    worst = int(np.argmax(broken))
+    level = LIMITS["relations"].level(broken[worst])
+    name = shortened(lines[worst].text, 80)
+    if level == "good":
+        sentence = (
+            f"Relations between columns hold in {percent(min(synthetic))} of the synthetic rows, such as: {name}."
+        )
+    else:
+        sentence = (
+            f"A relation between columns is broken in {percent(1 - synthetic[worst])} of the synthetic rows: {name}."
+        )
+    held = percent(real[worst])
+    detail = f"{len(lines)} of them, found in the rows of the fit or stated; in real rows this one holds in {held}."
+    return (Finding(sentence, "relations that hold in synthetic rows", min(synthetic), level, detail),)
+
+
+def missing(study: Study) -> tuple[Finding, ...]:
+    """Whether synthetic rows are told from real ones by which cells are missing."""
+    if not study.is_table:
+        return ()
+    found = separability_by_gaps(*study.compared, study.columns)
+    if not np.isfinite(found):
+        return ()
+    level = LIMITS["told apart"].level(2 * found - 1)
+    words = {"good": "as they are in real rows", "fair": "a little otherwise than in real rows"}.get(
+        level, "otherwise than in real rows"
+    )
+    sentence = f"Cells are missing {words}: by the gaps alone, {found:.2f} (0.5 is perfect)."
+    return (Finding(sentence, "told apart by gaps", found, level),)
 
 
 def single(study: Study) -> tuple[Finding, ...]:
@@ -359,6 +409,6 @@ def late_rise(study: Study) -> tuple[float, float]:
 
 
 FINDERS: tuple[Callable[[Study], tuple[Finding, ...]], ...] = (
-    collapsed, apart, useful, pairs, single, reconstructed, overfitted, unfinished, private,
+    collapsed, apart, useful, pairs, kept, missing, single, reconstructed, overfitted, unfinished, private,
 )  # fmt: skip
 """What is looked for, in the order of the card; a new finding is one function more."""

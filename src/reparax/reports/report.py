@@ -12,6 +12,7 @@ from reparax.reports.numbers import as_json
 from reparax.reports.overview import about_data, headline, likelihoods, reproduce, training
 from reparax.reports.page import Section, rendered
 from reparax.reports.pictures import reconstructed_pictures, sampled_pictures, traversals, typical_pictures
+from reparax.reports.related import related
 from reparax.reports.secrecy import secrecy
 from reparax.reports.study import Origin, Study, study_of
 from reparax.reports.tables import anomalies, marginals, reconstruction, relations
@@ -83,8 +84,8 @@ def sections_of(study: Study) -> tuple[Section, ...]:
     if study.is_table:
         middle = [marginals(study), relations(study), reconstruction(study), anomalies(study)]
         middle = middle if len(study.columns) > 1 else [section for section in middle if section.name != "associations"]
-        of_gaps = gaps(study)
-        middle = middle if of_gaps is None else [*middle[:-2], of_gaps, *middle[-2:]]
+        more = [section for section in (related(study), gaps(study)) if section is not None]
+        middle = [*middle[:-2], *more, *middle[-2:]]
     elif study.is_images:
         middle = [reconstructed_pictures(study), sampled_pictures(study), traversals(study), typical_pictures(study)]
     return (*first, *middle, secrecy(study), likelihoods(study), reproduce(study))
