@@ -87,10 +87,13 @@ class Remainder:
     Attributes:
         child: The position of the column that follows from others.
         parents: The positions of those others.
+        implied: The code of the child for each category of the only parent; -1 where it is unknown, and empty for other
+            relations.
     """
 
     child: int
     parents: tuple[int, ...]
+    implied: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import pytest
 
 import reparax as rx
 from reparax.applications import impute, impute_draws, sample_values, score
-from reparax.data import fractions_held, read, relation_lines
+from reparax.data import fractions_held, read, related, relation_lines
 from reparax.errors import DataError, RecipeError
 from reparax.recipe import Units
 from reparax.tables import Layout, RowDistribution
@@ -176,3 +176,24 @@ def test_the_density_of_a_child_given_its_parents_integrates_to_one(seed):
     nothing = np.array([[np.nan, np.nan, 0.0]])
     (base,) = np.asarray(log_prob(jnp.asarray(units.stored(nothing))), np.float64)
     assert np.exp(inside - base).sum() * 0.01 == pytest.approx(1, abs=1e-3)
+
+
+def test_what_categories_have_in_common_is_a_parameter_of_its_own():
+    """The logit of a borough moves its zones together, and by as much as the borough itself."""
+    dataset = read(TABLE)
+    schema = related(dataset.schema, dataset.values, find=True)
+    layout = Layout.of_summary(Units.of(schema).summary)
+    names = [column.name for column in schema.columns]
+    zone, borough = names.index("zone"), names.index("borough")
+    (categories,) = (family for family in layout.families if borough in family.columns)
+    moved = jnp.zeros(layout.num_parameters).at[categories.logits_of(borough)[0]].set(2.0)
+    rows = np.full((8, layout.size), np.nan, np.float32)
+    rows[:, zone] = np.arange(8)
+    probabilities = np.exp([float(RowDistribution(moved, layout).log_prob_of_cells(row)) for row in rows])
+    before = np.exp([float(RowDistribution.of_data(layout).log_prob_of_cells(row)) for row in rows])
+    implied = next(each.implied for each in Units.of(schema).summary.remainders if each.child == borough)
+    first = np.asarray(implied) == 0
+    ratio = probabilities / before
+    np.testing.assert_allclose(ratio[first], ratio[first][0], rtol=1e-4)
+    np.testing.assert_allclose(ratio[~first], ratio[~first][0], rtol=1e-4)
+    assert ratio[first][0] / ratio[~first][0] == pytest.approx(np.exp(2.0), rel=1e-3)

@@ -13,6 +13,8 @@ from reparax.summary import Column
 
 SEARCHED_ROWS = 5000
 """Relations are looked for among this many rows, and then checked on all."""
+MOST_ROWS = 100_000
+"""The same for columns that follow from a category."""
 FEWEST_ROWS = 100
 """With fewer rows, nothing is looked for."""
 MOST_COLUMNS = 100
@@ -72,8 +74,10 @@ def find_relations(
     if len(values) < FEWEST_ROWS or not 2 <= len(columns) <= MOST_COLUMNS:
         return ()
     some = values[np.sort(np.random.default_rng(0).permutation(len(values))[:SEARCHED_ROWS])]
+    for_lookups = values[:: -(-len(values) // MOST_ROWS)]  # of many categories, few rows have no two of one
     candidates = sorted(
-        [*_lookups(some, columns), *_formulas(some, columns), *_orders(some, columns)], key=lambda found: found.left
+        [*_lookups(for_lookups, columns), *_formulas(some, columns), *_orders(some, columns)],
+        key=lambda found: found.left,
     )
     places = {column.name: place for place, column in enumerate(columns)}
     parents_of = {places[each.child]: tuple(places[name] for name in each.parents) for each in taken}
@@ -227,10 +231,12 @@ def _left_by_means(codes: np.ndarray, x: np.ndarray, counts: np.ndarray) -> tupl
     others = (sums[codes] - x)[judged] / (counts[codes] - 1)[judged]
     error = x[judged] - others
     unexplained = float(np.square(error).mean() / max(np.var(x), 1e-300))
+    if unexplained > 1 - EXPLAINED:
+        return 0.0, unexplained
     order = np.lexsort((x, codes))
     same = (np.diff(x[order]) == 0) & (np.diff(codes[order]) == 0)
     beside = np.concatenate([[False], same]) | np.concatenate([same, [False]])
-    return float(beside[judged[order]].mean()) if unexplained < 1 - EXPLAINED else 0.0, unexplained
+    return float(beside[judged[order]].mean()), unexplained
 
 
 def _width(x: Float[np.ndarray, " n"]) -> float:

@@ -380,3 +380,10 @@ def _check_form(relation: Relation, parents: Sequence[Column], child: Column) ->
         )
     if not fits:
         raise ValueError(f"a relation of {relation.child} that does not fit its columns")
+
+
+def implied_codes(relation: Relation) -> tuple[int, ...]:
+    """The child's code for each category of the parent, -1 where it is unknown; empty for other relations."""
+    if not isinstance(relation.form, Implied):
+        return ()
+    return tuple(-1 if code is None else code for code in relation.form.codes)

@@ -16,7 +16,7 @@ from reparax.data.columns import CHOSEN, EMPTY, notes_on
 from reparax.data.constraints import Constraint, check_constraints, held
 from reparax.data.files import read_bytes
 from reparax.data.match import Matched, match_table
-from reparax.data.relations import Extension, Relation, check_relations
+from reparax.data.relations import Extension, Relation, check_relations, implied_codes
 from reparax.data.statements import Statement, statements_in
 from reparax.data.values import (
     LARGEST_INTEGER,
@@ -148,7 +148,8 @@ class Schema(msgspec.Struct, frozen=True):
         more = {name: [getattr(column, name) for column in columns] for name in ("low", "high", "mean", "std")}
         places = extension.places
         remainders = (
-            Remainder(places[relation.child], tuple(extension.parents(relation))) for relation in extension.relations
+            Remainder(places[relation.child], tuple(extension.parents(relation)), implied_codes(relation))
+            for relation in extension.relations
         )
         return replace(
             summary,

@@ -124,7 +124,7 @@ def _data_words(study: Study) -> str:
     values = dataset.values
     missing = int(np.isnan(values).sum()) if values.dtype.kind == "f" else 0
     gaps = (
-        f"{missing:,} cells ({percent(missing / values.size)}) are missing; the likelihood ignores them."
+        f"{missing:,} cells ({percent(missing / values.size)}) are missing; which ones is modeled too."
         if missing
         else "No cell is missing."
     )

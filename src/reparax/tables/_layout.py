@@ -12,6 +12,7 @@ from jaxtyping import Array, Bool, Float, Int, PyTree
 from reparax import registry
 from reparax.summary import Column, Remainder, Summary
 from reparax.tables._family import AbstractColumnFamily
+from reparax.tables.categories import Categories
 from reparax.tables.gaps import Gaps
 
 
@@ -39,11 +40,13 @@ class Layout(eqx.Module):
         families: Those that have columns in the table.
         gaps: Which of their cells may be missing.
         remainders: What the last columns are.
+        added: For each parameter, the place of another one that is added to it; its own number of all where none is.
     """
 
     families: tuple[AbstractColumnFamily, ...]
     gaps: Gaps
     remainders: tuple[Remainder, ...] = eqx.field(static=True, default=())
+    added: Int[Array, " p"] | None = None
 
     @classmethod
     def of(cls, columns: Sequence[Column], num_examples: int, remainders: tuple[Remainder, ...] = ()) -> Self:
@@ -54,7 +57,8 @@ class Layout(eqx.Module):
             positions[of_kind[column.kind]].append(i)
         families = ((family, tuple(chosen)) for family, chosen in positions.items() if chosen)
         gaps = Gaps.of(columns[: len(columns) - len(remainders)], num_examples)
-        return cls(tuple(family.of(chosen, columns, num_examples) for family, chosen in families), gaps, remainders)
+        made = tuple(family.of(chosen, columns, num_examples) for family, chosen in families)
+        return cls(made, gaps, remainders, _added(made, gaps.num_parameters, remainders))
 
     @classmethod
     def of_summary(cls, summary: Summary) -> Self:
@@ -91,7 +95,13 @@ class Layout(eqx.Module):
         return _taken(jnp.concatenate(cells), np.argsort(self.order))
 
     def split_parameters(self, parameters: Float[Array, " p"]) -> list[Float[Array, "..."]]:
-        """The parameters of each family; those of the gaps come after them."""
+        """The parameters of each family; those of the gaps come after them.
+
+        Where categories imply those of another column (a zone its borough), the logit of the implied category is added
+        to those of all that imply it: the network learns what these have in common once, not for each anew.
+        """
+        if self.added is not None:
+            parameters = parameters + jnp.append(parameters, 0.0)[self.added]
         ends = np.cumsum([family.num_parameters for family in self.families], dtype=int)
         return jnp.split(parameters, ends)[:-1]
 
@@ -131,6 +141,30 @@ class Layout(eqx.Module):
     def over_radii(self, values: list[list[Array]]) -> Float[Array, " d"]:
         """The mean over radii of something for each cell, in the order of the table."""
         return self.joined([reduce(jnp.add, of_family) / len(of_family) for of_family in values])
+
+
+def _added(
+    families: Sequence[AbstractColumnFamily], num_others: int, remainders: Sequence[Remainder]
+) -> Int[Array, " p"] | None:
+    """For each parameter, the place of the one that is added to it; None if none is."""
+    starts = np.cumsum([0, *(family.num_parameters for family in families)])
+    size = int(starts[-1]) + num_others
+    added = np.full(size, size)
+    for remainder in remainders:
+        if not remainder.implied:
+            continue
+        of_parent, of_child = (
+            next(
+                start + family.logits_of(place)
+                for start, family in zip(starts, families, strict=False)
+                if isinstance(family, Categories) and place in family.columns
+            )
+            for place in (remainder.parents[0], remainder.child)
+        )
+        codes = np.asarray(remainder.implied)[: len(of_parent)]
+        known = (codes >= 0) & (codes < len(of_child))
+        added[of_parent[known]] = of_child[codes[known]]
+    return jnp.asarray(added, jnp.int32) if (added < size).any() else None
 
 
 def _taken(x: Float[Array, " d"], places: Int[np.ndarray, " d"]) -> Float[Array, " d"]:

@@ -6,7 +6,7 @@ from typing import ClassVar, Self
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
 from reparax.summary import Column
 from reparax.tables._family import AbstractCells, AbstractColumnFamily
@@ -40,6 +40,17 @@ class Categories(AbstractColumnFamily):
         ends = np.cumsum([group.num_parameters for group in self.groups], dtype=int)[:-1]
         pieces = zip(self.groups, jnp.split(parameters, ends), strict=True)
         return CategoryCells(self, [group.log_probabilities(piece) for group, piece in pieces])
+
+    def logits_of(self, column: int) -> Int[np.ndarray, " k"]:
+        """The places of the logits of a column's separate states among the parameters of the family."""
+        start = 0
+        for group in self.groups:
+            if column in group.columns:
+                row = group.columns.index(column)
+                separate = group.size - 1 if row in group.shared else int(group.num_categories[row])
+                return start + row * group.size + np.arange(separate)
+            start += group.num_parameters
+        raise KeyError(column)
 
     @property
     def num_features(self) -> int:
