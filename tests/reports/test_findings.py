@@ -138,7 +138,10 @@ def test_still_improving_is_said_of_curves_that_rise_at_the_end(study_with):
         assert all("--epochs 200" in found.cure for found in said)
     assert room.unfinished(study_with(linear, status="stopped early")) == ()
     assert room.unfinished(study_with(linear, status="diverged"))[0].level == "poor"
-    assert room.unfinished(study_with(linear[:4])) == ()
+    assert room.unfinished(study_with(linear[:2])) == ()
+    overfitted = study_with(linear, gap=1000.0)
+    assert room.overfitted(overfitted)
+    assert room.unfinished(overfitted) == ()  # longer training would add to it
 
 
 def test_overfitting_is_said_where_new_rows_are_much_less_probable(study_with):
