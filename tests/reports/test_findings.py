@@ -66,10 +66,28 @@ def test_a_classifier_sees_gaps_that_do_not_depend_on_the_row():
     assert told_apart(both, COLUMNS, 0).value > 0.7
 
 
+def test_classifiers_take_any_columns():
+    cities = tuple(map(str, range(5000)))
+    columns = (column("none"), column("one"), column("city", cities), column("neither", ("a", "b")), column("x"))
+
+    def make(count, seed):
+        rng = np.random.default_rng(seed)
+        gaps = np.full(count, np.nan)
+        return np.column_stack([gaps, np.ones(count), rng.integers(0, 5001, count), gaps, rng.normal(size=count)])
+
+    for sizes in ((200, 100), (3, 1)):
+        some = Sides(*(make(sizes[k // 2], k) for k in (0, 1, 2, 3)), "rows", True)
+        assert 0 <= told_apart(some, columns, 0).value <= 1
+        trained = trained_on_synthetic(some, columns, None, 0)
+        assert trained is None or (trained.names == ("x",) and np.isnan(trained.share))
+    assert worst_pair(make(200, 0), make(200, 1), columns, 0).difference < 0.5
+
+
 def test_classifiers_lose_what_the_rows_lost():
     kept = trained_on_synthetic(sides(lambda values: values), COLUMNS, None, 0)
     lost = trained_on_synthetic(sides(independent), COLUMNS, "kind", 0)
     assert abs(kept.loss) < 0.03
+    assert kept.share == 0  # within the noise
     assert lost.loss > 0.2
     assert lost.share > 0.5
     assert lost.names == ("kind", "x", "y")
@@ -120,7 +138,10 @@ def test_still_improving_is_said_of_curves_that_rise_at_the_end(study_with):
         assert all("--epochs 200" in found.cure for found in said)
     assert room.unfinished(study_with(linear, status="stopped early")) == ()
     assert room.unfinished(study_with(linear, status="diverged"))[0].level == "poor"
-    assert room.unfinished(study_with(linear[:4])) == ()
+    assert room.unfinished(study_with(linear[:2])) == ()
+    overfitted = study_with(linear, gap=1000.0)
+    assert room.overfitted(overfitted)
+    assert room.unfinished(overfitted) == ()  # longer training would add to it
 
 
 def test_overfitting_is_said_where_new_rows_are_much_less_probable(study_with):

@@ -18,9 +18,10 @@ from reparax.networks import context_size
 from reparax.recipe import FittedModel
 
 MOST_SYNTHETIC = 2000
-MOST_SCORED = 2000
-MOST_NUMBERS = 600_000_000
-"""The most pairs of cells that are compared for distances: about two seconds."""
+MOST_SCORED = 1000
+MOST_MEASURED = 1000
+MOST_NUMBERS = 300_000_000
+"""The most pairs of cells that are compared for distances, of as many rows of the fit as that allows: a few seconds."""
 SAME_MEAN = 1e-6
 """Means of the rows of the fit may differ by this many standard deviations: the order of a sum."""
 
@@ -85,7 +86,7 @@ def privacy(fitted: FittedModel, data: Any, *, synthetic: Any = None, num_sample
     drawn = (
         sample_values(fitted, MOST_SYNTHETIC, key=jax.random.key(seed))
         if synthetic is None
-        else _evenly(dataset_of(fitted, synthetic), MOST_SYNTHETIC).values
+        else _thinned(dataset_of(fitted, synthetic), MOST_SYNTHETIC).values
     )
     columns = fitted.schema.columns if fitted.binarize == "none" else None
     made, seen, unseen = (comparable(values, columns) for values in (drawn, part.values, held_out.values))
@@ -136,16 +137,20 @@ def _means(values: np.ndarray) -> np.ndarray:
     return np.where(present, values, 0.0).sum(axis=0) / np.maximum(1, present.sum(axis=0))
 
 
-def _evenly(dataset: Dataset, most: int) -> Dataset:
-    places = np.linspace(0, len(dataset) - 1, min(most, len(dataset))).astype(np.int64)
-    return dataset.take(places)
+def _evenly(count: int, most: int) -> np.ndarray:
+    """Indices below ``count``, at most ``most`` of them and evenly spaced."""
+    return np.linspace(0, count - 1, min(most, count)).astype(np.int64)
+
+
+def _thinned(dataset: Dataset, most: int) -> Dataset:
+    return dataset.take(_evenly(len(dataset), most))
 
 
 def _distances(made: np.ndarray, seen: np.ndarray, unseen: np.ndarray, columns: Any) -> tuple[float, float, Measured]:
     """Median distances to the closest row of the fit, and the fraction that is nearer to one of them."""
-    queries = len(made) + len(unseen)
-    most = max(len(unseen), MOST_NUMBERS // (queries * made.shape[1]))
-    seen = seen[np.linspace(0, len(seen) - 1, min(most, len(seen))).astype(np.int64)]
+    made, queries = made[_evenly(len(made), MOST_MEASURED)], unseen[_evenly(len(unseen), MOST_MEASURED // 2)]
+    most = max(len(unseen), MOST_NUMBERS // ((len(made) + len(queries)) * made.shape[1]))
+    seen = seen[_evenly(len(seen), most)]
     space = Space(np.concatenate([seen, unseen]), columns)
     weights = neighbor_weights(space, made, np.concatenate([seen, unseen]))
     # Without memory, every real row is equally likely to be the closest, so that rates per row are compared.
@@ -154,12 +159,12 @@ def _distances(made: np.ndarray, seen: np.ndarray, unseen: np.ndarray, columns: 
     per_row = np.concatenate([weights[: len(seen)] / len(seen), weights[len(seen) :] / len(unseen)])
     # Rows with the same closest real row are no independent cases.
     effective = float(per_row.sum() ** 2 / (per_row**2).sum())
-    medians = [float(np.median(closest(space, rows, seen))) for rows in (made, unseen)]
+    medians = [float(np.median(closest(space, rows, seen))) for rows in (made, queries)]
     return medians[0], medians[1], fraction(share, effective)
 
 
 def _membership(fitted: FittedModel, part: Dataset, held_out: Dataset, num_samples: int, seed: int) -> Measured:
-    seen, unseen = _evenly(part, MOST_SCORED), _evenly(held_out, MOST_SCORED)
+    seen, unseen = _thinned(part, MOST_SCORED), _thinned(held_out, MOST_SCORED)
     both = replace(seen, values=np.concatenate([seen.values, unseen.values]), labels=None, ids=None, native=None)
     terms: Terms = terms_of(fitted, both, num_samples, seed)
     bound = np.asarray(terms.iwae, np.float64)

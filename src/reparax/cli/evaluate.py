@@ -4,13 +4,16 @@ import dataclasses
 import json
 import math
 import sys
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
 from reparax.cli.model import Allow, Data, open_data, open_model, origin_of, prepare_jax, streamed
-from reparax.cli.terminal import bound_name, notes, speaker
+from reparax.cli.terminal import Say, bound_name, notes, speaker
 from reparax.cli.words import columns_text, relations_text
+
+if TYPE_CHECKING:
+    from reparax.reports import Study
 
 
 @streamed
@@ -128,6 +131,14 @@ def _training(training: dict[str, Any], recipe: dict[str, Any] | None) -> str:
     return f"{training['status']} after {history[-1]['epoch']:.0f} epochs, {history[-1]['seconds']:.0f} s{best}"
 
 
+def say_verdict(study: "Study", say: Say) -> None:
+    """Says the findings on a model, each with a word for how good it is and what to do."""
+    from reparax.reports import findings_of
+
+    for found in findings_of(study):
+        say(f"{found.level:<8} {found.sentence}{f' {found.cure}' if found.cure else ''}")
+
+
 def report(
     model: str,
     data: str,
@@ -160,11 +171,10 @@ def report(
     say = speaker(quiet)
     check_output(out, (".html", ".htm", ".json"))
     fitted = open_model(model, allow)
-    from reparax.reports import findings_of, study_of, write
+    from reparax.reports import study_of, write
 
     study = study_of(fitted, data, label=label, origin=origin_of(model, data), num_samples=samples, seed=seed)
     notes(say, study.dataset.notes)
     write(study, out)
-    for found in findings_of(study):
-        say(f"{found.level:<8} {found.sentence}")
+    say_verdict(study, say)
     say(f"wrote {out}: {len(study.dataset)} examples")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from reparax import registry
+from reparax.cli.evaluate import say_verdict
 from reparax.cli.model import Data, origin_of, prepare_jax, see_working_folder, streamed
 from reparax.cli.options import RecipeOptions
 from reparax.cli.terminal import Say, bound_name, notes, speaker, stoppable, warn, watch
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
 INTERRUPTED = 130
 ROWS_FOR_ACTIVITY = 5000
+SAMPLES = 100
+"""Importance samples for the report, the default of ``reparax report``."""
 
 
 @streamed
@@ -90,7 +93,7 @@ def fit(
     if fitted.status == "interrupted":
         return INTERRUPTED
     if report:
-        _write_report(fitted, dataset, data, out)
+        _write_report(fitted, dataset, data, out, say)
         say(f"report      {out}/{REPORT}")
     return 0
 
@@ -135,11 +138,13 @@ def _say_result(fitted: "FittedModel", dataset: "Dataset", say: Say) -> None:
         warn(f"warning: only {active} of {size} latent dimensions are used; a smaller --latent-dim would do as well")
 
 
-def _write_report(fitted: "FittedModel", dataset: "Dataset", data: str, out: str) -> None:
+def _write_report(fitted: "FittedModel", dataset: "Dataset", data: str, out: str, say: Say) -> None:
     from reparax.artifact import REPORT
-    from reparax.reports import report
+    from reparax.reports import study_of, write
 
-    report(fitted, dataset, Path(out).expanduser() / REPORT, origin=origin_of(out, data))
+    study = study_of(fitted, dataset, label=None, origin=origin_of(out, data), num_samples=SAMPLES, seed=0)
+    write(study, Path(out).expanduser() / REPORT)
+    say_verdict(study, say)
 
 
 def _active_units(fitted: "FittedModel", dataset: "Dataset") -> tuple[int, int]:

@@ -49,11 +49,14 @@ class Trained:
         names: The columns that were asked for.
         real: The areas under the ROC curve of classifiers trained on real rows, one for each column.
         synthetic: The same of those trained on synthetic rows.
+        noise: The half-width of a 95 % interval of the mean difference, as if the areas were independent of each other
+            (they are of the same rows, so that it is narrower).
     """
 
     names: tuple[str, ...]
     real: tuple[float, ...]
     synthetic: tuple[float, ...]
+    noise: float
 
     @property
     def loss(self) -> float:
@@ -62,9 +65,14 @@ class Trained:
 
     @property
     def share(self) -> float:
-        """The fraction lost of what classifiers trained on real rows know beyond guessing, whose area is 0.5."""
+        """The fraction lost of what classifiers trained on real rows know beyond guessing, whose area is 0.5.
+
+        0 for a loss within the noise; NaN if what they know is.
+        """
         known = float(np.mean(self.real)) - 0.5
-        return self.loss / known if known > 0 else float("nan")
+        if known <= self.noise:
+            return float("nan")
+        return self.loss / known if self.loss > self.noise else 0.0
 
     @property
     def worst(self) -> int:
@@ -125,7 +133,9 @@ def trained_on_synthetic(sides: Sides, columns: tuple[Column, ...], first: str |
         [_area(rows, sides.judged, index, columns, _middle(sides.real[:, index]), seed) for index in chosen]
         for rows in (sides.real, sides.synthetic)
     ]
-    return Trained(tuple(columns[index].name for index in chosen), tuple(areas[0]), tuple(areas[1]))
+    noise = float(np.sqrt(sum(area.half_width**2 for part in areas for area in part))) / len(chosen)
+    real, synthetic = (tuple(area.value for area in part) for part in areas)
+    return Trained(tuple(columns[index].name for index in chosen), real, synthetic, noise)
 
 
 def worst_pair(
@@ -166,13 +176,13 @@ def _can_be_asked(sides: Sides, index: int, column: Column) -> bool:
 
 def _area(
     rows: np.ndarray, judged: np.ndarray, index: int, columns: tuple[Column, ...], middle: float, seed: int
-) -> float:
+) -> Measured:
     others = [place for place in range(len(columns)) if place != index]
     rows, judged = rows[~np.isnan(rows[:, index])], judged[~np.isnan(judged[:, index])]
     answers, truth = (_answers(part[:, index], columns[index], middle) for part in (rows, judged))
     classifier = _Classifier(rows[:, others], answers, tuple(columns[place] for place in others), seed)
     marks = classifier.score(judged[:, others])
-    return separation(marks[truth], marks[~truth]).value
+    return separation(marks[truth], marks[~truth])
 
 
 class _Classifier:
@@ -186,7 +196,10 @@ class _Classifier:
     """
 
     def __init__(self, rows: np.ndarray, is_first: np.ndarray, columns: tuple[Column, ...], seed: int) -> None:
-        self._codes = [index for index, column in enumerate(columns) if column.is_category]
+        # The classifier fails on a column without a single number.
+        self._empty = np.all(np.isnan(rows), axis=0)
+        is_empty = self._empty.tolist()
+        self._codes = [index for index, column in enumerate(columns) if column.is_category and not is_empty[index]]
         self._model = HistGradientBoostingClassifier(
             max_iter=ITERATIONS, learning_rate=LEARNING_RATE, categorical_features=self._codes or None,
             early_stopping=False, random_state=seed,
@@ -195,10 +208,11 @@ class _Classifier:
             self._model.fit(self._prepared(rows), is_first)
 
     def score(self, rows: np.ndarray) -> Float[np.ndarray, " n"]:
+        """A number for each row."""
         with threadpool_limits(1):
             return self._model.decision_function(self._prepared(rows))
 
     def _prepared(self, rows: np.ndarray) -> np.ndarray:
-        prepared = rows.copy()
+        prepared = np.where(self._empty, 0.0, rows)
         prepared[:, self._codes] = np.minimum(prepared[:, self._codes], MOST_CATEGORIES)
         return prepared
