@@ -54,7 +54,7 @@ def impute(
     Raises:
         DataError: The data have other columns than in the fit.
         RecipeError: The model lacks the columns likelihood, the number of samples is below 1, or cells are said to be
-            not missing at random for a model that was fitted to a table without missing cells.
+            not missing at random for a model of a table whose gaps do not depend on the row.
     """
     function = _Expect(num_samples, _uses_gaps(fitted, missing))
     dataset = dataset_of(fitted, data, context)
@@ -137,7 +137,7 @@ def _uses_gaps(fitted: FittedModel, missing: Missing) -> bool:
     """Whether importance weights contain the probability of the gaps.
 
     Raises:
-        RecipeError: The assumption is unknown, or the fit saw no gaps.
+        RecipeError: The assumption is unknown, or gaps do not depend on z, so that it makes no difference.
     """
     if missing not in get_args(Missing):
         raise RecipeError(
@@ -145,10 +145,10 @@ def _uses_gaps(fitted: FittedModel, missing: Missing) -> bool:
         )
     if missing == "at-random":
         return False
-    if not any(column.missing for column in fitted.schema.columns or ()):
+    if not any(column.missing_depends for column in fitted.schema.columns or ()):
         raise RecipeError(
-            expected="a model of a table with missing cells, to say that they are not missing at random",
-            got="one that was fitted to a table without any",
+            expected="a model of a table whose gaps depend on the row, to say that cells are not missing at random",
+            got="one that was fitted to a table without gaps, or with gaps that no other column says anything of",
             cure="leave it at --missing at-random, or fit the model to the table with its gaps",
         )
     return True
