@@ -34,6 +34,8 @@ class Column(msgspec.Struct, frozen=True, kw_only=True):
         missing: The fraction of missing cells.
         missing_with: The name of the first column that was missing in exactly the same rows, so that both are missing
             together in every synthetic row; empty where that is this column.
+        missing_depends: Whether the rest of the row says something of whether the cell is missing: a test found an
+            association with a value or a gap in another column.
         low: The least value (of a category-like column 0).
         high: The greatest value (of a category-like column the last code).
         mean: The mean of the observed values; 0 for codes.
@@ -59,6 +61,7 @@ class Column(msgspec.Struct, frozen=True, kw_only=True):
     dtype: str
     missing: float = 0.0
     missing_with: str = ""
+    missing_depends: bool = False
     low: float
     high: float
     mean: float

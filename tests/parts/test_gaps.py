@@ -33,7 +33,13 @@ def law_of(schema: Schema, size: float = 0.7) -> RowDistribution:
     return RowDistribution(jnp.asarray(size * draw, jnp.float32), layout)
 
 
-SCHEMA = read(discrete()).schema
+def depending(schema: Schema) -> Schema:
+    """The same schema, as if a test had found that all of its gaps depend on the row."""
+    columns = (structs.replace(column, missing_depends=column.missing > 0) for column in schema.columns)
+    return structs.replace(schema, columns=tuple(columns))
+
+
+SCHEMA = depending(read(discrete()).schema)
 LAW = law_of(SCHEMA)
 STATES = [[0.0, 1.0, 2.0, np.nan], [1.0, 2.0, 3.0, np.nan], [0.0, 1.0, 2.0, 3.0, np.nan], [0.0, 1.0, 2.0]]
 """All values of each column, with an unseen category and NaN for a missing cell; d is never missing."""
@@ -69,6 +75,16 @@ def test_the_term_of_the_gaps_is_the_probability_of_just_these_gaps():
         found = probabilities[(gone[:, :3] == pattern).all(axis=1)].sum()
         first = rare / 2 if pattern[0] != pattern[1] else (1 - rare) * (p[0] if pattern[0] else 1 - p[0])
         assert found == pytest.approx(first * (p[1] if pattern[2] else 1 - p[1]), rel=1e-3)
+
+
+def test_gaps_that_depend_on_nothing_have_no_parameters_and_the_fractions_of_the_data():
+    law = law_of(read(discrete()).schema)
+    assert law.layout.gaps.dependent == ()
+    assert law.layout.num_parameters == LAW.layout.num_parameters - 2
+    assert np.exp(log_probs(law, every_row())).sum() == pytest.approx(1.0, abs=1e-4)
+    row = jnp.asarray([np.nan, np.nan, 1.0, 0.0])
+    expected = RowDistribution.of_data(LAW.layout).log_prob_of_gaps(row)
+    np.testing.assert_array_equal(law.log_prob_of_gaps(row), expected)
 
 
 def test_a_condition_says_that_its_cells_are_observed_and_nothing_of_the_others():
@@ -131,6 +147,7 @@ def masks(draw) -> np.ndarray:
 def test_any_gaps_are_grouped_by_equal_rows_and_normalized(gone):
     values = np.where(gone, np.nan, np.random.default_rng(0).normal(size=gone.shape))
     columns = read(pl.DataFrame({f"c{i}": pl.Series(cells).fill_nan(None) for i, cells in enumerate(values.T)})).schema
+    columns = depending(columns) if gone[1:3].any() else columns
     gaps = Gaps.of(columns.columns, len(gone))
     expected: dict[bytes, list[int]] = {}
     for place, cells in enumerate(gone.T):
@@ -144,7 +161,7 @@ def test_any_gaps_are_grouped_by_equal_rows_and_normalized(gone):
     rows[:, places] = [
         [np.nan if one else 0.0 for one in which] for which in itertools.product([0, 1], repeat=len(places))
     ]
-    draw = jnp.asarray(np.random.default_rng(1).normal(size=len(gaps.groups)), jnp.float32)
+    draw = jnp.asarray(np.random.default_rng(1).normal(size=gaps.num_parameters), jnp.float32)
     log_prob = jax.vmap(lambda row: gaps.log_prob(draw, row).sum())
     found = np.asarray(log_prob(jnp.asarray(rows)), np.float64)
     assert np.exp(found).sum() == pytest.approx(1.0, abs=1e-4)

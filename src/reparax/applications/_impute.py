@@ -1,5 +1,6 @@
 """Imputation: the missing cells of a table given the observed ones."""
 
+from dataclasses import replace
 from typing import Any, Literal, get_args
 
 import equinox as eqx
@@ -9,6 +10,7 @@ from jaxtyping import Array
 
 from reparax.applications._door import dataset_of
 from reparax.applications._rows import importance_samples, map_with_samples, require_samples
+from reparax.applications._shrink import shrunk
 from reparax.data import Dataset, fill
 from reparax.errors import RecipeError
 from reparax.model import Model
@@ -40,6 +42,10 @@ def impute(
     depend on the missing cells as far as z determines both. Which of the two holds cannot be seen from the data.
     Ipsen, Mattei & Frellsen (2021), "not-MIWAE".
 
+    Expected numbers are then moved towards the mean of their column, as far as those of some observed cells, hidden and
+    imputed in the same way, have to be to fit best; so they depend on the other rows of the table as well. A decoder
+    that learned rows by heart would else be too sure of numbers that cannot be predicted.
+
     Args:
         fitted: A model with the columns likelihood.
         data: A table, as anything that `reparax.data.read` reads.
@@ -54,11 +60,16 @@ def impute(
     Raises:
         DataError: The data have other columns than in the fit.
         RecipeError: The model lacks the columns likelihood, the number of samples is below 1, or cells are said to be
-            not missing at random for a model that was fitted to a table without missing cells.
+            not missing at random for a model of a table whose gaps do not depend on the row.
     """
     function = _Expect(num_samples, _uses_gaps(fitted, missing))
     dataset = dataset_of(fitted, data, context)
-    return fill(dataset, _filled(fitted, dataset, function, num_samples, seed))
+    filled = _filled(fitted, dataset, function, num_samples, seed)
+
+    def again(values: np.ndarray, places: np.ndarray) -> np.ndarray:
+        return _filled(fitted, replace(dataset.take(places), values=values), function, num_samples, seed)
+
+    return fill(dataset, shrunk(filled, dataset.values, fitted.schema.columns or (), again))
 
 
 def impute_draws(
@@ -137,7 +148,7 @@ def _uses_gaps(fitted: FittedModel, missing: Missing) -> bool:
     """Whether importance weights contain the probability of the gaps.
 
     Raises:
-        RecipeError: The assumption is unknown, or the fit saw no gaps.
+        RecipeError: The assumption is unknown, or gaps do not depend on z, so that it makes no difference.
     """
     if missing not in get_args(Missing):
         raise RecipeError(
@@ -145,10 +156,10 @@ def _uses_gaps(fitted: FittedModel, missing: Missing) -> bool:
         )
     if missing == "at-random":
         return False
-    if not any(column.missing for column in fitted.schema.columns or ()):
+    if not any(column.missing_depends for column in fitted.schema.columns or ()):
         raise RecipeError(
-            expected="a model of a table with missing cells, to say that they are not missing at random",
-            got="one that was fitted to a table without any",
+            expected="a model of a table whose gaps depend on the row, to say that cells are not missing at random",
+            got="one that was fitted to a table without gaps, or with gaps that no other column says anything of",
             cure="leave it at --missing at-random, or fit the model to the table with its gaps",
         )
     return True

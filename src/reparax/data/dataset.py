@@ -9,6 +9,7 @@ import msgspec
 import numpy as np
 
 from reparax.data.columns import EMPTY, column_of, notes_on, refitted
+from reparax.data.gaps import with_gaps_described
 from reparax.data.match import refuse_infinite
 from reparax.data.schema import Schema, describe_shape
 from reparax.data.values import (
@@ -316,7 +317,7 @@ def _mixed_table(
     for index, (cells, column) in enumerate(zip(kept.values(), columns, strict=True)):
         codes = column.is_category and cells.kind == "number"
         values[:, index] = cells.as_categories().values if codes else cells.values
-    columns = _with_gaps_shared(columns, values)
+    columns = with_gaps_described(columns, values)
     schema = Schema(
         kind="table",
         event_shape=(len(columns),),
@@ -332,17 +333,6 @@ def _mixed_table(
         columns=columns,
     )
     return values, schema, _notes_on_mixed(columns, len(values), wide)
-
-
-def _with_gaps_shared(columns: tuple[Column, ...], values: np.ndarray) -> tuple[Column, ...]:
-    """The columns, each with the first one that is missing in the same rows."""
-    first: dict[bytes, str] = {}
-    result = []
-    for index, column in enumerate(columns):
-        other = first.setdefault(np.packbits(np.isnan(values[:, index])).tobytes(), column.name)
-        shared = column.missing > 0 and other != column.name
-        result.append(msgspec.structs.replace(column, missing_with=other) if shared else column)
-    return tuple(result)
 
 
 def _notes_on_mixed(columns: tuple[Column, ...], num_rows: int, wide: list[str]) -> list[str]:

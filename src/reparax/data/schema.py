@@ -99,7 +99,7 @@ class Schema(msgspec.Struct, frozen=True):
             raise ValueError(f"columns of an unknown kind: {', '.join(sorted(unknown))}")
         check_relations(self.relations, self.columns or ())
         check_constraints(self.constraints, self.columns or ())
-        first = {column.name: column.missing for column in self.columns or () if not column.missing_with}
+        first = {column.name: column for column in self.columns or () if not column.missing_with}
         if wrong := [column.name for column in self.columns or () if not _shares_gaps(column, first)]:
             raise ValueError(f"columns that are missing with one that has other gaps: {', '.join(wrong)}")
 
@@ -290,9 +290,10 @@ class Schema(msgspec.Struct, frozen=True):
         return self.kind == "images" and (self.value_kind == "integer" or (self.low, self.high) == (0, 1))
 
 
-def _shares_gaps(column: Column, first: Mapping[str, float]) -> bool:
-    """Whether the column that this one is missing with exists and has as many gaps."""
-    return not column.missing_with or first.get(column.missing_with) == column.missing
+def _shares_gaps(column: Column, first: Mapping[str, Column]) -> bool:
+    """Whether the column that this one is missing with, if any, exists and has the same gaps."""
+    other = first.get(column.missing_with, column if not column.missing_with else None)
+    return other is not None and (other.missing, other.missing_depends) == (column.missing, column.missing_depends)
 
 
 def describe_shape(event_shape: tuple[int, ...]) -> str:

@@ -25,7 +25,9 @@ class Gaps(eqx.Module):
         P_g = (1 - e_g) sigmoid(+-(o_g + s_g(z)))  if all of its cells are missing (+), or none (-),
         P_g = e_g / (2^k_g - 2)                    if some are missing and others not,
 
-    where e_g = 1 / (n + 2) if k_g > 1 and 0 else: no such row was among the n of the data, so that the density stays
+    with s_g = 0 unless the rest of the row says something of these gaps in the data (`Column.missing_depends`): else
+    the network would learn by heart which cells of which row are missing, and impute worse for it.
+    e_g = 1 / (n + 2) if k_g > 1 and 0 else: no such row was among the n of the data, so that the density stays
     positive, but none is drawn.
 
     Gaps and cells are independent given z. Ipsen, Mattei & Frellsen (2021), "not-MIWAE", have gaps that
@@ -33,12 +35,14 @@ class Gaps(eqx.Module):
 
     Attributes:
         groups: The columns of the table that share each variable.
+        dependent: The numbers of those variables that depend on z.
         log_odds: Those of a gap in the data.
         log_whole: log(1 - e_g).
         log_part: log(e_g / (2^k_g - 2)), the log-probability of each pattern in which only some cells are missing.
     """
 
     groups: tuple[tuple[int, ...], ...] = eqx.field(static=True)
+    dependent: tuple[int, ...] = eqx.field(static=True)
     log_odds: Float[Array, " g"]
     log_whole: Float[Array, " g"]
     log_part: Float[Array, " g"]
@@ -64,6 +68,7 @@ class Gaps(eqx.Module):
         rare = np.log(num_examples + 2.0)
         return cls(
             groups=groups,
+            dependent=tuple(number for number, (first, *_) in enumerate(groups) if columns[first].missing_depends),
             log_odds=jnp.asarray(log_odds, jnp.float32),
             log_whole=jnp.asarray(np.where(size > 1, np.log1p(-np.exp(-rare)), 0.0), jnp.float32),
             log_part=jnp.asarray(-rare - log_patterns, jnp.float32),
@@ -71,14 +76,15 @@ class Gaps(eqx.Module):
 
     @property
     def num_parameters(self) -> int:
-        """How many outputs of a network determine the gaps of a row: one for each variable."""
-        return len(self.groups)
+        """How many outputs of a network determine the gaps of a row: one for each variable that depends on z."""
+        return len(self.dependent)
 
-    def log_prob(self, parameters: Float[Array, " g"], x: Float[Array, " d"]) -> Float[Array, " g"]:
+    def log_prob(self, parameters: Float[Array, " p"], x: Float[Array, " d"]) -> Float[Array, " g"]:
         """The log-probability of each variable.
 
         Args:
-            parameters: The changes of the log odds; with zeros, gaps are as frequent as in the data.
+            parameters: The changes of the log odds of those that depend on z; with zeros, gaps are as
+                frequent as in the data.
             x: The row, NaN where cells are missing; cells beyond the columns of the table are not looked at.
         """
         missing = jnp.isnan(x[np.asarray([first for first, *_ in self.groups], int)])
@@ -92,7 +98,7 @@ class Gaps(eqx.Module):
         of_group = jnp.asarray(number == np.arange(len(self.groups))[:, None])
         return jnp.where((of_group & differs).any(axis=1), self.log_part, whole)
 
-    def log_prob_observed(self, parameters: Float[Array, " g"], observed: Bool[Array, " d"]) -> Float[Array, ""]:
+    def log_prob_observed(self, parameters: Float[Array, " p"], observed: Bool[Array, " d"]) -> Float[Array, ""]:
         """The log-probability that some cells are observed, in a drawn row.
 
         Args:
@@ -102,7 +108,7 @@ class Gaps(eqx.Module):
         log_probs = jax.nn.log_sigmoid(-self._shifted(parameters))
         return jnp.sum(jnp.where(self._any(observed), log_probs, 0.0))
 
-    def sample(self, parameters: Float[Array, " g"], key: jax.Array, observed: Bool[Array, " d"]) -> Bool[Array, " d"]:
+    def sample(self, parameters: Float[Array, " p"], key: jax.Array, observed: Bool[Array, " d"]) -> Bool[Array, " d"]:
         """Which cells of a random row are missing.
 
         Args:
@@ -122,8 +128,10 @@ class Gaps(eqx.Module):
         """
         return self._spread(values / np.asarray([len(group) for group in self.groups], np.float32), jnp.zeros(size))
 
-    def _shifted(self, parameters: Float[Array, " g"]) -> Float[Array, " g"]:
-        return self.log_odds + LARGEST_SHIFT * jnp.tanh(parameters / LARGEST_SHIFT)
+    def _shifted(self, parameters: Float[Array, " p"]) -> Float[Array, " g"]:
+        if not self.dependent:
+            return self.log_odds
+        return self.log_odds.at[np.asarray(self.dependent)].add(LARGEST_SHIFT * jnp.tanh(parameters / LARGEST_SHIFT))
 
     def _any(self, cells: Bool[Array, " d"]) -> Bool[Array, " g"]:
         """For each variable, whether any of its cells is among some cells."""
