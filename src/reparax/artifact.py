@@ -33,7 +33,7 @@ from reparax.recipe import FittedModel, Recipe, build
 from reparax.training import Record, Status
 
 FORMAT = "reparax model"
-FORMAT_VERSION = 5
+FORMAT_VERSION = 6
 DESCRIPTION = "model.json"
 WEIGHTS = "weights.safetensors"
 COMPANION = "companion.safetensors"

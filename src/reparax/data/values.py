@@ -318,6 +318,10 @@ def spikes_of(levels: Levels, step: float) -> np.ndarray:
     If a typical row shares its value with few others (numbers spread over a wide range), only values that are clearly
     more frequent than their neighbors; if more than 64 remain, only those three times as frequent as the median.
 
+    If a typical one of the other rows also shares its value with at least 10, as in amounts of which only certain ones
+    occur, values of at least 10 rows that are clearly more frequent than their neighbors are added, the most frequent
+    first.
+
     Args:
         levels: The values that are not missing.
         step: The number of which all are multiples, or 0.
@@ -326,15 +330,29 @@ def spikes_of(levels: Levels, step: float) -> np.ndarray:
     many = levels.counts >= fewest
     if not many.any():
         return levels.values[:0]
-    typical = float((levels.counts * (levels.counts / levels.num_rows)).sum())
-    if len(levels.values) > 1 and typical < DENSE * fewest:
-        around = _around(levels, step)
-        many &= levels.counts >= np.maximum(2 * around, around + 3 * np.sqrt(around))
+    if len(levels.values) > 1 and _typical(levels.counts) < DENSE * fewest:
+        many &= _sticks_out(levels, step)
     if many.sum() > MOST_ATOMS:
         many &= levels.counts >= STICKS_OUT * np.median(levels.counts[many])
-    places = np.flatnonzero(many)
-    places = places[np.argsort(-levels.counts[places], kind="stable")[:MOST_ATOMS]]
+    if not many.all() and _typical(levels.counts[~many]) >= FEWEST_ROWS:
+        more = ~many & (levels.counts >= FEWEST_ROWS) & _sticks_out(levels, step)
+    else:
+        more = np.zeros_like(many)
+    places = np.flatnonzero(many | more)
+    # Those of the first kind come first, and the most frequent ones of each.
+    places = places[np.lexsort((-levels.counts[places], ~many[places]))[:MOST_ATOMS]]
     return levels.values[np.sort(places)]
+
+
+def _typical(counts: np.ndarray) -> float:
+    """How many rows have the value of a row, on average over rows."""
+    return float((counts * (counts / counts.sum())).sum())
+
+
+def _sticks_out(levels: Levels, step: float) -> np.ndarray:
+    """Which values are clearly more frequent than their neighbors."""
+    around = _around(levels, step)
+    return levels.counts >= np.maximum(2 * around, around + 3 * np.sqrt(around))
 
 
 def _around(levels: Levels, step: float) -> np.ndarray:
