@@ -234,6 +234,7 @@ def _refuse_too_large(values: np.ndarray, names: tuple[str, ...] | None) -> None
 MOST_ATOMS = 64
 FEWEST_ROWS = 10  # a spike is a value of at least this many rows
 SMALLEST_SHARE = 0.005  # and of at least this fraction of the rows
+MOST_OF_REST = 2 / 3
 STICKS_OUT = 3.0
 DENSE = 2.0
 NEIGHBORS = 5
@@ -318,9 +319,8 @@ def spikes_of(levels: Levels, step: float) -> np.ndarray:
     If a typical row shares its value with few others (numbers spread over a wide range), only values that are clearly
     more frequent than their neighbors; if more than 64 remain, only those three times as frequent as the median.
 
-    If a typical one of the other rows also shares its value with at least 10, as in amounts of which only certain ones
-    occur, values of at least 10 rows that are clearly more frequent than their neighbors are added, the most frequent
-    first.
+    If most of the other rows also have values of at least 10 rows that are clearly more frequent than their neighbors,
+    as in amounts of which only certain ones occur, these are added, the most frequent first.
 
     Args:
         levels: The values that are not missing.
@@ -330,23 +330,18 @@ def spikes_of(levels: Levels, step: float) -> np.ndarray:
     many = levels.counts >= fewest
     if not many.any():
         return levels.values[:0]
-    if len(levels.values) > 1 and _typical(levels.counts) < DENSE * fewest:
+    typical = float((levels.counts * (levels.counts / levels.num_rows)).sum())
+    if len(levels.values) > 1 and typical < DENSE * fewest:
         many &= _sticks_out(levels, step)
     if many.sum() > MOST_ATOMS:
         many &= levels.counts >= STICKS_OUT * np.median(levels.counts[many])
-    if not many.all() and _typical(levels.counts[~many]) >= FEWEST_ROWS:
-        more = ~many & (levels.counts >= FEWEST_ROWS) & _sticks_out(levels, step)
-    else:
-        more = np.zeros_like(many)
+    more = ~many & (levels.counts >= FEWEST_ROWS) & _sticks_out(levels, step)
+    if levels.counts[more].sum() < MOST_OF_REST * levels.counts[~many].sum():
+        more[:] = False
     places = np.flatnonzero(many | more)
     # Those of the first kind come first, and the most frequent ones of each.
     places = places[np.lexsort((-levels.counts[places], ~many[places]))[:MOST_ATOMS]]
     return levels.values[np.sort(places)]
-
-
-def _typical(counts: np.ndarray) -> float:
-    """How many rows have the value of a row, on average over rows."""
-    return float((counts * (counts / counts.sum())).sum())
 
 
 def _sticks_out(levels: Levels, step: float) -> np.ndarray:

@@ -19,7 +19,7 @@ NUM_SMOOTH = NUM_HATS + 3
 FEWEST_ROWS = 20
 """From this many rows on, a spike that stands alone has a separate function, as others say little about it."""
 ALONE = 5
-"""A spike stands alone if it is more than this many steps of the rounding away from others."""
+"""A spike stands alone if it is more than this many times as far from others as the nearest two are."""
 LARGEST_SHIFT = 20.0
 ABSENT = -1e9
 """The log-probability of a state that only pads the array."""
@@ -266,9 +266,10 @@ def _functions(column: Column, num_examples: int) -> np.ndarray:
 
 
 def _stands_alone(column: Column) -> np.ndarray:
-    """Which spikes are far from all others."""
-    gaps = np.diff(np.asarray(column.spikes), prepend=-np.inf, append=np.inf)
-    return np.minimum(gaps[:-1], gaps[1:]) > ALONE * column.step * (1 + 1e-6)
+    """Which spikes are far from all others; none in a column whose spikes are spread evenly."""
+    gaps = np.diff(np.asarray(column.spikes))
+    nearest = np.minimum(np.append(gaps, np.inf), np.insert(gaps, 0, np.inf))
+    return nearest > ALONE * gaps.min() * (1 + 1e-6)
 
 
 def _log_within(column: Column, num_examples: int) -> np.ndarray:
