@@ -108,6 +108,8 @@ def test_no_more_atoms_are_found_if_there_are_too_many_or_they_have_too_few_rows
     assert told(few).spikes == (0.0,)
     wide = np.concatenate([np.zeros(20_000), np.repeat(np.arange(200.0) * 100 + 50, 30)])
     assert len(told(wide).spikes) == 64
+    among_others = np.concatenate([np.zeros(20_000), np.repeat(AMOUNTS, 15), RNG.integers(1, 30_000, 2000)])
+    assert told(among_others).spikes == (0.0,)
     # Every multiple of the step is as frequent as its neighbors.
     dense = np.concatenate([np.zeros(20_000), np.repeat(np.arange(1.0, 200.0), 30)])
     assert told(dense).spikes == (0.0,)
