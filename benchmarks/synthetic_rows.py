@@ -33,11 +33,18 @@ NUM_BINS = 10
 MOST_CATEGORIES = 255
 """The most that the gradient boosting takes; columns with more are numbers to it."""
 
+
+def _unnamed(path: Path) -> pl.DataFrame:
+    """A table without a line of names."""
+    table = pl.read_csv(path, has_header=False)
+    return table.rename({name: f"x{number}" for number, name in enumerate(table.columns, start=1)})
+
+
 TABLES: dict[str, tuple[str, Callable[[Path], pl.DataFrame]]] = {
     "adult": ("income", pl.read_csv),
-    "german": ("column_21", lambda path: pl.read_csv(path, has_header=False)),
+    "german": ("x21", _unnamed),
     "taxis": ("fare", pl.read_csv),
-    "winequality-white": ("column_12", lambda path: pl.read_csv(path, has_header=False)),
+    "winequality-white": ("x12", _unnamed),
     "penguins": ("species", lambda path: pl.read_csv(path, null_values="NA")),
 }
 """The predicted column of each table, and how it is read. The defaults were chosen with adult in view."""
