@@ -7,10 +7,11 @@ import jax
 import jax.numpy as jnp
 import msgspec
 import numpy as np
+import polars as pl
 import pytest
 
 from reparax import registry
-from reparax.data import from_array
+from reparax.data import from_array, read
 from reparax.errors import RecipeError
 from reparax.recipe import Recipe, Units, build, objective, suggest
 
@@ -64,6 +65,21 @@ def test_every_data_set_gets_a_recipe_that_builds_a_model_of_it(values, num_exam
         found, drawn = eqx.filter_eval_shape(terms, jax.random.key(0), x)
     assert found.objective.shape == ()
     assert drawn.shape == dataset.schema.event_shape
+
+
+@pytest.mark.parametrize(
+    ("rows", "steps"),
+    [(300, 4000), (5000, 8000), (9999, 8000), (10_000, 10_000), (30_000, 10_000), (99_999, 10_000), (200_000, 5000)],
+)
+def test_the_steps_of_a_table_hardly_depend_on_its_rows(rows, steps):
+    rng = np.random.default_rng(0)
+    schema = read(pl.DataFrame({"x": rng.normal(size=300), "group": rng.choice(["a", "b"], 300)})).schema
+    recipe = suggest(schema, rows)
+    assert recipe.epochs * (rows / recipe.batch_size) == pytest.approx(steps, rel=0.1)
+    assert suggest(schema, 2_000_000).epochs == 5
+    # A trimmed fit is as before: short.
+    trimmed = suggest(schema, rows, trim=0.1)
+    assert trimmed.batch_size == (32 if rows < 2000 else 128 if rows < 10_000 else 256)
 
 
 @pytest.mark.parametrize(

@@ -91,6 +91,30 @@ def test_values_spread_evenly_are_no_spikes(values, count):
     assert len(spikes_of(Levels.of(values), 1.0)) == count
 
 
+AMOUNTS = np.unique(np.rint(np.exp(RNG.normal(8.0, 1.0, 40))))
+"""Amounts of money of which only these occur, each far from the next."""
+
+
+@pytest.mark.parametrize("rows", [15, 40])
+def test_amounts_that_stand_alone_are_atoms_although_each_has_few_of_many_rows(rows):
+    values = np.concatenate([np.zeros(20_000), np.repeat(AMOUNTS, rows), RNG.integers(1, 30_000, 200)])
+    column = told(values)
+    assert set(AMOUNTS) < set(column.spikes)
+    assert len(column.spikes) <= 2 + len(AMOUNTS)
+
+
+def test_no_more_atoms_are_found_if_there_are_too_many_or_they_have_too_few_rows():
+    few = np.concatenate([np.zeros(20_000), np.repeat(AMOUNTS, 9)])
+    assert told(few).spikes == (0.0,)
+    wide = np.concatenate([np.zeros(20_000), np.repeat(np.arange(200.0) * 100 + 50, 30)])
+    assert len(told(wide).spikes) == 64
+    among_others = np.concatenate([np.zeros(20_000), np.repeat(AMOUNTS, 15), RNG.integers(1, 30_000, 2000)])
+    assert told(among_others).spikes == (0.0,)
+    # Every multiple of the step is as frequent as its neighbors.
+    dense = np.concatenate([np.zeros(20_000), np.repeat(np.arange(1.0, 200.0), 30)])
+    assert told(dense).spikes == (0.0,)
+
+
 def test_few_values_beside_the_atoms_still_have_quantiles():
     column = told(np.concatenate([np.repeat(np.arange(30.0), 40), [100.5, 200.25]]))
     assert len(column.spikes) == 30

@@ -320,6 +320,27 @@ def test_what_moves_one_of_many_atoms_moves_those_near_it():
     assert gain[top + 1] > gain[-1] + 0.5
 
 
+def test_an_atom_that_stands_alone_moves_without_those_beside_it():
+    rng = rng_of("amounts")
+    amounts = np.array([0, 114, 594, 2174, 2407, 3103, 3325, 4386, 5013, 5178, 7298, 7688, 10520, 15024, 99999.0])
+    rows = np.append(rng.choice(amounts, 20_000), np.repeat([594.0, 596.0], 300))
+    columns = read(pl.DataFrame({"gain": rows, "x": rng.normal(size=len(rows))})).schema.columns
+    law = RowDistribution.of_data(Layout.of(columns, len(rows)))
+    spikes = np.asarray(columns[0].spikes)
+    near = np.isin(spikes, [594, 596])
+    assert near.sum() == 2
+    (group,) = numbers_of(law).spikes
+    own = np.asarray(group.functions[0])[-(len(spikes) - 2) :]
+    np.testing.assert_array_equal(own, np.eye(len(spikes) + 1)[np.flatnonzero(~near)])
+    before = density(law, 0, spikes)
+    assert before.sum() == pytest.approx(1.0, abs=1e-4)
+    last = group.num_parameters - 1
+    after = density(RowDistribution(law.parameters.at[last].set(2.0), law.layout), 0, spikes)
+    assert after.sum() == pytest.approx(1.0, abs=1e-4)
+    np.testing.assert_allclose(np.diff(np.log(after / before)[:-1]), 0.0, atol=1e-4)
+    assert np.log(after / before)[-1] - np.log(after / before)[0] == pytest.approx(2.0, abs=0.02)
+
+
 def test_transform_and_its_inverse_and_slope_agree_inside_and_outside_the_data():
     numbers = numbers_of(LAW)
     transforms, low, high = numbers.transforms, np.asarray(numbers.low), np.asarray(numbers.high)

@@ -234,6 +234,7 @@ def _refuse_too_large(values: np.ndarray, names: tuple[str, ...] | None) -> None
 MOST_ATOMS = 64
 FEWEST_ROWS = 10  # a spike is a value of at least this many rows
 SMALLEST_SHARE = 0.005  # and of at least this fraction of the rows
+MOST_OF_REST = 2 / 3
 STICKS_OUT = 3.0
 DENSE = 2.0
 NEIGHBORS = 5
@@ -318,6 +319,9 @@ def spikes_of(levels: Levels, step: float) -> np.ndarray:
     If a typical row shares its value with few others (numbers spread over a wide range), only values that are clearly
     more frequent than their neighbors; if more than 64 remain, only those three times as frequent as the median.
 
+    If most of the other rows also have values of at least 10 rows that are clearly more frequent than their neighbors,
+    as in amounts of which only certain ones occur, these are added, the most frequent first.
+
     Args:
         levels: The values that are not missing.
         step: The number of which all are multiples, or 0.
@@ -328,13 +332,22 @@ def spikes_of(levels: Levels, step: float) -> np.ndarray:
         return levels.values[:0]
     typical = float((levels.counts * (levels.counts / levels.num_rows)).sum())
     if len(levels.values) > 1 and typical < DENSE * fewest:
-        around = _around(levels, step)
-        many &= levels.counts >= np.maximum(2 * around, around + 3 * np.sqrt(around))
+        many &= _sticks_out(levels, step)
     if many.sum() > MOST_ATOMS:
         many &= levels.counts >= STICKS_OUT * np.median(levels.counts[many])
-    places = np.flatnonzero(many)
-    places = places[np.argsort(-levels.counts[places], kind="stable")[:MOST_ATOMS]]
+    more = ~many & (levels.counts >= FEWEST_ROWS) & _sticks_out(levels, step)
+    if levels.counts[more].sum() < MOST_OF_REST * levels.counts[~many].sum():
+        more[:] = False
+    places = np.flatnonzero(many | more)
+    # Those of the first kind come first, and the most frequent ones of each.
+    places = places[np.lexsort((-levels.counts[places], ~many[places]))[:MOST_ATOMS]]
     return levels.values[np.sort(places)]
+
+
+def _sticks_out(levels: Levels, step: float) -> np.ndarray:
+    """Which values are clearly more frequent than their neighbors."""
+    around = _around(levels, step)
+    return levels.counts >= np.maximum(2 * around, around + 3 * np.sqrt(around))
 
 
 def _around(levels: Levels, step: float) -> np.ndarray:

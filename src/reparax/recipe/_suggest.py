@@ -15,7 +15,10 @@ from reparax.tables import is_for_rows
 LONG_RUN = 8000
 """Training steps of a default model."""
 
-LONG_RUN_OF_ROWS = {0: 4000, 2000: 8000, 10_000: 3500}
+LARGE_TABLE = 100_000
+"""The number of rows from which batches have 256 rows: then an epoch is what costs."""
+
+LONG_RUN_OF_ROWS = {0: 4000, 2000: 8000, 10_000: 10_000, LARGE_TABLE: 5000}
 """The same for tables, by the smallest number of rows; the largest tables have larger batches and fewer steps."""
 SHORT_RUN_OF_ROWS = 1000
 """The same for finding anomalies (``trim``)."""
@@ -45,7 +48,7 @@ def suggest(schema: Schema, num_examples: int, **chosen: Any) -> Recipe:
     (64 or 32 for small data), and epochs make about 8000 steps but are at least 20; training may stop earlier. The
     learning rate is 0.001, or 0.003 for perceptrons on 10,000 examples or more.
 
-    Tables are trained for 3500 to 8000 steps in batches of 32 to 256, with a warm-up of the KL, and with more weight
+    Tables are trained for 4000 to 10,000 steps in batches of 32 to 256, with a warm-up of the KL, and with more weight
     decay for fewer rows; from 2000 rows on, the prior is a coupling flow. If hardly any cells are missing, some are
     hidden from the encoder. If rows are trimmed, a small network with the plain prior is trained for about 1000 steps.
 
@@ -135,7 +138,8 @@ def _rules(schema: Schema, num_examples: int, given: dict[str, Any]) -> dict[str
 
 def _rules_for_rows(schema: Schema, num_examples: int, given: dict[str, Any], *, discrete: bool) -> dict[str, Any]:
     """The rules for tables, tuned on adult (synthetic rows) and on small tables with anomalies."""
-    batch_size = given.get("batch_size", 256 if num_examples >= 10_000 else 128 if num_examples >= 2000 else 32)
+    large = 10_000 if given.get("trim") else LARGE_TABLE
+    batch_size = given.get("batch_size", 256 if num_examples >= large else 128 if num_examples >= 2000 else 32)
     # A short run of a small network learns what is common; a longer run of a wider one also learns the anomalies, which
     # then score lower.
     long = next(steps for rows, steps in reversed(LONG_RUN_OF_ROWS.items()) if num_examples >= rows)

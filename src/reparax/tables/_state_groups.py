@@ -14,8 +14,12 @@ from reparax.summary import Column
 MOST_STATES = 256
 """Categories with a separate probability; rarer ones share the last one, in proportion to their frequencies."""
 NUM_HATS = 8
-MOST_FUNCTIONS = NUM_HATS + 3
-"""Functions that shift the probabilities of one column's spikes; a column with fewer states has one for each state."""
+NUM_SMOOTH = NUM_HATS + 3
+"""Smooth functions that shift the probabilities of one column's spikes; one with fewer states has one for each."""
+FEWEST_ROWS = 20
+"""From this many rows on, a spike that stands alone has a separate function, as others say little about it."""
+ALONE = 5
+"""A spike stands alone if it is more than this many times as far from others as the nearest two are."""
 LARGEST_SHIFT = 20.0
 ABSENT = -1e9
 """The log-probability of a state that only pads the array."""
@@ -111,7 +115,8 @@ class SpikeGroup(eqx.Module):
     P(k | z) is proportional to f_k exp(sum_b c_b phi_b(k)), with the fraction f_k of rows in each state as the carrier.
     The functions phi depend on the rank of the spike, smoothly where there are many spikes, so that what is learned
     about one spike holds for its neighbors: Efron & Tibshirani (1996), "Using specially designed exponential families
-    for density estimation".
+    for density estimation". Spikes that stand alone, as among amounts of money of which only certain ones occur, have
+    separate functions besides.
 
     Attributes:
         columns: Which columns of the table.
@@ -134,11 +139,11 @@ class SpikeGroup(eqx.Module):
         log_fractions = _log_fractions(fractions, num_examples)
         size = log_fractions.shape[1]
         values = np.full((len(places), size), np.nan)
-        functions = np.zeros((len(places), min(size, MOST_FUNCTIONS), size))
-        for row, place in enumerate(places):
+        bases = [_functions(columns[place], num_examples) for place in places]
+        functions = np.zeros((len(places), max(map(len, bases)), size))
+        for row, (place, basis) in enumerate(zip(places, bases, strict=True)):
             spikes = columns[place].spikes
             values[row, : len(spikes)] = spikes
-            basis = _functions(np.exp(log_fractions[row, : len(spikes)]))
             functions[row, : len(basis), : basis.shape[1]] = basis
         count = jnp.asarray([len(columns[place].spikes) for place in places], jnp.int32)
         return cls(places, single(values), count, single(log_fractions), single(functions))
@@ -240,20 +245,31 @@ def _spike_fractions(column: Column) -> np.ndarray:
     return np.append(fractions, max(0.0, 1.0 - fractions.sum()))
 
 
-def _functions(fractions: np.ndarray) -> np.ndarray:
+def _functions(column: Column, num_examples: int) -> np.ndarray:
     """Functions of a column's states: an indicator for each; or, for many spikes, functions of the rank.
 
     These are the logistic score of the spike's rank, its square, hats at even steps of the rank, and one function for
-    the numbers that are not spikes.
+    the numbers that are not spikes; then an indicator for each spike that stands alone.
     """
-    if len(fractions) < MOST_FUNCTIONS:
-        return np.eye(len(fractions) + 1)
-    rank = (np.cumsum(fractions) - fractions / 2) / fractions.sum()
+    count = len(column.spikes)
+    if count < NUM_SMOOTH:
+        return np.eye(count + 1)
+    counts = np.asarray(column.spike_fractions) * num_examples + 0.5
+    rank = (np.cumsum(counts) - counts / 2) / counts.sum()
     score = np.log(rank / (1 - rank)) * np.sqrt(3.0) / np.pi
     middles = np.linspace(0.0, 1.0, NUM_HATS)[:, None]
     hats = np.maximum(0.0, 1.0 - np.abs(rank - middles) * (NUM_HATS - 1))
+    alone = np.eye(count)[_stands_alone(column) & (counts * (1 - column.missing) >= FEWEST_ROWS)]
     of_spikes = np.concatenate([score[None], (score[None] ** 2 - 1) / np.sqrt(2.0), hats])
-    return np.block([[of_spikes, np.zeros((len(of_spikes), 1))], [np.zeros((1, len(fractions))), np.ones((1, 1))]])
+    smooth = np.block([[of_spikes, np.zeros((len(of_spikes), 1))], [np.zeros((1, count)), np.ones((1, 1))]])
+    return np.concatenate([smooth, np.pad(alone, ((0, 0), (0, 1)))])
+
+
+def _stands_alone(column: Column) -> np.ndarray:
+    """Which spikes are far from all others; none in a column whose spikes are spread evenly."""
+    gaps = np.diff(np.asarray(column.spikes))
+    nearest = np.minimum(np.append(gaps, np.inf), np.insert(gaps, 0, np.inf))
+    return nearest > ALONE * gaps.min() * (1 + 1e-6)
 
 
 def _log_within(column: Column, num_examples: int) -> np.ndarray:
