@@ -133,7 +133,7 @@ def test_a_folder_that_is_no_model(data, refused, tmp_path, command):
 @pytest.mark.parametrize(
     ("out", "words"),
     [
-        ("codes.xlsx", ".parquet"),
+        ("codes.docx", ".parquet"),
         ("codes.png", ".parquet"),
         ("nowhere/codes.csv", "mkdir -p"),
         (".", "a file"),

@@ -117,8 +117,8 @@ def test_no_grid(images, high, message):
 
 
 def test_unknown_suffix(tmp_path):
-    with pytest.raises(OutputError, match=r"\.npy, \.npz, \.csv, \.tsv, \.parquet, \.feather, \.arrow, \.png"):
-        write(tmp_path / "a.xlsx", ROWS)
+    with pytest.raises(OutputError, match=r"\.npy, \.npz, \.csv, \.tsv, \.parquet, \.feather, \.arrow, \.xlsx, \.png"):
+        write(tmp_path / "a.docx", ROWS)
 
 
 def test_outputs_that_cannot_be(tmp_path):
