@@ -94,6 +94,7 @@ def fit(
     recipe = plan(dataset, objective=objective, **(settled | chosen))
     part, held_out = (dataset, None) if recipe.valid == 0 else split(dataset, recipe.valid, recipe.seed)
     part, held_out = _trimmed(part, recipe.trim), None if held_out is None else _trimmed(held_out, recipe.trim)
+    part = _drawn(part, recipe)
     initial, training = jax.random.split(jax.random.key(recipe.seed))
     if model is None:
         untrained = build(recipe, part.schema, key=initial, contexts=part.context)
@@ -124,6 +125,14 @@ def _trimmed(dataset: Dataset, fraction: float) -> Dataset:
     oddity = marginal_oddity(dataset.values.astype(np.float64), columns)
     kept = np.argsort(oddity, kind="stable")[: max(1, round(len(dataset) * (1 - fraction)))]
     return dataset.take(np.sort(kept))
+
+
+def _drawn(dataset: Dataset, recipe: Recipe) -> Dataset:
+    """At most as many rows as the recipe says, drawn at random, in their order; the schema is unchanged."""
+    if not 0 < recipe.rows < len(dataset):
+        return dataset
+    order = np.random.default_rng(recipe.seed).permutation(len(dataset))
+    return dataset.take(np.sort(order[: recipe.rows]))
 
 
 def _steps_per_epoch(recipe: Recipe, part: Dataset) -> int:

@@ -110,7 +110,7 @@ class Range(NamedTuple):
 
 RANGES = (
     dict.fromkeys(("latent_dim", "width", "epochs", "batch_size", "patience"), Range(int, 1, LARGEST))
-    | dict.fromkeys(("depth", "warmup_epochs", "context_dim", "seed"), Range(int, 0, LARGEST))
+    | dict.fromkeys(("depth", "warmup_epochs", "context_dim", "rows", "seed"), Range(int, 0, LARGEST))
     | {"learning_rate": Range(float, 1e-8, 10), "weight_decay": Range(float, 0, 10), "valid": Range(float, 0, 0.9)}
     | {"hide": Range(float, 0, 0.95), "trim": Range(float, 0, 0.5)}
 )
@@ -143,6 +143,7 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             them: every fourth step also trains on rows with hidden cells.
         trim: The fraction of a table's rows to leave out of training, those with the most anomalous single columns:
             use it to find anomalies in the training data. The rows left out are not modeled, so samples lack them.
+        rows: Train on at most this many examples, drawn at random; 0 for all.
         seed: The random seed (default: 0).
 
     Raises:
@@ -168,6 +169,7 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     context_dim: int = 0
     hide: float = 0.0
     trim: float = 0.0
+    rows: int = 0
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -249,6 +251,7 @@ class TableSettings(TypedDict, total=False):
     valid: float | None
     hide: float | None
     trim: float | None
+    rows: int | None
 
     beta: float | None
     free_bits: float | None

@@ -37,8 +37,22 @@ class RowScore(NamedTuple):
     shares: Float[Array, " d"]
 
 
-def score_row(likelihood: Likelihood, layout: Layout, x: Float[Array, " d"], z: Float[Array, "k *latent"]) -> RowScore:
-    """The score of one row under draws of z from its posterior.
+class Surprises(NamedTuple):
+    """How improbable the cells of one row are, family by family and radius by radius; see `reparax.applications.score`.
+
+    Attributes:
+        log_prob: log p(x | z) of each z.
+        joint: t, given the rest of the row.
+        marginal: a, in the data of the fit.
+    """
+
+    log_prob: Float[Array, " k"]
+    joint: list[list[Array]]
+    marginal: list[list[Array]]
+
+
+def surprises(likelihood: Likelihood, layout: Layout, x: Float[Array, " d"], z: Float[Array, "k *latent"]) -> Surprises:
+    """How improbable the cells of one row are under draws of z from its posterior.
 
     Args:
         likelihood: The likelihood of a table.
@@ -48,13 +62,27 @@ def score_row(likelihood: Likelihood, layout: Layout, x: Float[Array, " d"], z: 
     """
     near = layout.neighborhood(x, RADII)
 
-    def of_sample(one: Array) -> tuple[Array, Array]:
+    def of_sample(one: Array) -> tuple[Array, list[list[Array]]]:
         distribution = likelihood(one)
         return distribution.log_prob(x), distribution.log_prob_near(near)
 
     log_prob, joint = jax.vmap(of_sample)(z)
-    joint = jax.tree.map(lambda given: -jnp.mean(given, axis=0), joint)
-    marginal = jax.tree.map(jnp.negative, RowDistribution.of_data(layout).log_prob_near(near))
+    marginal = RowDistribution.of_data(layout).log_prob_near(near)
+    return Surprises(
+        log_prob, jax.tree.map(lambda given: -jnp.mean(given, axis=0), joint), jax.tree.map(jnp.negative, marginal)
+    )
+
+
+def score_row(likelihood: Likelihood, layout: Layout, x: Float[Array, " d"], z: Float[Array, "k *latent"]) -> RowScore:
+    """The score of one row under draws of z from its posterior.
+
+    Args:
+        likelihood: The likelihood of a table.
+        layout: Its columns.
+        x: The row.
+        z: The draws.
+    """
+    log_prob, joint, marginal = surprises(likelihood, layout, x, z)
     logs = jax.tree.map(
         lambda t, a: jnp.log(1 + t / LEAST_SURPRISE) + MARGINAL_WEIGHT * jnp.log(1 + a / LEAST_SURPRISE),
         joint,
