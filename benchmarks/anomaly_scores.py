@@ -76,9 +76,9 @@ class _Surprises(eqx.Module):
 
 def _per_radius(layout: Any, values: list[list[jax.Array]]) -> jax.Array:
     radii = range(len(_score.RADII))
-    return jax.numpy.stack([
-        layout.joined([of_family[radius if len(of_family) > 1 else 0] for of_family in values]) for radius in radii
-    ])
+    return jax.numpy.stack(
+        [layout.joined([of_family[radius if len(of_family) > 1 else 0] for of_family in values]) for radius in radii]
+    )
 
 
 def anomalies(seeds: Iterable[int], folder: Path) -> None:

@@ -16,13 +16,13 @@ from pathlib import Path
 import jax
 import numpy as np
 import polars as pl
+from anomaly_scores import anomalies
 from sklearn.datasets import load_breast_cancer
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.metrics import roc_auc_score
-from sklearn.model_selection import cross_val_predict, train_test_split
+from sklearn.model_selection import cross_val_predict
 
 import reparax as rx
-from anomaly_scores import anomalies
 from reparax.reports.study import associations, distance
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"

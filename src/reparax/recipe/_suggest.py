@@ -23,6 +23,8 @@ SHORT_RUN_PER_COLUMN = 25
 """The same for each column, if that makes more: a short run of many columns does not learn how these go together."""
 SHORT_RUN_BATCH = 64
 """Rows in a batch of such a run, which so sees equally many rows of small and of large tables."""
+MOST_STEPS_OVER = 1.05
+"""How many times the steps it may take to see all rows in its last epoch."""
 
 SMALLEST_WIDTH = 64
 """Units of a hidden layer for few rows, and for finding anomalies."""
@@ -146,10 +148,12 @@ def _rules_for_rows(schema: Schema, num_examples: int, given: dict[str, Any], *,
     # A short run of a small network learns what is common; a longer run of a wider one also learns the anomalies, which
     # then score lower.
     long = next(steps for rows, steps in reversed(LONG_RUN_OF_ROWS.items()) if num_examples >= rows)
-    seen = (max(SHORT_RUN, SHORT_RUN_PER_COLUMN * size) if trims else long) * batch_size
-    epochs = given.get("epochs", min(1000, max(1 if trims else 5, -(-seen // max(1, num_examples)))))
-    drawn = -(-seen // epochs)
-    binds = trims and "epochs" not in given and drawn < (1 - given["trim"]) * num_examples
+    epochs, drawn = min(1000, max(5, -(-long * batch_size // max(1, num_examples)))), 0
+    if trims:
+        steps = max(SHORT_RUN, SHORT_RUN_PER_COLUMN * size)
+        epochs, drawn = _short_run(steps, batch_size, round(num_examples * (1 - given["trim"])))
+    if "epochs" in given:
+        epochs, drawn = given["epochs"], 0
     # A flow follows the aggregate posterior, so that samples keep the associations between columns; for finding
     # anomalies, the plain prior keeps these improbable.
     changes = has_option("objective", given["objective"], "warmup_steps") and not trims
@@ -167,8 +171,15 @@ def _rules_for_rows(schema: Schema, num_examples: int, given: dict[str, Any], *,
         "hide": 0.0 if trims or _has_companion(given["objective"]) else _hidden_cells(schema),
         "learning_rate": 2e-3 if num_examples >= 10_000 and not discrete and not trims else 1e-3,
         "patience": max(5, epochs // 5),
-        "rows": drawn if binds else 0,
+        "rows": drawn,
     }
+
+
+def _short_run(steps: int, batch_size: int, num_rows: int) -> tuple[int, int]:
+    """Epochs that make a number of steps; and the rows to draw for them, 0 if epochs of all rows make hardly more."""
+    per_epoch = max(1, num_rows // batch_size)
+    epochs = -(-steps // per_epoch)
+    return epochs, -(-steps // epochs) * batch_size if epochs * per_epoch > MOST_STEPS_OVER * steps else 0
 
 
 def _has_companion(objective: Choice) -> bool:

@@ -16,8 +16,9 @@ RADII = (0.5, 1.0, 2.0, 4.0)
 MARGINAL_WEIGHT = 1 / 3
 """The weight of each column's marginal surprise; below one, as dependent columns repeat the same surprise."""
 
-LEAST_SURPRISE = 0.01
-"""The scale of the logarithm, in nats: differences between surprises well below it hardly count."""
+LEAST_SURPRISE = 0.1
+"""The scale of the logarithm, in nats: differences between surprises well below it hardly count. Of 12 scores it is the
+best in 20 of 22 choices that each leave out one table (`benchmarks/anomaly_scores.py`)."""
 
 LARGE_SURPRISE = 4.0
 """The excess of a cell's surprise over this many nats counts in full."""
