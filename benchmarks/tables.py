@@ -1,6 +1,6 @@
 """How good models of tables are, and how fast, on real data without any options; `docs/tables.md` quotes the results.
 
-python benchmarks/tables.py anomalies    the tables of shared/data/adbench, ROC AUC and average precision
+python benchmarks/tables.py anomalies    the tables of shared/data/adbench beside IsolationForest, with three seeds
 python benchmarks/tables.py synthetic    rows drawn from fits to 80 % of five tables, compared with the other 20 %
 python benchmarks/tables.py imputation   20 % of the cells hidden at random (50 % of breast cancer)
 python benchmarks/tables.py speed        rows scored and drawn per second
@@ -16,48 +16,15 @@ from pathlib import Path
 import jax
 import numpy as np
 import polars as pl
+from anomaly_scores import anomalies
 from sklearn.datasets import load_breast_cancer
-from sklearn.metrics import average_precision_score, roc_auc_score
-from sklearn.model_selection import train_test_split
 from synthetic_rows import print_all
 
 import reparax as rx
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
-CHOSEN_ON = frozenset({
-    "Hepatitis", "Ionosphere", "mammography", "PageBlocks", "Pima", "satimage-2", "shuttle", "thyroid", "vowels",
-    "breastw", "campaign", "cardio",
-})  # fmt: skip
-"""The tables that the anomaly score was chosen on."""
-SMALL = 1000
 HIDDEN = 0.2
 NUM_SEEDS = 3
-
-
-def anomalies(seed: int) -> None:
-    """The protocol of ADBench: tables below 1000 rows are resampled to 1000, split 70/30, fitted without labels."""
-    print("| table | rows | columns | ROC AUC | average precision | fit, s |\n|---|--:|--:|--:|--:|--:|")
-    results = {}
-    for path in sorted((DATA / "adbench").glob("*.npz")):
-        with np.load(path) as arrays:
-            values, is_anomaly = arrays["X"], arrays["y"]
-        rows, columns = values.shape
-        if rows < SMALL:
-            resampled = np.random.default_rng(seed).choice(rows, SMALL)
-            values, is_anomaly = values[resampled], is_anomaly[resampled]
-        train, test, _, truth = train_test_split(
-            values, is_anomaly, test_size=0.3, stratify=is_anomaly, random_state=seed
-        )
-        began = time.perf_counter()
-        detector = rx.AnomalyDetector(random_state=seed).fit(train)
-        seconds = time.perf_counter() - began
-        scores = -detector.score_samples(test)
-        name = path.stem.partition("_")[2]
-        area, precision = results[name] = roc_auc_score(truth, scores), average_precision_score(truth, scores)
-        print(f"| {name} | {rows:,} | {columns} | {area:.3f} | {precision:.3f} | {seconds:.0f} |", flush=True)
-    for words, names in (("that the score was chosen on", CHOSEN_ON), ("of the others", results.keys() - CHOSEN_ON)):
-        area, precision = np.mean([results[name] for name in sorted(names & results.keys())], axis=0)
-        print(f"| mean {words} | | | {area:.3f} | {precision:.3f} | |")
 
 
 def synthetic(seed: int) -> None:
@@ -126,16 +93,21 @@ def main() -> None:
     jobs = {job.__name__: job for job in (anomalies, synthetic, imputation, speed)}
     parser.add_argument("jobs", nargs="*", help=f"what to measure, of {', '.join(jobs)} (default: all)")
     parser.add_argument("--seed", type=int, default=42)
+    parser.add_argument("--seeds", type=int, default=3, help="how many seeds, from --seed on (anomalies only)")
     options = parser.parse_args()
     if unknown := [name for name in options.jobs if name not in jobs]:  # argparse choices refuse an empty list
         parser.error(f"no such job: {', '.join(unknown)}; there are {', '.join(jobs)}")
     chosen = options.jobs or [*jobs]
     for name in chosen:
         if len(chosen) > 1:  # separate processes, to measure the memory of each
-            subprocess.run([sys.executable, __file__, name, "--seed", str(options.seed)], check=True)
+            given = ["--seed", str(options.seed), "--seeds", str(options.seeds)]
+            subprocess.run([sys.executable, __file__, name, *given], check=True)
         else:
             print(f"\n{name}\n", flush=True)
-            jobs[name](options.seed)
+            if name == "anomalies":
+                anomalies(range(options.seed, options.seed + options.seeds), DATA / "adbench")
+            else:
+                jobs[name](options.seed)
 
 
 if __name__ == "__main__":

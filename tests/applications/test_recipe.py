@@ -11,7 +11,8 @@ import polars as pl
 import pytest
 
 from reparax import registry
-from reparax.data import from_array, read
+from reparax.applications._fit import _drawn
+from reparax.data import Schema, from_array, read
 from reparax.errors import RecipeError
 from reparax.recipe import Recipe, Units, build, objective, suggest
 
@@ -157,6 +158,46 @@ def test_cells_are_hidden_from_the_encoder_where_hardly_one_is_missing():
     assert suggest(from_array(gaps).schema, 400).hide == 0
     assert suggest(from_array(values).schema, 400, trim=0.1).hide == 0
     assert suggest(from_array(values).schema, 400, hide=0.2).hide == 0.2
+
+
+def table_schema(columns: int) -> Schema:
+    return from_array(np.random.default_rng(0).normal(size=(60, columns))).schema
+
+
+def rows_seen(columns: int, rows: int) -> int:
+    """How many rows a trimmed fit sees, each counted as often as it is seen."""
+    recipe = suggest(table_schema(columns), rows, trim=0.1)
+    used = min(round(0.9 * rows), recipe.rows or rows)
+    batch = min(recipe.batch_size, used)
+    return used // batch * batch * recipe.epochs
+
+
+def test_what_a_trimmed_fit_sees_depends_on_the_columns_not_on_the_rows():
+    for columns, expected in ((3, 32_000), (10, 32_000), (40, 64_000)):
+        for rows in (150, 200, 700, 1999, 2000, 9_999, 10_000, 24_000, 35_000, 600_000):
+            assert 0.75 * expected <= rows_seen(columns, rows) <= 1.06 * expected, (columns, rows)
+    assert rows_seen(100, 5_000) == pytest.approx(160_000, rel=0.05)
+
+
+def test_no_other_rule_of_a_trimmed_fit_depends_on_the_rows():
+    few, many = (suggest(table_schema(5), rows, trim=0.1) for rows in (300, 400_000))
+    for name in ("prior", "latent_dim", "width", "depth", "batch_size", "learning_rate", "weight_decay", "hide"):
+        assert getattr(few, name) == getattr(many, name), name
+
+
+def test_epochs_that_are_asked_for_see_all_rows():
+    assert suggest(table_schema(5), 400_000, trim=0.1, epochs=3).rows == 0
+    assert suggest(table_schema(5), 400_000).rows == 0
+
+
+def test_rows_are_drawn_at_random_and_keep_their_order():
+    dataset = from_array(np.arange(2000.0).reshape(1000, 2))
+    found = _drawn(dataset, suggest(dataset.schema, 1000, rows=300, seed=5)).values[:, 0]
+    assert len(found) == 300
+    assert (np.diff(found) > 0).all()
+    assert abs(found.mean() - 999) < 100
+    for rows in (0, 1000, 5000):
+        assert _drawn(dataset, suggest(dataset.schema, 1000, rows=rows)) is dataset
 
 
 def test_weights_of_few_rows_are_pulled_to_zero_more():

@@ -16,6 +16,7 @@ from reparax.applications import impute, impute_draws, sample_values, score
 from reparax.data import marginal_oddity, read
 from reparax.errors import ArtifactError, DataError, RecipeError
 from reparax.pytrees import Derived, num_parameters
+from reparax.recipe import FittedModel
 from reparax.tables import RADII, RowDistribution
 
 ROWS = 600
@@ -163,6 +164,50 @@ def test_a_gap_that_the_rest_of_the_row_does_not_explain_is_surprising_in_its_co
     assert alone == pytest.approx(rare, rel=0.05)
 
 
+def hostile(rows: int) -> pl.DataFrame:
+    """Columns whose tails, spikes and rounding make large numbers least surprising."""
+    rng = np.random.default_rng(0)
+    return pl.DataFrame(
+        {
+            "normal": rng.normal(size=rows),
+            "heavy": rng.standard_cauchy(size=rows),
+            "positive": np.exp(3 * rng.normal(size=rows)),
+            "mostly-zero": np.where(rng.random(rows) < 0.9, 0.0, rng.normal(size=rows)),
+            "whole": rng.poisson(3.0, rows),
+            "levels": rng.choice([0.0, 0.5, 1.0], rows),
+            "tiny": 1e-6 * rng.normal(size=rows),
+        }
+    )
+
+
+@pytest.fixture(scope="module")
+def of_hostile() -> FittedModel:
+    with jax.numpy_rank_promotion("allow"), jax.numpy_dtype_promotion("standard"):
+        return rx.fit(hostile(300), trim=0.1, epochs=20, width=16, latent_dim=3)
+
+
+@pytest.mark.parametrize("side", [-1, 1])
+def test_a_gross_cell_comes_first_and_bears_the_score_whatever_its_column(fitted, of_hostile, side):
+    for model, table in ((fitted, people(60, seed=12).drop_nulls()), (of_hostile, hostile(60))):
+        usual = score(model, table, num_samples=10)
+        assert np.isfinite(usual.anomaly_score).all()
+        numeric = [name for name in table.columns if table[name].dtype.is_numeric()]
+        far = pl.concat([
+            table[i : i + 1].with_columns(pl.lit(table[name].mean() + side * 1e3 * model_std(model, name)).alias(name))
+            for i, name in enumerate(numeric)
+        ], how="vertical_relaxed")  # fmt: skip
+        found = score(model, far, num_samples=10)
+        assert found.anomaly_score.min() > usual.anomaly_score.max(), dict(
+            zip(numeric, found.anomaly_score, strict=True)
+        )
+        assert [found.names[place] for place in found.shares.argmax(axis=1)] == numeric
+        np.testing.assert_allclose(found.shares.sum(axis=1), found.anomaly_score, rtol=1e-5)
+
+
+def model_std(model: FittedModel, name: str) -> float:
+    return next(column.std for column in model.schema.columns if column.name == name)
+
+
 def test_rows_that_are_odd_column_by_column_are_odd_though_the_columns_fit_together(fitted):
     usual = people(20, seed=10).drop_nulls()
     giants = usual.with_columns(height=pl.col("height") + 60.0, weight=pl.col("weight") + 60.0)
@@ -188,9 +233,9 @@ def test_a_third_of_how_odd_cells_are_one_by_one_is_in_the_score(fitted):
     surprise = -np.log(np.where(np.isnan(rows), 1.0, near))
     gross = np.maximum((together + surprise / 3).mean(axis=0) - 4, 0).sum(axis=1)
     gap = -np.asarray(jax.vmap(law.log_prob_of_gaps)(jnp.asarray(rows)))  # the same with and without z
-    gross += (np.maximum(4 / 3 * gap - 4, 0) + 4 / 3 * np.log1p(100 * gap)).sum(axis=1)
-    alone = 3 * (score(ignorant, TABLE).anomaly_score - np.log1p(100 * together).mean(axis=0).sum(axis=1) - gross)
-    counted = np.log1p(100 * surprise).mean(axis=0).sum(axis=1)
+    gross += (np.maximum(4 / 3 * gap - 4, 0) + 4 / 3 * np.log1p(10 * gap)).sum(axis=1)
+    alone = 3 * (score(ignorant, TABLE).anomaly_score - np.log1p(10 * together).mean(axis=0).sum(axis=1) - gross)
+    counted = np.log1p(10 * surprise).mean(axis=0).sum(axis=1)
     assert np.median(alone) == pytest.approx(np.median(counted), rel=0.05)
     assert np.corrcoef(alone, counted)[0, 1] > 0.95
 

@@ -94,7 +94,7 @@ def fit(
     recipe = plan(dataset, objective=objective, **(settled | chosen))
     part, held_out = (dataset, None) if recipe.valid == 0 else split(dataset, recipe.valid, recipe.seed)
     part, held_out = trimmed(part, recipe.trim), None if held_out is None else trimmed(held_out, recipe.trim)
-    part = _related(part, recipe)
+    part = _drawn(_related(part, recipe), recipe)
     initial, training = jax.random.split(jax.random.key(recipe.seed))
     if model is None:
         untrained = build(recipe, part.schema, key=initial, contexts=part.context)
@@ -145,6 +145,14 @@ def _related(dataset: Dataset, recipe: Recipe) -> Dataset:
             cure="leave --relations out",
         )
     return replace(dataset, schema=related(dataset.schema, dataset.values, find=recipe.relations == "found"))
+
+
+def _drawn(dataset: Dataset, recipe: Recipe) -> Dataset:
+    """At most as many rows as the recipe says, drawn at random, in their order; the schema is unchanged."""
+    if not 0 < recipe.rows < len(dataset):
+        return dataset
+    order = np.random.default_rng(recipe.seed).permutation(len(dataset))
+    return dataset.take(np.sort(order[: recipe.rows]))
 
 
 def _steps_per_epoch(recipe: Recipe, part: Dataset) -> int:

@@ -43,7 +43,7 @@ def score(fitted: FittedModel, data: Any, *, num_samples: int = 100, seed: int =
     many rows share normal. With P_j(r) the probability of the same category, or of numbers up to r standard deviations
     away (of `Column.spread`):
 
-        sum_j mean_r [L(t_jr) + 1/3 L(a_jr)] + max(0, mean_r [t_jr + 1/3 a_jr] - 4),  L(s) = log(1 + 100 s),
+        sum_j mean_r [L(t_jr) + 1/3 L(a_jr)] + max(0, mean_r [t_jr + 1/3 a_jr] - 4),  L(s) = log(1 + 10 s),
         t_jr = E_q[-log P_j(r | z)],  a_jr = -log P_j(r) in the data of the fit, without z,  r = 1/2, 1, 2, 4.
 
     t is high if the columns of a row do not fit together, a if single cells are anomalous. Typical values of both

@@ -112,7 +112,7 @@ class Range(NamedTuple):
 
 RANGES = (
     dict.fromkeys(("latent_dim", "width", "epochs", "batch_size", "patience"), Range(int, 1, LARGEST))
-    | dict.fromkeys(("depth", "warmup_epochs", "context_dim", "seed"), Range(int, 0, LARGEST))
+    | dict.fromkeys(("depth", "warmup_epochs", "context_dim", "rows", "seed"), Range(int, 0, LARGEST))
     | {"learning_rate": Range(float, 1e-8, 10), "weight_decay": Range(float, 0, 10), "valid": Range(float, 0, 0.9)}
     | {"hide": Range(float, 0, 0.95), "trim": Range(float, 0, 0.5)}
 )
@@ -147,6 +147,7 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             use it to find anomalies in the training data. The rows left out are not modeled, so samples lack them.
         relations: Which relations between the columns of a table are kept: none, those that are stated with the schema,
             or also those found in the data (default, unless rows are trimmed).
+        rows: Train on at most this many examples, drawn at random; 0 for all.
         seed: The random seed (default: 0).
 
     Raises:
@@ -173,6 +174,7 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     hide: float = 0.0
     trim: float = 0.0
     relations: Relations = "none"
+    rows: int = 0
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -259,6 +261,7 @@ class TableSettings(TypedDict, total=False):
     hide: float | None
     trim: float | None
     relations: Relations | None
+    rows: int | None
 
     beta: float | None
     free_bits: float | None

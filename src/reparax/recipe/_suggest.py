@@ -20,8 +20,14 @@ LARGE_TABLE = 100_000
 
 LONG_RUN_OF_ROWS = {0: 4000, 2000: 8000, 10_000: 10_000, LARGE_TABLE: 5000}
 """The same for tables, by the smallest number of rows; the largest tables have larger batches and fewer steps."""
-SHORT_RUN_OF_ROWS = 1000
-"""The same for finding anomalies (``trim``)."""
+SHORT_RUN = 500
+"""The same for finding anomalies (``trim``): a longer run also learns groups of anomalies."""
+SHORT_RUN_PER_COLUMN = 25
+"""The same for each column, if that makes more: a short run of many columns does not learn how these go together."""
+SHORT_RUN_BATCH = 64
+"""Rows in a batch of such a run, which so sees equally many rows of small and of large tables."""
+MOST_STEPS_OVER = 1.05
+"""How many times the steps it may take to see all rows in its last epoch."""
 
 SMALLEST_WIDTH = 64
 """Units of a hidden layer for few rows, and for finding anomalies."""
@@ -50,7 +56,8 @@ def suggest(schema: Schema, num_examples: int, **chosen: Any) -> Recipe:
 
     Tables are trained for 4000 to 10,000 steps in batches of 32 to 256, with a warm-up of the KL, and with more weight
     decay for fewer rows; from 2000 rows on, the prior is a coupling flow. If hardly any cells are missing, some are
-    hidden from the encoder. If rows are trimmed, a small network with the plain prior is trained for about 1000 steps.
+    hidden from the encoder. If rows are trimmed, a small network with the plain prior is trained for about 500 steps
+    (25 per column, if that is more) in batches of 64, if there are many rows on as many as that takes, drawn at random.
 
     Args:
         schema: What the data are.
@@ -138,33 +145,45 @@ def _rules(schema: Schema, num_examples: int, given: dict[str, Any]) -> dict[str
 
 def _rules_for_rows(schema: Schema, num_examples: int, given: dict[str, Any], *, discrete: bool) -> dict[str, Any]:
     """The rules for tables, tuned on adult (synthetic rows) and on small tables with anomalies."""
-    large = 10_000 if given.get("trim") else LARGE_TABLE
-    batch_size = given.get("batch_size", 256 if num_examples >= large else 128 if num_examples >= 2000 else 32)
+    size, trims = schema.summary().size, bool(given.get("trim"))
+    usual = 256 if num_examples >= LARGE_TABLE else 128 if num_examples >= 2000 else 32
+    batch_size = given.get("batch_size", SHORT_RUN_BATCH if trims else usual)
     # A short run of a small network learns what is common; a longer run of a wider one also learns the anomalies, which
     # then score lower.
     long = next(steps for rows, steps in reversed(LONG_RUN_OF_ROWS.items()) if num_examples >= rows)
-    steps = SHORT_RUN_OF_ROWS if given.get("trim") else long
-    epochs = given.get("epochs", min(1000, max(5, -(-steps * batch_size // max(1, num_examples)))))
+    epochs, drawn = min(1000, max(5, -(-long * batch_size // max(1, num_examples)))), 0
+    if trims:
+        steps = max(SHORT_RUN, SHORT_RUN_PER_COLUMN * size)
+        epochs, drawn = _short_run(steps, batch_size, round(num_examples * (1 - given["trim"])))
+    if "epochs" in given:
+        epochs, drawn = given["epochs"], 0
     # A flow follows the aggregate posterior, so that samples keep the associations between columns; for finding
     # anomalies, the plain prior keeps these improbable.
-    changes = has_option("objective", given["objective"], "warmup_steps") and not given.get("trim")
-    flow = num_examples >= 2000 and name_of(given["posterior"]) == "diagonal-normal" and not given.get("trim")
-    size = schema.summary().size
+    changes = has_option("objective", given["objective"], "warmup_steps") and not trims
+    flow = num_examples >= 2000 and name_of(given["posterior"]) == "diagonal-normal" and not trims
     return {
         **({"prior": "coupling-flow"} if flow else {}),
         "latent_dim": min(16, max(2, size if flow else -(-size // 2))) * _latent_factor(given["posterior"]),
-        "width": SMALLEST_WIDTH if given.get("trim") else 256 if num_examples >= 2000 else 128,
+        "width": SMALLEST_WIDTH if trims else 256 if num_examples >= 2000 else 128,
         "depth": 2,
         "batch_size": batch_size,
         "epochs": epochs,
         # Without a warm-up, the dependence between columns is lost before the latent variables can carry it.
         "warmup_epochs": epochs // 3 if changes else 0,
-        "weight_decay": 0.0 if given.get("trim") else min(1.0, WEIGHT_DECAY_ROWS / max(1, num_examples)),
-        "hide": 0.0 if given.get("trim") or _has_companion(given["objective"]) else _hidden_cells(schema),
-        "learning_rate": 2e-3 if num_examples >= 10_000 and not discrete else 1e-3,
+        "weight_decay": 0.0 if trims else min(1.0, WEIGHT_DECAY_ROWS / max(1, num_examples)),
+        "hide": 0.0 if trims or _has_companion(given["objective"]) else _hidden_cells(schema),
+        "learning_rate": 2e-3 if num_examples >= 10_000 and not discrete and not trims else 1e-3,
         "patience": max(5, epochs // 5),
-        "relations": "stated" if given.get("trim") else "found",
+        "relations": "stated" if trims else "found",
+        "rows": drawn,
     }
+
+
+def _short_run(steps: int, batch_size: int, num_rows: int) -> tuple[int, int]:
+    """Epochs that make a number of steps; and the rows to draw for them, 0 if epochs of all rows make hardly more."""
+    per_epoch = max(1, num_rows // batch_size)
+    epochs = -(-steps // per_epoch)
+    return epochs, -(-steps // epochs) * batch_size if epochs * per_epoch > MOST_STEPS_OVER * steps else 0
 
 
 def _has_companion(objective: Choice) -> bool:

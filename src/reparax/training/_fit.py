@@ -15,7 +15,16 @@ from jaxtyping import Array, Num, PyTree
 
 from reparax.errors import TrainingError
 from reparax.pytrees import combine, partition
-from reparax.training._program import Chunk, Objective, Program, Transform, as_examples, num_examples, same_structure
+from reparax.training._program import (
+    Chunk,
+    Objective,
+    Program,
+    Transform,
+    as_examples,
+    effort_for,
+    num_examples,
+    same_structure,
+)
 
 
 @lru_cache(maxsize=64)
@@ -140,8 +149,9 @@ def fit(
     """
     data, held_out = _on_device(data, valid)
     plan = _Plan(num_examples(data), batch_size, epochs)
-    program = Program.of(model, objective, optimizer, transform or _keep)
-    judging = Program.of(model, judge or objective, optimizer, transform or _keep)
+    effort = effort_for(epochs * sum(leaf.size for leaf in jax.tree.leaves(data)))
+    program = Program.of(model, objective, optimizer, transform or _keep, effort)
+    judging = Program.of(model, judge or objective, optimizer, transform or _keep, effort)
     trainable, state = program.start(model)
     order_key, noise_key, valid_key = jax.random.split(key, 3)
     best = _Best(jax.tree.map(jnp.copy, trainable), warmup)
