@@ -186,7 +186,7 @@ def test_what_categories_have_in_common_is_a_parameter_of_its_own():
     names = [column.name for column in schema.columns]
     zone, borough = names.index("zone"), names.index("borough")
     (categories,) = (family for family in layout.families if borough in family.columns)
-    moved = jnp.zeros(layout.num_parameters).at[categories.logits_of(borough)[0]].set(2.0)
+    moved = jnp.zeros(layout.num_parameters).at[categories.logits_of(borough, 2)[0]].set(2.0)
     rows = np.full((8, layout.size), np.nan, np.float32)
     rows[:, zone] = np.arange(8)
     probabilities = np.exp([float(RowDistribution(moved, layout).log_prob_of_cells(row)) for row in rows])

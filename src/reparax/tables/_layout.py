@@ -58,7 +58,7 @@ class Layout(eqx.Module):
         families = ((family, tuple(chosen)) for family, chosen in positions.items() if chosen)
         gaps = Gaps.of(columns[: len(columns) - len(remainders)], num_examples)
         made = tuple(family.of(chosen, columns, num_examples) for family, chosen in families)
-        return cls(made, gaps, remainders, _added(made, gaps.num_parameters, remainders))
+        return cls(made, gaps, remainders, _added(made, gaps.num_parameters, remainders, columns))
 
     @classmethod
     def of_summary(cls, summary: Summary) -> Self:
@@ -144,7 +144,10 @@ class Layout(eqx.Module):
 
 
 def _added(
-    families: Sequence[AbstractColumnFamily], num_others: int, remainders: Sequence[Remainder]
+    families: Sequence[AbstractColumnFamily],
+    num_others: int,
+    remainders: Sequence[Remainder],
+    columns: Sequence[Column],
 ) -> Int[Array, " p"] | None:
     """For each parameter, the place of the one that is added to it; None if none is."""
     starts = np.cumsum([0, *(family.num_parameters for family in families)])
@@ -155,7 +158,7 @@ def _added(
             continue
         of_parent, of_child = (
             next(
-                start + family.logits_of(place)
+                start + family.logits_of(place, len(columns[place].categories))
                 for start, family in zip(starts, families, strict=False)
                 if isinstance(family, Categories) and place in family.columns
             )

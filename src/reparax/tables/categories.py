@@ -41,13 +41,18 @@ class Categories(AbstractColumnFamily):
         pieces = zip(self.groups, jnp.split(parameters, ends), strict=True)
         return CategoryCells(self, [group.log_probabilities(piece) for group, piece in pieces])
 
-    def logits_of(self, column: int) -> Int[np.ndarray, " k"]:
-        """The places of the logits of a column's separate states among the parameters of the family."""
+    def logits_of(self, column: int, num_categories: int) -> Int[np.ndarray, " k"]:
+        """The places of the logits of a column's separate states among the parameters of the family.
+
+        Args:
+            column: The position of the column in the table.
+            num_categories: The number of its categories.
+        """
         start = 0
         for group in self.groups:
             if column in group.columns:
                 row = group.columns.index(column)
-                separate = group.size - 1 if row in group.shared else int(group.num_categories[row])
+                separate = group.size - 1 if row in group.shared else num_categories
                 return start + row * group.size + np.arange(separate)
             start += group.num_parameters
         raise KeyError(column)
