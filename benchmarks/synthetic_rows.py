@@ -25,6 +25,7 @@ from sklearn.metrics import r2_score, roc_auc_score
 from sklearn.model_selection import cross_val_predict
 
 import reparax as rx
+from reparax.reports.gaps import separability_by_gaps
 from reparax.reports.study import associations, distance
 from reparax.summary import Column
 
@@ -64,6 +65,8 @@ class Measures:
         chance: The largest pair error between real rows.
         distance: The mean distance of columns from the rows of the other part.
         associations: The mean difference of the associations of pairs from those of the other part.
+        relations: The smallest fraction of synthetic rows in which a relation between columns holds that was found.
+        gaps: Told apart by which cells are missing alone; NaN without gaps.
         copies: The fraction of rows that are in the rows of the fit, in every cell.
         seconds: The time of the fit.
     """
@@ -77,6 +80,8 @@ class Measures:
     chance: float
     distance: float
     associations: float
+    relations: float
+    gaps: float
     copies: float
     seconds: float
 
@@ -110,6 +115,8 @@ def measured(name: str, folder: Path, seed: int) -> Measures:
         chance=float(np.max(pair_errors(real, other, columns))),
         distance=float(np.mean([distance(other[:, i], synthetic[:, i], c) for i, c in enumerate(columns)])),
         associations=float(np.nanmean(difference)),
+        relations=min(rx.data.fractions_held(fitted.schema, synthetic), default=1.0),
+        gaps=separability_by_gaps(other, synthetic, columns),
         copies=len(drawn.join(train.unique(), on=train.columns, how="semi", nulls_equal=True)) / len(drawn),
         seconds=seconds,
     )
