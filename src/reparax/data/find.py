@@ -25,7 +25,6 @@ TIGHT = 0.1
 """What is left of a number, at most: its range from the 5 % to the 95 % quantile over that of the number."""
 EXPLAINED = 0.8
 """The least fraction of the variance of a number that a category explains, judged by leaving out each row."""
-FEWEST_ALIKE = 2
 FEWEST_CATEGORIES = 20
 """A network learns the means of fewer categories by itself."""
 NOT_BY_CHANCE = 0.05
@@ -100,9 +99,8 @@ def relation_of(
     form = candidate.form
     if isinstance(form, Lookup | Implied):
         parent = candidate.parents[0]
-        # A row that is alone in its category would leave nothing.
-        fewest = 1 if candidate.rule == "exact" else FEWEST_ALIKE
-        form = lookup(values[:, parent], values[:, candidate.child], columns[parent], child, fewest)
+        make = lookup if candidate.rule == "exact" else shrunk_means
+        form = make(values[:, parent], values[:, candidate.child], columns[parent], child)
     s = predicted(form, values[:, list(candidate.parents)], child)
     y = remainder(form, values[:, candidate.child], s, child)
     present = y[~np.isnan(y)]
@@ -143,17 +141,8 @@ def lookup(
     child: Float[np.ndarray, " n"],
     of_parent: Column,
     of_child: Column,
-    fewest: int,
 ) -> Lookup | Implied:
-    """What each category of the parent says of the child: its most frequent category, or its median.
-
-    Args:
-        parent: The codes of the parent.
-        child: The cells of the child.
-        of_parent: The parent.
-        of_child: The child.
-        fewest: Of numbers, nothing is said where fewer rows have the category.
-    """
+    """What each category of the parent says of the child: its most frequent category, or its median."""
     known = ~np.isnan(parent) & ~np.isnan(child) & (parent < len(of_parent.categories))
     codes, x = parent[known].astype(np.int64), child[known]
     size = len(of_parent.categories)
@@ -166,10 +155,28 @@ def lookup(
     starts = ends - np.bincount(codes, minlength=size)
     ordered = x[order]
     middle = [
-        None if end - start < fewest else float((ordered[(start + end - 1) // 2] + ordered[(start + end) // 2]) / 2)
+        None if start == end else float((ordered[(start + end - 1) // 2] + ordered[(start + end) // 2]) / 2)
         for start, end in zip(starts, ends, strict=True)
     ]
     return Lookup(tuple(middle))
+
+
+def shrunk_means(
+    parent: Float[np.ndarray, " n"], child: Float[np.ndarray, " n"], of_parent: Column, of_child: Column
+) -> Lookup:
+    """The mean of the child in each category, closer to that of all rows the fewer rows there are.
+
+    m + n_c / (n_c + v / w) (m_c - m), with the variances v within categories and w between them: the best linear
+    predictor of a model with random effects, Robinson (1991), "That BLUP is a good thing", equation 5.1.
+    """
+    known = ~np.isnan(parent) & ~np.isnan(child) & (parent < len(of_parent.categories))
+    codes, x = parent[known].astype(np.int64), child[known]
+    counts = np.bincount(codes, minlength=len(of_parent.categories))
+    means = np.bincount(codes, weights=x, minlength=len(counts)) / np.maximum(counts, 1)
+    within = float(np.square(x - means[codes]).sum() / max(1, len(x) - np.count_nonzero(counts)))
+    between = max(float(np.var(x)) - within, 1e-6 * float(np.var(x)))
+    shrunk = x.mean() + counts / (counts + within / between) * (means - x.mean())
+    return Lookup(tuple(float(mean) if count else None for mean, count in zip(shrunk, counts, strict=True)))
 
 
 def _lookups(values: Float[np.ndarray, "n d"], columns: Sequence[Column]) -> Iterator[Candidate]:
