@@ -1,6 +1,5 @@
 """Imputation: the missing cells of a table given the observed ones."""
 
-from dataclasses import replace
 from typing import Any, Literal, get_args
 
 import equinox as eqx
@@ -10,7 +9,6 @@ from jaxtyping import Array
 
 from reparax.applications._door import dataset_of
 from reparax.applications._rows import importance_samples, map_with_samples, require_samples
-from reparax.applications._shrink import shrunk
 from reparax.data import Dataset, fill
 from reparax.errors import RecipeError
 from reparax.model import Model
@@ -42,10 +40,6 @@ def impute(
     depend on the missing cells as far as z determines both. Which of the two holds cannot be seen from the data.
     Ipsen, Mattei & Frellsen (2021), "not-MIWAE".
 
-    Expected numbers are then moved towards the mean of their column, as far as those of some observed cells, hidden and
-    imputed in the same way, have to be to fit best; so they depend on the other rows of the table as well. A decoder
-    that learned rows by heart would else be too sure of numbers that cannot be predicted.
-
     Args:
         fitted: A model with the columns likelihood.
         data: A table, as anything that `reparax.data.read` reads.
@@ -64,12 +58,7 @@ def impute(
     """
     function = _Expect(num_samples, _uses_gaps(fitted, missing))
     dataset = dataset_of(fitted, data, context)
-    filled = _filled(fitted, dataset, function, num_samples, seed)
-
-    def again(values: np.ndarray, places: np.ndarray) -> np.ndarray:
-        return _filled(fitted, replace(dataset.take(places), values=values), function, num_samples, seed)
-
-    return fill(dataset, shrunk(filled, dataset.values, fitted.schema.columns or (), again))
+    return fill(dataset, _filled(fitted, dataset, function, num_samples, seed))
 
 
 def impute_draws(
