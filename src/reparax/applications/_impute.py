@@ -9,7 +9,7 @@ from jaxtyping import Array
 
 from reparax.applications._door import dataset_of
 from reparax.applications._rows import importance_samples, map_with_samples, require_samples
-from reparax.data import Dataset, fill
+from reparax.data import Dataset, fill, unrounded
 from reparax.errors import RecipeError
 from reparax.model import Model
 from reparax.recipe import FittedModel
@@ -31,7 +31,8 @@ def impute(
     """The table with its missing cells filled by E[x_j | observed cells], or by the most probable category.
 
     The expectation is over p(z | observed), by self-normalized importance sampling from the posterior q(z | observed):
-    Mattei & Frellsen (2019), "MIWAE", equation 13. Observed cells are not changed.
+    Mattei & Frellsen (2019), "MIWAE", equation 13. Observed cells are not changed. Expectations of columns of real
+    numbers are not rounded, those of whole numbers and dates are; `impute_draws` gives values as they are in the data.
 
     That a cell is missing can itself say something of the missing cells. ``missing="at-random"`` ignores it: the weight
     of z is p(z) p(observed cells | z) / q(z | observed cells, gaps). It is right if, given the observed cells, a gap
@@ -58,7 +59,7 @@ def impute(
     """
     function = _Expect(num_samples, _uses_gaps(fitted, missing))
     dataset = dataset_of(fitted, data, context)
-    return fill(dataset, _filled(fitted, dataset, function, num_samples, seed))
+    return fill(unrounded(dataset), _filled(fitted, dataset, function, num_samples, seed))
 
 
 def impute_draws(

@@ -8,7 +8,7 @@ from reparax.data.images import grid
 from reparax.data.read import read, read_as
 from reparax.data.related import RelationLine, fractions_held, related, relation_lines
 from reparax.data.relations import Extension, Relation
-from reparax.data.restore import ColumnLine, cell_text, cell_value, column_lines, fill, to_frame
+from reparax.data.restore import ColumnLine, cell_text, cell_value, column_lines, fill, to_frame, unrounded
 from reparax.data.schema import Schema, kinds_of, left_out
 from reparax.data.values import rounded
 from reparax.data.write import WRITABLE, write
@@ -17,5 +17,5 @@ __all__ = [
     "BUILTIN", "WRITABLE", "ColumnLine", "Dataset", "Extension", "FrameKind", "Relation", "RelationLine", "Schema",
     "atomic_write", "cell_text", "cell_value", "check_output", "column_lines", "content_of", "described", "fill",
     "fractions_held", "from_array", "grid", "kinds_of", "left_out", "marginal_oddity", "read", "read_as", "related",
-    "relation_lines", "require_fit", "rounded", "split", "to_frame", "write",
+    "relation_lines", "require_fit", "rounded", "split", "to_frame", "unrounded", "write",
 ]  # fmt: skip

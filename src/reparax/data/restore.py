@@ -1,8 +1,10 @@
 """From the matrix of a model back to the user's table: names, types, categories, rounding, dates, missing cells."""
 
 import difflib
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import msgspec
 import numpy as np
 
 from reparax.data.dataset import Dataset, FrameKind
@@ -174,6 +176,18 @@ def number_type(name: str) -> "pl.DataType | None":
         "float64": pl.Float64, "boolean": pl.Boolean,
     }  # fmt: skip
     return known[name]() if name in known else None
+
+
+def unrounded(dataset: Dataset) -> Dataset:
+    """The dataset with columns of real numbers that are not rounded when they are filled, as expectations are not.
+
+    Whole numbers, texts and dates keep their rounding, as their data types ask for it.
+    """
+    columns = dataset.schema.columns or ()
+    free = tuple(
+        msgspec.structs.replace(column, step=0.0) if column.dtype.startswith("float") else column for column in columns
+    )
+    return replace(dataset, schema=msgspec.structs.replace(dataset.schema, columns=free or None))
 
 
 def fill(dataset: Dataset, values: np.ndarray, *, like: FrameKind | None = None) -> Any:
