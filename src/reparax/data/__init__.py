@@ -2,14 +2,16 @@
 
 from reparax.data.arrays import BUILTIN
 from reparax.data.columns import marginal_oddity
-from reparax.data.dataset import Dataset, FrameKind, described, from_array, require_fit, split
+from reparax.data.dataset import Dataset, FrameKind, from_array
 from reparax.data.files import atomic_write, check_output, content_of
 from reparax.data.images import grid
+from reparax.data.overrides import kinds_of
 from reparax.data.read import read, read_as
 from reparax.data.related import RelationLine, fractions_held, related, relation_lines
 from reparax.data.relations import Extension, Relation
 from reparax.data.restore import ColumnLine, cell_text, cell_value, column_lines, fill, to_frame, unrounded
-from reparax.data.schema import Schema, kinds_of, left_out
+from reparax.data.schema import Schema, left_out
+from reparax.data.split import described, require_fit, split
 from reparax.data.values import rounded
 from reparax.data.write import WRITABLE, write
 

@@ -17,7 +17,8 @@ from reparax.data.dataset import Dataset, FrameKind, array_cells, from_array, fr
 from reparax.data.delimited import read_csv
 from reparax.data.files import LabelNotFoundError, content_of, damaged, missing, read_bytes, wrong_content
 from reparax.data.match import match_table
-from reparax.data.schema import NOTHING, Overrides, Schema
+from reparax.data.overrides import NOTHING, Overrides
+from reparax.data.schema import Schema
 from reparax.data.values import Cells, by_columns, column_name
 from reparax.errors import DataError
 from reparax.summary import Column

@@ -8,7 +8,7 @@ from typing import Any, Literal, NamedTuple
 import msgspec
 import numpy as np
 
-from reparax.data.columns import EMPTY, column_of, notes_on, refitted
+from reparax.data.columns import EMPTY, column_of, notes_on
 from reparax.data.gaps import with_gaps_described
 from reparax.data.match import refuse_infinite
 from reparax.data.schema import Schema, describe_shape
@@ -22,6 +22,7 @@ from reparax.data.values import (
     kind_of,
     loses_digits,
     moments,
+    plain,
     refuse_non_finite,
     refuse_non_numbers,
 )
@@ -381,10 +382,10 @@ def _describe(
         kind=layout.kind,
         event_shape=values.shape[1:],
         value_kind=kind,
-        low=_plain(low),
-        high=_plain(high),
-        mean=_plain(mean),
-        std=_plain(std),
+        low=plain(low),
+        high=plain(high),
+        mean=plain(mean),
+        std=plain(std),
         num_examples=len(values),
         dtype=str(values.dtype),  # ty: ignore[invalid-argument-type]
         names=names,
@@ -426,81 +427,3 @@ def _note_on_digits(values: np.ndarray) -> str:
     if values.dtype == np.float64:
         return "stored as float64, as float32 would lose digits; subtract an offset from columns of large, close values"
     return f"whole numbers beyond {LARGEST_INTEGER} in size are treated as real numbers"
-
-
-def _plain(values: np.ndarray | float) -> float | tuple[float, ...]:
-    flat = np.asarray(values, np.float64)
-    return float(flat) if flat.ndim == 0 else tuple(flat.ravel().tolist())
-
-
-def require_fit(dataset: Dataset) -> None:
-    """Checks that a model can be fitted to the data: at least two examples that are not all equal.
-
-    Raises:
-        DataError: There is only one example, or all are equal.
-    """
-    if len(dataset) < 2:
-        raise DataError(expected="at least 2 examples to fit a model", got=f"{len(dataset)}", cure="use more data")
-    if not _varies(dataset.values):
-        raise DataError(
-            expected="examples that differ",
-            got=f"{len(dataset)} equal {'rows' if dataset.schema.kind == 'table' else 'examples'} of "
-            f"{describe_shape(dataset.schema.event_shape)}",
-            cure="check that these are the right data, as there is nothing to learn from them",
-        )
-
-
-def _varies(values: np.ndarray) -> bool:
-    """Whether two examples differ; missing cells are equal."""
-    first = values[0]
-    gaps = np.isnan(first) if first.dtype.kind == "f" else np.zeros(first.shape, bool)
-    blocks = (chunk for chunk in np.array_split(values, 16) if len(chunk))
-    return not all(bool(((block == first) | (gaps & (block != block))).all()) for block in blocks)
-
-
-def split(dataset: Dataset, fraction: float, seed: int) -> tuple[Dataset, Dataset]:
-    """Splits a dataset at random into one to fit on and one that is held out, each in the original order.
-
-    In the schema of both, the kind and the bounds of the values (``low``, ``high``) describe all data; the mean and the
-    standard deviation are those of the first one, so that no held-out values enter a standardization.
-
-    Args:
-        dataset: At least two examples.
-        fraction: The fraction to hold out, in (0, 1); at least one example goes to each side.
-        seed: The random seed; the same seed gives the same split.
-
-    Raises:
-        DataError: The fraction is outside (0, 1), or there are fewer than two examples.
-    """
-    if not 0 < fraction < 1:
-        raise DataError(
-            expected="a held-out fraction above 0 and below 1", got=f"{fraction}", cure="0.1 holds out every tenth row"
-        )
-    if len(dataset) < 2:
-        raise DataError(expected="at least 2 examples to split", got=f"{len(dataset)}", cure="use more data")
-    num_valid = min(max(1, round(len(dataset) * fraction)), len(dataset) - 1)
-    order = np.random.default_rng(seed).permutation(len(dataset))
-    train, valid = dataset.take(np.sort(order[num_valid:])), dataset.take(np.sort(order[:num_valid]))
-    schema = _with_moments_of(train)
-    return replace(train, schema=schema), replace(valid, schema=schema)
-
-
-def described(dataset: Dataset) -> Schema:
-    """The schema with the shares, moments and quantiles of these rows; kinds, ranges and levels stay."""
-    return _with_moments_of(dataset)
-
-
-def _with_moments_of(train: Dataset) -> Schema:
-    columns = train.schema.columns
-    if columns is not None:
-        columns = tuple(refitted(column, train.values[:, index]) for index, column in enumerate(columns))
-    if train.schema.value_kind == "mixed" and columns is not None:
-        mean, std = np.asarray([column.mean for column in columns]), np.asarray([column.std for column in columns])
-    else:
-        mean, std = moments(train.values, per_dimension=train.schema.kind != "images")
-        axis = None if train.schema.kind == "images" else 0
-        constant = (train.values.min(axis=axis) == train.values.max(axis=axis)) | (std < SMALLEST_STD)
-        std = np.where(constant, 1.0, std)
-    return msgspec.structs.replace(
-        train.schema, mean=_plain(mean), std=_plain(std), num_examples=len(train), columns=columns
-    )

@@ -13,7 +13,8 @@ from reparax.data.columns import exclusions, too_large
 from reparax.data.dataset import Dataset, FrameKind, from_cells
 from reparax.data.files import LabelNotFoundError
 from reparax.data.match import match_table, quoted
-from reparax.data.schema import NOTHING, Overrides, Schema
+from reparax.data.overrides import NOTHING, Overrides
+from reparax.data.schema import Schema
 from reparax.data.text import datetime_cells_days, hint_on, refuse_separators, refuse_typos, text_cells
 from reparax.data.values import LARGEST_EXACT, Cells
 from reparax.errors import DataError

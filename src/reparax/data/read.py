@@ -23,7 +23,8 @@ from reparax.data.dataset import Dataset
 from reparax.data.files import LabelNotFoundError, content_of, missing, read_bytes, visible_files
 from reparax.data.frames import Frame, is_frame, kind_of_frame, load_frame, object_series
 from reparax.data.images import SUFFIXES, read_folder
-from reparax.data.schema import Schema, overrides, taken_over
+from reparax.data.overrides import overrides, taken_over
+from reparax.data.schema import Schema
 from reparax.data.statements import Statement, stated
 from reparax.data.tables import (
     ARROW,

@@ -425,3 +425,9 @@ def rounded(values: np.ndarray, step: float) -> np.ndarray:
     scale = scales[np.argmin(np.abs(step * scales - np.rint(step * scales)) > 1e-6)]
     units = np.rint(step * scale)
     return np.rint(values / step) * units / scale if units else values
+
+
+def plain(values: np.ndarray | float) -> float | tuple[float, ...]:
+    """An array as a number, or as a flat tuple of numbers, for JSON."""
+    flat = np.asarray(values, np.float64)
+    return float(flat) if flat.ndim == 0 else tuple(flat.ravel().tolist())
