@@ -78,9 +78,10 @@ def test_the_steps_of_a_table_hardly_depend_on_its_rows(rows, steps):
     recipe = suggest(schema, rows)
     assert recipe.epochs * (rows / recipe.batch_size) == pytest.approx(steps, rel=0.1)
     assert suggest(schema, 2_000_000).epochs == 5
-    # A trimmed fit is as before: short.
+    # A trimmed fit is short whatever the number of rows.
     trimmed = suggest(schema, rows, trim=0.1)
-    assert trimmed.batch_size == (32 if rows < 2000 else 128 if rows < 10_000 else 256)
+    assert trimmed.batch_size == 64
+    assert trimmed.epochs * ((trimmed.rows or 0.9 * rows) // 64) == pytest.approx(500, rel=0.1)
 
 
 @pytest.mark.parametrize(

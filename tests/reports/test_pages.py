@@ -46,7 +46,7 @@ def test_a_page_is_valid_and_says_its_pictures_in_words(which, request, page_of)
 
 
 def test_a_page_of_a_table_has_every_section(table_page, page_of):
-    middle = ["marginals", "associations", "reconstruction", "anomalies"]
+    middle = ["marginals", "associations", "gaps", "reconstruction", "anomalies"]
     page = page_of(table_page)
     assert page.ids == [*SHARED, *middle, *LAST]
     assert page.tags.count("article") == 10
