@@ -31,7 +31,7 @@ def found(frame: pl.DataFrame) -> dict[str, bool]:
 
 
 def test_gaps_anywhere_are_hardly_ever_called_dependent():
-    """Of 900 columns with random gaps, from one in three hundred rows to nearly all: about nine at a level of 1 %."""
+    """In 150 tables with gaps from one in three hundred rows to nearly all, at a level of 1 % for each table."""
     wrong = 0
     for seed in range(150):
         rng = np.random.default_rng(seed)
@@ -39,7 +39,7 @@ def test_gaps_anywhere_are_hardly_ever_called_dependent():
         shares = rng.choice([0.004, 0.02, 0.2, 0.5, 0.9, 0.985], len(columns))
         gone = {name: rng.random(ROWS) < share for name, share in zip(columns, shares, strict=True)}
         wrong += sum(found(table(columns, gone)).values())
-    assert wrong <= 18
+    assert wrong <= 6
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ MOST_CATEGORIES = 32
 BLOCK = 128
 """Columns of numbers that are tested in one matrix product."""
 LEVEL = 0.01
-"""The probability of calling gaps dependent that are not, for each group of gaps."""
+"""The probability of calling any gaps of a table dependent that are not."""
 FEWEST_EXPECTED = 5.0
 """Below this expected count, the tail of a count is that of a Poisson variable instead of a Normal one."""
 
@@ -47,7 +47,7 @@ def _depends(
 ) -> Bool[np.ndarray, " g"]:
     """Whether the gaps of each group are associated with a feature of the other columns, or with other gaps.
 
-    The smallest of all p-values, times their number (Bonferroni), is below `LEVEL`.
+    The smallest of all p-values, times their number and that of the groups (Bonferroni), is below `LEVEL`.
     """
     rows = values[:: -(-len(values) // MOST_ROWS)].astype(np.float64)
     gone = np.isnan(rows[:, [group[0] for group in groups]]).astype(np.float64)
@@ -60,7 +60,7 @@ def _depends(
     p = _p_values(gone, gone, are_binary=True)
     np.fill_diagonal(p, np.nan)
     least, count = np.fmin(least, np.fmin.reduce(p, axis=1)), count + np.isfinite(p).sum(axis=1)
-    return least * count < LEVEL
+    return least * count * len(groups) < LEVEL
 
 
 def _p_values(
