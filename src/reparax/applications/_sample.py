@@ -149,11 +149,13 @@ def _until_held(
     schema = fitted.schema
     if not (schema.constraints or schema.relations):
         return rows
+    broken = np.flatnonzero(~schema.holds(rows))
     for attempt in range(1, MOST_ATTEMPTS + 1):
-        broken = np.flatnonzero(~schema.holds(rows))
         if not len(broken):
             return rows
         rows[broken] = draw_again(broken, attempt)
+        asked = np.arange(len(rows)) if schema.compares_rows else broken
+        broken = asked[~schema.holds(rows[asked])]
     broken = np.flatnonzero(~schema.stated().holds(rows))
     if len(broken):
         raise DataError(

@@ -17,6 +17,8 @@ MOST_ROWS = 100_000
 """The same for columns that follow from a category."""
 FEWEST_ROWS = 100
 """With fewer rows, nothing is looked for."""
+FEWEST_ORDERED = 300
+"""The same for orders: that none of n rows breaks one shows that at most 3 / n do, at 95 % confidence."""
 MOST_COLUMNS = 100
 """With more columns, nothing is looked for: pairs by chance become many, and the search slow."""
 HOLDING = 0.99
@@ -390,7 +392,7 @@ def _orders(values: Float[np.ndarray, "n d"], columns: Sequence[Column]) -> Iter
         for child, parent in permutations(group, 2):
             known = ~np.isnan(values[:, child]) & ~np.isnan(values[:, parent])
             x, other = values[known, child], values[known, parent]
-            if len(x) < FEWEST_ROWS or _is_broken(x < other) or _by_chance(x, other) < NOT_BY_CHANCE:
+            if len(x) < FEWEST_ORDERED or _is_broken(x < other) or _by_chance(x, other) < NOT_BY_CHANCE:
                 continue
             left = _width(x - other) / max(_width(x), 1e-300)
             if left <= 1 and _repeated(x - other) >= _repeated(x) - 0.1:

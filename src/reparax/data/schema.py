@@ -9,7 +9,7 @@ import numpy as np
 
 from reparax import registry
 from reparax.data.columns import CHOSEN, EMPTY, notes_on
-from reparax.data.constraints import Constraint, check_constraints, held
+from reparax.data.constraints import Constraint, Unique, check_constraints, held
 from reparax.data.match import Matched, match_table
 from reparax.data.relations import Extension, Relation, check_relations, implied_codes
 from reparax.data.values import (
@@ -123,6 +123,11 @@ class Schema(msgspec.Struct, frozen=True):
         known = tuple(relation for relation in self.relations if relation.stated)
         related = Extension.of(columns, known).holds(values)
         return np.asarray(related.all(axis=1) & held(self.constraints, columns, values).all(axis=1))
+
+    @property
+    def compares_rows(self) -> bool:
+        """Whether it depends on other rows if `holds` is true of one: values that are different in every row."""
+        return any(isinstance(constraint, Unique) for constraint in self.constraints)
 
     def stated(self) -> "Schema":
         """The same schema with those relations and constraints alone that the user stated."""
