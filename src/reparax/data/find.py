@@ -33,7 +33,7 @@ NOT_BY_CHANCE = 0.05
 """An order of two numbers is a relation if at least this fraction of the pairs from different rows break it."""
 MOST_PARENTS = 6
 AMBIGUITY = 1e-6
-"""Tells formulas apart that leave as little."""
+"""Of formulas that leave as little of a column, the one with the fewest negative terms is taken."""
 MOST_ALIKE = 0.95
 """Of a column that nearly all rows share, where the parent is known, nothing is learned."""
 REPEATED = 0.7

@@ -126,15 +126,13 @@ def _require_columns(statement: Statement, columns: Sequence[Column]) -> None:
         raise DataError(
             expected=f"other columns for {statement.word!r}", got=f"{statement.column!r} itself", cure="name others"
         )
-    used = [known[name] for name in (statement.column, *statement.columns)]
-    if statement.word in {"of", "unique"}:
-        wrong = [column for column in used[1:2] if statement.word == "of" and not column.is_category]
-    elif statement.word == "with":
-        wrong = [column for column in used if not column.is_category]
-    else:
-        wrong = [column for column in used if column.is_category]
+    if statement.word == "unique":
+        return
+    categories = statement.word in {"of", "with"}
+    # What follows from a category may be a number.
+    names = statement.columns if statement.word == "of" else (statement.column, *statement.columns)
+    wrong = [known[name] for name in names if known[name].is_category != categories]
     if wrong:
-        categories = statement.word in {"of", "with"}
         raise DataError(
             expected=f"{'categories' if categories else 'numbers or dates'} for {statement.word!r}",
             got=f"column {wrong[0].name!r}, which is {wrong[0].kind}",
