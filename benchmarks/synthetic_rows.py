@@ -25,7 +25,7 @@ from sklearn.metrics import r2_score, roc_auc_score
 from sklearn.model_selection import cross_val_predict
 
 import reparax as rx
-from reparax.reports.gaps import separability_by_gaps
+from reparax.reports.missing import separability_by_gaps, with_gaps
 from reparax.reports.study import associations, distance
 from reparax.summary import Column
 
@@ -64,7 +64,7 @@ class Measures:
         worst_pair: The largest pair error.
         chance: The largest pair error between real rows.
         distance: The mean distance of columns from the rows of the other part.
-        associations: The mean difference of the associations of pairs from those of the other part.
+        associations: The mean difference of the associations of pairs, gaps among them, from those of the other part.
         relations: The smallest fraction of synthetic rows in which a relation between columns holds that was found.
         gaps: Told apart by which cells are missing alone; NaN without gaps.
         copies: The fraction of rows that are in the rows of the fit, in every cell.
@@ -103,8 +103,9 @@ def measured(name: str, folder: Path, seed: int) -> Measures:
     synthetic, real, other = (rx.data.read_as(rows, schema).values.astype(np.float64) for rows in (drawn, train, test))
     place = [column.name for column in columns].index(target)
     pairs = pair_errors(real, synthetic, columns)
-    lower = np.tril_indices(len(columns), -1)
-    difference = np.abs(associations(other, columns)[lower] - associations(synthetic, columns)[lower])
+    # Whether cells are missing is a column too.
+    of_other, of_synthetic = (associations(*with_gaps(rows, columns)) for rows in (other, synthetic))
+    difference = np.abs(of_other - of_synthetic)[np.tril_indices(len(of_other), -1)]
     return Measures(
         utility=utility(synthetic, other, columns, place),
         possible=utility(real, other, columns, place),

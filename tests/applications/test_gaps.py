@@ -8,7 +8,7 @@ import pytest
 
 import reparax as rx
 from reparax.errors import RecipeError
-from reparax.reports.gaps import area
+from reparax.reports.missing import area
 
 ROWS = 1000
 SHARES = {"a": 0.078, "b": 0.997, "c": 1.0}

@@ -6,7 +6,8 @@ import pytest
 
 import reparax as rx
 from reparax.reports import study_of
-from reparax.reports.gaps import dependence, gap_groups, gaps, separability_by_gaps, with_gaps
+from reparax.reports.gaps import gaps
+from reparax.reports.missing import dependence, gap_groups, separability_by_gaps, with_gaps
 from reparax.reports.study import associations
 
 ROWS = 600

@@ -9,7 +9,6 @@ import numpy as np
 from reparax.applications import Measured
 from reparax.data import fractions_held, relation_lines
 from reparax.reports.charts import nats, number, percent, shortened
-from reparax.reports.gaps import separability_by_gaps
 from reparax.reports.study import Study
 from reparax.training import Record
 
@@ -236,7 +235,7 @@ def missing(study: Study) -> tuple[Finding, ...]:
     """Whether synthetic rows are told from real ones by which cells are missing."""
     if not study.is_table:
         return ()
-    found = separability_by_gaps(*study.compared, study.columns)
+    found = study.told_apart_by_gaps
     if not np.isfinite(found):
         return ()
     level = LIMITS["told apart"].level(2 * found - 1)

@@ -20,6 +20,7 @@ from reparax.model import Model
 from reparax.networks import context_size
 from reparax.recipe import FittedModel
 from reparax.reports.joint import Pair, Sides, Trained, told_apart, trained_on_synthetic, worst_pair
+from reparax.reports.missing import separability_by_gaps
 from reparax.reports.statistics import association as association
 from reparax.reports.statistics import associations as associations
 from reparax.reports.statistics import distance as distance
@@ -209,6 +210,11 @@ class Study:
         at random, so that nothing tells them from those of the fit.
         """
         return told_apart(self.sides, self.columns, self.seed)
+
+    @cached_property
+    def told_apart_by_gaps(self) -> float:
+        """The same of one that sees which cells are missing, and nothing else; NaN without missing cells."""
+        return separability_by_gaps(*self.compared, self.columns)
 
     @cached_property
     def trained(self) -> Trained | None:
