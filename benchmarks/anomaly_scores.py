@@ -20,7 +20,7 @@ from sklearn.model_selection import train_test_split
 import reparax as rx
 from reparax.applications._rows import importance_samples, map_with_samples
 from reparax.data import read_as
-from reparax.tables import _score
+from reparax.tables import NUM_PRIOR_DRAWS, _score
 
 FIRST_TABLES = frozenset({
     "Hepatitis", "Ionosphere", "mammography", "PageBlocks", "Pima", "satimage-2", "shuttle", "thyroid", "vowels",
@@ -31,54 +31,50 @@ SMALL, LARGE = 1000, 10_000
 NUM_SAMPLES = 100
 FOREST = "IsolationForest"
 
-Score = Callable[[np.ndarray, np.ndarray], np.ndarray]
+Score = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
 
 
-def with_logs(least: float, weight: float) -> Score:
-    """The sum over columns of log(1 + t / least) + weight log(1 + a / least), and what exceeds 4 nats.
+def with_logs(least: float, of_row: float) -> Score:
+    """The sum over columns of log(1 + t / least) + log(1 + a / least) / 3, what exceeds 4 nats, and weight m.
 
     Args:
         least: The scale of the logarithm.
-        weight: The weight of the marginal surprise.
+        of_row: The weight of m.
     """
 
-    def score(t: np.ndarray, a: np.ndarray) -> np.ndarray:
-        logs = (np.log1p(t / least) + weight * np.log1p(a / least)).mean(axis=1)
-        return (logs + np.maximum((t + weight * a).mean(axis=1) - _score.LARGE_SURPRISE, 0)).sum(axis=1)
+    def score(t: np.ndarray, a: np.ndarray, m: np.ndarray) -> np.ndarray:
+        logs = (np.log1p(t / least) + MARGINAL_WEIGHT * np.log1p(a / least)).mean(axis=1)
+        gross = np.maximum((t + MARGINAL_WEIGHT * a).mean(axis=1) - _score.LARGE_SURPRISE, 0)
+        return (logs + gross).sum(axis=1) + of_row * t.shape[2] * m
 
     return score
 
 
-def without_logs(weight: float) -> Score:
-    """The sum over columns of t + weight a."""
-    return lambda t, a: (t + weight * a).sum(axis=(1, 2))
+def without_logs(of_row: float) -> Score:
+    """The sum over columns of t + a / 3, and weight m."""
+    return lambda t, a, m: (t + MARGINAL_WEIGHT * a).mean(axis=1).sum(axis=1) + of_row * t.shape[2] * m
 
 
+MARGINAL_WEIGHT = _score.MARGINAL_WEIGHT
+WEIGHTS = {"0": 0.0, "1/2": 0.5, "1": 1.0, "2": 2.0}
 SCORES: dict[str, Score] = {
     **{f"logs, scale {least:g}, weight {name}": with_logs(least, weight)
-       for least in (0.01, 0.1, 1.0) for name, weight in (("0", 0.0), ("1/3", 1 / 3), ("1", 1.0))},
-    **{f"sums, weight {name}": without_logs(weight) for name, weight in (("0", 0.0), ("1/3", 1 / 3), ("1", 1.0))},
+       for least in (0.01, 0.1, 1.0) for name, weight in WEIGHTS.items()},
+    **{f"sums, weight {name}": without_logs(weight) for name, weight in WEIGHTS.items()},
 }  # fmt: skip
-"""Scores of rows from t and a of every radius and column, each of shape (rows, radii, columns)."""
-DEFAULT = f"logs, scale {_score.LEAST_SURPRISE:g}, weight 1/3"
+"""Scores of rows from t and a of every radius and column, each of shape (rows, radii, columns), and m."""
+DEFAULT = f"logs, scale {_score.LEAST_SURPRISE:g}, weight 1"
 """The score of the package."""
 
 
 class _Surprises(eqx.Module):
-    """t and a of one row, per radius and column; hashable, so that it is compiled once."""
+    """t and a of one row, per radius and column, and m; hashable, so that it is compiled once."""
 
-    def __call__(self, model: Any, x: jax.Array, key: jax.Array) -> tuple[jax.Array, jax.Array]:
+    def __call__(self, model: Any, x: jax.Array, key: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
         z, _ = importance_samples(model, model.posterior(x), key, NUM_SAMPLES)
-        layout = model.likelihood.layout.value
-        found = _score.surprises(model.likelihood, layout, x, z)
-        return tuple(_per_radius(layout, values) for values in (found.joint, found.marginal))
-
-
-def _per_radius(layout: Any, values: list[list[jax.Array]]) -> jax.Array:
-    radii = range(len(_score.RADII))
-    return jax.numpy.stack(
-        [layout.joined([of_family[radius if len(of_family) > 1 else 0] for of_family in values]) for radius in radii]
-    )
+        prior_z = model.prior(model.posterior).sample(jax.random.key(0), (NUM_PRIOR_DRAWS,))
+        found = _score.surprises(model.likelihood, model.likelihood.layout.value, x, z, prior_z)
+        return found.joint, found.marginal, found.row.surprise
 
 
 def anomalies(seeds: Iterable[int], folder: Path) -> None:
@@ -120,9 +116,10 @@ def _of_table(path: Path, seed: int) -> tuple[np.ndarray, float]:
     began = time.perf_counter()
     fitted = rx.fit(train, trim=0.1, seed=seed)
     seconds = time.perf_counter() - began
-    t, a = map_with_samples(_Surprises(), fitted, read_as(test, fitted.schema), NUM_SAMPLES, 0)
-    t, a = (np.maximum(values.astype(np.float64), 0) for values in (t, a))
-    scores = [score(t, a) for score in SCORES.values()]
+    work = NUM_SAMPLES + NUM_PRIOR_DRAWS
+    found = map_with_samples(_Surprises(), fitted, read_as(test, fitted.schema), work, 0)
+    t, a, m = (np.maximum(values.astype(np.float64), 0) for values in found)
+    scores = [score(t, a, m) for score in SCORES.values()]
     scores.append(-IsolationForest(random_state=seed).fit(train).score_samples(test))
     return np.array([(roc_auc_score(truth, one), average_precision_score(truth, one)) for one in scores]), seconds
 

@@ -4,15 +4,16 @@ from dataclasses import dataclass
 from typing import Any
 
 import equinox as eqx
+import jax
 import numpy as np
 from jaxtyping import Array, Float
 
 from reparax.applications._door import dataset_of
-from reparax.applications._rows import Terms, importance_samples, map_with_samples, terms_of
+from reparax.applications._rows import Terms, importance_samples, map_rows, require_samples, terms_of
 from reparax.estimators import log_mean_exp
 from reparax.model import Model
 from reparax.recipe import FittedModel
-from reparax.tables import adapter_of
+from reparax.tables import NUM_PRIOR_DRAWS, adapter_of
 
 
 @dataclass(frozen=True)
@@ -43,14 +44,18 @@ def score(fitted: FittedModel, data: Any, *, num_samples: int = 100, seed: int =
     many rows share normal. With P_j(r) the probability of the same category, or of numbers up to r standard deviations
     away (of `Column.spread`):
 
-        sum_j mean_r [L(t_jr) + 1/3 L(a_jr)] + max(0, mean_r [t_jr + 1/3 a_jr] - 4),  L(s) = log(1 + 10 s),
-        t_jr = E_q[-log P_j(r | z)],  a_jr = -log P_j(r) in the data of the fit, without z,  r = 1/2, 1, 2, 4.
+        sum_j mean_r [L(t_jr) + 1/3 L(a_jr)] + max(0, mean_r [t_jr + 1/3 a_jr] - 4) + d m,  L(s) = log(1 + 10 s),
+        t_jr = E_q[-log P_j(r | z)],  a_jr = -log P_j(r) in the data of the fit, without z,  r = 1/2, 1, 2, 4,
+        m = mean_r -log((1/M + 1/M sum_k prod_j P_j(r | z_k)) / (1/M + 1)),  z_k from the prior, k = 1...M = 64.
 
-    t is high if the columns of a row do not fit together, a if single cells are anomalous. Typical values of both
-    differ between columns and radii by orders of magnitude; the logarithm keeps any of them from dominating, except
-    cells that are grossly wrong, which count in full. The score is divided among the columns in proportion to
-    mean_r [t_jr + 1/3 a_jr]. Whether cells are missing counts like a category, once for each variable of
-    `reparax.tables.Gaps`, whose part is divided equally among its columns; it is also in the log density.
+    t is high if the columns of a row do not fit together, a if single cells are anomalous, and m if the model seldom
+    draws rows near the row: a group of anomalies that the encoder recognizes has a low t, but a high m. Of more than
+    32 cells and gaps, the product is raised to 32 over their number. Typical values of t and a differ between columns
+    and radii by orders of magnitude; the logarithm keeps any of them from dominating, except cells that are grossly
+    wrong, which count in full. The score is divided among the columns in proportion to mean_r [t_jr + 1/3 a_jr], and m
+    in proportion to -log P_j under the likeliest of the z_k. Whether cells are missing counts like a category, once for
+    each variable of `reparax.tables.Gaps`, whose part is divided equally among its columns; it is also in the log
+    density.
 
     Args:
         fitted: The fitted model.
@@ -66,7 +71,11 @@ def score(fitted: FittedModel, data: Any, *, num_samples: int = 100, seed: int =
     dataset = dataset_of(fitted, data, context)
     deterministic = not fitted.model.posterior.has_density
     if adapter_of(fitted.model.likelihood).is_table:
-        log_density, total, shares = map_with_samples(_Score(num_samples), fitted, dataset, num_samples, seed)
+        require_samples(num_samples)
+        work, key = num_samples + NUM_PRIOR_DRAWS, jax.random.key(seed)
+        log_density, total, shares = map_rows(
+            _Score(num_samples), fitted, dataset, transform=fitted.units.transform, key=key, work=work
+        )
         names = tuple(column.name for column in fitted.schema.columns or ())
         return Scores(None if deterministic else log_density, total, shares, names)
     terms = terms_of(fitted, dataset, num_samples, seed)
@@ -83,7 +92,9 @@ class _Score(eqx.Module):
 
     def __call__(self, model: Model, x: Array, key: Array) -> tuple[Array, Array, Array]:
         z, kl = importance_samples(model, model.posterior(x), key, self.num_samples)
-        row = adapter_of(model.likelihood).score(model.likelihood, x, z)
+        # The same draws for every row: its score must not depend on luck, and they are decoded once for a batch.
+        prior_z = model.prior(model.posterior).sample(jax.random.key(0), (NUM_PRIOR_DRAWS,))
+        row = adapter_of(model.likelihood).score(model.likelihood, x, z, prior_z)
         return log_mean_exp(row.log_prob - kl), row.anomaly_score, row.shares
 
 

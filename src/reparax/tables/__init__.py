@@ -15,6 +15,7 @@ from reparax.tables._features import hiding as hiding
 from reparax.tables._features import num_features as num_features
 from reparax.tables._hiding import HidingCells as HidingCells
 from reparax.tables._layout import Layout as Layout
+from reparax.tables._score import NUM_PRIOR_DRAWS as NUM_PRIOR_DRAWS
 from reparax.tables._score import RADII as RADII
 from reparax.tables.categories import Categories as Categories
 from reparax.tables.columns import Columns as Columns

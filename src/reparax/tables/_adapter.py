@@ -88,8 +88,8 @@ class Adapter:
         """A random row in which some cells are known not to be missing."""
         self._refuse()
 
-    def score(self, likelihood: Likelihood, x: Array, z: Array) -> RowScore:
-        """The anomaly score of one row under draws of z from its posterior."""
+    def score(self, likelihood: Likelihood, x: Array, z: Array, prior_z: Array) -> RowScore:
+        """The anomaly score of one row, from draws of z from its posterior and from the prior."""
         self._refuse()
 
     def expected(self, likelihood: Likelihood, z: Array, log_weights: Array) -> Float[Array, " d"]:
@@ -153,8 +153,8 @@ class TableAdapter(Adapter):
     def sample_given(self, distribution: dist.Distribution, key: Array, observed: Array) -> Float[Array, " d"]:
         return distribution.sample_given(key, observed)
 
-    def score(self, likelihood: Likelihood, x: Array, z: Array) -> RowScore:
-        row = score_row(likelihood, self.layout.value, x, z)
+    def score(self, likelihood: Likelihood, x: Array, z: Array, prior_z: Array) -> RowScore:
+        row = score_row(likelihood, self.layout.value, x, z, prior_z)
         return row._replace(shares=self.layout.value.folded(row.shares))
 
     def expected(self, likelihood: Likelihood, z: Array, log_weights: Array) -> Float[Array, " d"]:

@@ -83,8 +83,8 @@ class RowDistribution(dist.Distribution):
         result = [cell.log_prob(x) for cell, x in zip(self.cells, cells, strict=True)]
         return self._observed(x, result)
 
-    def log_prob_near(self, near: Neighborhood) -> list[list[Float[Array, " c"]]]:
-        """log P_j(near x_j) of each cell, family by family, once per radius or once; 0 where it is missing.
+    def log_prob_near(self, near: Neighborhood) -> Float[Array, "r d"]:
+        """log P_j(near x_j) of each cell, one row per radius; 0 where it is missing.
 
         P_j(near x_j) is the probability of its category, or of the numbers within a radius. Unlike a density it is the
         same in every unit and does not tend to infinity at values that many rows share.
@@ -92,9 +92,11 @@ class RowDistribution(dist.Distribution):
         Args:
             near: What is near each cell of a row, `Layout.neighborhood`.
         """
-        return self._observed(
-            near.row, [cell.log_prob_near(of_cell) for cell, of_cell in zip(self.cells, near.families, strict=True)]
-        )
+        cells = zip(self.cells, near.families, strict=True)
+        families = [cell.log_prob_near(of_cell) for cell, of_cell in cells]
+        radii = max(len(values) for values in families)
+        joined = self.layout.joined([jnp.broadcast_to(values, (radii, values.shape[1])) for values in families])
+        return jnp.where(self.layout.left_out(near.row), 0.0, joined)
 
     def _observed(self, x: Float[Array, " d"], values: Sequence[Any]) -> list[Any]:
         """Values of each family with zeros in the place of missing cells."""

@@ -24,8 +24,8 @@ class AbstractCells(eqx.Module):
         """The log density of each cell, in nats and in the units of the table."""
 
     @abstractmethod
-    def log_prob_near(self, near: PyTree[Array]) -> list[Float[Array, " c"]]:
-        """The log-probability of what is near each cell, once per radius, or once where radii mean nothing.
+    def log_prob_near(self, near: PyTree[Array]) -> Float[Array, "r c"]:
+        """The log-probability of what is near each cell, one row per radius, or one row where radii mean nothing.
 
         Args:
             near: What `AbstractColumnFamily.near` gave for the row.

@@ -1,7 +1,6 @@
 """Where each column of a table is: its family, and its place in the family's order."""
 
 from collections.abc import Sequence
-from functools import reduce
 from typing import NamedTuple, Self
 
 import equinox as eqx
@@ -92,7 +91,7 @@ class Layout(eqx.Module):
 
     def joined(self, cells: Sequence[Array]) -> Array:
         """The row that `split` takes apart."""
-        return _taken(jnp.concatenate(cells), np.argsort(self.order))
+        return _taken(jnp.concatenate(cells, axis=-1), np.argsort(self.order))
 
     def split_parameters(self, parameters: Float[Array, " p"]) -> list[Float[Array, "..."]]:
         """The parameters of each family; those of the gaps come after them.
@@ -138,10 +137,6 @@ class Layout(eqx.Module):
     def _children(self) -> Int[np.ndarray, " r"]:
         return np.asarray([each.child for each in self.remainders])
 
-    def over_radii(self, values: list[list[Array]]) -> Float[Array, " d"]:
-        """The mean over radii of something for each cell, in the order of the table."""
-        return self.joined([reduce(jnp.add, of_family) / len(of_family) for of_family in values])
-
 
 def _added(
     families: Sequence[AbstractColumnFamily],
@@ -170,6 +165,6 @@ def _added(
     return jnp.asarray(added, jnp.int32) if (added < size).any() else None
 
 
-def _taken(x: Float[Array, " d"], places: Int[np.ndarray, " d"]) -> Float[Array, " d"]:
+def _taken(x: Float[Array, "*r d"], places: Int[np.ndarray, " d"]) -> Float[Array, "*r d"]:
     """x[places]; where these are in order already, no gather is fused into what follows, to be repeated there."""
-    return x if (places == np.arange(len(places))).all() else x[places]
+    return x if (places == np.arange(len(places))).all() else x[..., places]

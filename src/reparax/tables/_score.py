@@ -1,4 +1,4 @@
-"""The anomaly score of one row of a table: how improbable its cells are, with the other columns and without them."""
+"""The anomaly score of one row of a table: how improbable its cells are, given the rest, alone, and all together."""
 
 from typing import NamedTuple
 
@@ -23,6 +23,12 @@ scores on 22 tables, where 0.01 is as good: leaving one table out, each is chose
 LARGE_SURPRISE = 4.0
 """The excess of a cell's surprise over this many nats counts in full."""
 
+NUM_PRIOR_DRAWS = 64
+"""Draws of z for the probability of rows near a row; fewer than one row in so many is as good as none."""
+
+MOST_TOGETHER = 32
+"""In rows of more cells, the geometric mean over sets of so many of them: none is ever drawn near all of a long row."""
+
 
 class RowScore(NamedTuple):
     """The score of one row.
@@ -38,8 +44,22 @@ class RowScore(NamedTuple):
     shares: Float[Array, " d"]
 
 
+class OfRow(NamedTuple):
+    """How improbable rows near one row are, without its posterior; see `reparax.applications.score`.
+
+    Attributes:
+        surprise: m.
+        cells: -log P_j(r) of each column under the draws of z that are the likeliest for the row.
+        gaps: The same for each variable of `reparax.tables.Gaps`.
+    """
+
+    surprise: Float[Array, ""]
+    cells: Float[Array, " d"]
+    gaps: Float[Array, " g"]
+
+
 class Surprises(NamedTuple):
-    """How improbable the cells of one row are, family by family and radius by radius; see `reparax.applications.score`.
+    """How improbable one row and its cells are, radius by radius; see `reparax.applications.score`.
 
     Attributes:
         log_prob: log p(x | z) of each z.
@@ -47,60 +67,92 @@ class Surprises(NamedTuple):
         marginal: a, in the data of the fit.
         joint_of_gaps: The same as ``joint`` for each variable of `reparax.tables.Gaps`.
         marginal_of_gaps: The same as ``marginal``.
+        row: How improbable the row is.
     """
 
     log_prob: Float[Array, " k"]
-    joint: list[list[Array]]
-    marginal: list[list[Array]]
+    joint: Float[Array, "r d"]
+    marginal: Float[Array, "r d"]
     joint_of_gaps: Float[Array, " g"]
     marginal_of_gaps: Float[Array, " g"]
+    row: OfRow
 
 
-def surprises(likelihood: Likelihood, layout: Layout, x: Float[Array, " d"], z: Float[Array, "k *latent"]) -> Surprises:
-    """How improbable the cells of one row are under draws of z from its posterior.
+def surprises(
+    likelihood: Likelihood,
+    layout: Layout,
+    x: Float[Array, " d"],
+    z: Float[Array, "k *latent"],
+    prior_z: Float[Array, "m *latent"],
+) -> Surprises:
+    """How improbable the cells of one row are under draws of z from its posterior, and the row under the prior.
 
     Args:
         likelihood: The likelihood of a table.
         layout: Its columns.
         x: The row.
-        z: The draws.
+        z: Draws from its posterior.
+        prior_z: Draws from the prior, the same for all rows.
     """
     near = layout.neighborhood(x, RADII)
 
-    def of_sample(one: Array) -> tuple[Array, list[list[Array]], Array]:
-        distribution = likelihood(one)
-        return distribution.log_prob(x), distribution.log_prob_near(near), distribution.log_prob_of_gaps(x)
+    def surprise(parameters: Array) -> tuple[Array, Array]:
+        row = RowDistribution(parameters, layout)
+        return -row.log_prob_near(near), -row.log_prob_of_gaps(x)
 
-    log_prob, joint, of_gaps = jax.vmap(of_sample)(z)
-    alone = RowDistribution.of_data(layout)
-    marginal = alone.log_prob_near(near)
+    parameters, of_prior = (jax.vmap(lambda one: likelihood(one).parameters)(draws) for draws in (z, prior_z))
+    log_prob = jax.vmap(lambda given: RowDistribution(given, layout).log_prob(x))(parameters)
+    alone = RowDistribution.of_data(layout).parameters
+    # All at once, so that the program has them only once: it compiles in a fraction of the time.
+    cells, gaps = jax.vmap(surprise)(jnp.concatenate([parameters, of_prior, alone[None]]))
+    given, last = slice(len(z)), slice(len(z), -1)
     return Surprises(
         log_prob,
-        jax.tree.map(lambda given: -jnp.mean(given, axis=0), joint),
-        jax.tree.map(jnp.negative, marginal),
-        -jnp.mean(of_gaps, axis=0),
-        -alone.log_prob_of_gaps(x),
+        jnp.mean(cells[given], axis=0),
+        cells[-1],
+        jnp.mean(gaps[given], axis=0),
+        gaps[-1],
+        _of_row(cells[last], gaps[last]),
     )
 
 
-def score_row(likelihood: Likelihood, layout: Layout, x: Float[Array, " d"], z: Float[Array, "k *latent"]) -> RowScore:
-    """The score of one row under draws of z from its posterior.
+def _of_row(cells: Float[Array, "m r d"], gaps: Float[Array, "m g"]) -> OfRow:
+    """The surprise of a row from those of its cells and gaps under draws of z from the prior."""
+    count, _, size = cells.shape
+    power = min(1.0, MOST_TOGETHER / (size + gaps.shape[1]))
+    log_mass = -power * (jnp.sum(cells, axis=2) + jnp.sum(gaps, axis=1)[:, None])
+    none = jnp.log(float(count))
+    surprise = jnp.log1p(1 / count) - jnp.logaddexp(jax.nn.logsumexp(log_mass, axis=0) - none, -none)
+    weights = jax.nn.softmax(log_mass, axis=0)
+    of_cells = jnp.mean(jnp.einsum("mr,mrd->rd", weights, cells), axis=0)
+    return OfRow(jnp.mean(surprise), of_cells, jnp.mean(jnp.einsum("mr,mg->rg", weights, gaps), axis=0))
 
-    Args:
-        likelihood: The likelihood of a table.
-        layout: Its columns.
-        x: The row.
-        z: The draws.
-    """
-    found = surprises(likelihood, layout, x, z)
-    surprise = layout.over_radii(jax.tree.map(_sum, found.joint, found.marginal))
-    total = _total(layout.over_radii(jax.tree.map(_sum_of_logs, found.joint, found.marginal)), surprise)
-    log_prob = found.log_prob
+
+def score_row(
+    likelihood: Likelihood,
+    layout: Layout,
+    x: Float[Array, " d"],
+    z: Float[Array, "k *latent"],
+    prior_z: Float[Array, "m *latent"],
+) -> RowScore:
+    """The score of one row; the arguments are those of `surprises`."""
+    found = surprises(likelihood, layout, x, z, prior_z)
+    surprise = jnp.mean(_sum(found.joint, found.marginal), axis=0)
+    total = _total(jnp.mean(_sum_of_logs(found.joint, found.marginal), axis=0), surprise)
+    log_prob, row = found.log_prob, found.row
+    of_row = row.cells
     if layout.gaps.groups:
         t, a = found.joint_of_gaps, found.marginal_of_gaps
         total = total + _total(_sum_of_logs(t, a), _sum(t, a))
         surprise = surprise + layout.gaps.shared_out(_sum(t, a), layout.size)
-    return RowScore(log_prob, total, surprise * (total / jnp.maximum(jnp.sum(surprise), 1e-9)))
+        of_row = of_row + layout.gaps.shared_out(row.gaps, layout.size)
+    together = layout.num_cells * row.surprise
+    return RowScore(log_prob, total + together, _divided(total, surprise) + _divided(together, of_row))
+
+
+def _divided(total: Float[Array, ""], parts: Float[Array, " d"]) -> Float[Array, " d"]:
+    """A sum divided in proportion to parts."""
+    return parts * (total / jnp.maximum(jnp.sum(parts), 1e-9))
 
 
 def _sum(joint: Float[Array, "*c"], marginal: Float[Array, "*c"]) -> Float[Array, "*c"]:

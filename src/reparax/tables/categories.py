@@ -99,8 +99,8 @@ class CategoryCells(AbstractCells):
         cells = zip(self.family.groups, self.log_probabilities, self.family.split(x), strict=True)
         return jnp.concatenate([group.log_prob(log_probs, cell) for group, log_probs, cell in cells])
 
-    def log_prob_near(self, near: Float[Array, " c"]) -> list[Float[Array, " c"]]:
-        return [self.log_prob(near)]
+    def log_prob_near(self, near: Float[Array, " c"]) -> Float[Array, "1 c"]:
+        return self.log_prob(near)[None]
 
     def sample(self, key: jax.Array) -> Float[Array, " c"]:
         keys = jax.random.split(key, len(self.family.groups))

@@ -187,11 +187,11 @@ class CyclicCells(AbstractCells):
         cell = _arc(jax.nn.softmax(logits, axis=1), family.level(x - step / 2), family.level(x + step / 2))
         return jnp.where(family.step > 0, jnp.log(cell) - jnp.log(step), smooth)
 
-    def log_prob_near(self, near: NearCyclic) -> list[Float[Array, " c"]]:
+    def log_prob_near(self, near: NearCyclic) -> Float[Array, "r c"]:
         """The log-probability of an arc."""
         probabilities = jax.nn.softmax(self._logits(), axis=1)
-        ends = zip(near.lower, near.upper, near.full, strict=True)
-        return [jnp.where(full, 0.0, jnp.log(_arc(probabilities, *arc))) for *arc, full in ends]
+        mass = jax.vmap(lambda lower, upper: _arc(probabilities, lower, upper))(near.lower, near.upper)
+        return jnp.where(near.full, 0.0, jnp.log(mass))
 
     def sample(self, key: jax.Array) -> Float[Array, " c"]:
         for_bin, for_place = jax.random.split(key)

@@ -183,15 +183,15 @@ class NumberCells(AbstractCells):
         spike = jnp.where(rounded, jnp.logaddexp(of_state - log_step, smooth), of_state)
         return jnp.where(family.is_spike(x), spike, smooth)
 
-    def log_prob_near(self, near: NearNumbers) -> list[Float[Array, " m"]]:
+    def log_prob_near(self, near: NearNumbers) -> Float[Array, "r m"]:
         """The log-probability of an interval: what the logistic gives it, and the spikes in it."""
-        inverse, log_rest = jnp.exp(-self.log_scale), self._log_rest()
-        ends = zip((near.lower - self.location) * inverse, (near.upper - self.location) * inverse, strict=True)
-        smooth = [log_rest + _log_logistic_mass(lower, upper) for lower, upper in ends]
+        inverse = jnp.exp(-self.log_scale)
+        ends = ((ends - self.location) * inverse for ends in (near.lower, near.upper))
+        smooth = self._log_rest() + _log_logistic_mass(*ends)
         if not self.family.spikes:
             return smooth
-        spikes = [self._spikes_near(near.x, radius) for radius in near.radii]
-        return [jnp.logaddexp(log_mass, jnp.log(mass + 1e-30)) for log_mass, mass in zip(smooth, spikes, strict=True)]
+        spikes = jax.vmap(lambda radius: self._spikes_near(near.x, radius))(near.radii)
+        return jnp.logaddexp(smooth, jnp.log(spikes + 1e-30))
 
     def sample(self, key: jax.Array) -> Float[Array, " m"]:
         family = self.family
@@ -243,7 +243,7 @@ class NumberCells(AbstractCells):
         return family.beside_plain(near, jnp.zeros_like(x))
 
 
-def _log_logistic_mass(lower: Float[Array, " m"], upper: Float[Array, " m"]) -> Float[Array, " m"]:
+def _log_logistic_mass(lower: Float[Array, "*m"], upper: Float[Array, "*m"]) -> Float[Array, "*m"]:
     """The log-probability of an interval under the standard logistic.
 
     sigmoid(u) - sigmoid(l) = (1 - exp(l - u)) sigmoid(u) sigmoid(-l), with exponents that are never positive, and
@@ -253,7 +253,7 @@ def _log_logistic_mass(lower: Float[Array, " m"], upper: Float[Array, " m"]) -> 
     return _log_between(lower, upper, 2 * half / (1 + half))
 
 
-def _log_between(lower: Float[Array, " m"], upper: Float[Array, " m"], part: Float[Array, " m"]) -> Float[Array, " m"]:
+def _log_between(lower: Float[Array, "*m"], upper: Float[Array, "*m"], part: Float[Array, "*m"]) -> Float[Array, "*m"]:
     """log(part sigmoid(u) sigmoid(-l)), with one logarithm."""
     ends = (1 + jnp.exp(-jnp.abs(upper))) * (1 + jnp.exp(-jnp.abs(lower)))
     return jnp.minimum(upper, 0.0) - jnp.maximum(lower, 0.0) + jnp.log(part / ends)
