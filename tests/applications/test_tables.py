@@ -18,6 +18,7 @@ from reparax.errors import ArtifactError, DataError, RecipeError
 from reparax.pytrees import Derived, num_parameters
 from reparax.recipe import FittedModel
 from reparax.tables import RADII, RowDistribution
+from reparax.tables._score import surprises
 
 ROWS = 600
 
@@ -213,6 +214,38 @@ def test_rows_that_are_odd_column_by_column_are_odd_though_the_columns_fit_toget
     giants = usual.with_columns(height=pl.col("height") + 60.0, weight=pl.col("weight") + 60.0)
     found = score(fitted, pl.concat([usual, giants])).anomaly_score
     assert found[len(usual) :].min() > found[: len(usual)].max()
+
+
+def test_how_improbable_a_row_is_is_how_few_synthetic_rows_are_near_it(fitted):
+    """m of the score, from so many draws of z that its noise is small, beside counts among synthetic rows."""
+    columns, model, count = fitted.schema.columns, fitted.model, 40_000
+    rows = read(people(8, seed=21)).values.astype(np.float32)
+    prior_z = model.prior(model.posterior).sample(jax.random.key(3), (5000,))
+    layout = model.likelihood.layout.value
+    found = jax.jit(jax.vmap(lambda x: surprises(model.likelihood, layout, x, prior_z[:1], prior_z).row))(rows)
+    drawn = sample_values(fitted, count, key=jax.random.key(4))
+    # Numbers are drawn rounded: an interval contains those whose cells are mostly inside.
+    radii = np.array([[0.0 if c.is_category else r * c.spread for c in columns] for r in RADII])
+    for row, surprise in zip(rows, found.surprise, strict=True):
+        away = np.where(np.isnan(row) & np.isnan(drawn), 0.0, np.abs(drawn - row))
+        near = np.array([(away <= radius + 1e-4).all(axis=1).mean() for radius in radii])
+        counted = -np.log((near + 1 / 5000) / (1 + 1 / 5000)).mean()
+        assert surprise == pytest.approx(counted, abs=0.25)
+
+
+def test_the_encoder_has_no_say_in_how_improbable_a_row_is(fitted):
+    """A row far from all others is improbable by that alone, however well an encoder would recognize it."""
+    usual = people(40, seed=22).drop_nulls()
+    larger = usual.with_columns(height=pl.col("height") + 40.0, weight=pl.col("weight") + 40.0)
+    layout, model = fitted.model.likelihood.layout.value, fitted.model
+    prior_z = model.prior(model.posterior).sample(jax.random.key(3), (64,))
+    rows = jnp.asarray(read(pl.concat([usual, larger])).values.astype(np.float32))
+    of_rows = jax.jit(jax.vmap(lambda x, z: surprises(model.likelihood, layout, x, z[None], prior_z).row.surprise))
+    here, elsewhere = (of_rows(rows, jnp.full((len(rows), 3), place)) for place in (0.0, 2.0))
+    np.testing.assert_array_equal(here, elsewhere)
+    assert (here >= 0).all()
+    assert (here <= np.log(65) + 1e-4).all()
+    assert np.mean(here[len(usual) :]) > np.mean(here[: len(usual)]) + 0.3
 
 
 def test_a_third_of_how_odd_cells_are_one_by_one_is_in_the_score(fitted):
