@@ -30,6 +30,9 @@ EXAMPLES = {
     dist.Dirichlet: lambda i: dist.Dirichlet(jnp.array([[2.5, 0.8, 1.1], [1.0, 4.0, 0.6]])[i]),
     dist.Gamma: lambda i: dist.Gamma(jnp.array([2.5, 0.8])[i], jnp.array([1.5, 3.0])[i]),
     dist.Weibull: lambda i: dist.Weibull(jnp.array([1.5, 0.8])[i], jnp.array([2.5, 1.3])[i]),
+    dist.LowRankMultivariateNormal: lambda i: dist.LowRankMultivariateNormal(
+        jnp.array([0.3, -1.0, 0.2]), jnp.array([[0.7, 0.1], [-0.4, 0.9], [0.2, 0.3]]), jnp.array([0.5, 0.2, 1.1])
+    ),
     dist.BernoulliLogits: lambda i: dist.Bernoulli(logits=jnp.array([1.7, -2.0])[i]),
     dist.BernoulliProbs: lambda i: dist.Bernoulli(probs=jnp.array([0.15, 0.6])[i]),
     dist.Uniform: lambda i: dist.Uniform(0.0, 1.0),

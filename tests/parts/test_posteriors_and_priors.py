@@ -19,6 +19,7 @@ from reparax.posteriors import Categorical, NormalMixture
 from reparax.priors import FittedNormal, Vamp
 from reparax.priors import NormalMixture as NormalMixturePrior
 from reparax.pytrees import combine, partition
+from reparax.recipe import build, suggest
 
 POSTERIORS = registry.names("posteriors")
 PRIORS = registry.names("priors")
@@ -45,19 +46,25 @@ def posterior_of(name: str, latent_dim: int = LATENT_DIM, size: float = 0.3):
     def make_encoder(count: int, *, key: jax.Array) -> Projection:
         return Projection(count, size)
 
-    return registry.load("posteriors", name)().create(make_encoder, latent_dim, key=jax.random.key(0))
+    made = registry.load("posteriors", name)().create(make_encoder, latent_dim, key=jax.random.key(0))
+    return eqx.tree_at(
+        lambda posterior: posterior.network, moved(made, 0.05 if name == "spline-flow" else 0.3), made.network
+    )
+
+
+def moved(tree, size: float):
+    """Learned parameters away from where they start, so that a symmetric start hides nothing."""
+    rng = np.random.default_rng(1)
+    learned, rest = partition(tree)
+    other = jax.tree.map(lambda leaf: leaf + jnp.asarray(size * rng.normal(size=leaf.shape), leaf.dtype), learned)
+    return combine(other, rest)
 
 
 def prior_of(name: str, posterior, num_components: int = 3):
     kind = registry.load("priors", name)
     part = kind(num_components=num_components) if "num_components" in option_names(kind) else kind()
     prior = part.create(posterior, SUMMARY, MLP(8, 1).decoder, key=jax.random.key(3))
-    # Learned parameters away from where they start, so that a symmetric start hides nothing.
-    rng = np.random.default_rng(1)
-    size = 0.05 if name == "coupling-flow" else 0.3  # its layers multiply
-    learned, rest = partition(prior)
-    moved = jax.tree.map(lambda leaf: leaf + jnp.asarray(size * rng.normal(size=leaf.shape), leaf.dtype), learned)
-    return combine(moved, rest)
+    return moved(prior, 0.05 if name == "coupling-flow" else 0.3)  # its layers multiply
 
 
 def fits(posterior: str, prior: str) -> bool:
@@ -155,7 +162,7 @@ def test_posterior_has_the_latent_shape_and_a_density_of_its_own_draws(name):
         assert law.event_shape == posterior.latent_shape
         assert law.batch_shape == ()
         z = law.sample(key)
-        return z, law.log_prob(z), law.mean
+        return z, law.log_prob(z), posterior.code(x)
 
     z, log_prob, mean = draw(X, jax.random.split(jax.random.key(0), len(X)))
     assert z.shape == mean.shape == (len(X), *posterior.latent_shape)
@@ -335,3 +342,22 @@ def test_options_shape_the_posterior_and_the_prior(count):
     assert mixture(X[0]).mixture_size == count
     prior = NormalMixturePrior(num_components=count).create(mixture, SUMMARY, MLP(8, 1).decoder, key=jax.random.key(0))
     assert prior(mixture).mixture_size == count
+
+
+@pytest.mark.parametrize("name", ["spline-flow", "autoregressive-flow"])
+def test_a_flow_as_prior_of_a_conditional_model_depends_on_the_context(name):
+    """With a flow as posterior and counts as data; the density of each context is normalized."""
+    counts = from_array(np.random.default_rng(0).poisson(3.0, (40, 4)))
+    contexts = np.random.default_rng(1).normal(size=(40, 2)).astype(np.float32)
+    recipe = suggest(
+        counts.schema, 40, prior=name, posterior="inverse-autoregressive-flow", likelihood="poisson", latent_dim=2,
+        width=16, depth=1, context_dim=2,
+    )  # fmt: skip
+    model = build(recipe, counts.schema, key=jax.random.key(0), contexts=contexts)
+    model = eqx.tree_at(lambda m: m.prior, model, moved(model.prior, 0.1))
+    laws = [plain.prior(plain.posterior) for plain in (model.given(jnp.asarray(c)) for c in contexts[:2])]
+    here, there = (law.log_prob(jnp.asarray([0.4, -0.7])) for law in laws)
+    assert abs(here - there) > 1e-3
+    check_density_and_draws(laws[0], "real")
+    terms = ELBO()(model.given(jnp.asarray(contexts[0])), counts.values[0], key=jax.random.key(1), step=jnp.int32(0))
+    assert np.isfinite(terms.bound)

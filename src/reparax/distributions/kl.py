@@ -128,6 +128,16 @@ def _multivariate_against_diagonal_normal(q: dist.MultivariateNormal, normal: di
     return jnp.sum(0.5 * squares - log_diagonal, axis=-1)
 
 
+@analytic_kl(dist.LowRankMultivariateNormal, dist.Normal)
+def _low_rank_against_diagonal_normal(q: dist.LowRankMultivariateNormal, normal: dist.Normal) -> Array:
+    # det(D + U U^T) = det(D) det(I + U^T D^-1 U), the latter with the Cholesky factor that numpyro has computed.
+    log_capacitance = jnp.log(jnp.diagonal(q._capacitance_tril, axis1=-2, axis2=-1))
+    precision, distance = normal.scale**-2, (q.loc - normal.loc) / normal.scale
+    trace = (q.cov_diag + jnp.sum(q.cov_factor**2, axis=-1)) * precision
+    terms = 0.5 * (trace + distance**2 - 1 - jnp.log(q.cov_diag * precision))
+    return jnp.sum(terms, axis=-1) - jnp.sum(log_capacitance, axis=-1)
+
+
 @analytic_kl(dist.BernoulliLogits, dist.BernoulliLogits)
 @analytic_kl(dist.BernoulliLogits, dist.BernoulliProbs)
 @analytic_kl(dist.BernoulliProbs, dist.BernoulliLogits)

@@ -8,7 +8,9 @@ from jaxtyping import Array, Float
 
 from reparax.errors import RecipeError
 from reparax.networks._base import AbstractArchitecture, Affine, lecun_normal
+from reparax.networks.mlp import Perceptron
 
+VECTOR_UNITS = 128
 LAYOUT = ("NHWC", "HWIO", "NHWC")
 
 
@@ -121,7 +123,9 @@ class Convolutional(AbstractArchitecture):
         height, width = sizes[-1]
         return ConvolutionalEncoder(kernels, biases, Affine(height * width * channels[-1], out_size, key=keys[0]))
 
-    def decoder(self, in_size: int, out_shape: tuple[int, ...], *, key: jax.Array) -> ConvolutionalDecoder:
+    def decoder(self, in_size: int, out_shape: tuple[int, ...], *, key: jax.Array) -> ConvolutionalDecoder | Perceptron:
+        if len(out_shape) < 3:  # the network of a prior, say: there is no image in what it makes
+            return Perceptron(in_size, (VECTOR_UNITS,) * self.depth, out_shape, key=key)
         sizes, channels = self._plan(out_shape[1:])
         sizes, channels = sizes[::-1], [*channels[:0:-1], out_shape[0] * out_shape[-1]]
         keys = jax.random.split(key, len(channels))

@@ -29,6 +29,12 @@ class Perceptron(eqx.Module):
         return self.layers[-1](hidden).reshape(self.out_shape)
 
 
+def zero_at_first(network: Perceptron) -> Perceptron:
+    """The network with weights of zero in its last layer, so that a map that it parametrizes is the identity."""
+    last = network.layers[-1]
+    return eqx.tree_at(lambda made: made.layers[-1].weight, network, jnp.zeros_like(last.weight))
+
+
 class MLP(AbstractArchitecture):
     """A multilayer perceptron: ``depth`` hidden layers of ``width`` units with GELU, for encoder and decoder."""
 

@@ -16,9 +16,14 @@ from reparax.posteriors.curved import VonMisesFisher as VonMisesFisher
 from reparax.posteriors.discrete import Bernoulli as Bernoulli
 from reparax.posteriors.discrete import Categorical as Categorical
 from reparax.posteriors.discrete import Poisson as Poisson
+from reparax.posteriors.flows import HouseholderFlow as HouseholderFlow
+from reparax.posteriors.flows import InverseAutoregressiveFlow as InverseAutoregressiveFlow
+from reparax.posteriors.flows import PlanarFlow as PlanarFlow
+from reparax.posteriors.flows import SplineFlow as SplineFlow
 from reparax.posteriors.real import Deterministic as Deterministic
 from reparax.posteriors.real import DiagonalNormal as DiagonalNormal
 from reparax.posteriors.real import FullCovarianceNormal as FullCovarianceNormal
 from reparax.posteriors.real import Laplace as Laplace
+from reparax.posteriors.real import LowRankNormal as LowRankNormal
 from reparax.posteriors.real import NormalMixture as NormalMixture
 from reparax.posteriors.real import StudentT as StudentT

@@ -27,9 +27,39 @@ class DiagonalNormal(AbstractFamily):
         return 2 * latent_dim
 
     def distribution(self, outputs: Float[Array, " outputs"], latent_dim: int) -> dist.Distribution:
-        mean, log_variance = jnp.split(outputs, 2)
-        scale = jnp.exp(0.5 * soft_bound(log_variance, *LOG_VARIANCE_BOUNDS))
-        return dist.Normal(mean, scale).to_event(1)
+        return diagonal_normal(outputs)
+
+
+def diagonal_normal(outputs: Float[Array, " outputs"]) -> dist.Distribution:
+    """N(mu, diag(sigma^2)) with mu and the softly bounded log sigma^2 as the halves of a vector."""
+    mean, log_variance = jnp.split(outputs, 2)
+    scale = jnp.exp(0.5 * soft_bound(log_variance, *LOG_VARIANCE_BOUNDS))
+    return dist.Normal(mean, scale).to_event(1)
+
+
+class LowRankNormal(AbstractFamily):
+    """q(z | x) = N(z; mu(x), diag(sigma(x)^2) + U(x) U(x)^T), U of few columns: correlations at little cost.
+
+    Rezende, Mohamed & Wierstra (2014), section 4.3, have such a matrix of rank one as the precision; here it is the
+    covariance: Ong, Nott & Smith (2018), "Gaussian variational approximation with a factor covariance structure".
+
+    Args:
+        rank: The number of columns of U.
+    """
+
+    latent_space: ClassVar[LatentSpace] = "real"
+    default_prior: ClassVar[str] = "standard-normal"
+    rank: int = option(2, low=1, high=MOST_COMPONENTS)
+
+    def num_outputs(self, latent_dim: int) -> int:
+        return (2 + self.rank) * latent_dim
+
+    def distribution(self, outputs: Float[Array, " outputs"], latent_dim: int) -> dist.Distribution:
+        mean, log_variance, columns = jnp.split(outputs, (latent_dim, 2 * latent_dim))
+        variance = jnp.exp(soft_bound(log_variance, *LOG_VARIANCE_BOUNDS))
+        # In units of sigma, so that the matrix of rank by rank that is inverted is never near singular.
+        factor = soft_bound(columns, -10.0, 10.0).reshape(latent_dim, self.rank) * jnp.sqrt(variance)[:, None]
+        return dist.LowRankMultivariateNormal(mean, factor, variance)
 
 
 class FullCovarianceNormal(AbstractFamily):

@@ -269,6 +269,10 @@ class TableSettings(TypedDict, total=False):
     num_components: int | None
     num_classes: int | None
     num_couplings: int | None
+    num_maps: int | None
+    num_bins: int | None
+    hidden_units: int | None
+    rank: int | None
 
 
 class _Settings(TableSettings, total=False):
