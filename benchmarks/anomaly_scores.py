@@ -63,7 +63,7 @@ SCORES: dict[str, Score] = {
     **{f"sums, weight {name}": without_logs(weight) for name, weight in WEIGHTS.items()},
 }  # fmt: skip
 """Scores of rows from t and a of every radius and column, each of shape (rows, radii, columns), and m."""
-DEFAULT = f"logs, scale {_score.LEAST_SURPRISE:g}, weight 1"
+DEFAULT = f"logs, scale {_score.LEAST_SURPRISE:g}, weight 1/2"
 """The score of the package."""
 
 

@@ -12,6 +12,13 @@ from reparax.summary import Summary
 
 Tree = TypeVar("Tree")
 
+BATCH = "batch"
+"""The name of the axis that an objective is vectorized over: ``jax.lax.pmean(value, BATCH)`` is a batch's mean.
+
+Training differentiates the mean over the batch. A derivative inside an objective, of a function with a collective, is
+that of the sum over all examples.
+"""
+
 
 class Frozen(eqx.Module):
     """Arrays of a model that are saved with it but never trained, such as a standardization."""

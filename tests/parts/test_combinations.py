@@ -13,7 +13,7 @@ from reparax.errors import DataError, RecipeError
 from reparax.objectives import AbstractObjective
 from reparax.parts import option_names
 from reparax.priors import AbstractFixedPrior
-from reparax.pytrees import combine, partition
+from reparax.pytrees import BATCH, combine, partition
 from reparax.recipe import build, objective, suggest
 
 RNG = np.random.default_rng(0)
@@ -35,12 +35,23 @@ def valid_for_rows(prior: str, likelihood: str, network: str) -> bool:
     return likelihood != "columns" or (prior != "vamp" and network != "convolutional")
 
 
+SEES_BATCH = {"total-correlation", "dip", "info-vae"}
+INDEPENDENT = {"diagonal-normal", "laplace", "student-t"}
+
+
+def suits_the_batch(posterior: str, objective: str) -> bool:
+    """Whether gradients are pathwise where the objective sees its batch, and dimensions independent where they are."""
+    of_real = registry.load("posteriors", posterior).latent_space == "real"
+    return (objective not in SEES_BATCH or of_real) and (objective != "total-correlation" or posterior in INDEPENDENT)
+
+
 def valid(posterior: str, prior: str, objective: str) -> bool:
     kind, prior_kind = registry.load("posteriors", posterior), registry.load("priors", prior)
     objective_kind = registry.load("objectives", objective)
     weightless = issubclass(prior_kind, AbstractFixedPrior) or prior_kind.fitted_afterwards
     return (
-        kind.latent_space in prior_kind.latent_spaces
+        suits_the_batch(posterior, objective)
+        and kind.latent_space in prior_kind.latent_spaces
         and kind.has_density >= max(objective_kind.needs_density, 1 - weightless)
         and kind.has_density <= (not prior_kind.fitted_afterwards)
         and weightless >= (not objective_kind.trains_prior)
@@ -107,9 +118,10 @@ def train_a_little(combination: tuple[str, ...]) -> None:
     posterior, prior, likelihood, name, network = combination
     values, schema = data_for(likelihood)
     few = {"num_components": 3} if "num_components" in option_names(registry.load("priors", prior)) else {}
+    few |= dict.fromkeys({"num_samples", "num_bounds"} & set(option_names(registry.load("objectives", name))), 2)
     recipe = suggest(
         schema, len(values), posterior=posterior, prior=prior, likelihood=likelihood, objective=name, network=network,
-        latent_dim=2, width=4, depth=1, num_samples=2, **few,
+        latent_dim=2, width=4, depth=1, **few,
     )  # fmt: skip
     made: AbstractObjective = objective(recipe, 10)
     x = jnp.asarray(values, jnp.float32)
@@ -120,7 +132,8 @@ def train_a_little(combination: tuple[str, ...]) -> None:
         def loss(trainable, key: jax.Array):
             model = combine(trainable, rest)
             keys = jax.random.split(key, len(x))
-            terms = jax.vmap(lambda x, key: made(model, x, key=key, step=jnp.asarray(3)))(x, keys)
+            of_one = lambda x, key: made(model, x, key=key, step=jnp.asarray(3))  # noqa: E731
+            terms = jax.vmap(of_one, axis_name=BATCH)(x, keys)
             return -jnp.mean(terms.objective), terms
 
         @jax.jit

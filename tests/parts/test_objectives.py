@@ -16,12 +16,24 @@ from reparax.estimators import expectation
 from reparax.likelihoods.bounded import BernoulliDecoder
 from reparax.likelihoods.real import NormalDecoder
 from reparax.model import Model
-from reparax.objectives import ELBO, IWAE, Reconstruction
+from reparax.objectives import (
+    CIWAE,
+    DIP,
+    ELBO,
+    IWAE,
+    PIWAE,
+    Capacity,
+    InfoVAE,
+    MultipleIWAE,
+    Reconstruction,
+    TotalCorrelation,
+)
+from reparax.parts import option_names
 from reparax.posteriors import Bernoulli as BernoulliPosterior
 from reparax.posteriors import Categorical, DiagonalNormal, Encoder
 from reparax.priors import StandardNormal, UniformCategorical
 from reparax.priors.learned import LearnedLogits, LearnedMixture
-from reparax.pytrees import Frozen
+from reparax.pytrees import BATCH, Frozen
 
 STEP = jnp.asarray(0)
 RNG = np.random.default_rng(0)
@@ -281,16 +293,22 @@ def test_one_hot_latents_enumerate_to_the_hand_made_sum():
 
 @pytest.mark.parametrize("name", registry.names("objectives"))
 def test_every_objective_takes_its_options_and_reports_terms_that_agree(name):
-    objective = registry.load("objectives", name)(num_samples=3)
-    x = jnp.asarray(X[0], jnp.float32)
-    terms = run(objective, linear_gaussian(), x, jax.random.key(0))
+    kind = registry.load("objectives", name)
+    objective = kind(num_samples=3) if "num_samples" in option_names(kind) else kind()
+    x = jnp.asarray(X[:1], jnp.float32)
+
+    @jax.jit
+    def run_in_batch(key: jax.Array):
+        return jax.vmap(lambda one: objective(linear_gaussian(), one, key=key, step=STEP), axis_name=BATCH)(x)
+
+    terms = jax.tree.map(lambda term: term[0], run_in_batch(jax.random.key(0)))
     assert all(np.shape(getattr(terms, field)) == () for field in terms.__dataclass_fields__)
     assert np.isfinite([float(getattr(terms, field)) for field in terms.__dataclass_fields__]).all()
     if name == "elbo":
         assert objective.num_samples == 3
     # The same key, the same bits.
-    again = run(objective, linear_gaussian(), x, jax.random.key(0))
-    assert float(again.objective) == float(terms.objective)
+    again = run_in_batch(jax.random.key(0))
+    assert float(again.objective[0]) == float(terms.objective)
 
 
 def test_the_front_door_agrees_with_the_objective_on_the_same_key():
@@ -347,3 +365,130 @@ def test_the_value_of_sticking_the_landing_is_the_elbo(estimator):
 def test_an_estimator_of_another_bound_is_refused():
     with pytest.raises(InvalidEstimator, match="valid for elbo only"):
         rx.fit("builtin:iris", objective="iwae", estimator="sticking-the-landing", num_samples=3, epochs=2)
+
+
+def in_batch(objective, model: Model, rows: np.ndarray, seed: int = 0):
+    """The terms of every row of one batch."""
+
+    @jax.jit
+    def of_rows(x: jax.Array, keys: jax.Array):
+        one = lambda x, key: objective(model, x, key=key, step=STEP)  # noqa: E731
+        return jax.vmap(one, axis_name=BATCH)(x, keys)
+
+    return of_rows(jnp.asarray(rows, jnp.float32), jax.random.split(jax.random.key(seed), len(rows)))
+
+
+def correlated(size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Rows of which the codes of `linear_gaussian` are correlated Normals; the covariance of z over all rows."""
+    codes = np.random.default_rng(3).normal(size=(size, 2)) @ np.array([[2.0, 1.8], [0.0, 0.9]])
+    rows = codes @ np.linalg.pinv(A)
+    return rows, np.cov(rows @ A, rowvar=False) + np.diag(np.exp(LOG_VARIANCE))
+
+
+def test_total_correlation_is_that_of_a_known_normal_and_the_parts_add_up_to_the_kl():
+    rows, covariance = correlated(1500)
+    terms = in_batch(TotalCorrelation(), linear_gaussian(), rows)
+    exact = -0.5 * np.log(np.linalg.det(covariance) / np.diag(covariance).prod())
+    found = np.asarray(terms.total_correlation, np.float64)
+    assert exact > 0.2
+    assert abs(found.mean() - exact) < 5 * found.std() / np.sqrt(len(found)) + 0.02  # the mixture is of few rows
+    parts = terms.mutual_information + terms.total_correlation + terms.dimensions
+    np.testing.assert_allclose(parts, terms.kl, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(terms.bound - terms.objective, 5.0 * terms.total_correlation, rtol=1e-3, atol=1e-3)
+
+
+def test_the_weights_of_the_rows_make_a_small_batch_unbiased_for_the_mixture_over_all_rows():
+    """exp of the estimate of log q(z), averaged over random batches with the same first row, beside all rows."""
+    rows, _ = correlated(40)
+    size, codes = 4, rows @ A + C
+    z = np.array([0.3, -0.5])
+    of_rows = stats.norm(codes, np.exp(LOG_VARIANCE / 2)).pdf(z).prod(axis=1)
+    rng, objective = np.random.default_rng(0), TotalCorrelation(num_rows=40)
+    weigh = jax.jit(jax.vmap(lambda _: objective._log_weights(size), axis_name=BATCH))
+    own = np.exp(np.asarray(weigh(jnp.zeros(size))[0], np.float64))
+    chosen = np.array([[0, *(1 + rng.permutation(39)[: size - 1])] for _ in range(20_000)])
+    found = of_rows[chosen] @ own
+    assert abs(found.mean() - of_rows.mean()) < 5 * found.std() / np.sqrt(len(found))
+
+
+def test_covariances_of_the_codes_are_penalized_as_their_formula_says():
+    rows, _ = correlated(300)
+    terms = in_batch(DIP(weight=2.0, variance_weight=3.0), linear_gaussian(), rows)
+    off = np.cov(rows @ A, rowvar=False, bias=True) - np.eye(2)
+    of_variances = (np.diag(off) ** 2).sum()
+    penalty = 2.0 * ((off**2).sum() - of_variances) + 3.0 * of_variances
+    np.testing.assert_allclose(terms.bound - terms.objective, penalty, rtol=1e-3)
+
+
+def test_maximum_mean_discrepancy_is_zero_for_codes_that_follow_the_prior_and_grows_as_they_leave_it():
+    """Over many batches the unbiased estimate has the mean of its closed form: zero for equal distributions."""
+
+    def distance(shift: float, seed: int) -> float:
+        encoder = linear(np.zeros((3, 4)), np.array([shift, 0.0, 0.0, 0.0]), (4,))
+        plain = linear_gaussian()
+        model = Model(Encoder(DiagonalNormal(), encoder, 2), plain.prior, plain.likelihood)
+        terms = in_batch(InfoVAE(weight=1.0), model, np.zeros((64, 3)), seed)
+        return float(terms.reconstruction[0] - terms.objective[0])
+
+    same, near, far = (np.array([distance(shift, seed) for seed in range(12)]) for shift in (0.0, 0.7, 2.0))
+    assert abs(same.mean()) < 5 * same.std() / np.sqrt(len(same))
+    assert same.mean() < near.mean() < far.mean()
+    assert near.mean() > 5 * near.std() / np.sqrt(len(near))
+
+
+def test_the_capacity_grows_with_the_steps_and_the_kl_is_drawn_to_it():
+    objective, model, x = (
+        Capacity(weight=3.0, capacity=2.0, capacity_steps=100),
+        linear_gaussian(),
+        jnp.asarray(X[0], jnp.float32),
+    )
+    for step, capacity in ((0, 0.0), (50, 1.0), (100, 2.0), (5000, 2.0)):
+        terms = run(objective, model, x, jax.random.key(0), jnp.asarray(step))
+        assert float(terms.objective) == pytest.approx(
+            float(terms.reconstruction - 3.0 * abs(terms.kl - capacity)), rel=1e-5
+        )
+        assert float(terms.bound) == pytest.approx(float(terms.reconstruction - terms.kl), rel=1e-5)
+
+
+def test_combined_bounds_lie_where_they_must_and_never_pass_the_log_marginal():
+    log_marginal, elbo = exact()
+    found = {
+        "elbo": elbo,
+        "multiple": values(MultipleIWAE(4, 4), linear_gaussian(), 800)["bound"],
+        "iwae of 4": values(IWAE(4), linear_gaussian(), 3000)["bound"],
+        "combined": values(CIWAE(0.5, 4), linear_gaussian(), 3000)["bound"],
+        "partial": values(PIWAE(4, 4), linear_gaussian(), 800)["bound"],
+        "iwae of 16": values(IWAE(16), linear_gaussian(), 800)["bound"],
+    }
+    mean = {name: value.mean(axis=0) if value.ndim == 2 else value for name, value in found.items()}
+    spread = {name: error(value) if value.ndim == 2 else 0.0 for name, value in found.items()}
+
+    def same(one: str, other: np.ndarray, its: np.ndarray) -> None:
+        assert np.all(np.abs(mean[one] - other) <= 5 * np.hypot(spread[one], its))
+
+    same("multiple", mean["iwae of 4"], spread["iwae of 4"])
+    same("combined", (elbo + mean["iwae of 4"]) / 2, spread["iwae of 4"])
+    same("partial", mean["iwae of 16"], spread["iwae of 16"])
+    for name in found:
+        assert np.all(mean[name] <= log_marginal + 5 * spread[name])
+
+
+def test_the_parts_of_a_model_learn_from_the_bounds_that_they_should():
+    """PIWAE: the decoder's gradient is that of the IWAE of all samples, the encoder's that of the mean of several."""
+    x, count = jnp.asarray(X[1], jnp.float32), 3000
+
+    def slopes(objective):
+        def bound(model, key):
+            return objective(model, x, key=key, step=STEP).objective
+
+        keys = jax.random.split(jax.random.key(5), count)
+        model = linear_gaussian()
+        found = jax.jit(jax.vmap(eqx.filter_grad(bound), in_axes=(None, 0)))(model, keys)
+        picked = found.posterior.network.bias, found.likelihood.network.bias
+        return [(np.asarray(s).mean(axis=0), np.asarray(s).std(axis=0) / np.sqrt(count)) for s in picked]
+
+    (encoder, e_error), (decoder, d_error) = slopes(PIWAE(2, 8))
+    (several, s_error), _ = slopes(MultipleIWAE(2, 8))
+    _, (whole, w_error) = slopes(IWAE(16))
+    assert np.all(np.abs(encoder - several) <= 5 * np.hypot(e_error, s_error))
+    assert np.all(np.abs(decoder - whole) <= 5 * np.hypot(d_error, w_error))

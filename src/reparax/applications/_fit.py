@@ -104,7 +104,7 @@ def fit(
         require_context(context_size(model), recipe.context_dim)
         fitted = FittedModel(model, part.schema, frame_kind=dataset.frame_kind)
     given = objective if isinstance(objective, AbstractObjective) else None
-    objective = recipe_objective(recipe, _steps_per_epoch(recipe, part), given)
+    objective = recipe_objective(recipe, _steps_per_epoch(recipe, part), given, num_examples=len(part))
     check_objective(objective, fitted.model)
     return _train(fitted, recipe, objective, part, held_out, key=training, progress=progress)
 

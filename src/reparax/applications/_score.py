@@ -44,7 +44,7 @@ def score(fitted: FittedModel, data: Any, *, num_samples: int = 100, seed: int =
     many rows share normal. With P_j(r) the probability of the same category, or of numbers up to r standard deviations
     away (of `Column.spread`):
 
-        sum_j mean_r [L(t_jr) + 1/3 L(a_jr)] + max(0, mean_r [t_jr + 1/3 a_jr] - 4) + d m,  L(s) = log(1 + 10 s),
+        sum_j mean_r [L(t_jr) + 1/3 L(a_jr)] + max(0, mean_r [t_jr + 1/3 a_jr] - 4) + d m / 2,  L(s) = log(1 + 10 s),
         t_jr = E_q[-log P_j(r | z)],  a_jr = -log P_j(r) in the data of the fit, without z,  r = 1/2, 1, 2, 4,
         m = mean_r -log((1/M + 1/M sum_k prod_j P_j(r | z_k)) / (1/M + 1)),  z_k from the prior, k = 1...M = 64.
 

@@ -8,4 +8,11 @@ from reparax.objectives._base import Terms as Terms
 from reparax.objectives._base import check_objective as check_objective
 from reparax.objectives.bounds import ELBO as ELBO
 from reparax.objectives.bounds import IWAE as IWAE
+from reparax.objectives.multiple import CIWAE as CIWAE
+from reparax.objectives.multiple import PIWAE as PIWAE
+from reparax.objectives.multiple import MultipleIWAE as MultipleIWAE
 from reparax.objectives.reconstruction import Reconstruction as Reconstruction
+from reparax.objectives.regularized import DIP as DIP
+from reparax.objectives.regularized import Capacity as Capacity
+from reparax.objectives.regularized import InfoVAE as InfoVAE
+from reparax.objectives.regularized import TotalCorrelation as TotalCorrelation

@@ -79,18 +79,23 @@ def _with_context(event_shape: tuple[int, ...], size: int) -> tuple[int, ...]:
     return (math.prod(event_shape) + size,)
 
 
-def objective(recipe: Recipe, steps_per_epoch: int, given: AbstractObjective | None = None) -> AbstractObjective:
-    """The objective of a recipe, its warm-up counted in steps.
+def objective(
+    recipe: Recipe, steps_per_epoch: int, given: AbstractObjective | None = None, *, num_examples: int = 0
+) -> AbstractObjective:
+    """The objective of a recipe, its warm-up counted in steps, and with the number of rows if it needs that.
 
     Args:
         recipe: The recipe.
         steps_per_epoch: The number of steps in an epoch.
+        num_examples: The number of examples of the fit.
         given: The objective itself, if the user gave one.
 
     Raises:
         RecipeError: The recipe has a warm-up, but the objective has none.
     """
     without_warmup = part_of("objective", recipe.objective) if given is None else given
+    if getattr(without_warmup, "num_rows", None) == 0:
+        without_warmup = replace(without_warmup, num_rows=num_examples)
     if recipe.warmup_epochs == 0:
         return without_warmup
     if "warmup_steps" not in option_names(type(without_warmup)):

@@ -273,6 +273,13 @@ class TableSettings(TypedDict, total=False):
     num_bins: int | None
     hidden_units: int | None
     rank: int | None
+    weight: float | None
+    kl_weight: float | None
+    variance_weight: float | None
+    num_rows: int | None
+    num_bounds: int | None
+    capacity: float | None
+    capacity_steps: int | None
 
 
 class _Settings(TableSettings, total=False):

@@ -23,6 +23,11 @@ scores on 22 tables, where 0.01 is as good: leaving one table out, each is chose
 LARGE_SURPRISE = 4.0
 """The excess of a cell's surprise over this many nats counts in full."""
 
+ROW_WEIGHT = 1 / 2
+"""The weight of the row's surprise, beside the sum over its columns. With 1, groups of anomalies are found better (of
+22 tables, ROC AUC 0.915 instead of 0.877 on cardio), columns that do not fit together worse (vowels, 0.809 instead of
+0.837); the mean is the same."""
+
 NUM_PRIOR_DRAWS = 64
 """Draws of z for the probability of rows near a row; fewer than one row in so many is as good as none."""
 
@@ -146,7 +151,7 @@ def score_row(
         total = total + _total(_sum_of_logs(t, a), _sum(t, a))
         surprise = surprise + layout.gaps.shared_out(_sum(t, a), layout.size)
         of_row = of_row + layout.gaps.shared_out(row.gaps, layout.size)
-    together = layout.num_cells * row.surprise
+    together = ROW_WEIGHT * layout.num_cells * row.surprise
     return RowScore(log_prob, total + together, _divided(total, surprise) + _divided(together, of_row))
 
 

@@ -12,6 +12,7 @@ import optax
 from jaxtyping import Array, Float, Int, PyTree
 
 from reparax.errors import DataError
+from reparax.pytrees import BATCH as BATCH
 from reparax.pytrees import combine, partition
 from reparax.training._collectives import require_right_gradients
 
@@ -66,13 +67,6 @@ def take(data: PyTree[Array], rows: Int[Array, "*rows"]) -> Any:
     """Some of the examples, or one."""
     return jax.tree.map(lambda leaf: leaf[rows], data)
 
-
-BATCH = "batch"
-"""The name of the axis that an objective is vectorized over: ``jax.lax.pmean(value, BATCH)`` is a batch's mean.
-
-Training differentiates the mean over the batch. A derivative inside an objective, of a function with a collective, is
-that of the sum over all examples.
-"""
 
 LARGEST_EVALUATED = 512
 
