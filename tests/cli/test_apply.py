@@ -137,6 +137,17 @@ def test_info(model, capsys):
     assert found["training"]["status"] in {"all epochs done", "stopped early"}
 
 
+def test_info_of_parts_with_options(data, tmp_path, capsys):
+    out = tmp_path / "with-options"
+    run("fit", data / "table.csv", "--out", out, "--objective", '{"name": "elbo", "beta": 2.0}', "--epochs", "1",
+        "--posterior", '{"name": "normal-mixture", "num_components": 2}', "--quiet", "--no-report")  # fmt: skip
+    capsys.readouterr()
+    run("info", out)
+    text = capsys.readouterr().out
+    assert "normal-mixture (num_components=2)" in text
+    assert "ELBO" in text
+
+
 def test_quiet_says_nothing(model, data, tmp_path, capsys):
     run("encode", model, data / "table.csv", "-o", tmp_path / "codes.npy", "--quiet")
     assert capsys.readouterr() == ("", "")

@@ -109,7 +109,7 @@ def info(model: str, /, *, as_json: Annotated[bool, Parameter(name="--json")] = 
 def _rows(description: dict[str, Any]) -> list[tuple[str, str]]:
     recipe, data, training = description["recipe"], description["data"], description["training"]
     parameters = sum(math.prod(array["shape"]) for array in description["arrays"].values())
-    rows = [(name.replace("_", "-"), str(value)) for name, value in (recipe or {"parts": "custom"}).items()]
+    rows = [(name.replace("_", "-"), _named(value)) for name, value in (recipe or {"parts": "custom"}).items()]
     shape = "x".join(map(str, data["event_shape"]))
     kinds = f"{data['kind']} of shape {shape}, {data['value_kind']} values"
     rows += [
@@ -121,12 +121,20 @@ def _rows(description: dict[str, Any]) -> list[tuple[str, str]]:
     return [(name, text) for name, text in rows if text]
 
 
+def _named(value: Any) -> str:
+    """A setting; a part with options as its name and these."""
+    if not isinstance(value, dict):
+        return str(value)
+    options = ", ".join(f"{name}={option}" for name, option in value.items() if name != "name")
+    return f"{value['name']} ({options})" if options else value["name"]
+
+
 def _training(training: dict[str, Any], recipe: dict[str, Any] | None) -> str:
     history = training["history"]
     if not history:
         return training["status"]
     bounds = [float(record["valid"]["bound"]) for record in history if record["valid"]]
-    name = bound_name(recipe["objective"]) if recipe else "bound"
+    name = bound_name(_named(recipe["objective"]).partition(" ")[0]) if recipe else "bound"
     best = f", best held-out {name} {max(bounds):.2f} nats" if bounds else ""
     return f"{training['status']} after {history[-1]['epoch']:.0f} epochs, {history[-1]['seconds']:.0f} s{best}"
 
