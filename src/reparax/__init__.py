@@ -48,6 +48,7 @@ _EXPORTS = {
     "impute_draws": "applications",
     "evaluate": "applications",
     "privacy": "applications",
+    "refit_prior": "applications",
     "report": "reports",
     "read": "data",
     "load": "artifact",

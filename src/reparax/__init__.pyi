@@ -33,6 +33,7 @@ from reparax.applications import impute_draws as impute_draws
 from reparax.applications import plan as plan
 from reparax.applications import privacy as privacy
 from reparax.applications import reconstruct as reconstruct
+from reparax.applications import refit_prior as refit_prior
 from reparax.applications import sample as sample
 from reparax.applications import sample_means as sample_means
 from reparax.applications import score as score

@@ -18,6 +18,8 @@ from reparax.applications._measured import Measured as Measured
 from reparax.applications._measured import separation as separation
 from reparax.applications._privacy import Privacy as Privacy
 from reparax.applications._privacy import privacy as privacy
+from reparax.applications._refit import code_log_density as code_log_density
+from reparax.applications._refit import refit_prior as refit_prior
 from reparax.applications._sample import sample as sample
 from reparax.applications._sample import sample_means as sample_means
 from reparax.applications._sample import sample_values as sample_values

@@ -7,6 +7,7 @@ from reparax.cli.apply import encode, impute, reconstruct, sample, score
 from reparax.cli.evaluate import evaluate, info, report
 from reparax.cli.fit import fit
 from reparax.cli.options import converted
+from reparax.cli.refit import refit_prior
 
 
 def make_app() -> App:
@@ -19,6 +20,8 @@ def make_app() -> App:
         suppress_keyboard_interrupt=False,
         default_parameter=Parameter(negative=(), show_default=False, converter=converted),
     )
-    for order, command in enumerate((fit, encode, reconstruct, sample, impute, score, evaluate, report, info)):
+    for order, command in enumerate(
+        (fit, encode, reconstruct, sample, impute, score, evaluate, report, refit_prior, info)
+    ):
         app.command(command, sort_key=order)
     return app

@@ -62,10 +62,10 @@ class _Chosen:
     def chosen(self) -> dict[str, Any]:
         """The given choices: fields of a recipe, and options of parts such as ``"prior.num_components"``."""
         given = {one.metadata["option"]: getattr(self, one.name) for one in fields(self)}
-        return {name: _read(name, value) for name, value in given.items() if value is not None}
+        return {name: choice_of(name, value) for name, value in given.items() if value is not None}
 
 
-def _read(name: str, value: Any) -> Any:
+def choice_of(name: str, value: Any) -> Any:
     """A part with its options from JSON; any other value unchanged."""
     if name not in registry.ROOM_OF or not value.startswith("{"):
         return value

@@ -1,0 +1,91 @@
+"""Priors fitted after the model: beside scikit-learn's mixture, in samples, and in the bound."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from sklearn.mixture import GaussianMixture
+
+import reparax as rx
+from reparax.applications import code_log_density, dataset_of
+from reparax.applications._refit import _codes
+from reparax.errors import RecipeError
+
+SIZE = 400
+
+
+@pytest.fixture(autouse=True, scope="module")
+def user_climate():
+    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+        yield
+
+
+def two_groups(seed: int = 0) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    group = rng.integers(0, 2, SIZE)[:, None]
+    return np.where(group, 4.0, -4.0) * np.array([[1.0, -1.0, 0.5]]) + 0.3 * rng.normal(size=(SIZE, 3))
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    return rx.fit(two_groups(), likelihood="normal", network="linear", latent_dim=2, epochs=30, learning_rate=1e-2)
+
+
+def test_the_density_of_the_codes_is_that_of_a_mixture_fitted_by_scikit_learn(fitted):
+    found = rx.refit_prior(fitted, two_groups(), prior={"name": "normal-mixture", "num_components": 4})
+    codes = np.asarray(_codes(fitted, dataset_of(fitted, two_groups()), 0), np.float64)
+    mixture = GaussianMixture(4, covariance_type="diag", random_state=0, n_init=4).fit(codes.reshape(-1, 2))
+    assert code_log_density(found, two_groups()) == pytest.approx(mixture.score(codes.reshape(-1, 2)), abs=0.12)
+    assert code_log_density(found, two_groups()) > code_log_density(fitted, two_groups()) + 0.1
+    prior = found.model.prior(found.model.posterior)
+    # The reported density is that of the prior in the model.
+    by_hand = np.mean(np.asarray(jax.jit(jax.vmap(prior.log_prob))(jnp.asarray(codes.reshape(-1, 2), jnp.float32))))
+    assert code_log_density(found, two_groups()) == pytest.approx(float(by_hand), abs=1e-3)
+
+
+@pytest.mark.parametrize("prior", ["normal-mixture", pytest.param(None, marks=pytest.mark.full)])
+def test_the_bound_rises_and_codes_and_reconstructions_stay(fitted, tmp_path, prior):
+    rows = two_groups(1)
+    found = rx.refit_prior(fitted, two_groups(), prior=prior)
+    assert rx.evaluate(found, rows).elbo > rx.evaluate(fitted, rows).elbo
+    np.testing.assert_array_equal(rx.encode(found, rows), rx.encode(fitted, rows))
+    np.testing.assert_array_equal(rx.reconstruct(found, rows), rx.reconstruct(fitted, rows))
+    rx.save(found, tmp_path / "model")
+    again = rx.load(tmp_path / "model")
+    assert again.recipe == found.recipe
+    key = jax.random.key(0)
+    np.testing.assert_array_equal(rx.sample(again, 20, key=key), rx.sample(found, 20, key=key))
+
+
+def test_a_deterministic_autoencoder_no_longer_draws_rows_between_the_groups():
+    plain = rx.fit(
+        two_groups(), likelihood="normal", network="linear", latent_dim=2, epochs=40, learning_rate=1e-2,
+        posterior="deterministic", objective="reconstruction",
+    )  # fmt: skip
+    found = rx.refit_prior(plain, two_groups(), prior={"name": "normal-mixture", "num_components": 4})
+    between = [
+        float(np.mean(np.abs(rx.sample(model, 2000, key=jax.random.key(1))[:, 0]) < 2.0)) for model in (plain, found)
+    ]
+    assert between[0] > 0.2
+    assert between[1] < 0.05
+
+
+def test_the_same_seed_gives_the_same_bits(fitted):
+    choice = {"name": "normal-mixture", "num_components": 2}
+    first, second = (rx.refit_prior(fitted, two_groups(), prior=choice, seed=3).model.prior for _ in range(2))
+    assert eqx.tree_equal(first, second)
+
+
+@pytest.mark.parametrize(("prior", "match"), [
+    ("vamp", "rows that the encoder sees"), ("uniform-bernoulli", "latent space"), ("fitted-normal", "density"),
+])  # fmt: skip
+def test_priors_that_cannot_be_fitted_to_these_codes_are_refused(fitted, prior, match):
+    with pytest.raises(RecipeError, match=match):
+        rx.refit_prior(fitted, two_groups(), prior=prior)
+
+
+def test_a_custom_model_is_refused(fitted):
+    custom = rx.FittedModel(fitted.model, fitted.schema)
+    with pytest.raises(RecipeError, match="custom"):
+        rx.refit_prior(custom, two_groups())
