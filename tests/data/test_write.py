@@ -11,7 +11,8 @@ import polars as pl
 import pytest
 from PIL import Image
 
-from reparax.data import atomic_write, check_output, grid, read, write
+from reparax.data import check_output, grid, read, write
+from reparax.disk import atomic_write
 from reparax.errors import DataError, OutputError
 
 ROWS = np.random.default_rng(0).normal(size=(7, 3)).astype(np.float32)
@@ -155,6 +156,7 @@ def test_permission_denied(tmp_path, monkeypatch):
         raise PermissionError(errno.EACCES, "Permission denied")
 
     monkeypatch.setattr("pathlib.Path.touch", refuse)
+    monkeypatch.setattr("pathlib.Path.mkdir", refuse)
     for write_something in (
         lambda: check_output(tmp_path / "a.csv", (".csv",)),
         lambda: write(tmp_path / "a.csv", ROWS),
@@ -229,6 +231,7 @@ def test_a_folder_whose_replacement_fails_stays(tmp_path, monkeypatch):
             raise OSError(errno.EIO, "Input/output error")
         return replace(source, target)
 
+    monkeypatch.setattr("reparax.disk._exchanged", lambda one, other: False)
     monkeypatch.setattr("pathlib.Path.replace", fail_once)
 
     def rewrite():

@@ -44,7 +44,8 @@ def evaluate(
         allow: Modules with custom parts that may be imported.
         quiet: Show no notes.
     """
-    from reparax.data import atomic_write, check_output
+    from reparax.data import check_output
+    from reparax.disk import atomic_write
 
     if out is not None:
         check_output(out, (".json",))

@@ -3,7 +3,7 @@
 from reparax.data.arrays import BUILTIN
 from reparax.data.columns import marginal_oddity
 from reparax.data.dataset import Dataset, FrameKind, from_array
-from reparax.data.files import atomic_write, check_output, content_of
+from reparax.data.files import check_output, content_of
 from reparax.data.images import grid
 from reparax.data.overrides import kinds_of
 from reparax.data.read import read, read_as
@@ -17,7 +17,7 @@ from reparax.data.write import WRITABLE, write
 
 __all__ = [
     "BUILTIN", "WRITABLE", "ColumnLine", "Dataset", "Extension", "FrameKind", "Relation", "RelationLine", "Schema",
-    "atomic_write", "cell_text", "cell_value", "check_output", "column_lines", "content_of", "described", "fill",
+    "cell_text", "cell_value", "check_output", "column_lines", "content_of", "described", "fill",
     "fractions_held", "from_array", "grid", "kinds_of", "left_out", "marginal_oddity", "read", "read_as", "related",
     "relation_lines", "require_fit", "rounded", "split", "to_frame", "unrounded", "write",
 ]  # fmt: skip

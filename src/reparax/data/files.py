@@ -1,17 +1,14 @@
-"""Reading the bytes of files, recognizing their format, and writing atomically."""
+"""Reading the bytes of files, recognizing their format, and checking where to write."""
 
 import difflib
-import errno
 import gzip
 import importlib
 import os
-import secrets
-import shutil
 import zlib
-from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
+from reparax.disk import temporary_name, unwritable
 from reparax.errors import DataError, OutputError
 from reparax.extras import extras
 
@@ -114,37 +111,6 @@ def wrong_content(path: Path, expected: str, got: str) -> DataError:
     return DataError(expected=f"{expected}, by the name of {path}", got=got, cure="rename it with the right suffix")
 
 
-@contextmanager
-def atomic_write(path: str | Path) -> Generator[Path]:
-    """A temporary file or folder in the folder of ``path``, which replaces ``path`` when the block succeeds.
-
-    The block is given an empty file; to write a folder instead, delete the file and create a folder in its place. The
-    content is flushed to disk before it is renamed. If the block fails or is interrupted, the content is deleted and
-    ``path`` is unchanged. Replacing an existing folder takes two renames: for an instant ``path`` does not exist, but
-    it is never half-written.
-
-    Args:
-        path: The file or folder to write or replace; its parent folder must exist.
-
-    Raises:
-        OutputError: The folder does not exist or cannot be written, or the disk is full.
-    """
-    target = Path(os.path.realpath(Path(path).expanduser()))
-    temporary = target.with_name(f".{target.name[:100]}.{secrets.token_hex(6)}.tmp")
-    try:
-        temporary.touch(exist_ok=False)
-        yield temporary
-        _flush(temporary)
-        _replace(temporary, target)
-        _flush_folder(target.parent)
-    except OutputError:
-        raise
-    except OSError as error:
-        raise _unwritable(path, error) from error
-    finally:
-        _delete(temporary)
-
-
 def check_output(path: str | Path, suffixes: Sequence[str]) -> None:
     """Checks that ``path`` can be written; call it before long work.
 
@@ -173,61 +139,9 @@ def check_output(path: str | Path, suffixes: Sequence[str]) -> None:
     if target.suffix.lower() == EXCEL:
         with extras():
             importlib.import_module("xlsxwriter")
-    probe = Path(os.path.realpath(target)).with_name(f".{secrets.token_hex(6)}.tmp")
+    probe = temporary_name(Path(os.path.realpath(target)))
     try:
         probe.touch(exist_ok=False)
-        probe.unlink()
+        probe.unlink(missing_ok=True)
     except OSError as error:
-        raise _unwritable(path, error) from error
-
-
-def _unwritable(path: str | Path, error: OSError) -> OutputError:
-    folder = Path(path).expanduser().parent
-    if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
-        got, cure = "a full disk", "free some space, or write to another disk; existing files are unchanged"
-    elif error.errno in {errno.ENOENT, errno.ENOTDIR}:
-        got, cure = f"no folder {folder}", f"create it first (mkdir -p {folder})"
-    else:
-        got, cure = error.strerror or str(error), "choose a folder you may write to"
-    return OutputError(expected=f"to write {path}", got=got, cure=cure)
-
-
-def _flush(path: Path) -> None:
-    """Flushes a file, or every file of a folder, to disk."""
-    for file in path.rglob("*") if path.is_dir() else (path,):
-        if file.is_file():
-            with file.open("rb+") as stream:
-                os.fsync(stream.fileno())
-    if path.is_dir():
-        _flush_folder(path)
-
-
-def _flush_folder(folder: Path) -> None:
-    if os.name == "nt":  # Windows cannot open folders
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _replace(temporary: Path, target: Path) -> None:
-    if not (temporary.is_dir() and target.is_dir()):
-        temporary.replace(target)
-        return
-    old = temporary.with_suffix(".old")
-    target.replace(old)
-    try:
-        temporary.replace(target)
-    except BaseException:
-        old.replace(target)
-        raise
-    shutil.rmtree(old, ignore_errors=True)
-
-
-def _delete(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        path.unlink(missing_ok=True)
+        raise unwritable(path, error) from error

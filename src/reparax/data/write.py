@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from reparax.data.files import EXCEL, atomic_write, check_output
+from reparax.data.files import EXCEL, check_output
 from reparax.data.frames import is_frame
 from reparax.data.images import grid
 from reparax.data.restore import to_frame
 from reparax.data.schema import Schema
 from reparax.data.values import column_name
+from reparax.disk import atomic_write
 from reparax.errors import DataError
 from reparax.extras import extras
 

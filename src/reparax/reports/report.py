@@ -3,7 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-from reparax.data import atomic_write, check_output
+from reparax.data import check_output
+from reparax.disk import atomic_write
 from reparax.recipe import FittedModel
 from reparax.reports.charts import shortened
 from reparax.reports.gaps import gaps
