@@ -4,6 +4,7 @@ import errno
 import hashlib
 import json
 import math
+from dataclasses import replace
 
 import equinox as eqx
 import jax
@@ -25,7 +26,7 @@ from reparax.likelihoods import Likelihood
 from reparax.model import Model
 from reparax.posteriors import AbstractFamily, Encoder
 from reparax.priors import StandardNormal
-from reparax.pytrees import Frozen
+from reparax.pytrees import Frozen, combine, partition
 from reparax.recipe import FittedModel, build
 from reparax.training import Record
 
@@ -166,6 +167,23 @@ def resealed(folder, tmp_path, change):
 def test_descriptions_of_other_models(folder, tmp_path, change, words):
     with pytest.raises(ArtifactError, match=words):
         rx.load(resealed(folder, tmp_path, change))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_weights_that_are_not_finite_are_neither_loaded_nor_saved(fitted, folder, tmp_path, value):
+    weights = {name: array.copy() for name, array in load((folder / "weights.safetensors").read_bytes()).items()}
+    name = next(name for name in weights if name.endswith("weight"))
+    weights[name].flat[0] = value
+    content = save(weights)
+    seal = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+    resealed(folder, tmp_path, lambda content: content["files"].update({"weights.safetensors": seal}))
+    (tmp_path / "weights.safetensors").write_bytes(content)
+    with pytest.raises(ArtifactError, match=f"expected finite weights in .*; got others in {name}"):
+        rx.load(tmp_path)
+    trainable, rest = partition(fitted.model)
+    spoiled = combine(jax.tree.map(lambda leaf: leaf + value, trainable), rest)
+    with pytest.raises(ArtifactError, match="finite weights"):
+        rx.save(replace(fitted, model=spoiled), tmp_path / "new")
 
 
 def test_weights_that_are_no_safetensors_file(folder, tmp_path):

@@ -60,6 +60,14 @@ class ColumnsLeftOut(UserWarning):
     """Columns of the user's table are not modeled; to silence it, leave them out explicitly: ``exclude=[...]``."""
 
 
+class TrainingWarning(UserWarning):
+    """Training went wrong in part: steps that were not finite, or a model that is no better than it should be."""
+
+
+class CheckpointWarning(UserWarning):
+    """A checkpoint that could not be written, is damaged, or does not exist."""
+
+
 class MissingExtra(ReparaxError, ModuleNotFoundError):
     """A library of an optional extra that is not installed."""
 

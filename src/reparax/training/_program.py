@@ -121,6 +121,36 @@ class Chunk(NamedTuple):
     step: Any
 
 
+class Carry(eqx.Module):
+    """What training steps change.
+
+    Attributes:
+        trainable: The arrays that are trained.
+        optimizer: The state of the optimizer.
+        totals: The sums of the terms of the steps since the last look at the held-out examples.
+        skipped: How many steps since then were not applied.
+        trouble: The first of them, and what was not finite in it: a place in `TROUBLES`.
+    """
+
+    trainable: PyTree
+    optimizer: PyTree
+    totals: PyTree
+    skipped: Int[Array, ""]
+    trouble: Int[Array, "2"]
+
+    def copied(self) -> "Carry":
+        """The same in other buffers, which the next steps do not consume."""
+        return jax.tree.map(jnp.copy, self)
+
+    def looked_at(self) -> "Carry":
+        """The same with nothing summed up yet."""
+        nothing = jax.tree.map(jnp.zeros_like, (self.totals, self.skipped, self.trouble))
+        return Carry(self.trainable, self.optimizer, *nothing)
+
+
+TROUBLES = ("objective", "gradient", "update")
+
+
 class Program(eqx.Module):
     """What is trained, and how; training another model of the same structure compiles nothing again.
 
@@ -150,21 +180,42 @@ class Program(eqx.Module):
         """The program of a model."""
         return cls(partition(model)[1], objective, optimizer, transform, effort)
 
-    def start(self, model: Tree) -> tuple[Tree, PyTree]:
-        """Copies of the trainable arrays (they will be donated) and the optimizer's first state."""
-        trainable = jax.tree.map(lambda leaf: jnp.array(leaf, copy=True), partition(model)[0])
-        return trainable, _initial(self.optimizer.init, trainable)
+    def start(self, model: PyTree, data: PyTree[Array], batch_size: int) -> Carry:
+        """Copies of the trainable arrays (they will be donated) and the optimizer's first state.
 
-    def chunk(
-        self, trainable: Tree, state: PyTree, data: PyTree[Array], chunk: Chunk, key: jax.Array
-    ) -> tuple[Tree, PyTree, Any, Array]:
+        Raises:
+            TrainingError: The terms depend on other examples in a way whose gradient would be wrong.
+        """
+        trainable = jax.tree.map(lambda leaf: jnp.array(leaf, copy=True), partition(model)[0])
+        optimizer, nothing = _initial(self, trainable, data, batch_size)
+        return Carry(trainable, optimizer, nothing, jnp.zeros((), jnp.int32), jnp.zeros(2, jnp.int32))
+
+    def chunk(self, carry: Carry, data: PyTree[Array], chunk: Chunk, key: jax.Array) -> tuple[Carry, Array]:
         """One step for each batch of a chunk; chunks of any length are one compiled program.
 
         Returns:
-            The parameters and the optimizer's state, the mean terms over all steps, and whether the parameters are all
-            finite.
+            What they changed, and whether all of it stayed finite.
         """
-        return _CHUNK[self.effort]((self, data, jax.tree.map(jnp.asarray, chunk), key), trainable, state)
+        return _CHUNK[self.effort]((self, data, jax.tree.map(jnp.asarray, chunk), key), carry)
+
+    def careful(
+        self, carry: Carry, data: PyTree[Array], chunk: Chunk, key: jax.Array, *, rate: float, most: int
+    ) -> tuple[Carry, Array]:
+        """The same, but a step whose objective, gradient or update is not finite is not applied, and counted.
+
+        Args:
+            carry: What the steps change; it is consumed.
+            data: The examples.
+            chunk: The steps.
+            key: The random key for their noise.
+            rate: Scales the updates.
+            most: Stop when this many steps since the last look were not applied.
+
+        Returns:
+            What they changed, and whether fewer than ``most`` were not applied.
+        """
+        given = (self, data, jax.tree.map(jnp.asarray, chunk), key, jnp.asarray(rate), jnp.asarray(most))
+        return _CAREFUL[self.effort](given, carry)
 
     def evaluate(self, trainable: Tree, data: PyTree[Array], key: jax.Array, step: int, batch_size: int) -> Any:
         """The mean terms over held-out examples, with the same noise every time.
@@ -215,31 +266,85 @@ def _zeros(shapes: PyTree[jax.ShapeDtypeStruct]) -> PyTree[Array]:
 
 
 @eqx.filter_jit
-def _initial(init: Callable[[PyTree], PyTree], trainable: PyTree) -> PyTree:
-    return init(trainable)
+def _initial(program: Program, trainable: PyTree, data: PyTree[Array], batch_size: int) -> tuple[PyTree, Any]:
+    return program.optimizer.init(trainable), program.outline(trainable, data, batch_size)[0]
 
 
-def _chunk(
-    given: tuple[Program, PyTree[Array], Chunk, jax.Array], trainable: PyTree, state: PyTree
-) -> tuple[PyTree, PyTree, Any, Array]:
-    program, data, chunk, key = given
+class _Step(NamedTuple):
+    """What one step makes of the parameters, and from what."""
 
+    means: Any
+    gradient: PyTree
+    updates: PyTree
+    optimizer: PyTree
+
+
+def _chunk(given: tuple[Program, PyTree[Array], Chunk, jax.Array], carry: Carry) -> tuple[Carry, Array]:
+    infinite = _num_infinite(carry.optimizer)
+
+    def one(index: Array, carry: Carry) -> Carry:
+        step = _step(*given, carry, index)
+        trainable = optax.apply_updates(carry.trainable, step.updates)
+        totals = jax.tree.map(jnp.add, carry.totals, step.means)
+        return Carry(trainable, step.optimizer, totals, carry.skipped, carry.trouble)
+
+    carry = jax.lax.fori_loop(0, given[2].count, one, carry)
+    # Whatever is not finite stays so, in the parameters, in the optimizer's state (some begin with infinities) or in
+    # the sums: one look after many steps finds it, and costs them nothing.
+    healthy = _is_finite((carry.trainable, carry.totals.objective)) & (_num_infinite(carry.optimizer) <= infinite)
+    return carry, healthy
+
+
+def _careful(given: tuple[Program, PyTree[Array], Chunk, jax.Array, Array, Array], carry: Carry) -> tuple[Carry, Array]:
+    program, data, chunk, key, rate, most = given
+
+    def goes_on(state: tuple[Array, Carry]) -> Array:
+        return (state[0] < chunk.count) & (state[1].skipped < most)
+
+    def one(state: tuple[Array, Carry]) -> tuple[Array, Carry]:
+        index, before = state
+        step = _step(program, data, chunk, key, before, index)
+        trainable = optax.apply_updates(
+            before.trainable, jax.tree.map(lambda update: update * rate.astype(update.dtype), step.updates)
+        )
+        totals = jax.tree.map(jnp.add, before.totals, step.means)
+        after = Carry(trainable, step.optimizer, totals, before.skipped, before.trouble)
+        whole = _num_infinite(step.optimizer) <= _num_infinite(before.optimizer)
+        fine = (
+            _is_finite(step.means.objective),
+            _is_finite(step.gradient),
+            _is_finite((step.updates, trainable)) & whole,
+        )
+        first = jnp.stack([chunk.step + index, jnp.argmin(jnp.stack(fine))]).astype(jnp.int32)
+        trouble = jnp.where(before.skipped == 0, first, before.trouble)
+        kept = Carry(before.trainable, before.optimizer, before.totals, before.skipped + 1, trouble)
+        applied = fine[0] & fine[1] & fine[2]
+        return index + 1, jax.tree.map(lambda new, old: jnp.where(applied, new, old), after, kept)
+
+    _, carry = jax.lax.while_loop(goes_on, one, (jnp.zeros((), jnp.int32), carry))
+    return carry, carry.skipped < most
+
+
+def _step(program: Program, data: PyTree[Array], chunk: Chunk, key: jax.Array, carry: Carry, index: Array) -> _Step:
     def loss(trainable: PyTree, index: Array) -> tuple[Array, Any]:
         step = chunk.step + index
         batch = take(data, chunk.batches[chunk.start + index])
         return program.loss(trainable, batch, jax.random.fold_in(key, step), step)
 
-    def one(index: Array, carry: tuple[PyTree, PyTree, Any]) -> tuple[PyTree, PyTree, Any]:
-        trainable, state, total = carry
-        gradient, means = jax.grad(loss, has_aux=True)(trainable, index)
-        with jax.numpy_dtype_promotion("standard"):  # optax raises a float to a whole number
-            updates, state = program.optimizer.update(gradient, state, trainable)
-        return optax.apply_updates(trainable, updates), state, jax.tree.map(jnp.add, total, means)
+    gradient, means = jax.grad(loss, has_aux=True)(carry.trainable, index)
+    with jax.numpy_dtype_promotion("standard"):  # optax raises a float to a whole number
+        updates, optimizer = program.optimizer.update(gradient, carry.optimizer, carry.trainable)
+    return _Step(means, gradient, updates, optimizer)
 
-    nothing, _ = program.outline(trainable, data, chunk.batches.shape[1])
-    trainable, state, total = jax.lax.fori_loop(0, chunk.count, one, (trainable, state, nothing))
-    finite = [jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(trainable)]
-    return trainable, state, jax.tree.map(lambda term: term / chunk.count, total), jnp.all(jnp.asarray(finite))
+
+def _is_finite(tree: PyTree) -> Array:
+    return jnp.all(jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(tree)]))
+
+
+def _num_infinite(tree: PyTree) -> Array:
+    """How many numbers of a pytree are not finite."""
+    counts = [jnp.sum(~jnp.isfinite(leaf)) for leaf in jax.tree.leaves(tree) if jnp.issubdtype(leaf.dtype, jnp.inexact)]
+    return sum(counts, jnp.zeros((), jnp.int32))
 
 
 def _evaluate(
@@ -270,4 +375,5 @@ def _compiled(function: Callable[..., Any], **options: Any) -> Mapping[Effort, C
 
 
 _CHUNK = _compiled(_chunk, donate="all-except-first")
+_CAREFUL = _compiled(_careful, donate="all-except-first")
 _EVALUATE = _compiled(_evaluate)

@@ -1,0 +1,183 @@
+"""The state of training on disk: a folder with the last two checkpoints, written by one process at a time."""
+
+import time
+import warnings
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from reparax.disk import delete, owned, unwritable
+from reparax.errors import ArtifactError, CheckpointWarning, OutputError
+from reparax.training._saved import Damaged, libraries, read, write
+from reparax.training._state import TrainState
+
+SECONDS = 60.0
+LEAST_RATIO = 50
+"""The time between two saves is at least this many times that of a save, so that they cost less than 2 %."""
+KEPT = 2
+LOCK = "lock"
+PREFIX = "checkpoint-"
+
+
+@dataclass(frozen=True)
+class Checkpoints:
+    """Where training saves its state, how often, and whether it goes on from there.
+
+    The state is saved at the end, and before that when the time has come and the steps under way are done. The last two
+    checkpoints are kept; each contains the best model so far.
+
+    Attributes:
+        folder: The folder of the checkpoints of one run; its parent folder must exist.
+        identity: What a resumed run must have in common with this one, as plain values.
+        seconds: How long to train between two saves, at least.
+        resume: Whether to go on from the newest checkpoint of the folder.
+    """
+
+    folder: str | Path
+    identity: Mapping[str, Any] = field(default_factory=dict)
+    seconds: float = SECONDS
+    resume: bool = False
+
+
+def has_checkpoints(folder: str | Path) -> bool:
+    """Whether there is something in a folder to resume."""
+    return bool(_paths(Path(folder).expanduser()))
+
+
+def remove(folder: str | Path) -> None:
+    """Deletes the checkpoints of a folder, and the folder if nothing else is in it; another process's stay."""
+    path = Path(folder).expanduser()
+    if not (path / LOCK).is_file():
+        return
+    with owned(path / LOCK) as free:
+        if free:
+            for checkpoint in _paths(path):
+                delete(checkpoint)
+            (path / LOCK).unlink(missing_ok=True)
+    if not any(path.iterdir()):
+        path.rmdir()
+
+
+@contextmanager
+def opened(checkpoints: Checkpoints) -> Generator["Store"]:
+    """The folder of the checkpoints, for this process alone.
+
+    Raises:
+        OutputError: It cannot be written, or another process writes to it.
+    """
+    folder = Path(checkpoints.folder).expanduser()
+    try:
+        folder.mkdir(exist_ok=True)
+        (folder / LOCK).touch()
+        with owned(folder / LOCK) as free:
+            if not free:
+                raise OutputError(
+                    expected=f"to be the only fit that saves its checkpoints in {folder}",
+                    got="another fit, which is running and does so",
+                    cure="wait for it, or choose another folder (on the command line: another --out)",
+                )
+            yield Store(replace(checkpoints, folder=folder), folder)
+    except OutputError:
+        raise
+    except OSError as error:
+        raise unwritable(folder, error) from error
+
+
+class Store:
+    """The checkpoints of a running fit."""
+
+    def __init__(self, checkpoints: Checkpoints, folder: Path) -> None:
+        self._folder, self._identity, self._resume = folder, checkpoints.identity, checkpoints.resume
+        self._seconds = checkpoints.seconds
+        self._saved = time.monotonic()
+        before = _paths(folder)
+        self._number = _number(before[-1]) + 1 if before else 1
+
+    def newest(self, first: TrainState) -> TrainState | None:
+        """The state of the newest intact checkpoint; None if training is to begin.
+
+        Args:
+            first: The state before the first step, whose structure it has.
+
+        Raises:
+            ArtifactError: It is of another fit or another format, or there are only damaged ones.
+
+        Warns:
+            CheckpointWarning: There is none, or the newest one is damaged.
+        """
+        paths = _paths(self._folder)
+        if not self._resume:
+            if paths:
+                _warn(
+                    f"checkpoints of an unfinished fit are in {self._folder}: they will be replaced in "
+                    f"{self._seconds:g} s, or when this fit ends; resume would have gone on from there"
+                )
+            return None
+        if not paths:
+            _warn(f"nothing to resume in {self._folder}: training starts from the beginning")
+            return None
+        for path in reversed(paths):
+            try:
+                found, wrote = read(path, first, self._identity)
+            except Damaged as error:
+                _warn(f"the checkpoint {path} is damaged ({error}); the one before is tried")
+                continue
+            _tell_of_other_versions(wrote)
+            return found
+        raise ArtifactError(
+            expected=f"an intact checkpoint in {self._folder}",
+            got=f"{len(paths)} damaged",
+            cure="start from the beginning, without resuming",
+        )
+
+    def when_due(self, state: TrainState) -> None:
+        """Saves the state if it is time to."""
+        if time.monotonic() - self._saved >= self._seconds:
+            self._save(state)
+
+    def at_end(self, state: TrainState) -> None:
+        """Saves the last state."""
+        self._save(state)
+
+    def _save(self, state: TrainState) -> None:
+        """Writes a checkpoint and deletes older ones; if that fails, those of before stay.
+
+        Warns:
+            CheckpointWarning: It failed.
+        """
+        began = time.monotonic()
+        try:
+            write(self._folder / f"{PREFIX}{self._number:06}", state, self._identity)
+            for old in _paths(self._folder)[:-KEPT]:
+                delete(old)
+            self._number += 1
+        except OSError as error:
+            got = error.got if isinstance(error, OutputError) else error.strerror or str(error)
+            _warn(f"a checkpoint could not be written to {self._folder} ({got}); those of before are kept")
+        self._saved = time.monotonic()
+        self._seconds = max(self._seconds, LEAST_RATIO * (self._saved - began))
+
+
+def _paths(folder: Path) -> list[Path]:
+    """The checkpoints of a folder, the newest one last."""
+    if not folder.is_dir():
+        return []
+    found = [path for path in folder.iterdir() if path.name.startswith(PREFIX) and path.name[len(PREFIX) :].isdigit()]
+    return sorted(found, key=_number)
+
+
+def _number(path: Path) -> int:
+    return int(path.name[len(PREFIX) :])
+
+
+def _tell_of_other_versions(wrote: Mapping[str, str]) -> None:
+    now = libraries()
+    others = [f"{name} {wrote.get(name)}, now {now[name]}" for name in now if wrote.get(name) != now[name]]
+    if others:
+        _warn(f"the checkpoint was written with {'; '.join(others)}: the result may differ in the last digits")
+
+
+def _warn(text: str) -> None:
+    warnings.warn(text, CheckpointWarning, stacklevel=6)

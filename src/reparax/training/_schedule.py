@@ -1,0 +1,85 @@
+"""When training does what: the batch of each step and the looks at held-out examples by step, the rest by time."""
+
+import math
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array
+
+from reparax.training._program import Chunk
+
+MOST_BETWEEN_LOOKS = 500
+FEWEST_BETWEEN_LOOKS = 100
+
+FIRST_PIECE = 20
+SECONDS = 0.5
+"""How long the steps of one compiled call are to take, so that it can be stopped and saved in between."""
+FASTEST_GROWTH = 10
+
+
+class Plan:
+    """The batches of all steps, and the steps after which the held-out examples are looked at.
+
+    Both follow from the numbers of examples, epochs and examples per batch, and never from the clock: the looks choose
+    the best model and the end of training, which must be the same in every run.
+    """
+
+    def __init__(self, num_examples: int, batch_size: int, epochs: int) -> None:
+        self.batch_size = min(batch_size, num_examples)
+        steps = num_examples // self.batch_size
+        self.steps_per_epoch = steps
+        self.num_examples = num_examples
+        self.epochs = epochs
+        self._epochs_per_group = min(epochs, max(1, FEWEST_BETWEEN_LOOKS // steps))
+        self._between_looks = math.ceil(steps / math.ceil(steps / MOST_BETWEEN_LOOKS)) * self._epochs_per_group
+        self._group, self._batches = -1, None
+
+    @property
+    def steps(self) -> int:
+        """The number of all steps."""
+        return self.epochs * self.steps_per_epoch
+
+    def next_look(self, step: int) -> int:
+        """The number of steps at the first look after a step."""
+        group_steps = self._epochs_per_group * self.steps_per_epoch
+        begin = step // group_steps * group_steps
+        looked = begin + ((step - begin) // self._between_looks + 1) * self._between_looks
+        return min(looked, begin + group_steps, self.steps)
+
+    def chunk(self, key: jax.Array, step: int, count: int) -> Chunk:
+        """Some steps from a step on, not beyond the next look."""
+        group = step // (self._epochs_per_group * self.steps_per_epoch)
+        if group != self._group or self._batches is None:
+            self._group, self._batches = group, self._order(key, group * self._epochs_per_group)
+        return Chunk(self._batches, step - group * self._epochs_per_group * self.steps_per_epoch, count, step)
+
+    def _order(self, key: jax.Array, first: int) -> Array:
+        """Batches of the epochs of a group from ``first`` on, even if not all of them are run."""
+        epochs = jnp.arange(first, first + self._epochs_per_group)
+        used = self.steps_per_epoch * self.batch_size
+        return _shuffled(key, epochs, self.num_examples)[:, :used].reshape(-1, self.batch_size)
+
+
+@partial(jax.jit, static_argnums=2)
+def _shuffled(key: jax.Array, epochs: Array, num_examples: int) -> Array:
+    """An order of the examples for each epoch; compiled once for all chunks, because sorting compiles slowly."""
+    return jax.vmap(lambda epoch: jax.random.permutation(jax.random.fold_in(key, epoch), num_examples))(epochs)
+
+
+class Pace:
+    """How many steps one compiled call takes: as many as fit into `SECONDS`; it changes no result.
+
+    The first call is compiled, so that its time says nothing on the steps.
+    """
+
+    def __init__(self) -> None:
+        self.steps = FIRST_PIECE
+        self._calls = 0
+
+    def took(self, steps: int, seconds: float) -> None:
+        """Learns from a call of some steps."""
+        self._calls += 1
+        if self._calls > 1:
+            fitting = steps * SECONDS / max(seconds, 1e-9)
+            self.steps = max(1, min(int(fitting), FASTEST_GROWTH * self.steps))

@@ -1,0 +1,82 @@
+"""The state of training: all that a resumed run needs to go on as if it had never ended."""
+
+from dataclasses import dataclass, field, replace
+from typing import Self
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import PyTree
+
+from reparax.training._program import Carry
+from reparax.training._record import Record, Status
+
+
+@dataclass(frozen=True)
+class Best:
+    """The best parameters so far by the held-out bound; the latest ones without a bound, or while it does not count.
+
+    Attributes:
+        trainable: The parameters.
+        bound: Their held-out bound; infinite where it does not count.
+        step: The step that they are from.
+        epoch: The epoch that they are from.
+    """
+
+    trainable: PyTree
+    bound: float = -np.inf
+    step: int = 0
+    epoch: float = 0.0
+
+    def updated(self, record: Record, trainable: PyTree, warmup: int) -> "Best":
+        """The better one of this and the parameters of a record."""
+        bound, counts = record.valid.get("bound", np.inf), record.epoch > warmup
+        if not (bound > self.bound or bound == np.inf or not counts):
+            return self
+        copies = jax.tree.map(jnp.copy, trainable)
+        return Best(copies, bound if counts else -np.inf, record.step, record.epoch)
+
+
+@dataclass(frozen=True)
+class TrainState:
+    """The state of training between two compiled calls.
+
+    Attributes:
+        carry: What the steps change.
+        good: The same at the last look, when everything was finite.
+        best: The best parameters.
+        step: The number of steps taken.
+        look: The number of steps at the last look.
+        returns: How often training has gone back to the last look at half the rate.
+        is_careful: Whether a step has been found not finite, so that each one is checked from then on.
+        history: One record for each look.
+        seconds: The time that earlier runs took.
+        status: How training ended; None if it has not.
+        trouble: What was not finite last, in words; empty if nothing was.
+    """
+
+    carry: Carry
+    good: Carry
+    best: Best
+    step: int = 0
+    look: int = 0
+    returns: int = 0
+    is_careful: bool = False
+    history: tuple[Record, ...] = field(default=())
+    seconds: float = 0.0
+    status: Status | None = None
+    trouble: str = ""
+
+    @classmethod
+    def first(cls, carry: Carry) -> Self:
+        """The state before the first step."""
+        return cls(carry, carry.copied(), Best(jax.tree.map(jnp.copy, carry.trainable)))
+
+    @property
+    def rate(self) -> float:
+        """What the updates are scaled by."""
+        return 0.5**self.returns
+
+    def at_last_look(self) -> Self:
+        """The state at the last look, from which the same steps can be taken again."""
+        return replace(self, carry=self.good.copied(), step=self.look)
