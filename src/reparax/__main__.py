@@ -1,8 +1,6 @@
 """``python -m reparax`` is the command line."""
 
-import sys
-
-from reparax.cli import main
+from reparax.cli import run
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run()

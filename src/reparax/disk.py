@@ -91,7 +91,8 @@ def owned(path: Path) -> Generator[bool]:
         return
     descriptor = os.open(path, os.O_RDWR)
     try:
-        yield _lock(descriptor) is not False
+        # A file that was deleted before it was locked is no longer the one that others will open.
+        yield _lock(descriptor) is not False and path.exists() and os.path.samestat(os.fstat(descriptor), path.stat())
     finally:
         os.close(descriptor)
 

@@ -6,6 +6,7 @@ import random
 import warnings
 from dataclasses import replace
 from hashlib import sha256
+from itertools import pairwise
 
 import jax
 import numpy as np
@@ -93,7 +94,7 @@ def test_a_resumed_run_is_told_where_it_is(tmp_path):
     train(tmp_path, stop=after(6))
     train(tmp_path, resume=True, progress=seen.append)
     assert [record.step for record in seen] == [100, 200, 300]
-    assert all(a.seconds < b.seconds for a, b in zip(seen, seen[1:], strict=False))
+    assert all(a.seconds < b.seconds for a, b in pairwise(seen))
 
 
 def spoiled(path, rng):

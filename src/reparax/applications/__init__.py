@@ -14,6 +14,8 @@ from reparax.applications._fit import fit as fit
 from reparax.applications._fit import plan as plan
 from reparax.applications._impute import impute as impute
 from reparax.applications._impute import impute_draws as impute_draws
+from reparax.applications._marginals import marginal_bound as marginal_bound
+from reparax.applications._marginals import marginal_log_density as marginal_log_density
 from reparax.applications._measured import Measured as Measured
 from reparax.applications._measured import separation as separation
 from reparax.applications._privacy import Privacy as Privacy

@@ -3,7 +3,9 @@
 import warnings
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, Unpack
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple, Unpack
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +15,8 @@ import numpy as np
 from reparax import registry
 from reparax.applications._door import require_context
 from reparax.applications._encode import encode
+from reparax.applications._marginals import require_sense
+from reparax.applications._saves import checkpoints_in, identity_of
 from reparax.data import Dataset, left_out, marginal_oddity, read, related, require_fit, split
 from reparax.errors import ColumnsLeftOut, RecipeError
 from reparax.model import Model
@@ -42,7 +46,7 @@ from reparax.recipe import (
 from reparax.recipe import objective as recipe_objective
 from reparax.reparameterization import is_reparameterizable
 from reparax.tables import HidingCells, adapter_of, is_for_rows
-from reparax.training import Progress, cosine_adam, sees_batch
+from reparax.training import SECONDS, Checkpoints, Progress, Stop, cosine_adam, sees_batch
 from reparax.training import fit as train
 
 COMPANION = 1 << 30
@@ -58,7 +62,11 @@ def fit(
     model: Model | None = None,
     objective: AbstractObjective | Choice | None = None,
     progress: Progress | None = None,
+    stop: Stop | None = None,
     context: Any = None,
+    checkpoints: str | Path | None = None,
+    resume: bool = False,
+    checkpoint_seconds: float = SECONDS,
     **chosen: Unpack[Settings],
 ) -> FittedModel:
     """Fits a model to data; choices that are left open follow from the data by the rules of `reparax.recipe.suggest`.
@@ -66,22 +74,36 @@ def fit(
     Some of the data are held out. Training stops when the bound on them no longer rises, and keeps the best model.
     Ctrl-C stops training early and keeps the best model so far.
 
+    With a folder of checkpoints, a fit that is killed loses at most the last minute: the same call with ``resume=True``
+    goes on from there, and gives the same weights, history and status to the last bit as one that was not killed (on
+    the same machine; only the seconds in the history differ).
+
     Args:
         data: Anything `reparax.data.read` reads, or a `Dataset`.
         model: A custom model; by default, the one that the recipe describes.
         objective: An objective: its name, its name and options, or the objective itself; by default that of the recipe.
-        progress: Called after each chunk of training with its record.
+        progress: Called after each look at the held-out data with its record.
+        stop: Asked several times a minute; when it is true, training ends with the best model so far.
         context: Numbers that are known of each example and not modeled, one row for each: the model is then one of
             p(x | context) and needs a context wherever it is applied.
+        checkpoints: A folder for the state of training, which is saved there now and then and at the end; the last two
+            checkpoints are kept. By default nothing is saved.
+        resume: Go on from the newest checkpoint, of the same data and settings; if there is none, from the beginning.
+        checkpoint_seconds: How long to train between two checkpoints.
         **chosen: Fields of `reparax.recipe.Recipe`: ``latent_dim=16``, ``likelihood="bernoulli"``, ``seed=1``...; and
             options of its parts: ``beta=4.0``, or ``prior={"name": "normal-mixture", "num_components": 6}``.
 
     Raises:
         DataError: The data cannot be read, or the likelihood has no density for such data.
         RecipeError: A setting is out of range, parts do not go together, or parts are chosen along with a custom model.
-        TrainingError: The objective is not finite from the start.
+        TrainingError: The objective is not finite from the start, or the model is worse than before training and than
+            the data's own marginals.
+        ArtifactError: The checkpoints are of other data or settings, or all damaged.
+        OutputError: The folder of the checkpoints cannot be written, or another fit writes to it.
 
     Warns:
+        TrainingWarning: Steps of training were not finite.
+        CheckpointWarning: A checkpoint could not be written or is damaged, or there is none to resume.
         ColumnsLeftOut: Columns of a table are not modeled: identifiers, free text, empty ones.
     """
     dataset = read(data, context=context)
@@ -106,7 +128,17 @@ def fit(
     given = objective if isinstance(objective, AbstractObjective) else None
     objective = recipe_objective(recipe, _steps_per_epoch(recipe, part), given, num_examples=len(part))
     check_objective(objective, fitted.model)
-    return _train(fitted, recipe, objective, part, held_out, key=training, progress=progress)
+    identity = partial(identity_of, fitted.model, recipe, part, held_out)
+    watched = _Watched(progress, stop, checkpoints_in(checkpoints, identity, checkpoint_seconds, resume=resume))
+    return _train(fitted, recipe, objective, part, held_out, key=training, watched=watched)
+
+
+class _Watched(NamedTuple):
+    """Who watches training, may end it, and keeps its state."""
+
+    progress: Progress | None
+    stop: Stop | None
+    checkpoints: Checkpoints | None
 
 
 def trimmed(dataset: Dataset, fraction: float) -> Dataset:
@@ -260,7 +292,7 @@ def _train(
     held_out: Dataset | None,
     *,
     key: jax.Array,
-    progress: Progress | None,
+    watched: _Watched,
 ) -> FittedModel:
     units = fitted.units
     transform = units.transform if part.context is None else BesideContext(units.transform)
@@ -288,7 +320,7 @@ def _train(
         warmup=recipe.warmup_epochs,
         judge=judge,
         transform=transform,
-        progress=progress,
+        **watched._asdict(),
     )
     best = result.model
     model, companion = (best.model, best.companion) if isinstance(best, Accompanied) else (best, None)
@@ -297,4 +329,6 @@ def _train(
     if isinstance(prior, Moments):
         fitted_prior = prior.fitted_to(encode(trained, part, context=part.context))
         trained = replace(trained, model=Model(trained.model.posterior, fitted_prior, trained.model.likelihood))
+    if held_out is not None and result.is_worse_than_untrained:
+        require_sense(trained, part, held_out, chosen=recipe.learning_rate)
     return trained

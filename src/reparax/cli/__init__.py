@@ -5,3 +5,4 @@ Results go to stdout or to the named file, messages for people to stderr. jax is
 """
 
 from reparax.cli.main import main as main
+from reparax.cli.main import run as run

@@ -1,24 +1,26 @@
 """``reparax fit``: from data to a model folder."""
 
-from collections.abc import Callable
+import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
+from cyclopts.validators import Number
 
 from reparax import registry
 from reparax.cli.evaluate import say_verdict
 from reparax.cli.model import Data, origin_of, prepare_jax, see_working_folder, streamed
 from reparax.cli.options import RecipeOptions
-from reparax.cli.terminal import Say, bound_name, notes, speaker, stoppable, warn, watch
+from reparax.cli.terminal import Say, Stop, bound_name, notes, speaker, stoppable, warn, warnings_as_lines, watch
 from reparax.cli.words import columns_text, recipe_lines, relations_text
+from reparax.errors import CheckpointWarning, TrainingError, TrainingWarning
 
 if TYPE_CHECKING:
     from reparax.data import Dataset
     from reparax.recipe import FittedModel, Recipe
-    from reparax.training import Record
 
-INTERRUPTED = 130
+DIVERGED = 1
 ROWS_FOR_ACTIVITY = 5000
 SAMPLES = 100
 """Importance samples for the report, the default of ``reparax report``."""
@@ -37,13 +39,20 @@ def fit(
     exclude: Annotated[tuple[str, ...], Parameter(consume_multiple=True)] = (),
     recipe: RecipeOptions = RecipeOptions(),
     report: Annotated[bool, Parameter(negative="--no-report")] = True,
+    resume: bool = False,
+    checkpoint_seconds: Annotated[float, Parameter(validator=Number(gte=0))] = 60.0,
     quiet: bool = False,
 ) -> int:
     """Fit a model to data; options that you leave out are chosen from the data.
 
     Training stops when the bound on held-out data no longer rises, and keeps the best model.
 
-    Ctrl-C stops training early and keeps the best model so far; the exit code is then 130.
+    Ctrl-C stops training early and keeps the best model so far; the exit code is then 130. SIGTERM, which schedulers
+    and containers send, does the same; the exit code is then 143. It is 1 if training diverged; the best model before
+    that is kept.
+
+    While it trains, its state is in the folder OUT.checkpoints, which is deleted when the model has been written. After
+    a crash or an interrupt, the same command with --resume goes on from there.
 
     Args:
         data: A .csv, .tsv, .parquet, .feather, .npy, .npz or IDX file, a folder of tables or images, or
@@ -55,6 +64,9 @@ def fit(
         exclude: Columns of a table to ignore.
         recipe: The choices about the model and its training.
         report: Write report.html into the model folder (the default).
+        resume: Go on from the checkpoints in OUT.checkpoints, with the same data and options; the result is the same to
+            the last bit as without the interruption. Without checkpoints, start from the beginning.
+        checkpoint_seconds: How long to train between two checkpoints (default: 60).
         quiet: Show no progress and no notes.
     """
     from reparax.data import check_output, left_out, read, require_fit
@@ -80,40 +92,85 @@ def fit(
         warn(f"warning: {line}")
     for line in columns_text(dataset.schema):
         say(line)
+    saves = _Saves(checkpoint_folder(out), resume, checkpoint_seconds)
     with stoppable() as stop:
-        fitted = _train(dataset, chosen, planned, stop.check, quiet=quiet)
+        try:
+            fitted = _train(dataset, chosen, planned, stop, saves, quiet=quiet)
+        except KeyboardInterrupt:
+            return _say_interrupted(stop, saves)
+        except TrainingError:
+            saves.remove()  # resumed, it would end in the same way
+            raise
         if not fitted.history:
-            warn("interrupted before the first training steps finished; nothing was written")
-            return INTERRUPTED
+            return _say_interrupted(stop, saves)
         save(fitted, out)
     for line in relations_text(fitted.schema):
         say(line)
     _say_result(fitted, dataset, say)
     say(f"model       {out}")
     if fitted.status == "interrupted":
-        return INTERRUPTED
+        warn(f"checkpoints {saves.folder}: the same command with --resume goes on from there")
+        return stop.code
+    saves.remove()
+    if fitted.status == "diverged":
+        return DIVERGED
     if report:
         _write_report(fitted, dataset, data, out, say)
         say(f"report      {out}/{REPORT}")
     return 0
 
 
+@dataclass(frozen=True)
+class _Saves:
+    """The checkpoints of a fit, as the user asked for them."""
+
+    folder: Path
+    resume: bool
+    seconds: float
+
+    def exist(self) -> bool:
+        from reparax.training import has_checkpoints
+
+        return has_checkpoints(self.folder)
+
+    def remove(self) -> None:
+        from reparax.training import remove
+
+        remove(self.folder)
+
+
+def checkpoint_folder(out: str) -> Path:
+    """Where the checkpoints of a fit are: beside the model folder, which is replaced all at once."""
+    target = Path(os.path.realpath(Path(out).expanduser()))
+    return target.with_name(f"{target.name}.checkpoints")
+
+
+def _say_interrupted(stop: Stop, saves: _Saves) -> int:
+    kept = f"; {saves.folder} has checkpoints for --resume" if saves.exist() else ""
+    warn(f"interrupted before the first training steps finished; nothing was written{kept}")
+    return stop.code
+
+
 def _train(
-    dataset: "Dataset", chosen: dict[str, Any], planned: "Recipe", check: Callable[[], None], *, quiet: bool
+    dataset: "Dataset", chosen: dict[str, Any], planned: "Recipe", stop: Stop, saves: _Saves, *, quiet: bool
 ) -> "FittedModel":
     from reparax import applications
 
-    with watch(planned.epochs, bound_name(planned.name("objective")), planned.batch_size, quiet=quiet) as show:
-
-        def progress(record: "Record") -> None:
-            show(record)
-            check()
-
-        return applications.fit(dataset, progress=progress, **chosen)
+    name = bound_name(planned.name("objective"))
+    with (
+        warnings_as_lines(CheckpointWarning, TrainingWarning),
+        watch(planned.epochs, name, planned.batch_size, quiet=quiet) as show,
+    ):
+        return applications.fit(
+            dataset, progress=show, stop=stop.asked, checkpoints=saves.folder, resume=saves.resume,
+            checkpoint_seconds=saves.seconds, **chosen,
+        )  # fmt: skip
 
 
 def _say_result(fitted: "FittedModel", dataset: "Dataset", say: Say) -> None:
     """Says the result, with a warning if the latent variable carries no information."""
+    from reparax.applications import marginal_bound
+
     assert fitted.recipe is not None
     held_out = [record for record in fitted.history if record.valid]
     best = max(held_out, key=lambda record: record.valid["bound"]) if held_out else fitted.history[-1]
@@ -126,7 +183,13 @@ def _say_result(fitted: "FittedModel", dataset: "Dataset", say: Say) -> None:
     if fitted.status == "interrupted":
         warn("interrupted: the best model so far was kept")
     if fitted.status == "diverged":
-        warn("warning: training diverged; the best model before that was kept; a lower --learning-rate may help")
+        warn("error: training diverged; the best model before that was kept; a lower --learning-rate may help")
+    alone = marginal_bound(fitted, dataset)
+    if alone is not None and bound < alone:
+        warn(
+            f"warning: no better than the values taken one by one, {alone:.2f} nats per example: train longer, or with "
+            "another --learning-rate"
+        )
     active, size = _active_units(fitted, dataset)
     say(f"active      {active} of {size} latent dimensions")
     if active == 0:

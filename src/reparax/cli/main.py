@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from difflib import get_close_matches
+from typing import NoReturn
 
 from reparax.cli.terminal import warn
 from reparax.errors import MissingExtra, ReparaxError
@@ -14,6 +15,7 @@ from reparax.extras import extras
 COMMANDS = ("fit", "encode", "reconstruct", "sample", "impute", "score", "evaluate", "report", "info")
 USER_ERROR = 2
 INTERRUPTED = 130
+TERMINATED = 143
 BROKEN_PIPE = 141
 
 
@@ -24,8 +26,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: The arguments after ``reparax``; by default those of this process.
 
     Returns:
-        The exit code: 0 for success; 2 for an error that the user can fix, after one sentence on stderr; 130 if
-        interrupted; 141 if nobody reads the output any more. A bug in reparax is raised with its traceback.
+        The exit code: 0 for success; 1 if training diverged and the model before that was kept; 2 for an error that the
+        user can fix, after one sentence on stderr; 130 if interrupted by Ctrl-C, 143 by SIGTERM; 141 if nobody reads
+        the output any more. A bug in reparax is raised with its traceback.
     """
     try:
         with extras():
@@ -69,6 +72,21 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
         return USER_ERROR
     return code if isinstance(code, int) else 0
+
+
+def run() -> NoReturn:
+    """Runs one command and ends the process.
+
+    An interrupted process ends at once: XLA may be compiling in other threads, and crashes if Python is taken down
+    around it (segmentation fault, exit code 139).
+    """
+    code = main()
+    if code in {INTERRUPTED, TERMINATED}:
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(OSError, ValueError):
+                stream.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 def _usage(error: Exception) -> str:

@@ -3,10 +3,11 @@
 import signal
 import sys
 import threading
+import warnings
 from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 if TYPE_CHECKING:
     from reparax.training import Record
@@ -36,48 +37,79 @@ def _silence(line: str) -> None:
 
 
 class Stop:
-    """Whether the user asked to stop.
+    """Whether training is asked to stop, by Ctrl-C or by SIGTERM, which schedulers and containers send.
 
     Attributes:
-        requested: Whether Ctrl-C was pressed.
-        patient: Whether training has started, so that there is a model to keep and stopping waits for the end of a
-            chunk of steps.
+        signal: The signal that asked; 0 if none did.
+        is_patient: Whether the first steps are done, so that there is something to keep and stopping waits for the end
+            of those under way.
     """
 
     def __init__(self) -> None:
-        self.requested = False
-        self.patient = False
+        self.signal = 0
+        self.is_patient = False
+        self._has_begun = False
 
-    def check(self) -> None:
-        """Called between two chunks of training steps.
+    def asked(self) -> bool:
+        """Called before the first compiled steps of training, and after each call of some of them."""
+        self.is_patient, self._has_begun = self._has_begun, True
+        return self.signal != 0
 
-        Raises:
-            KeyboardInterrupt: The user asked to stop.
-        """
-        self.patient = True
-        if self.requested:
-            raise KeyboardInterrupt
+    @property
+    def code(self) -> int:
+        """The exit code of an interrupted process, as shells count it: 130 for Ctrl-C, 143 for SIGTERM."""
+        return 128 + (self.signal or signal.SIGINT)
 
     def on_signal(self, number: int, frame: FrameType | None) -> None:
-        """Remembers the first Ctrl-C; raises at the second one, or before training has started."""
-        if self.requested or not self.patient:
+        """Remembers the first signal; raises at the second one, or before the first steps are done."""
+        again = self.signal != 0
+        self.signal = number
+        if again or not self.is_patient:
             raise KeyboardInterrupt
-        self.requested = True
-        warn("stopping after the current steps to keep the best model so far (press Ctrl-C again to stop at once)")
+        again_words = " (press Ctrl-C again to stop at once)" if number == signal.SIGINT else ""
+        warn(f"stopping after the current steps to keep the best model so far{again_words}")
 
 
 @contextmanager
 def stoppable() -> Generator[Stop]:
-    """Lets training finish its current steps when Ctrl-C is pressed."""
+    """Lets training finish its current steps when it is asked to stop."""
     stop = Stop()
     if threading.current_thread() is not threading.main_thread():
         yield stop
         return
-    before = signal.signal(signal.SIGINT, stop.on_signal)
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.signal(number, stop.on_signal) for number in numbers]
     try:
         yield stop
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
+
+
+@contextmanager
+def warnings_as_lines(*kinds: type[Warning]) -> Generator[None]:
+    """Shows warnings of some kinds as lines, each one once, and leaves others alone."""
+    with warnings.catch_warnings():
+        shown, others = set[str](), warnings.showwarning
+        for kind in kinds:
+            warnings.simplefilter("always", kind)
+
+        def show(
+            message: Warning | str,
+            category: type[Warning],
+            filename: str,
+            lineno: int,
+            file: TextIO | None = None,
+            line: str | None = None,
+        ) -> None:
+            if not issubclass(category, kinds):
+                others(message, category, filename, lineno, file, line)
+            elif str(message) not in shown:
+                shown.add(str(message))
+                warn(f"warning: {message}")
+
+        warnings.showwarning = show  # ty: ignore[invalid-assignment]
+        yield
 
 
 LINES = 8

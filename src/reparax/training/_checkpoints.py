@@ -3,8 +3,8 @@
 import time
 import warnings
 from collections.abc import Generator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -55,9 +55,7 @@ def remove(folder: str | Path) -> None:
         if free:
             for checkpoint in _paths(path):
                 delete(checkpoint)
-            (path / LOCK).unlink(missing_ok=True)
-    if not any(path.iterdir()):
-        path.rmdir()
+            _leave(path)
 
 
 @contextmanager
@@ -78,11 +76,22 @@ def opened(checkpoints: Checkpoints) -> Generator["Store"]:
                     got="another fit, which is running and does so",
                     cure="wait for it, or choose another folder (on the command line: another --out)",
                 )
-            yield Store(replace(checkpoints, folder=folder), folder)
+            try:
+                yield Store(checkpoints, folder)
+            finally:
+                _leave(folder)
     except OutputError:
         raise
     except OSError as error:
         raise unwritable(folder, error) from error
+
+
+def _leave(folder: Path) -> None:
+    """Deletes a folder of checkpoints, whose lock is held, if there are none in it."""
+    if not _paths(folder):
+        with suppress(OSError):
+            (folder / LOCK).unlink(missing_ok=True)
+            folder.rmdir()
 
 
 class Store:

@@ -39,12 +39,14 @@ class FitResult(Generic[Tree]):
         status: How training ended.
         history: One record for each look at the held-out examples.
         best_step: The step that the model is from.
+        is_worse_than_untrained: Whether its held-out bound is below that of the model before training.
     """
 
     model: Tree
     status: Status
     history: list[Record] = field(default_factory=list)
     best_step: int = 0
+    is_worse_than_untrained: bool = False
 
 
 def fit(
@@ -128,7 +130,15 @@ def fit(
     tell(state)
     assert state.status is not None
     trained = combine(state.best.trainable, partition(model)[1])
-    return FitResult(trained, state.status, list(state.history), state.best.step)
+    worse = bool(state.history) and held_out is not None and _is_worse(task, state, model)
+    return FitResult(trained, state.status, list(state.history), state.best.step, worse)
+
+
+def _is_worse(task: Task, state: TrainState, model: PyTree) -> bool:
+    """Whether the bound of the best model is not above that of the model before training."""
+    first = task.look(partition(model)[0], state.look)["bound"]
+    best = max((record.valid["bound"] for record in state.history if record.step == state.best.step), default=-np.inf)
+    return not best >= first
 
 
 class _Nowhere:

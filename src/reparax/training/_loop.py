@@ -51,6 +51,11 @@ class Task:
     patience: int | None
     warmup: int
 
+    def look(self, trainable: PyTree, step: int) -> dict[str, float]:
+        """The mean terms over the held-out examples, by name."""
+        size = self.plan.batch_size
+        return _floats(self.judging.evaluate(trainable, self.held_out, self.keys[2], step, size))
+
 
 def run(task: Task, state: TrainState, *, progress: Progress, stop: Stop, saves: Saves) -> TrainState:
     """Trains from a state to the end, or until it is interrupted."""
@@ -73,8 +78,9 @@ def run(task: Task, state: TrainState, *, progress: Progress, stop: Stop, saves:
         # An interrupt inside a compiled call may have lost what it was given.
         alive = not any(leaf.is_deleted() for leaf in jax.tree.leaves(state.carry))
         state = timed(state if alive else state.at_last_look())
-        with suppress(KeyboardInterrupt):
-            saves.at_end(state)
+        if state.step:
+            with suppress(KeyboardInterrupt):
+                saves.at_end(state)
         return replace(state, status="interrupted")
     saves.at_end(state)
     return state
@@ -99,15 +105,12 @@ def _steps(task: Task, state: TrainState, pace: Pace) -> TrainState:
 
 def _looked(task: Task, state: TrainState) -> TrainState:
     """The state after a look at the held-out examples: with its record, and the better model."""
-    carry, held_out = state.carry, {}
-    if task.held_out is not None:
-        held_out = task.judging.evaluate(carry.trainable, task.held_out, task.keys[2], state.look, task.plan.batch_size)
+    carry = state.carry
+    held_out = {} if task.held_out is None else task.look(carry.trainable, state.look)
     skipped = int(carry.skipped)
     count = np.float32(state.step - state.look - skipped)
     means = {name: float(np.float32(total) / count) for name, total in _floats(carry.totals).items()}
-    record = Record(
-        state.step / task.plan.steps_per_epoch, state.step, means, _floats(held_out), state.seconds, skipped
-    )
+    record = Record(state.step / task.plan.steps_per_epoch, state.step, means, held_out, state.seconds, skipped)
     after = carry.looked_at()
     return replace(
         state,
@@ -129,6 +132,4 @@ def _end(task: Task, state: TrainState) -> Status | None:
 
 def _floats(terms: Any) -> dict[str, float]:
     """The terms by name, on the host."""
-    if isinstance(terms, dict):
-        return {}
     return {name: float(getattr(terms, name)) for name in terms.__dataclass_fields__}

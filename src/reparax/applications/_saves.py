@@ -1,0 +1,71 @@
+"""The checkpoints of a fit, and what a resumed fit must have in common with the one that was killed."""
+
+import hashlib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import msgspec
+import numpy as np
+
+from reparax.data import Dataset
+from reparax.errors import RecipeError
+from reparax.model import Model
+from reparax.pytrees import partition
+from reparax.recipe import Recipe
+from reparax.training import Checkpoints
+
+
+def checkpoints_in(
+    folder: str | Path | None, identity: Callable[[], Mapping[str, Any]], seconds: float, *, resume: bool
+) -> Checkpoints | None:
+    """The checkpoints in a folder; None for no folder.
+
+    Args:
+        folder: The folder.
+        identity: What makes a fit the same one; not called without a folder, as it takes a while for large data.
+        seconds: How long to train between two checkpoints.
+        resume: Whether to go on from the newest one.
+
+    Raises:
+        RecipeError: A fit is to be resumed without a folder, or the time is not a number from 0 up.
+    """
+    if not seconds >= 0:
+        raise RecipeError(expected="seconds from 0 up between two checkpoints", got=f"{seconds:g}", cure="leave it out")
+    if folder is not None:
+        return Checkpoints(folder, identity(), seconds, resume)
+    if resume:
+        cure = "add checkpoints=, the folder of the fit that is to be resumed"
+        raise RecipeError(expected="a folder of checkpoints to resume from", got="none", cure=cure)
+    return None
+
+
+def identity_of(model: Model, recipe: Recipe, part: Dataset, held_out: Dataset | None) -> Mapping[str, Any]:
+    """What makes a fit the same one: the recipe with its seed, the data, their schema, the shapes of the weights.
+
+    Args:
+        model: The model before training.
+        recipe: The recipe.
+        part: The data of the fit.
+        held_out: The data that are held out of it, if there are any.
+    """
+    shapes = [(str(leaf.dtype), leaf.shape) for leaf in jax.tree.leaves(partition(model)[0])]
+    return {
+        "recipe": msgspec.to_builtins(recipe),
+        "data": _fingerprint(part),
+        "held-out data": None if held_out is None else _fingerprint(held_out),
+        "schema": _short(msgspec.json.encode(part.schema)),
+        "weights": _short(str(shapes).encode()),
+    }
+
+
+def _fingerprint(dataset: Dataset) -> str:
+    context = b"" if dataset.context is None else dataset.context.tobytes()
+    digest = hashlib.sha256(np.ascontiguousarray(dataset.values).data)
+    digest.update(context)
+    return f"of {len(dataset)} examples with checksum {digest.hexdigest()[:16]}"
+
+
+def _short(content: bytes) -> str:
+    return f"with checksum {hashlib.sha256(content).hexdigest()[:16]}"
