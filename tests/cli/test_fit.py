@@ -62,8 +62,9 @@ def test_collapse_is_told_in_plain_words_even_when_quiet(active, words, instant,
 def test_divergence_is_told(instant, data, tmp_path, capsys):
     instant(status="diverged")
     argv = ["fit", str(data / "table.csv"), "--out", str(tmp_path / "model"), "--label", "kind"]
-    assert main([*argv, "--quiet", "--no-report"]) == 0
-    assert "training diverged" in capsys.readouterr().err
+    assert main([*argv, "--quiet"]) == 1
+    assert "error: expected training to end; got diverged steps" in capsys.readouterr().err
+    assert rx.load(tmp_path / "model").status == "diverged"
 
 
 def test_an_interrupt_keeps_the_model(instant, data, tmp_path, capsys):
@@ -101,7 +102,7 @@ def test_constant_columns_are_told_of(tmp_path, capsys, monkeypatch):
     assert main(["fit", str(tmp_path / "rows.npy"), "--out", str(tmp_path / "model")]) == 130
     said = capsys.readouterr().err
     assert "note: constant columns carry no information" in said
-    assert said.splitlines()[-1] == "interrupted; nothing was written"
+    assert said.splitlines()[-1] == "interrupted before the first training steps finished; nothing was written"
     assert not (tmp_path / "model").exists()
 
 
@@ -113,20 +114,70 @@ def test_whole_images_given_as_floats_are_taken_for_pixel_levels(data, capsys, t
     assert "likelihood  discretized-logistic" in said
 
 
-def test_ctrl_c_waits_for_the_steps_under_way_and_a_second_one_does_not(capsys):
-    before = signal.getsignal(signal.SIGINT)
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_waits_for_the_steps_under_way_and_a_second_one_does_not(capsys, number, code):
+    before = [signal.getsignal(kind) for kind in (signal.SIGINT, signal.SIGTERM)]
     with stoppable() as stop:
+        assert not stop.asked()
         with pytest.raises(KeyboardInterrupt):
-            signal.raise_signal(signal.SIGINT)  # nothing is trained yet
-        stop.check()
-        signal.raise_signal(signal.SIGINT)
-        assert stop.requested
+            signal.raise_signal(number)  # the first steps are being compiled
+    with stoppable() as stop:
+        assert not stop.asked()
+        assert not stop.asked()
+        signal.raise_signal(number)
+        assert stop.asked()
+        assert stop.code == code
         with pytest.raises(KeyboardInterrupt):
-            signal.raise_signal(signal.SIGINT)
-        with pytest.raises(KeyboardInterrupt):
-            stop.check()
+            signal.raise_signal(number)
     assert "to keep the best model so far" in capsys.readouterr().err
-    assert signal.getsignal(signal.SIGINT) is before
+    assert [signal.getsignal(kind) for kind in (signal.SIGINT, signal.SIGTERM)] == before
+
+
+def test_a_fit_is_resumed_with_the_same_data_and_options_only(data, tmp_path, capsys, refused, monkeypatch):
+    size = ["--width", "4", "--latent-dim", "1", "--depth", "1", "--no-report", "--epochs"]
+    argv = ["fit", str(data / "table.csv"), "--label", "kind", "--out", str(tmp_path / "model"), *size]
+    folder = tmp_path / "model.checkpoints"
+    with monkeypatch.context() as patch:
+        patch.setattr("reparax.training._schedule.FIRST_PIECE", 1000)  # the first call ends at a look
+        patch.setattr("reparax.cli.terminal.Stop.asked", interrupt_at(2))
+        assert main([*argv, "150"]) == 130
+    said = capsys.readouterr().err
+    assert f"checkpoints {folder}: the same command with --resume goes on from there" in said
+    assert rx.load(tmp_path / "model").status == "interrupted"
+    sentence = refused(*argv, "151", "--resume")
+    assert "recipe.epochs 150" in sentence
+    assert "got recipe.epochs 151" in sentence
+    other = [
+        str(data / "pictures.npy") if "table" in word else word for word in argv if word not in {"--label", "kind"}
+    ]
+    assert "data of 108 examples with checksum" in refused(*other, "150", "--resume")
+    assert main([*argv, "150", "--resume"]) == 0
+    assert not folder.exists()
+    assert main([*argv[:4], "--out", str(tmp_path / "whole"), *size, "150"]) == 0
+    resumed, whole = (tmp_path / name / "weights.safetensors" for name in ("model", "whole"))
+    assert resumed.read_bytes() == whole.read_bytes()
+    capsys.readouterr()
+    assert main([*argv, "150", "--resume", "--quiet"]) == 0
+    assert "warning: nothing to resume in" in capsys.readouterr().err
+
+
+def interrupt_at(call):
+    calls = iter(range(1, call))
+
+    def asked(stop):
+        stop.signal = 0 if next(calls, None) else signal.SIGINT
+        return stop.signal != 0
+
+    return asked
+
+
+def test_finite_nonsense_is_an_error_and_replaces_no_model(data, tmp_path, refused):
+    (tmp_path / "model").mkdir()
+    argv = ["fit", data / "pictures.npy", "--out", tmp_path / "model", "--epochs", "30", "--width", "8"]
+    sentence = refused(*argv, "--latent-dim", "2", "--learning-rate", "10", "--quiet", "--no-report")
+    assert "worse than before training; lower the learning rate (it was 10)" in sentence
+    assert list((tmp_path / "model").iterdir()) == []
+    assert not (tmp_path / "model.checkpoints").exists()
 
 
 def test_a_few_plain_lines_where_there_is_no_terminal(capsys):

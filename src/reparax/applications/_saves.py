@@ -52,9 +52,9 @@ def identity_of(model: Model, recipe: Recipe, part: Dataset, held_out: Dataset |
     """
     shapes = [(str(leaf.dtype), leaf.shape) for leaf in jax.tree.leaves(partition(model)[0])]
     return {
-        "recipe": msgspec.to_builtins(recipe),
         "data": _fingerprint(part),
         "held-out data": None if held_out is None else _fingerprint(held_out),
+        "recipe": msgspec.to_builtins(recipe),
         "schema": _short(msgspec.json.encode(part.schema)),
         "weights": _short(str(shapes).encode()),
     }

@@ -183,7 +183,10 @@ def _say_result(fitted: "FittedModel", dataset: "Dataset", say: Say) -> None:
     if fitted.status == "interrupted":
         warn("interrupted: the best model so far was kept")
     if fitted.status == "diverged":
-        warn("error: training diverged; the best model before that was kept; a lower --learning-rate may help")
+        warn(
+            "error: expected training to end; got diverged steps, which are not finite; the best model before them was "
+            "kept, and a lower --learning-rate may help"
+        )
     alone = marginal_bound(fitted, dataset)
     if alone is not None and bound < alone:
         warn(

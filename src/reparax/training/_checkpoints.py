@@ -76,6 +76,8 @@ def opened(checkpoints: Checkpoints) -> Generator["Store"]:
                     got="another fit, which is running and does so",
                     cure="wait for it, or choose another folder (on the command line: another --out)",
                 )
+            for left in folder.glob(f".{PREFIX}*.tmp"):  # by killed saves, as nobody else may write here
+                delete(left)
             try:
                 yield Store(checkpoints, folder)
             finally:

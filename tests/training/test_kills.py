@@ -1,0 +1,84 @@
+"""A training process that is killed at any moment, in the write of a checkpoint too, and resumed gives the same bits."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.skipif(os.name == "nt", reason="needs fork and SIGKILL")
+
+PAUSE = 0.003
+
+
+class Server:
+    """A process that starts training processes."""
+
+    def __init__(self, cache):
+        program = Path(__file__).with_name("killed.py")
+        self.process = subprocess.Popen(
+            [sys.executable, "-W", "ignore", program, cache], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+
+    def run(self, folder, *, resume, kill_after=None, calls=0):
+        """The checksum of a finished run; None if it was killed some time after a number of compiled calls."""
+        self.process.stdin.write(f"{folder} {'resume' if resume else 'begin'} {PAUSE}\n")
+        self.process.stdin.flush()
+        child, found, timer = None, None, None
+        for line in self.process.stdout:
+            words = line.split()
+            if words[0] == "child":
+                child = int(words[1])
+            elif words[0] == "going" and timer is None and kill_after is not None:
+                if calls > 0:
+                    calls -= 1
+                    continue
+                timer = threading.Timer(kill_after, os.kill, (child, signal.SIGKILL))
+                timer.start()
+            elif words[0] == "done":
+                found = words[1]
+            elif words[0] == "ended":
+                break
+        if timer is not None:
+            timer.cancel()
+            timer.join()
+        return found
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    server = Server(tmp_path_factory.mktemp("cache"))
+    yield server
+    server.process.communicate()
+
+
+@pytest.mark.parametrize("kills", [10, pytest.param(200, marks=pytest.mark.full)])
+def test_a_killed_run_that_is_resumed_gives_the_same_bits(server, tmp_path, kills):
+    whole = server.run(tmp_path / "whole", resume=False)
+    assert whole is not None
+    rng = random.Random(0)
+    done, finished, in_a_write = 0, 0, 0
+    resume = False
+    while done < kills:
+        # Some are killed while they compile.
+        calls = rng.choice([0, 1, 1, 1, 1, 2, 3])
+        found = server.run(tmp_path / "run", resume=resume, kill_after=rng.uniform(0.0, 0.05), calls=calls)
+        resume = found is None
+        if found is None:
+            done += 1
+            in_a_write += any(path.name.endswith(".tmp") for path in (tmp_path / "run").iterdir())
+        else:  # from the beginning, over the checkpoints of the run that is over
+            assert found == whole
+            finished += 1
+    assert server.run(tmp_path / "run", resume=True) == whole
+    names = sorted(path.name for path in (tmp_path / "run").iterdir())
+    assert [name.partition("-")[0] for name in names if not name.startswith(".")] == [
+        "checkpoint",
+        "checkpoint",
+        "lock",
+    ]
+    assert in_a_write > 0
