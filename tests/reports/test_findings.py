@@ -11,10 +11,10 @@ from scipy import stats
 import reparax as rx
 from reparax.reports import findings as room
 from reparax.reports import study_of, write
-from reparax.reports.findings import FINDERS, LIMITS, Finding, findings_of, late_rise
+from reparax.reports.findings import FINDERS, LIMITS, Finding, findings_of
 from reparax.reports.joint import Sides, told_apart, trained_on_synthetic, worst_pair
 from reparax.summary import Column
-from reparax.training import Record
+from reparax.training import Record, late_rise, rise_at_end
 
 
 def column(name, categories=()):
@@ -130,12 +130,14 @@ EPOCHS = np.arange(1, 101)
 
 def test_still_improving_is_said_of_curves_that_rise_at_the_end(study_with):
     log, inverse, linear = 10 * np.log(EPOCHS), -100 / EPOCHS, EPOCHS * 1.0
-    assert late_rise(study_with(log))[0] == pytest.approx(np.log(4 / 3) / np.log(3), abs=0.02)
-    assert late_rise(study_with(inverse))[0] == pytest.approx((1 / 0.75 - 1) / (3 - 1), abs=0.02)
+    assert late_rise(study_with(log).fitted.history, 0)[0] == pytest.approx(np.log(4 / 3) / np.log(3), abs=0.02)
+    assert late_rise(study_with(inverse).fitted.history, 0)[0] == pytest.approx((1 / 0.75 - 1) / (3 - 1), abs=0.02)
     for bounds, is_said in ((linear, True), (-50 * 0.9**EPOCHS, False), (linear * 0 - 1, False), (-linear, False)):
         said = [found for found in room.unfinished(study_with(bounds)) if "Still improving" in found.sentence]
         assert bool(said) is is_said, bounds
         assert all("--epochs 200" in found.cure for found in said)
+        # The command line says the same where it writes no report.
+        assert (rise_at_end(study_with(bounds).fitted.history, 0) is not None) is is_said
     assert room.unfinished(study_with(linear, status="stopped early")) == ()
     assert room.unfinished(study_with(linear, status="diverged"))[0].level == "poor"
     assert room.unfinished(study_with(linear[:2])) == ()

@@ -1,4 +1,4 @@
-"""A training process that is killed at any moment, in the write of a checkpoint too, and resumed gives the same bits."""
+"""A training process that is killed at any moment, while it saves too, and resumed gives the same bits."""
 
 import os
 import random

@@ -10,7 +10,7 @@ from reparax.applications import Measured
 from reparax.data import fractions_held, relation_lines
 from reparax.reports.charts import nats, number, percent, shortened
 from reparax.reports.study import Study
-from reparax.training import Record
+from reparax.training import LEAST_RISE, LEVELED, Record, late_rise
 
 Level = Literal["good", "fair", "poor", "unknown"]
 
@@ -88,7 +88,7 @@ LIMITS = {
         0.2, 0.5, "standard deviations of the bounds of single rows: a small and a medium effect (Cohen 1988)"
     ),
     "still improving": Limits(
-        0.17, 0.26,
+        LEVELED, 0.26,
         "of the rise since the first third of training: a curve that nears its limit as 1/t has 0.17 of it in the last "
         "quarter, one that still grows as log t has 0.26, one that grows evenly 0.38",
     ),
@@ -109,9 +109,6 @@ LARGEST_BY_CHANCE = 1.7
 WORTH_NAMING = 0.02
 WIDE = 0.05
 """An interval of this half-width or more is said in the sentence."""
-FEWEST_RECORDS = 3
-LEAST_RISE = 0.05
-"""A bound that rises by fewer nats than this is not said to improve."""
 
 
 def findings_of(study: Study) -> tuple[Finding, ...]:
@@ -309,7 +306,8 @@ def unfinished(study: Study) -> tuple[Finding, ...]:
     if status == "interrupted":
         sentence = "Training was interrupted; the best model until then was kept."
         return (Finding(sentence, "training", None, "fair", cure="Fit again without stopping it."),)
-    share, rise = late_rise(study)
+    recipe = study.fitted.recipe
+    share, rise = late_rise(study.fitted.history, 0 if recipe is None else recipe.warmup_epochs)
     level = LIMITS["still improving"].level(share)
     if status == "stopped early" or level in {"good", "unknown"} or rise < LEAST_RISE or overfitted(study):
         return ()
@@ -389,27 +387,6 @@ def kept_record(study: Study) -> Record | None:
     if held_out:
         return max(held_out, key=lambda record: record.valid["bound"])
     return history[-1] if history else None
-
-
-def late_rise(study: Study) -> tuple[float, float]:
-    """The rise of the bound in the last quarter of training: of its rise since the first quarter, and in nats.
-
-    The first third, and the warm-up of the KL where that is longer, are left out: everything improves there.
-    """
-    history = study.fitted.history
-    if len(history) < FEWEST_RECORDS:
-        return float("nan"), 0.0
-    bounds = np.asarray([(record.valid or record.train).get("bound", np.nan) for record in history])
-    epochs = np.asarray([record.epoch for record in history])
-    warmup = 0 if study.fitted.recipe is None else study.fitted.recipe.warmup_epochs
-    begin, late = max(epochs[-1] / 3, warmup), 0.75 * epochs[-1]
-    if begin >= late:
-        return float("nan"), 0.0
-    first, middle = (float(np.interp(epoch, epochs, bounds)) for epoch in (begin, late))
-    # The best of the last quarter: single bounds are noisy, and the best model is kept.
-    best = float(bounds[epochs >= late].max())
-    total, rise = best - first, best - middle
-    return (rise / total if total > 0 else float("nan")), rise
 
 
 FINDERS: tuple[Callable[[Study], tuple[Finding, ...]], ...] = (
