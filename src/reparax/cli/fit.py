@@ -211,11 +211,9 @@ def _say_still_improving(fitted: "FittedModel", say: Say) -> None:
     from reparax.training import rise_at_end
 
     assert fitted.recipe is not None
-    rise = rise_at_end(fitted.history, fitted.recipe.warmup_epochs) if fitted.status == "all epochs done" else None
+    rise = None if fitted.status != "all epochs done" else rise_at_end(fitted.history, fitted.recipe.warmup_epochs)
     if rise is not None:
-        say(
-            f"note: the bound was still rising when training ended, by {rise:.2f} nats in the last quarter: more --epochs"
-        )
+        say(f"note: still improving when it stopped, by {rise:.2f} nats in the last quarter: try more --epochs")
 
 
 def _write_report(fitted: "FittedModel", dataset: "Dataset", data: str, out: str, say: Say) -> None:

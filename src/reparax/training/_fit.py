@@ -12,15 +12,13 @@ from jaxtyping import Array, Num, PyTree
 
 from reparax.pytrees import combine, partition
 from reparax.training._checkpoints import Checkpoints, Store, opened
+from reparax.training._examples import as_examples, num_examples, same_structure
 from reparax.training._loop import Saves, Stop, Task, run
 from reparax.training._program import (
     Objective,
     Program,
     Transform,
-    as_examples,
     effort_for,
-    num_examples,
-    same_structure,
 )
 from reparax.training._record import Progress, Record, Status
 from reparax.training._recover import tell

@@ -7,66 +7,13 @@ from typing import Any, Literal, NamedTuple, Protocol, Self, TypeVar
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 from jaxtyping import Array, Float, Int, PyTree
 
-from reparax.errors import DataError
 from reparax.pytrees import BATCH as BATCH
 from reparax.pytrees import combine, partition
 from reparax.training._collectives import require_right_gradients
-
-
-def as_examples(data: PyTree, what: str) -> PyTree[Array]:
-    """The data as arrays on the device.
-
-    Raises:
-        DataError: No array, an array without an axis, arrays of different numbers of examples, or no example.
-    """
-    counts = [np.shape(leaf)[:1] for leaf in jax.tree.leaves(data)]
-    if not counts or () in counts:
-        raise DataError(
-            expected=f"{what}: one array or more, examples along the first axis of each",
-            got="a single value" if counts else "no array",
-            cure="give an array, or a pytree of arrays such as (values, context)",
-        )
-    if len(set(counts)) > 1:
-        raise DataError(
-            expected=f"{what}: the same number of examples in every array",
-            got=f"{', '.join(str(count) for (count,) in counts)} examples",
-            cure="give each array one row for each example, in the same order",
-        )
-    if counts[0] == (0,):
-        raise DataError(
-            expected=f"{what}: at least one example", got="no example", cure="give some, or omit the argument"
-        )
-    return jax.tree.map(jnp.asarray, data)
-
-
-def same_structure(valid: PyTree, data: PyTree) -> None:
-    """Refuses held-out examples whose structure is not that of the examples.
-
-    Raises:
-        DataError: Their pytrees differ.
-    """
-    of_valid, of_data = jax.tree.structure(valid), jax.tree.structure(data)
-    if of_valid != of_data:
-        raise DataError(
-            expected=f"valid: examples with the structure of data, {of_data}",
-            got=str(of_valid),
-            cure="give both the same structure: if data is (values, context), valid is (values, context) too",
-        )
-
-
-def num_examples(data: PyTree[Array]) -> int:
-    """How many examples there are."""
-    return len(jax.tree.leaves(data)[0])
-
-
-def take(data: PyTree[Array], rows: Int[Array, "*rows"]) -> Any:
-    """Some of the examples, or one."""
-    return jax.tree.map(lambda leaf: leaf[rows], data)
-
+from reparax.training._examples import num_examples, take
 
 LARGEST_EVALUATED = 512
 
