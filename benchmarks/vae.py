@@ -30,8 +30,8 @@ from reparax.objectives import ELBO
 from reparax.posteriors import DiagonalNormal, Encoder
 from reparax.priors import StandardNormal
 from reparax.recipe import Units
-from reparax.training._fit import _Plan
 from reparax.training._program import Program
+from reparax.training._schedule import Plan
 
 ROOT = Path(__file__).resolve().parents[1]
 MNIST = ROOT.parent / "shared" / "data" / "mnist" / "train-images-idx3-ubyte.gz"
@@ -54,14 +54,19 @@ def reparax_epoch(data: np.ndarray) -> Callable[[], None]:
     likelihood = BernoulliDecoder(architecture.decoder(LATENT, (1, 28, 28, 1), key=keys[2]))
     model = Model(posterior, StandardNormal(), likelihood)
     program = Program.of(model, ELBO(), optax.adam(1e-3), units.transform)
-    plan = _Plan(len(data), BATCH, 1)
-    state = [*program.start(model)]
+    plan = Plan(len(data), BATCH, 1)
     stored = jnp.asarray(units.trained_on(data))
+    carry = program.start(model, stored, BATCH)
 
     def epoch() -> None:
-        for chunk in plan.chunks(jax.random.key(1)):
-            state[0], state[1], terms, _ = program.chunk(state[0], state[1], stored, chunk, jax.random.key(2))
-            float(terms.objective)
+        nonlocal carry
+        step = 0
+        while step < plan.steps:
+            look = plan.next_look(step)
+            chunk = plan.chunk(jax.random.key(1), step, look - step)
+            carry, healthy = program.chunk(carry, stored, chunk, jax.random.key(2))
+            assert healthy
+            carry, step = carry.looked_at(), look
 
     return epoch
 
