@@ -186,7 +186,9 @@ def test_a_few_plain_lines_where_there_is_no_terminal(capsys):
             show(record)
     lines = capsys.readouterr().err.splitlines()
     assert 5 <= len(lines) <= 12
-    assert lines[0] == "epoch 1/1000 ELBO -11.00 held-out -21.00 80 examples/s 1 s"
+    assert lines[0] == "compiling"
+    assert lines[1] == "epoch 1/1000 ELBO -11.00 held-out -21.00 80 examples/s 1 s"
+    assert lines[2].endswith("126 s, at most 874 s left")
     assert lines[-1].startswith("epoch 1000/1000 ")
 
 

@@ -28,12 +28,17 @@ def squares(model: jax.Array, x: jax.Array, *, key: jax.Array, step: jax.Array) 
     return Terms(jnp.where(step % 83 == 50, jnp.nan, value), value)
 
 
+def say(line: str) -> None:
+    """Writes a line at once, so that a killed process leaves no half of one."""
+    os.write(1, f"{line}\n".encode())
+
+
 def train(folder: str, resume: bool, pause: float) -> None:
     _schedule.FIRST_PIECE, _schedule.FASTEST_GROWTH, _checkpoints.LEAST_RATIO = 23, 1, 0
     data = np.random.default_rng(0).normal(1.0, 1.0, (40, 200)).astype(np.float32)
 
     def stop() -> bool:
-        print("going", flush=True)
+        say("going")
         time.sleep(pause)
         return False
 
@@ -43,7 +48,7 @@ def train(folder: str, resume: bool, pause: float) -> None:
     )  # fmt: skip
     history = repr([(record.step, record.train, record.valid, record.skipped) for record in result.history])
     bits = np.asarray(result.model).tobytes() + history.encode() + f"{result.status} {result.best_step}".encode()
-    print("done", hashlib.sha256(bits).hexdigest(), flush=True)
+    say(f"done {hashlib.sha256(bits).hexdigest()}")
 
 
 def serve() -> None:
@@ -57,9 +62,12 @@ def serve() -> None:
         if child == 0:
             train(folder, resume == "resume", float(pause))
             os._exit(0)
-        print("child", child, flush=True)
+        say(f"child {child}")
+        os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)
+        say("ended")
+        # Until it has been collected, nobody else gets its number, and a late signal hits nobody.
+        sys.stdin.readline()
         os.waitpid(child, 0)
-        print("ended", flush=True)
 
 
 if __name__ == "__main__":

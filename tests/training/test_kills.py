@@ -46,6 +46,8 @@ class Server:
         if timer is not None:
             timer.cancel()
             timer.join()
+        self.process.stdin.write("collect\n")
+        self.process.stdin.flush()
         return found
 
 
@@ -56,6 +58,7 @@ def server(tmp_path_factory):
     server.process.communicate()
 
 
+@pytest.mark.timeout(3000)
 @pytest.mark.parametrize("kills", [10, pytest.param(200, marks=pytest.mark.full)])
 def test_a_killed_run_that_is_resumed_gives_the_same_bits(server, tmp_path, kills):
     whole = server.run(tmp_path / "whole", resume=False)

@@ -171,16 +171,27 @@ def _bar(epochs: int, name: str, batch_size: int) -> Generator[Watch]:
 
 def _lines(epochs: int, name: str, batch_size: int) -> Watch:
     due = 0.0
-    speed = _Speed(batch_size)
+    speed, first = _Speed(batch_size), None
+    warn("compiling")
 
     def show(record: "Record") -> None:
-        nonlocal due
+        nonlocal due, first
         rate = speed.of(record)
+        first = first or record
         if record.epoch >= due or record.epoch >= epochs:
             due = record.epoch + epochs / LINES
-            warn(f"epoch {record.epoch:.0f}/{epochs} {_numbers(record, name)} {rate} {record.seconds:.0f} s")
+            left = _left(first, record, epochs)
+            warn(f"epoch {record.epoch:.0f}/{epochs} {_numbers(record, name)} {rate} {record.seconds:.0f} s{left}")
 
     return show
+
+
+def _left(first: "Record", record: "Record", epochs: int) -> str:
+    """How long the remaining epochs take at most, as fast as those since the first record, before which it compiled."""
+    if not first.epoch < record.epoch < epochs:
+        return ""
+    seconds = (record.seconds - first.seconds) / (record.epoch - first.epoch) * (epochs - record.epoch)
+    return f", at most {seconds:.0f} s left"
 
 
 def _numbers(record: "Record", name: str) -> str:
