@@ -11,7 +11,7 @@ import reparax as rx
 from reparax import applications, registry
 from reparax.cli import main
 from reparax.cli.model import cache_folder, prepare_jax
-from reparax.cli.terminal import stoppable, watch
+from reparax.cli.terminal import Stop, stoppable, watch
 from reparax.training import Record
 
 
@@ -159,6 +159,14 @@ def test_a_fit_is_resumed_with_the_same_data_and_options_only(data, tmp_path, ca
     capsys.readouterr()
     assert main([*argv, "150", "--resume", "--quiet"]) == 0
     assert "warning: nothing to resume in" in capsys.readouterr().err
+
+
+def test_the_clock_ends_training_too(monkeypatch):
+    now = iter([100.0, 100.5, 101.0])
+    monkeypatch.setattr("reparax.cli.terminal.time.monotonic", lambda: next(now))
+    stop = Stop(1.0)
+    assert [stop.asked() for _ in range(3)] == [False, False, True]
+    assert (stop.signal, stop.is_late) == (0, True)
 
 
 def interrupt_at(call):

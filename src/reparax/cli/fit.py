@@ -1,5 +1,6 @@
 """``reparax fit``: from data to a model folder."""
 
+import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,6 +42,7 @@ def fit(
     report: Annotated[bool, Parameter(negative="--no-report")] = True,
     resume: bool = False,
     checkpoint_seconds: Annotated[float, Parameter(validator=Number(gte=0))] = 60.0,
+    max_time: Annotated[float, Parameter(validator=Number(gt=0))] = math.inf,
     quiet: bool = False,
 ) -> int:
     """Fit a model to data; options that you leave out are chosen from the data.
@@ -67,6 +69,7 @@ def fit(
         resume: Go on from the checkpoints in OUT.checkpoints, with the same data and options; the result is the same to
             the last bit as without the interruption. Without checkpoints, start from the beginning.
         checkpoint_seconds: How long to train between two checkpoints (default: 60).
+        max_time: Stop training after this many seconds and keep the best model; --resume goes on from there.
         quiet: Show no progress and no notes.
     """
     from reparax.data import check_output, left_out, read, require_fit
@@ -93,7 +96,7 @@ def fit(
     for line in columns_text(dataset.schema):
         say(line)
     saves = _Saves(checkpoint_folder(out), resume, checkpoint_seconds)
-    with stoppable() as stop:
+    with stoppable(max_time) as stop:
         try:
             fitted = _train(dataset, chosen, planned, stop, saves, quiet=quiet)
         except KeyboardInterrupt:
@@ -101,8 +104,14 @@ def fit(
         except TrainingError:
             saves.remove()  # resumed, it would end in the same way
             raise
-        if not fitted.history:
+        if not fitted.history and not stop.is_late:
             return _say_interrupted(stop, saves)
+        if not fitted.history:
+            raise TrainingError(
+                expected="a first look at the held-out data within --max-time",
+                got=f"none in {max_time:g} s; nothing was written but checkpoints in {saves.folder}",
+                cure="give it more time, or go on with --resume",
+            )
         save(fitted, out)
     for line in relations_text(fitted.schema):
         say(line)
@@ -110,8 +119,10 @@ def fit(
     say(f"model       {out}")
     if fitted.status == "interrupted":
         warn(f"checkpoints {saves.folder}: the same command with --resume goes on from there")
-        return stop.code
-    saves.remove()
+        if stop.signal or not stop.is_late:
+            return stop.code
+    else:
+        saves.remove()
     if fitted.status == "diverged":
         return DIVERGED
     if report:

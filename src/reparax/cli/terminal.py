@@ -1,8 +1,10 @@
 """What users see while a command runs: lines on stderr, the progress of training, and the response to Ctrl-C."""
 
+import math
 import signal
 import sys
 import threading
+import time
 import warnings
 from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager
@@ -37,23 +39,34 @@ def _silence(line: str) -> None:
 
 
 class Stop:
-    """Whether training is asked to stop, by Ctrl-C or by SIGTERM, which schedulers and containers send.
+    """Whether training is asked to stop: by Ctrl-C, by SIGTERM, which schedulers and containers send, or by the clock.
+
+    Args:
+        seconds: How long training may take.
 
     Attributes:
         signal: The signal that asked; 0 if none did.
         is_patient: Whether the first steps are done, so that there is something to keep and stopping waits for the end
             of those under way.
+        is_late: Whether training has taken as long as it may.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, seconds: float = math.inf) -> None:
         self.signal = 0
         self.is_patient = False
-        self._has_begun = False
+        self.is_late = False
+        self._seconds = seconds
+        self._began: float | None = None
 
     def asked(self) -> bool:
         """Called before the first compiled steps of training, and after each call of some of them."""
-        self.is_patient, self._has_begun = self._has_begun, True
-        return self.signal != 0
+        now = time.monotonic()
+        if self._began is None:
+            self._began = now
+        else:
+            self.is_patient = True
+        self.is_late = now - self._began >= self._seconds
+        return self.signal != 0 or self.is_late
 
     @property
     def code(self) -> int:
@@ -71,9 +84,9 @@ class Stop:
 
 
 @contextmanager
-def stoppable() -> Generator[Stop]:
-    """Lets training finish its current steps when it is asked to stop."""
-    stop = Stop()
+def stoppable(seconds: float = math.inf) -> Generator[Stop]:
+    """Lets training finish its current steps when it is asked to stop, or when it has taken some seconds."""
+    stop = Stop(seconds)
     if threading.current_thread() is not threading.main_thread():
         yield stop
         return
