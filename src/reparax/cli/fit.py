@@ -80,7 +80,7 @@ def fit(
     require_fit(dataset)
     prepare_jax()
     from reparax.applications import plan
-    from reparax.artifact import REPORT, check_folder, save
+    from reparax.artifact import check_folder, save
 
     check_folder(out)
     chosen = recipe.chosen()
@@ -101,18 +101,30 @@ def fit(
             fitted = _train(dataset, chosen, planned, stop, saves, quiet=quiet)
         except KeyboardInterrupt:
             return _say_interrupted(stop, saves)
-        except TrainingError:
-            saves.remove()  # resumed, it would end in the same way
-            raise
-        if not fitted.history and not stop.is_late:
-            return _say_interrupted(stop, saves)
         if not fitted.history:
-            raise TrainingError(
-                expected="a first look at the held-out data within --max-time",
-                got=f"none in {max_time:g} s; nothing was written but checkpoints in {saves.folder}",
-                cure="give it more time, or go on with --resume",
-            )
+            return _say_interrupted(stop, saves)
         save(fitted, out)
+    try:
+        return _finish(fitted, dataset, data, out, stop, saves, say, report=report)
+    except KeyboardInterrupt:
+        warn(f"interrupted after the model was written to {out}")
+        return stop.code
+
+
+def _finish(
+    fitted: "FittedModel",
+    dataset: "Dataset",
+    data: str,
+    out: str,
+    stop: Stop,
+    saves: "_Saves",
+    say: Say,
+    *,
+    report: bool,
+) -> int:
+    """Says how training went, and writes the report; gives the exit code."""
+    from reparax.artifact import REPORT
+
     for line in relations_text(fitted.schema):
         say(line)
     _say_result(fitted, dataset, say)
@@ -159,6 +171,17 @@ def checkpoint_folder(out: str) -> Path:
 
 
 def _say_interrupted(stop: Stop, saves: _Saves) -> int:
+    """Says that there is no model to keep yet.
+
+    Raises:
+        TrainingError: It was the clock that ended training.
+    """
+    if stop.is_late and not stop.signal:
+        raise TrainingError(
+            expected="a first look at the held-out data within --max-time",
+            got=f"none; nothing was written but checkpoints in {saves.folder}",
+            cure="give it more time, or go on with --resume",
+        )
     kept = f"; {saves.folder} has checkpoints for --resume" if saves.exist() else ""
     warn(f"interrupted before the first training steps finished; nothing was written{kept}")
     return stop.code
@@ -167,6 +190,7 @@ def _say_interrupted(stop: Stop, saves: _Saves) -> int:
 def _train(
     dataset: "Dataset", chosen: dict[str, Any], planned: "Recipe", stop: Stop, saves: _Saves, *, quiet: bool
 ) -> "FittedModel":
+    """Trains, and shows its progress and its warnings as lines."""
     from reparax import applications
 
     name = bound_name(planned.name("objective"))
@@ -174,10 +198,14 @@ def _train(
         warnings_as_lines(CheckpointWarning, TrainingWarning),
         watch(planned.epochs, name, planned.batch_size, quiet=quiet) as show,
     ):
-        return applications.fit(
-            dataset, progress=show, stop=stop.asked, checkpoints=saves.folder, resume=saves.resume,
-            checkpoint_seconds=saves.seconds, **chosen,
-        )  # fmt: skip
+        try:
+            return applications.fit(
+                dataset, progress=show, stop=stop.asked, checkpoints=saves.folder, resume=saves.resume,
+                checkpoint_seconds=saves.seconds, **chosen,
+            )  # fmt: skip
+        except TrainingError:
+            saves.remove()  # resumed, it would end in the same way
+            raise
 
 
 def _say_result(fitted: "FittedModel", dataset: "Dataset", say: Say) -> None:
