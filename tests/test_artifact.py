@@ -231,6 +231,14 @@ def test_folders_that_hold_other_things_are_not_replaced(fitted, tmp_path):
     assert (tmp_path / "thesis" / "chapter.tex").read_text() == "years of work"
 
 
+def test_what_a_killed_report_left_in_the_folder_is_no_obstacle(fitted, tmp_path):
+    rx.save(fitted, tmp_path / "model")
+    (tmp_path / "model" / ".report.html.0123456789ab.tmp").mkdir()
+    rx.save(fitted, tmp_path / "model")
+    assert sorted(path.name for path in (tmp_path / "model").iterdir()) == sorted(FILES)
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
 class Own(Likelihood):
     """A likelihood of the user's own, with every kind of leaf that a module may have."""
 

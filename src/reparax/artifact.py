@@ -21,7 +21,7 @@ import numpy as np
 from jaxtyping import PyTree
 
 from reparax.data import Schema, check_output
-from reparax.disk import atomic_write, locked
+from reparax.disk import atomic_write, is_left_behind, locked
 from reparax.errors import ArtifactError, DataError, OutputError, RecipeError
 from reparax.model import Model
 from reparax.pytrees import partition, with_derived
@@ -167,7 +167,8 @@ def check_folder(folder: str | Path) -> None:
     """
     check_output(folder, ())
     path = Path(folder).expanduser()
-    others = sorted(set(os.listdir(path)) - {DESCRIPTION, WEIGHTS, COMPANION, REPORT}) if path.is_dir() else []
+    names = set(os.listdir(path)) - {DESCRIPTION, WEIGHTS, COMPANION, REPORT} if path.is_dir() else set()
+    others = sorted(name for name in names if not is_left_behind(name))  # a report that was killed
     if others:
         raise OutputError(
             expected=f"{folder} to be a new folder, or one that contains nothing but a model",

@@ -114,6 +114,11 @@ def temporary_name(target: Path) -> Path:
     return target.with_name(f".{target.name[:100]}.{secrets.token_hex(6)}.tmp")
 
 
+def is_left_behind(name: str) -> bool:
+    """Whether a name is one that `temporary_name` gives: of a write that is under way, or was killed."""
+    return re.fullmatch(r"\..+\.[0-9a-f]{12}\.(tmp|old)", name) is not None
+
+
 @contextmanager
 def _working_folder(target: Path) -> Generator[Path]:
     """A hidden folder beside the target, locked while this process lives, and deleted at the end."""
