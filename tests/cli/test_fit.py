@@ -2,6 +2,7 @@
 
 import io
 import signal
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 
 import reparax as rx
 from reparax import applications, registry
-from reparax.cli import main
+from reparax.cli import main, run
 from reparax.cli.model import cache_folder, prepare_jax
 from reparax.cli.terminal import Stop, stoppable, watch
 from reparax.training import Record
@@ -159,6 +160,18 @@ def test_a_fit_is_resumed_with_the_same_data_and_options_only(data, tmp_path, ca
     capsys.readouterr()
     assert main([*argv, "150", "--resume", "--quiet"]) == 0
     assert "warning: nothing to resume in" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("code", "at_once"), [(0, False), (2, False), (130, True), (143, True)])
+def test_an_interrupted_process_ends_at_once(code, at_once, monkeypatch):
+    """With XLA compiling in other threads, taking Python down in order ends in a segmentation fault."""
+    ends = []
+    monkeypatch.setattr(sys.modules["reparax.cli.main"], "main", lambda: code)
+    monkeypatch.setattr("os._exit", lambda code: ends.append(code))
+    with pytest.raises(SystemExit) as caught:
+        run()
+    assert caught.value.code == code
+    assert ends == ([code] if at_once else [])
 
 
 def test_the_clock_ends_training_too(monkeypatch):

@@ -137,6 +137,9 @@ def _finish(
         saves.remove()
     if fitted.status == "diverged":
         return DIVERGED
+    if stop.signal:  # during the last steps, with which training was over anyway
+        warn(f"interrupted after the model was written to {out}")
+        return stop.code
     if report:
         _write_report(fitted, dataset, data, out, say)
         say(f"report      {out}/{REPORT}")
