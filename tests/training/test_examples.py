@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from reparax.errors import DataError
 from reparax.training import BATCH, fit, sees_batch
-from reparax.training._program import as_examples, num_examples, take
+from reparax.training._examples import as_examples, num_examples, take
 
 RNG = np.random.default_rng(0)
 WHOLE, VALID = RNG.normal(size=(30, 5)).astype(np.float32), RNG.normal(size=(11, 5)).astype(np.float32)
