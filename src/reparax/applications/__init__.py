@@ -18,7 +18,9 @@ from reparax.applications._measured import Measured as Measured
 from reparax.applications._measured import separation as separation
 from reparax.applications._privacy import Privacy as Privacy
 from reparax.applications._privacy import privacy as privacy
+from reparax.applications._sample import means_dataset as means_dataset
 from reparax.applications._sample import sample as sample
+from reparax.applications._sample import sample_dataset as sample_dataset
 from reparax.applications._sample import sample_means as sample_means
 from reparax.applications._sample import sample_values as sample_values
 from reparax.applications._score import ACTIVE_VARIANCE as ACTIVE_VARIANCE
