@@ -190,6 +190,11 @@ def _refuse_both(fitted: FittedModel) -> None:
 def _conditions(fitted: FittedModel, where: Mapping[str, Any]) -> dict[int, float]:
     """The columns of a condition, by index, and the values of their cells in the matrix."""
     columns = fitted.schema.columns
+    if columns is None and fitted.schema.given is not None:
+        known = ", ".join(column.name for column in fitted.schema.given_columns)
+        raise DataError(
+            expected=f"a condition on what is given: {known}", got=", ".join(map(repr, where)), cure="name one of these"
+        )
     if columns is None:
         raise RecipeError(
             expected="a table for a condition", got=f"a model of {fitted.schema.kind}", cure="leave the condition out"

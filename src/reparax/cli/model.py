@@ -135,7 +135,6 @@ def open_data(
         DataError: The data do not match the model, or are not those of the fit if held-out rows are asked for.
     """
     from reparax.applications import dataset_of, held_out_of
-
     from reparax.data import read
 
     dataset = dataset_of(fitted, source if label is None else read(source, label=label))

@@ -21,6 +21,6 @@ __all__ = [
     "BUILTIN", "WRITABLE", "ColumnLine", "Dataset", "Extension", "FrameKind", "Relation", "RelationLine", "Schema",
     "atomic_write", "cell_text", "cell_value", "check_output", "column_lines", "conditions_as", "content_of",
     "described", "described_rows", "fill", "fractions_held", "from_array", "grid", "joint_values", "kinds_of",
-    "left_out", "marginal_oddity", "read", "read_as", "related", "relation_lines", "require_fit", "rounded", "split", "to_frame",
-    "unrounded", "with_schema", "write",
+    "left_out", "marginal_oddity", "read", "read_as", "related", "relation_lines", "require_fit", "rounded", "split",
+    "to_frame", "unrounded", "with_schema", "write",
 ]  # fmt: skip

@@ -1,6 +1,7 @@
 """Reading data of any supported kind as a `Dataset`."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -203,11 +204,11 @@ def _reopened(dataset: Dataset) -> _Loaded:
 def _load_with_any_label(source: Any, schema: Schema) -> _Loaded:
     if isinstance(source, Dataset):
         return Read(source) if source.schema == schema else _reopened(source)
-    if schema.label is None:
-        return _load(source, None)
-    try:
-        loaded = _load(source, schema.label)
-    except LabelNotFoundError:
+    loaded = None
+    for label in (schema.label, *(each.name for each in schema.given_columns if each.name not in schema.order)):
+        with suppress(LabelNotFoundError):
+            loaded = loaded if loaded is not None or label is None else _load(source, label)
+    if loaded is None:
         return _load(source, None)
     if isinstance(loaded, Frame) and schema.names is None and not loaded.named:
         (fitted,) = schema.event_shape if len(schema.event_shape) == 1 else (0,)

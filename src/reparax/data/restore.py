@@ -305,14 +305,15 @@ class ColumnLine(NamedTuple):
 def column_lines(schema: Schema) -> list[ColumnLine]:
     """A line for each column of a table, and for what is given of other examples, with columns left out last."""
     given = {column.name for column in schema.given_columns}
+    columns = (schema.joint.columns if schema.columns else schema.given_columns) or ()
     lines = [
         ColumnLine(
             column.name,
             f"{column.kind}, given" if column.name in given else column.kind,
             _percent(column.missing) if column.missing else "",
             _values(column),
-        )  # fmt: skip
-        for column in (schema.joint.columns if schema.columns else schema.given_columns) or ()
+        )
+        for column in columns
     ]
     return lines + [ColumnLine(name, "left out", "", reason) for name, reason in schema.excluded]
 

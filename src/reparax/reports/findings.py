@@ -154,6 +154,9 @@ def apart(study: Study) -> tuple[Finding, ...]:
         "A classifier is shown a real and a synthetic row and finds the real one so often; it learned from "
         f"{len(study.sides.real):,} of each and was judged on {study.sides.words}."
     )
+    without = study.told_apart_without_given
+    if without is not None:
+        detail += f" One that does not see what is given tells them apart at {without.value:.2f}{_spread(without)}."
     return (Finding(sentence, "told apart", area.value, level, detail, interval=(area.low, area.high)),)
 
 
@@ -204,7 +207,7 @@ def pairs(study: Study) -> tuple[Finding, ...]:
 def relations_held(study: Study) -> tuple[list[float], list[float]]:
     """The fractions of the real and of the synthetic rows in which each relation between columns holds."""
     real, synthetic = study.compared
-    schema = study.fitted.schema
+    schema = study.fitted.schema.joint
     return fractions_held(schema, real), fractions_held(schema, synthetic)
 
 
