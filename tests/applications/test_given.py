@@ -13,7 +13,7 @@ from sklearn.neighbors import KNeighborsClassifier, NearestNeighbors
 
 import reparax as rx
 from reparax.data import joint_values
-from reparax.errors import DataError, ReparaxError
+from reparax.errors import DataError, RecipeError, ReparaxError
 
 RNG = np.random.default_rng(0)
 SMALL = {"width": 8, "depth": 1, "latent_dim": 2, "epochs": 2, "prior": "standard-normal"}
@@ -286,7 +286,15 @@ def test_labels_of_images_are_given(network, tmp_path):
         rng.random((600, 6, 6)) < np.where(np.arange(36).reshape(6, 6) // 12 == labels[:, None, None], 0.9, 0.1)
     ).astype(int)
     np.save(tmp_path / "labels.npy", labels)
-    options = {"network": network, "width": 16, "depth": 1, "latent_dim": 2, "epochs": 60, "patience": 60, "learning_rate": 0.01}
+    options = {
+        "network": network,
+        "width": 16,
+        "depth": 1,
+        "latent_dim": 2,
+        "epochs": 60,
+        "patience": 60,
+        "learning_rate": 0.01,
+    }
     fitted = rx.fit(rx.read(images, label=tmp_path / "labels.npy"), given=["label"], **options)
     for label in range(3):
         drawn = rx.sample(fitted, 200, key=KEY, where={"label": label})
@@ -328,3 +336,21 @@ def test_joint_values_are_the_rows_of_the_table():
     plain, given = rx.read(PEOPLE), rx.read(PEOPLE, given=["age", "city"])
     np.testing.assert_array_equal(joint_values(given), plain.values)
     assert [column.name for column in given.schema.joint.columns] == [column.name for column in plain.schema.columns]
+
+
+def test_the_estimators_of_scikit_learn_take_given_columns():
+    table = PEOPLE.drop("name").to_pandas()
+    model = rx.VAE(given=["sex", "age"], random_state=0, importance_samples=5, **SMALL).fit(table)
+    assert model.transform(table[:20]).shape == (20, 2)
+    drawn = model.sample(30)
+    assert list(drawn.columns) == list(table.columns)
+    assert set(drawn["sex"]) == {"F", "M"}
+    assert not model.impute(table)["income"].isna().any()
+    with pytest.raises(RecipeError, match="'sex', 'age'"):
+        model.inverse_transform(model.transform(table[:3]))
+    detector = rx.AnomalyDetector(given=["sex"], random_state=0, importance_samples=5, **SMALL).fit(table)
+    assert "sex" not in detector.columns_
+    assert detector.score_samples(table[:10]).shape == (10,)
+    numbers = rx.VAE(given=["column_4"], random_state=0, **SMALL).fit(np.column_stack([ROWS, GROUP])[:200])
+    assert numbers.sample(7).shape == (7, 5)
+    assert set(np.unique(numbers.sample(50)[:, 4])) <= {0.0, 1.0, 2.0}
