@@ -44,22 +44,20 @@ def with_given(dataset: Dataset, names: Iterable[str]) -> Dataset:
     columns = {column.name: index for index, column in enumerate(dataset.schema.columns or ())}
     found = {name: _place(name, dataset, columns) for name in wanted}
     named = list(columns)
-    given = {
-        name if place is None else named[place]: _given(place, dataset) for name, place in found.items()
-    }  # fmt: skip
+    given = {name if place is None else named[place]: _given(name, place, dataset) for name, place in found.items()}
     places = {place for place in found.values() if place is not None}
     rest = _without(dataset, places) if places else dataset
     return with_conditions(rest, given, order=tuple(columns) if columns else ())
 
 
 def with_conditions(
-    dataset: Dataset, given: Mapping[str, tuple[Cells, str | None]], *, order: tuple[str, ...] = ()
+    dataset: Dataset, given: Mapping[str, tuple[Cells, Column]], *, order: tuple[str, ...] = ()
 ) -> Dataset:
     """The dataset with cells that are given of each example.
 
     Args:
         dataset: The data.
-        given: The cells by name, with the kind of the column if it is known.
+        given: The cells and the description of each column, by name.
         order: The names of all columns of the user's table.
     """
     for name, (cells, _) in given.items():
@@ -69,7 +67,7 @@ def with_conditions(
                 cure="give them in the order of the examples",
             )  # fmt: skip
         refuse_gap(cells.values, name)
-    columns = tuple(_described(name, cells, kind) for name, (cells, kind) in given.items())
+    columns = tuple(column for _, column in given.values())
     values, schema, _ = mixed_table({name: cells for name, (cells, _) in given.items()}, tuple(given), None, columns)
     conditions = described_rows(Dataset(values, schema))
     schema = msgspec.structs.replace(dataset.schema, given=conditions.schema, order=order)
@@ -120,15 +118,18 @@ def _place(name: str, dataset: Dataset, columns: Mapping[str, int]) -> int | Non
     )  # fmt: skip
 
 
-def _given(place: int | None, dataset: Dataset) -> tuple[Cells, str | None]:
-    """The cells of a column, or of the labels, and the kind of the column."""
+def _given(name: str, place: int | None, dataset: Dataset) -> tuple[Cells, Column]:
+    """The cells of a column, or of the labels, and their description."""
     columns = dataset.schema.columns or ()
     if place is None:
         assert dataset.labels is not None
-        return label_cells(dataset.labels), None
+        cells = label_cells(dataset.labels)
+        refuse_gap(cells.values, name)
+        return cells, _described(name, cells)
     column = columns[place]
     _refuse_stated(column.name, dataset.schema)
-    return Cells.of_column(dataset.values[:, place], column), column.kind
+    refuse_gap(dataset.values[:, place], column.name)
+    return Cells.of_column(dataset.values[:, place], column), column
 
 
 def _refuse_stated(name: str, schema: Schema) -> None:
@@ -142,10 +143,10 @@ def _refuse_stated(name: str, schema: Schema) -> None:
         )
 
 
-def _described(name: str, cells: Cells, kind: str | None) -> Column:
-    """The column of given cells; whole numbers of which there are few are categories if they are labels."""
-    column = column_of(name, cells, kind)
-    return column_of(name, cells, "categorical") if kind is None and column.kind == "ordinal" else column
+def _described(name: str, cells: Cells) -> Column:
+    """The column of labels; whole numbers of which there are few are categories."""
+    column = column_of(name, cells, None)
+    return column_of(name, cells, "categorical") if column.kind == "ordinal" else column
 
 
 def _without(dataset: Dataset, places: set[int]) -> Dataset:

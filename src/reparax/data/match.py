@@ -92,10 +92,11 @@ def match_table(
     if not schema.given_columns:
         return Matched(values, notes)
     own = {each.name: cells(places[each.name], each) for each in schema.given_columns if each.name in places}
-    return Matched(values, notes, match_given(schema.given_columns, own, labels))
+    given = match_given(schema.given_columns, own, labels)
+    return Matched(values, (*notes, *given.notes), given.values)
 
 
-def match_given(columns: Sequence[Column], own: Mapping[str, Cells], labels: np.ndarray | None) -> np.ndarray:
+def match_given(columns: Sequence[Column], own: Mapping[str, Cells], labels: np.ndarray | None) -> Matched:
     """What is given of each example, as numbers and codes, shape ``(n, columns)``.
 
     Args:
@@ -106,7 +107,20 @@ def match_given(columns: Sequence[Column], own: Mapping[str, Cells], labels: np.
     Raises:
         DataError: Cells are missing, of another kind, or of a category that did not occur in training.
     """
-    return by_rows([_given(own.get(column.name), column, labels) for column in columns], np.float64)
+    given = [_given(own.get(column.name), column, labels) for column in columns]
+    beyond = zip(columns, given, strict=True)
+    return Matched(by_rows(given, np.float64), tuple(note for each in beyond for note in _beyond(*each)))
+
+
+def _beyond(column: Column, values: np.ndarray) -> list[str]:
+    """A note on given numbers that are not in the range of the fit."""
+    count = 0 if column.is_category else int(((values < column.low) | (values > column.high)).sum())
+    if not count:
+        return []
+    return [
+        f"column {column.name!r}: {count} row{'s' if count > 1 else ''} outside the range of the fit, "
+        f"{column.low:g} to {column.high:g}, for which the model can only guess"
+    ]
 
 
 def _given(cells: Cells | None, column: Column, labels: np.ndarray | None) -> np.ndarray:

@@ -30,7 +30,7 @@ def in_context(dataset: Dataset, context: Any) -> Dataset:
         )  # fmt: skip
     columns = read.schema.columns or ()
     given = {
-        column.name: (Cells.of_column(cells, column), None if column.kind == "ordinal" else column.kind)
+        column.name: (Cells.of_column(cells, column), column)
         for column, cells in zip(columns, read.values.T, strict=True)
     }  # fmt: skip
     own = {column.name for column in dataset.schema.columns or ()}
@@ -70,8 +70,8 @@ def conditions_as(context: Any, schema: Schema, num_examples: int) -> Dataset:
             expected=f"what is given: {quoted(list(known))}", got=quoted(unknown), cure="leave the others out"
         )
     own = {name: cells_of(columns[index], name, known[name]) for index, name in enumerate(frame.names)}
-    values = match_given(schema.columns or (), own, None)
-    return Dataset(np.ascontiguousarray(values, dtype=schema.dtype), schema)
+    matched = match_given(schema.columns or (), own, None)
+    return Dataset(np.ascontiguousarray(matched.values, dtype=schema.dtype), schema, notes=matched.notes)
 
 
 def _named_values(context: Any, num_examples: int) -> Frame:

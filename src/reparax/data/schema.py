@@ -229,7 +229,8 @@ class Schema(msgspec.Struct, frozen=True):
             return Matched(self._checked(data))
         columns, own = self.columns, data.schema.joint.columns
         if columns is None or own is None:
-            return Matched(self._checked(data.values), given=self.given_of(data))
+            given = self.given_of(data)
+            return Matched(self._checked(data.values), given.notes, given.given)
         values = by_columns(joint_values(data))
         empty = [name for name, why in data.schema.excluded if why == EMPTY]
         names = [*(column.name for column in own), *empty]
@@ -243,19 +244,20 @@ class Schema(msgspec.Struct, frozen=True):
         matched = match_table(self, names, len(values), cells, named=named, labels=data.labels)
         return self.finished(matched, allow_missing=allow_missing)
 
-    def given_of(self, data: Described) -> np.ndarray | None:
+    def given_of(self, data: Described) -> Matched:
         """What is given of examples that are not rows of a table, by name: their conditions, or their labels.
 
         Raises:
             DataError: It is missing, or has values that the fit did not have.
         """
         if self.given is None:
-            return None
+            return Matched(data.values)
         own = {} if data.conditions is None else {
             column.name: Cells.of_column(cells, column)
             for column, cells in zip(data.conditions.schema.columns or (), data.conditions.values.T, strict=True)
         }  # fmt: skip
-        return match_given(self.given_columns, own, data.labels)
+        given = match_given(self.given_columns, own, data.labels)
+        return Matched(data.values, given.notes, given.values)
 
     def finished(self, matched: Matched, *, allow_missing: bool = False) -> Matched:
         """Matched values in the dtype of the fit, checked.
