@@ -53,7 +53,7 @@ class CouplingFlow(AbstractPrior):
 class ConditionalFlow(AbstractPrior):
     """p(z | c), a coupling flow whose networks see what is given, c; without c it is `CouplingFlow`.
 
-    It follows the aggregate posterior of each c, where one p(z) for all c cannot: samples with rare c are right too.
+    It follows the aggregate posterior of each c, where one p(z) for all c cannot; codes then differ between c.
     Winkler et al. (2019), "Learning likelihoods with conditional normalizing flows", equation 8.
 
     Args:
