@@ -125,7 +125,7 @@ def _given(name: str, place: int | None, dataset: Dataset) -> tuple[Cells, Colum
         assert dataset.labels is not None
         cells = label_cells(dataset.labels)
         refuse_gap(cells.values, name)
-        return cells, _described(name, cells)
+        return cells, labels_column(name, cells)
     column = columns[place]
     _refuse_stated(column.name, dataset.schema)
     refuse_gap(dataset.values[:, place], column.name)
@@ -143,7 +143,7 @@ def _refuse_stated(name: str, schema: Schema) -> None:
         )
 
 
-def _described(name: str, cells: Cells) -> Column:
+def labels_column(name: str, cells: Cells) -> Column:
     """The column of labels; whole numbers of which there are few are categories."""
     column = column_of(name, cells, None)
     return column_of(name, cells, "categorical") if column.kind == "ordinal" else column

@@ -7,7 +7,7 @@ import numpy as np
 
 from reparax.data.dataset import Dataset
 from reparax.data.frames import Frame, cells_of, is_frame, load_frame, object_series
-from reparax.data.given import with_conditions
+from reparax.data.given import labels_column, with_conditions
 from reparax.data.match import match_given, quoted
 from reparax.data.schema import Schema
 from reparax.data.values import Cells
@@ -29,10 +29,13 @@ def in_context(dataset: Dataset, context: Any) -> Dataset:
             expected="values to be given that recur", got=f"{name!r}, {reason}", cure="give something else"
         )  # fmt: skip
     columns = read.schema.columns or ()
+    pairs = ((Cells.of_column(cells, column), column) for column, cells in zip(columns, read.values.T, strict=True))
+    # A mapping holds labels, of which whole numbers are names; the columns of a frame are what they are in a table.
+    are_labels = isinstance(context, Mapping)
     given = {
-        column.name: (Cells.of_column(cells, column), column)
-        for column, cells in zip(columns, read.values.T, strict=True)
-    }  # fmt: skip
+        column.name: (cells, labels_column(column.name, cells) if are_labels and column.kind == "ordinal" else column)
+        for cells, column in pairs
+    }
     own = {column.name for column in dataset.schema.columns or ()}
     if twice := [name for name in given if name in own]:
         raise DataError(
