@@ -230,6 +230,10 @@ def test_a_condition_on_given_and_modeled_columns(mixed):
     assert one["start"].to_list() == [np.datetime64("2021-03-04").item()] * 5
     with pytest.raises(DataError, match="choose values of sex, start too"):
         rx.sample(mixed, 5, key=KEY, where={"age": 17.5})
+    with pytest.raises(DataError, match="'age' in the range of the fit, 18 to 79; got 95"):
+        rx.sample(mixed, 5, key=KEY, where={"sex": "F", "age": 95, "start": "2021-03-04"})
+    with pytest.raises(DataError, match="'age' in the range"):
+        rx.sample(mixed, 5, key=KEY, context={"sex": "F", "age": 95, "start": "2021-03-04"})
 
 
 def test_a_rare_condition_on_modeled_columns_is_drawn_with_what_goes_with_it():

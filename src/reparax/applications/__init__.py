@@ -12,6 +12,7 @@ from reparax.applications._encode import reconstruct as reconstruct
 from reparax.applications._explain import explain as explain
 from reparax.applications._fit import fit as fit
 from reparax.applications._fit import plan as plan
+from reparax.applications._given import notes_on_where as notes_on_where
 from reparax.applications._impute import impute as impute
 from reparax.applications._impute import impute_draws as impute_draws
 from reparax.applications._measured import Measured as Measured

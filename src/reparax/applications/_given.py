@@ -28,7 +28,51 @@ def conditions_named(fitted: FittedModel, context: Any, count: int) -> Dataset:
         raise DataError(
             expected=f"what is given: {listed}", got="nothing", cure="pass context={'name': value, ...}"
         )  # fmt: skip
-    return conditions_as(context, given, count)
+    conditions = conditions_as(context, given, count)
+    _refuse_beyond(given, conditions.values)
+    return conditions
+
+
+def _refuse_beyond(schema: Schema, values: Float[np.ndarray, "n g"]) -> None:
+    """Refuses numbers outside the range of the fit for new examples, which would be mere guesses.
+
+    Raises:
+        DataError: There is such a number.
+    """
+    for column, cells in zip(schema.columns or (), values.T, strict=True):
+        low, high = (np.asarray(end, schema.dtype) for end in (column.low, column.high))
+        wrong = cells[(cells < low) | (cells > high)]
+        if not column.is_category and len(wrong):
+            ends = " to ".join(cell_text(column, float(end)) for end in (low, high))
+            raise DataError(
+                expected=f"a value of {column.name!r} in the range of the fit, {ends}",
+                got=cell_text(column, float(wrong[0])),
+                cure="choose one in this range, of which the model knows something",
+            )
+
+
+def notes_on_where(fitted: FittedModel, where: Mapping[str, Any]) -> list[str]:
+    """A sentence if no row of the fit has the chosen values of given columns together.
+
+    Args:
+        fitted: The fitted model.
+        where: Values of columns by name, as of `sample`.
+    """
+    schema = fitted.schema.given
+    if schema is None or sum(schema.row_counts) < schema.num_examples:  # not all combinations are kept
+        return []
+    chosen = {
+        place: cell_value(column, str(where[column.name]))
+        for place, column in enumerate(schema.columns or ())
+        if column.name in where
+    }
+    rows = np.asarray(schema.rows)
+    wanted = np.asarray(list(chosen.values()), schema.dtype).astype(np.float64)
+    if len(chosen) < 2 or (rows[:, list(chosen)] == wanted).all(axis=1).any():
+        return []
+    names = [column.name for column in schema.columns or () if column.name in where]
+    said = ", ".join(f"{name}={where[name]}" for name in names)
+    return [f"no row of the fit has {said} together, so that the model can only guess"]
 
 
 def _schema(fitted: FittedModel) -> Schema:
@@ -103,7 +147,9 @@ def conditions_where(fitted: FittedModel, where: Mapping[str, Any]) -> tuple[Con
     }
     modeled = {name: value for name, value in where.items() if name not in {column.name for column in columns}}
     if len(chosen) == len(columns):
-        return Conditions(schema, np.asarray([[chosen[place] for place in range(len(columns))]]), np.ones(1)), modeled
+        only = np.asarray([[chosen[place] for place in range(len(columns))]], schema.dtype)
+        _refuse_beyond(schema, only)
+        return Conditions(schema, only.astype(np.float64), np.ones(1)), modeled
     rows, counts = np.asarray(schema.rows, np.float64), np.asarray(schema.row_counts, np.float64)
     meet = np.ones(len(rows), bool)
     for place, value in chosen.items():

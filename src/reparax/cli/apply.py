@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import Parameter
 
 from reparax.cli.model import Allow, Data, Label, open_data, open_model, streamed
-from reparax.cli.terminal import speaker
+from reparax.cli.terminal import notes, speaker
 
 if TYPE_CHECKING:
     import numpy as np
@@ -154,7 +154,9 @@ def sample(
 
     key = jax.random.key(seed)
     draw = applications.means_dataset if means else applications.sample_dataset
-    drawn = draw(fitted, count, key=key, where=_cells(where))
+    cells = _cells(where)
+    drawn = draw(fitted, count, key=key, where=cells)
+    notes(speaker(quiet), applications.notes_on_where(fitted, cells))
     if out.lower().endswith(".png"):
         files.write(out, _framed(_enlarged(_pixels(fitted, drawn.values))))
     else:

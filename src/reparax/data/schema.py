@@ -229,8 +229,8 @@ class Schema(msgspec.Struct, frozen=True):
             return Matched(self._checked(data))
         columns, own = self.columns, data.schema.joint.columns
         if columns is None or own is None:
-            given = self.given_of(data)
-            return Matched(self._checked(data.values), given.notes, given.given)
+            values, given = self._checked(data.values), self.given_of(data)
+            return Matched(values, given.notes, given.given)
         values = by_columns(joint_values(data))
         empty = [name for name, why in data.schema.excluded if why == EMPTY]
         names = [*(column.name for column in own), *empty]
