@@ -64,7 +64,7 @@ def prior_of(name: str, posterior, num_components: int = 3):
     kind = registry.load("priors", name)
     part = kind(num_components=num_components) if "num_components" in option_names(kind) else kind()
     prior = part.create(posterior, SUMMARY, MLP(8, 1).decoder, key=jax.random.key(3))
-    return moved(prior, 0.05 if name == "coupling-flow" else 0.3)  # its layers multiply
+    return moved(prior, 0.05 if name in {"coupling-flow", "conditional-flow"} else 0.3)  # its layers multiply
 
 
 def fits(posterior: str, prior: str) -> bool:

@@ -12,6 +12,7 @@ from reparax.applications._encode import reconstruct as reconstruct
 from reparax.applications._explain import explain as explain
 from reparax.applications._fit import fit as fit
 from reparax.applications._fit import plan as plan
+from reparax.applications._given import notes_on_where as notes_on_where
 from reparax.applications._impute import impute as impute
 from reparax.applications._impute import impute_draws as impute_draws
 from reparax.applications._marginals import marginal_bound as marginal_bound
@@ -22,7 +23,9 @@ from reparax.applications._privacy import Privacy as Privacy
 from reparax.applications._privacy import privacy as privacy
 from reparax.applications._refit import code_log_density as code_log_density
 from reparax.applications._refit import refit_prior as refit_prior
+from reparax.applications._sample import means_dataset as means_dataset
 from reparax.applications._sample import sample as sample
+from reparax.applications._sample import sample_dataset as sample_dataset
 from reparax.applications._sample import sample_means as sample_means
 from reparax.applications._sample import sample_values as sample_values
 from reparax.applications._score import ACTIVE_VARIANCE as ACTIVE_VARIANCE

@@ -7,11 +7,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from reparax.data import Dataset, read_as, split
+from reparax.applications._given import conditions_named
+from reparax.data import Dataset, read_as, split, with_schema
 from reparax.errors import DataError
 from reparax.model import Model
 from reparax.networks import context_size
-from reparax.recipe import FittedModel
+from reparax.recipe import FittedModel, given_numbers
 from reparax.tables import adapter_of
 
 
@@ -24,13 +25,16 @@ def dataset_of(fitted: FittedModel, data: Any, context: Any = None) -> Dataset:
         fitted: The fitted model.
         data: A `Dataset`, or anything that `reparax.data.read` reads.
         context: For a conditional model, one row of numbers for each example; by default the context of the dataset.
+            For a model of which something is given by name, a mapping or a frame instead of the columns of the data.
 
     Raises:
         DataError: The data cannot be read, or have another shape or kind than in the fit.
     """
-    adapter = adapter_of(fitted.model.likelihood)
-    dataset = read_as(data, fitted.schema, allow_missing=adapter.is_table)
+    adapter, named = adapter_of(fitted.model.likelihood), fitted.schema.given is not None
+    dataset = read_as(data, fitted.schema, allow_missing=adapter.is_table, context=context if named else None)
     dataset = replace(dataset, values=adapter.stored(dataset.values))
+    if dataset.conditions is not None:
+        return replace(dataset, context=given_numbers(dataset.conditions.schema, dataset.conditions.values))
     context = data.context if context is None and isinstance(data, Dataset) else context
     size = context_size(fitted.model)
     if context is None and size == 0:
@@ -78,7 +82,7 @@ def parts_of(fitted: FittedModel, dataset: Dataset) -> tuple[Dataset, Dataset] |
     part, rest = split(dataset, recipe.valid, recipe.seed)
     if len(part) != fitted.schema.num_examples:
         return None
-    return replace(part, schema=fitted.schema), replace(rest, schema=fitted.schema)
+    return with_schema(part, fitted.schema), with_schema(rest, fitted.schema)
 
 
 def contexts_of(fitted: FittedModel, context: Any, count: int) -> Float[np.ndarray, "n c"] | None:
@@ -88,6 +92,9 @@ def contexts_of(fitted: FittedModel, context: Any, count: int) -> Float[np.ndarr
         DataError: The context has another size than that of the model, is missing, or the model takes none.
     """
     size = context_size(fitted.model)
+    if fitted.schema.given is not None:
+        conditions = conditions_named(fitted, context, count)
+        return given_numbers(conditions.schema, conditions.values)
     if context is None:
         require_context(size, None)
         return None

@@ -11,6 +11,7 @@ from reparax.distributions import has_analytic_kl
 from reparax.errors import RecipeError
 from reparax.estimators import Explanation, Line
 from reparax.model import Model
+from reparax.networks import context_size
 from reparax.objectives.bounds import THROUGH_Z_ALONE
 from reparax.recipe import FittedModel
 
@@ -51,7 +52,10 @@ def explain(
         summary = subject.units.summary
         middle = jnp.broadcast_to(jnp.asarray(summary.mean, jnp.float32), summary.event_shape)
         weighted = recipe is not None and recipe.name("objective") == "iwae"
-        return _of_model(subject.model, middle, estimator, IN_EACH_WEIGHT if weighted else None)
+        size = context_size(subject.model)
+        # Which estimator there is does not depend on what is given.
+        plain = subject.model.given(jnp.zeros(size)) if size else subject.model
+        return _of_model(plain, middle, estimator, IN_EACH_WEIGHT if weighted else None)
     if isinstance(subject, Model):
         if example is None:
             raise RecipeError(

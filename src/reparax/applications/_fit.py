@@ -1,7 +1,7 @@
 """Fitting: from data, and the choices of the user, to a fitted model."""
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -17,7 +17,17 @@ from reparax.applications._door import require_context
 from reparax.applications._encode import encode
 from reparax.applications._marginals import require_sense
 from reparax.applications._saves import checkpoints_in, identity_of
-from reparax.data import Dataset, left_out, marginal_oddity, read, related, require_fit, split
+from reparax.data import (
+    Dataset,
+    described_rows,
+    left_out,
+    marginal_oddity,
+    read,
+    related,
+    require_fit,
+    split,
+    with_schema,
+)
 from reparax.errors import ColumnsLeftOut, RecipeError
 from reparax.model import Model
 from reparax.networks import context_size
@@ -39,6 +49,8 @@ from reparax.recipe import (
     Settings,
     build,
     checked,
+    given_numbers,
+    given_size,
     held_out_share,
     part_of,
     suggest,
@@ -63,6 +75,7 @@ def fit(
     objective: AbstractObjective | Choice | None = None,
     progress: Progress | None = None,
     stop: Stop | None = None,
+    given: Iterable[str] = (),
     context: Any = None,
     checkpoints: str | Path | None = None,
     resume: bool = False,
@@ -84,8 +97,10 @@ def fit(
         objective: An objective: its name, its name and options, or the objective itself; by default that of the recipe.
         progress: Called after each look at the held-out data with its record.
         stop: Asked several times a minute; when it is true, training ends with the best model so far.
-        context: Numbers that are known of each example and not modeled, one row for each: the model is then one of
-            p(x | context) and needs a context wherever it is applied.
+        given: Columns that are known of each example and not modeled, or ``"label"`` for the labels of the data: the
+            model is then one of p(x | given). Wherever it is applied, it takes them from the columns of the data.
+        context: The same by name, as a mapping (``{"digit": digits}``) or a frame, where they are no columns of the
+            data; or numbers without names, one row for each example, which are then needed wherever it is applied.
         checkpoints: A folder for the state of training, which is saved there now and then and at the end; the last two
             checkpoints are kept. By default nothing is saved.
         resume: Go on from the newest checkpoint, of the same data and settings; if there is none, from the beginning.
@@ -106,7 +121,7 @@ def fit(
         CheckpointWarning: A checkpoint could not be written or is damaged, or there is none to resume.
         ColumnsLeftOut: Columns of a table are not modeled: identifiers, free text, empty ones.
     """
-    dataset = read(data, context=context)
+    dataset = read(data, given=given, context=context)
     if dataset is not data:
         for note in left_out(dataset.schema):
             warnings.warn(note, ColumnsLeftOut, stacklevel=2)
@@ -116,17 +131,19 @@ def fit(
     recipe = plan(dataset, objective=objective, **(settled | chosen))
     part, held_out = (dataset, None) if recipe.valid == 0 else split(dataset, recipe.valid, recipe.seed)
     part, held_out = trimmed(part, recipe.trim), None if held_out is None else trimmed(held_out, recipe.trim)
-    part = _drawn(_related(part, recipe), recipe)
+    part, held_out = _with_numbers(_drawn(_related(part, recipe), recipe), held_out)
     initial, training = jax.random.split(jax.random.key(recipe.seed))
     if model is None:
-        untrained = build(recipe, part.schema, key=initial, contexts=part.context)
+        # What is given by name is standardized by its schema.
+        contexts = part.context if part.conditions is None else None
+        untrained = build(recipe, part.schema, key=initial, contexts=contexts)
         fitted = FittedModel(untrained, part.schema, recipe, frame_kind=dataset.frame_kind)
     else:
         _refuse_parts(chosen, recipe)
         require_context(context_size(model), recipe.context_dim)
         fitted = FittedModel(model, part.schema, frame_kind=dataset.frame_kind)
-    given = objective if isinstance(objective, AbstractObjective) else None
-    objective = recipe_objective(recipe, _steps_per_epoch(recipe, part), given, num_examples=len(part))
+    ready = objective if isinstance(objective, AbstractObjective) else None
+    objective = recipe_objective(recipe, _steps_per_epoch(recipe, part), ready, num_examples=len(part))
     check_objective(objective, fitted.model)
     identity = partial(identity_of, fitted.model, recipe, part, held_out)
     watched = _Watched(progress, stop, checkpoints_in(checkpoints, identity, checkpoint_seconds, resume=resume))
@@ -179,6 +196,20 @@ def _related(dataset: Dataset, recipe: Recipe) -> Dataset:
     return replace(dataset, schema=related(dataset.schema, dataset.values, find=recipe.relations == "found"))
 
 
+def _with_numbers(part: Dataset, held_out: Dataset | None) -> tuple[Dataset, Dataset | None]:
+    """The rows of the fit, and those held out, with what is given of them as numbers, described by those of the fit."""
+    if part.conditions is None:
+        return part, held_out
+    given = described_rows(part.conditions).schema
+
+    def with_numbers(dataset: Dataset) -> Dataset:
+        assert dataset.conditions is not None
+        described = with_schema(dataset, msgspec.structs.replace(dataset.schema, given=given))
+        return replace(described, context=given_numbers(given, dataset.conditions.values))
+
+    return with_numbers(part), None if held_out is None else with_numbers(held_out)
+
+
 def _drawn(dataset: Dataset, recipe: Recipe) -> Dataset:
     """At most as many rows as the recipe says, drawn at random, in their order; the schema is unchanged."""
     if not 0 < recipe.rows < len(dataset):
@@ -212,19 +243,29 @@ def _refuse_parts(chosen: Mapping[str, Any], recipe: Recipe) -> None:
         )
 
 
-def plan(data: Any, **chosen: Unpack[Chosen]) -> Recipe:
+def plan(data: Any, *, given: Iterable[str] = (), **chosen: Unpack[Chosen]) -> Recipe:
     """The recipe that `fit` would use: what is chosen, and the rest by the rules of `reparax.recipe.suggest`.
+
+    Args:
+        data: As of `fit`.
+        given: As of `fit`.
+        **chosen: Fields of a recipe, and options of its parts.
 
     Raises:
         DataError: The data cannot be read.
         RecipeError: A setting is out of range, or unknown.
     """
-    dataset = read(data)
-    chosen["context_dim"] = 0 if dataset.context is None else dataset.context.shape[1]
-    given = chosen.pop("valid", None)
+    dataset = read(data, given=given)
+    if dataset.context is not None and dataset.conditions is not None:
+        raise RecipeError(
+            expected="either names of what is given, or a context of numbers", got="both",
+            cure="leave the context out, and give its columns by name",
+        )  # fmt: skip
+    chosen["context_dim"] = given_size(dataset.schema) if dataset.context is None else dataset.context.shape[1]
+    given_valid = chosen.pop("valid", None)
     # A trimmed fit is short, of fixed length, and mostly has few rows: it needs all of them.
     default = 0.0 if chosen.get("trim") else held_out_share(len(dataset))
-    valid = default if given is None else checked("valid", given)
+    valid = default if given_valid is None else checked("valid", given_valid)
     return suggest(dataset.schema, max(1, round(len(dataset) * (1 - valid))), valid=valid, **chosen)
 
 
@@ -327,7 +368,7 @@ def _train(
     trained = replace(fitted, model=model, companion=companion, history=result.history, status=result.status)
     prior = trained.model.prior
     if isinstance(prior, Moments):
-        fitted_prior = prior.fitted_to(encode(trained, part, context=part.context))
+        fitted_prior = prior.fitted_to(encode(trained, part, context=part.context if part.conditions is None else None))
         trained = replace(trained, model=Model(trained.model.posterior, fitted_prior, trained.model.likelihood))
     if held_out is not None and result.is_worse_than_untrained:
         require_sense(trained, part, held_out, chosen=recipe.learning_rate)

@@ -11,8 +11,8 @@ from reparax.applications._door import dataset_of, parts_of
 from reparax.applications._fit import trimmed
 from reparax.applications._measured import Measured, fraction, separation
 from reparax.applications._rows import Terms, terms_of
-from reparax.applications._sample import sample_values
-from reparax.data import Dataset
+from reparax.applications._sample import sample_dataset
+from reparax.data import Dataset, joint_values
 from reparax.errors import DataError, RecipeError
 from reparax.networks import context_size
 from reparax.recipe import FittedModel
@@ -75,21 +75,23 @@ def privacy(fitted: FittedModel, data: Any, *, synthetic: Any = None, num_sample
 
     Raises:
         DataError: The fit held out no rows, these are not its data, or the rows have another shape or kind.
-        RecipeError: The model is conditional, or the number of samples is below 1.
+        RecipeError: The model has a context without names, or the number of samples is below 1.
     """
-    if context_size(fitted.model):
+    if context_size(fitted.model) and fitted.schema.given is None:
         raise RecipeError(
-            expected="a model without a context", got="a conditional model, whose rows cannot be drawn by themselves",
-            cure="fit without a context to measure privacy",
-        )  # fmt: skip
+            expected="a model without a context, or one to which columns are given by name",
+            got="a conditional model with a context of numbers, whose rows cannot be drawn by themselves",
+            cure="fit with given=[...] to measure privacy",
+        )
     part, held_out = _sides(fitted, dataset_of(fitted, data))
     drawn = (
-        sample_values(fitted, MOST_SYNTHETIC, key=jax.random.key(seed))
+        sample_dataset(fitted, MOST_SYNTHETIC, key=jax.random.key(seed))
         if synthetic is None
-        else _thinned(dataset_of(fitted, synthetic), MOST_SYNTHETIC).values
+        else _thinned(dataset_of(fitted, synthetic), MOST_SYNTHETIC)
     )
-    columns = fitted.schema.columns if fitted.binarize == "none" else None
-    made, seen, unseen = (comparable(values, columns) for values in (drawn, part.values, held_out.values))
+    # What is given belongs to the rows that are handed out.
+    columns = fitted.schema.joint.columns if fitted.binarize == "none" else None
+    made, seen, unseen = (comparable(joint_values(rows), columns) for rows in (drawn, part, held_out))
     distance, held_out_distance, nearer = _distances(made, seen, unseen, columns)
     return Privacy(
         num_fitted=len(part), num_held_out=len(held_out), num_synthetic=len(made),
@@ -165,7 +167,13 @@ def _distances(made: np.ndarray, seen: np.ndarray, unseen: np.ndarray, columns: 
 
 def _membership(fitted: FittedModel, part: Dataset, held_out: Dataset, num_samples: int, seed: int) -> Measured:
     seen, unseen = _thinned(part, MOST_SCORED), _thinned(held_out, MOST_SCORED)
-    both = replace(seen, values=np.concatenate([seen.values, unseen.values]), labels=None, ids=None, native=None)
+    contexts = (
+        None if seen.context is None or unseen.context is None else np.concatenate([seen.context, unseen.context])
+    )
+    both = replace(
+        seen, values=np.concatenate([seen.values, unseen.values]), labels=None, ids=None, native=None,
+        context=contexts, conditions=None,
+    )  # fmt: skip
     terms: Terms = terms_of(fitted, both, num_samples, seed)
     bound = np.asarray(terms.iwae, np.float64)
     return separation(bound[: len(seen)], bound[len(seen) :])

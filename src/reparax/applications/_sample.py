@@ -10,22 +10,17 @@ import numpy as np
 from jaxtyping import Array
 
 from reparax.applications._door import contexts_of, in_context, some_of
-from reparax.applications._rows import LARGEST_BATCH, batch_size, batches, require_samples
-from reparax.data import FrameKind, cell_value, to_frame
+from reparax.applications._given import conditions_where, given_of
+from reparax.applications._rows import batch_size, batches, require_samples
+from reparax.applications._where import SAME_LATENT, drawn_where, keys_of
+from reparax.data import Dataset, FrameKind, cell_value, joint_values, to_frame
 from reparax.errors import DataError, RecipeError
 from reparax.model import Model
 from reparax.networks import context_size
-from reparax.recipe import FittedModel
-from reparax.tables import adapter_of
+from reparax.recipe import FittedModel, given_numbers
 
-PROPOSALS = 20_000
-"""The number of draws from the prior that are resampled to meet a condition."""
 MOST_ATTEMPTS = 200
 """How often a row that breaks a constraint is drawn again."""
-SAME_LATENT = 20
-"""The attempts with the same latent variable, so that the distribution of these hardly changes."""
-MIN_EFFECTIVE = 20.0
-"""The smallest effective number of proposals: with fewer, rows would repeat a few latent points."""
 
 
 def sample(
@@ -47,24 +42,28 @@ def sample(
         num_samples: The number of examples.
         key: The random key; the same key gives the same examples.
         where: For tables, the values of some columns in every row: z is then drawn from p(z | those cells, which are
-            observed) by importance resampling of draws from the prior.
-        context: For a conditional model, one row of numbers for each example, or one row for all.
+            observed) by importance resampling of draws from the prior. Columns and labels that are given have these
+            values exactly; what is given but not named is drawn from the rows of the fit that have the named values.
+        context: For a conditional model, one row of numbers for each example, or one row for all. For one of which
+            something is given by name, a mapping to one value or one for each example, or a frame.
         like: For tables, the library of the frame; by default an array if the data were an array of plain numbers, else
             that of the frame that was fitted, or polars.
 
     Returns:
-        An array for images and plain numbers, else a data frame.
+        An array for images and plain numbers, else a data frame, with the given columns in their places.
 
     Raises:
         RecipeError: The number of samples is below 1, or there is a condition but no table.
         DataError: A condition names an unknown column or category, or is too rare to sample from.
     """
-    values = sample_values(fitted, num_samples, key=key, where=where, context=context)
-    schema = fitted.schema
-    if schema.columns is None or (like is None and schema.names is None and schema.value_kind != "mixed"):
+    drawn = sample_dataset(fitted, num_samples, key=key, where=where, context=context)
+    schema, values = fitted.schema, joint_values(drawn)
+    if schema.columns is None:
         return values
+    if like is None and schema.names is None and schema.value_kind != "mixed":
+        return values if schema.given is None else to_frame(values, schema.joint, like="numpy")
     fitted_to = fitted.frame_kind if fitted.frame_kind != "numpy" else None
-    return to_frame(values, schema, like=like or fitted_to or "polars")
+    return to_frame(values, schema.joint, like=like or fitted_to or "polars")
 
 
 def sample_values(
@@ -75,30 +74,108 @@ def sample_values(
     where: Mapping[str, Any] | None = None,
     context: Any = None,
 ) -> np.ndarray:
-    """`sample` as the matrix that `reparax.data.to_frame` takes: codes for categories, NaN for missing cells."""
+    """`sample` as the matrix that `reparax.data.to_frame` takes: codes for categories, NaN for missing cells.
+
+    It holds what is modeled, without the columns that are given: `sample_dataset` has both.
+    """
+    return sample_dataset(fitted, num_samples, key=key, where=where, context=context).values
+
+
+def sample_dataset(
+    fitted: FittedModel,
+    num_samples: int,
+    *,
+    key: jax.Array,
+    where: Mapping[str, Any] | None = None,
+    context: Any = None,
+) -> Dataset:
+    """`sample` as a dataset: the values, and what is given of each example; the arguments are those of `sample`."""
+    require_samples(num_samples, fitted.units.summary.size)
+    if fitted.schema.given is not None:
+        return _sample_given(fitted, num_samples, key, where or {}, context)
     if not where:
-        draw = _drawn(fitted, num_samples, key, context)
+        draw = _drawn(fitted, num_samples, key, contexts_of(fitted, context, num_samples))
     else:
         _refuse_both(fitted)
-        draw = _drawn_where(fitted, num_samples, _conditions(fitted, where), key)
-    return _until_held(fitted, draw(np.arange(num_samples), 0), draw)
+        draw, _ = drawn_where(fitted, num_samples, _conditions(fitted, where), key)
+    return Dataset(_until_held(fitted, draw(np.arange(num_samples), 0), draw), fitted.schema)
 
 
-def sample_means(fitted: FittedModel, num_samples: int, *, key: jax.Array, context: Any = None) -> np.ndarray:
+def _sample_given(
+    fitted: FittedModel, num_samples: int, key: jax.Array, where: Mapping[str, Any], context: Any
+) -> Dataset:
+    """Examples of a model of which something is given by name, and what is given of each."""
+    modeled = {} if context is not None else conditions_where(fitted, where)[1]
+    if modeled:
+        return _sample_given_where(fitted, num_samples, key, where)
+    given = given_of(fitted, num_samples, key, where, context)
+    draw = _drawn(fitted, num_samples, key, given_numbers(given.schema, given.values))
+    return Dataset(_until_held(fitted, draw(np.arange(num_samples), 0), draw), fitted.schema, conditions=given)
+
+
+def _sample_given_where(fitted: FittedModel, num_samples: int, key: jax.Array, where: Mapping[str, Any]) -> Dataset:
+    """The same with a condition on modeled columns, which is met by importance resampling.
+
+    What is given and not chosen is resampled along with z: it is drawn from p(given, z | cells).
+    """
+    conditions, modeled = conditions_where(fitted, where)
+    draw, chosen = drawn_where(fitted, num_samples, _conditions(fitted, modeled), key, conditions)
+    values = _until_held(fitted, draw(np.arange(num_samples), 0), draw)
+    return Dataset(values, fitted.schema, conditions=conditions.at(chosen))
+
+
+def sample_means(
+    fitted: FittedModel,
+    num_samples: int,
+    *,
+    key: jax.Array,
+    where: Mapping[str, Any] | None = None,
+    context: Any = None,
+) -> np.ndarray:
     """E[x | z] for z drawn from the prior, in the user's units: smoother than the output of `sample`, but not samples.
 
     No cell of a table is missing.
 
+    Args:
+        fitted: The fitted model.
+        num_samples: The number of examples.
+        key: The random key.
+        where: Values of what is given, by name, as of `sample`.
+        context: As of `sample`.
+
     Raises:
         RecipeError: The number of samples is below 1.
     """
+    return means_dataset(fitted, num_samples, key=key, where=where, context=context).values
+
+
+def means_dataset(
+    fitted: FittedModel,
+    num_samples: int,
+    *,
+    key: jax.Array,
+    where: Mapping[str, Any] | None = None,
+    context: Any = None,
+) -> Dataset:
+    """`sample_means` as a dataset: the values, and what is given of each example."""
     require_samples(num_samples, fitted.units.summary.size)
-    size, contexts = batch_size(fitted), contexts_of(fitted, context, num_samples)
+    given = None
+    if fitted.schema.given is not None:
+        given = given_of(fitted, num_samples, key, where or {}, context)
+        contexts = given_numbers(given.schema, given.values)
+    else:
+        if where:
+            raise RecipeError(
+                expected="means without a condition, or with one on what is given",
+                got="a condition on modeled columns", cure="leave where out, or leave means out",
+            )  # fmt: skip
+        contexts = contexts_of(fitted, context, num_samples)
+    size = batch_size(fitted)
     pieces = [
-        np.asarray(_expected(fitted.model, _keys(key, number, size), some_of(contexts, places)))[:kept]
+        np.asarray(_expected(fitted.model, keys_of(key, number, size), some_of(contexts, places)))[:kept]
         for number, places, kept in batches(num_samples, size)
     ]
-    return fitted.units.restored(np.concatenate(pieces))
+    return Dataset(fitted.units.restored(np.concatenate(pieces)), fitted.schema, conditions=given)
 
 
 def _refuse_both(fitted: FittedModel) -> None:
@@ -110,14 +187,14 @@ def _refuse_both(fitted: FittedModel) -> None:
         )
 
 
-def _keys(key: Array, number: int, size: int) -> Array:
-    """The keys of a batch."""
-    return jax.random.split(jax.random.fold_in(key, number), size)
-
-
 def _conditions(fitted: FittedModel, where: Mapping[str, Any]) -> dict[int, float]:
     """The columns of a condition, by index, and the values of their cells in the matrix."""
     columns = fitted.schema.columns
+    if columns is None and fitted.schema.given is not None:
+        known = ", ".join(column.name for column in fitted.schema.given_columns)
+        raise DataError(
+            expected=f"a condition on what is given: {known}", got=", ".join(map(repr, where)), cure="name one of these"
+        )
     if columns is None:
         raise RecipeError(
             expected="a table for a condition", got=f"a model of {fitted.schema.kind}", cure="leave the condition out"
@@ -125,8 +202,9 @@ def _conditions(fitted: FittedModel, where: Mapping[str, Any]) -> dict[int, floa
     places = {column.name: index for index, column in enumerate(columns)}
     unknown = [name for name in where if name not in places]
     if unknown:
+        known = [column.name for column in fitted.schema.joint.columns or ()]
         raise DataError(
-            expected=f"columns of the data: {', '.join(list(places)[:12])}",
+            expected=f"columns of the data: {', '.join(known[:12])}",
             got=", ".join(map(repr, unknown)),
             cure="name a column that the model was fitted on",
         )
@@ -167,15 +245,14 @@ def _until_held(
 
 
 def _drawn(
-    fitted: FittedModel, num_samples: int, key: jax.Array, context: Any
+    fitted: FittedModel, num_samples: int, key: jax.Array, contexts: np.ndarray | None
 ) -> Callable[[np.ndarray, int], np.ndarray]:
     """Draws rows by their indices; in later attempts with other noise for x, and after some with another z too."""
-    require_samples(num_samples, fitted.units.summary.size)
-    size, contexts = batch_size(fitted), contexts_of(fitted, context, num_samples)
+    size = batch_size(fitted)
 
     def draw(places: np.ndarray, attempt: int) -> np.ndarray:
         numbers = np.unique(places // size)
-        data = np.concatenate([jax.random.key_data(_keys(key, int(number), size)) for number in numbers])
+        data = np.concatenate([jax.random.key_data(keys_of(key, int(number), size)) for number in numbers])
         keys = jax.random.wrap_key_data(jnp.asarray(data), impl=jax.random.key_impl(key))
         of_places = keys[np.searchsorted(numbers, places // size) * size + places % size]
         pieces = [
@@ -185,45 +262,6 @@ def _drawn(
             for _, some, kept in batches(len(places), size)
         ]
         return fitted.units.restored(np.concatenate(pieces))
-
-    return draw
-
-
-def _drawn_where(
-    fitted: FittedModel, num_samples: int, cells: Mapping[int, float], key: jax.Array
-) -> Callable[[np.ndarray, int], np.ndarray]:
-    """Draws rows whose latent variable is resampled from the prior with the probability of the cells as weight."""
-    require_samples(num_samples, fitted.units.summary.size)
-    row = np.full((1, len(fitted.schema.columns or ())), np.nan)
-    for column, value in cells.items():
-        row[0, column] = value
-    seen = jnp.asarray(fitted.units.stored(row)[0], jnp.float32)
-    for_z, for_choice, for_x = jax.random.split(key, 3)
-    proposals = max(PROPOSALS, 2 * num_samples)
-    z, log_weights = _proposed(fitted.model, seen, jax.random.split(for_z, -(-proposals // LARGEST_BATCH)))
-    weights = np.exp(np.asarray(log_weights, np.float64) - float(np.max(log_weights)))
-    effective = float(weights.sum() ** 2 / (weights**2).sum()) if np.isfinite(weights).all() else 0.0
-    if effective < MIN_EFFECTIVE:
-        raise DataError(
-            expected=f"a condition that at least {MIN_EFFECTIVE:g} of {len(weights)} draws from the prior meet",
-            got=f"one that {effective:.1f} of them meet, which is too rare under the model",
-            cure="condition on fewer columns, or on more common values",
-        )
-    chosen = jax.random.choice(for_choice, len(weights), (num_samples,), p=jnp.asarray(weights / weights.sum()))
-    size = batch_size(fitted)
-
-    def draw(places: np.ndarray, attempt: int) -> np.ndarray:
-        of_attempt = for_x if attempt == 0 else jax.random.fold_in(for_x, LARGEST_BATCH + attempt)
-        # A z that does not lead to rows that meet the constraints is given up for another one.
-        other = places if attempt <= SAME_LATENT else (places + attempt) % num_samples
-        observed = ~jnp.isnan(seen)
-        pieces = [
-            np.asarray(_given(fitted.model, z[chosen[other[some]]], _keys(of_attempt, number, size), observed))[:kept]
-            for number, some, kept in batches(len(places), size)
-        ]
-        given = np.full((len(places), row.shape[1]), np.nan)
-        given[:, list(cells)] = list(cells.values())
-        return fitted.units.restored(np.concatenate(pieces).astype(np.float64), given)
 
     return draw
 
@@ -258,22 +296,3 @@ def _expected(model: Model, keys: Array, contexts: Array | None) -> Array:
         return plain.expected(plain.prior(plain.posterior).sample(key))
 
     return jax.vmap(one)(keys, contexts)
-
-
-@eqx.filter_jit
-def _proposed(model: Model, x: Array, keys: Array) -> tuple[Array, Array]:
-    """Draws of z from the prior, and the log density of a condition x given each."""
-    prior, adapter = model.prior(model.posterior), adapter_of(model.likelihood)
-
-    def some(key: Array) -> tuple[Array, Array]:
-        z = prior.sample(key, (LARGEST_BATCH,))
-        return z, jax.vmap(lambda one: adapter.log_prob_of_condition(model.likelihood(one), x))(z)
-
-    z, log_weights = jax.lax.map(some, keys)
-    return z.reshape(-1, *z.shape[2:]), log_weights.reshape(-1)
-
-
-@eqx.filter_jit
-def _given(model: Model, z: Array, keys: Array, observed: Array) -> Array:
-    adapter = adapter_of(model.likelihood)
-    return jax.vmap(lambda one, key: adapter.sample_given(model.likelihood(one), key, observed))(z, keys)

@@ -2,19 +2,20 @@
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
-from reparax.cli.model import Allow, Data, open_data, open_model, streamed
-from reparax.cli.terminal import speaker
+from reparax.cli.model import Allow, Data, Label, open_data, open_model, streamed
+from reparax.cli.terminal import notes, speaker
 
 if TYPE_CHECKING:
     import numpy as np
 
     from reparax.applications import Scores
-    from reparax.data import Dataset, Schema
+    from reparax.data import Dataset
     from reparax.recipe import FittedModel
 
 TABLES = (".npy", ".npz", ".csv", ".tsv", ".parquet", ".feather", ".arrow", ".xlsx")
@@ -29,7 +30,17 @@ Out = Annotated[str, Parameter(name=["--out", "-o"], allow_leading_hyphen=True)]
 
 
 @streamed
-def encode(model: str, data: Data, /, *, out: Out, std: bool = False, allow: Allow = (), quiet: bool = False) -> None:
+def encode(
+    model: str,
+    data: Data,
+    /,
+    *,
+    out: Out,
+    std: bool = False,
+    label: Label = None,
+    allow: Allow = (),
+    quiet: bool = False,
+) -> None:
     """Write the posterior means, one row for each example; these are not random draws.
 
     Args:
@@ -37,6 +48,7 @@ def encode(model: str, data: Data, /, *, out: Out, std: bool = False, allow: All
         data: Data of the same shape as those that the model was fitted to; - for standard input.
         out: The file to write, or - for standard output as CSV: .npy, .npz, .csv or .parquet.
         std: Add the posterior standard deviations.
+        label: Where the labels are, if they are given to the model.
         allow: Modules with custom parts that may be imported.
         quiet: Show no notes.
     """
@@ -45,7 +57,7 @@ def encode(model: str, data: Data, /, *, out: Out, std: bool = False, allow: All
     files.check_output(out, TABLES)
     say = speaker(quiet)
     fitted = open_model(model, allow)
-    dataset = open_data(data, fitted, say)
+    dataset = open_data(data, fitted, say, label=label)
     from reparax import applications
 
     arrays = {"z": applications.encode(fitted, dataset)}
@@ -64,7 +76,15 @@ def encode(model: str, data: Data, /, *, out: Out, std: bool = False, allow: All
 
 @streamed
 def reconstruct(
-    model: str, data: Data, /, *, out: Out, held_out: bool = False, allow: Allow = (), quiet: bool = False
+    model: str,
+    data: Data,
+    /,
+    *,
+    out: Out,
+    held_out: bool = False,
+    label: Label = None,
+    allow: Allow = (),
+    quiet: bool = False,
 ) -> None:
     """Write the reconstruction of each example: the mean of x given the posterior mean of z.
 
@@ -74,6 +94,7 @@ def reconstruct(
         out: The file to write, or - for standard output as CSV: .npy, .npz, .csv, .parquet, or .png for images
             (originals beside reconstructions).
         held_out: Use only the rows that were held out of the fit to these data.
+        label: Where the labels are, if they are given to the model.
         allow: Modules with custom parts that may be imported.
         quiet: Show no notes.
     """
@@ -83,7 +104,7 @@ def reconstruct(
     say = speaker(quiet)
     fitted = open_model(model, allow)
     _check_picture(fitted, out)
-    dataset = open_data(data, fitted, say, held_out=held_out)
+    dataset = open_data(data, fitted, say, held_out=held_out, label=label)
     from reparax import applications
 
     if out.lower().endswith(".png"):
@@ -92,7 +113,7 @@ def reconstruct(
         dataset = _first(dataset)
         _write_pairs(out, fitted, dataset.values, applications.reconstruct(fitted, dataset))
     else:
-        _write_values(out, fitted.schema, applications.reconstruct(fitted, dataset))
+        _write_values(out, replace(dataset, values=applications.reconstruct(fitted, dataset)))
     say(f"wrote {out}: {len(dataset)} reconstructions")
 
 
@@ -117,7 +138,7 @@ def sample(
             grid).
         count: The number of examples.
         seed: The seed; the same seed gives the same examples.
-        where: For tables, the values of some columns in every row: sex=F,age=30.
+        where: The values of some columns of a table, and of what is given, in every example: sex=F,age=30, label=7.
         means: Write E[x | z] for drawn z: smoother than samples, but not samples of the data.
         allow: Modules with custom parts that may be imported.
         quiet: Show no notes.
@@ -132,14 +153,14 @@ def sample(
     from reparax import applications
 
     key = jax.random.key(seed)
-    if means:
-        values = applications.sample_means(fitted, count, key=key)
-    else:
-        values = applications.sample_values(fitted, count, key=key, where=_cells(where))
+    draw = applications.means_dataset if means else applications.sample_dataset
+    cells = _cells(where)
+    drawn = draw(fitted, count, key=key, where=cells)
+    notes(speaker(quiet), applications.notes_on_where(fitted, cells))
     if out.lower().endswith(".png"):
-        files.write(out, _framed(_enlarged(_pixels(fitted, values))))
+        files.write(out, _framed(_enlarged(_pixels(fitted, drawn.values))))
     else:
-        _write_values(out, fitted.schema, values)
+        _write_values(out, drawn)
     speaker(quiet)(f"wrote {out}: {count} {'means' if means else 'samples'}")
 
 
@@ -154,6 +175,7 @@ def impute(
     missing: Literal["at-random", "not-at-random"] = "at-random",
     samples: int = 400,
     seed: int = 0,
+    label: Label = None,
     allow: Allow = (),
     quiet: bool = False,
 ) -> None:
@@ -168,6 +190,7 @@ def impute(
             are then taken to be independent given the latent variables).
         samples: The number of importance samples for each row.
         seed: The random seed.
+        label: Where the labels are, if they are given to the model.
         allow: Modules with custom parts that may be imported.
         quiet: Show no notes.
     """
@@ -176,7 +199,7 @@ def impute(
     files.check_output(out, TABLES)
     say = speaker(quiet)
     fitted = open_model(model, allow)
-    dataset = open_data(data, fitted, say)
+    dataset = open_data(data, fitted, say, label=label)
     from reparax import applications
 
     if draws is None:
@@ -214,6 +237,7 @@ def score(
     top: int | None = None,
     samples: int = 100,
     seed: int = 0,
+    label: Label = None,
     allow: Allow = (),
     quiet: bool = False,
 ) -> None:
@@ -228,6 +252,7 @@ def score(
         top: Write only this many rows, the most anomalous first, with their row numbers; the first ten are also shown.
         samples: The number of importance samples for each example.
         seed: The seed of the importance samples.
+        label: Where the labels are, if they are given to the model.
         allow: Modules with custom parts that may be imported.
         quiet: Show no notes.
     """
@@ -236,7 +261,7 @@ def score(
     files.check_output(out, TABLES)
     say = speaker(quiet)
     fitted = open_model(model, allow)
-    dataset = open_data(data, fitted, say)
+    dataset = open_data(data, fitted, say, label=label)
     from reparax import applications
 
     scores = applications.score(fitted, dataset, num_samples=samples, seed=seed)
@@ -306,14 +331,15 @@ def _with_ids(arrays: Mapping[str, "np.ndarray"], dataset: "Dataset", out: str) 
     return {"id": dataset.ids, **arrays}
 
 
-def _write_values(out: str, schema: "Schema", values: "np.ndarray") -> None:
-    """Writes values with the column names of the user's data, and with their dtype if it stores them exactly."""
+def _write_values(out: str, examples: "Dataset") -> None:
+    """Writes examples with the column names of the user's data, and with their dtype if it stores them exactly."""
     import numpy as np
 
-    from reparax.data import write
+    from reparax.data import joint_values, write
 
+    schema, values = examples.schema, examples.values
     if schema.kind == "table":
-        write(out, values, schema=schema)
+        write(out, joint_values(examples), schema=schema.joint)
         return
     dtype = np.dtype(schema.dtype)
     if dtype.kind in "iu":
@@ -322,7 +348,21 @@ def _write_values(out: str, schema: "Schema", values: "np.ndarray") -> None:
             values = values.astype(dtype)
     elif values.dtype.kind == "f" and schema.value_kind == "real":
         values = values.astype(dtype, copy=False)
+    if examples.conditions is not None and not out.lower().endswith(".npy"):
+        write(out, {"X": values, **_given_cells(examples.conditions)})
+        return
     write(out, values, names=schema.names, schema=schema if schema.kind == "images" else None)
+
+
+def _given_cells(conditions: "Dataset") -> dict[str, "np.ndarray"]:
+    """What is given of each example, by name, as the user wrote it."""
+    import numpy as np
+
+    from reparax.data import to_frame
+
+    frame = to_frame(conditions.values, conditions.schema)
+    columns = {column.name: column.to_numpy() for column in frame.get_columns()}
+    return {name: cells.astype(str) if cells.dtype.hasobject else np.asarray(cells) for name, cells in columns.items()}
 
 
 def _check_picture(fitted: "FittedModel", out: str) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from reparax.cli.model import Allow, Data, open_data, open_model, origin_of, prepare_jax, streamed
+from reparax.cli.model import Allow, Data, Label, open_data, open_model, origin_of, prepare_jax, streamed
 from reparax.cli.terminal import Say, bound_name, notes, speaker
 from reparax.cli.words import columns_text, relations_text
 
@@ -25,6 +25,7 @@ def evaluate(
     samples: int = 100,
     seed: int = 0,
     held_out: bool = False,
+    label: Label = None,
     privacy: bool = False,
     out: Annotated[str | None, Parameter(name=["--out", "-o"])] = None,
     allow: Allow = (),
@@ -38,6 +39,7 @@ def evaluate(
         samples: K, the number of importance samples for each example.
         seed: The seed of the samples.
         held_out: Use only the rows that were held out of the fit to these data.
+        label: Where the labels are, if they are given to the model.
         privacy: Add what the model and its synthetic rows give away of the rows of the fit: copies, closest rows,
             membership, each beside held-out rows. The data are those of the fit.
         out: Write to a .json file instead of stdout.
@@ -51,13 +53,13 @@ def evaluate(
         check_output(out, (".json",))
     say = speaker(quiet)
     fitted = open_model(model, allow)
-    dataset = open_data(data, fitted, say, held_out=held_out)
+    dataset = open_data(data, fitted, say, held_out=held_out, label=label)
     from reparax import applications
 
     evaluation = dataclasses.asdict(applications.evaluate(fitted, dataset, num_samples=samples, seed=seed))
     numbers: dict[str, Any] = {name: _number(value) for name, value in evaluation.items()}
     if privacy:
-        whole = open_data(data, fitted, speaker(quiet=True)) if held_out else dataset
+        whole = open_data(data, fitted, speaker(quiet=True), label=label) if held_out else dataset
         found = applications.privacy(fitted, whole, num_samples=samples, seed=seed)
         numbers["privacy"] = dataclasses.asdict(found)
     text = json.dumps(numbers, indent=2, allow_nan=False) + "\n"
@@ -113,7 +115,9 @@ def _rows(description: dict[str, Any]) -> list[tuple[str, str]]:
     rows = [(name.replace("_", "-"), _named(value)) for name, value in (recipe or {"parts": "custom"}).items()]
     shape = "x".join(map(str, data["event_shape"]))
     kinds = f"{data['kind']} of shape {shape}, {data['value_kind']} values"
+    given = ", ".join(column["name"] for column in (data.get("given") or {}).get("columns", ()))
     rows += [
+        ("given", given),
         ("data", f"{kinds}, fitted to {data['num_examples']} examples"),
         ("parameters", f"{parameters} in {len(description['arrays'])} arrays"),
         ("training", _training(training, recipe)),

@@ -27,6 +27,11 @@ SAMPLES = 100
 """Importance samples for the report, the default of ``reparax report``."""
 
 
+def names_in(given: tuple[str, ...]) -> tuple[str, ...]:
+    """The names in arguments such as ``sex,age``."""
+    return tuple(name.strip() for one in given for name in one.split(",") if name.strip())
+
+
 @streamed
 def fit(
     data: Data,
@@ -38,6 +43,7 @@ def fit(
     ] = None,
     schema: str | None = None,
     exclude: Annotated[tuple[str, ...], Parameter(consume_multiple=True)] = (),
+    given: Annotated[tuple[str, ...], Parameter(consume_multiple=True)] = (),
     recipe: RecipeOptions = RecipeOptions(),
     report: Annotated[bool, Parameter(negative="--no-report")] = True,
     resume: bool = False,
@@ -64,6 +70,8 @@ def fit(
         schema: A .json or .toml file with the kinds of columns of a table: {"zip": "categorical", "id": "exclude"}; and
             with what holds in every row: {"dropoff": {"after": "pickup"}, "total": {"sum": ["fare", "tip"]}}.
         exclude: Columns of a table to ignore.
+        given: Columns that are known and not modeled, such as sex,age, or label for the labels: the model is one of
+            p(x | given).
         recipe: The choices about the model and its training.
         report: Write report.html into the model folder (the default).
         resume: Go on from the checkpoints in OUT.checkpoints, with the same data and options; the result is the same to
@@ -76,7 +84,7 @@ def fit(
 
     say = speaker(quiet)
     check_output(out, ())
-    dataset = read(data, label=label, schema=schema, exclude=exclude)
+    dataset = read(data, label=label, schema=schema, exclude=exclude, given=names_in(given))
     require_fit(dataset)
     prepare_jax()
     from reparax.applications import plan

@@ -115,21 +115,29 @@ def origin_of(folder: str, data: str) -> "Origin":
     return Origin(folder, data, describe(folder)["libraries"])
 
 
-def open_data(source: str, fitted: "FittedModel", say: Say, *, held_out: bool = False) -> "Dataset":
+Label = Annotated[str | None, Parameter(help="Where the labels are, if they are given to the model, as in the fit.")]
+"""Where the labels of data are."""
+
+
+def open_data(
+    source: str, fitted: "FittedModel", say: Say, *, held_out: bool = False, label: str | None = None
+) -> "Dataset":
     """The data in the form that the model takes.
 
     Args:
         source: The file, folder or built-in name.
         fitted: The model.
         say: Shows notes on the data.
+        label: Where the labels are; None for where they were in the fit, if there.
         held_out: Use only the rows that were held out of the fit to these data.
 
     Raises:
         DataError: The data do not match the model, or are not those of the fit if held-out rows are asked for.
     """
     from reparax.applications import dataset_of, held_out_of
+    from reparax.data import read
 
-    dataset = dataset_of(fitted, source)
+    dataset = dataset_of(fitted, source if label is None else read(source, label=label))
     notes(say, dataset.notes)
     if not held_out:
         return dataset

@@ -79,6 +79,9 @@ def recipe_lines(recipe: "Recipe", chosen: frozenset[str], dataset: "Dataset") -
         ("training", training, _why("epochs", chosen, f"about {steps} steps")),
         ("stopping", patience if held_out else "after all epochs, as nothing is held out", ""),
     ]
+    if dataset.schema.given is not None:
+        names = ", ".join(column.name for column in dataset.schema.given_columns)
+        rows.insert(1, ("given", f"{names}: known, not modeled", "chosen"))
     if recipe.binarize != "none":
         rows.insert(1, ("binarize", recipe.binarize, "chosen"))
     return [f"{name:<11} {text}{f'  ({reason})' if reason else ''}" for name, text, reason in rows]

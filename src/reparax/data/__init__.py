@@ -4,20 +4,23 @@ from reparax.data.arrays import BUILTIN
 from reparax.data.columns import marginal_oddity
 from reparax.data.dataset import Dataset, FrameKind, from_array
 from reparax.data.files import check_output, content_of
+from reparax.data.given import described_rows
 from reparax.data.images import grid
+from reparax.data.named import conditions_as
 from reparax.data.overrides import kinds_of
 from reparax.data.read import read, read_as
 from reparax.data.related import RelationLine, fractions_held, related, relation_lines
 from reparax.data.relations import Extension, Relation
 from reparax.data.restore import ColumnLine, cell_text, cell_value, column_lines, fill, to_frame, unrounded
-from reparax.data.schema import Schema, left_out
-from reparax.data.split import described, require_fit, split
+from reparax.data.schema import Schema, joint_values, left_out
+from reparax.data.split import described, require_fit, split, with_schema
 from reparax.data.values import rounded
 from reparax.data.write import WRITABLE, write
 
 __all__ = [
     "BUILTIN", "WRITABLE", "ColumnLine", "Dataset", "Extension", "FrameKind", "Relation", "RelationLine", "Schema",
-    "cell_text", "cell_value", "check_output", "column_lines", "content_of", "described", "fill",
-    "fractions_held", "from_array", "grid", "kinds_of", "left_out", "marginal_oddity", "read", "read_as", "related",
-    "relation_lines", "require_fit", "rounded", "split", "to_frame", "unrounded", "write",
+    "cell_text", "cell_value", "check_output", "column_lines", "conditions_as", "content_of",
+    "described", "described_rows", "fill", "fractions_held", "from_array", "grid", "joint_values", "kinds_of",
+    "left_out", "marginal_oddity", "read", "read_as", "related", "relation_lines", "require_fit", "rounded", "split",
+    "to_frame", "unrounded", "with_schema", "write",
 ]  # fmt: skip

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from reparax.data.dataset import Dataset, FrameKind, array_cells, from_array, from_cells
+from reparax.data.dataset import Dataset, FrameKind, array_cells, as_matched, from_array, from_cells
 from reparax.data.delimited import read_csv
 from reparax.data.files import LabelNotFoundError, content_of, damaged, missing, read_bytes, wrong_content
 from reparax.data.match import match_table
@@ -232,7 +232,7 @@ class Arrays:
         if schema.columns is None or self.array.ndim != 2 or self.array.dtype.kind not in "biuf":
             dataset = self.dataset()
             match = schema.match(dataset, allow_missing=allow_missing)
-            return replace(dataset, values=match.values, schema=schema, notes=(*dataset.notes, *match.notes))
+            return as_matched(dataset, schema, match)
 
         array = by_columns(self.array)
 
@@ -240,12 +240,10 @@ class Arrays:
             return array_cells(array[:, place])
 
         named = self.names is not None
-        table = match_table(schema, self.columns, len(self.array), cells, named=named)
+        table = match_table(schema, self.columns, len(self.array), cells, named=named, labels=self.labels)
         match = schema.finished(table, allow_missing=allow_missing)
-        return Dataset(
-            match.values, schema, self.labels, notes=(*self.notes, *match.notes), frame_kind=self.kind,
-            native=self.array,
-        )  # fmt: skip
+        read = Dataset(match.values, schema, self.labels, notes=self.notes, frame_kind=self.kind, native=self.array)
+        return as_matched(read, schema, match)
 
 
 @dataclass(frozen=True)
@@ -262,9 +260,7 @@ class Read:
 
     def matched(self, schema: Schema, *, allow_missing: bool = False) -> Dataset:
         """The dataset, matched to a schema."""
-        matched = schema.match(self.complete, allow_missing=allow_missing)
-        notes = (*self.complete.notes, *matched.notes)
-        return replace(self.complete, values=matched.values, schema=schema, notes=notes)
+        return as_matched(self.complete, schema, schema.match(self.complete, allow_missing=allow_missing))
 
 
 def no_table() -> DataError:

@@ -10,7 +10,7 @@ import numpy as np
 
 from reparax.data.columns import EMPTY, column_of, notes_on
 from reparax.data.gaps import with_gaps_described
-from reparax.data.match import refuse_infinite
+from reparax.data.match import Matched, refuse_infinite
 from reparax.data.schema import Schema, describe_shape
 from reparax.data.values import (
     LARGEST_INTEGER,
@@ -98,6 +98,8 @@ class Dataset:
         native: The table as given, including columns that are not modeled; None for images and for subsets of data.
         context: Numbers that are known of each example and not modeled, shape ``(n, c)``, such as labels or covariates;
             None without a context.
+        conditions: What is given of each example and not modeled, by name: a table of its own with the schema
+            ``schema.given``; None where nothing is given.
     """
 
     values: np.ndarray
@@ -108,6 +110,7 @@ class Dataset:
     frame_kind: FrameKind | None = None
     native: Any = None
     context: np.ndarray | None = None
+    conditions: "Dataset | None" = None
 
     def __repr__(self) -> str:
         """The size of the data and the kinds of their columns, in a few lines."""
@@ -128,7 +131,11 @@ class Dataset:
         labels = None if self.labels is None else self.labels[indices]
         ids = None if self.ids is None else self.ids[indices]
         context = None if self.context is None else self.context[indices]
-        return replace(self, values=self.values[indices], labels=labels, ids=ids, native=None, context=context)
+        given = None if self.conditions is None else self.conditions.take(indices)
+        values = self.values[indices]
+        return replace(
+            self, values=values, labels=labels, ids=ids, native=None, context=context, conditions=given
+        )  # fmt: skip
 
     def given(self, context: Any) -> "Dataset":
         """The same examples with a context: one row of numbers for each.
@@ -137,6 +144,15 @@ class Dataset:
             DataError: The context has another number of rows, or is not made of finite numbers.
         """
         return replace(self, context=_as_context(context, len(self)))
+
+
+def as_matched(dataset: Dataset, schema: Schema, match: Matched) -> Dataset:
+    """The dataset with the values that were matched to the schema of a fit, and with what is given of each example."""
+    conditions = None
+    if match.given is not None and schema.given is not None:
+        conditions = Dataset(np.ascontiguousarray(match.given, dtype=schema.given.dtype), schema.given)
+    notes = (*dataset.notes, *match.notes)
+    return replace(dataset, values=match.values, schema=schema, notes=notes, conditions=conditions)
 
 
 def _as_context(context: Any, num_examples: int) -> np.ndarray:
@@ -248,15 +264,15 @@ def from_cells(
         refuse_infinite(column, name)
     columns = tuple(column_of(name, column, kinds.get(name)) for name, column in kept.items())
     names = tuple(kept) if named else None
-    if all(itertools.starmap(_is_plain, zip(kept.values(), columns, strict=True))):
+    if all(itertools.starmap(is_plain, zip(kept.values(), columns, strict=True))):
         if array is None or len(kept) < len(cells):
             numbers = [column.values for column in kept.values()]
             matrix = by_rows(numbers, np.result_type(*numbers))
         else:
             matrix = array
-        values, schema, more = _plain_table(matrix, names, label, columns)
+        values, schema, more = plain_table(matrix, names, label, columns)
     else:
-        values, schema, more = _mixed_table(kept, names, label, columns)
+        values, schema, more = mixed_table(kept, names, label, columns)
     more = [*(f"column {name!r}: {note}" for name, column in kept.items() for note in column.notes), *more]
     return Dataset(
         values=_frozen(values, array),
@@ -282,8 +298,8 @@ def _refuse_labels(labels: np.ndarray | None, num_rows: int) -> None:
         )
 
 
-def _is_plain(cells: Cells, column: Column) -> bool:
-    """Whether the values are the numbers themselves, with none missing."""
+def is_plain(cells: Cells, column: Column) -> bool:
+    """Whether the values of a column are the numbers themselves, with none missing."""
     if cells.num_missing or cells.kind not in {"number", "boolean"}:
         return False
     return not column.is_category or cells.kind == "boolean" or column.categories == (0, 1)
@@ -298,9 +314,10 @@ def _frozen(values: np.ndarray, array: np.ndarray | None) -> np.ndarray:
     return values
 
 
-def _plain_table(
+def plain_table(
     array: np.ndarray, names: tuple[str, ...] | None, label: str | None, columns: tuple[Column, ...]
 ) -> tuple[np.ndarray, Schema, list[str]]:
+    """The matrix of numbers in a compact dtype, its schema, and notes."""
     layout = Layout(array, "table")
     kind = kind_of(array)
     values = _compact(layout, kind, names)
@@ -308,10 +325,10 @@ def _plain_table(
     return values, msgspec.structs.replace(schema, columns=columns), notes
 
 
-def _mixed_table(
+def mixed_table(
     kept: Mapping[str, Cells], names: tuple[str, ...] | None, label: str | None, columns: tuple[Column, ...]
 ) -> tuple[np.ndarray, Schema, list[str]]:
-    """The matrix of numbers and codes: float32, or float64 if float32 would lose digits of some column."""
+    """The matrix of numbers and codes, its schema, and notes; float64 if float32 would lose digits of some column."""
     wide = [column.name for cells, column in zip(kept.values(), columns, strict=True) if loses_digits(cells, column)]
     dtype = np.float64 if wide else np.float32
     values = np.empty((len(next(iter(kept.values())).values), len(kept)), dtype)

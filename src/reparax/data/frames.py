@@ -10,7 +10,7 @@ import numpy as np
 
 from reparax.data.arrays import labels_of_column, read_labels
 from reparax.data.columns import exclusions, too_large
-from reparax.data.dataset import Dataset, FrameKind, from_cells
+from reparax.data.dataset import Dataset, FrameKind, as_matched, from_cells
 from reparax.data.files import LabelNotFoundError
 from reparax.data.match import match_table, quoted
 from reparax.data.overrides import NOTHING, Overrides
@@ -247,20 +247,17 @@ class Frame:
     def matched(self, schema: Schema, *, allow_missing: bool = False) -> Dataset:
         """The dataset of the columns, matched to those of the fit."""
         if schema.columns is None:
-            dataset = self.dataset()
-            return replace(dataset, values=schema.check(dataset), schema=schema)
+            return as_matched(self.dataset(), schema, schema.match(self.dataset()))
         names = [self.names[index] for index in self.kept]
         columns = list(self.table.iter_columns())
 
         def cells(place: int, column: Column) -> Cells:
             return cells_of(columns[self.kept[place]], names[place], column)
 
-        table = match_table(schema, names, len(self.table), cells, named=self.named)
+        table = match_table(schema, names, len(self.table), cells, named=self.named, labels=self.labels)
         match = schema.finished(table, allow_missing=allow_missing)
-        return Dataset(
-            match.values, schema, self.labels, notes=(*self.notes, *match.notes), frame_kind=self.kind,
-            native=self.native,
-        )  # fmt: skip
+        read = Dataset(match.values, schema, self.labels, notes=self.notes, frame_kind=self.kind, native=self.native)
+        return as_matched(read, schema, match)
 
 
 def _examined(cells: Mapping[str, Cells]) -> tuple[dict[str, str], list[str]]:

@@ -1,13 +1,13 @@
 """Later data matched to the columns of the training data: by name, category by category, number by number."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import chain
 from typing import NamedTuple, Protocol
 
 import numpy as np
 
 from reparax.data.text import days_of
-from reparax.data.values import LARGEST_REAL, Category, Cells, by_rows
+from reparax.data.values import LARGEST_REAL, Category, Cells, by_rows, label_cells
 from reparax.errors import DataError
 from reparax.summary import Column
 
@@ -37,16 +37,33 @@ class Fitted(Protocol):
         """The dtype of the values."""
         ...
 
+    @property
+    def order(self) -> tuple[str, ...]:
+        """The names of modeled and given columns of the table, in the user's order; empty where none is given."""
+        ...
+
+    @property
+    def given_columns(self) -> tuple[Column, ...]:
+        """What is given and not modeled."""
+        ...
+
 
 class Matched(NamedTuple):
-    """Values as a model takes them, and notes for the user."""
+    """Values as a model takes them, notes for the user, and what is given of each example."""
 
     values: np.ndarray
     notes: tuple[str, ...] = ()
+    given: np.ndarray | None = None
 
 
 def match_table(
-    schema: Fitted, names: Sequence[str], num_rows: int, cells: Callable[[int, Column], Cells], *, named: bool
+    schema: Fitted,
+    names: Sequence[str],
+    num_rows: int,
+    cells: Callable[[int, Column], Cells],
+    *,
+    named: bool,
+    labels: np.ndarray | None = None,
 ) -> Matched:
     """The matrix of a table's cells, in the order and with the codes of the training data.
 
@@ -56,33 +73,109 @@ def match_table(
         num_rows: How many rows.
         cells: Gives the cells of a given column, to be matched to a column of the training data.
         named: Whether the names are those of the user.
+        labels: The labels of the rows, which may be given.
 
     Raises:
-        DataError: No rows, missing or unexpected columns, infinities, or cells of another kind than in training.
+        DataError: No rows, missing or unexpected columns, infinities, or cells of another kind than in training; or
+            given cells that are missing, or of a category that did not occur in training.
     """
     assert schema.columns is not None
     if num_rows == 0:
         raise DataError(expected="at least one example", got="none", cure="check that this is the right file")
     places, notes = _places(schema, names, named=named)
-    columns = [match(cells(place, column), column) for place, column in zip(places, schema.columns, strict=True)]
+    columns = [match(cells(places[column.name], column), column) for column in schema.columns]
     dtype = schema.dtype if schema.dtype.startswith("float") else np.float64
-    return Matched(
-        by_rows([each.values for each in columns], dtype), (*notes, *chain(*(each.notes for each in columns)))
+    values, notes = (
+        by_rows([each.values for each in columns], dtype),
+        (*notes, *chain(*(each.notes for each in columns))),
     )
+    if not schema.given_columns:
+        return Matched(values, notes)
+    own = {each.name: cells(places[each.name], each) for each in schema.given_columns if each.name in places}
+    given = match_given(schema.given_columns, own, labels)
+    return Matched(values, (*notes, *given.notes), given.values)
 
 
-def _places(schema: Fitted, names: Sequence[str], *, named: bool) -> tuple[list[int], tuple[str, ...]]:
-    """Where each column of the training data is among the given ones.
+def match_given(columns: Sequence[Column], own: Mapping[str, Cells], labels: np.ndarray | None) -> Matched:
+    """What is given of each example, as numbers and codes, shape ``(n, columns)``.
+
+    Args:
+        columns: What is given, as in training.
+        own: The cells of each, by name.
+        labels: The labels of the examples, which are meant where ``own`` lacks a column.
+
+    Raises:
+        DataError: Cells are missing, of another kind, or of a category that did not occur in training.
+    """
+    given = [_given(own.get(column.name), column, labels) for column in columns]
+    beyond = zip(columns, given, strict=True)
+    return Matched(by_rows(given, np.float64), tuple(note for each in beyond for note in _beyond(*each)))
+
+
+def _beyond(column: Column, values: np.ndarray) -> list[str]:
+    """A note on given numbers that are not in the range of the fit."""
+    count = 0 if column.is_category else int(((values < column.low) | (values > column.high)).sum())
+    if not count:
+        return []
+    return [
+        f"column {column.name!r}: {count} row{'s' if count > 1 else ''} outside the range of the fit, "
+        f"{column.low:g} to {column.high:g}, for which the model can only guess"
+    ]
+
+
+def _given(cells: Cells | None, column: Column, labels: np.ndarray | None) -> np.ndarray:
+    if cells is None and labels is not None:
+        cells = label_cells(labels)
+    if cells is None:
+        raise DataError(
+            expected=f"{column.name!r} of each example, which is given to the model",
+            got="data without it",
+            cure=f"add a column {column.name!r}, or give the labels as in the fit (--label)",
+        )
+    values = match(cells, column).values.astype(np.float64)
+    refuse_gap(values, column.name)
+    unseen = column.is_category & (values >= len(column.categories))
+    if unseen.any():
+        row = int(np.argmax(unseen))
+        names = cells.categories or cells.as_categories().categories
+        codes = cells.values if cells.categories else cells.as_categories().values
+        raise DataError(
+            expected=f"a value of {column.name!r} that occurred in training ({quoted(column.categories)})",
+            got=f"{names[int(codes[row])]!r} in row {row + 1}",
+            cure="leave such rows out, or fit a model on data with such values",
+        )
+    return values
+
+
+def refuse_gap(values: np.ndarray, name: str) -> None:
+    """Refuses missing cells in a column that is given.
+
+    Raises:
+        DataError: A cell is missing; the message names the first.
+    """
+    missing = np.isnan(values) if values.dtype.kind == "f" else np.zeros(len(values), bool)
+    if missing.any():
+        raise DataError(
+            expected=f"a value of {name!r} for each example, as it is given to the model",
+            got=f"{int(missing.sum())} missing, the first in row {int(np.argmax(missing)) + 1}",
+            cure="fill them, leave such rows out, or do not give this column",
+        )
+
+
+def _places(schema: Fitted, names: Sequence[str], *, named: bool) -> tuple[dict[str, int], tuple[str, ...]]:
+    """Where each column of the training data is among the given ones, by name.
 
     Raises:
         DataError: Missing or unexpected columns.
     """
     assert schema.columns is not None
-    fitted = [column.name for column in schema.columns]
+    # A label that was given may also come as a column of that name.
+    with_labels = [each.name for each in schema.given_columns if each.name not in schema.order and each.name in names]
+    fitted = [*(schema.order or [column.name for column in schema.columns]), *with_labels]
     excluded = dict(schema.excluded)
     if not named or schema.names is None:
         if len(names) == len(fitted):
-            return list(range(len(fitted))), ()
+            return {name: place for place, name in enumerate(fitted)}, ()
         if named or schema.names is not None or set(names) != {*fitted, *excluded}:
             raise DataError(
                 expected=f"{len(fitted)} column{'s' if len(fitted) != 1 else ''} as in training",
@@ -101,7 +194,7 @@ def _places(schema: Fitted, names: Sequence[str], *, named: bool) -> tuple[list[
         )
     again = [name for name in names if name in excluded]
     notes = (f"left out, as in training: {quoted(again)}",) if again else ()
-    return [index[name] for name in fitted], notes
+    return {name: index[name] for name in fitted}, notes
 
 
 def quoted(names: Sequence[object]) -> str:

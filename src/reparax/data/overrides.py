@@ -108,7 +108,7 @@ def taken_over(schema: "str | Path | Mapping[str, Any] | Schema | None") -> str 
 
 def kinds_of(schema: Schema) -> dict[str, str]:
     """The kind of each column, ``"exclude"`` for those left out: what a schema file holds."""
-    return {column.name: str(column.kind) for column in schema.columns or ()} | dict.fromkeys(
+    return {column.name: str(column.kind) for column in schema.joint.columns or ()} | dict.fromkeys(
         dict(schema.excluded), EXCLUDE
     )
 

@@ -1,6 +1,7 @@
 """Reading data of any supported kind as a `Dataset`."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,10 +20,13 @@ from reparax.data.arrays import (
     read_npz,
     text_or_numbers,
 )
+from reparax.data.columns import CHOSEN
 from reparax.data.dataset import Dataset
 from reparax.data.files import LabelNotFoundError, content_of, missing, read_bytes, visible_files
 from reparax.data.frames import Frame, is_frame, kind_of_frame, load_frame, object_series
+from reparax.data.given import with_given
 from reparax.data.images import SUFFIXES, read_folder
+from reparax.data.named import conditions_as, in_context
 from reparax.data.overrides import overrides, taken_over
 from reparax.data.schema import Schema
 from reparax.data.statements import Statement, stated
@@ -64,6 +68,7 @@ def read(
     label: str | Path | None = None,
     schema: str | Path | Mapping[str, Any] | Schema | None = None,
     exclude: Iterable[str] = (),
+    given: Iterable[str] = (),
     context: Any = None,
 ) -> Dataset:
     """Reads data from a file, a folder, an array or a data frame.
@@ -97,7 +102,10 @@ def read(
             ``{"model": {"with": ["make"]}}`` (only the combinations of the data), ``{"code": {"unique": true}}``; also
             ``before``, ``difference``, ``product`` and ``ratio``.
         exclude: Columns to ignore.
-        context: Numbers that are known of each example and not modeled, one row for each example.
+        given: Columns that are known of each example and not modeled, or ``"label"`` for the labels: a model of these
+            data is one of p(x | given), and takes them from the columns of the data that it is applied to.
+        context: The same by name, as a mapping such as ``{"digit": digits}`` or a data frame with one row for each
+            example; or numbers without names, one row for each example.
 
     Raises:
         DataError: The source is missing, damaged, or cannot be modeled, or a row breaks a statement; the message says
@@ -108,7 +116,8 @@ def read(
     dataset = _with_statements(dataset, chosen.statements)
     if taken := taken_over(schema):
         dataset = replace(dataset, notes=(taken, *dataset.notes))
-    return dataset if context is None else dataset.given(context)
+    dataset = with_given(dataset, given)
+    return dataset if context is None else in_context(dataset, context)
 
 
 def _with_statements(dataset: Dataset, statements: tuple[Statement, ...]) -> Dataset:
@@ -149,7 +158,7 @@ def _frame_of_objects(array: np.ndarray) -> "pl.DataFrame":
 
 
 @extras()
-def read_as(source: Any, schema: Schema, *, allow_missing: bool = False) -> Dataset:
+def read_as(source: Any, schema: Schema, *, allow_missing: bool = False, context: Any = None) -> Dataset:
     """Reads data for a fitted model and matches them to its schema: columns by name, with the same dtype.
 
     If the column or array that had the labels in the fit is present, it is read as the labels.
@@ -159,6 +168,8 @@ def read_as(source: Any, schema: Schema, *, allow_missing: bool = False) -> Data
         schema: The schema of the fit.
         allow_missing: Whether cells may be missing in columns without missing cells in the fit (NaN, in a floating
             dtype).
+        context: What is given of each example, by name, instead of the columns and labels of the data; see
+            `conditions_as`.
 
     Returns:
         A dataset with ``schema``; its notes say what was noticed, such as categories that did not occur in the fit.
@@ -166,7 +177,13 @@ def read_as(source: Any, schema: Schema, *, allow_missing: bool = False) -> Data
     Raises:
         DataError: As for `read`; or the data do not have the shape, columns or kind of values of the fit.
     """
-    return _load_with_any_label(source, schema).matched(schema, allow_missing=allow_missing)
+    if context is None or schema.given is None:
+        return _load_with_any_label(source, schema).matched(schema, allow_missing=allow_missing)
+    instead = tuple((column.name, CHOSEN) for column in schema.given_columns)
+    plain = structs.replace(schema, given=None, order=(), excluded=(*schema.excluded, *instead))
+    dataset = _load_with_any_label(source, plain).matched(plain, allow_missing=allow_missing)
+    conditions = conditions_as(context, schema.given, len(dataset))
+    return replace(dataset, schema=schema, conditions=conditions)
 
 
 def _reopened(dataset: Dataset) -> _Loaded:
@@ -187,11 +204,11 @@ def _reopened(dataset: Dataset) -> _Loaded:
 def _load_with_any_label(source: Any, schema: Schema) -> _Loaded:
     if isinstance(source, Dataset):
         return Read(source) if source.schema == schema else _reopened(source)
-    if schema.label is None:
-        return _load(source, None)
-    try:
-        loaded = _load(source, schema.label)
-    except LabelNotFoundError:
+    loaded = None
+    for label in (schema.label, *(each.name for each in schema.given_columns if each.name not in schema.order)):
+        with suppress(LabelNotFoundError):
+            loaded = loaded if loaded is not None or label is None else _load(source, label)
+    if loaded is None:
         return _load(source, None)
     if isinstance(loaded, Frame) and schema.names is None and not loaded.named:
         (fitted,) = schema.event_shape if len(schema.event_shape) == 1 else (0,)

@@ -41,7 +41,8 @@ def to_frame(values: np.ndarray, schema: Schema, *, like: FrameKind = "polars") 
     declared = {column.name: "category" for column in schema.columns or () if column.dtype == "category"}
     frame = frame.astype(declared)
     if schema.names is None:
-        frame.columns = [int(name.removeprefix("column_")) for name in frame.columns]
+        numbers = [name.removeprefix("column_") for name in frame.columns]
+        frame.columns = [int(name) if name.isdecimal() else name for name in numbers]
     return frame
 
 
@@ -290,7 +291,7 @@ class ColumnLine(NamedTuple):
 
     Attributes:
         name: Its name.
-        kind: Its kind, or ``"left out"``.
+        kind: Its kind, with ``", given"`` if it is not modeled; or ``"left out"``.
         missing: The fraction of missing cells, ``""`` if there are none.
         values: The range of its numbers, its most frequent categories, or why it is left out.
     """
@@ -302,10 +303,17 @@ class ColumnLine(NamedTuple):
 
 
 def column_lines(schema: Schema) -> list[ColumnLine]:
-    """A line for each column of a table, with those left out last; none for images and arrays."""
+    """A line for each column of a table, and for what is given of other examples, with columns left out last."""
+    given = {column.name for column in schema.given_columns}
+    columns = (schema.joint.columns if schema.columns else schema.given_columns) or ()
     lines = [
-        ColumnLine(column.name, column.kind, _percent(column.missing) if column.missing else "", _values(column))
-        for column in schema.columns or ()
+        ColumnLine(
+            column.name,
+            f"{column.kind}, given" if column.name in given else column.kind,
+            _percent(column.missing) if column.missing else "",
+            _values(column),
+        )
+        for column in columns
     ]
     return lines + [ColumnLine(name, "left out", "", reason) for name, reason in schema.excluded]
 

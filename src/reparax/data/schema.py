@@ -10,7 +10,7 @@ import numpy as np
 from reparax import registry
 from reparax.data.columns import CHOSEN, EMPTY, notes_on
 from reparax.data.constraints import Constraint, Unique, check_constraints, held
-from reparax.data.match import Matched, match_table
+from reparax.data.match import Matched, match_given, match_table
 from reparax.data.relations import Extension, Relation, check_relations, implied_codes
 from reparax.data.values import (
     LARGEST_INTEGER,
@@ -38,6 +38,16 @@ class Described(Protocol):
         """One row per example."""
         ...
 
+    @property
+    def labels(self) -> np.ndarray | None:
+        """One label per example, if there are any."""
+        ...
+
+    @property
+    def conditions(self) -> "Described | None":
+        """What is given of each example, if anything is."""
+        ...
+
 
 class Schema(msgspec.Struct, frozen=True):
     """A description of data that a fitted model keeps: JSON through ``msgspec.json``, a `Summary` through `summary`.
@@ -61,6 +71,11 @@ class Schema(msgspec.Struct, frozen=True):
         relations: How columns follow from others, as found in the data or stated; a model of these columns sees the
             remainders too (see `extended_summary`).
         constraints: What else holds in every row, as found or stated: draws that break one are drawn again.
+        given: What is given of each example and not modeled, as the columns of a table; None where nothing is.
+        order: Where columns of a table are given, the names of all its columns, given or not, in the user's order.
+        rows: Of a schema of what is given, the combinations of values in the fit, from which samples draw theirs: each
+            once, or some rows if they are many.
+        row_counts: The number of rows with each of them.
     """
 
     kind: Literal["images", "table", "array"]
@@ -78,6 +93,10 @@ class Schema(msgspec.Struct, frozen=True):
     excluded: tuple[tuple[str, str], ...] = ()
     relations: tuple[Relation, ...] = ()
     constraints: tuple[Constraint, ...] = ()
+    given: "Schema | None" = None
+    order: tuple[str, ...] = ()
+    rows: tuple[tuple[float, ...], ...] = ()
+    row_counts: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         size = int(np.prod(self.event_shape, dtype=int))
@@ -96,6 +115,27 @@ class Schema(msgspec.Struct, frozen=True):
         first = {column.name: column for column in self.columns or () if not column.missing_with}
         if wrong := [column.name for column in self.columns or () if not _shares_gaps(column, first)]:
             raise ValueError(f"columns that are missing with one that has other gaps: {', '.join(wrong)}")
+
+    @property
+    def given_columns(self) -> tuple[Column, ...]:
+        """What is given of each example and not modeled."""
+        return () if self.given is None else self.given.columns or ()
+
+    @property
+    def joint(self) -> "Schema":
+        """The schema of the user's table with the given columns in their places; labels that are given come last."""
+        if self.given is None or self.columns is None:
+            return self
+        both = {column.name: column for column in (*self.columns, *self.given_columns)}
+        names = (*self.order, *(name for name in both if name not in self.order))
+        columns = tuple(both[name] for name in names)
+        return Schema(
+            kind="table", event_shape=(len(columns),), value_kind="mixed", dtype="float64", label=self.label,
+            low=tuple(column.low for column in columns), high=tuple(column.high for column in columns),
+            mean=tuple(column.mean for column in columns), std=tuple(column.std for column in columns),
+            num_examples=self.num_examples, names=self.names and names, columns=columns, excluded=self.excluded,
+            relations=self.relations, constraints=self.constraints,
+        )  # fmt: skip
 
     def summary(self) -> Summary:
         """What the parts of a model need to know: the same facts as arrays (float64), without the names."""
@@ -187,10 +227,11 @@ class Schema(msgspec.Struct, frozen=True):
         """
         if isinstance(data, np.ndarray):
             return Matched(self._checked(data))
-        columns, own = self.columns, data.schema.columns
+        columns, own = self.columns, data.schema.joint.columns
         if columns is None or own is None:
-            return Matched(self._checked(data.values))
-        values = by_columns(data.values)
+            values, given = self._checked(data.values), self.given_of(data)
+            return Matched(values, given.notes, given.given)
+        values = by_columns(joint_values(data))
         empty = [name for name, why in data.schema.excluded if why == EMPTY]
         names = [*(column.name for column in own), *empty]
 
@@ -199,8 +240,24 @@ class Schema(msgspec.Struct, frozen=True):
                 return Cells("number", np.full(len(values), np.nan), "float64")
             return Cells.of_column(values[:, place], own[place])
 
-        matched = match_table(self, names, len(values), cells, named=data.schema.names is not None)
+        named = data.schema.names is not None
+        matched = match_table(self, names, len(values), cells, named=named, labels=data.labels)
         return self.finished(matched, allow_missing=allow_missing)
+
+    def given_of(self, data: Described) -> Matched:
+        """What is given of examples that are not rows of a table, by name: their conditions, or their labels.
+
+        Raises:
+            DataError: It is missing, or has values that the fit did not have.
+        """
+        if self.given is None:
+            return Matched(data.values)
+        own = {} if data.conditions is None else {
+            column.name: Cells.of_column(cells, column)
+            for column, cells in zip(data.conditions.schema.columns or (), data.conditions.values.T, strict=True)
+        }  # fmt: skip
+        given = match_given(self.given_columns, own, data.labels)
+        return Matched(data.values, given.notes, given.values)
 
     def finished(self, matched: Matched, *, allow_missing: bool = False) -> Matched:
         """Matched values in the dtype of the fit, checked.
@@ -221,7 +278,7 @@ class Schema(msgspec.Struct, frozen=True):
             else:
                 refuse_non_finite(values, self._shown())
                 self._check_values(values)
-        return Matched(np.ascontiguousarray(values, dtype=dtype), matched.notes)
+        return matched._replace(values=np.ascontiguousarray(values, dtype=dtype))
 
     def _shown(self) -> tuple[str, ...] | None:
         return self.names if self.columns is None else tuple(column.name for column in self.columns)
@@ -287,6 +344,16 @@ class Schema(msgspec.Struct, frozen=True):
     def _has_levels(self) -> bool:
         """Whether low and high are bounds by the nature of the values rather than the range seen so far."""
         return self.kind == "images" and (self.value_kind == "integer" or (self.low, self.high) == (0, 1))
+
+
+def joint_values(data: Described) -> np.ndarray:
+    """The rows of a table with the cells of given columns in their places; its values where none is given."""
+    schema = data.schema
+    if data.conditions is None or schema.columns is None:
+        return data.values
+    names = [column.name for column in (*schema.columns, *schema.given_columns)]
+    both = np.concatenate([data.values.astype(np.float64), data.conditions.values.astype(np.float64)], axis=1)
+    return both[:, [names.index(column.name) for column in schema.joint.columns or ()]]
 
 
 def _shares_gaps(column: Column, first: Mapping[str, Column]) -> bool:

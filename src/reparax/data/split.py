@@ -7,6 +7,7 @@ import numpy as np
 
 from reparax.data.columns import refitted
 from reparax.data.dataset import Dataset
+from reparax.data.given import described_rows
 from reparax.data.schema import Schema, describe_shape
 from reparax.data.values import SMALLEST_STD, moments, plain
 from reparax.errors import DataError
@@ -61,7 +62,14 @@ def split(dataset: Dataset, fraction: float, seed: int) -> tuple[Dataset, Datase
     order = np.random.default_rng(seed).permutation(len(dataset))
     train, valid = dataset.take(np.sort(order[num_valid:])), dataset.take(np.sort(order[:num_valid]))
     schema = described(train)
-    return replace(train, schema=schema), replace(valid, schema=schema)
+    return with_schema(train, schema), with_schema(valid, schema)
+
+
+def with_schema(dataset: Dataset, schema: Schema) -> Dataset:
+    """The dataset with another schema, and with that of what is given of its examples."""
+    if dataset.conditions is None or schema.given is None:
+        return replace(dataset, schema=schema)
+    return replace(dataset, schema=schema, conditions=replace(dataset.conditions, schema=schema.given))
 
 
 def described(train: Dataset) -> Schema:
@@ -76,6 +84,9 @@ def described(train: Dataset) -> Schema:
         axis = None if train.schema.kind == "images" else 0
         constant = (train.values.min(axis=axis) == train.values.max(axis=axis)) | (std < SMALLEST_STD)
         std = np.where(constant, 1.0, std)
+    given = None if train.conditions is None else described_rows(
+        replace(train.conditions, schema=described(train.conditions))
+    ).schema  # fmt: skip
     return msgspec.structs.replace(
-        train.schema, mean=plain(mean), std=plain(std), num_examples=len(train), columns=columns
+        train.schema, given=given, mean=plain(mean), std=plain(std), num_examples=len(train), columns=columns
     )

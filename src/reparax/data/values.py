@@ -77,6 +77,17 @@ class Cells:
         return cls("datetime" if column.kind == "datetime" else "number", values, column.dtype, step=column.step)
 
 
+def label_cells(labels: np.ndarray) -> Cells:
+    """Labels as cells: numbers, or categories with the most frequent text first; an empty text is missing."""
+    if labels.dtype.kind in "biuf":
+        return Cells("number", labels.astype(np.int64) if labels.dtype.kind == "b" else labels, labels.dtype.name)
+    texts, codes, counts = np.unique(labels.astype(str), return_inverse=True, return_counts=True)
+    order = [place for place in np.argsort(-counts, kind="stable").tolist() if texts[place]]
+    rank = np.full(len(texts), np.nan)
+    rank[order] = np.arange(len(order))
+    return Cells("category", rank[codes], "string", tuple(map(str, texts[order])), is_text=True)
+
+
 LARGEST_INTEGER = 2**24  # float32 represents every whole number up to this one
 LARGEST_REAL = 1e37  # a tenth of the range of float32, so that differences of values fit
 LOST_DIGITS = 1e-4  # the rounding error allowed for float32, in standard deviations of the column

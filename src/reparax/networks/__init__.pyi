@@ -5,6 +5,7 @@ from reparax.networks._base import Affine as Affine
 from reparax.networks._base import Network as Network
 from reparax.networks._base import Standardized as Standardized
 from reparax.networks._context import Conditioned as Conditioned
+from reparax.networks._context import beside_context as beside_context
 from reparax.networks._context import conditioned as conditioned
 from reparax.networks._context import context_size as context_size
 from reparax.networks._context import given as given

@@ -1,5 +1,6 @@
 """Networks with a context as second input: labels, covariates, the site where a row comes from."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import TypeVar
 
@@ -52,6 +53,19 @@ def conditioned(network: Network, contexts: Float[np.ndarray, "n c"]) -> Conditi
     std = np.std(contexts, axis=0)
     mean, std = (jnp.asarray(moment, jnp.float32) for moment in (np.mean(contexts, axis=0), np.where(std > 0, std, 1)))
     return Conditioned(network, Frozen(mean), Frozen(std))
+
+
+def beside_context(make: Callable[[int], Network], in_size: int, like: Network) -> Network:
+    """A network of numbers, and of the context as well if another network has one.
+
+    Args:
+        make: Makes a network from the size of its input.
+        in_size: How many numbers it takes besides the context.
+        like: A network of the model that it belongs to.
+    """
+    if not isinstance(like, Conditioned):
+        return make(in_size)
+    return Conditioned(make(in_size + like.mean.value.size), like.mean, like.std)
 
 
 def given(tree: Tree, context: Float[Array, " c"]) -> Tree:

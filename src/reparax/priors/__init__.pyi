@@ -15,8 +15,10 @@ from reparax.priors.fixed import UniformDirichlet as UniformDirichlet
 from reparax.priors.fixed import UnitExponential as UnitExponential
 from reparax.priors.fixed import UnitPoisson as UnitPoisson
 from reparax.priors.flows import AutoregressiveFlow as AutoregressiveFlow
+from reparax.priors.flows import ConditionalFlow as ConditionalFlow
 from reparax.priors.flows import CouplingFlow as CouplingFlow
 from reparax.priors.flows import SplineFlow as SplineFlow
+from reparax.priors.learned import ConditionalNormal as ConditionalNormal
 from reparax.priors.learned import FittedNormal as FittedNormal
 from reparax.priors.learned import LearnedBernoulli as LearnedBernoulli
 from reparax.priors.learned import NormalMixture as NormalMixture

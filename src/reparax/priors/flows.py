@@ -1,5 +1,6 @@
 """Normalizing flows as priors, trained together with the model."""
 
+from functools import partial
 from typing import ClassVar
 
 import equinox as eqx
@@ -11,7 +12,7 @@ from jaxtyping import Array, Float
 from reparax.distributions import Coupling, Pushforward, halves
 from reparax.distributions import CouplingFlow as CouplingFlowDistribution
 from reparax.distributions.maps import Autoregressive, Inverse, Sequential, SplineCoupling, num_spline_parameters
-from reparax.networks import Network
+from reparax.networks import Network, beside_context
 from reparax.networks.masked import Beside, MaskedPerceptron, Scaled
 from reparax.networks.mlp import Perceptron, zero_at_first
 from reparax.parts import option
@@ -47,6 +48,36 @@ class CouplingFlow(AbstractPrior):
         keys, masks = jax.random.split(key, self.num_couplings), halves(size, self.num_couplings)
         networks = [zero_at_first(Perceptron(size, (self.width,) * 2, (2 * size,), key=each)) for each in keys]
         return LearnedCouplings(tuple(map(Coupling, networks, masks)), size)
+
+
+class ConditionalFlow(AbstractPrior):
+    """p(z | c), a coupling flow whose networks see what is given, c; without c it is `CouplingFlow`.
+
+    It follows the aggregate posterior of each c, where one p(z) for all c cannot; codes then differ between c.
+    Winkler et al. (2019), "Learning likelihoods with conditional normalizing flows", equation 8.
+
+    Args:
+        num_couplings: The number of couplings.
+        width: Units of the two hidden layers of each coupling's network.
+    """
+
+    latent_spaces: ClassVar[frozenset[str]] = REAL
+    num_couplings: int = option(6, low=1, high=1000)
+    width: int = option(64, low=1, high=100_000)
+
+    def create(
+        self, posterior: Posterior, summary: Summary, make_network: MakeNetwork, *, key: jax.Array
+    ) -> "LearnedCouplings":
+        """The identity."""
+        (size,) = posterior.latent_shape
+        of_model = make_network(1, (1,), key=key)
+
+        def network(each: jax.Array) -> Network:
+            made = partial(Perceptron, hidden=(self.width,) * 2, out_shape=(2 * size,), key=each)
+            return beside_context(lambda in_size: zero_at_first(made(in_size)), size, of_model)
+
+        networks = [network(each) for each in jax.random.split(key, self.num_couplings)]
+        return LearnedCouplings(tuple(map(Coupling, networks, halves(size, self.num_couplings))), size)
 
 
 class LearnedCouplings(Prior):

@@ -9,6 +9,7 @@ import numpyro.distributions as dist
 from jaxtyping import Array, Float
 
 from reparax.distributions.discrete import Bernoulli as BernoulliDistribution
+from reparax.networks import Network
 from reparax.parts import option
 from reparax.posteriors import Posterior
 from reparax.priors._base import AbstractPrior, MakeNetwork, Prior
@@ -54,6 +55,37 @@ class LearnedMixture(Prior):
     def __call__(self, posterior: Posterior) -> dist.Distribution:
         scale = jnp.exp(soft_bound(self.log_scale, -6.0, 4.0))
         return dist.MixtureSameFamily(dist.Categorical(logits=self.logits), dist.Normal(self.loc, scale).to_event(1))
+
+
+class ConditionalNormal(AbstractPrior):
+    """p(z | c) = N(z; m(c), diag(s(c)^2)), m and log s a network of what is given, c; without c, one learned Normal.
+
+    Sohn, Lee & Yan (2015), "Learning structured output representation using deep conditional generative models",
+    equation 4. Codes then depend on c; with a prior that is the same for all c, they do not.
+    """
+
+    latent_spaces: ClassVar[frozenset[str]] = REAL
+
+    def create(
+        self, posterior: Posterior, summary: Summary, make_network: MakeNetwork, *, key: jax.Array
+    ) -> "NormalOfContext":
+        """A network of the chosen architecture; a constant is its input beside the context."""
+        return NormalOfContext(make_network(1, (2, *posterior.latent_shape), key=key))
+
+
+class NormalOfContext(Prior):
+    """The weights of a Normal that depends on the context.
+
+    Args:
+        network: Gives the mean, and the logarithm of the standard deviation, softly bounded.
+    """
+
+    latent_spaces: ClassVar[frozenset[str]] = REAL
+    network: Network
+
+    def __call__(self, posterior: Posterior) -> dist.Distribution:
+        loc, log_scale = self.network(jnp.ones(1))
+        return dist.Normal(loc, jnp.exp(soft_bound(log_scale, -6.0, 4.0))).to_event(1)
 
 
 class LearnedBernoulli(AbstractPrior):

@@ -42,6 +42,9 @@ class Finding:
     interval: tuple[float, float] | None = None
 
 
+CURE_OF_GIVEN = "--prior conditional-flow follows what is given more closely; codes then depend on it."
+
+
 class Limits(NamedTuple):
     """Up to which value a measure is called good, and up to which fair; above, it is poor.
 
@@ -151,7 +154,18 @@ def apart(study: Study) -> tuple[Finding, ...]:
         "A classifier is shown a real and a synthetic row and finds the real one so often; it learned from "
         f"{len(study.sides.real):,} of each and was judged on {study.sides.words}."
     )
-    return (Finding(sentence, "told apart", area.value, level, detail, interval=(area.low, area.high)),)
+    without = study.told_apart_without_given
+    if without is not None:
+        detail += f" One that does not see what is given tells them apart at {without.value:.2f}{_spread(without)}."
+    cure = CURE_OF_GIVEN if level in {"fair", "poor"} and _shares_prior(study) else None
+    return (Finding(sentence, "told apart", area.value, level, detail, cure, (area.low, area.high)),)
+
+
+def _shares_prior(study: Study) -> bool:
+    """Whether something is given, but the prior of real codes is the same whatever it is."""
+    recipe, posterior = study.fitted.recipe, study.fitted.model.posterior
+    can_depend = posterior.latent_space == "real" and posterior.has_density and len(posterior.latent_shape) == 1
+    return bool(study.given) and recipe is not None and can_depend and "conditional" not in recipe.name("prior")
 
 
 def useful(study: Study) -> tuple[Finding, ...]:
@@ -201,7 +215,7 @@ def pairs(study: Study) -> tuple[Finding, ...]:
 def relations_held(study: Study) -> tuple[list[float], list[float]]:
     """The fractions of the real and of the synthetic rows in which each relation between columns holds."""
     real, synthetic = study.compared
-    schema = study.fitted.schema
+    schema = study.fitted.schema.joint
     return fractions_held(schema, real), fractions_held(schema, synthetic)
 
 

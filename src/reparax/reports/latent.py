@@ -5,6 +5,7 @@ from collections.abc import Callable
 import numpy as np
 
 from reparax.applications import ACTIVE_VARIANCE
+from reparax.data import joint_values
 from reparax.reports.charts import bars, in_words, number, percent, points
 from reparax.reports.page import Beside, Block, Coloring, Figure, Figures, Map, Section, Text
 from reparax.reports.study import Study, association, observed, principal_components
@@ -45,7 +46,7 @@ def latent_map(study: Study) -> Section:
 def _colorings(study: Study, places: np.ndarray) -> tuple[Coloring, ...]:
     """The column that the user chose, then the labels, then the columns by how strongly they are associated."""
     columns = study.columns if study.is_table else ()
-    values, labels = study.mapped.values, study.mapped.labels
+    values, labels = joint_values(study.mapped), study.mapped.labels
     asked = [j for j, column in enumerate(columns) if column.name == study.label]
     strength = [_strength(values[:, j].astype(np.float64), columns[j], places) for j in range(len(columns[:MAX_TRIED]))]
     order = np.argsort(-np.asarray(strength), kind="stable")[:MAX_COLORINGS].tolist()

@@ -19,6 +19,9 @@ from reparax.reports.page import Block, Code, Details, Figure, Figures, Section,
 from reparax.reports.study import Origin, Study
 from reparax.reports.tables import mean_distance
 
+SHOWN_GIVEN = 5
+"""How many names of what is given are listed."""
+
 SHOWN_COLUMNS = 60
 CURVES = (
     ("bound", "bound on log p(x)", "the model with the highest held-out bound is kept"),
@@ -116,6 +119,13 @@ def _data_words(study: Study) -> str:
         fitted += f" of them; {len(study.held_out):,} were held out."
     else:
         fitted += f" {study.rows_word(schema.num_examples)}, which may be different ones."
+    if study.given:
+        names = ", ".join(shortened(column.name, 40) for column in study.given[:SHOWN_GIVEN])
+        more = f" and {len(study.given) - SHOWN_GIVEN} more" if len(study.given) > SHOWN_GIVEN else ""
+        fitted += (
+            f" Given are {names}{more}: these are not modeled, and likelihoods and codes are of the rest. New "
+            f"{study.rows_word()} have what is given of {study.rows_word()} of the fit."
+        )
     if schema.kind != "table":
         shape = " \u00d7 ".join(map(str, schema.event_shape))
         kind = {"binary": "0 or 1", "integer": "whole numbers"}.get(schema.value_kind, "real numbers")
@@ -131,7 +141,7 @@ def _data_words(study: Study) -> str:
     left_out = len(schema.excluded)
     verb = "is" if left_out == 1 else "are"
     excluded = f" {_counted(left_out, 'column')} {verb} left out, as explained below." if left_out else ""
-    return f"{count} of {_counted(values.shape[1], 'column')}. {gaps}{excluded} {fitted}"
+    return f"{count} of {_counted(len(study.columns), 'column')}. {gaps}{excluded} {fitted}"
 
 
 def training(study: Study) -> Section:
@@ -265,6 +275,8 @@ def _fit_command(study: Study, recipe: Recipe) -> list[str]:
     excluded = [name for name, reason in schema.excluded if reason == ASKED]
     if excluded:
         words += ["--exclude", *excluded]
+    if schema.given is not None:
+        words += ["--given", ",".join(column.name for column in study.given)]
     is_of_fit = study.held_out is not None or study.is_data_of_fit
     for name, value in chosen_fields(recipe, schema, study.dataset if is_of_fit else None).items():
         words += _option_words(name, value)
@@ -314,4 +326,4 @@ def _without_suggestions(recipe: Recipe, schema: Schema, total: int) -> dict[str
     default = 0.0 if recipe.trim else held_out_share(total)
     if abs(default - recipe.valid) <= 1e-9:
         del chosen["valid"]
-    return chosen
+    return {name: value for name, value in chosen.items() if name != "context_dim"}  # it follows from what is given

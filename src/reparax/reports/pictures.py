@@ -10,7 +10,9 @@ from jaxtyping import Array
 from markupsafe import Markup
 
 from reparax import applications
+from reparax.data import Dataset, cell_text
 from reparax.model import Model
+from reparax.recipe import given_numbers
 from reparax.reports.charts import nats
 from reparax.reports.page import Beside, Block, Figure, Figures, Section, Text
 from reparax.reports.study import Study, evenly
@@ -51,15 +53,27 @@ def _pairs(originals: np.ndarray, reconstructions: np.ndarray, alt: str) -> Mark
 def sampled_pictures(study: Study) -> Section:
     """New images."""
     key = jax.random.key(study.seed)
-    means = applications.sample_means(study.fitted, SAMPLES, key=key)
-    draws = applications.sample_values(study.fitted, SAMPLES, key=key)
+    means, draws = (
+        in_order_of_given(draw(study.fitted, SAMPLES, key=key))
+        for draw in (applications.means_dataset, applications.sample_dataset)
+    )
     figures = (
         Figure(_image(_model_pixels(study, means), f"{SAMPLES} expected images", ACROSS), "Expected images",
                "E[x | z] for z drawn from the prior: smoother than samples."),
         Figure(_image(_model_pixels(study, draws), f"{SAMPLES} samples", ACROSS), "Samples",
                "Drawn from p(x | z) for z drawn from the prior: with the noise of the likelihood."),
     )  # fmt: skip
-    return Section("samples", "New images", (Figures(figures, "large"),))
+    given = ", ".join(column.name for column in study.given)
+    words = f"What is given ({given}) is drawn as it occurs in the fit; images of which the same is given are together."
+    text = (Text(words),) if given else ()
+    return Section("samples", "New images", (*text, Figures(figures, "large")))
+
+
+def in_order_of_given(drawn: Dataset) -> np.ndarray:
+    """The values of new examples, those of which the same is given together."""
+    if drawn.conditions is None:
+        return drawn.values
+    return drawn.values[np.lexsort(drawn.conditions.values.T[::-1])]
 
 
 def traversals(study: Study) -> Section:
@@ -78,7 +92,9 @@ def traversals(study: Study) -> Section:
     z = np.repeat(middle[None], len(chosen) * STEPS, axis=0)
     for row, dimension in enumerate(chosen.tolist()):
         z[row * STEPS : (row + 1) * STEPS, dimension] += walk * spread[dimension]
-    images = np.asarray(_decoded(study.fitted.model, jax.numpy.asarray(z, jax.numpy.float32)))
+    common = study.most_common_given
+    context = None if common is None else jax.numpy.asarray(given_numbers(common.schema, common.values)[0])
+    images = np.asarray(_decoded(study.fitted.model, jax.numpy.asarray(z, jax.numpy.float32), context))
     mosaic = _image(
         _model_pixels(study, study.fitted.units.restored(images)), "latent traversals, one dimension in a row", STEPS
     )
@@ -86,14 +102,25 @@ def traversals(study: Study) -> Section:
     words = (
         f"Each row varies one latent dimension from \u2212{RADIUS:g} to {RADIUS:g} standard deviations of the codes of "
         "the data, with the others at their mean. Shown are the dimensions that carry the most information, from top "
-        f"to bottom: {named}."
+        f"to bottom: {named}.{_given_words(study, common)}"
     )
     return Section("traversals", "Latent traversals", (Beside(Figures((Figure(mosaic),), "large"), (Text(words),)),))
 
 
 @eqx.filter_jit
-def _decoded(model: Model, z: Array) -> Array:
-    return jax.vmap(model.expected)(z)
+def _decoded(model: Model, z: Array, context: Array | None) -> Array:
+    return jax.vmap((model if context is None else model.given(context)).expected)(z)
+
+
+def _given_words(study: Study, common: Dataset | None) -> str:
+    """What is given of the images of a traversal."""
+    if common is None:
+        return ""
+    said = ", ".join(
+        f"{column.name} {cell_text(column, float(value))}"
+        for column, value in zip(study.given, common.values[0], strict=True)
+    )
+    return f" Given is {said}, the most common in the fit."
 
 
 def typical_pictures(study: Study) -> Section:

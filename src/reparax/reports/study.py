@@ -13,7 +13,7 @@ from jaxtyping import Array, Float
 
 from reparax import applications
 from reparax.applications import Evaluation, Measured, Privacy, Scores
-from reparax.data import Dataset, read
+from reparax.data import Dataset, joint_values, read
 from reparax.distributions import has_analytic_kl, kl_per_dimension
 from reparax.errors import DataError, NoClosedForm, RecipeError
 from reparax.model import Model
@@ -88,8 +88,27 @@ class Study:
 
     @property
     def columns(self) -> tuple[Column, ...]:
-        """The columns of a table; none for images and arrays."""
+        """The columns of a table, given ones among them; none for images and arrays."""
+        return self.fitted.schema.joint.columns or ()
+
+    @property
+    def modeled(self) -> tuple[Column, ...]:
+        """The columns of a table that are modeled."""
         return self.fitted.schema.columns or ()
+
+    @property
+    def given(self) -> tuple[Column, ...]:
+        """What is given of each example and not modeled."""
+        return self.fitted.schema.given_columns
+
+    @property
+    def most_common_given(self) -> Dataset | None:
+        """What is given of most examples of the fit; None where nothing is."""
+        given = self.fitted.schema.given
+        if given is None:
+            return None
+        place = int(np.argmax(given.row_counts))
+        return Dataset(np.asarray([given.rows[place]], given.dtype), given)
 
     @property
     def has_density(self) -> bool:
@@ -162,9 +181,9 @@ class Study:
     @cached_property
     def compared(self) -> tuple[np.ndarray, np.ndarray]:
         """Real rows, and enough synthetic rows for stable comparisons."""
-        real = thinned(self.dataset, MAX_COMPARED).values.astype(np.float64)
-        key = jax.random.key(self.seed)
-        return real, applications.sample_values(self.fitted, MAX_COMPARED, key=key).astype(np.float64)
+        real, key = thinned(self.dataset, MAX_COMPARED), jax.random.key(self.seed)
+        synthetic = applications.sample_dataset(self.fitted, MAX_COMPARED, key=key)
+        return joint_values(real).astype(np.float64), joint_values(synthetic).astype(np.float64)
 
     @cached_property
     def fit_rows(self) -> Dataset | None:
@@ -195,8 +214,8 @@ class Study:
             words += " of those given, some of which the fit may have seen"
         made = self._canonical(self.compared[1])
         return Sides(
-            self._canonical(real.values), made[: len(real)], self._canonical(judged.values), made[-count:], words,
-            self.held_out is not None,
+            self._canonical(joint_values(real)), made[: len(real)], self._canonical(joint_values(judged)),
+            made[-count:], words, self.held_out is not None,
         )  # fmt: skip
 
     def _canonical(self, values: np.ndarray) -> Float[np.ndarray, "n d"]:
@@ -210,6 +229,19 @@ class Study:
         at random, so that nothing tells them from those of the fit.
         """
         return told_apart(self.sides, self.columns, self.seed)
+
+    @cached_property
+    def told_apart_without_given(self) -> Measured | None:
+        """The same of a classifier that does not see what is given; None where nothing is."""
+        kept = [place for place, column in enumerate(self.columns) if column in self.modeled]
+        if len(kept) == len(self.columns):
+            return None
+        return told_apart(self.sides.of_columns(kept), self.modeled_in_order, self.seed)
+
+    @property
+    def modeled_in_order(self) -> tuple[Column, ...]:
+        """The modeled columns in the order of the table."""
+        return tuple(column for column in self.columns if column in self.modeled)
 
     @cached_property
     def told_apart_by_gaps(self) -> float:
@@ -295,15 +327,15 @@ def study_of(
 
     Raises:
         DataError: Data that cannot be read, have another shape or kind than in the fit, or lack the label.
-        RecipeError: The model is conditional; reports do not support that.
+        RecipeError: The model has a context without names; reports do not support that.
     """
-    if context_size(fitted.model):
+    if context_size(fitted.model) and fitted.schema.given is None:
         raise RecipeError(
-            expected="a model without a context",
-            got="a conditional model, of which no report can be made",
-            cure="use score, evaluate and sample with context=...",
+            expected="a model without a context, or one to which columns are given by name",
+            got="a conditional model with a context of numbers, of which no report can be made",
+            cure="fit with given=[...], or use score, evaluate and sample with context=...",
         )
-    names = {column.name for column in fitted.schema.columns or ()}
+    names = {column.name for column in (*(fitted.schema.joint.columns or ()), *fitted.schema.given_columns)}
     is_column = isinstance(label, str) and label in names
     source = data if label is None or is_column or isinstance(data, Dataset) else read(data, label=label)
     dataset = applications.dataset_of(fitted, source)
@@ -335,11 +367,13 @@ def _kl_of(fitted: FittedModel, dataset: Dataset) -> np.ndarray | None:
         return None
     stored = fitted.units.stored(dataset.values)
     rows = jax.numpy.asarray(stored)
-    posterior = eqx.filter_eval_shape(lambda x: fitted.model.posterior(fitted.units.expected(x, _key())), rows[0])
-    prior = eqx.filter_eval_shape(lambda: fitted.model.prior(fitted.model.posterior))
+    contexts = None if dataset.context is None else jax.numpy.asarray(dataset.context)
+    plain = fitted.model if contexts is None else fitted.model.given(contexts[0])
+    posterior = eqx.filter_eval_shape(lambda x: plain.posterior(fitted.units.expected(x, _key())), rows[0])
+    prior = eqx.filter_eval_shape(lambda: plain.prior(plain.posterior))
     if not has_analytic_kl(posterior, prior):
         return None
-    return np.asarray(_kl_of_rows(fitted.model, rows, fitted.units.expected))
+    return np.asarray(_kl_of_rows(fitted.model, rows, contexts, fitted.units.expected))
 
 
 def _key() -> Array:
@@ -347,8 +381,10 @@ def _key() -> Array:
 
 
 @eqx.filter_jit
-def _kl_of_rows(model: Model, rows: Array, expected: Any) -> Array:
-    def one(x: Array) -> Array:
-        return kl_per_dimension(model.posterior(expected(x, _key())), model.prior(model.posterior))
+def _kl_of_rows(model: Model, rows: Array, contexts: Array | None, expected: Any) -> Array:
+    def one(example: tuple[Array, Array | None]) -> Array:
+        x, context = example
+        plain = model if context is None else model.given(context)
+        return kl_per_dimension(plain.posterior(expected(x, _key())), plain.prior(plain.posterior))
 
-    return jax.lax.map(one, rows, batch_size=256)
+    return jax.lax.map(one, (rows, contexts), batch_size=256)

@@ -3,6 +3,7 @@
 import numpy as np
 from markupsafe import Markup
 
+from reparax.data import joint_values
 from reparax.reports.charts import (
     category_bars,
     differences,
@@ -185,7 +186,7 @@ def reconstruction(study: Study) -> Section:
         "categories, the accuracy is compared with always guessing the most frequent one."
     )
     rows = []
-    for index, column in enumerate(study.columns[:MAX_COLUMNS]):
+    for index, column in enumerate(study.modeled[:MAX_COLUMNS]):
         value, baseline = quality(real[:, index], reconstructed[:, index], column)
         density = densities.get(column.name)
         rows.append(
@@ -205,8 +206,8 @@ def reconstruction(study: Study) -> Section:
                 "small",
             )
         )
-    if len(study.columns) > MAX_COLUMNS:
-        blocks.append(Text(f"The first {MAX_COLUMNS} of {len(study.columns)} columns are shown.", "small"))
+    if len(study.modeled) > MAX_COLUMNS:
+        blocks.append(Text(f"The first {MAX_COLUMNS} of {len(study.modeled)} columns are shown.", "small"))
     return Section("reconstruction", "Reconstruction", tuple(blocks))
 
 
@@ -248,19 +249,20 @@ def anomalies(study: Study) -> Section:
 
 def _row(study: Study, place: int, row: int) -> Row:
     results = study.scored[1]
-    cells = study.dataset.values[row].astype(np.float64).tolist()
+    cells = joint_values(study.dataset.take(np.asarray([row])))[0].astype(np.float64).tolist()
     texts = [in_words(column, value) or "missing" for column, value in zip(study.columns, cells, strict=True)]
-    parts = []
+    names, parts = [column.name for column in study.columns], []
     if results.shares is not None:
         of_columns = results.shares[place]
         for index in np.argsort(-of_columns, kind="stable")[:REASONS].tolist():
             relative = float(of_columns[index]) / max(float(of_columns.max()), 1e-9)
-            name, text = shortened(study.columns[index].name, 40), shortened(texts[index], 40)
-            parts.append((name, text, nats(float(of_columns[index])), min(max(relative, 0.0), 1.0)))
+            name = study.modeled[index].name
+            text = shortened(texts[names.index(name)], 40)
+            parts.append((shortened(name, 40), text, nats(float(of_columns[index])), min(max(relative, 0.0), 1.0)))
     ids = study.dataset.ids
     title = f"Row {row + 1:,}" if ids is None else str(ids[row])
     if study.dataset.labels is not None:
         title += f" \u00b7 {shortened(str(study.dataset.labels[row]), 24)}"
-    named = zip((column.name for column in study.columns), texts, strict=True)
+    named = zip(names, texts, strict=True)
     row_cells = tuple((shortened(name, 40), shortened(text, 60)) for name, text in list(named)[:MAX_CELLS])
     return Row(title, nats(float(results.anomaly_score[place])), tuple(parts), row_cells)

@@ -31,6 +31,7 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
             not the scores. ``"auto"`` is a tenth: without labels, the right fraction cannot be inferred.
         schema: The kinds of columns where those inferred from their values are wrong, as for `reparax.read`.
         exclude: Columns to ignore.
+        given: Columns that are known and not modeled: the model is one of p(the others | given).
         importance_samples: K, the importance samples of each row.
         random_state: The seed of training: an integer, a ``numpy.random.RandomState``, or None for a different seed
             in each call.
@@ -51,6 +52,7 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
         contamination: str | float = "auto",
         schema: Mapping[str, Any] | None = None,
         exclude: Sequence[str] | None = None,
+        given: Sequence[str] | None = None,
         importance_samples: int = 100,
         random_state: int | np.random.RandomState | None = None,
         **settings: Unpack[EstimatorSettings],
@@ -58,6 +60,7 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
         self.contamination = contamination
         self.schema = schema
         self.exclude = exclude
+        self.given = given
         self.importance_samples = importance_samples
         self.random_state = random_state
         vars(self).update(settings)

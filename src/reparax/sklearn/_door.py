@@ -154,7 +154,8 @@ def fitted_model(estimator: BaseEstimator, data: Any) -> tuple[FittedModel, Data
     """Fits the model that an estimator's parameters describe; returns it with the data as they were read.
 
     Args:
-        estimator: An estimator with the parameters of `with_settings`, ``schema``, ``exclude`` and ``random_state``.
+        estimator: An estimator with the parameters of `with_settings`, ``schema``, ``exclude``, ``given`` and
+            ``random_state``.
         data: What `admitted` takes.
 
     Raises:
@@ -162,7 +163,9 @@ def fitted_model(estimator: BaseEstimator, data: Any) -> tuple[FittedModel, Data
     """
     parameters = estimator.get_params(deep=False)
     rows = admitted(estimator, data, fitting=True)
-    dataset = read(rows, schema=parameters["schema"], exclude=parameters["exclude"] or ())
+    dataset = read(
+        rows, schema=parameters["schema"], exclude=parameters["exclude"] or (), given=parameters["given"] or ()
+    )
     return applications.fit(dataset, seed=seed_of(parameters["random_state"]), **chosen(parameters)), dataset
 
 

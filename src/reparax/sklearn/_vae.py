@@ -12,6 +12,7 @@ from sklearn.utils import Tags
 from sklearn.utils.validation import check_array, check_is_fitted
 
 from reparax import applications
+from reparax.data import joint_values
 from reparax.errors import RecipeError
 from reparax.sklearn._door import Shape, admitted, fitted_model, seed_of
 from reparax.sklearn._settings import EstimatorSettings, with_settings
@@ -28,6 +29,7 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixin, BaseE
     Args:
         schema: The kinds of columns where those inferred from their values are wrong, as for `reparax.read`.
         exclude: Columns to ignore.
+        given: Columns that are known and not modeled: the model is one of p(the others | given).
         importance_samples: K, the importance samples of each row for log densities and imputations.
         random_state: The seed of training and of `sample`: an integer, a ``numpy.random.RandomState``, or None for
             a different seed in each call.
@@ -49,12 +51,14 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixin, BaseE
         *,
         schema: Mapping[str, Any] | None = None,
         exclude: Sequence[str] | None = None,
+        given: Sequence[str] | None = None,
         importance_samples: int = 100,
         random_state: int | np.random.RandomState | None = None,
         **settings: Unpack[EstimatorSettings],
     ) -> None:
         self.schema = schema
         self.exclude = exclude
+        self.given = given
         self.importance_samples = importance_samples
         self.random_state = random_state
         vars(self).update(settings)
@@ -93,9 +97,16 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixin, BaseE
             An array of numbers if `fit` was given one, else a frame of the kind that `fit` was given.
 
         Raises:
-            ValueError: Codes with the wrong number of dimensions.
+            ValueError: Codes with the wrong number of dimensions, or a model with given columns.
         """
         check_is_fitted(self)
+        if self.model_.schema.given is not None:
+            names = ", ".join(repr(column.name) for column in self.model_.schema.given_columns)
+            raise RecipeError(
+                expected="codes of a model to which nothing is given",
+                got=f"codes without {names}, which decoding needs",
+                cure="use reparax.decode(estimator.model_, codes, context={name: values})",
+            )
         codes = check_array(X, dtype=np.float32, input_name="X")
         return self._shape.expected(applications.decode(self.model_, codes), self.model_.schema)
 
@@ -142,8 +153,8 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixin, BaseE
         """
         check_is_fitted(self)
         seed = seed_of(self.random_state if random_state is None else random_state)
-        values = applications.sample_values(self.model_, n_samples, key=jax.random.key(seed))
-        return self._shape.drawn(values, self.model_.schema)
+        drawn = applications.sample_dataset(self.model_, n_samples, key=jax.random.key(seed))
+        return self._shape.drawn(joint_values(drawn), self.model_.schema.joint)
 
     def impute(self, X: Any, missing: Literal["at-random", "not-at-random"] = "at-random") -> Any:
         """X with its missing cells filled by E[x_j | observed cells], or by the most probable category.

@@ -11,7 +11,9 @@ from reparax.tables._distribution import RowDistribution as RowDistribution
 from reparax.tables._family import AbstractCells as AbstractCells
 from reparax.tables._family import AbstractColumnFamily as AbstractColumnFamily
 from reparax.tables._features import TableFeatures as TableFeatures
+from reparax.tables._features import condition_features as condition_features
 from reparax.tables._features import hiding as hiding
+from reparax.tables._features import num_condition_features as num_condition_features
 from reparax.tables._features import num_features as num_features
 from reparax.tables._hiding import HidingCells as HidingCells
 from reparax.tables._layout import Layout as Layout

@@ -54,3 +54,14 @@ def features(layout: Layout, x: Float[Array, " d"]) -> Float[Array, " features"]
     absent = [empty | family.is_unseen(cell) for family, cell, empty in families]
     shown = [family.features(cell, empty) for (family, cell, _), empty in zip(families, absent, strict=True)]
     return jnp.concatenate([*shown, *(empty.astype(x.dtype) for empty in absent)])
+
+
+def num_condition_features(layout: Layout) -> int:
+    """How many numbers `condition_features` gives."""
+    return sum(family.num_features for family in layout.families)
+
+
+def condition_features(layout: Layout, x: Float[Array, " d"]) -> Float[Array, " features"]:
+    """One row of what is given, without missing cells: one-hot categories and spikes, transformed numbers."""
+    cells = zip(layout.families, layout.split(x), strict=True)
+    return jnp.concatenate([family.features(cell, jnp.zeros(cell.shape, bool)) for family, cell in cells])

@@ -1,0 +1,125 @@
+"""Rows in which some cells have chosen values: importance resampling of draws from the prior."""
+
+from collections.abc import Callable, Mapping
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+
+from reparax.applications._door import in_context, some_of
+from reparax.applications._given import Conditions
+from reparax.applications._rows import LARGEST_BATCH, batch_size, batches
+from reparax.errors import DataError
+from reparax.model import Model
+from reparax.recipe import FittedModel, given_numbers
+from reparax.tables import adapter_of
+
+PROPOSALS = 20_000
+"""The number of draws from the prior that are resampled to meet a condition."""
+SAME_LATENT = 20
+"""The attempts with the same latent variable, so that the distribution of these hardly changes."""
+MIN_EFFECTIVE = 20.0
+"""The smallest effective number of proposals: with fewer, rows would repeat a few latent points."""
+
+
+def keys_of(key: Array, number: int, size: int) -> Array:
+    """The keys of a batch."""
+    return jax.random.split(jax.random.fold_in(key, number), size)
+
+
+def drawn_where(
+    fitted: FittedModel,
+    num_samples: int,
+    cells: Mapping[int, float],
+    key: jax.Array,
+    conditions: Conditions | None = None,
+) -> tuple[Callable[[np.ndarray, int], np.ndarray], np.ndarray]:
+    """Draws rows whose latent variable is resampled from the prior with the probability of the cells as weight.
+
+    Returns:
+        The function that draws rows by their indices, and for each row which of the conditions it has; the function
+        changes that along with the latent variable.
+    """
+    row = np.full((1, len(fitted.schema.columns or ())), np.nan)
+    for column, value in cells.items():
+        row[0, column] = value
+    seen = jnp.asarray(fitted.units.stored(row)[0], jnp.float32)
+    for_z, for_choice, for_x = jax.random.split(key, 3)
+    keys = jax.random.split(for_z, -(-max(PROPOSALS, 2 * num_samples) // LARGEST_BATCH))
+    contexts, of_proposals = _contexts(conditions, len(keys) * LARGEST_BATCH, key)
+    z, log_weights = _proposed(fitted.model, seen, keys, contexts)
+    weights = np.exp(np.asarray(log_weights, np.float64) - float(np.max(log_weights)))
+    effective = float(weights.sum() ** 2 / (weights**2).sum()) if np.isfinite(weights).all() else 0.0
+    if effective < MIN_EFFECTIVE:
+        raise DataError(
+            expected=f"a condition that at least {MIN_EFFECTIVE:g} of {len(weights)} draws from the prior meet",
+            got=f"one that {effective:.1f} of them meet, which is too rare under the model",
+            cure="condition on fewer columns, or on more common values",
+        )
+    chosen = jax.random.choice(for_choice, len(weights), (num_samples,), p=jnp.asarray(weights / weights.sum()))
+    size, used = batch_size(fitted), of_proposals[np.asarray(chosen)]
+
+    def draw(places: np.ndarray, attempt: int) -> np.ndarray:
+        of_attempt = for_x if attempt == 0 else jax.random.fold_in(for_x, LARGEST_BATCH + attempt)
+        # A z that does not lead to rows that meet the constraints is given up for another one.
+        other = places if attempt <= SAME_LATENT else (places + attempt) % num_samples
+        used[places] = of_proposals[np.asarray(chosen)[other]]
+        observed, of_rows = ~jnp.isnan(seen), chosen[other]
+        given = None if contexts is None else np.asarray(contexts).reshape(len(z), -1)[of_rows]
+        pieces = [
+            np.asarray(
+                _given(
+                    fitted.model, z[of_rows[some]], keys_of(of_attempt, number, size), observed, some_of(given, some)
+                )
+            )[:kept]
+            for number, some, kept in batches(len(places), size)
+        ]
+        known = np.full((len(places), row.shape[1]), np.nan)
+        known[:, list(cells)] = list(cells.values())
+        return fitted.units.restored(np.concatenate(pieces).astype(np.float64), known)
+
+    return draw, used
+
+
+def _contexts(conditions: Conditions | None, count: int, key: Array) -> tuple[Array | None, np.ndarray]:
+    """What is given of each proposal as numbers, block by block, and which of the conditions that is."""
+    if conditions is None:
+        return None, np.zeros(count, np.int64)
+    numbers = given_numbers(conditions.schema, conditions.rows)
+    places = conditions.places(count, key)
+    return jnp.asarray(numbers[places].reshape(-1, LARGEST_BATCH, numbers.shape[1])), places
+
+
+@eqx.filter_jit
+def _proposed(model: Model, x: Array, keys: Array, contexts: Array | None) -> tuple[Array, Array]:
+    """Draws of z from the prior, and the log density of a condition x given each."""
+    adapter = adapter_of(model.likelihood)
+    prior = model.prior(model.posterior) if contexts is None else None
+
+    def some(key: Array) -> tuple[Array, Array]:
+        assert prior is not None
+        z = prior.sample(key, (LARGEST_BATCH,))
+        return z, jax.vmap(lambda one: adapter.log_prob_of_condition(model.likelihood(one), x))(z)
+
+    def given_some(block: tuple[Array, Array]) -> tuple[Array, Array]:
+        return jax.vmap(one_given)(jax.random.split(block[0], LARGEST_BATCH), block[1])
+
+    def one_given(key: Array, context: Array) -> tuple[Array, Array]:
+        plain = model.given(context)
+        z = plain.prior(plain.posterior).sample(key)
+        return z, adapter.log_prob_of_condition(plain.likelihood(z), x)
+
+    z, log_weights = jax.lax.map(some, keys) if contexts is None else jax.lax.map(given_some, (keys, contexts))
+    return z.reshape(-1, *z.shape[2:]), log_weights.reshape(-1)
+
+
+@eqx.filter_jit
+def _given(model: Model, z: Array, keys: Array, observed: Array, contexts: Array | None) -> Array:
+    adapter = adapter_of(model.likelihood)
+
+    def one(z: Array, key: Array, context: Array | None) -> Array:
+        return adapter.sample_given(in_context(model, context).likelihood(z), key, observed)
+
+    return jax.vmap(one)(z, keys, contexts)
