@@ -137,14 +137,13 @@ def test_info(model, capsys):
     assert found["training"]["status"] in {"all epochs done", "stopped early"}
 
 
-def test_info_of_parts_with_options(data, tmp_path, capsys):
-    out = tmp_path / "with-options"
-    run("fit", data / "table.csv", "--out", out, "--objective", '{"name": "elbo", "beta": 2.0}', "--epochs", "1",
-        "--posterior", '{"name": "normal-mixture", "num_components": 2}', "--quiet", "--no-report")  # fmt: skip
-    capsys.readouterr()
-    run("info", out)
+def test_info_of_parts_with_options(tmp_path, capsys):
+    options = {"objective": {"name": "elbo", "beta": 2.0}, "posterior": {"name": "low-rank-normal", "rank": 1}}
+    fitted = rx.fit(np.random.default_rng(0).normal(size=(20, 3)), likelihood="normal", epochs=1, width=4, **options)
+    rx.save(fitted, tmp_path / "model")
+    run("info", tmp_path / "model")
     text = capsys.readouterr().out
-    assert "normal-mixture (num_components=2)" in text
+    assert "low-rank-normal (rank=1)" in text
     assert "ELBO" in text
 
 

@@ -86,7 +86,8 @@ def covering() -> list[tuple[str, ...]]:
     for index, prior in enumerate(left):
         fitting = [c for c in ALL if c[1] == prior]
         found.append(next((c for c in fitting if c[2] == rest[0][index % len(rest[0])]), fitting[0]))
-    return found
+    left = [name for name in rest[1] if all(combination[3] != name for combination in found)]
+    return found + [next(c for c in ALL if c[3] == name and c[4] == "linear") for name in left]
 
 
 def thorough() -> list[tuple[str, ...]]:

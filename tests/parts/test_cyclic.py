@@ -113,7 +113,7 @@ def test_the_probability_of_a_neighborhood_crosses_the_cut(column):
     period = float(family.period[column])
     for at in (0.01 * period, 0.3 * period, 0.99 * period):
         row = jnp.full(3, at, jnp.float32)
-        (near,) = law.log_prob_near(law.layout.neighborhood(row, RADII))
+        near = law.log_prob_near(law.layout.neighborhood(row, RADII))
         apart = np.abs((values - at + period / 2) % period - period / 2)
         for found, radius in zip(near, RADII, strict=True):
             exact = mass[apart <= radius * float(family.spread[column])].sum()

@@ -423,14 +423,19 @@ def test_covariances_of_the_codes_are_penalized_as_their_formula_says():
 def test_maximum_mean_discrepancy_is_zero_for_codes_that_follow_the_prior_and_grows_as_they_leave_it():
     """Over many batches the unbiased estimate has the mean of its closed form: zero for equal distributions."""
 
-    def distance(shift: float, seed: int) -> float:
-        encoder = linear(np.zeros((3, 4)), np.array([shift, 0.0, 0.0, 0.0]), (4,))
+    @jax.jit
+    @jax.vmap
+    def distance(shift: jax.Array, key: jax.Array) -> jax.Array:
+        encoder = Linear(jnp.zeros((3, 4)), jnp.zeros(4).at[0].set(shift), (4,))
         plain = linear_gaussian()
         model = Model(Encoder(DiagonalNormal(), encoder, 2), plain.prior, plain.likelihood)
-        terms = in_batch(InfoVAE(weight=1.0), model, np.zeros((64, 3)), seed)
-        return float(terms.reconstruction[0] - terms.objective[0])
+        one = lambda x, key: InfoVAE(weight=1.0)(model, x, key=key, step=STEP)  # noqa: E731
+        terms = jax.vmap(one, axis_name=BATCH)(jnp.zeros((64, 3)), jax.random.split(key, 64))
+        return terms.reconstruction[0] - terms.objective[0]
 
-    same, near, far = (np.array([distance(shift, seed) for seed in range(12)]) for shift in (0.0, 0.7, 2.0))
+    shifts = np.repeat([0.0, 0.7, 2.0], 12)
+    found = distance(jnp.asarray(shifts, jnp.float32), jax.random.split(jax.random.key(0), len(shifts)))
+    same, near, far = np.asarray(found, np.float64).reshape(3, 12)
     assert abs(same.mean()) < 5 * same.std() / np.sqrt(len(same))
     assert same.mean() < near.mean() < far.mean()
     assert near.mean() > 5 * near.std() / np.sqrt(len(near))
