@@ -24,7 +24,7 @@ from reparax.recipe import Choice, FittedModel, build, held_out_share, part_of
 from reparax.training import cosine_adam
 from reparax.training import fit as train
 
-CANDIDATES = ("standard-normal", "normal-mixture", "coupling-flow", "spline-flow")
+CANDIDATES = ("normal-mixture", "coupling-flow", "spline-flow")
 """The priors that are compared if none is chosen."""
 DRAWS = 4
 """Draws of z for each row: the codes are random, and the prior is that of the draws."""
@@ -49,7 +49,8 @@ def refit_prior(
     Args:
         fitted: The fitted model; one that a recipe describes.
         data: Data to fit the prior to, as anything that `reparax.data.read` reads.
-        prior: The name of the prior, or its name and options; by default the best of `CANDIDATES` on held-out rows.
+        prior: The name of the prior, or its name and options; by default the best of `CANDIDATES` on held-out rows, or
+            the prior of the model as it is, if none is better.
         seed: The seed of everything random.
         context: For a conditional model, one row of numbers for each example.
 
@@ -67,10 +68,11 @@ def refit_prior(
     dataset = dataset_of(fitted, data, context)
     parts = parts_of(fitted, dataset) or split(dataset, held_out_share(len(dataset)) or 0.1, seed)
     codes, held_out = (_codes(fitted, part, seed) for part in parts)
-    chosen = [prior] if prior is not None else _suitable(fitted)
-    results = [_fitted_to(fitted, one, codes, held_out, seed) for one in chosen]
-    found, _ = max(results, key=lambda result: result[1])
-    return found
+    if prior is not None:
+        return _fitted_to(fitted, prior, codes, held_out, seed)[0]
+    as_it_is = fitted, _log_density(fitted.model, held_out)
+    results = [_fitted_to(fitted, name, codes, held_out, seed) for name in _suitable(fitted)]
+    return max([as_it_is, *results], key=lambda result: result[1])[0]
 
 
 def code_log_density(fitted: FittedModel, data: Any, *, seed: int = 0, context: Any = None) -> float:
@@ -125,9 +127,7 @@ def _codes(fitted: FittedModel, dataset: Dataset, seed: int) -> Any:
 
 def _suitable(fitted: FittedModel) -> Sequence[Choice]:
     space = fitted.model.posterior.latent_space
-    assert fitted.recipe is not None
-    suitable = [name for name in CANDIDATES if space in registry.load("priors", name).latent_spaces]
-    return suitable or [fitted.recipe.prior]
+    return [name for name in CANDIDATES if space in registry.load("priors", name).latent_spaces]
 
 
 def _fitted_to(fitted: FittedModel, choice: Choice, codes: Any, held_out: Any, seed: int) -> tuple[FittedModel, float]:
