@@ -20,7 +20,7 @@ from sklearn.model_selection import train_test_split
 import reparax as rx
 from reparax.applications._rows import importance_samples, map_with_samples
 from reparax.data import read_as
-from reparax.tables import NUM_PRIOR_DRAWS, _score
+from reparax.tables import NUM_PRIOR_DRAWS, _score, prior_draws
 
 FIRST_TABLES = frozenset({
     "Hepatitis", "Ionosphere", "mammography", "PageBlocks", "Pima", "satimage-2", "shuttle", "thyroid", "vowels",
@@ -72,7 +72,7 @@ class _Surprises(eqx.Module):
 
     def __call__(self, model: Any, x: jax.Array, key: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
         z, _ = importance_samples(model, model.posterior(x), key, NUM_SAMPLES)
-        prior_z = model.prior(model.posterior).sample(jax.random.key(0), (NUM_PRIOR_DRAWS,))
+        prior_z = prior_draws(model.prior(model.posterior))
         found = _score.surprises(model.likelihood, model.likelihood.layout.value, x, z, prior_z)
         return found.joint, found.marginal, found.row.surprise
 

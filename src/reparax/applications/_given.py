@@ -61,11 +61,7 @@ def notes_on_where(fitted: FittedModel, where: Mapping[str, Any]) -> list[str]:
     schema = fitted.schema.given
     if schema is None or sum(schema.row_counts) < schema.num_examples:  # not all combinations are kept
         return []
-    chosen = {
-        place: cell_value(column, str(where[column.name]))
-        for place, column in enumerate(schema.columns or ())
-        if column.name in where
-    }
+    chosen = _chosen(schema, where)
     rows = np.asarray(schema.rows)
     wanted = np.asarray(list(chosen.values()), schema.dtype).astype(np.float64)
     if len(chosen) < 2 or (rows[:, list(chosen)] == wanted).all(axis=1).any():
@@ -73,6 +69,12 @@ def notes_on_where(fitted: FittedModel, where: Mapping[str, Any]) -> list[str]:
     names = [column.name for column in schema.columns or () if column.name in where]
     said = ", ".join(f"{name}={where[name]}" for name in names)
     return [f"no row of the fit has {said} together, so that the model can only guess"]
+
+
+def _chosen(schema: Schema, where: Mapping[str, Any]) -> dict[int, float]:
+    """The given columns that have a chosen value, by their places, and that value as a cell."""
+    columns = enumerate(schema.columns or ())
+    return {place: cell_value(column, str(where[column.name])) for place, column in columns if column.name in where}
 
 
 def _schema(fitted: FittedModel) -> Schema:
@@ -140,11 +142,7 @@ def conditions_where(fitted: FittedModel, where: Mapping[str, Any]) -> tuple[Con
     """
     schema = _schema(fitted)
     columns = schema.columns or ()
-    chosen = {
-        place: cell_value(column, str(where[column.name]))
-        for place, column in enumerate(columns)
-        if column.name in where
-    }
+    chosen = _chosen(schema, where)
     modeled = {name: value for name, value in where.items() if name not in {column.name for column in columns}}
     if len(chosen) == len(columns):
         only = np.asarray([[chosen[place] for place in range(len(columns))]], schema.dtype)

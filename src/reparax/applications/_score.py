@@ -4,16 +4,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import equinox as eqx
-import jax
 import numpy as np
 from jaxtyping import Array, Float
 
 from reparax.applications._door import dataset_of
-from reparax.applications._rows import Terms, importance_samples, map_rows, require_samples, terms_of
+from reparax.applications._rows import Terms, importance_samples, map_with_samples, require_samples, terms_of
 from reparax.estimators import log_mean_exp
 from reparax.model import Model
 from reparax.recipe import FittedModel
-from reparax.tables import NUM_PRIOR_DRAWS, adapter_of
+from reparax.tables import NUM_PRIOR_DRAWS, adapter_of, prior_draws
 
 
 @dataclass(frozen=True)
@@ -72,10 +71,8 @@ def score(fitted: FittedModel, data: Any, *, num_samples: int = 100, seed: int =
     deterministic = not fitted.model.posterior.has_density
     if adapter_of(fitted.model.likelihood).is_table:
         require_samples(num_samples)
-        work, key = num_samples + NUM_PRIOR_DRAWS, jax.random.key(seed)
-        log_density, total, shares = map_rows(
-            _Score(num_samples), fitted, dataset, transform=fitted.units.transform, key=key, work=work
-        )
+        work = num_samples + NUM_PRIOR_DRAWS
+        log_density, total, shares = map_with_samples(_Score(num_samples), fitted, dataset, work, seed)
         names = tuple(column.name for column in fitted.schema.columns or ())
         return Scores(None if deterministic else log_density, total, shares, names)
     terms = terms_of(fitted, dataset, num_samples, seed)
@@ -92,8 +89,7 @@ class _Score(eqx.Module):
 
     def __call__(self, model: Model, x: Array, key: Array) -> tuple[Array, Array, Array]:
         z, kl = importance_samples(model, model.posterior(x), key, self.num_samples)
-        # The same draws for every row: its score must not depend on luck, and they are decoded once for a batch.
-        prior_z = model.prior(model.posterior).sample(jax.random.key(0), (NUM_PRIOR_DRAWS,))
+        prior_z = prior_draws(model.prior(model.posterior))
         row = adapter_of(model.likelihood).score(model.likelihood, x, z, prior_z)
         return log_mean_exp(row.log_prob - kl), row.anomaly_score, row.shares
 

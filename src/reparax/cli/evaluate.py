@@ -126,12 +126,16 @@ def _rows(description: dict[str, Any]) -> list[tuple[str, str]]:
     return [(name, text) for name, text in rows if text]
 
 
+def _name(value: Any) -> str:
+    """A setting; of a part with options its name."""
+    return value["name"] if isinstance(value, dict) else str(value)
+
+
 def _named(value: Any) -> str:
     """A setting; a part with options as its name and these."""
-    if not isinstance(value, dict):
-        return str(value)
-    options = ", ".join(f"{name}={option}" for name, option in value.items() if name != "name")
-    return f"{value['name']} ({options})" if options else value["name"]
+    given = value.items() if isinstance(value, dict) else ()
+    options = ", ".join(f"{name}={option}" for name, option in given if name != "name")
+    return f"{_name(value)} ({options})" if options else _name(value)
 
 
 def _training(training: dict[str, Any], recipe: dict[str, Any] | None) -> str:
@@ -139,7 +143,7 @@ def _training(training: dict[str, Any], recipe: dict[str, Any] | None) -> str:
     if not history:
         return training["status"]
     bounds = [float(record["valid"]["bound"]) for record in history if record["valid"]]
-    name = bound_name(_named(recipe["objective"]).partition(" ")[0]) if recipe else "bound"
+    name = bound_name(_name(recipe["objective"])) if recipe else "bound"
     best = f", best held-out {name} {max(bounds):.2f} nats" if bounds else ""
     return f"{training['status']} after {history[-1]['epoch']:.0f} epochs, {history[-1]['seconds']:.0f} s{best}"
 

@@ -42,14 +42,14 @@ def refit_prior(
     folder = Path(out).expanduser()
     artifact.check_folder(folder)
     dataset = open_data(data, fitted, say)
-    found = applications.refit_prior(
+    refitted = applications.refit_prior(
         fitted, dataset, prior=None if prior is None else choice_of("prior", prior), seed=seed
     )
     held_out = applications.held_out_of(fitted, dataset)
     where, rows = ("held-out rows", held_out) if held_out is not None else ("these rows", dataset)
-    before, after = (applications.code_log_density(one, rows, seed=seed) for one in (fitted, found))
-    assert found.recipe is not None
-    say(f"prior       {found.recipe.name('prior')}")
+    before, after = (applications.code_log_density(one, rows, seed=seed) for one in (fitted, refitted))
+    assert refitted.recipe is not None
+    say(f"prior       {refitted.recipe.name('prior')}")
     say(f"log p(z) of the codes of {where}: {before:.2f} before, {after:.2f} nats now")
-    artifact.save(found, folder)
+    artifact.save(refitted, folder)
     say(f"wrote {out}")

@@ -1,6 +1,6 @@
 """Normalizing flows as priors, trained together with the model."""
 
-from functools import partial
+from collections.abc import Sequence
 from typing import ClassVar
 
 import equinox as eqx
@@ -45,9 +45,8 @@ class CouplingFlow(AbstractPrior):
     ) -> "LearnedCouplings":
         """The identity."""
         (size,) = posterior.latent_shape
-        keys, masks = jax.random.split(key, self.num_couplings), halves(size, self.num_couplings)
-        networks = [zero_at_first(Perceptron(size, (self.width,) * 2, (2 * size,), key=each)) for each in keys]
-        return LearnedCouplings(tuple(map(Coupling, networks, masks)), size)
+        keys = jax.random.split(key, self.num_couplings)
+        return _couplings([_network(size, size, self.width, each) for each in keys], size)
 
 
 class ConditionalFlow(AbstractPrior):
@@ -73,11 +72,18 @@ class ConditionalFlow(AbstractPrior):
         of_model = make_network(1, (1,), key=key)
 
         def network(each: jax.Array) -> Network:
-            made = partial(Perceptron, hidden=(self.width,) * 2, out_shape=(2 * size,), key=each)
-            return beside_context(lambda in_size: zero_at_first(made(in_size)), size, of_model)
+            return beside_context(lambda in_size: _network(in_size, size, self.width, each), size, of_model)
 
-        networks = [network(each) for each in jax.random.split(key, self.num_couplings)]
-        return LearnedCouplings(tuple(map(Coupling, networks, halves(size, self.num_couplings))), size)
+        return _couplings([network(each) for each in jax.random.split(key, self.num_couplings)], size)
+
+
+def _network(in_size: int, size: int, width: int, key: jax.Array) -> Perceptron:
+    """The network of one coupling, at first that of the identity."""
+    return zero_at_first(Perceptron(in_size, (width, width), (2 * size,), key=key))
+
+
+def _couplings(networks: Sequence[Network], size: int) -> "LearnedCouplings":
+    return LearnedCouplings(tuple(map(Coupling, networks, halves(size, len(networks)))), size)
 
 
 class LearnedCouplings(Prior):

@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpyro.distributions as dist
 from jaxtyping import Array, Float
 
 from reparax.likelihoods import Likelihood
@@ -29,7 +30,7 @@ ROW_WEIGHT = 1 / 2
 0.837); the mean is the same."""
 
 NUM_PRIOR_DRAWS = 64
-"""Draws of z for the probability of rows near a row; fewer than one row in so many is as good as none."""
+"""Draws of z for the probability of rows near a row; probabilities well below one in so many count as zero."""
 
 MOST_TOGETHER = 32
 """In rows of more cells, the geometric mean over sets of so many of them: none is ever drawn near all of a long row."""
@@ -83,6 +84,11 @@ class Surprises(NamedTuple):
     row: OfRow
 
 
+def prior_draws(prior: dist.Distribution) -> Float[Array, "m *latent"]:
+    """Draws from the prior, the same for every row, so that scores do not depend on luck; decoded once for a batch."""
+    return prior.sample(jax.random.key(0), (NUM_PRIOR_DRAWS,))
+
+
 def surprises(
     likelihood: Likelihood,
     layout: Layout,
@@ -97,7 +103,7 @@ def surprises(
         layout: Its columns.
         x: The row.
         z: Draws from its posterior.
-        prior_z: Draws from the prior, the same for all rows.
+        prior_z: `prior_draws`.
     """
     near = layout.neighborhood(x, RADII)
 
@@ -108,7 +114,7 @@ def surprises(
     parameters, of_prior = (jax.vmap(lambda one: likelihood(one).parameters)(draws) for draws in (z, prior_z))
     log_prob = jax.vmap(lambda given: RowDistribution(given, layout).log_prob(x))(parameters)
     alone = RowDistribution.of_data(layout).parameters
-    # All at once, so that the program has them only once: it compiles in a fraction of the time.
+    # All at once, so that the program has the columns' distributions only once.
     cells, gaps = jax.vmap(surprise)(jnp.concatenate([parameters, of_prior, alone[None]]))
     given, last = slice(len(z)), slice(len(z), -1)
     return Surprises(

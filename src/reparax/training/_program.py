@@ -10,8 +10,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int, PyTree
 
-from reparax.pytrees import BATCH as BATCH
-from reparax.pytrees import combine, partition
+from reparax.pytrees import BATCH, combine, partition
 from reparax.training._collectives import require_right_gradients
 from reparax.training._examples import num_examples, take
 
