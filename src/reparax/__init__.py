@@ -38,6 +38,7 @@ _EXPORTS = {
     "fit": "applications",
     "plan": "applications",
     "encode": "applications",
+    "classify": "applications",
     "encode_std": "applications",
     "decode": "applications",
     "reconstruct": "applications",

@@ -73,6 +73,18 @@ def combine(trainable: Tree, rest: Tree) -> Tree:
     return eqx.combine(trainable, rest, is_leaf=_is_frozen)
 
 
+def strongly_typed(tree: Tree) -> Tree:
+    """A pytree without weakly typed arrays, such as ``jnp.asarray(1.0)``.
+
+    An update makes a weakly typed array an ordinary one, and programs would then be compiled again.
+    """
+
+    def strong(leaf: Any) -> Any:
+        return leaf.astype(leaf.dtype) if getattr(leaf, "weak_type", False) else leaf
+
+    return jax.tree.map(strong, tree)
+
+
 def num_parameters(tree: PyTree) -> int:
     """The number of trainable parameters of a pytree."""
     return sum(leaf.size for leaf in jax.tree.leaves(partition(tree)[0]))

@@ -18,12 +18,13 @@ from reparax.parts import option_names
 from reparax.posteriors import Categorical, NormalMixture
 from reparax.priors import FittedNormal, Vamp
 from reparax.priors import NormalMixture as NormalMixturePrior
-from reparax.pytrees import combine, partition
+from reparax.pytrees import combine, num_parameters, partition
 from reparax.recipe import build, suggest
 
 POSTERIORS = registry.names("posteriors")
 PRIORS = registry.names("priors")
 LATENT_DIM = 2
+STEEP = {"spline-flow", "top-down-residual"}
 ROWS = np.random.default_rng(0).normal((5.0, -1.0, 0.2), (2.0, 0.5, 1.0), (30, 3))
 SUMMARY = from_array(ROWS).schema.summary()
 X = jnp.asarray(ROWS, jnp.float32)
@@ -47,9 +48,7 @@ def posterior_of(name: str, latent_dim: int = LATENT_DIM, size: float = 0.3):
         return Projection(count, size)
 
     made = registry.load("posteriors", name)().create(make_encoder, latent_dim, key=jax.random.key(0))
-    return eqx.tree_at(
-        lambda posterior: posterior.network, moved(made, 0.05 if name == "spline-flow" else 0.3), made.network
-    )
+    return eqx.tree_at(lambda posterior: posterior.network, moved(made, 0.05 if name in STEEP else 0.3), made.network)
 
 
 def moved(tree, size: float):
@@ -102,6 +101,12 @@ def grid(law, space: str) -> tuple[np.ndarray, np.ndarray]:
     if space == "one-hot":
         index, weights = product(np.arange(shape[1]), np.ones(shape[1]), shape[0])
         return np.eye(shape[1])[index], weights
+    if space == "class and real":
+        classes = shape[0] - LATENT_DIM
+        v = np.linspace(-6.0, 6.0, 121)
+        numbers, weights = product(np.sinh(v), np.cosh(v) * 0.1, LATENT_DIM)
+        labels = np.repeat(np.eye(classes), len(numbers), axis=0)
+        return np.hstack([labels, np.tile(numbers, (classes, 1))]), np.tile(weights, classes)
     if space == "count":
         return product(np.arange(60.0), np.ones(60), shape[0])
     if space == "real":
@@ -307,6 +312,9 @@ def test_objectives_that_need_a_density_refuse_a_posterior_without_one(objective
         with pytest.raises(RecipeError, match="--objective reconstruction") as caught:
             check_objective(part, model)
         assert objective in caught.value.expected
+    elif num_parameters(prior) and not part.trains_prior:
+        with pytest.raises(RecipeError, match="does not train"):
+            check_objective(part, model)
     else:
         check_objective(part, model)
 

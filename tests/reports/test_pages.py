@@ -10,10 +10,12 @@ import numpy as np
 import pytest
 
 import reparax as rx
+from reparax import registry
 from reparax.errors import DataError, OutputError, RecipeError
 from reparax.model import Model
 from reparax.reports import Origin, study_of
 
+LADDER = "ladder"
 SHARED = ["summary", "data", "training", "map", "dimensions"]
 LAST = ["privacy", "likelihood", "reproduce"]
 
@@ -136,6 +138,24 @@ def test_a_model_without_a_density_says_so(tmp_path, make_model, page_of):
     page = page_of(path)
     assert "no density" in page.text
     assert "ELBO, nats" not in page.text
+
+
+@pytest.mark.parametrize("posterior", [
+    LADDER, *(pytest.param(each, marks=pytest.mark.full) for each in registry.names("posteriors") if each != LADDER),
+])  # fmt: skip
+def test_every_posterior_of_images_has_a_page(posterior, pictures, tmp_path, make_model, page_of):
+    objective = "elbo" if registry.load("posteriors", posterior).has_density else "reconstruction"
+    fitted = make_model(pictures, posterior=posterior, objective=objective)
+    rx.report(fitted, pictures, tmp_path / "report.html", num_samples=2)
+    text = page_of(tmp_path / "report.html").text
+    layers = fitted.model.posterior.layers
+    assert ("KL of each layer" in text) == (len(layers) > 1 and posterior != "bottom-up")
+    if posterior == "ladder":
+        kl, exact = study_of(fitted, pictures, label=None, origin=None, num_samples=1, seed=0).information
+        assert exact
+        assert layers[-1][1] == len(kl)
+        draws = [rx.evaluate(fitted, pictures, num_samples=50, seed=seed).kl for seed in range(3)]
+        assert abs(kl.sum() - np.mean(draws)) < 0.1 * np.mean(draws)
 
 
 def test_wrong_input_is_refused_before_anything_is_written(table, table_model, tmp_path):

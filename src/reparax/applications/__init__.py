@@ -1,5 +1,8 @@
 """Fitting models and applying them to data; all arrays are in the user's units."""
 
+from reparax.applications._classify import Classes as Classes
+from reparax.applications._classify import accuracy as accuracy
+from reparax.applications._classify import classify as classify
 from reparax.applications._distances import comparable as comparable
 from reparax.applications._door import dataset_of as dataset_of
 from reparax.applications._door import held_out_of as held_out_of

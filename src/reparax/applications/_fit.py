@@ -18,14 +18,17 @@ from reparax.applications._encode import encode
 from reparax.applications._marginals import require_sense
 from reparax.applications._saves import checkpoints_in, identity_of
 from reparax.data import (
+    UNLABELED,
     Dataset,
     described_rows,
     left_out,
     marginal_oddity,
     read,
     related,
+    repeated_labels,
     require_fit,
     split,
+    with_classes,
     with_schema,
 )
 from reparax.errors import ColumnsLeftOut, RecipeError
@@ -38,6 +41,7 @@ from reparax.objectives import (
     InContext,
     check_objective,
 )
+from reparax.objectives.labels import SemiSupervised, WithLabels
 from reparax.parts import option_names
 from reparax.priors.learned import Moments
 from reparax.recipe import (
@@ -49,9 +53,11 @@ from reparax.recipe import (
     Settings,
     build,
     checked,
+    choice,
     given_numbers,
     given_size,
     held_out_share,
+    name_of,
     part_of,
     suggest,
 )
@@ -64,6 +70,8 @@ from reparax.training import fit as train
 COMPANION = 1 << 30
 """Folded into the key for the initial weights of a companion, so that the noise of training is the same without it."""
 
+LABELED_SHARE = 0.1
+"""The fraction of labeled examples in a fit that takes labels; where fewer are labeled, they are repeated."""
 MODEL_FIELDS = frozenset({"posterior", "prior", "likelihood", "network", "latent_dim", "width", "depth", "binarize"})
 """The fields of a recipe that define the model, not its training."""
 
@@ -121,7 +129,7 @@ def fit(
         CheckpointWarning: A checkpoint could not be written or is damaged, or there is none to resume.
         ColumnsLeftOut: Columns of a table are not modeled: identifiers, free text, empty ones.
     """
-    dataset = read(data, given=given, context=context)
+    dataset = _classified(read(data, given=given, context=context), objective)
     if dataset is not data:
         for note in left_out(dataset.schema):
             warnings.warn(note, ColumnsLeftOut, stacklevel=2)
@@ -143,7 +151,9 @@ def fit(
         require_context(context_size(model), recipe.context_dim)
         fitted = FittedModel(model, part.schema, frame_kind=dataset.frame_kind)
     ready = objective if isinstance(objective, AbstractObjective) else None
-    objective = recipe_objective(recipe, _steps_per_epoch(recipe, part), ready, num_examples=len(part))
+    labeled = 0 if part.classes is None else int((part.classes >= 0).sum())
+    steps = _steps_per_epoch(recipe, part)
+    objective = recipe_objective(recipe, steps, ready, num_examples=len(part), num_labeled=labeled)
     check_objective(objective, fitted.model)
     identity = partial(identity_of, fitted.model, recipe, part, held_out)
     watched = _Watched(progress, stop, checkpoints_in(checkpoints, identity, checkpoint_seconds, resume=resume))
@@ -255,7 +265,7 @@ def plan(data: Any, *, given: Iterable[str] = (), **chosen: Unpack[Chosen]) -> R
         DataError: The data cannot be read.
         RecipeError: A setting is out of range, or unknown.
     """
-    dataset = read(data, given=given)
+    dataset = _classified(read(data, given=given), chosen.get("objective"))
     if dataset.context is not None and dataset.conditions is not None:
         raise RecipeError(
             expected="either names of what is given, or a context of numbers", got="both",
@@ -269,8 +279,18 @@ def plan(data: Any, *, given: Iterable[str] = (), **chosen: Unpack[Chosen]) -> R
     return suggest(dataset.schema, max(1, round(len(dataset) * (1 - valid))), valid=valid, **chosen)
 
 
+def _classified(dataset: Dataset, objective: Any) -> Dataset:
+    """The data with their labels as classes, if the objective takes labels.
+
+    Raises:
+        DataError: It does, but there are none.
+    """
+    takes = registry.load("objectives", name_of(choice("objective", "elbo" if objective is None else objective)))
+    return with_classes(dataset) if takes.takes_labels and dataset.classes is None else dataset
+
+
 def _examples(fitted: FittedModel, part: Dataset) -> Any:
-    """The input of training: the values as stored on the device, with their contexts if there are any."""
+    """The input of a bound: the values as stored on the device, with their contexts if there are any."""
     values = fitted.units.trained_on(part.values)
     return values if part.context is None else (values, part.context)
 
@@ -282,8 +302,19 @@ def _trained_with(objective: AbstractObjective, recipe: Recipe, part: Dataset) -
             got=f"hide={recipe.hide:g}",
             cure="leave --hide out",
         )
-    hiding = HidingCells(objective, recipe.hide) if recipe.hide else objective
-    return hiding if part.context is None else InContext(hiding)
+    wrap = _Wrap(recipe.hide, part.context is not None)
+    return WithLabels(objective, wrap) if isinstance(objective, SemiSupervised) else wrap(objective)
+
+
+class _Wrap(NamedTuple):
+    """Makes an objective one that hides cells, and one of examples in their context."""
+
+    hide: float
+    in_context: bool
+
+    def __call__(self, objective: Any) -> Any:
+        hiding = HidingCells(objective, self.hide) if self.hide else objective
+        return InContext(hiding) if self.in_context else hiding
 
 
 def _with_companion(model: Model, objective: AbstractObjective, key: jax.Array) -> Model | Accompanied:
@@ -337,26 +368,39 @@ def _train(
 ) -> FittedModel:
     units = fitted.units
     transform = units.transform if part.context is None else BesideContext(units.transform)
-    judge = objective if part.context is None else InContext(objective)
+    wrap = _Wrap(0.0, part.context is not None)
     trainee = _with_companion(fitted.model, objective, key)
-    _refuse_other_estimators(fitted, objective, judge, trainee, _examples(fitted, part), transform, recipe)
+    _refuse_other_estimators(fitted, objective, wrap(objective), trainee, _examples(fitted, part), transform, recipe)
     if recipe.hide and not adapter_of(fitted.model.likelihood).is_table:
         raise RecipeError(
             expected="a table with the columns likelihood for hidden cells",
             got=f"data of kind {part.schema.kind} with the {recipe.name('likelihood')} likelihood",
             cure="leave --hide out",
         )
+    judge = wrap(objective)
+    examples, unseen = _examples(fitted, part), None if held_out is None else _examples(fitted, held_out)
+    if isinstance(objective, SemiSupervised):
+        assert part.classes is not None
+        part, copies = repeated_labels(part, LABELED_SHARE, objective.repeats)
+        objective = replace(objective, repeats=copies)
+        examples, transform, judge = (
+            (_examples(fitted, part), part.classes),
+            BesideContext(transform),
+            WithLabels(objective, wrap),
+        )
+        # The labels of held-out examples remain unseen.
+        unseen = None if held_out is None else (unseen, np.full(len(held_out), UNLABELED, np.int32))
     result = train(
         trainee,
         _trained_with(objective, recipe, part),
-        _examples(fitted, part),
+        examples,
         key=key,
         optimizer=cosine_adam(
             recipe.learning_rate, _steps_per_epoch(recipe, part) * recipe.epochs, recipe.weight_decay
         ),
         epochs=recipe.epochs,
         batch_size=recipe.batch_size,
-        valid=None if held_out is None else _examples(fitted, held_out),
+        valid=unseen,
         patience=None if held_out is None else recipe.patience,
         warmup=recipe.warmup_epochs,
         judge=judge,

@@ -62,8 +62,9 @@ def identity_of(model: Model, recipe: Recipe, part: Dataset, held_out: Dataset |
 
 def _fingerprint(dataset: Dataset) -> str:
     context = b"" if dataset.context is None else dataset.context.tobytes()
+    classes = b"" if dataset.classes is None else dataset.classes.tobytes()
     digest = hashlib.sha256(np.ascontiguousarray(dataset.values).data)
-    digest.update(context)
+    digest.update(context + classes)
     return f"of {len(dataset)} examples with checksum {digest.hexdigest()[:16]}"
 
 

@@ -10,6 +10,7 @@ from cyclopts import Parameter
 
 from reparax.cli.model import Allow, Data, Label, open_data, open_model, streamed
 from reparax.cli.terminal import notes, speaker
+from reparax.errors import NoClosedForm
 
 if TYPE_CHECKING:
     import numpy as np
@@ -62,7 +63,11 @@ def encode(
 
     arrays = {"z": applications.encode(fitted, dataset)}
     if std:
-        arrays["z_std"] = applications.encode_std(fitted, dataset)
+        try:
+            arrays["z_std"] = applications.encode_std(fitted, dataset)
+        except NoClosedForm:
+            say("note: the standard deviations have no closed form; they are estimated from 64 draws for each row")
+            arrays["z_std"] = applications.drawn_std(fitted, dataset)
     if out.lower().endswith((".csv", ".parquet")):
         columns = {
             f"z{index}{name.removeprefix('z')}": column
@@ -72,6 +77,52 @@ def encode(
         arrays = columns
     files.write(out, _with_ids(arrays, dataset, out))
     say(f"wrote {out}: {len(dataset)} rows")
+
+
+@streamed
+def classify(
+    model: str,
+    data: Data,
+    /,
+    *,
+    out: Out,
+    label: Label = None,
+    held_out: bool = False,
+    allow: Allow = (),
+    quiet: bool = False,
+) -> None:
+    """Write the class of each example and the probabilities of all classes, q(y | x).
+
+    The model needs a class: one of --objective semi-supervised, or of --posterior class-normal.
+
+    Args:
+        model: The model folder.
+        data: Data of the same shape as those that the model was fitted to; - for standard input.
+        out: The file to write, or - for standard output as CSV: .csv, .parquet, .npy or .npz.
+        label: Where the labels are; with labels, the fraction of right classes is said.
+        held_out: Only the rows that were held out of the fit to these data, whose labels the fit has not seen.
+        allow: Modules with custom parts that may be imported.
+        quiet: Show no notes.
+    """
+    from reparax import data as files
+
+    files.check_output(out, TABLES)
+    say = speaker(quiet)
+    fitted = open_model(model, allow)
+    dataset = open_data(data, fitted, say, label=label, held_out=held_out)
+    from reparax import applications
+
+    found = applications.classify(fitted, dataset)
+    arrays: dict[str, np.ndarray] = {"class": found.labels} | {
+        f"p({name})": column for name, column in zip(found.names, found.probabilities.T, strict=True)
+    }
+    if out.lower().endswith((".npy", ".npz")):
+        arrays = {"probabilities": found.probabilities}
+    files.write(out, _with_ids(arrays, dataset, out))
+    say(f"wrote {out}: {len(dataset)} rows")
+    if fitted.schema.classes and (seen := applications.accuracy(found, dataset)) is not None:
+        right, count = seen
+        say(f"right in {right:.1%} of the {count} labeled rows")
 
 
 @streamed

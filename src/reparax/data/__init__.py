@@ -1,6 +1,7 @@
 """Reading and writing data, and the schema that describes them; uses NumPy and Arrow, never jax."""
 
 from reparax.data.arrays import BUILTIN
+from reparax.data.classes import UNLABELED, label_names, repeated_labels, with_classes
 from reparax.data.columns import marginal_oddity
 from reparax.data.dataset import Dataset, FrameKind, from_array
 from reparax.data.files import check_output, content_of
@@ -18,9 +19,10 @@ from reparax.data.values import rounded
 from reparax.data.write import WRITABLE, write
 
 __all__ = [
-    "BUILTIN", "WRITABLE", "ColumnLine", "Dataset", "Extension", "FrameKind", "Relation", "RelationLine", "Schema",
-    "cell_text", "cell_value", "check_output", "column_lines", "conditions_as", "content_of",
+    "BUILTIN", "UNLABELED", "WRITABLE", "ColumnLine", "Dataset", "Extension", "FrameKind", "Relation", "RelationLine",
+    "Schema", "cell_text", "cell_value", "check_output", "column_lines", "conditions_as", "content_of",
     "described", "described_rows", "fill", "fractions_held", "from_array", "grid", "joint_values", "kinds_of",
-    "left_out", "marginal_oddity", "read", "read_as", "related", "relation_lines", "require_fit", "rounded", "split",
-    "to_frame", "unrounded", "with_schema", "write",
+    "label_names", "left_out", "marginal_oddity", "read", "read_as", "related", "relation_lines", "repeated_labels",
+    "require_fit", "rounded", "split",
+    "to_frame", "unrounded", "with_classes", "with_schema", "write",
 ]  # fmt: skip

@@ -100,6 +100,8 @@ class Dataset:
             None without a context.
         conditions: What is given of each example and not modeled, by name: a table of its own with the schema
             ``schema.given``; None where nothing is given.
+        classes: The place of each example's label in ``schema.classes``, shape ``(n,)``, -1 without a label; None
+            unless a class is part of the model.
     """
 
     values: np.ndarray
@@ -111,6 +113,7 @@ class Dataset:
     native: Any = None
     context: np.ndarray | None = None
     conditions: "Dataset | None" = None
+    classes: np.ndarray | None = None
 
     def __repr__(self) -> str:
         """The size of the data and the kinds of their columns, in a few lines."""
@@ -132,9 +135,10 @@ class Dataset:
         ids = None if self.ids is None else self.ids[indices]
         context = None if self.context is None else self.context[indices]
         given = None if self.conditions is None else self.conditions.take(indices)
+        classes = None if self.classes is None else self.classes[indices]
         values = self.values[indices]
         return replace(
-            self, values=values, labels=labels, ids=ids, native=None, context=context, conditions=given
+            self, values=values, labels=labels, ids=ids, native=None, context=context, conditions=given, classes=classes
         )  # fmt: skip
 
     def given(self, context: Any) -> "Dataset":

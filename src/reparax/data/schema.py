@@ -76,6 +76,7 @@ class Schema(msgspec.Struct, frozen=True):
         rows: Of a schema of what is given, the combinations of values in the fit, from which samples draw theirs: each
             once, or some rows if they are many.
         row_counts: The number of rows with each of them.
+        classes: The names of the classes that labels name, if a class is part of the model.
     """
 
     kind: Literal["images", "table", "array"]
@@ -97,6 +98,7 @@ class Schema(msgspec.Struct, frozen=True):
     order: tuple[str, ...] = ()
     rows: tuple[tuple[float, ...], ...] = ()
     row_counts: tuple[int, ...] = ()
+    classes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         size = int(np.prod(self.event_shape, dtype=int))

@@ -2,6 +2,8 @@
 
 from reparax.distributions.bounded import ContinuousBernoulli as ContinuousBernoulli
 from reparax.distributions.bounded import LogisticNormal as LogisticNormal
+from reparax.distributions.classes import ClassNormal as ClassNormal
+from reparax.distributions.classes import with_class as with_class
 from reparax.distributions.discrete import Bernoulli as Bernoulli
 from reparax.distributions.discrete import DiscretizedLogistic as DiscretizedLogistic
 from reparax.distributions.discrete import IntegerCategorical as IntegerCategorical
@@ -15,9 +17,19 @@ from reparax.distributions.hyperbolic import HyperboloidNormal as HyperboloidNor
 from reparax.distributions.hyperbolic import PoincareNormal as PoincareNormal
 from reparax.distributions.kl import analytic_pairs as analytic_pairs
 from reparax.distributions.kl import has_analytic_kl as has_analytic_kl
+from reparax.distributions.kl import has_conditional_kl as has_conditional_kl
 from reparax.distributions.kl import kl_divergence as kl_divergence
 from reparax.distributions.kl import kl_per_dimension as kl_per_dimension
 from reparax.distributions.kl import kl_terms as kl_terms
+from reparax.distributions.layers import Constant as Constant
+from reparax.distributions.layers import Layered as Layered
+from reparax.distributions.layers import Layers as Layers
+from reparax.distributions.layers import NormalOf as NormalOf
+from reparax.distributions.layers import Residual as Residual
+from reparax.distributions.layers import Slices as Slices
+from reparax.distributions.layers import bounded_scale as bounded_scale
+from reparax.distributions.layers import layer_slices as layer_slices
+from reparax.distributions.layers import layered_normal as layered_normal
 from reparax.distributions.log_space import LogDirichlet as LogDirichlet
 from reparax.distributions.log_space import LogGamma as LogGamma
 from reparax.distributions.log_space import LogitBeta as LogitBeta

@@ -14,6 +14,7 @@ from jax.scipy.special import betaln, digamma
 from jaxtyping import Array, Float, Num
 
 from reparax.distributions.discrete import OneHotCategorical
+from reparax.distributions.layers import conditional_normals
 from reparax.errors import NoAnalyticKL
 from reparax.reparameterization import innermost
 
@@ -67,8 +68,9 @@ def kl_terms(
 ) -> Float[Array, "*groups"]:
     """Terms that add up to KL(q || p) in the mean, one for each group of dimensions that are independent in q and p.
 
-    The closed form if there is one, which does not depend on z; otherwise log q - log p at one draw z, for each group
-    if both densities are products over the same groups, or else as one number.
+    The closed form if there is one, which does not depend on z. For layers of Normals, that of each dimension given
+    the layers of z before it. Otherwise log q - log p at one draw z, for each group if both densities are products over
+    the same groups, or else as one number.
 
     Args:
         q: The distribution that z is drawn from.
@@ -78,6 +80,10 @@ def kl_terms(
     """
     if has_analytic_kl(q, p):
         return kl_per_dimension(q, p)
+    chains = conditional_normals(q, p)
+    if chains is not None:
+        of_q, of_p = chains
+        return dist.kl_divergence(dist.Normal(*of_q(z)), dist.Normal(*of_p(z)))
     (q_factor, q_shape), (p_factor, p_shape) = _factor(q), _factor(p)
     if q_shape != p_shape or q_factor.event_dim != p_factor.event_dim:
         return log_q - p.log_prob(z)
@@ -87,6 +93,11 @@ def kl_terms(
 def has_analytic_kl(q: dist.Distribution, p: dist.Distribution) -> bool:
     """Whether `kl_divergence` knows the pair."""
     return _find(_factor(q)[0], _factor(p)[0]) is not None
+
+
+def has_conditional_kl(q: dist.Distribution, p: dist.Distribution) -> bool:
+    """Whether both are layers of Normals in the same order, so that `kl_terms` has a closed form for each layer."""
+    return conditional_normals(q, p) is not None
 
 
 def analytic_pairs() -> Iterator[tuple[type, type]]:

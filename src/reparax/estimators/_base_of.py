@@ -13,7 +13,7 @@ import numpyro.distributions as dist
 from jaxtyping import Array, Float
 
 from reparax.continuity import AssumedContinuous
-from reparax.distributions import Pushforward
+from reparax.distributions import ClassNormal, Pushforward
 from reparax.distributions.flows import is_atomic
 from reparax.errors import NoClosedForm
 from reparax.estimators._base import LogJoint
@@ -134,16 +134,23 @@ def code_of(q: dist.Distribution) -> Float[Array, "*s"]:
 def _stretched(q: Any, is_reduced: Callable[[dist.Distribution], bool]) -> tuple[Any, Stretch]:
     """The base of a pytree of distributions, and e -> (z, log |det dz/de|), of ONE draw, the volumes added up."""
     flat, structure = jax.tree.flatten(q, is_leaf=is_distribution)
-    bases = [_unrolled(leaf) if is_reduced(leaf) else _itself(leaf) for leaf in flat]
+    bases = [_reduced(leaf, is_reduced) for leaf in flat]
 
     def stretch(e: Any) -> tuple[Any, Array]:
         with numpyro_rules():
             values = structure.flatten_up_to(e)
-            pushed = [forward(jnp.asarray(value)) for (_, forward), value in zip(bases, values, strict=True)]
+            pushed = [forward(jax.tree.map(jnp.asarray, e)) for (_, forward), e in zip(bases, values, strict=True)]
             total = jnp.sum(jnp.stack([jnp.sum(volume) for _, volume in pushed]))
         return jax.tree.unflatten(structure, [z for z, _ in pushed]), total
 
     return jax.tree.unflatten(structure, [root for root, _ in bases]), stretch
+
+
+def _reduced(q: dist.Distribution, is_reduced: Callable[[dist.Distribution], bool]) -> tuple[Any, Any]:
+    """The base of one distribution, which may be a pytree, and the map from one draw of it to z and the volume."""
+    if isinstance(q, ClassNormal):
+        return q.base, q.push
+    return _unrolled(q) if is_reduced(q) else _itself(q)
 
 
 def _itself(q: dist.Distribution) -> tuple[dist.Distribution, Through]:
@@ -198,8 +205,8 @@ def _has_base(q: dist.Distribution) -> bool:
 def _needs_base(q: dist.Distribution) -> bool:
     """Whether the density at a given z needs an inverse that is missing, or not known to be cheap."""
     inner = innermost(q)
-    if isinstance(inner, Pushforward) or not _has_base(inner):
-        return isinstance(inner, Pushforward)
+    if isinstance(inner, Pushforward | ClassNormal) or not _has_base(inner):
+        return isinstance(inner, Pushforward | ClassNormal)
     custom = (type(step).__module__ != dist.transforms.__name__ for step in flat_transforms(inner.transforms))
     return any(custom) or _needs_base(inner.base_dist)
 

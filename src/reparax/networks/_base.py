@@ -75,6 +75,21 @@ class Affine(eqx.Module):
         return x @ self.weight + self.bias
 
 
+class LastOf(eqx.Module):
+    """A network of the last numbers of a vector, such as the layer of z on which the data depend directly.
+
+    Attributes:
+        network: The network.
+        size: How many numbers it sees.
+    """
+
+    network: Network
+    size: int = eqx.field(static=True)
+
+    def __call__(self, x: Float[Array, " d"]) -> Float[Array, "..."]:
+        return self.network(x[-self.size :])
+
+
 class Standardized(eqx.Module):
     """network((x - mean) / std) with a mean and a standard deviation that are not trained.
 

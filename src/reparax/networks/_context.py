@@ -55,7 +55,7 @@ def conditioned(network: Network, contexts: Float[np.ndarray, "n c"]) -> Conditi
     return Conditioned(network, Frozen(mean), Frozen(std))
 
 
-def beside_context(make: Callable[[int], Network], in_size: int, like: Network) -> Network:
+def beside_context(make: Callable[[int], Network], in_size: int, like: PyTree) -> Network:
     """A network of numbers, and of the context as well if another network has one.
 
     Args:
@@ -63,9 +63,11 @@ def beside_context(make: Callable[[int], Network], in_size: int, like: Network) 
         in_size: How many numbers it takes besides the context.
         like: A network of the model that it belongs to.
     """
-    if not isinstance(like, Conditioned):
+    conditioned = _conditioned_parts(like)
+    if not conditioned:
         return make(in_size)
-    return Conditioned(make(in_size + like.mean.value.size), like.mean, like.std)
+    mean, std = conditioned[0].mean, conditioned[0].std
+    return Conditioned(make(in_size + mean.value.size), mean, std)
 
 
 def given(tree: Tree, context: Float[Array, " c"]) -> Tree:
@@ -91,8 +93,12 @@ def given(tree: Tree, context: Float[Array, " c"]) -> Tree:
 
 def context_size(tree: PyTree) -> int:
     """How many numbers the context of a model has; 0 for a model without one."""
-    parts = [leaf for leaf in jax.tree.leaves(tree, is_leaf=_is_conditioned) if _is_conditioned(leaf)]
+    parts = _conditioned_parts(tree)
     return parts[0].mean.value.size if parts else 0
+
+
+def _conditioned_parts(tree: PyTree) -> list[Conditioned]:
+    return [leaf for leaf in jax.tree.leaves(tree, is_leaf=_is_conditioned) if isinstance(leaf, Conditioned)]
 
 
 def _is_conditioned(leaf: object) -> bool:

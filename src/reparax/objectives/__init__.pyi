@@ -8,6 +8,7 @@ from reparax.objectives._base import Terms as Terms
 from reparax.objectives._base import check_objective as check_objective
 from reparax.objectives.bounds import ELBO as ELBO
 from reparax.objectives.bounds import IWAE as IWAE
+from reparax.objectives.labels import SemiSupervised as SemiSupervised
 from reparax.objectives.multiple import CIWAE as CIWAE
 from reparax.objectives.multiple import PIWAE as PIWAE
 from reparax.objectives.multiple import MultipleIWAE as MultipleIWAE

@@ -1,7 +1,7 @@
 """What an objective is: a function of one example, of an example in its context, or of a model with a companion."""
 
 from abc import abstractmethod
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import equinox as eqx
 import jax
@@ -40,10 +40,12 @@ class AbstractObjective(Part):
     Attributes:
         needs_density: Whether the posterior must have a density.
         trains_prior: Whether the weights of a prior have a gradient.
+        takes_labels: Whether labels are known classes of some examples; the posterior then needs a class.
     """
 
     needs_density: eqx.AbstractClassVar[bool]
     trains_prior: eqx.AbstractClassVar[bool]
+    takes_labels: ClassVar[bool] = False
 
     @abstractmethod
     def __call__(self, model: Model, x: Num[Array, "*event"], *, key: jax.Array, step: Int[Array, ""]) -> Terms:
@@ -62,6 +64,12 @@ def check_objective(objective: AbstractObjective, model: Model) -> None:
             expected=f"a posterior with a density for the {name} objective",
             got=registry.part_name(type(model.posterior.part)),
             cure="choose --objective reconstruction (the deterministic autoencoder), or --posterior diagonal-normal",
+        )
+    if objective.takes_labels and model.posterior.latent_space != "class and real":
+        raise RecipeError(
+            expected=f"a posterior with a class for the {name} objective, of which labels are values",
+            got=registry.part_name(type(model.posterior.part)),
+            cure="choose --posterior class-normal, or another objective",
         )
     if num_parameters(model.prior) and not objective.trains_prior:
         raise RecipeError(

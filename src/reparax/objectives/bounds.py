@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Num
 
-from reparax.distributions import has_analytic_kl, kl_per_dimension, kl_terms
+from reparax.distributions import has_analytic_kl, has_conditional_kl, kl_per_dimension, kl_terms
 from reparax.estimators import AssumedContinuous, base_of, expectation, iwae_estimate, path_only, sample_with_log_prob
 from reparax.model import Model
 from reparax.objectives._base import MOST_SAMPLES, AbstractObjective, Terms
@@ -20,7 +20,8 @@ THROUGH_Z_ALONE = frozenset({"sticking-the-landing", "doubly-reparameterized"})
 class ELBO(AbstractObjective):
     """E_q[log p(x | z)] - beta KL(q(z | x) || p(z)), Kingma & Welling (2014), equation 3; nats.
 
-    The KL has its closed form if there is one, and is otherwise estimated from the same samples. The density of a
+    The KL has its closed form if there is one (for layers of Normals, that of each layer given the layers before it),
+    and is otherwise estimated from the same samples. The density of a
     pushforward is computed together with its draws, so that its map needs no inverse. With the estimator
     ``sticking-the-landing`` (or ``doubly-reparameterized``, the same for this bound) the KL is always estimated, and
     log q is differentiated through z only: Roeder, Wu & Duvenaud (2017), equation 6.
@@ -56,6 +57,7 @@ class ELBO(AbstractObjective):
         prior = model.prior(model.posterior)
         through_z = self.estimator in THROUGH_Z_ALONE
         analytic = not through_z and has_analytic_kl(posterior, prior)
+        by_terms = not through_z and (self.free_bits > 0 or has_conditional_kl(posterior, prior))
 
         # As an expectation over the base, a pushforward needs no inverse. The density at a given z would need one.
         base, push = (posterior, lambda z: (z, path_only(posterior, z))) if through_z else base_of(posterior)
@@ -66,9 +68,8 @@ class ELBO(AbstractObjective):
             reconstruction = model.likelihood(z).log_prob(x)
             if analytic:
                 return reconstruction, jnp.zeros_like(reconstruction)
-            if through_z or self.free_bits == 0:
-                return reconstruction, log_q - prior.log_prob(z)
-            return reconstruction, kl_terms(posterior, prior, z, log_q)
+            kl = kl_terms(posterior, prior, z, log_q) if by_terms else log_q - prior.log_prob(z)
+            return reconstruction, kl
 
         estimator = "pathwise" if through_z else self.estimator
         reconstruction, groups = expectation(

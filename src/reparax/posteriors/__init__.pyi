@@ -10,6 +10,7 @@ from reparax.posteriors.bounded import Dirichlet as Dirichlet
 from reparax.posteriors.bounded import Gamma as Gamma
 from reparax.posteriors.bounded import Kumaraswamy as Kumaraswamy
 from reparax.posteriors.bounded import LogisticNormal as LogisticNormal
+from reparax.posteriors.classes import ClassNormal as ClassNormal
 from reparax.posteriors.curved import PoincareNormal as PoincareNormal
 from reparax.posteriors.curved import PowerSpherical as PowerSpherical
 from reparax.posteriors.curved import VonMisesFisher as VonMisesFisher
@@ -20,6 +21,9 @@ from reparax.posteriors.flows import HouseholderFlow as HouseholderFlow
 from reparax.posteriors.flows import InverseAutoregressiveFlow as InverseAutoregressiveFlow
 from reparax.posteriors.flows import PlanarFlow as PlanarFlow
 from reparax.posteriors.flows import SplineFlow as SplineFlow
+from reparax.posteriors.layered import BottomUp as BottomUp
+from reparax.posteriors.layered import Ladder as Ladder
+from reparax.posteriors.layered import TopDownResidual as TopDownResidual
 from reparax.posteriors.real import Deterministic as Deterministic
 from reparax.posteriors.real import DiagonalNormal as DiagonalNormal
 from reparax.posteriors.real import FullCovarianceNormal as FullCovarianceNormal

@@ -1,5 +1,6 @@
 """What a posterior is: a conditional distribution of the latent variable given one example."""
 
+import math
 from abc import abstractmethod
 from typing import ClassVar, Literal, Protocol
 
@@ -9,11 +10,14 @@ import jax.numpy as jnp
 import numpyro.distributions as dist
 from jaxtyping import Array, Float
 
+from reparax.distributions import Layered, Slices
 from reparax.estimators import code_of
 from reparax.networks import Network
 from reparax.parts import Part
 
-LatentSpace = Literal["real", "binary", "one-hot", "positive", "unit interval", "simplex", "sphere", "ball", "count"]
+LatentSpace = Literal[
+    "real", "binary", "one-hot", "positive", "unit interval", "simplex", "sphere", "ball", "count", "class and real"
+]
 
 
 class MakeEncoder(Protocol):
@@ -42,6 +46,21 @@ class Posterior(eqx.Module):
     def has_density(self) -> bool:
         """Whether q(z | x) has a density, without which there is no KL and no bound."""
         return self.part.has_density
+
+    @property
+    def layers(self) -> Slices:
+        """Where the layers of z start and end, the deepest first; a single layer, unless it is a chain of layers."""
+        return ((0, math.prod(self.latent_shape)),)
+
+    @property
+    def num_decoded(self) -> int:
+        """How many numbers of z, its last ones, the likelihood sees."""
+        return math.prod(self.latent_shape)
+
+    @property
+    def top_down(self) -> Layered | None:
+        """The layers of the prior, if the posterior is made with them."""
+        return None
 
     @abstractmethod
     def __call__(self, x: Float[Array, "*event"]) -> dist.Distribution:

@@ -4,6 +4,8 @@ from reparax.priors._base import AbstractFixedPrior as AbstractFixedPrior
 from reparax.priors._base import AbstractPrior as AbstractPrior
 from reparax.priors._base import MakeNetwork as MakeNetwork
 from reparax.priors._base import Prior as Prior
+from reparax.priors.classes import ClassMixture as ClassMixture
+from reparax.priors.classes import UniformClass as UniformClass
 from reparax.priors.fixed import HypersphericalUniform as HypersphericalUniform
 from reparax.priors.fixed import PoincareNormal as PoincareNormal
 from reparax.priors.fixed import StandardLogisticNormal as StandardLogisticNormal
@@ -18,6 +20,7 @@ from reparax.priors.flows import AutoregressiveFlow as AutoregressiveFlow
 from reparax.priors.flows import ConditionalFlow as ConditionalFlow
 from reparax.priors.flows import CouplingFlow as CouplingFlow
 from reparax.priors.flows import SplineFlow as SplineFlow
+from reparax.priors.layered import TopDown as TopDown
 from reparax.priors.learned import ConditionalNormal as ConditionalNormal
 from reparax.priors.learned import FittedNormal as FittedNormal
 from reparax.priors.learned import LearnedBernoulli as LearnedBernoulli

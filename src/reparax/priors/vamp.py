@@ -17,7 +17,7 @@ from reparax.pytrees import Frozen
 from reparax.summary import Summary
 
 EVERY_SPACE = frozenset(
-    {"real", "binary", "one-hot", "positive", "unit interval", "simplex", "sphere", "ball", "count"}
+    {"real", "binary", "one-hot", "positive", "unit interval", "simplex", "sphere", "ball", "count", "class and real"}
 )
 MOST_COMPONENTS = 100_000
 

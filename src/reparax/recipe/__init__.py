@@ -14,6 +14,8 @@ from reparax.recipe._recipe import Recipe as Recipe
 from reparax.recipe._recipe import Settings as Settings
 from reparax.recipe._recipe import TableSettings as TableSettings
 from reparax.recipe._recipe import checked as checked
+from reparax.recipe._recipe import choice as choice
+from reparax.recipe._recipe import name_of as name_of
 from reparax.recipe._recipe import part_of as part_of
 from reparax.recipe._suggest import held_out_share as held_out_share
 from reparax.recipe._suggest import suggest as suggest

@@ -11,9 +11,10 @@ from reparax import registry
 from reparax.data import Schema
 from reparax.errors import RecipeError
 from reparax.model import Model, check_latent_space
-from reparax.networks import AbstractArchitecture, Network, conditioned
+from reparax.networks import AbstractArchitecture, LastOf, Network, conditioned
 from reparax.objectives import AbstractObjective
 from reparax.parts import option_names
+from reparax.pytrees import strongly_typed
 from reparax.recipe._fitted import Units
 from reparax.recipe._recipe import Recipe, options_in, part_of
 from reparax.tables import adapter_of
@@ -59,7 +60,9 @@ def build(recipe: Recipe, schema: Schema, *, key: jax.Array, contexts: Float[np.
 
     def make_decoder(parameters: int, shape: tuple[int, ...] | None = None, *, key: jax.Array) -> Network:
         out_shape = (parameters, *(summary.event_shape if shape is None else shape))
-        return with_context(architecture.decoder(math.prod(posterior.latent_shape) + size, out_shape, key=key))
+        seen, total = posterior.num_decoded, math.prod(posterior.latent_shape)
+        network = with_context(architecture.decoder(seen + size, out_shape, key=key))
+        return network if seen == total else LastOf(network, seen)
 
     likelihood = adapter.likelihood(likelihood_part, make_decoder, summary, key=for_likelihood)
 
@@ -67,7 +70,7 @@ def build(recipe: Recipe, schema: Schema, *, key: jax.Array, contexts: Float[np.
         return with_context(architecture.decoder(in_size + size, out_shape, key=key))
 
     prior = prior_part.create(posterior, summary, make_network, key=for_prior)
-    return Model(posterior, prior, likelihood)
+    return strongly_typed(Model(posterior, prior, likelihood))
 
 
 def _with_context(event_shape: tuple[int, ...], size: int) -> tuple[int, ...]:
@@ -80,22 +83,29 @@ def _with_context(event_shape: tuple[int, ...], size: int) -> tuple[int, ...]:
 
 
 def objective(
-    recipe: Recipe, steps_per_epoch: int, given: AbstractObjective | None = None, *, num_examples: int = 0
+    recipe: Recipe,
+    steps_per_epoch: int,
+    given: AbstractObjective | None = None,
+    *,
+    num_examples: int = 0,
+    num_labeled: int = 0,
 ) -> AbstractObjective:
-    """The objective of a recipe, its warm-up counted in steps, and with the number of rows if it needs that.
+    """The objective of a recipe, its warm-up counted in steps, and with the numbers of examples if it needs them.
 
     Args:
         recipe: The recipe.
         steps_per_epoch: The number of steps in an epoch.
         num_examples: The number of examples of the fit.
+        num_labeled: The number of labeled ones.
         given: The objective itself, if the user gave one.
 
     Raises:
         RecipeError: The recipe has a warm-up, but the objective has none.
     """
     without_warmup = part_of("objective", recipe.objective) if given is None else given
-    if getattr(without_warmup, "num_rows", None) == 0:
-        without_warmup = replace(without_warmup, num_rows=num_examples)
+    for name, count in (("num_rows", num_examples), ("num_labeled", num_labeled)):
+        if getattr(without_warmup, name, None) == 0:
+            without_warmup = replace(without_warmup, **{name: count})
     if recipe.warmup_epochs == 0:
         return without_warmup
     if "warmup_steps" not in option_names(type(without_warmup)):

@@ -1,7 +1,7 @@
 """The fitted model, which is what is saved and applied; and the conversion of the user's units."""
 
 from dataclasses import dataclass, field, replace
-from typing import Literal, NamedTuple, Self
+from typing import Any, Literal, NamedTuple, Self
 
 import jax
 import jax.numpy as jnp
@@ -60,15 +60,15 @@ class Expected(NamedTuple):
 
 
 class BesideContext(NamedTuple):
-    """Maps a stored example with its context to what the model sees.
+    """Maps a stored example with its context, or its label, to what the model sees.
 
     Attributes:
-        transform: The transform of the example; the context is unchanged.
+        transform: The transform of the example; the context or label is unchanged.
     """
 
-    transform: Transform
+    transform: Any
 
-    def __call__(self, x: tuple[Num[Array, "*event"], Array], key: jax.Array) -> tuple[Num[Array, "*event"], Array]:
+    def __call__(self, x: tuple[Any, Array], key: jax.Array) -> tuple[Any, Array]:
         """The transformed example, and its context."""
         values, context = x
         return self.transform(values, key), context

@@ -272,11 +272,15 @@ class TableSettings(TypedDict, total=False):
     num_maps: int | None
     num_bins: int | None
     hidden_units: int | None
+    num_layers: int | None
+    ratio: float | None
     rank: int | None
     weight: float | None
     kl_weight: float | None
     variance_weight: float | None
     num_rows: int | None
+    num_labeled: int | None
+    repeats: int | None
     num_bounds: int | None
     capacity: float | None
     capacity_steps: int | None

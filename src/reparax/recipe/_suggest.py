@@ -73,7 +73,8 @@ def suggest(schema: Schema, num_examples: int, **chosen: Any) -> Recipe:
     given = {
         name: choice(name, value) if name in registry.ROOM_OF else checked(name, value) for name, value in given.items()
     }
-    recipe: dict[str, Any] = _rules(schema, num_examples, given) | given
+    rules = _rules(schema, num_examples, given)
+    recipe: dict[str, Any] = rules | given | {"posterior": rules["posterior"]}
     if not _draws_are_chosen(chosen):
         recipe = _more_draws(recipe)
     for name, value in options.items():
@@ -127,7 +128,9 @@ def held_out_share(num_examples: int) -> float:
 def _rules(schema: Schema, num_examples: int, given: dict[str, Any]) -> dict[str, Any]:
     objective = given.get("objective", "elbo")
     plain = "deterministic" if name_of(objective) == "reconstruction" else "diagonal-normal"
-    posterior = given.get("posterior", plain)
+    posterior = given.get("posterior", "class-normal" if schema.classes else plain)
+    if schema.classes and has_option("posterior", posterior, "num_classes"):
+        posterior = with_options("posterior", posterior, {"num_classes": len(schema.classes)})
     likelihood = "bernoulli" if given.get("binarize", "none") != "none" else _likelihood(schema)
     parts = {
         "objective": objective,
@@ -238,7 +241,9 @@ def _latent_dim(schema: Schema, size: int) -> int:
 
 
 def _latent_factor(posterior: Choice) -> int:
-    """Discrete codes are longer, as a bit holds less information than a real number."""
+    """Codes of bits are longer, as a bit holds less information than a number; the dimensions of layers are shared."""
+    if has_option("posterior", posterior, "num_layers"):
+        return 2
     return {"binary": 3, "one-hot": 2}.get(registry.load("posteriors", name_of(posterior)).latent_space, 1)
 
 

@@ -150,8 +150,21 @@ def dimensions(study: Study) -> Section:
     beside: list[Block] = [Text(words + limited), Text(activity)]
     if study.has_density and evaluation.kl is not None:
         beside.append(Text(f"The total KL is {number(evaluation.kl)} nats per {study.rows_word(1)}.", "small"))
-    figures = Figures((Figure(chart, title, "Largest first."),), "large")
+    layers = _layers(study, values) if exact else ()
+    figures = Figures((Figure(chart, title, "Largest first."), *layers), "large")
     return Section("dimensions", "Latent dimensions", (Beside(figures, tuple(beside)),))
+
+
+def _layers(study: Study, values: np.ndarray) -> tuple[Figure, ...]:
+    """The KL of each layer of a hierarchical model; nothing for others."""
+    layers = study.fitted.model.posterior.layers
+    if len(layers) == 1:
+        return ()
+    sums = [float(values[start:end].sum()) for start, end in layers]
+    names = [f"z{len(layers) - index}" for index in range(len(layers))]
+    words = ", ".join(f"{name} {number(value)}" for name, value in zip(names, sums, strict=True))
+    chart = bars(sums, names, [False] * len(sums), f"KL of each layer: {words}", unit="nats")
+    return (Figure(chart, "KL of each layer", "The deepest layer first; the sum over its dimensions."),)
 
 
 def _active(study: Study, count: int) -> np.ndarray:

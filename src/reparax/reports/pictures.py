@@ -84,10 +84,12 @@ def traversals(study: Study) -> Section:
         return Section("traversals", "Latent traversals", (Text(words),))
     codes = study.codes.astype(np.float64)
     values, _ = study.information
-    chosen = np.argsort(-values, kind="stable")[:MAX_TRAVERSED]
+    # The layers of a hierarchy above the last one are not seen by the likelihood.
+    seen = np.arange(codes.shape[1]) >= codes.shape[1] - posterior.num_decoded
+    chosen = np.argsort(-np.where(seen, values, -np.inf), kind="stable")[: min(MAX_TRAVERSED, int(seen.sum()))]
     middle, spread = codes.mean(axis=0), codes.std(axis=0)
     if study.has_density:
-        spread = np.sqrt(spread**2 + (applications.encode_std(study.fitted, study.mapped) ** 2).mean(axis=0))
+        spread = np.sqrt(spread**2 + (study.posterior_std() ** 2).mean(axis=0))
     walk = np.linspace(-RADIUS, RADIUS, STEPS)
     z = np.repeat(middle[None], len(chosen) * STEPS, axis=0)
     for row, dimension in enumerate(chosen.tolist()):

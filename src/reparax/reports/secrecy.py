@@ -26,7 +26,7 @@ def secrecy(study: Study) -> Section:
         else "Euclidean"
     )
     lines = (
-        (f"equal to a {study.rows_word(1)} of the fit", percent(found.copies), percent(found.held_out_copies)),
+        ("equal to one of the fit", percent(found.copies), percent(found.held_out_copies)),
         (f"median distance to the closest {study.rows_word(1)} of the fit ({measure})", number(found.distance),
          number(found.held_out_distance)),
     )  # fmt: skip

@@ -14,8 +14,9 @@ from jaxtyping import Array, Float
 from reparax import applications
 from reparax.applications import Evaluation, Measured, Privacy, Scores
 from reparax.data import Dataset, joint_values, read
-from reparax.distributions import has_analytic_kl, kl_per_dimension
+from reparax.distributions import has_analytic_kl, has_conditional_kl, kl_per_dimension, kl_terms
 from reparax.errors import DataError, NoClosedForm, RecipeError
+from reparax.estimators import sample_with_log_prob
 from reparax.model import Model
 from reparax.networks import context_size
 from reparax.recipe import FittedModel
@@ -39,6 +40,7 @@ MAX_MAPPED = 2000
 MAX_RELATED = 30
 MAX_LEARNED = 3000
 MAX_JUDGED = 1500
+KL_DRAWS = 16
 
 
 @dataclass(frozen=True)
@@ -299,6 +301,7 @@ class Study:
     def information(self) -> tuple[Float[np.ndarray, " k"], bool]:
         """The information in each latent dimension, in nats, and whether it is the KL to the prior.
 
+        Of layers of Normals, it is the KL of each dimension given the layers before it, averaged over draws of these.
         If the KL to the prior is not a sum over dimensions (a flow, a mixture), it is instead
         0.5 (log Var z_j - E log Var(z_j | x)), the mutual information of x and z_j if z_j were normal. A deterministic
         model has the variances of the codes.
@@ -309,11 +312,12 @@ class Study:
         means = self.codes.astype(np.float64)
         if not self.has_density:
             return means.var(axis=0), False
-        within = np.maximum(self._posterior_std().astype(np.float64) ** 2, 1e-30)
+        within = np.maximum(self.posterior_std().astype(np.float64) ** 2, 1e-30)
         total = means.var(axis=0) + within.mean(axis=0)
         return 0.5 * (np.log(total) - np.log(within).mean(axis=0)), False
 
-    def _posterior_std(self) -> Float[np.ndarray, "n k"]:
+    def posterior_std(self) -> Float[np.ndarray, "n k"]:
+        """The posterior standard deviations of the rows on the map, from draws if they have no closed form."""
         try:
             return applications.encode_std(self.fitted, self.mapped)
         except NoClosedForm:
@@ -362,7 +366,7 @@ def thinned(dataset: Dataset, most: int) -> Dataset:
 
 
 def _kl_of(fitted: FittedModel, dataset: Dataset) -> np.ndarray | None:
-    """The KL of each row and dimension; None if it has no known closed form."""
+    """The KL of each row and dimension; None if it has no known closed form, and is no sum of such."""
     if not fitted.model.posterior.has_density:
         return None
     stored = fitted.units.stored(dataset.values)
@@ -371,7 +375,7 @@ def _kl_of(fitted: FittedModel, dataset: Dataset) -> np.ndarray | None:
     plain = fitted.model if contexts is None else fitted.model.given(contexts[0])
     posterior = eqx.filter_eval_shape(lambda x: plain.posterior(fitted.units.expected(x, _key())), rows[0])
     prior = eqx.filter_eval_shape(lambda: plain.prior(plain.posterior))
-    if not has_analytic_kl(posterior, prior):
+    if not has_analytic_kl(posterior, prior) and not has_conditional_kl(posterior, prior):
         return None
     return np.asarray(_kl_of_rows(fitted.model, rows, contexts, fitted.units.expected))
 
@@ -385,6 +389,11 @@ def _kl_of_rows(model: Model, rows: Array, contexts: Array | None, expected: Any
     def one(example: tuple[Array, Array | None]) -> Array:
         x, context = example
         plain = model if context is None else model.given(context)
-        return kl_per_dimension(plain.posterior(expected(x, _key())), plain.prior(plain.posterior))
+        posterior, prior = plain.posterior(expected(x, _key())), plain.prior(plain.posterior)
+        if has_analytic_kl(posterior, prior):
+            return kl_per_dimension(posterior, prior)
+        z, log_q = sample_with_log_prob(posterior, _key(), (KL_DRAWS,))
+        terms = jax.vmap(lambda z, log_q: kl_terms(posterior, prior, z, log_q))(z, log_q)
+        return jax.numpy.mean(terms, axis=0)
 
     return jax.lax.map(one, (rows, contexts), batch_size=256)
