@@ -16,10 +16,10 @@ FLOOR = {
     "networks": 5, "posteriors": 6, "priors": 7, "likelihoods": 7, "tables": 8, "model": 8, "objectives": 9,
     "training": 5,
     "data": 2,
-    "recipe": 10, "artifact": 11, "applications": 12,
-    "reports": 13, "sklearn": 13, "cli": 14, "explorer": 14, "__main__": 15,
+    "recipe": 10, "card": 11, "artifact": 12, "applications": 13,
+    "reports": 14, "sklearn": 14, "exports": 14, "serving": 15, "cli": 16, "explorer": 16, "__main__": 17,
 }  # fmt: skip
-CLOSED = {"data", "reports", "cli"}
+CLOSED = {"data", "reports", "exports", "serving", "cli"}
 ALLOWED = {
     "data": {"disk", "errors", "extras", "summary", "registry", "data"},
     "training": {"disk", "errors", "pytrees", "registry", "tensors", "training"},
