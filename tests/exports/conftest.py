@@ -10,6 +10,7 @@ import pytest
 
 import reparax as rx
 from reparax import registry
+from reparax.applications._fit import _related, _with_numbers
 from reparax.data import split
 from reparax.errors import RecipeError
 from reparax.estimators import base_of
@@ -61,7 +62,7 @@ def made(data, num_samples=4, given=(), **chosen):
         dataset = rx.read(data, given=given)
         small = {"width": 6, "depth": 1, "latent_dim": 2, "relations": "none"}
         recipe = rx.plan(dataset, **(small | chosen))
-        part, _ = split(dataset, recipe.valid, recipe.seed)
+        part, _ = _with_numbers(*split(_related(dataset, recipe), recipe.valid, recipe.seed))
         fitted = FittedModel(build(recipe, part.schema, key=jax.random.key(0)), part.schema, recipe)
         functions = {each.name: each for each in functions_of(fitted, num_samples)}
         return Made(fitted, fitted.units.stored(dataset.values[:ROWS]).astype(np.float32), functions)

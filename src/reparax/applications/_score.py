@@ -34,7 +34,15 @@ class Scores:
     names: tuple[str, ...] = ()
 
 
-def score(fitted: FittedModel, data: Any, *, num_samples: int = 100, seed: int = 0, context: Any = None) -> Scores:
+def score(
+    fitted: FittedModel,
+    data: Any,
+    *,
+    num_samples: int = 100,
+    seed: int = 0,
+    context: Any = None,
+    at_once: int | None = None,
+) -> Scores:
     """log (1/K) sum_k p(x, z_k) / q(z_k | x) for each example, Burda et al. (2016), equation 8.
 
     The noise of a row depends only on the seed and the row, so its score does not depend on the other rows.
@@ -62,6 +70,8 @@ def score(fitted: FittedModel, data: Any, *, num_samples: int = 100, seed: int =
         num_samples: K.
         seed: The seed of the importance samples.
         context: For a conditional model, one row of numbers for each example.
+        at_once: The most rows that are computed at once: few for an answer on single rows soon; by default many. The
+            last digits of the numbers may depend on it.
 
     Raises:
         DataError: The data have another shape or kind than in the fit.
@@ -72,10 +82,10 @@ def score(fitted: FittedModel, data: Any, *, num_samples: int = 100, seed: int =
     if adapter_of(fitted.model.likelihood).is_table:
         require_samples(num_samples)
         work = num_samples + NUM_PRIOR_DRAWS
-        log_density, total, shares = map_with_samples(_Score(num_samples), fitted, dataset, work, seed)
+        log_density, total, shares = map_with_samples(_Score(num_samples), fitted, dataset, work, seed, at_once)
         names = tuple(column.name for column in fitted.schema.columns or ())
         return Scores(None if deterministic else log_density, total, shares, names)
-    terms = terms_of(fitted, dataset, num_samples, seed)
+    terms = terms_of(fitted, dataset, num_samples, seed, at_once)
     return Scores(None, -terms.reconstruction) if deterministic else Scores(terms.iwae, -terms.iwae)
 
 
