@@ -203,7 +203,7 @@ def _limits(fitted: FittedModel) -> str:
             "A deterministic autoencoder has no density of an example: its anomaly score is an error of reconstruction."
         )
     if schema.kind == "table":
-        lines.append("Categories that did not occur in the fit are refused.")
+        lines.append("A category that did not occur in the fit is taken as one that is improbable, with a note.")
     if fitted.status in {"interrupted", "diverged"}:
         lines.append(f"Training was not finished: {fitted.status}.")
     return "\n".join(["## Limits", "", *(f"- {line}" for line in lines)])

@@ -9,6 +9,7 @@ from reparax.cli.export import export
 from reparax.cli.fit import fit
 from reparax.cli.options import converted
 from reparax.cli.refit import refit_prior
+from reparax.cli.serve import serve
 
 
 def make_app() -> App:
@@ -22,7 +23,7 @@ def make_app() -> App:
         default_parameter=Parameter(negative=(), show_default=False, converter=converted),
     )
     for order, command in enumerate(
-        (fit, encode, reconstruct, sample, impute, score, evaluate, report, refit_prior, export, info)
+        (fit, encode, reconstruct, sample, impute, score, evaluate, report, refit_prior, export, serve, info)
     ):
         app.command(command, sort_key=order)
     return app
