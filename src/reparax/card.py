@@ -10,8 +10,9 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from reparax.data import Schema, column_lines, relation_lines
+from reparax.data import Schema, relation_lines
 from reparax.recipe import FittedModel
+from reparax.summary import in_words
 from reparax.training import Record, kept_record
 
 MOST_COLUMNS = 200
@@ -115,9 +116,13 @@ def _data(schema: Schema) -> str:
     else:
         words = f"{words}. Ranges and categories are those of the rows of the fit."
     parts = ["## Data", words]
-    lines = column_lines(schema)
+    lines = _lines(schema)
     if lines:
-        parts.append(_table(("column", "kind", "missing", "values"), _cells(schema)))
+        parts.append(
+            _table(
+                ("column", "kind", "missing", "values"), [tuple(map(escaped, line)) for line in lines[:MOST_COLUMNS]]
+            )
+        )
     if len(lines) > MOST_COLUMNS:
         parts.append(f"And {len(lines) - MOST_COLUMNS} more columns.")
     relations = relation_lines(schema)
@@ -131,9 +136,20 @@ def _data(schema: Schema) -> str:
     return "\n\n".join(parts)
 
 
-def _cells(schema: Schema) -> list[tuple[str, ...]]:
-    lines = column_lines(schema)[:MOST_COLUMNS]
-    return [tuple(map(escaped, (line.name, line.kind, line.missing, line.values))) for line in lines]
+def _lines(schema: Schema) -> list[tuple[str, str, str, str]]:
+    """One line for each column, those given and left out too; without polars, which models of arrays do not need."""
+    given = {column.name for column in schema.given_columns}
+    columns = (schema.joint.columns if schema.columns else schema.given_columns) or ()
+    lines = [
+        (
+            column.name,
+            f"{column.kind}, given" if column.name in given else column.kind,
+            f"{100 * column.missing:.1f} %" if column.missing else "",
+            in_words(column),
+        )
+        for column in columns
+    ]
+    return lines + [(name, "left out", "", reason) for name, reason in schema.excluded]
 
 
 def _figures(fitted: FittedModel) -> str:

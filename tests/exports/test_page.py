@@ -21,13 +21,10 @@ from .conftest import ARRAY, DATA_OF, IMAGES, RNG, TABLE, made
 NODE = shutil.which("node")
 CHROMIUM = shutil.which("chromium")
 LIKELIHOODS = (
-    "bernoulli",
-    "categorical",
     "columns",
-    "continuous-bernoulli",
-    "discretized-logistic",
-    "negative-binomial",
-)
+    *(pytest.param(name, marks=pytest.mark.full)
+      for name in ("categorical", "continuous-bernoulli", "discretized-logistic", "negative-binomial")),
+)  # fmt: skip
 HOSTILE = "</script><script>document.title='attacked'</script>"
 COMMAND = (
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",

@@ -11,6 +11,7 @@ from reparax.applications._door import dataset_of
 from reparax.applications._rows import Terms, importance_samples, map_with_samples, require_samples, terms_of
 from reparax.estimators import log_mean_exp
 from reparax.model import Model
+from reparax.notebook import MOST_ROWS, table
 from reparax.recipe import FittedModel
 from reparax.tables import NUM_PRIOR_DRAWS, adapter_of, prior_draws
 
@@ -32,6 +33,25 @@ class Scores:
     anomaly_score: Float[np.ndarray, " n"]
     shares: Float[np.ndarray, "n d"] | None = None
     names: tuple[str, ...] = ()
+
+    def _repr_html_(self) -> str:
+        """The most anomalous rows, for notebooks."""
+        order = np.argsort(-self.anomaly_score, kind="stable")[:MOST_ROWS]
+        header = ["row", "anomaly score"] + (["log density"] if self.log_density is not None else [])
+        rows = []
+        for place in order.tolist():
+            cells = [f"{place + 1:,}", f"{self.anomaly_score[place]:.2f}"]
+            cells += [f"{self.log_density[place]:.2f}"] if self.log_density is not None else []
+            rows.append(cells + ([self._mostly(place)] if self.shares is not None else []))
+        header += ["mostly from"] if self.shares is not None else []
+        count = len(self.anomaly_score)
+        return table("Scores", header, rows, note=f"the most anomalous of {count:,} rows", numbers=self.shares is None)
+
+    def _mostly(self, place: int) -> str:
+        """The columns that contribute most to the score of a row."""
+        assert self.shares is not None
+        shares = self.shares[place]
+        return ", ".join(f"{self.names[column]} {shares[column]:.1f}" for column in (-shares).argsort()[:3].tolist())
 
 
 def score(
@@ -141,6 +161,22 @@ class Evaluation:
     latent_dim: int
     bits_per_dim: float | None
     columns: dict[str, float] | None = None
+
+    def _repr_html_(self) -> str:
+        """The numbers with their standard errors, for notebooks."""
+        pairs = (
+            ("importance-weighted bound", self.iwae, self.iwae_standard_error),
+            ("evidence lower bound", self.elbo, self.elbo_standard_error),
+            ("KL to the prior", self.kl, None),
+            ("reconstruction", self.reconstruction, None),
+            ("bits per value", self.bits_per_dim, None),
+        )
+        rows = [
+            (name, f"{value:.2f}", "" if error is None else f"\u00b1 {error:.2f}")
+            for name, value, error in pairs if value is not None
+        ]  # fmt: skip
+        note = f"means over {self.num_examples:,} examples; {self.active_units} of {self.latent_dim} dimensions active"
+        return table("Evaluation", ("", "nats", "standard error"), rows, note=note, numbers=True)
 
 
 def evaluate(
