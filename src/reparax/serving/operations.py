@@ -295,8 +295,9 @@ _COMPUTE: Mapping[str, Callable[[FittedModel, Work], dict[str, Any]]] = {
 def written(fitted: FittedModel, result: Mapping[str, Any], notes: Sequence[str], *, as_arrow: bool) -> bytes:
     """The body of an answer: JSON, or an Arrow stream with the columns of the command line's tables."""
     result = dict(result)
-    if "values" in result and fitted.schema.kind == "table" and fitted.schema.given is None:
-        result = {"frame": to_frame(result["values"], fitted.schema, like="polars")}
+    if "values" in result and fitted.schema.kind == "table":
+        modeled = msgspec.structs.replace(fitted.schema, given=None, order=())
+        result = {"frame": to_frame(result["values"], modeled, like="polars")}
     if as_arrow:
         return _as_arrow(fitted, result)
     answer: dict[str, Any] = {}
