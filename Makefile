@@ -25,7 +25,7 @@ fetch_uv = test -x $(1)/bin/uv || $(PYTHON) -m pip --python $(1)/bin/python inst
 install = if test -x $(1)/bin/uv; then $(1)/bin/uv pip install -q --compile-bytecode --python $(1)/bin/python $(2); \
 	else $(PYTHON) -m pip --python $(1)/bin/python install -q $(2); fi
 
-.PHONY: help install demo test test-all bench bench-tables bench-gradients unbiasedness docs format clean
+.PHONY: help install demo test test-all bench bench-tables bench-gradients bench-serve unbiasedness docs format clean
 
 help:
 	@echo "make demo             train on handwritten digits; pictures and numbers in $(DEMO)/"
@@ -34,6 +34,7 @@ help:
 	@echo "make bench            speed beside a bare JAX loop and PyTorch"
 	@echo "make bench-tables     anomalies, synthetic rows, imputation and speed on real tables"
 	@echo "make bench-gradients  speed of reparameterized gradients beside numpyro and PyTorch; programs beside code by hand"
+	@echo "make bench-serve      requests per second and latencies of reparax serve beside direct calls"
 	@echo "make unbiasedness     measure every unbiased estimator at full size and write docs/unbiasedness.md"
 	@echo "make docs             build the documentation into site/"
 	@echo "make format           format the code"
@@ -90,6 +91,9 @@ bench-tables: $(INSTALLED)
 bench-gradients: $(INSTALLED) $(TORCH_INSTALLED)
 	$(BIN)/python benchmarks/gradients.py
 	$(BIN)/python benchmarks/programs.py
+
+bench-serve: $(INSTALLED)
+	$(BIN)/python benchmarks/serving.py
 
 unbiasedness: $(INSTALLED)
 	$(BIN)/python scripts/make_unbiasedness_page.py

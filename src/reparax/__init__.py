@@ -13,9 +13,9 @@ avoid_wrong_sums()
 __version__ = "0.1.0"
 
 _ROOMS = (
-    "applications", "artifact", "data", "distributions", "errors", "estimators", "likelihoods", "model", "networks",
-    "objectives", "posteriors", "priors", "programs", "recipe", "reparameterization", "reports", "sklearn", "tables",
-    "training",
+    "applications", "artifact", "data", "distributions", "errors", "estimators", "exports", "likelihoods", "model",
+    "networks", "objectives", "posteriors", "priors", "programs", "recipe", "reparameterization", "reports", "sklearn",
+    "tables", "training",
 )  # fmt: skip
 
 _EXPORTS = {
@@ -51,6 +51,7 @@ _EXPORTS = {
     "privacy": "applications",
     "refit_prior": "applications",
     "report": "reports",
+    "export": "exports",
     "read": "data",
     "load": "artifact",
     "save": "artifact",

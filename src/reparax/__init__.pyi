@@ -9,6 +9,7 @@ from reparax import data as data
 from reparax import distributions as distributions
 from reparax import errors as errors
 from reparax import estimators as estimators
+from reparax import exports as exports
 from reparax import likelihoods as likelihoods
 from reparax import model as model
 from reparax import networks as networks
@@ -46,6 +47,7 @@ from reparax.estimators import elbo_estimate as elbo_estimate
 from reparax.estimators import expectation as expectation
 from reparax.estimators import iwae_estimate as iwae_estimate
 from reparax.estimators import tune as tune
+from reparax.exports import export as export
 from reparax.model import Model as Model
 from reparax.programs import cost as cost
 from reparax.programs import draw as draw

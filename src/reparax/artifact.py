@@ -2,7 +2,7 @@
 
 ``weights.safetensors`` holds the arrays of the model under their paths in the pytree, except those that are computed
 from the schema (`reparax.pytrees.Derived`). ``model.json`` holds the format version, the recipe, the schema, the
-versions of the libraries, the history of training, and the checksums.
+versions of the libraries, the history of training, and the checksums. ``README.md`` says it for people.
 """
 
 import json
@@ -20,6 +20,7 @@ import msgspec
 import numpy as np
 from jaxtyping import PyTree
 
+from reparax.card import model_card
 from reparax.data import Schema, check_output
 from reparax.disk import atomic_write, is_left_behind, locked
 from reparax.errors import ArtifactError, DataError, OutputError, RecipeError
@@ -48,6 +49,8 @@ DESCRIPTION = "model.json"
 WEIGHTS = "weights.safetensors"
 COMPANION = "companion.safetensors"
 """The weights of the companion that was trained along with the model, if there is one."""
+CARD = "README.md"
+"""A description for people, which loading ignores; it is written anew when the model is."""
 REPORT = "report.html"
 """A report that may be in the same folder; it is removed when the model is replaced."""
 LIBRARIES = ("reparax", "jax", "equinox", "numpyro", "numpy")
@@ -108,12 +111,15 @@ def save(fitted: FittedModel, folder: str | Path) -> None:
         checksum=NO_CHECKSUM,
     )
     text = sealed(description)
+    num_weights = sum(array.size for array in arrays.values())
+    card = model_card(fitted, description.libraries, num_weights).encode()
     with atomic_write(folder) as temporary:
         temporary.unlink()
         temporary.mkdir()
         for name, part in contents.items():
             (temporary / name).write_bytes(part)
         (temporary / DESCRIPTION).write_bytes(text)
+        (temporary / CARD).write_bytes(card)
 
 
 def load(
@@ -167,7 +173,9 @@ def check_folder(folder: str | Path) -> None:
     """
     check_output(folder, ())
     path = Path(folder).expanduser()
-    names = set(os.listdir(path)) - {DESCRIPTION, WEIGHTS, COMPANION, REPORT} if path.is_dir() else set()
+    found = set(os.listdir(path)) if path.is_dir() else set()
+    of_model = {DESCRIPTION, WEIGHTS, COMPANION, REPORT} | ({CARD} if DESCRIPTION in found else set())
+    names = found - of_model
     others = sorted(name for name in names if not is_left_behind(name))  # a report that was killed
     if others:
         raise OutputError(

@@ -16,6 +16,9 @@ EXTRA_OF = {
     "jinja2": "report",
     "markupsafe": "report",
     "matplotlib": "report",
+    "onnx": "onnx",
+    "starlette": "serve",
+    "uvicorn": "serve",
     "cyclopts": "cli",
     "rich": "cli",
 }

@@ -83,6 +83,26 @@ class Column(msgspec.Struct, frozen=True, kw_only=True):
         return self.kind in CATEGORY_LIKE
 
 
+SHOWN_CATEGORIES = 3
+
+
+def in_words(column: Column) -> str:
+    """The values of a column in a few words: the range of its numbers, or its most frequent categories.
+
+    Args:
+        column: The column.
+    """
+    if column.is_category:
+        pairs = zip(column.categories[:SHOWN_CATEGORIES], column.category_fractions[:SHOWN_CATEGORIES], strict=True)
+        listed = ", ".join(f"{str(category).strip()[:24]} {100 * fraction:.0f} %" for category, fraction in pairs)
+        more = len(column.categories) - SHOWN_CATEGORIES
+        return f"{listed} and {more} more" if more > 0 else listed
+    if column.kind == "datetime":
+        low, high = (np.datetime64(int(np.floor(end)), "D") for end in (column.low, column.high))
+        return f"{low} to {high}"
+    return f"{column.low:.6g} to {column.high:.6g}"
+
+
 @dataclass(frozen=True)
 class Remainder:
     """A column that holds what a relation leaves of another one once its parents are known.

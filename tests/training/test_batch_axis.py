@@ -306,7 +306,7 @@ def test_held_out_terms_of_an_ordinary_objective_are_means_over_all_rows_whateve
     valid, model = jnp.asarray(rng.normal(size=(count, 3)), jnp.float32), jnp.asarray(rng.normal(size=3), jnp.float32)
     program = Program.of(model, alone, optax.identity(), lambda x, key: x)
     key = jax.random.key(seed)
-    found = program.evaluate(model, valid, key, 3, batch_size)
+    found, _ = program.evaluate(model, valid, key, 3, batch_size)
     wanted = mean_of_rows(alone, model, valid, key)
     assert float(found.bound) == pytest.approx(float(wanted.bound), rel=1e-5)
     assert float(found.objective) == float(found.bound)

@@ -230,6 +230,11 @@ def test_held_out_terms_are_means_over_every_example_whatever_their_number():
             epochs=1, batch_size=2, valid=valid,
         )  # fmt: skip
         assert result.history[0].valid["bound"] == pytest.approx(-float(np.mean(valid**2)), rel=1e-5, abs=1e-9)
+        if count == 1:
+            assert "bound_standard_error" not in result.history[0].valid
+        else:
+            error = float(np.std(valid**2, ddof=1) / np.sqrt(count))
+            assert result.history[0].valid["bound_standard_error"] == pytest.approx(error, rel=1e-4)
 
 
 @pytest.mark.parametrize("steps", [1, 2, 10_000])

@@ -27,6 +27,7 @@ def impute(
     seed: int = 0,
     context: Any = None,
     missing: Missing = "at-random",
+    at_once: int | None = None,
 ) -> Any:
     """The table with its missing cells filled by E[x_j | observed cells], or by the most probable category.
 
@@ -48,6 +49,7 @@ def impute(
         seed: The seed of the importance samples.
         context: For a conditional model, one row of numbers for each row of the table.
         missing: ``"at-random"`` or ``"not-at-random"``: whether to ignore which cells are missing, or to use it.
+        at_once: The most rows that are computed at once, as of `reparax.score`.
 
     Returns:
         The kind of frame or array that was given; a polars frame for files.
@@ -59,7 +61,7 @@ def impute(
     """
     function = _Expect(num_samples, _uses_gaps(fitted, missing))
     dataset = dataset_of(fitted, data, context)
-    return fill(unrounded(dataset), _filled(fitted, dataset, function, num_samples, seed))
+    return fill(unrounded(dataset), _filled(fitted, dataset, function, num_samples, seed, at_once))
 
 
 def impute_draws(
@@ -155,7 +157,9 @@ def _uses_gaps(fitted: FittedModel, missing: Missing) -> bool:
     return True
 
 
-def _filled(fitted: FittedModel, dataset: Dataset, function: Any, work: int, seed: int) -> np.ndarray:
+def _filled(
+    fitted: FittedModel, dataset: Dataset, function: Any, work: int, seed: int, at_once: int | None = None
+) -> np.ndarray:
     """The rows with a function applied to those that have missing cells."""
     require_samples(work)
     adapter_of(fitted.model.likelihood).require_table()
@@ -167,7 +171,7 @@ def _filled(fitted: FittedModel, dataset: Dataset, function: Any, work: int, see
         (len(values), *inner, values.shape[1]),
     ).copy()
     if has_gaps.any():
-        rows = map_with_samples(function, fitted, dataset.take(np.flatnonzero(has_gaps)), work, seed)
+        rows = map_with_samples(function, fitted, dataset.take(np.flatnonzero(has_gaps)), work, seed, at_once)
         given = result[has_gaps]
         whole = fitted.units.restored(rows.reshape(-1, rows.shape[-1]), given.reshape(-1, given.shape[-1]))
         result[has_gaps] = whole.reshape(given.shape)

@@ -69,6 +69,7 @@ def map_rows(
     transform: Callable[[Array, Array], Array],
     key: jax.Array,
     work: int = 1,
+    at_once: int | None = None,
 ) -> PyTree:
     """``function(model, x, key)`` for every row x; the results are stacked as NumPy arrays.
 
@@ -83,8 +84,10 @@ def map_rows(
         transform: Maps a stored row and a key to x; hashable, such as `Units.transform` or `Units.expected`.
         key: Combined with the hash of a row to make the key of the row.
         work: The memory that the computation for a row takes, in multiples of the memory of the row.
+        at_once: The most rows that are computed at once; None for as many as memory allows. Fewer are faster for single
+            rows; the last digits of floating-point numbers may depend on it.
     """
-    stored, size = fitted.units.stored(dataset.values), batch_size(fitted, work)
+    stored, size = fitted.units.stored(dataset.values), min(batch_size(fitted, work), at_once or LARGEST_BATCH)
     contexts = dataset.context
     leaves, structure = jax.tree.flatten((function, transform, fitted.model))
     arrays, rest = eqx.partition(tuple(leaves), eqx.is_array)
@@ -204,6 +207,7 @@ def map_with_samples(
     dataset: Dataset,
     num_samples: int,
     seed: int,
+    at_once: int | None = None,
 ) -> PyTree:
     """`map_rows` for a function that draws samples.
 
@@ -212,7 +216,7 @@ def map_with_samples(
     """
     require_samples(num_samples)
     key, transform = jax.random.key(seed), fitted.units.transform
-    return map_rows(function, fitted, dataset, transform=transform, key=key, work=num_samples)
+    return map_rows(function, fitted, dataset, transform=transform, key=key, work=num_samples, at_once=at_once)
 
 
 class Terms(eqx.Module):
@@ -248,13 +252,13 @@ class _ComputeTerms(eqx.Module):
         return Terms(bound, jnp.mean(reconstruction), jnp.mean(kl), jnp.ravel(model.posterior.code(x)), by_column)
 
 
-def terms_of(fitted: FittedModel, dataset: Dataset, num_samples: int, seed: int) -> Terms:
+def terms_of(fitted: FittedModel, dataset: Dataset, num_samples: int, seed: int, at_once: int | None = None) -> Terms:
     """The terms of the bound for each row, stacked.
 
     Raises:
         RecipeError: The number of samples is below 1.
     """
-    return map_with_samples(_ComputeTerms(num_samples), fitted, dataset, num_samples, seed)
+    return map_with_samples(_ComputeTerms(num_samples), fitted, dataset, num_samples, seed, at_once)
 
 
 def _of_sample(model: Model, z: Array, x: Array) -> tuple[Float[Array, ""], Float[Array, " d"] | None]:

@@ -11,6 +11,7 @@ from reparax.applications._door import dataset_of
 from reparax.applications._rows import Terms, importance_samples, map_with_samples, require_samples, terms_of
 from reparax.estimators import log_mean_exp
 from reparax.model import Model
+from reparax.notebook import MOST_ROWS, table
 from reparax.recipe import FittedModel
 from reparax.tables import NUM_PRIOR_DRAWS, adapter_of, prior_draws
 
@@ -33,8 +34,35 @@ class Scores:
     shares: Float[np.ndarray, "n d"] | None = None
     names: tuple[str, ...] = ()
 
+    def _repr_html_(self) -> str:
+        """The most anomalous rows, for notebooks."""
+        order = np.argsort(-self.anomaly_score, kind="stable")[:MOST_ROWS]
+        header = ["row", "anomaly score"] + (["log density"] if self.log_density is not None else [])
+        rows = []
+        for place in order.tolist():
+            cells = [f"{place + 1:,}", f"{self.anomaly_score[place]:.2f}"]
+            cells += [f"{self.log_density[place]:.2f}"] if self.log_density is not None else []
+            rows.append(cells + ([self._mostly(place)] if self.shares is not None else []))
+        header += ["mostly from"] if self.shares is not None else []
+        count = len(self.anomaly_score)
+        return table("Scores", header, rows, note=f"the most anomalous of {count:,} rows", numbers=self.shares is None)
 
-def score(fitted: FittedModel, data: Any, *, num_samples: int = 100, seed: int = 0, context: Any = None) -> Scores:
+    def _mostly(self, place: int) -> str:
+        """The columns that contribute most to the score of a row."""
+        assert self.shares is not None
+        shares = self.shares[place]
+        return ", ".join(f"{self.names[column]} {shares[column]:.1f}" for column in (-shares).argsort()[:3].tolist())
+
+
+def score(
+    fitted: FittedModel,
+    data: Any,
+    *,
+    num_samples: int = 100,
+    seed: int = 0,
+    context: Any = None,
+    at_once: int | None = None,
+) -> Scores:
     """log (1/K) sum_k p(x, z_k) / q(z_k | x) for each example, Burda et al. (2016), equation 8.
 
     The noise of a row depends only on the seed and the row, so its score does not depend on the other rows.
@@ -62,6 +90,8 @@ def score(fitted: FittedModel, data: Any, *, num_samples: int = 100, seed: int =
         num_samples: K.
         seed: The seed of the importance samples.
         context: For a conditional model, one row of numbers for each example.
+        at_once: The most rows that are computed at once: few for an answer on single rows soon; by default many. The
+            last digits of the numbers may depend on it.
 
     Raises:
         DataError: The data have another shape or kind than in the fit.
@@ -72,10 +102,10 @@ def score(fitted: FittedModel, data: Any, *, num_samples: int = 100, seed: int =
     if adapter_of(fitted.model.likelihood).is_table:
         require_samples(num_samples)
         work = num_samples + NUM_PRIOR_DRAWS
-        log_density, total, shares = map_with_samples(_Score(num_samples), fitted, dataset, work, seed)
+        log_density, total, shares = map_with_samples(_Score(num_samples), fitted, dataset, work, seed, at_once)
         names = tuple(column.name for column in fitted.schema.columns or ())
         return Scores(None if deterministic else log_density, total, shares, names)
-    terms = terms_of(fitted, dataset, num_samples, seed)
+    terms = terms_of(fitted, dataset, num_samples, seed, at_once)
     return Scores(None, -terms.reconstruction) if deterministic else Scores(terms.iwae, -terms.iwae)
 
 
@@ -131,6 +161,22 @@ class Evaluation:
     latent_dim: int
     bits_per_dim: float | None
     columns: dict[str, float] | None = None
+
+    def _repr_html_(self) -> str:
+        """The numbers with their standard errors, for notebooks."""
+        pairs = (
+            ("importance-weighted bound", self.iwae, self.iwae_standard_error),
+            ("evidence lower bound", self.elbo, self.elbo_standard_error),
+            ("KL to the prior", self.kl, None),
+            ("reconstruction", self.reconstruction, None),
+            ("bits per value", self.bits_per_dim, None),
+        )
+        rows = [
+            (name, f"{value:.2f}", "" if error is None else f"\u00b1 {error:.2f}")
+            for name, value, error in pairs if value is not None
+        ]  # fmt: skip
+        note = f"means over {self.num_examples:,} examples; {self.active_units} of {self.latent_dim} dimensions active"
+        return table("Evaluation", ("", "nats", "standard error"), rows, note=note, numbers=True)
 
 
 def evaluate(

@@ -5,9 +5,11 @@ from cyclopts import App, Parameter
 import reparax
 from reparax.cli.apply import classify, encode, impute, reconstruct, sample, score
 from reparax.cli.evaluate import evaluate, info, report
+from reparax.cli.export import export
 from reparax.cli.fit import fit
 from reparax.cli.options import converted
 from reparax.cli.refit import refit_prior
+from reparax.cli.serve import serve
 
 
 def make_app() -> App:
@@ -21,7 +23,21 @@ def make_app() -> App:
         default_parameter=Parameter(negative=(), show_default=False, converter=converted),
     )
     for order, command in enumerate(
-        (fit, encode, classify, reconstruct, sample, impute, score, evaluate, report, refit_prior, info)
+        (
+            fit,
+            encode,
+            classify,
+            reconstruct,
+            sample,
+            impute,
+            score,
+            evaluate,
+            report,
+            refit_prior,
+            export,
+            serve,
+            info,
+        )  # fmt: skip
     ):
         app.command(command, sort_key=order)
     return app

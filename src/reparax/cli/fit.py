@@ -222,11 +222,12 @@ def _train(
 def _say_result(fitted: "FittedModel", dataset: "Dataset", say: Say) -> None:
     """Says the result, with a warning if the latent variable carries no information."""
     from reparax.applications import marginal_bound
+    from reparax.training import kept_record
 
     assert fitted.recipe is not None
-    held_out = [record for record in fitted.history if record.valid]
-    best = max(held_out, key=lambda record: record.valid["bound"]) if held_out else fitted.history[-1]
-    kind, bound = ("held-out", best.valid["bound"]) if held_out else ("training", best.train["bound"])
+    best = kept_record(fitted.history)
+    assert best is not None
+    kind, bound = ("held-out", best.valid["bound"]) if best.valid else ("training", best.train["bound"])
     last = fitted.history[-1]
     say(
         f"{fitted.status} after {last.epoch:.0f} epochs, {last.seconds:.0f} s; kept the model of epoch {best.epoch:.0f}"

@@ -22,7 +22,8 @@ from reparax.data.values import (
     whole,
 )
 from reparax.errors import DataError
-from reparax.summary import Column, Kind, Remainder, Summary
+from reparax.notebook import table
+from reparax.summary import Column, Kind, Remainder, Summary, in_words
 
 
 class Described(Protocol):
@@ -117,6 +118,14 @@ class Schema(msgspec.Struct, frozen=True):
         first = {column.name: column for column in self.columns or () if not column.missing_with}
         if wrong := [column.name for column in self.columns or () if not _shares_gaps(column, first)]:
             raise ValueError(f"columns that are missing with one that has other gaps: {', '.join(wrong)}")
+
+    def _repr_html_(self) -> str:
+        """The columns, for notebooks."""
+        shape = "x".join(map(str, self.event_shape))
+        title = f"Schema: {self.kind} of shape {shape}, {self.value_kind} values"
+        rows = [(column.name, column.kind, f"{column.missing:.1%}", in_words(column)) for column in self.columns or ()]
+        note = f"{self.num_examples:,} examples; left out: {len(self.excluded)}"
+        return table(title, ("column", "kind", "missing", "values") if rows else (), rows, note=note)
 
     @property
     def given_columns(self) -> tuple[Column, ...]:

@@ -24,6 +24,7 @@ from reparax.estimators._measure import (
     used,
 )
 from reparax.estimators.text_table import short, table
+from reparax.notebook import table as html_table
 
 if TYPE_CHECKING:
     import polars
@@ -122,6 +123,17 @@ class Comparison:
 
     def __repr__(self) -> str:
         return str(self)
+
+    def _repr_html_(self) -> str:
+        """The table of `str`, shorter, for notebooks."""
+        rows = [
+            (row.parameter, row.estimator, short(row.variance), short(row.variance_times_cost), _notes(row))
+            for row in sorted(self.rows, key=lambda row: (row.parameter, row.variance_times_cost))
+        ]
+        header = ("parameter", "estimator", "variance", "variance x cost", "notes")
+        refused = f"; not run: {', '.join(self.refused)}" if self.refused else ""
+        note = f"{self.repeats} gradients of {self.num_samples} draws each{refused}"
+        return html_table("Comparison", header, rows, note=note)
 
     def to_frame(self) -> "polars.DataFrame":
         """One row per estimator and parameter; means of parameters with several elements are lists."""

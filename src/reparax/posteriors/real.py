@@ -80,7 +80,8 @@ class FullCovarianceNormal(AbstractFamily):
         diagonal = jnp.exp(0.5 * soft_bound(log_variance, *LOG_VARIANCE_BOUNDS))
         rows, columns = jnp.tril_indices(size, -1)
         scale_tril = jnp.diag(diagonal).at[rows, columns].set(below * diagonal[rows])
-        return dist.MultivariateNormal(mean, scale_tril=scale_tril)
+        # numpyro's check of the matrix fails while a program for batches of unknown size is traced.
+        return dist.MultivariateNormal(mean, scale_tril=scale_tril, validate_args=False)
 
 
 class NormalMixture(AbstractFamily):

@@ -12,9 +12,10 @@ from msgspec import structs
 from reparax.data import Extension, FrameKind, Schema, rounded
 from reparax.errors import RecipeError
 from reparax.model import Model
+from reparax.notebook import table
 from reparax.recipe._recipe import Binarize, Recipe
 from reparax.summary import Column, Summary
-from reparax.training import Record
+from reparax.training import Record, kept_record
 
 MAX_AS_FLOATS = 2**27
 """The largest number of values that training stores as float32: half a gigabyte."""
@@ -257,6 +258,24 @@ class FittedModel:
         parts = ", ".join(f"{part} {recipe.name(part)}" for part in ("posterior", "prior", "likelihood", "objective"))
         epochs = f" after {self.history[-1].epoch:.0f} epochs" if self.history else ""
         return f"FittedModel({parts}; {recipe.latent_dim} latent dimensions; {rows}; {self.status}{epochs})"
+
+    def _repr_html_(self) -> str:
+        """What the model is, for notebooks."""
+        recipe, shape = self.recipe, "x".join(map(str, self.schema.event_shape))
+        rows = [("data", f"{self.schema.num_examples:,} examples of shape {shape}")]
+        if recipe is None:
+            rows.append(("parts", "custom"))
+        else:
+            parts = ("posterior", "prior", "likelihood", "network", "objective")
+            rows += [(part, recipe.name(part)) for part in parts]
+            rows.append(("latent dimensions", str(recipe.latent_dim)))
+        kept = kept_record(self.history)
+        if kept is not None:
+            terms, where = (kept.valid, "held-out") if kept.valid else (kept.train, "training")
+            error = terms.get("bound_standard_error")
+            spread = "" if error is None else f" \u00b1 {error:.2f}"
+            rows.append((f"{where} bound", f"{terms['bound']:.2f}{spread} nats, epoch {kept.epoch:g}"))
+        return table("FittedModel", ("", ""), [*rows, ("training", self.status)])
 
     @property
     def binarize(self) -> Binarize:

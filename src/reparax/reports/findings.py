@@ -10,7 +10,7 @@ from reparax.applications import Measured
 from reparax.data import fractions_held, relation_lines
 from reparax.reports.charts import nats, number, percent, shortened
 from reparax.reports.study import Study
-from reparax.training import LEAST_RISE, LEVELED, Record, late_rise
+from reparax.training import LEAST_RISE, LEVELED, kept_record, late_rise
 
 Level = Literal["good", "fair", "poor", "unknown"]
 
@@ -288,7 +288,7 @@ def reconstructed(study: Study) -> tuple[Finding, ...]:
 
 def overfitted(study: Study) -> tuple[Finding, ...]:
     """Whether the bound on held-out rows is much worse than in training."""
-    kept, evaluation = kept_record(study), study.evaluation
+    kept, evaluation = kept_record(study.fitted.history), study.evaluation
     error = evaluation.elbo_standard_error
     if kept is None or not kept.valid or study.held_out is None or not error:
         return ()
@@ -392,15 +392,6 @@ def _in_percent(measured: Measured) -> str:
     """A fraction in percent, with its interval if it is wide."""
     spread = f" \u00b1 {100 * measured.half_width:.0f}" if measured.half_width >= WIDE else ""
     return f"{100 * measured.value:.0f}{spread} %"
-
-
-def kept_record(study: Study) -> Record | None:
-    """The record of training that the kept model is from."""
-    history = study.fitted.history
-    held_out = [record for record in history if record.valid]
-    if held_out:
-        return max(held_out, key=lambda record: record.valid["bound"])
-    return history[-1] if history else None
 
 
 FINDERS: tuple[Callable[[Study], tuple[Finding, ...]], ...] = (

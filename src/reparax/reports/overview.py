@@ -14,10 +14,11 @@ from reparax import registry
 from reparax.data import Dataset, Schema, column_lines, described
 from reparax.recipe import Recipe, held_out_share, suggest
 from reparax.reports.charts import Points, curves, nats, number, percent, shortened
-from reparax.reports.findings import findings_of, kept_record
+from reparax.reports.findings import findings_of
 from reparax.reports.page import Block, Code, Details, Figure, Figures, Section, Sentences, Table, Text, Tile, Tiles
 from reparax.reports.study import Origin, Study
 from reparax.reports.tables import mean_distance
+from reparax.training import kept_record
 
 SHOWN_GIVEN = 5
 """How many names of what is given are listed."""
@@ -149,7 +150,7 @@ def training(study: Study) -> Section:
     history, fitted = study.fitted.history, study.fitted
     if not history:
         return Section("training", "Training", (Text("The training of this model was not recorded."),))
-    kept = kept_record(study)
+    kept = kept_record(study.fitted.history)
     assert kept is not None
     words = (
         f"{fitted.status[:1].upper()}{fitted.status[1:]} after {history[-1].epoch:,.0f} epochs "

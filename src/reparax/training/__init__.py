@@ -7,6 +7,7 @@ from reparax.training._checkpoints import has_checkpoints as has_checkpoints
 from reparax.training._checkpoints import remove as remove
 from reparax.training._curve import LEAST_RISE as LEAST_RISE
 from reparax.training._curve import LEVELED as LEVELED
+from reparax.training._curve import kept_record as kept_record
 from reparax.training._curve import late_rise as late_rise
 from reparax.training._curve import rise_at_end as rise_at_end
 from reparax.training._fit import FitResult as FitResult

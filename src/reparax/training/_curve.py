@@ -49,3 +49,15 @@ def rise_at_end(history: Sequence[Record], warmup: int) -> float | None:
         return None
     is_best = history[-1].valid["bound"] == max(record.valid["bound"] for record in history)
     return rise if is_best else None
+
+
+def kept_record(history: Sequence[Record]) -> Record | None:
+    """The record that the kept model is from: that of the best held-out bound, or else the last one.
+
+    Args:
+        history: The records of training.
+    """
+    held_out = [record for record in history if record.valid]
+    if held_out:
+        return max(held_out, key=lambda record: record.valid["bound"])
+    return history[-1] if history else None

@@ -52,9 +52,10 @@ class Task:
     warmup: int
 
     def look(self, trainable: PyTree, step: int) -> dict[str, float]:
-        """The mean terms over the held-out examples, by name."""
+        """The mean terms over the held-out examples, by name, and the standard error of the bound if there is one."""
         size = self.plan.batch_size
-        return _floats(self.judging.evaluate(trainable, self.held_out, self.keys[2], step, size))
+        means, error = self.judging.evaluate(trainable, self.held_out, self.keys[2], step, size)
+        return _floats(means) | ({"bound_standard_error": float(error)} if np.isfinite(error) else {})
 
 
 def run(task: Task, state: TrainState, *, progress: Progress, stop: Stop, saves: Saves) -> TrainState:

@@ -8,7 +8,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, Int, PyTree
+from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from reparax.pytrees import BATCH, combine, partition
 from reparax.training._collectives import require_right_gradients
@@ -163,10 +163,13 @@ class Program(eqx.Module):
         given = (self, data, jax.tree.map(jnp.asarray, chunk), key, jnp.asarray(rate), jnp.asarray(most))
         return _CAREFUL[self.effort](given, carry)
 
-    def evaluate(self, trainable: Tree, data: PyTree[Array], key: jax.Array, step: int, batch_size: int) -> Any:
-        """The mean terms over held-out examples, with the same noise every time.
+    def evaluate(
+        self, trainable: Tree, data: PyTree[Array], key: jax.Array, step: int, batch_size: int
+    ) -> tuple[Any, Float[Array, ""]]:
+        """The mean terms over held-out examples, with the same noise every time, and the standard error of the bound.
 
-        An objective that sees its batch gets batches of ``batch_size``; for any other the size does not matter.
+        An objective that sees its batch gets batches of ``batch_size``; for any other the size does not matter. The
+        error is over the examples, and NaN for a single one.
         """
         return _EVALUATE[self.effort](self, trainable, data, key, jnp.asarray(step), batch_size)
 
@@ -295,24 +298,59 @@ def _num_infinite(tree: PyTree) -> Array:
 
 def _evaluate(
     program: Program, trainable: PyTree, data: PyTree[Array], key: jax.Array, step: Array, batch_size: int
-) -> Any:
+) -> tuple[Any, Float[Array, ""]]:
     count = num_examples(data)
     nothing, sees_batch = program.outline(trainable, data, min(count, batch_size))
     size = min(count, batch_size if sees_batch else LARGEST_EVALUATED)
 
-    def sums(first: Array) -> Any:
+    def sums(first: Array) -> tuple[Any, _Spread]:
         # The last batch ends with the last row, and counts only rows that are not in the batch before it, so that all
         # batches have the same size and none has a row twice, which matters to an objective that sees its batch.
         rows = jnp.minimum(first, count - size) + jnp.arange(size)
         keys = jax.vmap(lambda row: jax.random.split(jax.random.fold_in(key, row)))(rows)
         terms = program.terms(trainable, take(data, rows), keys, step)
-        return jax.tree.map(lambda t: jnp.sum(jnp.where(rows >= first, t, 0.0)), terms)
+        new = rows >= first
+        return jax.tree.map(lambda t: jnp.sum(jnp.where(new, t, 0.0)), terms), _Spread.of(terms.bound, new)
 
-    def add(total: Any, first: Array) -> tuple[Any, None]:
-        return jax.tree.map(jnp.add, total, sums(first)), None
+    def add(total: tuple[Any, _Spread], first: Array) -> tuple[tuple[Any, _Spread], None]:
+        more, spread = sums(first)
+        return (jax.tree.map(jnp.add, total[0], more), total[1].joined(spread)), None
 
-    total, _ = jax.lax.scan(add, nothing, jnp.arange(0, count, size))
-    return jax.tree.map(lambda t: t / count, total)
+    (total, spread), _ = jax.lax.scan(add, (nothing, _Spread.nothing()), jnp.arange(0, count, size))
+    return jax.tree.map(lambda t: t / count, total), jnp.sqrt(spread.squares / (jnp.float32(count) - 1.0) / count)
+
+
+class _Spread(NamedTuple):
+    """The mean of some numbers and the sum of their squared deviations from it; Chan et al. (1979), equation 2.1.
+
+    Attributes:
+        count: How many numbers.
+        mean: Their mean.
+        squares: The sum of the squared deviations, which loses no digits where the mean is large.
+    """
+
+    count: Float[Array, ""]
+    mean: Float[Array, ""]
+    squares: Float[Array, ""]
+
+    @classmethod
+    def nothing(cls) -> Self:
+        """No numbers."""
+        return cls(jnp.zeros(()), jnp.zeros(()), jnp.zeros(()))
+
+    @classmethod
+    def of(cls, numbers: Float[Array, " n"], counted: Bool[Array, " n"]) -> Self:
+        """Those of some numbers that are counted."""
+        numbers = jnp.asarray(numbers, jnp.float32)
+        count = jnp.sum(counted, dtype=jnp.float32)
+        mean = jnp.sum(jnp.where(counted, numbers, 0.0)) / jnp.maximum(count, 1.0)
+        return cls(count, mean, jnp.sum(jnp.where(counted, (numbers - mean) ** 2, 0.0)))
+
+    def joined(self, other: Self) -> Self:
+        """Those of both."""
+        count, apart = self.count + other.count, other.mean - self.mean
+        mean = self.mean + apart * other.count / count
+        return type(self)(count, mean, self.squares + other.squares + apart**2 * self.count * other.count / count)
 
 
 def _compiled(function: Callable[..., Any], **options: Any) -> Mapping[Effort, Callable[..., Any]]:

@@ -17,7 +17,7 @@ class Record:
         epoch: How many times the data have been seen.
         step: How many steps have been taken.
         train: The terms, averaged over the examples since the last record, by name; nats per example.
-        valid: The held-out terms, or an empty mapping.
+        valid: The held-out terms and ``bound_standard_error``, over the examples, or an empty mapping.
         seconds: Since training began.
         skipped: The steps since the last record that were not applied, because they were not finite.
     """

@@ -1,0 +1,125 @@
+"""Untrained models of every part, and inputs for their functions."""
+
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import polars as pl
+import pytest
+
+import reparax as rx
+from reparax import registry
+from reparax.applications._fit import _related, _with_numbers
+from reparax.data import split
+from reparax.errors import RecipeError
+from reparax.estimators import base_of
+from reparax.exports._functions import functions_of
+from reparax.recipe import FittedModel, build
+
+ROWS = 6
+RNG = np.random.default_rng(0)
+ARRAY = RNG.normal(size=(40, 3)).astype(np.float32)
+IMAGES = RNG.integers(0, 17, (40, 8, 8)).astype(np.float64)
+TABLE = pl.DataFrame(
+    {
+        "a": RNG.normal(size=60),
+        "kind": RNG.choice(list("xyz"), 60),
+        "count": RNG.poisson(2, 60),
+        "day": pl.Series(RNG.integers(19_000, 19_400, 60)).cast(pl.Int32).cast(pl.Date),
+        "gappy": [None if gap else value for gap, value in zip(RNG.random(60) < 0.3, RNG.normal(size=60), strict=True)],
+    }
+)
+DATA_OF = {
+    "bernoulli": (ARRAY > 0).astype(np.float32),
+    "categorical": RNG.integers(0, 3, (40, 3)),
+    "columns": TABLE,
+    "continuous-bernoulli": 1 / (1 + np.exp(-ARRAY)),
+    "discretized-logistic": IMAGES,
+    "negative-binomial": RNG.poisson(3, (40, 3)),
+    "poisson": RNG.poisson(3, (40, 3)),
+}
+"""Data for which a likelihood has a density; real numbers for any other."""
+
+
+@pytest.fixture(autouse=True)
+def _settings_of_a_user():
+    with jax.numpy_rank_promotion("allow"), jax.numpy_dtype_promotion("standard"):
+        yield
+
+
+@dataclass(frozen=True)
+class Made:
+    """An untrained model, some of its data, and its functions."""
+
+    fitted: FittedModel
+    rows: np.ndarray
+    functions: dict
+
+
+def made(data, num_samples=4, given=(), **chosen):
+    with jax.numpy_rank_promotion("allow"), jax.numpy_dtype_promotion("standard"):
+        dataset = rx.read(data, given=given)
+        small = {"width": 6, "depth": 1, "latent_dim": 2, "relations": "none"}
+        recipe = rx.plan(dataset, **(small | chosen))
+        part, _ = _with_numbers(*split(_related(dataset, recipe), recipe.valid, recipe.seed))
+        fitted = FittedModel(build(recipe, part.schema, key=jax.random.key(0)), part.schema, recipe)
+        functions = {each.name: each for each in functions_of(fitted, num_samples)}
+        return Made(fitted, fitted.units.stored(dataset.values[:ROWS]).astype(np.float32), functions)
+
+
+def made_with(room, name):
+    """A model with some part."""
+    if room == "likelihoods":
+        return made(DATA_OF.get(name, ARRAY), likelihood=name)
+    if room == "networks":
+        return made(IMAGES, network=name, likelihood="normal")
+    without = {"objective": "reconstruction"}
+    if room == "posteriors":
+        return made(ARRAY, posterior=name, likelihood="normal", **(without if name == "deterministic" else {}))
+    for posterior in ("diagonal-normal", *registry.names("posteriors")):
+        try:
+            more = without if posterior == "deterministic" else {}
+            return made(ARRAY, prior=name, posterior=posterior, likelihood="normal", **more)
+        except RecipeError:
+            continue
+    raise AssertionError(name)
+
+
+def inputs_of(made, name):
+    """Inputs of a function: rows of the data, draws of z from the prior, noise as it says."""
+    values = {}
+    model, rng = made.fitted.model, np.random.default_rng(3)
+    for port in made.functions[name].inputs:
+        shape = (ROWS, *port.shape)
+        if port.name == "x":
+            values["x"] = made.rows
+        elif port.name == "z":
+            keys = jax.random.split(jax.random.key(2), ROWS)
+            values["z"] = np.asarray(jax.vmap(model.prior(model.posterior).sample)(keys), np.float32).reshape(shape)
+        elif port.name == "noise" and "base" not in port.text:
+            values["noise"] = rng.normal(size=shape).astype(np.float32)
+        elif port.name == "noise":
+
+            def drawn(x, key, count=port.shape[0]):
+                return base_of(model.posterior(x))[0].sample(key, (count,))
+
+            keys = jax.random.split(jax.random.key(1), ROWS)
+            values["noise"] = np.asarray(jax.vmap(drawn)(jnp.asarray(made.rows), keys), np.float32).reshape(shape)
+        else:
+            values[port.name] = rng.normal(size=shape).astype(np.float32)
+    return values
+
+
+def outputs_of(made, name, values):
+    """What the function gives in JAX, in one batch."""
+    function = made.functions[name]
+    given = [jnp.asarray(values[port.name]) for port in function.inputs]
+    return {key: np.asarray(value) for key, value in jax.jit(jax.vmap(function.call))(*given).items()}
+
+
+def assert_same(found, wanted, tolerance=1e-5):
+    assert set(found) == set(wanted)
+    for key, value in wanted.items():
+        assert found[key].shape == value.shape, key
+        np.testing.assert_allclose(found[key], value, rtol=tolerance, atol=tolerance, err_msg=key)
