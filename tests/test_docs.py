@@ -45,6 +45,7 @@ def cheaper(code):
 
 SLOW = {
     "conditional.md",
+    "counts.md",
     "index.md",
     "choosing-an-estimator.md",
     "estimators/binary-and-categorical.md",

@@ -44,7 +44,7 @@ def marginal_log_density(fitted: FittedModel, part: Dataset, rows: Dataset) -> F
     if units.summary.kind == "binary":
         p = np.clip(given.mean(axis=0), 1 / (len(given) + 2), 1 - 1 / (len(given) + 2))
         return (x * np.log(p) + (1 - x) * np.log1p(-p)).sum(axis=1)
-    if units.summary.kind == "integer":
+    if units.summary.kind in {"integer", "counts"}:
         return sum((_log_frequency(*columns) for columns in zip(x.T, given.T, strict=True)), np.zeros(len(x)))
     mean, std = given.mean(axis=0), np.maximum(given.std(axis=0), 1e-3 * np.maximum(1.0, given.std()))
     return (-0.5 * ((x - mean) / std) ** 2 - np.log(std) - 0.5 * np.log(2 * np.pi)).sum(axis=1)

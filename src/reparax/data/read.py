@@ -21,6 +21,7 @@ from reparax.data.arrays import (
     text_or_numbers,
 )
 from reparax.data.columns import CHOSEN
+from reparax.data.counts import as_counts
 from reparax.data.dataset import Dataset
 from reparax.data.files import LabelNotFoundError, content_of, missing, read_bytes, visible_files
 from reparax.data.frames import Frame, is_frame, kind_of_frame, load_frame, object_series
@@ -117,6 +118,7 @@ def read(
     if taken := taken_over(schema):
         dataset = replace(dataset, notes=(taken, *dataset.notes))
     dataset = with_given(dataset, given)
+    dataset = dataset if chosen.kinds else as_counts(dataset)
     return dataset if context is None else in_context(dataset, context)
 
 
