@@ -47,6 +47,7 @@ _EXPORTS = {
     "impute": "applications",
     "impute_draws": "applications",
     "evaluate": "applications",
+    "evaluate_factors": "applications",
     "privacy": "applications",
     "refit_prior": "applications",
     "report": "reports",

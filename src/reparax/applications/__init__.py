@@ -10,6 +10,11 @@ from reparax.applications._encode import encode as encode
 from reparax.applications._encode import encode_std as encode_std
 from reparax.applications._encode import reconstruct as reconstruct
 from reparax.applications._explain import explain as explain
+from reparax.applications._factors import Factors as Factors
+from reparax.applications._factors import OfFactor as OfFactor
+from reparax.applications._factors import evaluate_factors as evaluate_factors
+from reparax.applications._factors import factors_of as factors_of
+from reparax.applications._factors import read_factors as read_factors
 from reparax.applications._fit import fit as fit
 from reparax.applications._fit import plan as plan
 from reparax.applications._given import notes_on_where as notes_on_where

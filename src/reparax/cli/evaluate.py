@@ -13,6 +13,9 @@ from reparax.cli.terminal import Say, bound_name, notes, speaker
 from reparax.cli.words import columns_text, relations_text
 
 if TYPE_CHECKING:
+    from reparax.applications import Factors
+    from reparax.data import Dataset
+    from reparax.recipe import FittedModel
     from reparax.reports import Study
 
 
@@ -26,6 +29,7 @@ def evaluate(
     seed: int = 0,
     held_out: bool = False,
     label: Label = None,
+    factors: str | None = None,
     privacy: bool = False,
     out: Annotated[str | None, Parameter(name=["--out", "-o"])] = None,
     allow: Allow = (),
@@ -40,6 +44,8 @@ def evaluate(
         seed: The seed of the samples.
         held_out: Use only the rows that were held out of the fit to these data.
         label: Where the labels are, if they are given to the model.
+        factors: A file with one row for each row of the data and one column for each known factor of variation, of
+            numbers or categories: add how the codes relate to them (MIG, SAP, DCI, FactorVAE score).
         privacy: Add what the model and its synthetic rows give away of the rows of the fit: copies, closest rows,
             membership, each beside held-out rows. The data are those of the fit.
         out: Write to a .json file instead of stdout.
@@ -58,6 +64,8 @@ def evaluate(
 
     evaluation = dataclasses.asdict(applications.evaluate(fitted, dataset, num_samples=samples, seed=seed))
     numbers: dict[str, Any] = {name: _number(value) for name, value in evaluation.items()}
+    if factors is not None:
+        numbers["factors"] = dataclasses.asdict(_of_factors(fitted, data, dataset, factors, seed, label, held_out))
     if privacy:
         whole = open_data(data, fitted, speaker(quiet=True), label=label) if held_out else dataset
         found = applications.privacy(fitted, whole, num_samples=samples, seed=seed)
@@ -69,6 +77,22 @@ def evaluate(
     with atomic_write(out) as file:
         file.write_text(text)
     say(f"wrote {out}: {len(dataset)} examples evaluated")
+
+
+def _of_factors(
+    fitted: "FittedModel", data: str, dataset: "Dataset", factors: str, seed: int, label: str | None, held_out: bool
+) -> "Factors":
+    """How the codes relate to factors in a file, which are those of all rows of the data."""
+    from reparax import applications
+    from reparax.data import split
+
+    if not held_out:
+        return applications.evaluate_factors(fitted, dataset, factors, seed=seed)
+    assert fitted.recipe is not None
+    whole = open_data(data, fitted, speaker(quiet=True), label=label)
+    known = applications.read_factors(factors, len(whole))
+    _, rest = split(known, fitted.recipe.valid, fitted.recipe.seed)
+    return applications.evaluate_factors(fitted, dataset, rest, seed=seed)
 
 
 def _number(value: float | None) -> float | None:

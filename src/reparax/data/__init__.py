@@ -1,6 +1,6 @@
 """Reading and writing data, and the schema that describes them; uses NumPy and Arrow, never jax."""
 
-from reparax.data.arrays import BUILTIN
+from reparax.data.arrays import BUILTIN, read_npy
 from reparax.data.columns import marginal_oddity
 from reparax.data.dataset import Dataset, FrameKind, from_array
 from reparax.data.files import check_output, content_of
@@ -21,6 +21,6 @@ __all__ = [
     "BUILTIN", "WRITABLE", "ColumnLine", "Dataset", "Extension", "FrameKind", "Relation", "RelationLine", "Schema",
     "cell_text", "cell_value", "check_output", "column_lines", "conditions_as", "content_of",
     "described", "described_rows", "fill", "fractions_held", "from_array", "grid", "joint_values", "kinds_of",
-    "left_out", "marginal_oddity", "read", "read_as", "related", "relation_lines", "require_fit", "rounded", "split",
-    "to_frame", "unrounded", "with_schema", "write",
+    "left_out", "marginal_oddity", "read", "read_as", "read_npy", "related", "relation_lines", "require_fit", "rounded",
+    "split", "to_frame", "unrounded", "with_schema", "write",
 ]  # fmt: skip
