@@ -46,6 +46,7 @@ _EXPORTS = {
     "score": "applications",
     "impute": "applications",
     "impute_draws": "applications",
+    "compare_samples": "applications",
     "evaluate": "applications",
     "evaluate_factors": "applications",
     "privacy": "applications",

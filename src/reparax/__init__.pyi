@@ -22,6 +22,7 @@ from reparax import reports as reports
 from reparax import sklearn as sklearn
 from reparax import tables as tables
 from reparax import training as training
+from reparax.applications import compare_samples as compare_samples
 from reparax.applications import decode as decode
 from reparax.applications import encode as encode
 from reparax.applications import encode_std as encode_std

@@ -1,5 +1,8 @@
 """Fitting models and applying them to data; all arrays are in the user's units."""
 
+from reparax.applications._classifier import RowClassifier as RowClassifier
+from reparax.applications._compare_samples import Likeness as Likeness
+from reparax.applications._compare_samples import compare_samples as compare_samples
 from reparax.applications._distances import comparable as comparable
 from reparax.applications._door import dataset_of as dataset_of
 from reparax.applications._door import held_out_of as held_out_of

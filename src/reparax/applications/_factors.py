@@ -242,7 +242,9 @@ def _forests(z: np.ndarray, known: _Known, seed: int) -> tuple[Float[np.ndarray,
     importance, skill = [], []
     for values, is_category in known.pairs:
         make = RandomForestClassifier if is_category else RandomForestRegressor
-        forest = make(TREES, min_samples_leaf=3, max_features=None, random_state=seed, n_jobs=1).fit(z[seen], values[seen])
+        forest = make(TREES, min_samples_leaf=3, max_features=None, random_state=seed, n_jobs=1).fit(
+            z[seen], values[seen]
+        )
         importance.append(forest.feature_importances_)
         skill.append(_skill(values[unseen], forest.predict(z[unseen]), is_category))
     return np.stack(importance), np.asarray(skill)

@@ -4,7 +4,7 @@ from cyclopts import App, Parameter
 
 import reparax
 from reparax.cli.apply import encode, impute, reconstruct, sample, score
-from reparax.cli.evaluate import evaluate, info, report
+from reparax.cli.evaluate import compare, evaluate, info, report
 from reparax.cli.fit import fit
 from reparax.cli.options import converted
 from reparax.cli.refit import refit_prior
@@ -21,7 +21,7 @@ def make_app() -> App:
         default_parameter=Parameter(negative=(), show_default=False, converter=converted),
     )
     for order, command in enumerate(
-        (fit, encode, reconstruct, sample, impute, score, evaluate, report, refit_prior, info)
+        (fit, encode, reconstruct, sample, impute, score, evaluate, compare, report, refit_prior, info)
     ):
         app.command(command, sort_key=order)
     return app

@@ -4,7 +4,7 @@ import dataclasses
 import json
 import math
 import sys
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
@@ -53,7 +53,6 @@ def evaluate(
         quiet: Show no notes.
     """
     from reparax.data import check_output
-    from reparax.disk import atomic_write
 
     if out is not None:
         check_output(out, (".json",))
@@ -70,13 +69,21 @@ def evaluate(
         whole = open_data(data, fitted, speaker(quiet=True), label=label) if held_out else dataset
         found = applications.privacy(fitted, whole, num_samples=samples, seed=seed)
         numbers["privacy"] = dataclasses.asdict(found)
+    _write_json(numbers, out)
+    if out is not None:
+        say(f"wrote {out}: {len(dataset)} examples evaluated")
+
+
+def _write_json(numbers: dict[str, Any], out: str | None) -> None:
+    """Writes numbers to a file, or to standard output."""
+    from reparax.disk import atomic_write
+
     text = json.dumps(numbers, indent=2, allow_nan=False) + "\n"
     if out is None:
         sys.stdout.write(text)
         return
     with atomic_write(out) as file:
         file.write_text(text)
-    say(f"wrote {out}: {len(dataset)} examples evaluated")
 
 
 def _of_factors(
@@ -98,6 +105,47 @@ def _of_factors(
 def _number(value: float | None) -> float | None:
     """A number as JSON can write it, with null for NaN and infinities."""
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def compare(
+    real: str,
+    synthetic: str,
+    /,
+    *,
+    neighbors: int = 5,
+    distance: Literal["columns", "euclidean"] | None = None,
+    seed: int = 0,
+    out: Annotated[str | None, Parameter(name=["--out", "-o"])] = None,
+    quiet: bool = False,
+) -> None:
+    """Print how like real examples synthetic ones are, as JSON: precision, recall, density, coverage, a classifier.
+
+    The examples may be rows of tables, images, or features of yours, and come from any model.
+
+    Args:
+        real: Real examples, best those that the model has not seen.
+        synthetic: Synthetic ones, with the same columns or of the same shape.
+        neighbors: How many nearest neighbors say what is near.
+        distance: columns sums the differences of columns, each from 0 to 1 (the default for tables with named columns);
+            euclidean takes the numbers as they are, as is usual for features of images.
+        seed: Draws the examples of more than 5000, and splits them for the classifier.
+        out: Write to a .json file instead of stdout.
+        quiet: Show no notes.
+    """
+    from reparax.data import check_output, read
+
+    if out is not None:
+        check_output(out, (".json",))
+    say = speaker(quiet)
+    dataset = read(real)
+    notes(say, dataset.notes)
+    prepare_jax()
+    from reparax.applications import compare_samples
+
+    found = compare_samples(dataset, synthetic, num_neighbors=neighbors, distance=distance, seed=seed)
+    _write_json(dataclasses.asdict(found), out)
+    if out is not None:
+        say(f"wrote {out}: {found.num_examples} examples of each kind compared")
 
 
 def info(model: str, /, *, as_json: Annotated[bool, Parameter(name="--json")] = False) -> None:
