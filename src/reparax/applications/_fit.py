@@ -336,7 +336,8 @@ def _train(
     watched: _Watched,
 ) -> FittedModel:
     units = fitted.units
-    transform = units.transform if part.context is None else BesideContext(units.transform)
+    transform = units.transform_of(part.values)
+    transform = transform if part.context is None else BesideContext(transform)
     judge = objective if part.context is None else InContext(objective)
     trainee = _with_companion(fitted.model, objective, key)
     _refuse_other_estimators(fitted, objective, judge, trainee, _examples(fitted, part), transform, recipe)

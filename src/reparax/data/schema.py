@@ -6,6 +6,7 @@ from typing import Literal, Protocol
 
 import msgspec
 import numpy as np
+from scipy import sparse
 
 from reparax import registry
 from reparax.data.columns import CHOSEN, EMPTY, notes_on
@@ -287,6 +288,9 @@ class Schema(msgspec.Struct, frozen=True):
     def _checked(self, values: np.ndarray) -> np.ndarray:
         refuse_non_numbers(values)
         values = self._aligned(values)
+        if isinstance(values, sparse.csr_array):
+            self._check_values(np.append(values.data, 0))
+            return values.astype(self.dtype)
         if self.value_kind == "mixed":
             self._check_codes(values)
             return np.ascontiguousarray(values, dtype=self.dtype)
