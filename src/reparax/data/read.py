@@ -329,7 +329,10 @@ def _to_array(source: Any) -> np.ndarray:
             cure="fill it first: array.filled(...)",
         )
     if hasattr(source, "toarray") and not isinstance(source, np.ndarray):
-        raise DataError(expected="a sparse matrix of scipy", got=f"one of {type(source).__module__}", cure="convert it")
+        raise DataError(
+            expected="a dense array or a sparse matrix of scipy", got=f"one of {type(source).__module__}",
+            cure="convert it, or call .toarray() on it",
+        )  # fmt: skip
     try:
         array = np.asarray(source)
     except (ValueError, TypeError, RuntimeError) as error:

@@ -2,6 +2,7 @@
 
 import importlib
 import io
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -212,15 +213,22 @@ def read_sparse_npz(path: Path) -> Sparse | None:
         DataError: The file is damaged.
     """
     content = read_bytes(path)
+    if not _holds_a_sparse_matrix(content):
+        return None
     try:
-        with np.load(io.BytesIO(content), allow_pickle=False) as archive:
-            if not {"format", "shape", "data"} <= set(archive.files):
-                return None
         return Sparse(_csr(sparse.load_npz(io.BytesIO(content))))
     except DataError:
         raise
     except Exception as error:
         raise damaged(path, "a complete archive of a sparse matrix (.npz)", error) from None
+
+
+def _holds_a_sparse_matrix(content: bytes) -> bool:
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            return {"format.npy", "shape.npy", "data.npy"} <= set(archive.namelist())
+    except zipfile.BadZipFile:
+        return False
 
 
 def read_mtx(path: Path) -> Sparse:
