@@ -53,6 +53,8 @@ def cheaper(code):
 
 SLOW = {
     "conditional.md",
+    "counts.md",
+    "measuring.md",
     "index.md",
     "choosing-an-estimator.md",
     "estimators/binary-and-categorical.md",

@@ -24,10 +24,12 @@ from reparax import sklearn as sklearn
 from reparax import tables as tables
 from reparax import training as training
 from reparax.applications import classify as classify
+from reparax.applications import compare_samples as compare_samples
 from reparax.applications import decode as decode
 from reparax.applications import encode as encode
 from reparax.applications import encode_std as encode_std
 from reparax.applications import evaluate as evaluate
+from reparax.applications import evaluate_factors as evaluate_factors
 from reparax.applications import explain as explain
 from reparax.applications import fit as fit
 from reparax.applications import impute as impute

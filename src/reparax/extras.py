@@ -10,6 +10,7 @@ EXTRA_OF = {
     "pyarrow": "tables",
     "narwhals": "tables",
     "sklearn": "tables",
+    "h5py": "counts",
     "fastexcel": "excel",
     "xlsxwriter": "excel",
     "PIL": "images",

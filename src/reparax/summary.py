@@ -6,7 +6,7 @@ from typing import Literal
 import msgspec
 import numpy as np
 
-Kind = Literal["binary", "integer", "real", "mixed"]
+Kind = Literal["binary", "integer", "counts", "real", "mixed"]
 
 CATEGORY_LIKE = frozenset({"binary", "boolean", "categorical"})
 """Kinds whose values are codes: positions in the list of categories."""
@@ -125,8 +125,8 @@ class Summary:
 
     Attributes:
         event_shape: The shape of one example: ``(columns,)``, or ``(height, width, channels)`` for images.
-        kind: ``"binary"`` when every value is 0 or 1, ``"integer"`` when every value is whole, ``"mixed"`` for a table
-            with categories, dates or missing cells, else ``"real"``.
+        kind: ``"binary"`` when every value is 0 or 1, ``"integer"`` when every value is whole, ``"counts"`` for a
+            matrix of counts, ``"mixed"`` for a table with categories, dates or missing cells, else ``"real"``.
         low: The lower bound of the values, shape () for images (0), else per dimension (the observed minimum).
         high: The upper bound, likewise (255 for 8-bit images).
         mean: The mean, shape () for images, else per dimension.

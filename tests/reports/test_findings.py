@@ -199,6 +199,14 @@ def test_the_json_has_the_numbers_of_the_page(table, table_model, table_page, tm
     weight = next(one["distance"] for one in numbers["columns"] if one["name"] == "weight")
     assert weight == pytest.approx(stats.ks_2samp(table["weight"].to_numpy(), drawn["weight"].to_numpy()).statistic)
     assert numbers["told_apart"]["value"] == study.told_apart.value
+    assert study.trained is None
+    assert numbers["trained_on_synthetic"] is None
+    pair = max(numbers["associations"], key=lambda pair: abs((pair["real"] or 0) - (pair["synthetic"] or 0)))
+    worst = numbers["worst_pair"]
+    assert [sorted(pair["names"]), pair["real"]] == [sorted(worst["names"]), worst["real"]]
+    numeric = next(p for p in numbers["associations"] if set(p["names"]) == {"weight", "count"})
+    expected = abs(stats.spearmanr(table["weight"], table["count"]).statistic)
+    assert numeric["real"] == pytest.approx(expected)
     assert numbers["privacy"]["membership"]["value"] == study.privacy.membership.value
 
 

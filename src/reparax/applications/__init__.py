@@ -1,8 +1,11 @@
 """Fitting models and applying them to data; all arrays are in the user's units."""
 
+from reparax.applications._classifier import RowClassifier as RowClassifier
 from reparax.applications._classify import Classes as Classes
 from reparax.applications._classify import accuracy as accuracy
 from reparax.applications._classify import classify as classify
+from reparax.applications._compare_samples import Likeness as Likeness
+from reparax.applications._compare_samples import compare_samples as compare_samples
 from reparax.applications._distances import comparable as comparable
 from reparax.applications._door import dataset_of as dataset_of
 from reparax.applications._door import held_out_of as held_out_of
@@ -13,6 +16,11 @@ from reparax.applications._encode import encode as encode
 from reparax.applications._encode import encode_std as encode_std
 from reparax.applications._encode import reconstruct as reconstruct
 from reparax.applications._explain import explain as explain
+from reparax.applications._factors import Factors as Factors
+from reparax.applications._factors import OfFactor as OfFactor
+from reparax.applications._factors import evaluate_factors as evaluate_factors
+from reparax.applications._factors import factors_of as factors_of
+from reparax.applications._factors import read_factors as read_factors
 from reparax.applications._fit import fit as fit
 from reparax.applications._fit import plan as plan
 from reparax.applications._given import notes_on_where as notes_on_where

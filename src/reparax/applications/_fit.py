@@ -367,7 +367,8 @@ def _train(
     watched: _Watched,
 ) -> FittedModel:
     units = fitted.units
-    transform = units.transform if part.context is None else BesideContext(units.transform)
+    transform = units.transform_of(part.values)
+    transform = transform if part.context is None else BesideContext(transform)
     wrap = _Wrap(0.0, part.context is not None)
     trainee = _with_companion(fitted.model, objective, key)
     _refuse_other_estimators(fitted, objective, wrap(objective), trainee, _examples(fitted, part), transform, recipe)

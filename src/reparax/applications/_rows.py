@@ -14,7 +14,7 @@ import numpy as np
 import numpyro.distributions as dist
 from jaxtyping import Array, Float, Int, PyTree, PyTreeDef, UInt32
 
-from reparax.data import Dataset
+from reparax.data import Dataset, dense
 from reparax.errors import RecipeError
 from reparax.estimators import log_mean_exp, sample_with_log_prob
 from reparax.model import Model
@@ -93,8 +93,8 @@ def map_rows(
     arrays, rest = eqx.partition(tuple(leaves), eqx.is_array)
 
     def inputs() -> Iterator[tuple[tuple[Array, Array | None], Array, int]]:
-        for _, places, kept in batches(len(stored), size):
-            rows = stored[places]
+        for _, places, kept in batches(len(dataset), size):
+            rows = dense(stored[places])
             context = None if contexts is None else jnp.asarray(contexts[places])
             yield (jnp.asarray(rows), context), jnp.asarray(row_hashes(rows)), kept
 
@@ -105,8 +105,8 @@ def map_rows(
     def results_of(rows: tuple[Array, Array | None], marks: Array, kept: int) -> PyTree:
         return jax.tree.map(lambda leaf: leaf[:kept], jax.device_get(program(arrays, key, rows, marks)))
 
-    pieces = _in_order(results_of, chain([first], remaining), _num_workers(program) if len(stored) > size else 1)
-    return _stacked(pieces, len(stored))
+    pieces = _in_order(results_of, chain([first], remaining), _num_workers(program) if len(dataset) > size else 1)
+    return _stacked(pieces, len(dataset))
 
 
 @partial(jax.jit, static_argnums=0)

@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import msgspec
 import numpy as np
+from scipy import sparse
 
 from reparax.data import Dataset
 from reparax.errors import RecipeError
@@ -63,7 +64,12 @@ def identity_of(model: Model, recipe: Recipe, part: Dataset, held_out: Dataset |
 def _fingerprint(dataset: Dataset) -> str:
     context = b"" if dataset.context is None else dataset.context.tobytes()
     classes = b"" if dataset.classes is None else dataset.classes.tobytes()
-    digest = hashlib.sha256(np.ascontiguousarray(dataset.values).data)
+    values = dataset.values
+    is_sparse = isinstance(values, sparse.csr_array)
+    parts = (values.indptr, values.indices, values.data) if is_sparse else (values,)
+    digest = hashlib.sha256(np.ascontiguousarray(parts[0]).data)
+    for part in parts[1:]:
+        digest.update(np.ascontiguousarray(part).data)
     digest.update(context + classes)
     return f"of {len(dataset)} examples with checksum {digest.hexdigest()[:16]}"
 

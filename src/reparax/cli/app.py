@@ -4,12 +4,17 @@ from cyclopts import App, Parameter
 
 import reparax
 from reparax.cli.apply import classify, encode, impute, reconstruct, sample, score
-from reparax.cli.evaluate import evaluate, info, report
+from reparax.cli.evaluate import compare, evaluate, info, report
 from reparax.cli.export import export
 from reparax.cli.fit import fit
 from reparax.cli.options import converted
 from reparax.cli.refit import refit_prior
 from reparax.cli.serve import serve
+
+COMMANDS = (
+    fit, encode, classify, reconstruct, sample, impute, score, evaluate, compare, report, refit_prior, export, serve,
+    info,
+)  # fmt: skip
 
 
 def make_app() -> App:
@@ -22,22 +27,6 @@ def make_app() -> App:
         suppress_keyboard_interrupt=False,
         default_parameter=Parameter(negative=(), show_default=False, converter=converted),
     )
-    for order, command in enumerate(
-        (
-            fit,
-            encode,
-            classify,
-            reconstruct,
-            sample,
-            impute,
-            score,
-            evaluate,
-            report,
-            refit_prior,
-            export,
-            serve,
-            info,
-        )  # fmt: skip
-    ):
+    for order, command in enumerate(COMMANDS):
         app.command(command, sort_key=order)
     return app

@@ -4,7 +4,7 @@ import dataclasses
 import json
 import math
 import sys
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
@@ -13,6 +13,9 @@ from reparax.cli.terminal import Say, bound_name, notes, speaker
 from reparax.cli.words import columns_text, relations_text
 
 if TYPE_CHECKING:
+    from reparax.applications import Factors
+    from reparax.data import Dataset
+    from reparax.recipe import FittedModel
     from reparax.reports import Study
 
 
@@ -26,6 +29,7 @@ def evaluate(
     seed: int = 0,
     held_out: bool = False,
     label: Label = None,
+    factors: str | None = None,
     privacy: bool = False,
     out: Annotated[str | None, Parameter(name=["--out", "-o"])] = None,
     allow: Allow = (),
@@ -40,6 +44,8 @@ def evaluate(
         seed: The seed of the samples.
         held_out: Use only the rows that were held out of the fit to these data.
         label: Where the labels are, if they are given to the model.
+        factors: A file with one row for each row of the data and one column for each known factor of variation, of
+            numbers or categories: add how the codes relate to them (MIG, SAP, DCI, FactorVAE score).
         privacy: Add what the model and its synthetic rows give away of the rows of the fit: copies, closest rows,
             membership, each beside held-out rows. The data are those of the fit.
         out: Write to a .json file instead of stdout.
@@ -47,7 +53,6 @@ def evaluate(
         quiet: Show no notes.
     """
     from reparax.data import check_output
-    from reparax.disk import atomic_write
 
     if out is not None:
         check_output(out, (".json",))
@@ -58,22 +63,89 @@ def evaluate(
 
     evaluation = dataclasses.asdict(applications.evaluate(fitted, dataset, num_samples=samples, seed=seed))
     numbers: dict[str, Any] = {name: _number(value) for name, value in evaluation.items()}
+    if factors is not None:
+        numbers["factors"] = dataclasses.asdict(_of_factors(fitted, data, dataset, factors, seed, label, held_out))
     if privacy:
         whole = open_data(data, fitted, speaker(quiet=True), label=label) if held_out else dataset
         found = applications.privacy(fitted, whole, num_samples=samples, seed=seed)
         numbers["privacy"] = dataclasses.asdict(found)
+    _write_json(numbers, out)
+    if out is not None:
+        say(f"wrote {out}: {len(dataset)} examples evaluated")
+
+
+def _write_json(numbers: dict[str, Any], out: str | None) -> None:
+    """Writes numbers to a file, or to standard output."""
+    from reparax.disk import atomic_write
+
     text = json.dumps(numbers, indent=2, allow_nan=False) + "\n"
     if out is None:
         sys.stdout.write(text)
         return
     with atomic_write(out) as file:
         file.write_text(text)
-    say(f"wrote {out}: {len(dataset)} examples evaluated")
+
+
+def _of_factors(
+    fitted: "FittedModel", data: str, dataset: "Dataset", factors: str, seed: int, label: str | None, held_out: bool
+) -> "Factors":
+    """How the codes relate to factors in a file, which are those of all rows of the data."""
+    from reparax import applications
+    from reparax.data import split
+
+    if not held_out:
+        return applications.evaluate_factors(fitted, dataset, factors, seed=seed)
+    assert fitted.recipe is not None
+    whole = open_data(data, fitted, speaker(quiet=True), label=label)
+    known = applications.read_factors(factors, len(whole))
+    _, rest = split(known, fitted.recipe.valid, fitted.recipe.seed)
+    return applications.evaluate_factors(fitted, dataset, rest, seed=seed)
 
 
 def _number(value: float | None) -> float | None:
     """A number as JSON can write it, with null for NaN and infinities."""
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def compare(
+    real: str,
+    synthetic: str,
+    /,
+    *,
+    neighbors: int = 5,
+    distance: Literal["columns", "euclidean"] | None = None,
+    seed: int = 0,
+    out: Annotated[str | None, Parameter(name=["--out", "-o"])] = None,
+    quiet: bool = False,
+) -> None:
+    """Print how like real examples synthetic ones are, as JSON: precision, recall, density, coverage, a classifier.
+
+    The examples may be rows of tables, images, or features of yours, and come from any model.
+
+    Args:
+        real: Real examples, best those that the model has not seen.
+        synthetic: Synthetic ones, with the same columns or of the same shape.
+        neighbors: How many nearest neighbors say what is near.
+        distance: columns sums the differences of columns, each from 0 to 1 (the default for tables with named columns);
+            euclidean takes the numbers as they are, as is usual for features of images.
+        seed: Draws the examples of more than 5000, and splits them for the classifier.
+        out: Write to a .json file instead of stdout.
+        quiet: Show no notes.
+    """
+    from reparax.data import check_output, read
+
+    if out is not None:
+        check_output(out, (".json",))
+    say = speaker(quiet)
+    dataset = read(real)
+    notes(say, dataset.notes)
+    prepare_jax()
+    from reparax.applications import compare_samples
+
+    found = compare_samples(dataset, synthetic, num_neighbors=neighbors, distance=distance, seed=seed)
+    _write_json(dataclasses.asdict(found), out)
+    if out is not None:
+        say(f"wrote {out}: {found.num_examples} examples of each kind compared")
 
 
 def info(model: str, /, *, as_json: Annotated[bool, Parameter(name="--json")] = False) -> None:

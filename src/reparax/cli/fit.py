@@ -148,7 +148,9 @@ def _finish(
     if stop.signal:  # during the last steps, with which training was over anyway
         warn(f"interrupted after the model was written to {out}")
         return stop.code
-    if report:
+    if report and dataset.is_sparse:
+        say("note: no report, as the data are sparse")
+    elif report:
         _write_report(fitted, dataset, data, out, say)
         say(f"report      {out}/{REPORT}")
     else:

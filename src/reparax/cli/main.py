@@ -13,18 +13,9 @@ from reparax.errors import MissingExtra, ReparaxError
 from reparax.extras import extras
 
 COMMANDS = (
-    "fit",
-    "encode",
-    "reconstruct",
-    "sample",
-    "impute",
-    "score",
-    "evaluate",
-    "report",
-    "refit-prior",
-    "export",
-    "info",
-)
+    "fit", "encode", "classify", "reconstruct", "sample", "impute", "score", "evaluate", "compare", "report",
+    "refit-prior", "export", "serve", "info",
+)  # fmt: skip
 USER_ERROR = 2
 INTERRUPTED = 130
 TERMINATED = 143

@@ -70,7 +70,13 @@ def recipe_lines(recipe: "Recipe", chosen: frozenset[str], dataset: "Dataset") -
         (
             "likelihood",
             _part(recipe, "likelihood"),
-            _why("likelihood", chosen, "a table" if dataset.schema.kind == "table" else _values(dataset.schema)),
+            _why(
+                "likelihood",
+                chosen,
+                "a table"
+                if dataset.schema.kind == "table" and dataset.schema.value_kind != "counts"
+                else _values(dataset.schema),
+            ),
         ),
         ("posterior", _posterior(recipe), _why("posterior", chosen, "the default of this objective")),
         ("prior", _part(recipe, "prior"), _why("prior", chosen, "the default of this posterior")),
@@ -96,6 +102,8 @@ def _values(schema: "Schema") -> str:
         return "columns of several kinds"
     if schema.value_kind == "binary":
         return "0 or 1"
+    if schema.value_kind == "counts":
+        return "counts"
     kind = "whole numbers" if schema.value_kind == "integer" else "real numbers"
     if schema.kind != "images":
         return kind

@@ -7,6 +7,7 @@ from typing import Any, Literal, NamedTuple
 
 import msgspec
 import numpy as np
+from scipy import sparse
 
 from reparax.data.columns import EMPTY, column_of, notes_on
 from reparax.data.gaps import with_gaps_described
@@ -89,7 +90,8 @@ class Dataset:
         values: An array of shape ``(n, *event_shape)``. Its dtype is uint8 for 0/1 values and images of up to 8 bits,
             uint16 for deeper images, int32 for other whole numbers, and float32 for real numbers (float64, with a note,
             if float32 would lose digits that matter). Tables with categories, dates or missing cells are matrices of
-            numbers, codes of categories and days since 1970, with NaN for missing cells.
+            numbers, codes of categories and days since 1970, with NaN for missing cells. Sparse data are a
+            `scipy.sparse.csr_array`.
         schema: The description of the values.
         labels: One label for each example, shape ``(n,)``, or None; they are not among the values.
         ids: One name for each example (the files of a folder of images), or None.
@@ -119,15 +121,21 @@ class Dataset:
         """The size of the data and the kinds of their columns, in a few lines."""
         kinds = [f"{column.name}: {column.kind}" for column in self.schema.columns or ()]
         shown = [", ".join(kinds[:SHOWN_COLUMNS]) + (", ..." if len(kinds) > SHOWN_COLUMNS else "")] if kinds else []
-        missing = int(np.isnan(self.values).sum()) if self.values.dtype.kind == "f" else 0
+        has_gaps = self.values.dtype.kind == "f" and not isinstance(self.values, sparse.csr_array)
+        missing = int(np.isnan(self.values).sum()) if has_gaps else 0
         gaps = [f"{missing} missing cell{'s' if missing > 1 else ''}"] if missing else []
         what = describe_shape(self.schema.event_shape).removeprefix("images of ").removeprefix("examples of shape ")
         noun = {"table": "rows", "images": "images"}.get(self.schema.kind, "examples")
-        parts = [f"{len(self.values)} {noun} of {what}", *shown, *gaps, *self.notes]
+        parts = [f"{len(self)} {noun} of {what}", *shown, *gaps, *self.notes]
         return f"Dataset({'; '.join(parts)})"
 
     def __len__(self) -> int:
-        return len(self.values)
+        return self.values.shape[0]
+
+    @property
+    def is_sparse(self) -> bool:
+        """Whether the values are a sparse matrix of scipy."""
+        return isinstance(self.values, sparse.csr_array)
 
     def take(self, indices: np.ndarray) -> "Dataset":
         """The examples at ``indices``, with the same schema."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from msgspec import structs
+from scipy import sparse
 
 from reparax.data.arrays import (
     PREFIX,
@@ -21,6 +22,7 @@ from reparax.data.arrays import (
     text_or_numbers,
 )
 from reparax.data.columns import CHOSEN
+from reparax.data.counts import as_counts
 from reparax.data.dataset import Dataset
 from reparax.data.files import LabelNotFoundError, content_of, missing, read_bytes, visible_files
 from reparax.data.frames import Frame, is_frame, kind_of_frame, load_frame, object_series
@@ -29,6 +31,7 @@ from reparax.data.images import SUFFIXES, read_folder
 from reparax.data.named import conditions_as, in_context
 from reparax.data.overrides import overrides, taken_over
 from reparax.data.schema import Schema
+from reparax.data.sparse import Sparse, labeled, of_scipy, read_hdf5, read_mtx, read_sparse_npz
 from reparax.data.statements import Statement, stated
 from reparax.data.tables import (
     ARROW,
@@ -52,12 +55,12 @@ if TYPE_CHECKING:
 
 
 READABLE = (
-    ".npy, .npz, .csv, .tsv, .parquet, .feather, .arrow, .jsonl, .xlsx or IDX files, folders of tables or of PNG and "
-    "JPEG images, or builtin:digits"
+    ".npy, .npz, .csv, .tsv, .parquet, .feather, .arrow, .jsonl, .xlsx, .h5ad, .loom, .mtx or IDX files, folders of "
+    "tables or of PNG and JPEG images, or builtin:digits"
 )
 
 
-_Loaded = Arrays | Frame | Read
+_Loaded = Arrays | Frame | Read | Sparse
 _Reader = Callable[[Path, str | Path | None], _Loaded]
 
 
@@ -76,6 +79,7 @@ def read(
     Sources are ``.npy`` and ``.npz`` files (pickles are refused); IDX files, which may be gzipped; folders of PNG and
     JPEG images (see `read_folder`); tables as CSV (with commas, semicolons, tabs or bars, with or without a header),
     Parquet, Arrow, Feather or JSON lines files, and folders of these; the first sheet of an Excel workbook;
+    sparse matrices of scipy, in memory or in ``.npz``, ``.h5ad``, ``.loom`` and ``.mtx`` files, which stay sparse;
     ``builtin:digits`` and other data sets of scikit-learn; NumPy arrays and what converts to one; pandas, polars and
     arrow frames.
 
@@ -112,11 +116,16 @@ def read(
             what to do.
     """
     chosen = overrides(schema, exclude)
-    dataset = source if isinstance(source, Dataset) and not chosen else _load(source, label).dataset(chosen)
+    loaded = _load(source, label)
+    dataset = loaded.complete if isinstance(loaded, Read) and not chosen else loaded.dataset(chosen)
+    given = [given] if isinstance(given, str) else list(map(str, given))
+    if isinstance(loaded, Sparse) and given and (known := loaded.given(given)):
+        dataset, given = in_context(dataset, known), []
     dataset = _with_statements(dataset, chosen.statements)
     if taken := taken_over(schema):
         dataset = replace(dataset, notes=(taken, *dataset.notes))
     dataset = with_given(dataset, given)
+    dataset = dataset if chosen.kinds else as_counts(dataset)
     return dataset if context is None else in_context(dataset, context)
 
 
@@ -142,6 +151,8 @@ def _load(source: Any, label: str | Path | None) -> _Loaded:
             raise DataError(expected="the path of a file or folder", got="an empty path", cure="name the data")
         path = Path(source).expanduser()
         return _reader(path)(path, label)
+    if sparse.issparse(source):
+        return labeled(of_scipy(source), label)
     if not isinstance(source, np.ndarray) and is_frame(source):
         return load_frame(source, label, kind=kind_of_frame(source))
     array = _to_array(source)
@@ -230,12 +241,13 @@ def _reader(path: Path) -> _Reader:
         **dict.fromkeys(ARROW, read_arrow_file),
         **dict.fromkeys(JSON_LINES, read_json_lines),
         **dict.fromkeys(EXCEL, read_excel_file),
+        **dict.fromkeys((".h5ad", ".loom"), _hdf5), ".mtx": _mtx,
     }  # fmt: skip
     suffix = table_suffix(path)
     if suffix in by_suffix:
         return by_suffix[suffix]
     by_content = {"npy": _npy, "npz": _npz, "idx": _idx, "parquet": read_parquet_file, "arrow": read_arrow_file}
-    by_content |= {"excel": read_excel_file}
+    by_content |= {"excel": read_excel_file, "hdf5": _hdf5}
     format_name, words = content_of(read_bytes(path))
     if format_name in by_content:
         return by_content[format_name]
@@ -259,7 +271,18 @@ def _npy(path: Path, label: str | Path | None) -> Arrays:
     return _arrays(read_npy(path), label)
 
 
-def _npz(path: Path, label: str | Path | None) -> Arrays:
+def _hdf5(path: Path, label: str | Path | None) -> Sparse:
+    return labeled(read_hdf5(path), label)
+
+
+def _mtx(path: Path, label: str | Path | None) -> Sparse:
+    return labeled(read_mtx(path), label)
+
+
+def _npz(path: Path, label: str | Path | None) -> Arrays | Sparse:
+    matrix = read_sparse_npz(path)
+    if matrix is not None:
+        return labeled(matrix, label)
     try:
         values, labels, key, notes = read_npz(path, None if label is None else str(label))
     except LabelNotFoundError:
@@ -306,7 +329,10 @@ def _to_array(source: Any) -> np.ndarray:
             cure="fill it first: array.filled(...)",
         )
     if hasattr(source, "toarray") and not isinstance(source, np.ndarray):
-        raise DataError(expected="a dense array", got="a sparse array", cure="call .toarray() on it first")
+        raise DataError(
+            expected="a dense array or a sparse matrix of scipy", got=f"one of {type(source).__module__}",
+            cure="convert it, or call .toarray() on it",
+        )  # fmt: skip
     try:
         array = np.asarray(source)
     except (ValueError, TypeError, RuntimeError) as error:

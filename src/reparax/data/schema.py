@@ -6,6 +6,7 @@ from typing import Literal, Protocol
 
 import msgspec
 import numpy as np
+from scipy import sparse
 
 from reparax import registry
 from reparax.data.columns import CHOSEN, EMPTY, notes_on
@@ -57,7 +58,8 @@ class Schema(msgspec.Struct, frozen=True):
         kind: ``"images"`` (height, width, channels), ``"table"`` (one axis) or ``"array"`` (four axes or more).
         event_shape: The shape of one example.
         value_kind: ``"binary"`` when every value is 0 or 1; ``"integer"`` when every value is whole and below 2**24
-            in size, so that float32 carries it exactly; ``"mixed"`` for a table with categories, dates or missing
+            in size, so that float32 carries it exactly; ``"counts"`` when these are one matrix of counts (see
+            `reparax.data.counts.are_counts`); ``"mixed"`` for a table with categories, dates or missing
             cells; else ``"real"``.
         low: The lower bound of the values: one number for images, else the observed minimum of each dimension.
         high: The upper bound, likewise: for images the highest level (255, 16, ...) or 1 for intensities in [0, 1].
@@ -297,6 +299,9 @@ class Schema(msgspec.Struct, frozen=True):
     def _checked(self, values: np.ndarray) -> np.ndarray:
         refuse_non_numbers(values)
         values = self._aligned(values)
+        if isinstance(values, sparse.csr_array):
+            self._check_values(np.append(values.data, 0))
+            return values.astype(self.dtype)
         if self.value_kind == "mixed":
             self._check_codes(values)
             return np.ascontiguousarray(values, dtype=self.dtype)
@@ -339,9 +344,11 @@ class Schema(msgspec.Struct, frozen=True):
         low, high = values.min(), values.max()
         if self.value_kind == "binary" and not (whole(values) and low >= 0 and high <= 1):
             expected, got = "only the values 0 and 1, as in training", f"values from {low} to {high}"
-        elif self.value_kind == "integer" and not whole(values):
+        elif self.value_kind == "counts" and not (whole(values) and low >= 0):
+            expected, got = "counts, as in training", f"values from {low} to {high}"
+        elif self.value_kind in {"integer", "counts"} and not whole(values):
             expected, got = "whole numbers, as in training", "numbers with fractions"
-        elif self.value_kind == "integer" and max(abs(float(low)), abs(float(high))) > LARGEST_INTEGER:
+        elif self.value_kind in {"integer", "counts"} and max(abs(float(low)), abs(float(high))) > LARGEST_INTEGER:
             expected, got = f"whole numbers of size up to {LARGEST_INTEGER}", f"values from {low} to {high}"
         elif self._has_levels() and (low < self.low or high > self.high):
             expected = f"values from {self.low:g} to {self.high:g}, as in training"

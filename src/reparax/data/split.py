@@ -4,11 +4,13 @@ from dataclasses import replace
 
 import msgspec
 import numpy as np
+from scipy import sparse
 
 from reparax.data.columns import refitted
 from reparax.data.dataset import Dataset
 from reparax.data.given import described_rows
 from reparax.data.schema import Schema, describe_shape
+from reparax.data.sparse import moments_of
 from reparax.data.values import SMALLEST_STD, moments, plain
 from reparax.errors import DataError
 
@@ -32,6 +34,9 @@ def require_fit(dataset: Dataset) -> None:
 
 def _varies(values: np.ndarray) -> bool:
     """Whether two examples differ; missing cells are equal."""
+    if isinstance(values, sparse.csr_array):
+        moments = moments_of(values)
+        return bool((moments.low < moments.high).any())
     first = values[0]
     gaps = np.isnan(first) if first.dtype.kind == "f" else np.zeros(first.shape, bool)
     blocks = (chunk for chunk in np.array_split(values, 16) if len(chunk))
@@ -79,6 +84,8 @@ def described(train: Dataset) -> Schema:
         columns = tuple(refitted(column, train.values[:, index]) for index, column in enumerate(columns))
     if train.schema.value_kind == "mixed" and columns is not None:
         mean, std = np.asarray([column.mean for column in columns]), np.asarray([column.std for column in columns])
+    elif train.is_sparse:
+        _, _, mean, std = moments_of(sparse.csr_array(train.values))
     else:
         mean, std = moments(train.values, per_dimension=train.schema.kind != "images")
         axis = None if train.schema.kind == "images" else 0

@@ -4,6 +4,10 @@ from reparax.distributions.bounded import ContinuousBernoulli as ContinuousBerno
 from reparax.distributions.bounded import LogisticNormal as LogisticNormal
 from reparax.distributions.classes import ClassNormal as ClassNormal
 from reparax.distributions.classes import with_class as with_class
+from reparax.distributions.counts import NegativeBinomial as NegativeBinomial
+from reparax.distributions.counts import OfTotal as OfTotal
+from reparax.distributions.counts import Poisson as Poisson
+from reparax.distributions.counts import ZeroInflated as ZeroInflated
 from reparax.distributions.discrete import Bernoulli as Bernoulli
 from reparax.distributions.discrete import DiscretizedLogistic as DiscretizedLogistic
 from reparax.distributions.discrete import IntegerCategorical as IntegerCategorical

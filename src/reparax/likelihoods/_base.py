@@ -1,7 +1,7 @@
 """What a likelihood is: a conditional distribution of one example given the latent variable."""
 
 from abc import abstractmethod
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import equinox as eqx
 import jax
@@ -32,7 +32,13 @@ class Likelihood(eqx.Module):
 
 
 class AbstractLikelihood(Part):
-    """A kind of likelihood, with its options."""
+    """A kind of likelihood, with its options.
+
+    Attributes:
+        of_counts: Whether it is one of counts, whose logarithms an encoder sees.
+    """
+
+    of_counts: ClassVar[bool] = False
 
     @abstractmethod
     def create(self, make_decoder: MakeDecoder, summary: Summary, *, key: jax.Array) -> Likelihood:

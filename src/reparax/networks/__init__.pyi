@@ -4,6 +4,7 @@ from reparax.networks._base import AbstractArchitecture as AbstractArchitecture
 from reparax.networks._base import Affine as Affine
 from reparax.networks._base import LastOf as LastOf
 from reparax.networks._base import Network as Network
+from reparax.networks._base import OfCounts as OfCounts
 from reparax.networks._base import Standardized as Standardized
 from reparax.networks._context import Conditioned as Conditioned
 from reparax.networks._context import beside_context as beside_context

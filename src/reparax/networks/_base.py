@@ -110,3 +110,26 @@ class Standardized(eqx.Module):
         mean = jnp.broadcast_to(self.mean.value, x.shape)
         std = jnp.broadcast_to(self.std.value, x.shape)
         return self.network((x - mean) / std)
+
+
+class OfCounts(eqx.Module):
+    """network((log(1 + x) - log(1 + mean)) / scale), for counts, whose spread grows with their mean.
+
+    The scale is std / (1 + mean), about the standard deviation of log(1 + x), and at least 1/2, so that a count of a
+    dimension that is mostly 0 does not become a large number.
+    """
+
+    network: Network
+    center: Frozen
+    scale: Frozen
+
+    def __init__(self, network: Network, mean: np.ndarray, std: np.ndarray) -> None:
+        self.network = network
+        self.center = Frozen(jnp.asarray(np.log1p(mean), jnp.float32))
+        self.scale = Frozen(jnp.asarray(np.clip(std / (1 + mean), 0.5, 1.0), jnp.float32))
+
+    def __call__(self, x: Num[Array, "*event"]) -> Float[Array, "..."]:
+        x = jnp.asarray(x, self.center.value.dtype)
+        center = jnp.broadcast_to(self.center.value, x.shape)
+        scale = jnp.broadcast_to(self.scale.value, x.shape)
+        return self.network((jnp.log1p(x) - center) / scale)

@@ -296,6 +296,7 @@ class _Settings(TableSettings, total=False):
     context_dim: int | None
     seed: int | None
     estimator: str | None
+    library_size: str | None
 
 
 class Settings(_Settings, total=False, closed=True):

@@ -49,7 +49,8 @@ def suggest(schema: Schema, num_examples: int, **chosen: Any) -> Recipe:
     """A recipe for data of a schema: the given choices, and the rest by rules.
 
     The likelihood depends on the kind of values: columns for tables, Bernoulli for 0/1, discretized logistic for whole
-    pixel levels, continuous Bernoulli for intensities in an interval, negative binomial for counts, Normal for real
+    pixel levels, continuous Bernoulli for intensities in an interval, negative binomial for counts, in tables
+    of many columns of them too, Normal for real
     numbers. Networks are perceptrons, or convolutions for images of more than 1024 values. Batches have 100 examples
     (64 or 32 for small data), and epochs make about 8000 steps but are at least 20; training may stop earlier. The
     learning rate is 0.001, or 0.003 for perceptrons on 10,000 examples or more.
@@ -217,6 +218,8 @@ def _rules_for_arrays(schema: Schema, num_examples: int, given: dict[str, Any], 
 def _likelihood(schema: Schema) -> str:
     summary = schema.summary()
     low, high = float(summary.low.min()), float(summary.high.max())
+    if schema.value_kind == "counts":
+        return "negative-binomial"
     if schema.kind == "table":
         return "columns"
     if schema.value_kind == "binary":

@@ -4,17 +4,11 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float
-from sklearn.ensemble import HistGradientBoostingClassifier
-from threadpoolctl import threadpool_limits
 
-from reparax.applications import Measured, separation
+from reparax.applications import Measured, RowClassifier, separation
 from reparax.reports.statistics import associations, observed
 from reparax.summary import Column
 
-ITERATIONS = 60
-LEARNING_RATE = 0.15
-MOST_CATEGORIES = 254
-"""Categories that the classifier takes; rarer ones count as one."""
 MOST_ASKED = 6
 FEWEST_OF_A_KIND = 8
 """A column is asked for only if both answers occur so often."""
@@ -111,7 +105,7 @@ def told_apart(sides: Sides, columns: tuple[Column, ...], seed: int) -> Measured
     """The area under the ROC curve of a classifier that tells synthetic rows from real ones; 0.5 if it cannot."""
     rows = np.concatenate([sides.synthetic, sides.real])
     is_synthetic = np.arange(len(rows)) < len(sides.synthetic)
-    classifier = _Classifier(rows, is_synthetic, columns, seed)
+    classifier = RowClassifier(rows, is_synthetic, columns, seed)
     return separation(classifier.score(sides.invented), classifier.score(sides.judged))
 
 
@@ -185,39 +179,6 @@ def _area(
     others = [place for place in range(len(columns)) if place != index]
     rows, judged = rows[~np.isnan(rows[:, index])], judged[~np.isnan(judged[:, index])]
     answers, truth = (_answers(part[:, index], columns[index], middle) for part in (rows, judged))
-    classifier = _Classifier(rows[:, others], answers, tuple(columns[place] for place in others), seed)
+    classifier = RowClassifier(rows[:, others], answers, tuple(columns[place] for place in others), seed)
     marks = classifier.score(judged[:, others])
     return separation(marks[truth], marks[~truth])
-
-
-class _Classifier:
-    """A gradient-boosted classifier: its score is higher for rows that are more probably of the first kind.
-
-    Args:
-        rows: The rows to learn from; gaps are a value of their own.
-        is_first: Which of them are of the first kind.
-        columns: What they are.
-        seed: The seed of the classifier.
-    """
-
-    def __init__(self, rows: np.ndarray, is_first: np.ndarray, columns: tuple[Column, ...], seed: int) -> None:
-        # The classifier fails on a column without a single number.
-        self._empty = np.all(np.isnan(rows), axis=0)
-        is_empty = self._empty.tolist()
-        self._codes = [index for index, column in enumerate(columns) if column.is_category and not is_empty[index]]
-        self._model = HistGradientBoostingClassifier(
-            max_iter=ITERATIONS, learning_rate=LEARNING_RATE, categorical_features=self._codes or None,
-            early_stopping=False, random_state=seed,
-        )  # fmt: skip
-        with threadpool_limits(1):  # sums of several threads differ in their last bits from run to run
-            self._model.fit(self._prepared(rows), is_first)
-
-    def score(self, rows: np.ndarray) -> Float[np.ndarray, " n"]:
-        """A number for each row."""
-        with threadpool_limits(1):
-            return self._model.decision_function(self._prepared(rows))
-
-    def _prepared(self, rows: np.ndarray) -> np.ndarray:
-        prepared = np.where(self._empty, 0.0, rows)
-        prepared[:, self._codes] = np.minimum(prepared[:, self._codes], MOST_CATEGORIES)
-        return prepared

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from reparax.reports.findings import LIMITS, findings_of
+from reparax.reports.statistics import associations
 from reparax.reports.study import Study
 
 
@@ -41,6 +42,7 @@ def _numbers(study: Study) -> dict[str, Any]:
         numbers["columns"] = _columns(study)
         numbers["told_apart"] = _plain(study.told_apart) | {"judged_on": study.sides.words}
         numbers["trained_on_synthetic"] = _plain(study.trained)
+        numbers["associations"] = _associations(study)
         numbers["worst_pair"] = _plain(study.worst_pair)
     elif not study.is_binarized:
         numbers["variance_reconstructed"] = 1 - study.unexplained
@@ -57,6 +59,18 @@ def _columns(study: Study) -> list[dict[str, Any]]:
     return [
         {"name": column.name, "distance": distance, "by_chance": chance}
         for column, distance, chance in zip(study.columns, distances.tolist(), chances.tolist(), strict=True)
+    ]
+
+
+def _associations(study: Study) -> list[dict[str, Any]]:
+    """How strongly each pair of the columns that the report shows is associated, in real and in synthetic rows."""
+    places = study.related.tolist()
+    columns = tuple(study.columns[place] for place in places)
+    real, synthetic = (associations(values[:, places], columns) for values in study.compared)
+    return [
+        {"names": [columns[j].name, columns[i].name], "real": float(real[i, j]), "synthetic": float(synthetic[i, j])}
+        for i in range(len(columns))
+        for j in range(i)
     ]
 
 

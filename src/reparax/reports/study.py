@@ -349,6 +349,11 @@ def study_of(
             got=f"{str(label)!r}",
             cure="name a column of the table, or read the data with reparax.read(data, label=...)",
         )
+    if dataset.is_sparse:
+        raise DataError(
+            expected="data that are not sparse, as a report looks at all values at once", got="a sparse matrix",
+            cure="use evaluate, encode, score and sample, or give some rows as an array: matrix[:1000].toarray()",
+        )  # fmt: skip
     if origin is None:
         origin = Origin(data=str(data)) if isinstance(data, str | Path) else Origin()
     asked = None if label is None else str(label)

@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, Num
 
 from reparax.errors import RecipeError
 from reparax.likelihoods import AbstractLikelihood, Likelihood, MakeDecoder
-from reparax.networks import Network, Standardized
+from reparax.networks import Network, OfCounts, Standardized
 from reparax.priors import AbstractPrior
 from reparax.pytrees import Derived
 from reparax.summary import Summary
@@ -110,6 +110,14 @@ class Adapter:
         )
 
 
+class CountsAdapter(Adapter):
+    """How a model takes counts: the encoder sees their logarithms."""
+
+    def encoder(self, make: MakeNetwork, summary: Summary) -> Network:
+        network = make(summary.event_shape)
+        return network if summary.kind == "binary" else OfCounts(network, summary.mean, summary.std)
+
+
 @dataclass(frozen=True)
 class TableAdapter(Adapter):
     """How a model takes rows of columns.
@@ -186,4 +194,9 @@ def adapter_of(likelihood: AbstractLikelihood | Likelihood, summary: Summary | N
     if isinstance(likelihood, Columns):
         assert summary is not None
         return TableAdapter(layout_of(summary))
-    return Adapter()
+    return CountsAdapter() if likelihood_of_counts(likelihood) else Adapter()
+
+
+def likelihood_of_counts(likelihood: AbstractLikelihood | Likelihood) -> bool:
+    """Whether a part is one of counts; its encoder is made with it."""
+    return isinstance(likelihood, AbstractLikelihood) and likelihood.of_counts
