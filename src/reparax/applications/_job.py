@@ -1,0 +1,312 @@
+"""What is trained: the rows of the fit, the model before training, and its objective, ready for the loop."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import msgspec
+import numpy as np
+
+from reparax import registry
+from reparax.applications._door import require_context
+from reparax.applications._encode import encode
+from reparax.applications._marginals import require_sense
+from reparax.data import Dataset, described_rows, marginal_oddity, related, split, with_schema
+from reparax.errors import RecipeError
+from reparax.model import Model
+from reparax.networks import context_size
+from reparax.objectives import AbstractCompanionObjective, AbstractObjective, Accompanied, InContext, check_objective
+from reparax.parts import option_names
+from reparax.priors.learned import Moments
+from reparax.recipe import BesideContext, FittedModel, Recipe, build, given_numbers, part_of
+from reparax.recipe import objective as recipe_objective
+from reparax.reparameterization import is_reparameterizable
+from reparax.tables import HidingCells, adapter_of, is_for_rows
+from reparax.training import FitResult, Run, cosine_adam, sees_batch
+
+COMPANION = 1 << 30
+"""Folded into the key for the initial weights of a companion, so that the noise of training is the same without it."""
+MEMBER = 1 << 29
+"""Folded into the key of the seed, plus its number, for all random numbers of a member of an ensemble but the first."""
+
+MODEL_FIELDS = frozenset({"posterior", "prior", "likelihood", "network", "latent_dim", "width", "depth", "binarize"})
+"""The fields of a recipe that define the model, not its training."""
+
+
+def rows_of(dataset: Dataset, recipe: Recipe) -> tuple[Dataset, Dataset | None]:
+    """The rows to fit to, and those that are held out, if any; described by those of the fit.
+
+    They depend on `row_settings` of the recipe alone.
+    """
+    part, held_out = (dataset, None) if recipe.valid == 0 else split(dataset, recipe.valid, recipe.seed)
+    part, held_out = trimmed(part, recipe.trim), None if held_out is None else trimmed(held_out, recipe.trim)
+    return _with_numbers(_drawn(_related(part, recipe), recipe), held_out)
+
+
+def row_settings(recipe: Recipe) -> tuple[Any, ...]:
+    """The fields of a recipe on which `rows_of` depends."""
+    return recipe.valid, recipe.seed, recipe.trim, recipe.rows, recipe.relations, recipe.name("likelihood")
+
+
+@dataclass(frozen=True)
+class Job:
+    """One model to train.
+
+    Attributes:
+        fitted: The model before training, with what else is known of it.
+        recipe: The recipe.
+        objective: The objective.
+        part: The rows of the fit.
+        held_out: The rows that are held out.
+        key: The key of all noise of training.
+    """
+
+    fitted: FittedModel
+    recipe: Recipe
+    objective: AbstractObjective
+    part: Dataset
+    held_out: Dataset | None
+    key: jax.Array
+
+    @classmethod
+    def of(
+        cls,
+        rows: tuple[Dataset, Dataset | None],
+        recipe: Recipe,
+        *,
+        member: int = 0,
+        model: Model | None = None,
+        objective: AbstractObjective | None = None,
+        chosen: Mapping[str, Any] | None = None,
+    ) -> "Job":
+        """The job of a recipe.
+
+        Args:
+            rows: What `rows_of` gave.
+            recipe: The recipe.
+            member: The number of the member of an ensemble.
+            model: A custom model.
+            objective: The objective itself, if the user gave one.
+            chosen: What the user chose, of which nothing may be about parts along with a custom model.
+
+        Raises:
+            RecipeError: Parts do not go together, or are chosen along with a custom model.
+        """
+        part, held_out = rows
+        base = jax.random.key(recipe.seed)
+        initial, training = jax.random.split(jax.random.fold_in(base, MEMBER + member) if member else base)
+        if model is None:
+            # What is given by name is standardized by its schema.
+            contexts = part.context if part.conditions is None else None
+            untrained = build(recipe, part.schema, key=initial, contexts=contexts)
+            fitted = FittedModel(untrained, part.schema, recipe, frame_kind=part.frame_kind)
+        else:
+            _refuse_parts(chosen or {}, recipe)
+            require_context(context_size(model), recipe.context_dim)
+            fitted = FittedModel(model, part.schema, frame_kind=part.frame_kind)
+        ready = recipe_objective(recipe, _steps_per_epoch(recipe, part), objective, num_examples=len(part))
+        check_objective(ready, fitted.model)
+        return cls(fitted, recipe, ready, part, held_out, training)
+
+    def run(self) -> Run[Model | Accompanied]:
+        """What the loop trains.
+
+        Raises:
+            RecipeError: Cells are to be hidden where there are none, or from a companion.
+        """
+        recipe, part = self.recipe, self.part
+        if recipe.hide and not adapter_of(self.fitted.model.likelihood).is_table:
+            raise RecipeError(
+                expected="a table with the columns likelihood for hidden cells",
+                got=f"data of kind {part.schema.kind} with the {recipe.name('likelihood')} likelihood",
+                cure="leave --hide out",
+            )
+        units = self.fitted.units
+        return Run(
+            _with_companion(self.fitted.model, self.objective, self.key),
+            _trained_with(self.objective, recipe, part),
+            _examples(self.fitted, part),
+            key=self.key,
+            optimizer=cosine_adam(
+                recipe.learning_rate, _steps_per_epoch(recipe, part) * recipe.epochs, recipe.weight_decay
+            ),
+            epochs=recipe.epochs,
+            batch_size=recipe.batch_size,
+            valid=None if self.held_out is None else _examples(self.fitted, self.held_out),
+            patience=None if self.held_out is None else recipe.patience,
+            warmup=recipe.warmup_epochs,
+            judge=self.objective if part.context is None else InContext(self.objective),
+            transform=units.transform if part.context is None else BesideContext(units.transform),
+        )
+
+    def check(self, run: Run[Any]) -> None:
+        """Refuses score-function gradients for an objective that sees its batch; depends on the structure alone.
+
+        Raises:
+            RecipeError: The objective sees its batch, and the draws are not differentiated.
+        """
+        _refuse_other_estimators(
+            self.fitted, self.objective, run.judge, run.model, run.data, run.transform, self.recipe
+        )  # fmt: skip
+
+    def done(self, result: FitResult[Any]) -> FittedModel:
+        """The fitted model.
+
+        Raises:
+            TrainingError: It is worse than before training and than the data's own marginals.
+        """
+        best = result.model
+        model, companion = (best.model, best.companion) if isinstance(best, Accompanied) else (best, None)
+        trained = replace(self.fitted, model=model, companion=companion, history=result.history, status=result.status)
+        part, prior = self.part, trained.model.prior
+        if isinstance(prior, Moments):
+            codes = encode(trained, part, context=part.context if part.conditions is None else None)
+            trained = replace(
+                trained, model=Model(trained.model.posterior, prior.fitted_to(codes), trained.model.likelihood)
+            )
+        if self.held_out is not None and result.is_worse_than_untrained:
+            require_sense(trained, part, self.held_out, chosen=self.recipe.learning_rate)
+        return trained
+
+
+def trimmed(dataset: Dataset, fraction: float) -> Dataset:
+    """The rows without the fraction with the most anomalous single columns, in their order; the schema is unchanged.
+
+    Raises:
+        RecipeError: The data are not a table.
+    """
+    if fraction == 0:
+        return dataset
+    columns = dataset.schema.columns
+    if columns is None:
+        raise RecipeError(
+            expected="a table to trim", got=f"data of kind {dataset.schema.kind}", cure="leave --trim out"
+        )
+    oddity = marginal_oddity(dataset.values.astype(np.float64), columns)
+    kept = np.argsort(oddity, kind="stable")[: max(1, round(len(dataset) * (1 - fraction)))]
+    return dataset.take(np.sort(kept))
+
+
+def _related(dataset: Dataset, recipe: Recipe) -> Dataset:
+    """The data with the relations between their columns that the recipe asks for in their schema.
+
+    Raises:
+        RecipeError: Relations are asked for, but the data are not modeled column by column.
+    """
+    columns = dataset.schema.columns
+    if columns is None:
+        return dataset
+    if recipe.relations == "none":
+        return replace(dataset, schema=msgspec.structs.replace(dataset.schema, relations=(), constraints=()))
+    if not is_for_rows(registry.load("likelihoods", recipe.name("likelihood"))):
+        raise RecipeError(
+            expected="the columns likelihood to keep relations between columns",
+            got=f"the {recipe.name('likelihood')} likelihood with relations={recipe.relations}",
+            cure="leave --relations out",
+        )
+    return replace(dataset, schema=related(dataset.schema, dataset.values, find=recipe.relations == "found"))
+
+
+def _with_numbers(part: Dataset, held_out: Dataset | None) -> tuple[Dataset, Dataset | None]:
+    """The rows of the fit, and those held out, with what is given of them as numbers, described by those of the fit."""
+    if part.conditions is None:
+        return part, held_out
+    given = described_rows(part.conditions).schema
+
+    def with_numbers(dataset: Dataset) -> Dataset:
+        assert dataset.conditions is not None
+        described = with_schema(dataset, msgspec.structs.replace(dataset.schema, given=given))
+        return replace(described, context=given_numbers(given, dataset.conditions.values))
+
+    return with_numbers(part), None if held_out is None else with_numbers(held_out)
+
+
+def _drawn(dataset: Dataset, recipe: Recipe) -> Dataset:
+    """At most as many rows as the recipe says, drawn at random, in their order; the schema is unchanged."""
+    if not 0 < recipe.rows < len(dataset):
+        return dataset
+    order = np.random.default_rng(recipe.seed).permutation(len(dataset))
+    return dataset.take(np.sort(order[: recipe.rows]))
+
+
+def _steps_per_epoch(recipe: Recipe, part: Dataset) -> int:
+    return max(1, len(part) // min(recipe.batch_size, len(part)))
+
+
+def _refuse_parts(chosen: Mapping[str, Any], recipe: Recipe) -> None:
+    """Refuses settings that would have no effect on a custom model.
+
+    Raises:
+        RecipeError: One of them is chosen.
+    """
+    known = {field.name for field in msgspec.structs.fields(Recipe)}
+    of_objective = option_names(type(part_of("objective", recipe.objective)))
+    idle = sorted(
+        name for name, value in chosen.items()
+        if value is not None
+        and (name in MODEL_FIELDS or (name not in known and name.removeprefix("objective.") not in of_objective))
+    )  # fmt: skip
+    if idle:
+        raise RecipeError(
+            expected="only settings of the training along with model=...",
+            got=", ".join(idle),
+            cure="leave them out, or leave the model out so that they choose its parts",
+        )
+
+
+def _examples(fitted: FittedModel, part: Dataset) -> Any:
+    """The input of training: the values as stored on the device, with their contexts if there are any."""
+    values = fitted.units.trained_on(part.values)
+    return values if part.context is None else (values, part.context)
+
+
+def _trained_with(objective: AbstractObjective, recipe: Recipe, part: Dataset) -> Any:
+    if recipe.hide and isinstance(objective, AbstractCompanionObjective):
+        raise RecipeError(
+            expected="no hidden cells for an objective with a companion, which would learn from altered rows",
+            got=f"hide={recipe.hide:g}",
+            cure="leave --hide out",
+        )
+    hiding = HidingCells(objective, recipe.hide) if recipe.hide else objective
+    return hiding if part.context is None else InContext(hiding)
+
+
+def _with_companion(model: Model, objective: AbstractObjective, key: jax.Array) -> Model | Accompanied:
+    """What is trained: the model, with a companion if the objective has one."""
+    if not isinstance(objective, AbstractCompanionObjective):
+        return model
+    return Accompanied(model, objective.companion(model, key=jax.random.fold_in(key, COMPANION)))
+
+
+def _refuse_other_estimators(
+    fitted: FittedModel,
+    objective: AbstractObjective,
+    judge: Any,
+    trainee: Model | Accompanied,
+    examples: Any,
+    transform: Any,
+    recipe: Recipe,
+) -> None:
+    """Refuses score-function gradients for an objective that sees its batch.
+
+    They weigh each score by the objective of the same example, and miss the effect of a draw on the other examples.
+
+    Raises:
+        RecipeError: The objective sees its batch, and the draws are not differentiated.
+    """
+    model = fitted.model
+    if not sees_batch(trainee, judge, examples, batch_size=recipe.batch_size, transform=transform):
+        return
+    name = getattr(objective, "estimator", "auto")
+    through_draws = name == "auto" or registry.load("estimators", name)().differentiates_the_sample
+    middle = jnp.broadcast_to(jnp.asarray(fitted.units.summary.mean, jnp.float32), fitted.units.summary.event_shape)
+    q = (model if recipe.context_dim == 0 else model.given(jnp.zeros(recipe.context_dim))).posterior(middle)
+    if through_draws and (is_reparameterizable(q) or not model.posterior.has_density):
+        return
+    raise RecipeError(
+        expected="pathwise gradients for an objective that sees its batch, as score-function gradients would be biased",
+        got=f"the estimator {name} for {type(q).__name__}",
+        cure="choose a reparameterizable posterior, such as --posterior diagonal-normal, and --estimator auto",
+    )
