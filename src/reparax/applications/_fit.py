@@ -1,24 +1,20 @@
 """Fitting: from data, and the choices of the user, to a fitted model."""
 
 import warnings
-from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 from typing import Any, Unpack
 
-import msgspec
-
-from reparax.applications._job import Job, rows_of
+from reparax.applications._job import Job, done_of, rows_of, trained
 from reparax.applications._saves import checkpoints_in, identity_of
 from reparax.data import left_out, read, require_fit
-from reparax.errors import ColumnsLeftOut, RecipeError, TrainingError
+from reparax.errors import ColumnsLeftOut, RecipeError
 from reparax.model import Model
 from reparax.objectives import AbstractObjective
 from reparax.recipe import Choice, Chosen, FittedModel, Recipe, Settings, checked, given_size, held_out_share, suggest
-from reparax.training import SECONDS, Progress, Status, Stop
+from reparax.training import SECONDS, Progress, Stop
 from reparax.training import fit as train
-from reparax.training import fit_many as train_many
 
 
 def fit(
@@ -90,7 +86,7 @@ def fit(
     if recipe.ensemble > 1:
         _refuse_for_ensembles(model, checkpoints, resume=resume)
         jobs = [Job.of(rows, recipe, member=member, objective=ready) for member in range(recipe.ensemble)]
-        return _ensemble(jobs, recipe, progress, stop)
+        return done_of(jobs, trained(jobs, progress, stop), recipe)
     job = Job.of(rows, recipe, model=model, objective=ready, chosen=chosen)
     identity = partial(identity_of, job.fitted.model, recipe, job.part, job.held_out)
     saves = checkpoints_in(checkpoints, identity, checkpoint_seconds, resume=resume)
@@ -117,28 +113,6 @@ def _refuse_for_ensembles(model: Model | None, checkpoints: Any, *, resume: bool
             got="an ensemble with checkpoints",
             cure="leave --resume (checkpoints, resume) out, or fit a single model",
         )
-
-
-def _ensemble(jobs: Sequence[Job], recipe: Recipe, progress: Progress | None, stop: Stop | None) -> FittedModel:
-    """The members of an ensemble, trained at once.
-
-    Raises:
-        TrainingError: One of them could not be trained.
-    """
-    runs = [job.run() for job in jobs]
-    jobs[0].check(runs[0])
-    fitted = []
-    for job, result in zip(jobs, train_many(runs, progress=progress, stop=stop), strict=True):
-        if isinstance(result, TrainingError):
-            raise result
-        one = job.done(result)
-        fitted.append(replace(one, recipe=msgspec.structs.replace(recipe, ensemble=1)))
-    return replace(fitted[0], recipe=recipe, others=tuple(fitted[1:]), status=_worst([one.status for one in fitted]))
-
-
-def _worst(statuses: Sequence[Status]) -> Status:
-    """How training ended, if one of several ended in this way."""
-    return next((status for status in ("interrupted", "diverged") if status in statuses), statuses[0])
 
 
 def plan(data: Any, *, given: Iterable[str] = (), **chosen: Unpack[Chosen]) -> Recipe:

@@ -1,6 +1,6 @@
 """What is trained: the rows of the fit, the model before training, and its objective, ready for the loop."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,7 +14,7 @@ from reparax.applications._door import require_context
 from reparax.applications._encode import encode
 from reparax.applications._marginals import require_sense
 from reparax.data import Dataset, described_rows, marginal_oddity, related, split, with_schema
-from reparax.errors import RecipeError
+from reparax.errors import RecipeError, TrainingError
 from reparax.model import Model
 from reparax.networks import context_size
 from reparax.objectives import AbstractCompanionObjective, AbstractObjective, Accompanied, InContext, check_objective
@@ -24,7 +24,18 @@ from reparax.recipe import BesideContext, FittedModel, Recipe, build, given_numb
 from reparax.recipe import objective as recipe_objective
 from reparax.reparameterization import is_reparameterizable
 from reparax.tables import HidingCells, adapter_of, is_for_rows
-from reparax.training import FitResult, Run, cosine_adam, sees_batch
+from reparax.training import (
+    Ended,
+    FitResult,
+    Progress,
+    Result,
+    Run,
+    Status,
+    Stop,
+    cosine_adam,
+    fit_many,
+    sees_batch,
+)
 
 COMPANION = 1 << 30
 """Folded into the key for the initial weights of a companion, so that the noise of training is the same without it."""
@@ -169,6 +180,43 @@ class Job:
         if self.held_out is not None and result.is_worse_than_untrained:
             require_sense(trained, part, self.held_out, chosen=self.recipe.learning_rate)
         return trained
+
+
+def trained(
+    jobs: Sequence[Job], progress: Progress | None, stop: Stop | None, ended: Ended | None = None
+) -> list[Result]:
+    """The results of jobs that are trained at once; the arguments are those of `reparax.training.fit_many`."""
+    runs, known = [], set()
+    for job in jobs:
+        run = job.run()
+        structure = msgspec.json.encode(msgspec.structs.replace(job.recipe, seed=0))
+        if structure not in known:
+            job.check(run)
+        known.add(structure)
+        runs.append(run)
+    return fit_many(runs, progress=progress, stop=stop, ended=ended)
+
+
+def done_of(jobs: Sequence[Job], results: Sequence[Result], recipe: Recipe) -> FittedModel:
+    """The fitted model of a recipe, from the jobs of its members.
+
+    Raises:
+        TrainingError: One of them could not be trained.
+    """
+    fitted = []
+    for job, result in zip(jobs, results, strict=True):
+        if isinstance(result, TrainingError):
+            raise result
+        fitted.append(job.done(result))
+    if len(fitted) == 1:
+        return fitted[0]
+    first, *others = (replace(one, recipe=msgspec.structs.replace(recipe, ensemble=1)) for one in fitted)
+    return replace(first, recipe=recipe, others=tuple(others), status=_worst([one.status for one in fitted]))
+
+
+def _worst(statuses: Sequence[Status]) -> Status:
+    """How training ended, if one of several ended in this way."""
+    return next((status for status in ("interrupted", "diverged") if status in statuses), statuses[0])
 
 
 def trimmed(dataset: Dataset, fraction: float) -> Dataset:

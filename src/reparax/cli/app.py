@@ -8,6 +8,7 @@ from reparax.cli.evaluate import evaluate, info, report
 from reparax.cli.fit import fit
 from reparax.cli.options import converted
 from reparax.cli.refit import refit_prior
+from reparax.cli.sweep import sweep
 
 
 def make_app() -> App:
@@ -21,7 +22,7 @@ def make_app() -> App:
         default_parameter=Parameter(negative=(), show_default=False, converter=converted),
     )
     for order, command in enumerate(
-        (fit, encode, reconstruct, sample, impute, score, evaluate, report, refit_prior, info)
+        (fit, encode, reconstruct, sample, impute, score, evaluate, report, refit_prior, sweep, info)
     ):
         app.command(command, sort_key=order)
     return app

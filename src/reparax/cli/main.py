@@ -12,7 +12,7 @@ from reparax.cli.terminal import warn
 from reparax.errors import MissingExtra, ReparaxError
 from reparax.extras import extras
 
-COMMANDS = ("fit", "encode", "reconstruct", "sample", "impute", "score", "evaluate", "report", "info")
+COMMANDS = ("fit", "encode", "reconstruct", "sample", "impute", "score", "evaluate", "report", "sweep", "info")
 USER_ERROR = 2
 INTERRUPTED = 130
 TERMINATED = 143
