@@ -4,7 +4,7 @@ import itertools
 import json
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -68,12 +68,17 @@ class Standing:
         bound: The mean over seeds of the best held-out bound, in nats per example; None if no fit could be trained.
         standard_error: Its standard error over the seeds; None for fewer than two.
         trials: The fits, one for each seed.
+        behind: How far it is behind the best combination: the mean over the seeds that both have.
+        behind_standard_error: Its standard error, of the differences seed by seed. It is what to compare combinations
+            by: which rows are held out differs between seeds, and moves the bounds of all combinations alike.
     """
 
     options: Mapping[str, Any]
     bound: float | None
     standard_error: float | None
     trials: tuple[Trial, ...]
+    behind: float | None = None
+    behind_standard_error: float | None = None
 
     @property
     def failed(self) -> int:
@@ -247,12 +252,26 @@ def _standings(combinations: Sequence[dict[str, Any]], trials: Mapping[int, Tria
     for number, options in enumerate(combinations):
         places = range(number * seeds, (number + 1) * seeds)
         of_options = tuple(trials[place] for place in places if place in trials)
-        bounds = [trial.bound for trial in of_options if trial.bound is not None]
-        mean = float(np.mean(bounds)) if bounds else None
-        error = float(np.std(bounds, ddof=1) / math.sqrt(len(bounds))) if len(bounds) > 1 else None
         if of_options:
-            found.append(Standing(options, mean, error, of_options))
-    return tuple(sorted(found, key=lambda one: (one.failed, -(one.bound if one.bound is not None else -math.inf))))
+            bounds = [trial.bound for trial in of_options if trial.bound is not None]
+            found.append(Standing(options, *_mean(bounds), of_options))
+    ranked = sorted(found, key=lambda one: (one.failed, -(one.bound if one.bound is not None else -math.inf)))
+    return tuple(_compared(one, ranked[0]) for one in ranked)
+
+
+def _mean(values: Sequence[float]) -> tuple[float | None, float | None]:
+    """The mean and its standard error."""
+    error = float(np.std(values, ddof=1) / math.sqrt(len(values))) if len(values) > 1 else None
+    return (float(np.mean(values)) if values else None), error
+
+
+def _compared(one: Standing, best: Standing) -> Standing:
+    """A combination with how far it is behind the best one."""
+    of_best = {trial.seed: trial.bound for trial in best.trials}
+    pairs = [(of_best.get(trial.seed), trial.bound) for trial in one.trials]
+    behind = [high - bound for high, bound in pairs if high is not None and bound is not None]
+    mean, error = _mean(behind)
+    return replace(one, behind=mean, behind_standard_error=error)
 
 
 def _best(standings: Sequence[Standing], trials: Mapping[int, Trial]) -> int | None:
@@ -386,9 +405,10 @@ def _as_csv(leaderboard: Sequence[Standing]) -> str:
     names = list(dict.fromkeys(name for standing in leaderboard for name in standing.options))
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["rank", *names, "held_out_bound", "standard_error", "seeds", "failed"])
+    figures = ("bound", "standard_error", "behind", "behind_standard_error")
+    writer.writerow(["rank", *names, "held_out_bound", *figures[1:], "seeds", "failed"])
     for rank, one in enumerate(leaderboard, 1):
-        numbers = ["" if x is None else repr(x) for x in (one.bound, one.standard_error)]
+        numbers = ["" if getattr(one, name) is None else repr(getattr(one, name)) for name in figures]
         values = [json.dumps(x) if isinstance(x, dict) else x for x in (one.options[name] for name in names)]
         writer.writerow([rank, *values, *numbers, len(one.trials), one.failed])
     return text.getvalue()

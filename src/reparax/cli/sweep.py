@@ -42,7 +42,8 @@ def sweep(
     """Fit every combination of the given values with several seeds, at once, and rank them by their held-out bounds.
 
     Each option of a fit takes one value for all or several, with commas: --latent-dim 2,8,32 --beta 0.5,1,4. The
-    leaderboard is printed and written to OUT as leaderboard.csv, .json and .svg; the best model is OUT/best, and all
+    leaderboard, with standard errors over the seeds, is printed and written to OUT as leaderboard.csv,
+    .json and .svg; the best model is OUT/best, and all
     others are in OUT/models.
 
     Args:
@@ -135,20 +136,23 @@ def _say_leaderboard(result: "Sweep", say: Say) -> None:
         result.best.recipe.name("objective")
     )  # fmt: skip
     table = Table(box=None, pad_edge=False)
-    for name in ("", *map(_flag, names), f"held-out {kind}, nats", "standard error", "seeds", "failed"):
+    for name in ("", *map(_flag, names), f"held-out {kind}, nats", "behind the best", "seeds", "failed"):
         table.add_column(name, justify="right")
     for rank, one in enumerate(result.leaderboard[:MOST_SHOWN], 1):
         values = [str(one.options[name]) for name in names]
-        table.add_row(str(rank), *values, _number(one.bound), _number(one.standard_error), str(len(one.trials)),
-                      str(one.failed or ""))  # fmt: skip
+        figures = (_with_error(one.bound, one.standard_error), _with_error(one.behind, one.behind_standard_error))
+        table.add_row(str(rank), *values, *figures, str(len(one.trials)), str(one.failed or ""))
     Console(file=sys.stdout, highlight=False, markup=False).print(table)
     if len(result.leaderboard) > MOST_SHOWN:
         say(f"and {len(result.leaderboard) - MOST_SHOWN} more in leaderboard.csv")
     say(f"note: {NOTE}")
 
 
-def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:.3f}"
+def _with_error(value: float | None, error: float | None) -> str:
+    """A mean with its standard error."""
+    if value is None:
+        return ""
+    return f"{value:.3f}" if error is None else f"{value:.3f} \u00b1 {error:.3f}"
 
 
 def _write_picture(result: "Sweep", folder: Path) -> None:
