@@ -203,6 +203,7 @@ def test_saved_and_loaded_it_is_the_same_to_the_last_bit(ensemble, table, tmp_pa
         np.testing.assert_array_equal(leaf, other)
 
 
+@pytest.mark.full
 def test_images_arrays_and_given_columns(table):
     rng = np.random.default_rng(1)
     pictures = rng.integers(0, 3, (40, 4, 4)).astype(np.float64)
@@ -223,6 +224,7 @@ def test_images_arrays_and_given_columns(table):
     assert msgspec.to_builtins(given.recipe)["ensemble"] == 2
 
 
+@pytest.mark.full
 def test_a_deterministic_autoencoder_has_no_density(table):
     fitted = rx.fit(table, ensemble=2, objective="reconstruction", **(SMALL | {"prior": None}))
     assert rx.score(fitted, table).log_density is None

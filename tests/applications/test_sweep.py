@@ -53,6 +53,7 @@ def test_each_of_many_is_its_own_fit():
             assert record.valid["bound"] == pytest.approx(other.valid["bound"], rel=1e-5)
 
 
+@pytest.mark.full
 def test_an_ensemble_among_many():
     one, other = rx.fit_many(ROWS, [{"ensemble": 2}, {"latent_dim": 1}], **SMALL)
     assert len(one.members) == 2

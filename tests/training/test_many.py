@@ -215,7 +215,7 @@ def test_progress_is_the_mean_of_the_models():
     assert len(seen) == len(results[0].history)
 
 
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=4, deadline=None)
 @given(
     st.lists(
         st.tuples(st.integers(0, 3), st.sampled_from((3, 5)), st.sampled_from((0.0, 1.0)), st.sampled_from((1, 3))),
