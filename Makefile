@@ -87,6 +87,7 @@ bench: $(INSTALLED) $(TORCH_INSTALLED)
 
 bench-tables: $(INSTALLED)
 	$(BIN)/python benchmarks/tables.py
+	$(BIN)/python benchmarks/many.py
 
 bench-gradients: $(INSTALLED) $(TORCH_INSTALLED)
 	$(BIN)/python benchmarks/gradients.py

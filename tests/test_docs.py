@@ -26,6 +26,7 @@ COMPILED_ONLY = {
     "adding-a-part.md",
     "scikit-learn.md",
     "report.md",
+    "many.md",
 }
 
 

@@ -36,6 +36,8 @@ _EXPORTS = {
     "FittedModel": "recipe",
     "Recipe": "recipe",
     "fit": "applications",
+    "fit_many": "applications",
+    "sweep": "applications",
     "plan": "applications",
     "encode": "applications",
     "classify": "applications",

@@ -32,6 +32,7 @@ from reparax.applications import evaluate as evaluate
 from reparax.applications import evaluate_factors as evaluate_factors
 from reparax.applications import explain as explain
 from reparax.applications import fit as fit
+from reparax.applications import fit_many as fit_many
 from reparax.applications import impute as impute
 from reparax.applications import impute_draws as impute_draws
 from reparax.applications import plan as plan
@@ -41,6 +42,7 @@ from reparax.applications import refit_prior as refit_prior
 from reparax.applications import sample as sample
 from reparax.applications import sample_means as sample_means
 from reparax.applications import score as score
+from reparax.applications import sweep as sweep
 from reparax.artifact import load as load
 from reparax.artifact import save as save
 from reparax.data import read as read

@@ -77,6 +77,7 @@ class _Description(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     files: dict[str, FileSeal]
     checksum: str
     companion: dict[str, Leaf] = {}
+    others: list[_Training] = []
 
 
 def save(fitted: FittedModel, folder: str | Path) -> None:
@@ -93,9 +94,10 @@ def save(fitted: FittedModel, folder: str | Path) -> None:
     """
     check_folder(folder)
     _check_derived(fitted)
-    _check_finite(fitted.model, "the model", "fit the model again, with a lower learning rate")
-    arrays, scalars = leaves_of(fitted.model)
-    of_companion, _ = leaves_of(fitted.companion)
+    for member in fitted.members:
+        _check_finite(member.model, "the model", "fit the model again, with a lower learning rate")
+    arrays, scalars = leaves_of(_of_all([member.model for member in fitted.members]))
+    of_companion, _ = leaves_of(_of_all([member.companion for member in fitted.members]))
     contents = {WEIGHTS: packed(arrays)} | ({COMPANION: packed(of_companion)} if of_companion else {})
     description = _Description(
         format=FORMAT,
@@ -103,7 +105,8 @@ def save(fitted: FittedModel, folder: str | Path) -> None:
         libraries={name: version(name) for name in LIBRARIES},
         recipe=fitted.recipe,
         data=fitted.schema,
-        training=_Training(fitted.status, [record.as_json() for record in fitted.history]),
+        training=_training(fitted),
+        others=[_training(other) for other in fitted.others],
         arrays=described(arrays),
         companion=described(of_companion),
         scalars=escaped(scalars),
@@ -144,15 +147,43 @@ def load(
         stored = _stored(folder, WEIGHTS, description.files)
         beside = {} if companion is None else _stored(folder, COMPANION, description.files)
     skeleton = _skeleton(folder, description, allow) if model is None else model
-    restored = filled(skeleton, stored, description.arrays, description.scalars, folder)
-    _check_finite(restored, str(folder), "copy the folder again from its source, or fit the model again")
+    trainings = [description.training, *description.others]
+    count = len(trainings)
+    models = _each(filled(_of_all([skeleton] * count), stored, description.arrays, description.scalars, folder), count)
+    companions = [None] * count
     if companion is not None:
-        companion = filled(companion, beside, description.companion, {}, folder)
-    history = _history(description.training.history, folder)
-    fitted = FittedModel(
-        restored, description.data, description.recipe, history, description.training.status, companion
-    )
-    return replace(fitted, model=with_derived(restored, fitted.units.summary))
+        filled_in = filled(_of_all([companion] * count), beside, description.companion, {}, folder)
+        companions = _each(filled_in, count)
+    recipe = description.recipe
+    of_member = recipe if recipe is None or count == 1 else msgspec.structs.replace(recipe, ensemble=1)
+    first, *others = [
+        _fitted(folder, description.data, of_member, *each) for each in zip(trainings, models, companions, strict=True)
+    ]
+    return replace(first, recipe=recipe, others=tuple(others))
+
+
+def _fitted(
+    folder: Path, schema: Schema, recipe: Recipe | None, training: _Training, model: Model, companion: PyTree
+) -> FittedModel:
+    """One model of a folder."""
+    _check_finite(model, str(folder), "copy the folder again from its source, or fit the model again")
+    history = _history(training.history, folder)
+    fitted = FittedModel(model, schema, recipe, history, training.status, companion)
+    return replace(fitted, model=with_derived(model, fitted.units.summary))
+
+
+def _training(fitted: FittedModel) -> _Training:
+    return _Training(fitted.status, [record.as_json() for record in fitted.history])
+
+
+def _of_all(trees: Sequence[PyTree]) -> PyTree:
+    """What is saved of several models: of one, the model itself."""
+    return trees[0] if len(trees) == 1 else tuple(trees)
+
+
+def _each(trees: PyTree, count: int) -> Sequence[PyTree]:
+    """The inverse of `_of_all`."""
+    return [trees] if count == 1 else trees
 
 
 def describe(folder: str | Path) -> dict[str, Any]:
@@ -204,9 +235,10 @@ def _check_finite(model: Model, where: str, cure: str) -> None:
 
 def _check_derived(fitted: FittedModel) -> None:
     """Refuses a model that `load` would change, because it was built for another schema."""
-    rederived = jax.tree.leaves(with_derived(fitted.model, fitted.units.summary))
-    same = all(map(_same, jax.tree.leaves(fitted.model), rederived))
-    if len(jax.tree.leaves(fitted.model)) != len(rederived) or not same:
+    models = [member.model for member in fitted.members]
+    rederived = jax.tree.leaves([with_derived(model, fitted.units.summary) for model in models])
+    same = all(map(_same, jax.tree.leaves(models), rederived))
+    if len(jax.tree.leaves(models)) != len(rederived) or not same:
         raise ArtifactError(
             expected="a model that was built for the data of its schema",
             got="a model that was built for other columns",

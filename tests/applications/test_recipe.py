@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 
 from reparax import registry
-from reparax.applications._fit import _drawn
+from reparax.applications._job import _drawn
 from reparax.data import Schema, from_array, read
 from reparax.errors import RecipeError
 from reparax.recipe import Recipe, Units, build, objective, suggest

@@ -26,6 +26,7 @@ from reparax.applications._fit import plan as plan
 from reparax.applications._given import notes_on_where as notes_on_where
 from reparax.applications._impute import impute as impute
 from reparax.applications._impute import impute_draws as impute_draws
+from reparax.applications._many import fit_many as fit_many
 from reparax.applications._marginals import marginal_bound as marginal_bound
 from reparax.applications._marginals import marginal_log_density as marginal_log_density
 from reparax.applications._measured import Measured as Measured
@@ -44,3 +45,8 @@ from reparax.applications._score import Evaluation as Evaluation
 from reparax.applications._score import Scores as Scores
 from reparax.applications._score import evaluate as evaluate
 from reparax.applications._score import score as score
+from reparax.applications._sweep import NOTE as NOTE
+from reparax.applications._sweep import Standing as Standing
+from reparax.applications._sweep import Sweep as Sweep
+from reparax.applications._sweep import Trial as Trial
+from reparax.applications._sweep import sweep as sweep

@@ -33,7 +33,7 @@ class Classes(NamedTuple):
 
 
 def classify(fitted: FittedModel, data: Any, *, context: Any = None) -> Classes:
-    """The probabilities q(y | x) of the classes of examples.
+    """The probabilities q(y | x) of the classes of examples; of an ensemble with labels, their mean over the models.
 
     Args:
         fitted: A model with a class: of the semi-supervised objective, or of the posterior ``class-normal``.
@@ -50,9 +50,12 @@ def classify(fitted: FittedModel, data: Any, *, context: Any = None) -> Classes:
             got=repr(fitted.model.posterior.latent_space),
             cure="fit with --objective semi-supervised and labels, or with --posterior class-normal",
         )
+    if not fitted.schema.classes:
+        fitted.require_one("with classes of its own")
     dataset = dataset_of(fitted, data, context)
     key, transform = jax.random.key(0), fitted.units.expected
-    found = map_rows(_probabilities, fitted, dataset, transform=transform, key=key).astype(np.float64)
+    each = [map_rows(_probabilities, one, dataset, transform=transform, key=key) for one in fitted.members]
+    found = np.mean(each, axis=0, dtype=np.float64)
     names = fitted.schema.classes or tuple(map(str, range(found.shape[1])))
     return Classes(names, found / found.sum(axis=1, keepdims=True))
 

@@ -1,20 +1,22 @@
 """From data to latent variables and back."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, PyTree
 
 from reparax.applications._door import contexts_of, dataset_of, in_context, some_of
+from reparax.applications._mixture import over_members
 from reparax.applications._rows import batch_size, batches, map_rows
 from reparax.errors import DataError, RecipeError
 from reparax.model import Model
 from reparax.recipe import FittedModel
+from reparax.tables import adapter_of
 
 DRAWS = 64
 
@@ -32,7 +34,9 @@ def encode(fitted: FittedModel, data: Any, *, context: Any = None) -> Float[np.n
 
     Raises:
         DataError: The data have another shape or kind than in the fit.
+        RecipeError: An ensemble: the members' codes have no common meaning.
     """
+    fitted.require_one("to encode with")
     return _apply(_mean, fitted, data, context)
 
 
@@ -41,9 +45,10 @@ def encode_std(fitted: FittedModel, data: Any, *, context: Any = None) -> Float[
 
     Raises:
         DataError: The data have another shape or kind than in the fit.
-        RecipeError: The posterior is deterministic.
+        RecipeError: The posterior is deterministic, or an ensemble.
         NoClosedForm: The standard deviation has no closed form.
     """
+    fitted.require_one("to encode with")
     if not fitted.model.posterior.has_density:
         raise RecipeError(
             expected="a posterior with a standard deviation",
@@ -65,10 +70,21 @@ def drawn_std(fitted: FittedModel, data: Any, *, context: Any = None) -> Float[n
 def reconstruct(fitted: FittedModel, data: Any, *, context: Any = None) -> np.ndarray:
     """E[x | z] at the posterior mean of z, in the user's units, in the shape of the data.
 
+    Of an ensemble, the mean of the members' expectations; of a category, its probabilities are averaged, and the most
+    probable one is given.
+
     Raises:
         DataError: The data have another shape or kind than in the fit.
     """
-    return fitted.units.restored(_apply(_reconstruction, fitted, data, context))
+    if not fitted.others:
+        return fitted.units.restored(_apply(_reconstruction, fitted, data, context))
+    dataset = dataset_of(fitted, data, context)
+    models = tuple(member.model for member in fitted.members)
+    rows = map_rows(
+        _mean_reconstruction, fitted, dataset, transform=fitted.units.expected, key=jax.random.key(0),
+        work=len(models), model=models,
+    )  # fmt: skip
+    return fitted.units.restored(rows)
 
 
 def decode(fitted: FittedModel, codes: Float[np.ndarray, "n latent"], *, context: Any = None) -> np.ndarray:
@@ -81,7 +97,9 @@ def decode(fitted: FittedModel, codes: Float[np.ndarray, "n latent"], *, context
 
     Raises:
         DataError: The codes have the wrong shape.
+        RecipeError: An ensemble.
     """
+    fitted.require_one("to decode with")
     latent_shape = fitted.model.posterior.latent_shape
     expected, codes = math.prod(latent_shape), np.asarray(codes, np.float32)
     if codes.ndim != 2 or codes.shape[1] != expected or not len(codes):
@@ -125,3 +143,17 @@ def _std_of_draws(model: Model, x: Array, key: Array) -> Array:
 
 def _reconstruction(model: Model, x: Array, key: Array) -> Array:
     return model.expected(model.posterior.code(x))
+
+
+def _mean_reconstruction(models: Sequence[Model], x: Array, key: Array) -> Array:
+    """The mean of the members' expectations; of a table, from averaged probabilities of categories."""
+    adapter = adapter_of(models[0].likelihood)
+
+    def expectations(model: Model) -> PyTree[Array]:
+        code = model.posterior.code(x)
+        if not adapter.is_table:
+            return model.expected(code)
+        return adapter.statistics(model.likelihood, code[None], jnp.zeros(1))
+
+    mean = jax.tree.map(lambda of_all: jnp.mean(of_all, axis=0), over_members(models, expectations))
+    return adapter.typical(mean) if adapter.is_table else mean

@@ -1,13 +1,16 @@
 """Imputation: the missing cells of a table given the observed ones."""
 
+from collections.abc import Sequence
 from typing import Any, Literal, get_args
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array
+from jaxtyping import Array, PyTree
 
 from reparax.applications._door import dataset_of
+from reparax.applications._mixture import over_members
 from reparax.applications._rows import importance_samples, map_with_samples, require_samples
 from reparax.data import Dataset, fill, unrounded
 from reparax.errors import RecipeError
@@ -17,6 +20,8 @@ from reparax.tables import adapter_of
 
 Missing = Literal["at-random", "not-at-random"]
 """What is assumed of the cells that are missing; see `impute`."""
+FOR_MEMBER = 3
+"""Folded into the key of a row to choose members of an ensemble; the other numbers are those of its draws."""
 
 
 def impute(
@@ -41,6 +46,9 @@ def impute(
     It is right if gaps and cells are independent given z, and if cells go missing as they did in the fit: a gap may
     depend on the missing cells as far as z determines both. Which of the two holds cannot be seen from the data.
     Ipsen, Mattei & Frellsen (2021), "not-MIWAE".
+
+    An ensemble takes the mean over its members: of a row, they give 1/N sum_i p_i(missing cells | observed cells), of
+    which these are the expected numbers and the most probable categories.
 
     Args:
         fitted: A model with the columns likelihood.
@@ -77,7 +85,8 @@ def impute_draws(
     """Multiple imputation: tables whose missing cells are drawn from p(x_missing | observed).
 
     Each draw resamples one z by its importance weight and draws the cells given z (Mattei & Frellsen 2019, section
-    3.2), so that the variation between the tables is the uncertainty of the cells.
+    3.2), so that the variation between the tables is the uncertainty of the cells. Each row of an ensemble is drawn
+    from a random member.
 
     Args:
         fitted: A model with the columns likelihood.
@@ -106,22 +115,37 @@ class _Expect(eqx.Module):
     num_samples: int = eqx.field(static=True)
     uses_gaps: bool = eqx.field(static=True)
 
-    def __call__(self, model: Model, x: Array, key: Array) -> Array:
-        z, log_weights = _weighted(model, x, key, self.num_samples, self.uses_gaps)
-        return adapter_of(model.likelihood).expected(model.likelihood, z, log_weights)
+    def __call__(self, models: Sequence[Model], x: Array, key: Array) -> Array:
+        adapter = adapter_of(models[0].likelihood)
+
+        def statistics(model: Model) -> PyTree[Array]:
+            z, log_weights = _weighted(model, x, key, self.num_samples, self.uses_gaps)
+            return adapter.statistics(model.likelihood, z, log_weights)
+
+        if len(models) == 1:
+            return adapter.typical(statistics(models[0]))
+        return adapter.typical(jax.tree.map(lambda of_all: jnp.mean(of_all, axis=0), over_members(models, statistics)))
 
 
 class _Draws(eqx.Module):
-    """Draws of one row, shape (num_draws, columns)."""
+    """Draws of one row, shape (num_draws, columns), each from a random member."""
 
     num_samples: int = eqx.field(static=True)
     uses_gaps: bool = eqx.field(static=True)
     num_draws: int = eqx.field(static=True)
 
-    def __call__(self, model: Model, x: Array, key: Array) -> Array:
+    def __call__(self, models: Sequence[Model], x: Array, key: Array) -> Array:
         for_z, *for_rows = jax.random.split(key, 3)
-        z, log_weights = _weighted(model, x, for_z, self.num_samples, self.uses_gaps)
-        return adapter_of(model.likelihood).drawn(model.likelihood, z, log_weights, self.num_draws, for_rows)
+        adapter = adapter_of(models[0].likelihood)
+
+        def drawn(model: Model) -> Array:
+            z, log_weights = _weighted(model, x, for_z, self.num_samples, self.uses_gaps)
+            return adapter.drawn(model.likelihood, z, log_weights, self.num_draws, for_rows)
+
+        if len(models) == 1:
+            return drawn(models[0])
+        which = jax.random.randint(jax.random.fold_in(key, FOR_MEMBER), (self.num_draws,), 0, len(models))
+        return over_members(models, drawn)[which, jnp.arange(self.num_draws)]
 
 
 def _weighted(model: Model, x: Array, key: Array, num_samples: int, uses_gaps: bool) -> tuple[Array, Array]:
@@ -160,7 +184,7 @@ def _uses_gaps(fitted: FittedModel, missing: Missing) -> bool:
 def _filled(
     fitted: FittedModel, dataset: Dataset, function: Any, work: int, seed: int, at_once: int | None = None
 ) -> np.ndarray:
-    """The rows with a function applied to those that have missing cells."""
+    """The rows with a function of all members applied to those that have missing cells."""
     require_samples(work)
     adapter_of(fitted.model.likelihood).require_table()
     values = dataset.values
@@ -171,7 +195,9 @@ def _filled(
         (len(values), *inner, values.shape[1]),
     ).copy()
     if has_gaps.any():
-        rows = map_with_samples(function, fitted, dataset.take(np.flatnonzero(has_gaps)), work, seed, at_once)
+        models = tuple(member.model for member in fitted.members)
+        some = dataset.take(np.flatnonzero(has_gaps))
+        rows = map_with_samples(function, fitted, some, work * len(models), seed, at_once, model=models)
         given = result[has_gaps]
         whole = fitted.units.restored(rows.reshape(-1, rows.shape[-1]), given.reshape(-1, given.shape[-1]))
         result[has_gaps] = whole.reshape(given.shape)

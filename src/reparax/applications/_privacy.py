@@ -8,9 +8,10 @@ import numpy as np
 
 from reparax.applications._distances import Space, closest, comparable, equal_rows, neighbor_weights
 from reparax.applications._door import dataset_of, parts_of
-from reparax.applications._fit import trimmed
+from reparax.applications._job import trimmed
 from reparax.applications._measured import Measured, fraction, separation
-from reparax.applications._rows import Terms, terms_of
+from reparax.applications._mixture import mixed
+from reparax.applications._rows import terms_of
 from reparax.applications._sample import sample_dataset
 from reparax.data import Dataset, joint_values
 from reparax.errors import DataError, RecipeError
@@ -174,6 +175,6 @@ def _membership(fitted: FittedModel, part: Dataset, held_out: Dataset, num_sampl
         seen, values=np.concatenate([seen.values, unseen.values]), labels=None, ids=None, native=None,
         context=contexts, conditions=None,
     )  # fmt: skip
-    terms: Terms = terms_of(fitted, both, num_samples, seed)
+    terms = mixed(terms_of(fitted, both, num_samples, seed), has_density=fitted.model.posterior.has_density)
     bound = np.asarray(terms.iwae, np.float64)
     return separation(bound[: len(seen)], bound[len(seen) :])

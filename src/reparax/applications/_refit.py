@@ -56,8 +56,9 @@ def refit_prior(
 
     Raises:
         DataError: The data have another shape or kind than in the fit.
-        RecipeError: The model is custom, or the prior is on another space, or has pseudo-examples.
+        RecipeError: The model is custom or an ensemble, or the prior is on another space, or has pseudo-examples.
     """
+    fitted.require_one("to refit the prior of")
     recipe = fitted.recipe
     if recipe is None:
         raise RecipeError(

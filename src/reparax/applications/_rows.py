@@ -18,6 +18,7 @@ from reparax.data import Dataset, dense
 from reparax.errors import RecipeError
 from reparax.estimators import log_mean_exp, sample_with_log_prob
 from reparax.model import Model
+from reparax.networks import given
 from reparax.parts import as_number
 from reparax.recipe import FittedModel
 from reparax.tables import adapter_of
@@ -70,6 +71,7 @@ def map_rows(
     key: jax.Array,
     work: int = 1,
     at_once: int | None = None,
+    model: Any = None,
 ) -> PyTree:
     """``function(model, x, key)`` for every row x; the results are stacked as NumPy arrays.
 
@@ -86,10 +88,16 @@ def map_rows(
         work: The memory that the computation for a row takes, in multiples of the memory of the row.
         at_once: The most rows that are computed at once; None for as many as memory allows. Fewer are faster for single
             rows; the last digits of floating-point numbers may depend on it.
+        model: What the function gets in place of the model: the models of an ensemble.
+
+    Raises:
+        RecipeError: An ensemble, of which no models are given.
     """
+    if model is None:
+        fitted.require_one("to apply a function to")
     stored, size = fitted.units.stored(dataset.values), min(batch_size(fitted, work), at_once or LARGEST_BATCH)
     contexts = dataset.context
-    leaves, structure = jax.tree.flatten((function, transform, fitted.model))
+    leaves, structure = jax.tree.flatten((function, transform, fitted.model if model is None else model))
     arrays, rest = eqx.partition(tuple(leaves), eqx.is_array)
 
     def inputs() -> Iterator[tuple[tuple[Array, Array | None], Array, int]]:
@@ -121,7 +129,7 @@ def _batch(
         of_row = jax.random.fold_in(jax.random.fold_in(key, mark[0]), mark[1])
         for_transform, for_function = jax.random.split(of_row)
         x = transform(row, for_transform)
-        return function(model if context is None else model.given(context), x, for_function)
+        return function(model if context is None else given(model, context), x, for_function)
 
     return jax.vmap(one)(rows, marks)
 
@@ -208,6 +216,7 @@ def map_with_samples(
     num_samples: int,
     seed: int,
     at_once: int | None = None,
+    model: Any = None,
 ) -> PyTree:
     """`map_rows` for a function that draws samples.
 
@@ -216,7 +225,25 @@ def map_with_samples(
     """
     require_samples(num_samples)
     key, transform = jax.random.key(seed), fitted.units.transform
-    return map_rows(function, fitted, dataset, transform=transform, key=key, work=num_samples, at_once=at_once)
+    return map_rows(
+        function, fitted, dataset, transform=transform, key=key, work=num_samples, at_once=at_once, model=model
+    )
+
+
+def map_members(
+    function: Callable[[Any, Array, Array], PyTree],
+    fitted: FittedModel,
+    dataset: Dataset,
+    num_samples: int,
+    seed: int,
+    at_once: int | None = None,
+) -> list[PyTree]:
+    """`map_with_samples` for each member of an ensemble, with the same noise.
+
+    Raises:
+        RecipeError: The number of samples is below 1.
+    """
+    return [map_with_samples(function, member, dataset, num_samples, seed, at_once) for member in fitted.members]
 
 
 class Terms(eqx.Module):
@@ -252,13 +279,15 @@ class _ComputeTerms(eqx.Module):
         return Terms(bound, jnp.mean(reconstruction), jnp.mean(kl), jnp.ravel(model.posterior.code(x)), by_column)
 
 
-def terms_of(fitted: FittedModel, dataset: Dataset, num_samples: int, seed: int, at_once: int | None = None) -> Terms:
-    """The terms of the bound for each row, stacked.
+def terms_of(
+    fitted: FittedModel, dataset: Dataset, num_samples: int, seed: int, at_once: int | None = None
+) -> list[Terms]:
+    """The terms of the bound for each row, stacked, of each member of an ensemble; `mixed` are those of the mixture.
 
     Raises:
         RecipeError: The number of samples is below 1.
     """
-    return map_with_samples(_ComputeTerms(num_samples), fitted, dataset, num_samples, seed, at_once)
+    return map_members(_ComputeTerms(num_samples), fitted, dataset, num_samples, seed, at_once)
 
 
 def _of_sample(model: Model, z: Array, x: Array) -> tuple[Float[Array, ""], Float[Array, " d"] | None]:

@@ -12,7 +12,7 @@ from jaxtyping import Array
 from reparax.applications._door import contexts_of, in_context, some_of
 from reparax.applications._given import conditions_where, given_of
 from reparax.applications._rows import batch_size, batches, require_samples
-from reparax.applications._where import SAME_LATENT, drawn_where, keys_of
+from reparax.applications._where import SAME_LATENT, by_member, drawn_where, keys_at, members_of
 from reparax.data import Dataset, FrameKind, cell_value, joint_values, to_frame
 from reparax.errors import DataError, RecipeError
 from reparax.model import Model
@@ -36,6 +36,8 @@ def sample(
 
     Rows of a table have the names, data types, categories, rounding and range of the data. Which cells are missing is
     drawn with the rest of the row, from P(gaps | z): `reparax.tables.Gaps`.
+
+    Each example of an ensemble is drawn from a random member.
 
     Args:
         fitted: The fitted model.
@@ -170,12 +172,16 @@ def means_dataset(
                 got="a condition on modeled columns", cure="leave where out, or leave means out",
             )  # fmt: skip
         contexts = contexts_of(fitted, context, num_samples)
+
+    def of_member(model: Model, rows: np.ndarray) -> np.ndarray:
+        return np.concatenate([
+            np.asarray(_expected(model, keys_at(key, rows[some], size), some_of(contexts, rows[some])))[:kept]
+            for _, some, kept in batches(len(rows), size)
+        ])  # fmt: skip
+
     size = batch_size(fitted)
-    pieces = [
-        np.asarray(_expected(fitted.model, keys_of(key, number, size), some_of(contexts, places)))[:kept]
-        for number, places, kept in batches(num_samples, size)
-    ]
-    return Dataset(fitted.units.restored(np.concatenate(pieces)), fitted.schema, conditions=given)
+    means = by_member(fitted, members_of(fitted, num_samples, key), np.arange(num_samples), of_member)
+    return Dataset(fitted.units.restored(means), fitted.schema, conditions=given)
 
 
 def _refuse_both(fitted: FittedModel) -> None:
@@ -248,20 +254,18 @@ def _drawn(
     fitted: FittedModel, num_samples: int, key: jax.Array, contexts: np.ndarray | None
 ) -> Callable[[np.ndarray, int], np.ndarray]:
     """Draws rows by their indices; in later attempts with other noise for x, and after some with another z too."""
-    size = batch_size(fitted)
+    size, member = batch_size(fitted), members_of(fitted, num_samples, key)
 
     def draw(places: np.ndarray, attempt: int) -> np.ndarray:
-        numbers = np.unique(places // size)
-        data = np.concatenate([jax.random.key_data(keys_of(key, int(number), size)) for number in numbers])
-        keys = jax.random.wrap_key_data(jnp.asarray(data), impl=jax.random.key_impl(key))
-        of_places = keys[np.searchsorted(numbers, places // size) * size + places % size]
-        pieces = [
-            np.asarray(_batch(fitted.model, of_places[some], jnp.int32(attempt), some_of(contexts, places[some])))[
-                :kept
+        def of_member(model: Model, rows: np.ndarray) -> np.ndarray:
+            of_rows = keys_at(key, rows, size)
+            pieces = [
+                np.asarray(_batch(model, of_rows[some], jnp.int32(attempt), some_of(contexts, rows[some])))[:kept]
+                for _, some, kept in batches(len(rows), size)
             ]
-            for _, some, kept in batches(len(places), size)
-        ]
-        return fitted.units.restored(np.concatenate(pieces))
+            return np.concatenate(pieces)
+
+        return fitted.units.restored(by_member(fitted, member, places, of_member))
 
     return draw
 

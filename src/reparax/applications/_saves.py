@@ -53,15 +53,16 @@ def identity_of(model: Model, recipe: Recipe, part: Dataset, held_out: Dataset |
     """
     shapes = [(str(leaf.dtype), leaf.shape) for leaf in jax.tree.leaves(partition(model)[0])]
     return {
-        "data": _fingerprint(part),
-        "held-out data": None if held_out is None else _fingerprint(held_out),
+        "data": fingerprint(part),
+        "held-out data": None if held_out is None else fingerprint(held_out),
         "recipe": msgspec.to_builtins(recipe),
         "schema": _short(msgspec.json.encode(part.schema)),
         "weights": _short(str(shapes).encode()),
     }
 
 
-def _fingerprint(dataset: Dataset) -> str:
+def fingerprint(dataset: Dataset) -> str:
+    """What tells the data of a fit from others: their number and a checksum."""
     context = b"" if dataset.context is None else dataset.context.tobytes()
     classes = b"" if dataset.classes is None else dataset.classes.tobytes()
     values = dataset.values

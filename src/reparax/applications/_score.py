@@ -1,6 +1,6 @@
 """How probable and how anomalous each example is under a model, and how good a model is on data."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import equinox as eqx
@@ -8,7 +8,9 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from reparax.applications._door import dataset_of
-from reparax.applications._rows import Terms, importance_samples, map_with_samples, require_samples, terms_of
+from reparax.applications._mixture import log_mean_exp_of, mean_of, mixed
+from reparax.applications._rows import Terms, importance_samples, map_members, require_samples, terms_of
+from reparax.data import Dataset
 from reparax.estimators import log_mean_exp
 from reparax.model import Model
 from reparax.notebook import MOST_ROWS, table
@@ -84,6 +86,9 @@ def score(
     each variable of `reparax.tables.Gaps`, whose part is divided equally among its columns; it is also in the log
     density.
 
+    Of an ensemble, log p(x) is bounded by log 1/N sum_i exp of the members' bounds, and the anomaly score of a row of a
+    table and its parts are the means of theirs.
+
     Args:
         fitted: The fitted model.
         data: Anything `reparax.data.read` reads, or a `Dataset`.
@@ -102,10 +107,12 @@ def score(
     if adapter_of(fitted.model.likelihood).is_table:
         require_samples(num_samples)
         work = num_samples + NUM_PRIOR_DRAWS
-        log_density, total, shares = map_with_samples(_Score(num_samples), fitted, dataset, work, seed, at_once)
+        found = map_members(_Score(num_samples), fitted, dataset, work, seed, at_once)
+        log_densities, totals, of_columns = zip(*found, strict=True)
+        log_density, total, shares = log_mean_exp_of(log_densities), mean_of(totals), mean_of(of_columns)
         names = tuple(column.name for column in fitted.schema.columns or ())
         return Scores(None if deterministic else log_density, total, shares, names)
-    terms = terms_of(fitted, dataset, num_samples, seed, at_once)
+    terms = mixed(terms_of(fitted, dataset, num_samples, seed, at_once), has_density=not deterministic)
     return Scores(None, -terms.reconstruction) if deterministic else Scores(terms.iwae, -terms.iwae)
 
 
@@ -147,6 +154,7 @@ class Evaluation:
         bits_per_dim: For images, -iwae / (values per image) in bits; None for a model without a density.
         columns: For tables, E[log p(x_j | z)] of each column j under the importance-weighted posterior, averaged over
             the rows where it is observed; without the probability of gaps.
+        members: Of an ensemble, the figures of each member; else None.
     """
 
     num_examples: int
@@ -161,6 +169,7 @@ class Evaluation:
     latent_dim: int
     bits_per_dim: float | None
     columns: dict[str, float] | None = None
+    members: tuple["Evaluation", ...] | None = None
 
     def _repr_html_(self) -> str:
         """The numbers with their standard errors, for notebooks."""
@@ -184,6 +193,10 @@ def evaluate(
 ) -> Evaluation:
     """The bounds on data and their terms, with standard errors.
 
+    Of an ensemble they are those of the mixture, whose latent variable is the number i of a member and its z: the ELBO
+    is log 1/N sum_i exp(ELBO_i), with q(i | x) in proportion to exp(ELBO_i), and the KL contains that of q(i | x) to
+    1/N. The active units and the latent dimensions are those of all members.
+
     Args:
         fitted: The fitted model.
         data: Anything `reparax.data.read` reads, or a `Dataset`.
@@ -196,9 +209,18 @@ def evaluate(
         RecipeError: The number of samples is below 1.
     """
     dataset = dataset_of(fitted, data, context)
-    terms = terms_of(fitted, dataset, num_samples, seed)
+    found = terms_of(fitted, dataset, num_samples, seed)
+    of_all = _evaluation(fitted, dataset, mixed(found, has_density=fitted.model.posterior.has_density), num_samples)
+    if len(found) == 1:
+        return of_all
+    members = tuple(_evaluation(fitted, dataset, terms, num_samples) for terms in found)
+    return replace(of_all, members=members)
+
+
+def _evaluation(fitted: FittedModel, dataset: Dataset, terms: Terms, num_samples: int) -> Evaluation:
+    """The means of the terms of one model, or of the mixture."""
     count, size = len(terms.iwae), fitted.units.summary.size
-    common = {
+    common: dict[str, Any] = {
         "num_examples": count,
         "num_samples": num_samples,
         "reconstruction": float(np.mean(terms.reconstruction)),
@@ -207,7 +229,9 @@ def evaluate(
     }
     columns = _of_columns(fitted, dataset.values, terms)
     if not fitted.model.posterior.has_density:
-        nothing = dict.fromkeys(("elbo", "elbo_standard_error", "iwae", "iwae_standard_error", "kl", "bits_per_dim"))
+        nothing: dict[str, Any] = dict.fromkeys(
+            ("elbo", "elbo_standard_error", "iwae", "iwae_standard_error", "kl", "bits_per_dim")
+        )
         return Evaluation(**common, **nothing, columns=columns)
     elbo = terms.reconstruction - terms.kl
     iwae = float(np.mean(terms.iwae))

@@ -6,7 +6,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array
+from jaxtyping import Array, Int
 
 from reparax.applications._door import in_context, some_of
 from reparax.applications._given import Conditions
@@ -20,6 +20,8 @@ PROPOSALS = 20_000
 """The number of draws from the prior that are resampled to meet a condition."""
 SAME_LATENT = 20
 """The attempts with the same latent variable, so that the distribution of these hardly changes."""
+FOR_MEMBERS = (1 << 31) - 2
+"""Folded into the key of a sample to choose the members of an ensemble."""
 MIN_EFFECTIVE = 20.0
 """The smallest effective number of proposals: with fewer, rows would repeat a few latent points."""
 
@@ -27,6 +29,48 @@ MIN_EFFECTIVE = 20.0
 def keys_of(key: Array, number: int, size: int) -> Array:
     """The keys of a batch."""
     return jax.random.split(jax.random.fold_in(key, number), size)
+
+
+def keys_at(key: jax.Array, places: np.ndarray, size: int) -> jax.Array:
+    """The keys of rows by their indices, as `keys_of` gives them batch by batch."""
+    numbers = np.unique(places // size)
+    data = np.concatenate([jax.random.key_data(keys_of(key, int(number), size)) for number in numbers])
+    keys = jax.random.wrap_key_data(jnp.asarray(data), impl=jax.random.key_impl(key))
+    return keys[np.searchsorted(numbers, places // size) * size + places % size]
+
+
+def members_of(fitted: FittedModel, count: int, key: Array) -> Int[np.ndarray, " n"]:
+    """Which member of an ensemble each of some rows is drawn from, at random."""
+    if not fitted.others:
+        return np.zeros(count, np.int64)
+    seed = np.asarray(jax.random.key_data(jax.random.fold_in(key, FOR_MEMBERS))).ravel().tolist()
+    return np.random.default_rng(seed).integers(0, len(fitted.members), count)
+
+
+def by_member(
+    fitted: FittedModel,
+    member: Int[np.ndarray, " n"],
+    places: Int[np.ndarray, " m"],
+    draw: Callable[[Model, np.ndarray], np.ndarray],
+) -> np.ndarray:
+    """Rows by their indices, each from its member.
+
+    Args:
+        fitted: The fitted model.
+        member: The number of the member of each row.
+        places: The indices of the rows that are drawn.
+        draw: Draws rows from a model by their indices.
+    """
+    if not fitted.others:
+        return draw(fitted.model, places)
+    whole: np.ndarray | None = None
+    for number in np.unique(member[places]).tolist():
+        of_member = np.flatnonzero(member[places] == number)
+        rows = draw(fitted.members[number].model, places[of_member])
+        whole = np.empty((len(places), *rows.shape[1:]), rows.dtype) if whole is None else whole
+        whole[of_member] = rows
+    assert whole is not None
+    return whole
 
 
 def drawn_where(
@@ -49,7 +93,11 @@ def drawn_where(
     for_z, for_choice, for_x = jax.random.split(key, 3)
     keys = jax.random.split(for_z, -(-max(PROPOSALS, 2 * num_samples) // LARGEST_BATCH))
     contexts, of_proposals = _contexts(conditions, len(keys) * LARGEST_BATCH, key)
-    z, log_weights = _proposed(fitted.model, seen, keys, contexts)
+    # Of an ensemble, the proposals of all members: those that make the cells more probable are drawn more often.
+    z, log_weights = map(np.concatenate, zip(*(
+        tuple(map(np.asarray, _proposed(member.model, seen, keys, contexts))) for member in fitted.members
+    ), strict=True))  # fmt: skip
+    per_member = len(keys) * LARGEST_BATCH
     weights = np.exp(np.asarray(log_weights, np.float64) - float(np.max(log_weights)))
     effective = float(weights.sum() ** 2 / (weights**2).sum()) if np.isfinite(weights).all() else 0.0
     if effective < MIN_EFFECTIVE:
@@ -58,27 +106,32 @@ def drawn_where(
             got=f"one that {effective:.1f} of them meet, which is too rare under the model",
             cure="condition on fewer columns, or on more common values",
         )
-    chosen = jax.random.choice(for_choice, len(weights), (num_samples,), p=jnp.asarray(weights / weights.sum()))
-    size, used = batch_size(fitted), of_proposals[np.asarray(chosen)]
+    picked = jax.random.choice(for_choice, len(weights), (num_samples,), p=jnp.asarray(weights / weights.sum()))
+    of_proposals = np.tile(of_proposals, len(fitted.members))
+    chosen = np.asarray(picked)
+    size, used = batch_size(fitted), of_proposals[chosen]
 
     def draw(places: np.ndarray, attempt: int) -> np.ndarray:
         of_attempt = for_x if attempt == 0 else jax.random.fold_in(for_x, LARGEST_BATCH + attempt)
         # A z that does not lead to rows that meet the constraints is given up for another one.
         other = places if attempt <= SAME_LATENT else (places + attempt) % num_samples
-        used[places] = of_proposals[np.asarray(chosen)[other]]
+        used[places] = of_proposals[chosen[other]]
         observed, of_rows = ~jnp.isnan(seen), chosen[other]
-        given = None if contexts is None else np.asarray(contexts).reshape(len(z), -1)[of_rows]
-        pieces = [
-            np.asarray(
-                _given(
-                    fitted.model, z[of_rows[some]], keys_of(of_attempt, number, size), observed, some_of(given, some)
-                )
-            )[:kept]
-            for number, some, kept in batches(len(places), size)
-        ]
+        given = None if contexts is None else np.asarray(contexts).reshape(per_member, -1)[of_rows % per_member]
+
+        def of_member(model: Model, rows: np.ndarray) -> np.ndarray:
+            return np.concatenate([
+                np.asarray(
+                    _given(model, jnp.asarray(z[of_rows[rows[some]]]), keys_at(of_attempt, rows, size)[some], observed,
+                           some_of(given, rows[some]))
+                )[:kept]
+                for _, some, kept in batches(len(rows), size)
+            ])  # fmt: skip
+
+        pieces = by_member(fitted, of_rows // per_member, np.arange(len(places)), of_member)
         known = np.full((len(places), row.shape[1]), np.nan)
         known[:, list(cells)] = list(cells.values())
-        return fitted.units.restored(np.concatenate(pieces).astype(np.float64), known)
+        return fitted.units.restored(pieces.astype(np.float64), known)
 
     return draw, used
 

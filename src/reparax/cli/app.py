@@ -10,10 +10,11 @@ from reparax.cli.fit import fit
 from reparax.cli.options import converted
 from reparax.cli.refit import refit_prior
 from reparax.cli.serve import serve
+from reparax.cli.sweep import sweep
 
 COMMANDS = (
-    fit, encode, classify, reconstruct, sample, impute, score, evaluate, compare, report, refit_prior, export, serve,
-    info,
+    fit, encode, classify, reconstruct, sample, impute, score, evaluate, compare, report, refit_prior, sweep, export,
+    serve, info,
 )  # fmt: skip
 
 

@@ -38,6 +38,7 @@ def encode(
     *,
     out: Out,
     std: bool = False,
+    member: int | None = None,
     label: Label = None,
     allow: Allow = (),
     quiet: bool = False,
@@ -49,6 +50,7 @@ def encode(
         data: Data of the same shape as those that the model was fitted to; - for standard input.
         out: The file to write, or - for standard output as CSV: .npy, .npz, .csv or .parquet.
         std: Add the posterior standard deviations.
+        member: Of an ensemble, the member that encodes, from 1 on: the codes of several have no common meaning.
         label: Where the labels are, if they are given to the model.
         allow: Modules with custom parts that may be imported.
         quiet: Show no notes.
@@ -57,7 +59,7 @@ def encode(
 
     files.check_output(out, TABLES)
     say = speaker(quiet)
-    fitted = open_model(model, allow)
+    fitted = _member(open_model(model, allow), member)
     dataset = open_data(data, fitted, say, label=label)
     from reparax import applications
 
@@ -77,6 +79,23 @@ def encode(
         arrays = columns
     files.write(out, _with_ids(arrays, dataset, out))
     say(f"wrote {out}: {len(dataset)} rows")
+
+
+def _member(fitted: "FittedModel", member: int | None) -> "FittedModel":
+    """One member of an ensemble, by its number; without a number, the model as it is."""
+    from reparax.errors import RecipeError
+
+    count = len(fitted.members)
+    if member is None:
+        fitted.require_one("to encode with")
+        return fitted
+    if not 1 <= member <= count:
+        raise RecipeError(
+            expected=f"a member from 1 to {count}" if count > 1 else "an ensemble to choose a member of",
+            got=f"--member {member}" if count > 1 else "a single model",
+            cure="choose another" if count > 1 else "leave --member out",
+        )
+    return fitted.members[member - 1]
 
 
 @streamed

@@ -62,9 +62,15 @@ def evaluate(
     from reparax import applications
 
     evaluation = dataclasses.asdict(applications.evaluate(fitted, dataset, num_samples=samples, seed=seed))
+    members = evaluation.pop("members")
     numbers: dict[str, Any] = {name: _number(value) for name, value in evaluation.items()}
     if factors is not None:
         numbers["factors"] = dataclasses.asdict(_of_factors(fitted, data, dataset, factors, seed, label, held_out))
+    if members is not None:
+        without = ("num_examples", "num_samples", "members")
+        numbers["members"] = [
+            {name: _number(value) for name, value in one.items() if name not in without} for one in members
+        ]
     if privacy:
         whole = open_data(data, fitted, speaker(quiet=True), label=label) if held_out else dataset
         found = applications.privacy(fitted, whole, num_samples=samples, seed=seed)

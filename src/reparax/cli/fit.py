@@ -75,7 +75,8 @@ def fit(
         recipe: The choices about the model and its training.
         report: Write report.html into the model folder (the default).
         resume: Go on from the checkpoints in OUT.checkpoints, with the same data and options; the result is the same to
-            the last bit as without the interruption. Without checkpoints, start from the beginning.
+            the last bit as without the interruption. Without checkpoints, start from the beginning. Not for
+            ensembles.
         checkpoint_seconds: How long to train between two checkpoints (default: 60).
         max_time: Stop training after this many seconds and keep the best model; --resume goes on from there.
         quiet: Show no progress and no notes.
@@ -103,7 +104,7 @@ def fit(
         warn(f"warning: {line}")
     for line in columns_text(dataset.schema):
         say(line)
-    saves = _Saves(checkpoint_folder(out), resume, checkpoint_seconds)
+    saves = _Saves(None if planned.ensemble > 1 else checkpoint_folder(out), resume, checkpoint_seconds)
     with stoppable(max_time) as stop:
         try:
             fitted = _train(dataset, chosen, planned, stop, saves, quiet=quiet)
@@ -138,7 +139,8 @@ def _finish(
     _say_result(fitted, dataset, say)
     say(f"model       {out}")
     if fitted.status == "interrupted":
-        warn(f"checkpoints {saves.folder}: the same command with --resume goes on from there")
+        if saves.folder is not None:
+            warn(f"checkpoints {saves.folder}: the same command with --resume goes on from there")
         if stop.signal or not stop.is_late:
             return stop.code
     else:
@@ -162,19 +164,21 @@ def _finish(
 class _Saves:
     """The checkpoints of a fit, as the user asked for them."""
 
-    folder: Path
+    folder: Path | None
+    """None for an ensemble, which has none."""
     resume: bool
     seconds: float
 
     def exist(self) -> bool:
         from reparax.training import has_checkpoints
 
-        return has_checkpoints(self.folder)
+        return self.folder is not None and has_checkpoints(self.folder)
 
     def remove(self) -> None:
         from reparax.training import remove
 
-        remove(self.folder)
+        if self.folder is not None:
+            remove(self.folder)
 
 
 def checkpoint_folder(out: str) -> Path:
@@ -192,8 +196,8 @@ def _say_interrupted(stop: Stop, saves: _Saves) -> int:
     if stop.is_late and not stop.signal:
         raise TrainingError(
             expected="a first look at the held-out data within --max-time",
-            got=f"none; nothing was written but checkpoints in {saves.folder}",
-            cure="give it more time, or go on with --resume",
+            got=f"none; nothing was written{f' but checkpoints in {saves.folder}' if saves.folder else ''}",
+            cure=f"give it more time{', or go on with --resume' if saves.folder else ''}",
         )
     kept = f"; {saves.folder} has checkpoints for --resume" if saves.exist() else ""
     warn(f"interrupted before the first training steps finished; nothing was written{kept}")
@@ -248,7 +252,9 @@ def _say_result(fitted: "FittedModel", dataset: "Dataset", say: Say) -> None:
             f"warning: no better than the values taken one by one, {alone:.2f} nats per example: train longer, or with "
             "another --learning-rate"
         )
-    active, size = _active_units(fitted, dataset)
+    if fitted.others:
+        _say_members(fitted, dataset, say)
+    active, size = _active_units(fitted.members[0], dataset)
     say(f"active      {active} of {size} latent dimensions")
     if active == 0:
         warn(
@@ -257,6 +263,19 @@ def _say_result(fitted: "FittedModel", dataset: "Dataset", say: Say) -> None:
         )
     elif size >= 4 and active <= size // 4:
         warn(f"warning: only {active} of {size} latent dimensions are used; a smaller --latent-dim would do as well")
+
+
+def _say_members(fitted: "FittedModel", dataset: "Dataset", say: Say) -> None:
+    """Says the bounds of the members of an ensemble and of their mixture."""
+    from reparax.applications import evaluate, held_out_of
+
+    rows = held_out_of(fitted, dataset)
+    found = evaluate(fitted, dataset if rows is None else rows, num_samples=SAMPLES)
+    where = "these rows, on which it was fitted" if rows is None else "held-out rows"
+    say(f"ensemble    {len(fitted.members)} members; importance-weighted bounds on {where}, nats per example:")
+    if found.iwae is not None and found.members is not None:
+        of_members = ", ".join(f"{one.iwae:.2f}" for one in found.members)
+        say(f"            members {of_members}; the mixture of all {found.iwae:.2f}")
 
 
 def _say_still_improving(fitted: "FittedModel", say: Say) -> None:

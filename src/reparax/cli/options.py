@@ -4,7 +4,7 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, make_dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 from cyclopts import Parameter, Token, convert
 
@@ -125,3 +125,85 @@ RecipeOptions: Any = Parameter(name="*")(
     )
 )
 """The choices about a model and its training, with the options of all parts."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Varied:
+    """The choices about models and their training: one value for all, or several with commas."""
+
+    def varied(self) -> tuple[dict[str, list[Any]], dict[str, Any]]:
+        """The choices with several values, and those with one, by the names that `_Chosen.chosen` gives them.
+
+        Raises:
+            RecipeError: A value is not of the kind of its option, or is given twice.
+        """
+        varied: dict[str, list[Any]] = {}
+        chosen: dict[str, Any] = {}
+        for one in fields(self):
+            text = getattr(self, one.name)
+            if text is None:
+                continue
+            name = one.metadata["option"]
+            values = [_value_of(name, one.metadata["kind"], part) for part in _parts(name, text)]
+            if len(values) == 1:
+                chosen[name] = values[0]
+            else:
+                varied[name] = values
+        return varied, chosen
+
+
+def _parts(name: str, text: str) -> list[str]:
+    """``2,8,32`` as three texts; commas inside braces belong to a part with options."""
+    parts, depth = [""], 0
+    for letter in text:
+        depth += (letter == "{") - (letter == "}")
+        if letter == "," and depth == 0:
+            parts.append("")
+        else:
+            parts[-1] += letter
+    parts = [part.strip() for part in parts]
+    if not all(parts) or len(set(parts)) < len(parts):
+        raise RecipeError(
+            expected=f"different values with commas between them for --{name.replace('_', '-')}", got=repr(text),
+            cure="write 2,8,32, without a comma at the end",
+        )  # fmt: skip
+    return parts
+
+
+def _value_of(name: str, kind: Any, text: str) -> Any:
+    """A value of a kind from its text.
+
+    Raises:
+        RecipeError: It is not one of that kind.
+    """
+    if kind not in {int, float}:
+        return choice_of(name, text)
+    try:
+        return int(text) if kind is int else float(text)
+    except ValueError:
+        raise RecipeError(
+            expected=f"{'whole ' if kind is int else ''}numbers for --{name.replace('_', '-')}", got=repr(text),
+            cure="write numbers with commas between them",
+        ) from None  # fmt: skip
+
+
+def _as_text(declared: tuple[str, Any, Any]) -> tuple[str, Any, Any]:
+    """A field of `RecipeOptions` as one that takes several values."""
+    name, annotation, given = declared
+    kind, parameter = annotation.__args__[0], annotation.__metadata__[0]
+    metadata = {**given.metadata, "kind": next(one for one in (*get_args(kind), kind) if one is not type(None))}
+    text = Annotated[str | None, Parameter(name=parameter.name, help=parameter.help)]
+    return name, text, field(default=None, metadata=metadata)
+
+
+SweepOptions: Any = Parameter(name="*")(
+    make_dataclass(
+        "SweepOptions",
+        [_as_text(one) for one in (*_recipe_fields(), *_part_options())],
+        bases=(_Varied,),
+        namespace={"__module__": __name__, "__doc__": _Varied.__doc__},
+        frozen=True,
+        kw_only=True,
+    )
+)
+"""The same with several values each."""

@@ -264,6 +264,8 @@ class FittedModel:
         status: How training ended.
         companion: What was trained along with the model but is not used to apply it, such as a critic or a classifier.
         frame_kind: The library of the frame that the model was fitted to; None for no frame, and after loading.
+        others: The other members of an ensemble, of which ``model`` is the first: models of the same recipe, with other
+            random numbers. The fitted model is then their mixture, p(x) = 1/N sum_i p_i(x).
     """
 
     model: Model
@@ -273,6 +275,7 @@ class FittedModel:
     status: Literal["all epochs done", "stopped early", "interrupted", "diverged"] = "all epochs done"
     companion: PyTree = None
     frame_kind: FrameKind | None = None
+    others: tuple["FittedModel", ...] = ()
 
     def __repr__(self) -> str:
         """What the model is and how its fit ended, in a few lines."""
@@ -280,6 +283,8 @@ class FittedModel:
         rows = f"{self.schema.num_examples} examples of shape {shape}"
         if recipe is None:
             return f"FittedModel(custom model of {rows}; {self.status})"
+        if self.others:
+            rows = f"ensemble of {len(self.members)}; {rows}"
         parts = ", ".join(f"{part} {recipe.name(part)}" for part in ("posterior", "prior", "likelihood", "objective"))
         epochs = f" after {self.history[-1].epoch:.0f} epochs" if self.history else ""
         return f"FittedModel({parts}; {recipe.latent_dim} latent dimensions; {rows}; {self.status}{epochs})"
@@ -301,6 +306,30 @@ class FittedModel:
             spread = "" if error is None else f" \u00b1 {error:.2f}"
             rows.append((f"{where} bound", f"{terms['bound']:.2f}{spread} nats, epoch {kept.epoch:g}"))
         return table("FittedModel", ("", ""), [*rows, ("training", self.status)])
+
+    @property
+    def members(self) -> tuple["FittedModel", ...]:
+        """The models of an ensemble, each by itself; of any other model, this one."""
+        if not self.others:
+            return (self,)
+        recipe = None if self.recipe is None else structs.replace(self.recipe, ensemble=1)
+        return (replace(self, others=(), recipe=recipe), *self.others)
+
+    def require_one(self, purpose: str) -> None:
+        """Refuses an ensemble where only a single model has a meaning.
+
+        Args:
+            purpose: For what, in words.
+
+        Raises:
+            RecipeError: It is an ensemble.
+        """
+        if self.others:
+            raise RecipeError(
+                expected=f"a single model {purpose}",
+                got=f"an ensemble of {len(self.members)}, each with latent variables of its own",
+                cure="use one of them: fitted.members[0] (on the command line: --member 1)",
+            )
 
     @property
     def binarize(self) -> Binarize:

@@ -113,6 +113,7 @@ class Range(NamedTuple):
 RANGES = (
     dict.fromkeys(("latent_dim", "width", "epochs", "batch_size", "patience"), Range(int, 1, LARGEST))
     | dict.fromkeys(("depth", "warmup_epochs", "context_dim", "rows", "seed"), Range(int, 0, LARGEST))
+    | {"ensemble": Range(int, 1, 1000)}
     | {"learning_rate": Range(float, 1e-8, 10), "weight_decay": Range(float, 0, 10), "valid": Range(float, 0, 0.9)}
     | {"hide": Range(float, 0, 0.95), "trim": Range(float, 0, 0.5)}
 )
@@ -148,6 +149,8 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         relations: Which relations between the columns of a table are kept: none, those that are stated with the schema,
             or also those found in the data (default, unless rows are trimmed).
         rows: Train on at most this many examples, drawn at random; 0 for all.
+        ensemble: The number of models to train at once, which differ in their random numbers only; their mixture is the
+            fitted model (default: 1).
         seed: The random seed (default: 0).
 
     Raises:
@@ -175,6 +178,7 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     trim: float = 0.0
     relations: Relations = "none"
     rows: int = 0
+    ensemble: int = 1
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -262,6 +266,7 @@ class TableSettings(TypedDict, total=False):
     trim: float | None
     relations: Relations | None
     rows: int | None
+    ensemble: int | None
 
     beta: float | None
     free_bits: float | None

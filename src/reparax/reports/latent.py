@@ -38,6 +38,8 @@ def latent_map(study: Study) -> Section:
     words += f" {len(codes):,} {study.rows_word(len(codes))}"
     words += f", evenly spaced among {len(study.dataset):,}" if len(codes) < len(study.dataset) else ""
     words += ". Close points are examples that the model finds similar."
+    if study.fitted.others:
+        words += f" Of the ensemble of {len(study.fitted.members)}, this is the first member."
     colorings = _colorings(study, places)
     chart = points(places, colorings[0].codes, f"latent map, colored by {colorings[0].name}", names=names)
     return Section("map", "Latent map", (Text(words), Map(chart, colorings)))

@@ -83,6 +83,11 @@ class Study:
     seed: int
 
     @property
+    def first(self) -> FittedModel:
+        """The model whose latent variables are shown: of an ensemble, its first member."""
+        return self.fitted.members[0]
+
+    @property
     def label_name(self) -> str:
         """The name of the labels of the rows."""
         asked = None if self.label in {column.name for column in self.columns} else self.label
@@ -177,8 +182,8 @@ class Study:
 
     @cached_property
     def codes(self) -> Float[np.ndarray, "n latent"]:
-        """The posterior means of the mapped rows."""
-        return applications.encode(self.fitted, self.mapped)
+        """The posterior means of the mapped rows; of an ensemble, those of its first member."""
+        return applications.encode(self.first, self.mapped)
 
     @cached_property
     def compared(self) -> tuple[np.ndarray, np.ndarray]:
@@ -306,7 +311,7 @@ class Study:
         0.5 (log Var z_j - E log Var(z_j | x)), the mutual information of x and z_j if z_j were normal. A deterministic
         model has the variances of the codes.
         """
-        kl = _kl_of(self.fitted, self.mapped)
+        kl = _kl_of(self.first, self.mapped)
         if kl is not None and kl.ndim == 2:
             return kl.mean(axis=0), True
         means = self.codes.astype(np.float64)
@@ -319,9 +324,9 @@ class Study:
     def posterior_std(self) -> Float[np.ndarray, "n k"]:
         """The posterior standard deviations of the rows on the map, from draws if they have no closed form."""
         try:
-            return applications.encode_std(self.fitted, self.mapped)
+            return applications.encode_std(self.first, self.mapped)
         except NoClosedForm:
-            return applications.drawn_std(self.fitted, self.mapped)
+            return applications.drawn_std(self.first, self.mapped)
 
 
 def study_of(

@@ -7,7 +7,7 @@ from typing import ClassVar, NoReturn
 import jax
 import numpy as np
 import numpyro.distributions as dist
-from jaxtyping import Array, Float, Num
+from jaxtyping import Array, Float, Num, PyTree
 
 from reparax.errors import RecipeError
 from reparax.likelihoods import AbstractLikelihood, Likelihood, MakeDecoder
@@ -15,8 +15,9 @@ from reparax.networks import Network, OfCounts, Standardized
 from reparax.priors import AbstractPrior
 from reparax.pytrees import Derived
 from reparax.summary import Summary
+from reparax.tables._distribution import RowDistribution
 from reparax.tables._features import TableFeatures, num_features
-from reparax.tables._impute import drawn_rows, expected_row
+from reparax.tables._impute import drawn_rows, statistics_of_row
 from reparax.tables._score import RowScore, score_row
 from reparax.tables.columns import Columns, ColumnsDecoder, layout_of
 
@@ -92,8 +93,12 @@ class Adapter:
         """The anomaly score of one row, from draws of z from its posterior and from the prior."""
         self._refuse()
 
-    def expected(self, likelihood: Likelihood, z: Array, log_weights: Array) -> Float[Array, " d"]:
-        """Expected numbers and most probable categories under weighted draws of z."""
+    def statistics(self, likelihood: Likelihood, z: Array, log_weights: Array) -> PyTree[Array]:
+        """Expectations under weighted draws of z, which may be averaged over models, and give `typical` cells."""
+        self._refuse()
+
+    def typical(self, statistics: PyTree[Array]) -> Float[Array, " d"]:
+        """Expected numbers and most probable categories, from `statistics` or their average."""
         self._refuse()
 
     def drawn(
@@ -165,8 +170,11 @@ class TableAdapter(Adapter):
         row = score_row(likelihood, self.layout.value, x, z, prior_z)
         return row._replace(shares=self.layout.value.folded(row.shares))
 
-    def expected(self, likelihood: Likelihood, z: Array, log_weights: Array) -> Float[Array, " d"]:
-        return expected_row(likelihood, z, log_weights)
+    def statistics(self, likelihood: Likelihood, z: Array, log_weights: Array) -> PyTree[Array]:
+        return statistics_of_row(likelihood, z, log_weights)
+
+    def typical(self, statistics: PyTree[Array]) -> Float[Array, " d"]:
+        return RowDistribution.of_data(self.layout.value).typical(statistics)
 
     def drawn(
         self, likelihood: Likelihood, z: Array, log_weights: Array, num_draws: int, keys: Sequence[Array]

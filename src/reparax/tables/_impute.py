@@ -4,15 +4,15 @@ from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, PyTree
 
 from reparax.likelihoods import Likelihood
 
 
-def expected_row(
+def statistics_of_row(
     likelihood: Likelihood, z: Float[Array, "k *latent"], log_weights: Float[Array, " k"]
-) -> Float[Array, " d"]:
-    """Expected numbers and most probable categories.
+) -> list[PyTree[Float[Array, "..."]]]:
+    """Expectations from which the expected numbers and the most probable categories follow.
 
     Args:
         likelihood: The likelihood of a table.
@@ -21,7 +21,7 @@ def expected_row(
     """
     weights = jax.nn.softmax(log_weights)
     statistics = jax.vmap(lambda one: likelihood(one).statistics())(z)
-    return likelihood(z[0]).typical(jax.tree.map(lambda of_z: jnp.tensordot(weights, of_z, axes=1), statistics))
+    return jax.tree.map(lambda of_z: jnp.tensordot(weights, of_z, axes=1), statistics)
 
 
 def drawn_rows(

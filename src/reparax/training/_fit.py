@@ -110,57 +110,98 @@ def fit(
         TrainingWarning: Steps were not finite, or training diverged.
         CheckpointWarning: A checkpoint could not be written, or was damaged.
     """
-    data, held_out = _on_device(data, valid)
-    plan = Plan(num_examples(data), batch_size, epochs)
-    effort = effort_for(epochs * sum(leaf.size for leaf in jax.tree.leaves(data)))
-    program = Program.of(model, objective, optimizer, transform or _keep, effort)
-    judging = Program.of(model, judge or objective, optimizer, transform or _keep, effort)
-    order_key, noise_key, valid_key = jax.random.split(key, 3)
-    task = Task(program, judging, data, held_out, plan, (order_key, noise_key, valid_key), patience, warmup)
-    state = TrainState.first(program.start(model, data, plan.batch_size))
-    show = progress or _ignore
+    whole = (model, objective, data, key, optimizer, epochs, batch_size, valid, patience, warmup, judge, transform)
+    task = Run(*whole).task()
+    state = TrainState.first(task.program.start(model, task.data, task.plan.batch_size))
+    show = progress or ignored
     with _saving(checkpoints) as saves:
         if isinstance(saves, Store):
             state = saves.newest(state) or state
         if state.history:
             show(state.history[-1])
-        state = run(task, state, progress=show, stop=stop or _never, saves=saves)
+        state = run(task, state, progress=show, stop=stop or never, saves=saves)
+    first = None if task.held_out is None or not state.history else task.look(partition(model)[0], state.look)["bound"]
+    return result_of(model, state, first)
+
+
+@dataclass(frozen=True)
+class Run(Generic[Tree]):
+    """One model to train: the arguments of `fit`, where they are described, without those that watch training."""
+
+    model: Tree
+    objective: Objective
+    data: PyTree
+    key: jax.Array
+    optimizer: optax.GradientTransformation
+    epochs: int
+    batch_size: int
+    valid: PyTree | None = None
+    patience: int | None = None
+    warmup: int = 0
+    judge: Objective | None = None
+    transform: Transform | None = None
+
+    def task(self) -> Task:
+        """What the loop trains.
+
+        Raises:
+            DataError: As for `fit`.
+        """
+        data, held_out = _on_device(self.data, self.valid)
+        effort = effort_for(self.epochs * sum(leaf.size for leaf in jax.tree.leaves(data)))
+        transform = self.transform or _keep
+        program = Program.of(self.model, self.objective, self.optimizer, transform, effort)
+        judging = Program.of(self.model, self.judge or self.objective, self.optimizer, transform, effort)
+        order, noise, of_look = jax.random.split(self.key, 3)
+        plan = Plan(num_examples(data), self.batch_size, self.epochs)
+        return Task(program, judging, data, held_out, plan, (order, noise, of_look), self.patience, self.warmup)
+
+
+def result_of(model: Tree, state: TrainState, first: float | None) -> FitResult[Tree]:
+    """The result of training.
+
+    Args:
+        model: The model before training.
+        state: The state at the end.
+        first: The held-out bound of the model before training, if something was held out and looked at.
+
+    Raises:
+        TrainingError: No step could be kept.
+
+    Warns:
+        TrainingWarning: Steps were not finite, or training diverged.
+    """
     tell(state)
     assert state.status is not None
+    bounds = [record.valid["bound"] for record in state.history if record.valid and record.step == state.best.step]
+    is_worse = first is not None and not max(bounds, default=-np.inf) >= first
     trained = combine(state.best.trainable, partition(model)[1])
-    worse = bool(state.history) and held_out is not None and _is_worse(task, state, model)
-    return FitResult(trained, state.status, list(state.history), state.best.step, worse)
+    return FitResult(trained, state.status, list(state.history), state.best.step, is_worse)
 
 
-def _is_worse(task: Task, state: TrainState, model: PyTree) -> bool:
-    """Whether the bound of the best model is not above that of the model before training."""
-    first = task.look(partition(model)[0], state.look)["bound"]
-    best = max((record.valid["bound"] for record in state.history if record.step == state.best.step), default=-np.inf)
-    return not best >= first
-
-
-class _Nowhere:
+class Nowhere:
     """Saves nothing."""
 
-    def when_due(self, state: TrainState) -> None: ...
+    def when_due(self, state: Any) -> None: ...
 
-    def at_end(self, state: TrainState) -> None: ...
+    def at_end(self, state: Any) -> None: ...
 
 
 @contextmanager
-def _saving(checkpoints: Checkpoints | None) -> Generator[Saves]:
+def _saving(checkpoints: Checkpoints | None) -> Generator[Saves[TrainState]]:
     if checkpoints is None:
-        yield _Nowhere()
+        yield Nowhere()
         return
     with opened(checkpoints) as store:
         yield store
 
 
-def _ignore(record: Record) -> None:
+def ignored(record: Record) -> None:
     """Shows nothing."""
 
 
-def _never() -> bool:
+def never() -> bool:
+    """Never stops."""
     return False
 
 

@@ -4,13 +4,13 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol, Self, TypeVar
 
 import jax
 import numpy as np
 from jaxtyping import Array, PyTree
 
-from reparax.training._program import Program
+from reparax.training._program import Carry, Program
 from reparax.training._record import Progress, Record, Status
 from reparax.training._recover import MOST_SKIPPED, note_of, recovered
 from reparax.training._schedule import Pace, Plan
@@ -19,12 +19,58 @@ from reparax.training._state import TrainState
 Stop = Callable[[], bool]
 
 
-class Saves(Protocol):
+class State(Protocol):
+    """The state of training of one model, or of many at once: a dataclass with at least these fields."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+    @property
+    def carry(self) -> Carry: ...
+
+    @property
+    def step(self) -> int: ...
+
+    @property
+    def look(self) -> int: ...
+
+    @property
+    def seconds(self) -> float: ...
+
+    @property
+    def status(self) -> Status | None: ...
+
+    @property
+    def history(self) -> tuple[Record, ...]: ...
+
+    def at_last_look(self) -> Self: ...
+
+
+Kind = TypeVar("Kind", bound=State)
+KindIn = TypeVar("KindIn", bound=State, contravariant=True)
+KindOf = TypeVar("KindOf", bound=State)
+
+
+class Saves(Protocol[KindIn]):
     """Where the state of training is saved."""
 
-    def when_due(self, state: TrainState) -> None: ...
+    def when_due(self, state: KindIn) -> None: ...
 
-    def at_end(self, state: TrainState) -> None: ...
+    def at_end(self, state: KindIn) -> None: ...
+
+
+class Trainee(Protocol[KindOf]):
+    """What the loop trains: one model, or many at once."""
+
+    @property
+    def plan(self) -> Plan: ...
+
+    def steps(self, state: KindOf, pace: Pace) -> KindOf:
+        """The state after one compiled call, or the one from which to go on if a step was not finite."""
+        ...
+
+    def looked(self, state: KindOf) -> KindOf:
+        """The state after a look at the held-out examples: with its record, the better model, and how it ended."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -54,26 +100,78 @@ class Task:
     def look(self, trainable: PyTree, step: int) -> dict[str, float]:
         """The mean terms over the held-out examples, by name, and the standard error of the bound if there is one."""
         size = self.plan.batch_size
-        means, error = self.judging.evaluate(trainable, self.held_out, self.keys[2], step, size)
-        return _floats(means) | ({"bound_standard_error": float(error)} if np.isfinite(error) else {})
+        return held_out_terms(*self.judging.evaluate(trainable, self.held_out, self.keys[2], step, size))
+
+    def steps(self, state: TrainState, pace: Pace) -> TrainState:
+        """The state after one compiled call, or the one from which to go on if a step was not finite."""
+        end = self.plan.next_look(state.look)
+        count = min(pace.steps, end - state.step)
+        chunk = self.plan.chunk(self.keys[0], state.step, count)
+        began = time.perf_counter()
+        if state.is_careful:
+            most = min(MOST_SKIPPED, end - state.look)
+            carry, healthy = self.program.careful(
+                state.carry, self.data, chunk, self.keys[1], rate=state.rate, most=most
+            )
+        else:
+            carry, healthy = self.program.chunk(state.carry, self.data, chunk, self.keys[1])
+        if not healthy:  # the one synchronization of a call
+            return recovered(state, carry)
+        pace.took(count, time.perf_counter() - began)
+        return replace(state, carry=carry, step=state.step + count)
+
+    def looked(self, state: TrainState) -> TrainState:
+        """The state after a look at the held-out examples: with its record, the better model, and how it ended."""
+        carry = state.carry
+        held_out = {} if self.held_out is None else self.look(carry.trainable, state.look)
+        record = self.record(state, floats(carry.totals), int(carry.skipped), held_out)
+        after = carry.looked_at()
+        state = replace(
+            state,
+            carry=after,
+            good=after.copied(),
+            best=state.best.updated(record, after.trainable, self.warmup),
+            look=state.step,
+            history=(*state.history, record),
+            trouble=note_of(carry) if record.skipped else state.trouble,
+        )
+        return replace(state, status=self.end(record, state.best.epoch))
+
+    def record(self, state: State, totals: dict[str, float], skipped: int, held_out: dict[str, float]) -> Record:
+        """The record of a look.
+
+        Args:
+            state: The state at the look.
+            totals: The sums of the terms of the steps since the last one.
+            skipped: How many of these steps were not applied.
+            held_out: The mean terms over the held-out examples.
+        """
+        count = np.float32(state.step - state.look - skipped)
+        means = {name: float(np.float32(total) / count) for name, total in totals.items()}
+        return Record(state.step / self.plan.steps_per_epoch, state.step, means, held_out, state.seconds, skipped)
+
+    def end(self, record: Record, best_epoch: float) -> Status | None:
+        """How training ended at a look, if it did."""
+        if self.patience is not None and record.epoch - best_epoch >= self.patience:
+            return "stopped early"
+        return "all epochs done" if record.step == self.plan.steps else None
 
 
-def run(task: Task, state: TrainState, *, progress: Progress, stop: Stop, saves: Saves) -> TrainState:
+def run(task: Trainee[Kind], state: Kind, *, progress: Progress, stop: Stop, saves: Saves[Kind]) -> Kind:
     """Trains from a state to the end, or until it is interrupted."""
     pace, began = Pace(), time.perf_counter() - state.seconds
 
-    def timed(state: TrainState) -> TrainState:
+    def timed(state: Kind) -> Kind:
         return replace(state, seconds=time.perf_counter() - began)
 
     try:
         while state.status is None:
             if stop():
                 raise KeyboardInterrupt
-            state = timed(_steps(task, state, pace))
+            state = timed(task.steps(state, pace))
             if state.status is None and state.step == task.plan.next_look(state.look):
-                state = _looked(task, state)
+                state = task.looked(state)
                 progress(state.history[-1])
-                state = replace(state, status=_end(task, state))
             saves.when_due(state)
     except KeyboardInterrupt:
         # An interrupt inside a compiled call may have lost what it was given.
@@ -87,50 +185,11 @@ def run(task: Task, state: TrainState, *, progress: Progress, stop: Stop, saves:
     return state
 
 
-def _steps(task: Task, state: TrainState, pace: Pace) -> TrainState:
-    """The state after one compiled call, or the one from which to go on if a step was not finite."""
-    end = task.plan.next_look(state.look)
-    count = min(pace.steps, end - state.step)
-    chunk = task.plan.chunk(task.keys[0], state.step, count)
-    began = time.perf_counter()
-    if state.is_careful:
-        most = min(MOST_SKIPPED, end - state.look)
-        carry, healthy = task.program.careful(state.carry, task.data, chunk, task.keys[1], rate=state.rate, most=most)
-    else:
-        carry, healthy = task.program.chunk(state.carry, task.data, chunk, task.keys[1])
-    if not healthy:  # the one synchronization of a call
-        return recovered(state, carry)
-    pace.took(count, time.perf_counter() - began)
-    return replace(state, carry=carry, step=state.step + count)
+def held_out_terms(means: Any, error: Any) -> dict[str, float]:
+    """The mean terms of a look by name, with the standard error of the bound if there is one."""
+    return floats(means) | ({"bound_standard_error": float(error)} if np.isfinite(error) else {})
 
 
-def _looked(task: Task, state: TrainState) -> TrainState:
-    """The state after a look at the held-out examples: with its record, and the better model."""
-    carry = state.carry
-    held_out = {} if task.held_out is None else task.look(carry.trainable, state.look)
-    skipped = int(carry.skipped)
-    count = np.float32(state.step - state.look - skipped)
-    means = {name: float(np.float32(total) / count) for name, total in _floats(carry.totals).items()}
-    record = Record(state.step / task.plan.steps_per_epoch, state.step, means, held_out, state.seconds, skipped)
-    after = carry.looked_at()
-    return replace(
-        state,
-        carry=after,
-        good=after.copied(),
-        best=state.best.updated(record, after.trainable, task.warmup),
-        look=state.step,
-        history=(*state.history, record),
-        trouble=note_of(carry) if skipped else state.trouble,
-    )
-
-
-def _end(task: Task, state: TrainState) -> Status | None:
-    """How training ended at a look, if it did."""
-    if task.patience is not None and state.history[-1].epoch - state.best.epoch >= task.patience:
-        return "stopped early"
-    return "all epochs done" if state.step == task.plan.steps else None
-
-
-def _floats(terms: Any) -> dict[str, float]:
+def floats(terms: Any) -> dict[str, float]:
     """The terms by name, on the host."""
     return {name: float(getattr(terms, name)) for name in terms.__dataclass_fields__}

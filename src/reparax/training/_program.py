@@ -228,7 +228,8 @@ class _Step(NamedTuple):
     optimizer: PyTree
 
 
-def _chunk(given: tuple[Program, PyTree[Array], Chunk, jax.Array], carry: Carry) -> tuple[Carry, Array]:
+def chunk_steps(given: tuple[Program, PyTree[Array], Chunk, jax.Array], carry: Carry) -> tuple[Carry, Array]:
+    """One step for each batch of a chunk: what they changed, and whether all of it stayed finite."""
     infinite = _num_infinite(carry.optimizer)
 
     def one(index: Array, carry: Carry) -> Carry:
@@ -296,9 +297,10 @@ def _num_infinite(tree: PyTree) -> Array:
     return sum(counts, jnp.zeros((), jnp.int32))
 
 
-def _evaluate(
+def evaluation(
     program: Program, trainable: PyTree, data: PyTree[Array], key: jax.Array, step: Array, batch_size: int
 ) -> tuple[Any, Float[Array, ""]]:
+    """The mean terms over held-out examples, and the standard error of the bound; see `Program.evaluate`."""
     count = num_examples(data)
     nothing, sees_batch = program.outline(trainable, data, min(count, batch_size))
     size = min(count, batch_size if sees_batch else LARGEST_EVALUATED)
@@ -353,11 +355,12 @@ class _Spread(NamedTuple):
         return type(self)(count, mean, self.squares + other.squares + apart**2 * self.count * other.count / count)
 
 
-def _compiled(function: Callable[..., Any], **options: Any) -> Mapping[Effort, Callable[..., Any]]:
+def compiled(function: Callable[..., Any], **options: Any) -> Mapping[Effort, Callable[..., Any]]:
+    """A function compiled with each effort."""
     jit: Any = eqx.filter_jit  # its overloads leave out the options of jax.jit
     return {effort: jit(function, **options, **_OPTIONS[effort]) for effort in _OPTIONS}
 
 
-_CHUNK = _compiled(_chunk, donate="all-except-first")
-_CAREFUL = _compiled(_careful, donate="all-except-first")
-_EVALUATE = _compiled(_evaluate)
+_CHUNK = compiled(chunk_steps, donate="all-except-first")
+_CAREFUL = compiled(_careful, donate="all-except-first")
+_EVALUATE = compiled(evaluation)

@@ -48,7 +48,13 @@ class Plan:
         return min(looked, begin + group_steps, self.steps)
 
     def chunk(self, key: jax.Array, step: int, count: int) -> Chunk:
-        """Some steps from a step on, not beyond the next look."""
+        """Some steps from a step on, not beyond the next look.
+
+        Args:
+            key: The key of the order of the examples; of several keys, the batches have one more axis, over these.
+            step: The step.
+            count: The number of steps.
+        """
         group = step // (self._epochs_per_group * self.steps_per_epoch)
         if group != self._group or self._batches is None:
             self._group, self._batches = group, self._order(key, group * self._epochs_per_group)
@@ -58,13 +64,18 @@ class Plan:
         """Batches of the epochs of a group from ``first`` on, even if not all of them are run."""
         epochs = jnp.arange(first, first + self._epochs_per_group)
         used = self.steps_per_epoch * self.batch_size
-        return _shuffled(key, epochs, self.num_examples)[:, :used].reshape(-1, self.batch_size)
+        order = _shuffled(key, epochs, self.num_examples)[..., :used]
+        return order.reshape(*key.shape, -1, self.batch_size)
 
 
 @partial(jax.jit, static_argnums=2)
 def _shuffled(key: jax.Array, epochs: Array, num_examples: int) -> Array:
     """An order of the examples for each epoch; compiled once for all chunks, because sorting compiles slowly."""
-    return jax.vmap(lambda epoch: jax.random.permutation(jax.random.fold_in(key, epoch), num_examples))(epochs)
+
+    def one(key: jax.Array) -> Array:
+        return jax.vmap(lambda epoch: jax.random.permutation(jax.random.fold_in(key, epoch), num_examples))(epochs)
+
+    return one(key) if key.ndim == 0 else jax.vmap(one)(key)
 
 
 class Pace:

@@ -30,11 +30,16 @@ class Best:
 
     def updated(self, record: Record, trainable: PyTree, warmup: int) -> "Best":
         """The better one of this and the parameters of a record."""
-        bound, counts = record.valid.get("bound", np.inf), record.epoch > warmup
-        if not (bound > self.bound or bound == np.inf or not counts):
+        if not self.is_surpassed_by(record, warmup):
             return self
         copies = jax.tree.map(jnp.copy, trainable)
-        return Best(copies, bound if counts else -np.inf, record.step, record.epoch)
+        bound = record.valid.get("bound", np.inf) if record.epoch > warmup else -np.inf
+        return Best(copies, bound, record.step, record.epoch)
+
+    def is_surpassed_by(self, record: Record, warmup: int) -> bool:
+        """Whether the parameters of a record are better, or none of both count."""
+        bound = record.valid.get("bound", np.inf)
+        return bool(bound > self.bound or bound == np.inf or record.epoch <= warmup)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,438 @@
+"""What is trained: the rows of the fit, the model before training, and its objective, ready for the loop."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import msgspec
+import numpy as np
+
+from reparax import registry
+from reparax.applications._door import require_context
+from reparax.applications._encode import encode
+from reparax.applications._marginals import require_sense
+from reparax.data import (
+    UNLABELED,
+    Dataset,
+    described_rows,
+    marginal_oddity,
+    related,
+    repeated_labels,
+    split,
+    with_classes,
+    with_schema,
+)
+from reparax.errors import RecipeError, TrainingError
+from reparax.model import Model
+from reparax.networks import context_size
+from reparax.objectives import AbstractCompanionObjective, AbstractObjective, Accompanied, InContext, check_objective
+from reparax.objectives.labels import SemiSupervised, WithLabels
+from reparax.parts import option_names
+from reparax.priors.learned import Moments
+from reparax.recipe import BesideContext, FittedModel, Recipe, build, choice, given_numbers, name_of, part_of
+from reparax.recipe import objective as recipe_objective
+from reparax.reparameterization import is_reparameterizable
+from reparax.tables import HidingCells, adapter_of, is_for_rows
+from reparax.training import (
+    Ended,
+    FitResult,
+    Progress,
+    Result,
+    Run,
+    Status,
+    Stop,
+    cosine_adam,
+    fit_many,
+    sees_batch,
+)
+
+COMPANION = 1 << 30
+"""Folded into the key for the initial weights of a companion, so that the noise of training is the same without it."""
+MEMBER = 1 << 29
+"""Folded into the key of the seed, plus its number, for all random numbers of a member of an ensemble but the first."""
+
+LABELED_SHARE = 0.1
+"""The fraction of labeled examples in a fit that takes labels; where fewer are labeled, they are repeated."""
+
+MODEL_FIELDS = frozenset({"posterior", "prior", "likelihood", "network", "latent_dim", "width", "depth", "binarize"})
+"""The fields of a recipe that define the model, not its training."""
+
+
+def rows_of(dataset: Dataset, recipe: Recipe) -> tuple[Dataset, Dataset | None]:
+    """The rows to fit to, and those that are held out, if any; described by those of the fit.
+
+    They depend on `row_settings` of the recipe alone.
+    """
+    part, held_out = (dataset, None) if recipe.valid == 0 else split(dataset, recipe.valid, recipe.seed)
+    part, held_out = trimmed(part, recipe.trim), None if held_out is None else trimmed(held_out, recipe.trim)
+    return _with_numbers(_drawn(_related(part, recipe), recipe), held_out)
+
+
+def row_settings(recipe: Recipe) -> tuple[Any, ...]:
+    """The fields of a recipe on which `rows_of` depends."""
+    return recipe.valid, recipe.seed, recipe.trim, recipe.rows, recipe.relations, recipe.name("likelihood")
+
+
+@dataclass(frozen=True)
+class Job:
+    """One model to train.
+
+    Attributes:
+        fitted: The model before training, with what else is known of it.
+        recipe: The recipe.
+        objective: The objective.
+        part: The rows of the fit.
+        held_out: The rows that are held out.
+        key: The key of all noise of training.
+    """
+
+    fitted: FittedModel
+    recipe: Recipe
+    objective: AbstractObjective
+    part: Dataset
+    held_out: Dataset | None
+    key: jax.Array
+
+    @classmethod
+    def of(
+        cls,
+        rows: tuple[Dataset, Dataset | None],
+        recipe: Recipe,
+        *,
+        member: int = 0,
+        model: Model | None = None,
+        objective: AbstractObjective | None = None,
+        chosen: Mapping[str, Any] | None = None,
+    ) -> "Job":
+        """The job of a recipe.
+
+        Args:
+            rows: What `rows_of` gave.
+            recipe: The recipe.
+            member: The number of the member of an ensemble.
+            model: A custom model.
+            objective: The objective itself, if the user gave one.
+            chosen: What the user chose, of which nothing may be about parts along with a custom model.
+
+        Raises:
+            RecipeError: Parts do not go together, or are chosen along with a custom model.
+        """
+        part, held_out = rows
+        base = jax.random.key(recipe.seed)
+        initial, training = jax.random.split(jax.random.fold_in(base, MEMBER + member) if member else base)
+        if model is None:
+            # What is given by name is standardized by its schema.
+            contexts = part.context if part.conditions is None else None
+            untrained = build(recipe, part.schema, key=initial, contexts=contexts)
+            fitted = FittedModel(untrained, part.schema, recipe, frame_kind=part.frame_kind)
+        else:
+            _refuse_parts(chosen or {}, recipe)
+            require_context(context_size(model), recipe.context_dim)
+            fitted = FittedModel(model, part.schema, frame_kind=part.frame_kind)
+        labeled = 0 if part.classes is None else int((part.classes >= 0).sum())
+        steps = _steps_per_epoch(recipe, part)
+        ready = recipe_objective(recipe, steps, objective, num_examples=len(part), num_labeled=labeled)
+        check_objective(ready, fitted.model)
+        return cls(fitted, recipe, ready, part, held_out, training)
+
+    def run(self) -> Run[Model | Accompanied]:
+        """What the loop trains.
+
+        Raises:
+            RecipeError: Cells are to be hidden where there are none, or from a companion.
+        """
+        recipe, part = self.recipe, self.part
+        if recipe.hide and not adapter_of(self.fitted.model.likelihood).is_table:
+            raise RecipeError(
+                expected="a table with the columns likelihood for hidden cells",
+                got=f"data of kind {part.schema.kind} with the {recipe.name('likelihood')} likelihood",
+                cure="leave --hide out",
+            )
+        seen = self._with_labels() if part.classes is not None else self._seen()
+        return Run(
+            _with_companion(self.fitted.model, self.objective, self.key),
+            seen.objective,
+            seen.examples,
+            key=self.key,
+            optimizer=cosine_adam(recipe.learning_rate, seen.steps_per_epoch * recipe.epochs, recipe.weight_decay),
+            epochs=recipe.epochs,
+            batch_size=recipe.batch_size,
+            valid=seen.held_out,
+            patience=None if self.held_out is None else recipe.patience,
+            warmup=recipe.warmup_epochs,
+            judge=seen.judge,
+            transform=seen.transform,
+        )
+
+    def _seen(self) -> "_Seen":
+        """What training sees."""
+        transform = self.fitted.units.transform_of(self.part.values)
+        return _Seen(
+            _trained_with(self.objective, self.recipe, self.part),
+            self._wrap(self.objective),
+            _examples(self.fitted, self.part),
+            None if self.held_out is None else _examples(self.fitted, self.held_out),
+            transform if self.part.context is None else BesideContext(transform),
+            _steps_per_epoch(self.recipe, self.part),
+        )
+
+    def _with_labels(self) -> "_Seen":
+        """What training sees if it takes labels: those of held-out examples remain unseen."""
+        assert isinstance(self.objective, SemiSupervised)
+        plain = self._seen()
+        part, copies = repeated_labels(self.part, LABELED_SHARE, self.objective.repeats)
+        objective = replace(self.objective, repeats=copies)
+        unknown = None if self.held_out is None else np.full(len(self.held_out), UNLABELED, np.int32)
+        return _Seen(
+            WithLabels(objective, _Wrap(self.recipe.hide, part.context is not None)),
+            WithLabels(objective, self._wrap),
+            (_examples(self.fitted, part), part.classes),
+            None if unknown is None else (plain.held_out, unknown),
+            BesideContext(plain.transform),
+            _steps_per_epoch(self.recipe, part),
+        )
+
+    @property
+    def _wrap(self) -> "_Wrap":
+        return _Wrap(0.0, self.part.context is not None)
+
+    def check(self, run: Run[Any]) -> None:
+        """Refuses score-function gradients for an objective that sees its batch; depends on the structure alone.
+
+        Raises:
+            RecipeError: The objective sees its batch, and the draws are not differentiated.
+        """
+        plain = self._seen()
+        _refuse_other_estimators(
+            self.fitted, self.objective, plain.judge, run.model, plain.examples, plain.transform, self.recipe
+        )
+
+    def done(self, result: FitResult[Any]) -> FittedModel:
+        """The fitted model.
+
+        Raises:
+            TrainingError: It is worse than before training and than the data's own marginals.
+        """
+        best = result.model
+        model, companion = (best.model, best.companion) if isinstance(best, Accompanied) else (best, None)
+        trained = replace(self.fitted, model=model, companion=companion, history=result.history, status=result.status)
+        part, prior = self.part, trained.model.prior
+        if isinstance(prior, Moments):
+            codes = encode(trained, part, context=part.context if part.conditions is None else None)
+            trained = replace(
+                trained, model=Model(trained.model.posterior, prior.fitted_to(codes), trained.model.likelihood)
+            )
+        if self.held_out is not None and result.is_worse_than_untrained:
+            require_sense(trained, part, self.held_out, chosen=self.recipe.learning_rate)
+        return trained
+
+
+def trained(
+    jobs: Sequence[Job], progress: Progress | None, stop: Stop | None, ended: Ended | None = None
+) -> list[Result]:
+    """The results of jobs that are trained at once; the arguments are those of `reparax.training.fit_many`."""
+    runs, known = [], set()
+    for job in jobs:
+        run = job.run()
+        structure = msgspec.json.encode(msgspec.structs.replace(job.recipe, seed=0))
+        if structure not in known:
+            job.check(run)
+        known.add(structure)
+        runs.append(run)
+    return fit_many(runs, progress=progress, stop=stop, ended=ended)
+
+
+def done_of(jobs: Sequence[Job], results: Sequence[Result], recipe: Recipe) -> FittedModel:
+    """The fitted model of a recipe, from the jobs of its members.
+
+    Raises:
+        TrainingError: One of them could not be trained.
+    """
+    fitted = []
+    for job, result in zip(jobs, results, strict=True):
+        if isinstance(result, TrainingError):
+            raise result
+        fitted.append(job.done(result))
+    if len(fitted) == 1:
+        return fitted[0]
+    first, *others = (replace(one, recipe=msgspec.structs.replace(recipe, ensemble=1)) for one in fitted)
+    return replace(first, recipe=recipe, others=tuple(others), status=_worst([one.status for one in fitted]))
+
+
+def _worst(statuses: Sequence[Status]) -> Status:
+    """How training ended, if one of several ended in this way."""
+    return next((status for status in ("interrupted", "diverged") if status in statuses), statuses[0])
+
+
+def trimmed(dataset: Dataset, fraction: float) -> Dataset:
+    """The rows without the fraction with the most anomalous single columns, in their order; the schema is unchanged.
+
+    Raises:
+        RecipeError: The data are not a table.
+    """
+    if fraction == 0:
+        return dataset
+    columns = dataset.schema.columns
+    if columns is None:
+        raise RecipeError(
+            expected="a table to trim", got=f"data of kind {dataset.schema.kind}", cure="leave --trim out"
+        )
+    oddity = marginal_oddity(dataset.values.astype(np.float64), columns)
+    kept = np.argsort(oddity, kind="stable")[: max(1, round(len(dataset) * (1 - fraction)))]
+    return dataset.take(np.sort(kept))
+
+
+def _related(dataset: Dataset, recipe: Recipe) -> Dataset:
+    """The data with the relations between their columns that the recipe asks for in their schema.
+
+    Raises:
+        RecipeError: Relations are asked for, but the data are not modeled column by column.
+    """
+    columns = dataset.schema.columns
+    if columns is None:
+        return dataset
+    if recipe.relations == "none":
+        return replace(dataset, schema=msgspec.structs.replace(dataset.schema, relations=(), constraints=()))
+    if not is_for_rows(registry.load("likelihoods", recipe.name("likelihood"))):
+        raise RecipeError(
+            expected="the columns likelihood to keep relations between columns",
+            got=f"the {recipe.name('likelihood')} likelihood with relations={recipe.relations}",
+            cure="leave --relations out",
+        )
+    return replace(dataset, schema=related(dataset.schema, dataset.values, find=recipe.relations == "found"))
+
+
+def _with_numbers(part: Dataset, held_out: Dataset | None) -> tuple[Dataset, Dataset | None]:
+    """The rows of the fit, and those held out, with what is given of them as numbers, described by those of the fit."""
+    if part.conditions is None:
+        return part, held_out
+    given = described_rows(part.conditions).schema
+
+    def with_numbers(dataset: Dataset) -> Dataset:
+        assert dataset.conditions is not None
+        described = with_schema(dataset, msgspec.structs.replace(dataset.schema, given=given))
+        return replace(described, context=given_numbers(given, dataset.conditions.values))
+
+    return with_numbers(part), None if held_out is None else with_numbers(held_out)
+
+
+def _drawn(dataset: Dataset, recipe: Recipe) -> Dataset:
+    """At most as many rows as the recipe says, drawn at random, in their order; the schema is unchanged."""
+    if not 0 < recipe.rows < len(dataset):
+        return dataset
+    order = np.random.default_rng(recipe.seed).permutation(len(dataset))
+    return dataset.take(np.sort(order[: recipe.rows]))
+
+
+def _steps_per_epoch(recipe: Recipe, part: Dataset) -> int:
+    return max(1, len(part) // min(recipe.batch_size, len(part)))
+
+
+def _refuse_parts(chosen: Mapping[str, Any], recipe: Recipe) -> None:
+    """Refuses settings that would have no effect on a custom model.
+
+    Raises:
+        RecipeError: One of them is chosen.
+    """
+    known = {field.name for field in msgspec.structs.fields(Recipe)}
+    of_objective = option_names(type(part_of("objective", recipe.objective)))
+    idle = sorted(
+        name for name, value in chosen.items()
+        if value is not None
+        and (name in MODEL_FIELDS or (name not in known and name.removeprefix("objective.") not in of_objective))
+    )  # fmt: skip
+    if idle:
+        raise RecipeError(
+            expected="only settings of the training along with model=...",
+            got=", ".join(idle),
+            cure="leave them out, or leave the model out so that they choose its parts",
+        )
+
+
+def classified(dataset: Dataset, objective: Any) -> Dataset:
+    """The data with their labels as classes, if the objective takes labels.
+
+    Raises:
+        DataError: It does, but there are none.
+    """
+    takes = registry.load("objectives", name_of(choice("objective", "elbo" if objective is None else objective)))
+    return with_classes(dataset) if takes.takes_labels and dataset.classes is None else dataset
+
+
+def _examples(fitted: FittedModel, part: Dataset) -> Any:
+    """The input of training: the values as stored on the device, with their contexts if there are any."""
+    values = fitted.units.trained_on(part.values)
+    return values if part.context is None else (values, part.context)
+
+
+def _trained_with(objective: AbstractObjective, recipe: Recipe, part: Dataset) -> Any:
+    if recipe.hide and isinstance(objective, AbstractCompanionObjective):
+        raise RecipeError(
+            expected="no hidden cells for an objective with a companion, which would learn from altered rows",
+            got=f"hide={recipe.hide:g}",
+            cure="leave --hide out",
+        )
+    return _Wrap(recipe.hide, part.context is not None)(objective)
+
+
+class _Wrap(NamedTuple):
+    """Makes an objective one that hides cells, and one of examples in their context."""
+
+    hide: float
+    in_context: bool
+
+    def __call__(self, objective: Any) -> Any:
+        hiding = HidingCells(objective, self.hide) if self.hide else objective
+        return InContext(hiding) if self.in_context else hiding
+
+
+class _Seen(NamedTuple):
+    """What training sees: the objectives of training and of looks, and the examples of both."""
+
+    objective: Any
+    judge: Any
+    examples: Any
+    held_out: Any
+    transform: Any
+    steps_per_epoch: int
+
+
+def _with_companion(model: Model, objective: AbstractObjective, key: jax.Array) -> Model | Accompanied:
+    """What is trained: the model, with a companion if the objective has one."""
+    if not isinstance(objective, AbstractCompanionObjective):
+        return model
+    return Accompanied(model, objective.companion(model, key=jax.random.fold_in(key, COMPANION)))
+
+
+def _refuse_other_estimators(
+    fitted: FittedModel,
+    objective: AbstractObjective,
+    judge: Any,
+    trainee: Model | Accompanied,
+    examples: Any,
+    transform: Any,
+    recipe: Recipe,
+) -> None:
+    """Refuses score-function gradients for an objective that sees its batch.
+
+    They weigh each score by the objective of the same example, and miss the effect of a draw on the other examples.
+
+    Raises:
+        RecipeError: The objective sees its batch, and the draws are not differentiated.
+    """
+    model = fitted.model
+    if not sees_batch(trainee, judge, examples, batch_size=recipe.batch_size, transform=transform):
+        return
+    name = getattr(objective, "estimator", "auto")
+    through_draws = name == "auto" or registry.load("estimators", name)().differentiates_the_sample
+    middle = jnp.broadcast_to(jnp.asarray(fitted.units.summary.mean, jnp.float32), fitted.units.summary.event_shape)
+    q = (model if recipe.context_dim == 0 else model.given(jnp.zeros(recipe.context_dim))).posterior(middle)
+    if through_draws and (is_reparameterizable(q) or not model.posterior.has_density):
+        return
+    raise RecipeError(
+        expected="pathwise gradients for an objective that sees its batch, as score-function gradients would be biased",
+        got=f"the estimator {name} for {type(q).__name__}",
+        cure="choose a reparameterizable posterior, such as --posterior diagonal-normal, and --estimator auto",
+    )

@@ -1,0 +1,265 @@
+"""Models of equal structure trained as one: the same steps, with one more axis, over models."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Self
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, PyTree
+
+from reparax.training._examples import take
+from reparax.training._loop import Task, floats, held_out_terms
+from reparax.training._program import Carry, Chunk, Effort, chunk_steps, compiled, evaluation
+from reparax.training._record import Record, Status
+from reparax.training._recover import recovered
+from reparax.training._schedule import Pace, Plan
+from reparax.training._stack import Stacked, at
+from reparax.training._state import Best, TrainState
+
+
+@dataclass(frozen=True)
+class Member:
+    """How the training of one of the models stands.
+
+    Attributes:
+        best: Its best parameters.
+        history: Its records.
+        status: How its training ended; None if it goes on.
+        alone: The state from which it goes on alone, after a step that was not finite.
+        seconds: How long training had taken when it ended.
+    """
+
+    best: Best
+    history: tuple[Record, ...] = ()
+    status: Status | None = None
+    alone: TrainState | None = None
+    seconds: float = 0.0
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether the next steps count for it."""
+        return self.status is None and self.alone is None
+
+
+@dataclass(frozen=True)
+class TogetherState:
+    """The state of training of models that are trained as one.
+
+    Attributes:
+        carry: What the steps change, stacked.
+        good: The same at the last look.
+        members: How each one stands.
+        step: The number of steps taken.
+        look: The number of steps at the last look.
+        history: For each look the means over the models that still trained.
+        seconds: The time that training took.
+        status: How training ended; None if a model still trains.
+    """
+
+    carry: Carry
+    good: Carry
+    members: tuple[Member, ...]
+    step: int = 0
+    look: int = 0
+    history: tuple[Record, ...] = field(default=())
+    seconds: float = 0.0
+    status: Status | None = None
+
+    def at_last_look(self) -> Self:
+        """The state at the last look."""
+        return replace(self, carry=self.good.copied(), step=self.look)
+
+    def of_member(self, place: int) -> TrainState:
+        """The state of one model, as if it had been trained alone; without a status if it goes on alone."""
+        member = self.members[place]
+        if member.alone is not None:
+            return replace(member.alone, status="interrupted") if self.status == "interrupted" else member.alone
+        carry, good = at(self.carry, place), at(self.good, place)
+        status = member.status or self.status
+        seconds = member.seconds or self.seconds
+        return TrainState(
+            carry, good, member.best, self.step, self.look, history=member.history, seconds=seconds, status=status
+        )
+
+
+class Together:
+    """Tasks of equal structure as one task.
+
+    A model that stops is computed on with the others, which costs less than to compile a program without it; what
+    becomes of it then has no effect. A model with a step that is not finite is left out in the same way; it goes on
+    alone from the last look, as if it had always been alone.
+
+    Args:
+        tasks: The tasks; their programs, their data and their plans have the same structure.
+        effort: How much the compiler optimizes.
+    """
+
+    def __init__(self, tasks: Sequence[Task], effort: Effort) -> None:
+        self._tasks, self._effort = tuple(tasks), effort
+        self._steps = Stacked.of([(task.program, task.data) for task in tasks])
+        self._look = Stacked.of([(task.judging, task.held_out) for task in tasks])
+        self._order, self._noise, self._of_look = (
+            jnp.stack(keys) for keys in zip(*(t.keys for t in tasks), strict=True)
+        )
+        self.plan: Plan = tasks[0].plan
+
+    def start(self, models: Sequence[PyTree]) -> TogetherState:
+        """The state before the first step.
+
+        Args:
+            models: The trainable arrays of each model.
+
+        Raises:
+            TrainingError: As for `Program.start`.
+        """
+        trainable = self.stacked(models)
+        optimizer, totals = _started(self._steps, trainable, self.plan.batch_size)
+        count = len(models)
+        carry = Carry(trainable, optimizer, totals, jnp.zeros(count, jnp.int32), jnp.zeros((count, 2), jnp.int32))
+        members = tuple(Member(Best(jax.tree.map(jnp.asarray, model))) for model in models)
+        return TogetherState(carry, carry.copied(), members)
+
+    @staticmethod
+    def stacked(models: Sequence[PyTree]) -> PyTree:
+        """The trainable arrays of all models."""
+        return jax.tree.map(lambda *leaves: jnp.stack(leaves), *models)
+
+    def traced(self, models: Sequence[PyTree]) -> Any:
+        """The terms and the update of one step of all models; only to be traced."""
+
+        def one(own: PyTree, trainable: PyTree, key: jax.Array) -> Any:
+            program, data = self._steps.member(own)
+            batch = take(data, jnp.zeros(self.plan.batch_size, jnp.int32))
+            loss = program.loss(trainable, batch, key, jnp.asarray(0))
+            return loss, program.optimizer.update(trainable, program.optimizer.init(trainable), trainable)
+
+        with jax.numpy_dtype_promotion("standard"):
+            return _mapped(one)(self._steps.own, self.stacked(models), self._noise)
+
+    def steps(self, state: TogetherState, pace: Pace) -> TogetherState:
+        """The state after one compiled call; models with a step that is not finite are left out."""
+        count = min(pace.steps, self.plan.next_look(state.look) - state.step)
+        chunk = jax.tree.map(jnp.asarray, self.plan.chunk(self._order, state.step, count))
+        began = time.perf_counter()
+        carry, is_healthy = _CHUNK[self._effort]((self._steps, chunk, self._noise), state.carry)
+        healthy = np.asarray(is_healthy)
+        pace.took(count, time.perf_counter() - began)
+        members = [
+            member if fine or not member.goes_on else self._left_out(state, place)
+            for place, (member, fine) in enumerate(zip(state.members, healthy.tolist(), strict=True))
+        ]
+        return _ended(replace(state, carry=carry, step=state.step + count, members=tuple(members)))
+
+    @staticmethod
+    def _left_out(state: TogetherState, place: int) -> Member:
+        """A model that goes on alone, from the last look, with each step checked."""
+        member, good = state.members[place], at(state.good, place)
+        before = TrainState(
+            good, good.copied(), member.best, state.look, state.look, history=member.history, seconds=state.seconds
+        )
+        return replace(member, alone=recovered(before, good))
+
+    def looked(self, state: TogetherState) -> TogetherState:
+        """The state after a look at the held-out examples."""
+        carry = state.carry
+        held_out = (
+            [{}] * len(self._tasks) if self._tasks[0].held_out is None else self.judged(carry.trainable, state.look)
+        )
+        totals = _each(carry.totals, len(self._tasks))
+        members = tuple(
+            self._updated(state, place, totals[place], held_out[place]) if member.goes_on else member
+            for place, member in enumerate(state.members)
+        )
+        new = [after.history[-1] for before, after in zip(state.members, members, strict=True) if before.goes_on]
+        after = carry.looked_at()
+        history = (*state.history, _mean(new))
+        return _ended(
+            replace(state, carry=after, good=after.copied(), members=members, look=state.step, history=history)
+        )
+
+    def _updated(
+        self, state: TogetherState, place: int, totals: dict[str, float], held_out: dict[str, float]
+    ) -> Member:
+        task, member = self._tasks[place], state.members[place]
+        record = task.record(state, totals, 0, held_out)
+        best = member.best
+        if best.is_surpassed_by(record, task.warmup):
+            best = best.updated(record, at(state.carry.trainable, place), task.warmup)
+        status = task.end(record, best.epoch)
+        return replace(member, best=best, history=(*member.history, record), status=status, seconds=state.seconds)
+
+    def judged(self, trainable: PyTree, step: int) -> list[dict[str, float]]:
+        """The mean terms of each model over its held-out examples, by name."""
+        size = self.plan.batch_size
+        terms = _EVALUATE[self._effort](self._look, trainable, self._of_look, jnp.asarray(step), size)
+        means, errors = jax.device_get(terms)
+        return [
+            held_out_terms(jax.tree.map(lambda leaf, place=place: leaf[place], means), errors[place])
+            for place in range(len(self._tasks))
+        ]
+
+
+def _ended(state: TogetherState) -> TogetherState:
+    """The state with a status if no model trains on."""
+    if any(member.goes_on for member in state.members):
+        return state
+    statuses = [member.status for member in state.members if member.status is not None]
+    return replace(state, status=statuses[-1] if statuses else "diverged")
+
+
+def _each(terms: Any, count: int) -> list[dict[str, float]]:
+    """Stacked terms by name, for each model."""
+    on_host = jax.device_get(terms)
+    return [floats(jax.tree.map(lambda leaf, place=place: leaf[place], on_host)) for place in range(count)]
+
+
+def _mean(records: Sequence[Record]) -> Record:
+    """The means of records of the same look."""
+
+    def mean(each: Sequence[dict[str, float]]) -> dict[str, float]:
+        return {name: float(np.mean([terms[name] for terms in each])) for name in each[0]}
+
+    train, valid = (mean([getattr(record, kind) for record in records]) for kind in ("train", "valid"))
+    return replace(records[0], train=train, valid=valid)
+
+
+@eqx.filter_jit
+def _started(stacked: Stacked, trainable: PyTree, batch_size: int) -> tuple[PyTree, Any]:
+    """The first state of each optimizer, and zeros for the sums of the terms."""
+
+    def one(own: PyTree, trainable: PyTree) -> tuple[PyTree, Any]:
+        program, data = stacked.member(own)
+        return program.optimizer.init(trainable), program.outline(trainable, data, batch_size)[0]
+
+    return _mapped(one)(stacked.own, trainable)
+
+
+def _chunk(given: tuple[Stacked, Chunk, jax.Array], carry: Carry) -> tuple[Carry, Array]:
+    stacked, chunk, keys = given
+
+    def one(own: PyTree, batches: Array, key: jax.Array, carry: Carry) -> tuple[Carry, Array]:
+        program, data = stacked.member(own)
+        return chunk_steps((program, data, chunk._replace(batches=batches), key), carry)
+
+    return _mapped(one)(stacked.own, chunk.batches, keys, carry)
+
+
+def _evaluate(stacked: Stacked, trainable: PyTree, keys: jax.Array, step: Array, batch_size: int) -> Any:
+    def one(own: PyTree, trainable: PyTree, key: jax.Array) -> Any:
+        program, data = stacked.member(own)
+        return evaluation(program, trainable, data, key, step, batch_size)
+
+    return _mapped(one)(stacked.own, trainable, keys)
+
+
+def _mapped(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function of one model as one of all."""
+    return jax.vmap(function)
+
+
+_CHUNK = compiled(_chunk, donate="all-except-first")
+_EVALUATE = compiled(_evaluate)
