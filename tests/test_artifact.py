@@ -152,7 +152,7 @@ def resealed(folder, tmp_path, change):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda content: content.update(format_version=2), "format version 6"),
+        (lambda content: content.update(format_version=2), "format version 7"),
         (lambda content: content.update(format="another tool's"), "another tool's"),
         (lambda content: content["recipe"].update(posterior="from-the-future"), "from-the-future"),
         (lambda content: content["recipe"].update(dial=3), "dial"),

@@ -44,7 +44,7 @@ from reparax.tensors import (
 from reparax.training import Record, Status
 
 FORMAT = "reparax model"
-FORMAT_VERSION = 6
+FORMAT_VERSION = 7
 DESCRIPTION = "model.json"
 WEIGHTS = "weights.safetensors"
 COMPANION = "companion.safetensors"

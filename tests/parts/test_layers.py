@@ -10,6 +10,7 @@ import numpyro.distributions as dist
 import pytest
 from scipy import stats
 
+import reparax as rx
 from reparax.data import from_array
 from reparax.distributions import (
     Constant,
@@ -225,6 +226,20 @@ def test_the_ladders_networks_belong_to_the_posterior_alone():
         assert num_parameters(model.prior) == 0
         assert model.posterior.layers == model.prior(model.posterior).transform.slices
     assert num_parameters(model_of(BottomUp(), TopDown()).prior) > 0
+
+
+@pytest.mark.parametrize("posterior", ["bottom-up", "ladder", "top-down-residual"])
+def test_layers_of_a_conditional_model_depend_on_the_context(posterior):
+    rows = np.random.default_rng(0).normal(size=(60, 3))
+    context = np.random.default_rng(1).normal(size=(60, 1))
+    fitted = rx.fit(
+        from_array(rows).given(context), posterior=posterior, latent_dim=4, epochs=2, width=8, hidden_units=8
+    )
+    z = jnp.asarray([0.3, -1.0, 0.5, 0.2])
+    plain = [fitted.model.given(jnp.asarray([value])) for value in (0.0, 3.0)]
+    densities = [one.prior(one.posterior).log_prob(z) for one in plain]
+    assert abs(densities[0] - densities[1]) > 1e-4
+    assert np.isfinite(rx.evaluate(fitted, rows, context=context, num_samples=2).iwae)
 
 
 def test_equal_layers_in_a_scan_are_those_of_a_loop():

@@ -103,8 +103,8 @@ def grid(law, space: str) -> tuple[np.ndarray, np.ndarray]:
         return np.eye(shape[1])[index], weights
     if space == "class and real":
         classes = shape[0] - LATENT_DIM
-        v = np.linspace(-6.0, 6.0, 121)
-        numbers, weights = product(np.sinh(v), np.cosh(v) * 0.1, LATENT_DIM)
+        v = np.linspace(-4.0, 4.0, 201)
+        numbers, weights = product(np.sinh(v), np.cosh(v) * 0.04, LATENT_DIM)
         labels = np.repeat(np.eye(classes), len(numbers), axis=0)
         return np.hstack([labels, np.tile(numbers, (classes, 1))]), np.tile(weights, classes)
     if space == "count":
@@ -312,6 +312,9 @@ def test_objectives_that_need_a_density_refuse_a_posterior_without_one(objective
         with pytest.raises(RecipeError, match="--objective reconstruction") as caught:
             check_objective(part, model)
         assert objective in caught.value.expected
+    elif part.takes_labels and kind.latent_space != "class and real":
+        with pytest.raises(RecipeError, match="class-normal"):
+            check_objective(part, model)
     elif num_parameters(prior) and not part.trains_prior:
         with pytest.raises(RecipeError, match="does not train"):
             check_objective(part, model)

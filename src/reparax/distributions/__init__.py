@@ -32,6 +32,7 @@ from reparax.distributions.layers import NormalOf as NormalOf
 from reparax.distributions.layers import Residual as Residual
 from reparax.distributions.layers import Slices as Slices
 from reparax.distributions.layers import bounded_scale as bounded_scale
+from reparax.distributions.layers import equal_slices as equal_slices
 from reparax.distributions.layers import layer_slices as layer_slices
 from reparax.distributions.layers import layered_normal as layered_normal
 from reparax.distributions.log_space import LogDirichlet as LogDirichlet

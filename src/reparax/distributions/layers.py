@@ -137,7 +137,7 @@ class Residual(eqx.Module):
     @property
     def slices(self) -> Slices:
         """Where the layers are in z."""
-        return tuple((index * self.size, (index + 1) * self.size) for index in range(self.num_layers))
+        return equal_slices(self.num_layers * self.size, self.num_layers)
 
     def forward_and_log_det(self, e: Float[Array, " d"]) -> Mapped:
         """The layers that the noise makes, and the sum of all log s."""
@@ -208,6 +208,12 @@ def _moments_of(one: dist.Distribution) -> Callable[[Array], Moments]:
         return loc + scale * base.loc, scale * base.scale
 
     return moments
+
+
+def equal_slices(size: int, num_layers: int) -> Slices:
+    """The places of layers of equal size in z."""
+    each = size // num_layers
+    return tuple((index * each, (index + 1) * each) for index in range(num_layers))
 
 
 def layer_slices(size: int, num_layers: int, ratio: float) -> Slices:

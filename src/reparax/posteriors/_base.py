@@ -58,9 +58,14 @@ class Posterior(eqx.Module):
         return math.prod(self.latent_shape)
 
     @property
-    def top_down(self) -> Layered | None:
-        """The layers of the prior, if the posterior is made with them."""
-        return None
+    def shares_layers(self) -> bool:
+        """Whether it is made with layers of the prior."""
+        return False
+
+    @property
+    def top_down(self) -> Layered:
+        """The layers of the prior that it is made with; in a conditional model, those of the context that is given."""
+        raise NotImplementedError
 
     @abstractmethod
     def __call__(self, x: Float[Array, "*event"]) -> dist.Distribution:

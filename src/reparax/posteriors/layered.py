@@ -15,6 +15,7 @@ from reparax.distributions import (
     Residual,
     Slices,
     bounded_scale,
+    equal_slices,
     layer_slices,
     layered_normal,
 )
@@ -186,6 +187,11 @@ class LadderEncoder(Posterior):
         return self.slices[-1][1] - self.slices[-1][0]
 
     @property
+    def shares_layers(self) -> bool:
+        """They are networks of both."""
+        return True
+
+    @property
     def top_down(self) -> Layers:
         """The prior's layers: N(0, I), and each layer given the one before."""
         start, end = self.slices[0]
@@ -315,7 +321,12 @@ class ResidualEncoder(Posterior):
     @property
     def layers(self) -> Slices:
         """Where the layers are in z."""
-        return self.top_down.slices
+        return equal_slices(self.latent_shape[0], self.num_layers)
+
+    @property
+    def shares_layers(self) -> bool:
+        """They are networks of both."""
+        return True
 
     @property
     def top_down(self) -> Residual:

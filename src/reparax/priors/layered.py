@@ -35,7 +35,7 @@ class TopDown(AbstractPrior):
 
     def create(self, posterior: Posterior, summary: Summary, make_network: MakeNetwork, *, key: jax.Array) -> Prior:
         """Networks of the chosen architecture, or none if the posterior has them."""
-        if posterior.top_down is not None:
+        if posterior.shares_layers:
             return SharedLayers()
         slices = posterior.layers
         if len(slices) == 1:
@@ -52,9 +52,7 @@ class SharedLayers(Prior):
     latent_spaces: ClassVar[frozenset[str]] = REAL
 
     def __call__(self, posterior: Posterior) -> dist.Distribution:
-        layers = posterior.top_down
-        assert layers is not None
-        return layered_normal(layers, *posterior.latent_shape)
+        return layered_normal(posterior.top_down, *posterior.latent_shape)
 
 
 class LearnedLayers(Prior):
