@@ -1,6 +1,6 @@
 """How probable and how anomalous each example is under a model, and how good a model is on data."""
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import equinox as eqx
@@ -170,6 +170,16 @@ class Evaluation:
     bits_per_dim: float | None
     columns: dict[str, float] | None = None
     members: tuple["Evaluation", ...] | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """The numbers by name; of an ensemble, those of each member under ``members``."""
+        numbers = asdict(self)
+        members = numbers.pop("members")
+        if members is None:
+            return numbers
+        same = ("num_examples", "num_samples", "members")
+        own = [{name: value for name, value in member.items() if name not in same} for member in members]
+        return numbers | {"members": own}
 
     def _repr_html_(self) -> str:
         """The numbers with their standard errors, for notebooks."""

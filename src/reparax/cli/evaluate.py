@@ -61,16 +61,13 @@ def evaluate(
     dataset = open_data(data, fitted, say, held_out=held_out, label=label)
     from reparax import applications
 
-    evaluation = dataclasses.asdict(applications.evaluate(fitted, dataset, num_samples=samples, seed=seed))
-    members = evaluation.pop("members")
+    evaluation = applications.evaluate(fitted, dataset, num_samples=samples, seed=seed).as_dict()
+    members = evaluation.pop("members", None)
     numbers: dict[str, Any] = {name: _number(value) for name, value in evaluation.items()}
     if factors is not None:
         numbers["factors"] = dataclasses.asdict(_of_factors(fitted, data, dataset, factors, seed, label, held_out))
     if members is not None:
-        without = ("num_examples", "num_samples", "members")
-        numbers["members"] = [
-            {name: _number(value) for name, value in one.items() if name not in without} for one in members
-        ]
+        numbers["members"] = [{name: _number(value) for name, value in one.items()} for one in members]
     if privacy:
         whole = open_data(data, fitted, speaker(quiet=True), label=label) if held_out else dataset
         found = applications.privacy(fitted, whole, num_samples=samples, seed=seed)

@@ -28,8 +28,9 @@ class SemiSupervised(AbstractObjective):
     labeled examples are repeated, and the weight of the bound of each copy is divided by the number of copies.
 
     Args:
-        weight: The weight of log q(label | x), averaged over the labeled examples, beside the mean of the bounds: alpha
-            / N, which is 0.1 in the paper. 10 was chosen on the digits of scikit-learn, where it is more accurate.
+        weight: The weight of the mean of log q(label | x) over the labeled examples, beside the mean of all bounds:
+            alpha over the number of examples, which is 0.1 in the paper. The default was chosen on the digits of
+            scikit-learn.
         repeats: How often a labeled example is seen; 0 for as often that a tenth of what is seen is labeled.
         num_rows: The number of examples of the fit; 0 for that of the data.
         num_labeled: The number of labeled ones; 0 for that of the data.

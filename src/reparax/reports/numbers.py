@@ -30,7 +30,7 @@ def _numbers(study: Study) -> dict[str, Any]:
             "fitted": schema.num_examples,
             "held_out": None if study.held_out is None else len(study.held_out),
         },
-        "evaluation": _plain(study.evaluation),
+        "evaluation": _plain(study.evaluation.as_dict()),
         "privacy": _plain(study.privacy),
         "training": {
             "status": fitted.status,
