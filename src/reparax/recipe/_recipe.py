@@ -284,6 +284,7 @@ class TableSettings(TypedDict, total=False):
     kl_weight: float | None
     variance_weight: float | None
     num_rows: int | None
+    library_size: str | None
     num_labeled: int | None
     repeats: int | None
     num_bounds: int | None
@@ -301,7 +302,6 @@ class _Settings(TableSettings, total=False):
     context_dim: int | None
     seed: int | None
     estimator: str | None
-    library_size: str | None
 
 
 class Settings(_Settings, total=False, closed=True):
