@@ -224,7 +224,7 @@ def test_the_ladders_networks_belong_to_the_posterior_alone():
     for part in (Ladder(num_layers=3), TopDownResidual(num_layers=3)):
         model = model_of(part, TopDown())
         assert num_parameters(model.prior) == 0
-        assert model.posterior.layers == model.prior(model.posterior).transform.slices
+        assert model.posterior.layer_slices == model.prior(model.posterior).transform.slices
     assert num_parameters(model_of(BottomUp(), TopDown()).prior) > 0
 
 

@@ -148,7 +148,7 @@ def test_every_posterior_of_images_has_a_page(posterior, pictures, tmp_path, mak
     fitted = make_model(pictures, posterior=posterior, objective=objective)
     rx.report(fitted, pictures, tmp_path / "report.html", num_samples=2)
     text = page_of(tmp_path / "report.html").text
-    layers = fitted.model.posterior.layers
+    layers = fitted.model.posterior.layer_slices
     assert ("KL of each layer" in text) == (len(layers) > 1 and posterior != "bottom-up")
     if posterior == "ladder":
         kl, exact = study_of(fitted, pictures, label=None, origin=None, num_samples=1, seed=0).information

@@ -48,7 +48,7 @@ class Posterior(eqx.Module):
         return self.part.has_density
 
     @property
-    def layers(self) -> Slices:
+    def layer_slices(self) -> Slices:
         """Where the layers of z start and end, the deepest first; a single layer, unless it is a chain of layers."""
         return ((0, math.prod(self.latent_shape)),)
 

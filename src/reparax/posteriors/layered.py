@@ -100,7 +100,7 @@ class BottomUpEncoder(Posterior):
     latent_shape: tuple[int, ...] = eqx.field(static=True)
 
     @property
-    def layers(self) -> Slices:
+    def layer_slices(self) -> Slices:
         """Where the layers are in z."""
         return self.slices
 
@@ -177,7 +177,7 @@ class LadderEncoder(Posterior):
     latent_shape: tuple[int, ...] = eqx.field(static=True)
 
     @property
-    def layers(self) -> Slices:
+    def layer_slices(self) -> Slices:
         """Where the layers are in z."""
         return self.slices
 
@@ -319,7 +319,7 @@ class ResidualEncoder(Posterior):
     latent_shape: tuple[int, ...] = eqx.field(static=True)
 
     @property
-    def layers(self) -> Slices:
+    def layer_slices(self) -> Slices:
         """Where the layers are in z."""
         return equal_slices(self.latent_shape[0], self.num_layers)
 

@@ -37,7 +37,7 @@ class TopDown(AbstractPrior):
         """Networks of the chosen architecture, or none if the posterior has them."""
         if posterior.shares_layers:
             return SharedLayers()
-        slices = posterior.layers
+        slices = posterior.layer_slices
         if len(slices) == 1:
             slices = layer_slices(*posterior.latent_shape, self.num_layers, self.ratio)
         sizes = [end - start for start, end in slices]

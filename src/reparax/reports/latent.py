@@ -159,7 +159,7 @@ def dimensions(study: Study) -> Section:
 
 def _layers(study: Study, values: np.ndarray) -> tuple[Figure, ...]:
     """The KL of each layer of a hierarchical model; nothing for others."""
-    layers = study.fitted.model.posterior.layers
+    layers = study.fitted.model.posterior.layer_slices
     if len(layers) == 1:
         return ()
     sums = [float(values[start:end].sum()) for start, end in layers]
