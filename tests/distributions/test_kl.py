@@ -8,6 +8,7 @@ import pytest
 from scipy import integrate
 
 from reparax.distributions import (
+    ClassNormal,
     HypersphericalUniform,
     LogisticNormal,
     OneHotCategorical,
@@ -43,6 +44,11 @@ EXAMPLES = {
     PowerSpherical: lambda i: PowerSpherical(jnp.array([0.3, -1.0, 0.2]), jnp.array([2.5, 9.0])[i]),
     VonMisesFisher: lambda i: VonMisesFisher(jnp.array([0.3, -1.0, 0.2]), jnp.array([2.5, 9.0])[i]),
     HypersphericalUniform: lambda i: HypersphericalUniform(3),
+    ClassNormal: lambda i: ClassNormal(
+        jnp.array([[0.0, 1.0], [1.0, -0.5]])[i],
+        jnp.array([[[0.3, -1.0], [1.5, 0.2]], [[0.1, 0.4], [-0.6, 0.9]]])[i],
+        jnp.array([[[0.7, 0.5], [1.2, 0.9]], [[1.0, 0.8], [0.6, 1.4]]])[i],
+    ),
     OneHotCategorical: lambda i: OneHotCategorical(jnp.array([[0.0, 1.0, -2.0], [1.0, 1.5, 0.0]])[i]),
     dist.CategoricalLogits: lambda i: dist.Categorical(logits=jnp.array([[0.0, 1.0, -2.0], [1.0, 1.5, 0.0]])[i]),
     dist.CategoricalProbs: lambda i: dist.Categorical(probs=jnp.array([[0.2, 0.5, 0.3], [0.1, 0.1, 0.8]])[i]),
