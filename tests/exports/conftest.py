@@ -10,7 +10,7 @@ import pytest
 
 import reparax as rx
 from reparax import registry
-from reparax.applications._fit import _related, _with_numbers
+from reparax.applications._job import _related, _with_numbers
 from reparax.data import split
 from reparax.errors import RecipeError
 from reparax.estimators import base_of

@@ -60,7 +60,7 @@ def test_expectations_are_exact_in_the_class_and_their_gradients_are_those_of_th
     np.testing.assert_allclose(slope[0], right_slope[0], rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize("num_samples", [1, 3])
+@pytest.mark.parametrize("num_samples", [1, pytest.param(3, marks=pytest.mark.full)])
 def test_gradients_of_the_bounds_are_unbiased(num_samples):
     """Against enumeration and quadrature: every class, with the noise on a grid of Gauss and Hermite."""
     nodes, weights = np.polynomial.hermite_e.hermegauss(24)

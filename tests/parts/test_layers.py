@@ -228,7 +228,10 @@ def test_the_ladders_networks_belong_to_the_posterior_alone():
     assert num_parameters(model_of(BottomUp(), TopDown()).prior) > 0
 
 
-@pytest.mark.parametrize("posterior", ["bottom-up", "ladder", "top-down-residual"])
+@pytest.mark.parametrize(
+    "posterior",
+    [*(pytest.param(name, marks=pytest.mark.full) for name in ("bottom-up", "ladder")), "top-down-residual"],
+)
 def test_layers_of_a_conditional_model_depend_on_the_context(posterior):
     rows = np.random.default_rng(0).normal(size=(60, 3))
     context = np.random.default_rng(1).normal(size=(60, 1))
