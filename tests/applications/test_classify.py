@@ -47,6 +47,20 @@ def test_few_labels_name_the_clusters_of_all_examples(fitted, tmp_path):
     assert rx.sample(model, 5, key=jax.random.key(0)).shape == (5, 2, 2, 1)
 
 
+def test_labels_reach_many_fits_and_sweeps():
+    """Fits at once and sweeps see the labels that one fit sees."""
+    data = from_array(ROWS.reshape(300, 2, 1, 1), labels=some_labels())
+    chosen = SMALL | {"epochs": 2, "objective": "semi-supervised", "valid": 0.1}
+    alone, (together,) = rx.fit(data, **chosen), rx.fit_many(data, [{"seed": 0}], **chosen)
+    best = rx.sweep(data, {"latent_dim": [2]}, seeds=1, **{k: v for k, v in chosen.items() if k != "latent_dim"}).best
+    assert together.schema.classes == best.schema.classes == alone.schema.classes == ("blue", "red", "white")
+    probabilities = [rx.classify(model, data).probabilities for model in (alone, together, best)]
+    np.testing.assert_allclose(probabilities[1], probabilities[0], atol=1e-4)
+    np.testing.assert_allclose(probabilities[2], probabilities[0], atol=1e-4)
+    with pytest.raises(DataError, match="--label"):
+        rx.fit_many(ROWS, [{"seed": 0}], **chosen)
+
+
 def test_labels_of_held_out_examples_are_not_seen():
     """Other labels of the held-out rows change nothing; other labels of the others do."""
     labels = np.array(["red", "white", "blue"])[TRUTH]

@@ -13,8 +13,7 @@ from reparax import registry
 from reparax.applications._job import _related, _with_numbers
 from reparax.data import split
 from reparax.errors import RecipeError
-from reparax.estimators import base_of
-from reparax.exports._functions import functions_of
+from reparax.exports._functions import _noise_base, functions_of
 from reparax.recipe import FittedModel, build
 
 ROWS = 6
@@ -102,7 +101,7 @@ def inputs_of(made, name):
         elif port.name == "noise":
 
             def drawn(x, key, count=port.shape[0]):
-                return base_of(model.posterior(x))[0].sample(key, (count,))
+                return _noise_base(model.posterior(x))[0].sample(key, (count,))
 
             keys = jax.random.split(jax.random.key(1), ROWS)
             values["noise"] = np.asarray(jax.vmap(drawn)(jnp.asarray(made.rows), keys), np.float32).reshape(shape)

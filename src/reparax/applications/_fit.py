@@ -73,7 +73,7 @@ def fit(
         CheckpointWarning: A checkpoint could not be written or is damaged, or there is none to resume.
         ColumnsLeftOut: Columns of a table are not modeled: identifiers, free text, empty ones.
     """
-    dataset = classified(read(data, given=given, context=context), objective)
+    dataset = read(data, given=given, context=context)
     if dataset is not data:
         for note in left_out(dataset.schema):
             warnings.warn(note, ColumnsLeftOut, stacklevel=2)

@@ -64,7 +64,11 @@ def rows_of(dataset: Dataset, recipe: Recipe) -> tuple[Dataset, Dataset | None]:
     """The rows to fit to, and those that are held out, if any; described by those of the fit.
 
     They depend on `row_settings` of the recipe alone.
+
+    Raises:
+        DataError: The objective takes labels, and there are none.
     """
+    dataset = classified(dataset, recipe.objective)
     part, held_out = (dataset, None) if recipe.valid == 0 else split(dataset, recipe.valid, recipe.seed)
     part, held_out = trimmed(part, recipe.trim), None if held_out is None else trimmed(held_out, recipe.trim)
     return _with_numbers(_drawn(_related(part, recipe), recipe), held_out)
@@ -72,7 +76,8 @@ def rows_of(dataset: Dataset, recipe: Recipe) -> tuple[Dataset, Dataset | None]:
 
 def row_settings(recipe: Recipe) -> tuple[Any, ...]:
     """The fields of a recipe on which `rows_of` depends."""
-    return recipe.valid, recipe.seed, recipe.trim, recipe.rows, recipe.relations, recipe.name("likelihood")
+    parts = recipe.name("likelihood"), recipe.name("objective")
+    return recipe.valid, recipe.seed, recipe.trim, recipe.rows, recipe.relations, *parts
 
 
 @dataclass(frozen=True)

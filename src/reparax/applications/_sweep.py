@@ -12,6 +12,7 @@ import msgspec
 import numpy as np
 
 from reparax import artifact
+from reparax.applications._job import classified
 from reparax.applications._many import Fitted, Planned, fit_planned, planned_of
 from reparax.applications._saves import fingerprint
 from reparax.data import Dataset, read, require_fit
@@ -141,7 +142,8 @@ def sweep(
         OutputError: The folder cannot be written, or is not empty and nothing is to be resumed.
         ArtifactError: The folder holds a sweep of other data or settings.
     """
-    dataset = read(data, given=given, context=context)
+    # Labels that the objective takes are part of the data, which a resumed sweep must have too.
+    dataset = classified(read(data, given=given, context=context), chosen.get("objective"))
     require_fit(dataset)
     combinations, planned = _planned(dataset, options, seeds, chosen)
     store = None if folder is None else _Store(Path(folder).expanduser(), dataset, planned, resume=resume)

@@ -23,7 +23,11 @@ class ClassNormal(dist.Distribution):
         scale: Its standard deviation for each class.
     """
 
-    arg_constraints = {}
+    arg_constraints = {
+        "logits": constraints.real_vector,
+        "loc": constraints.independent(constraints.real, 2),
+        "scale": constraints.independent(constraints.positive, 2),
+    }
     support = constraints.real_vector
     pytree_data_fields = ("logits", "loc", "scale")
 

@@ -121,7 +121,7 @@ def _encode(fitted: FittedModel) -> Function:
         x = expected(x, nothing)
         posterior = model.posterior(x)
         result = {"z": jnp.ravel(model.posterior.code(x)), **_std_of(model, posterior)}
-        base, _ = base_of(posterior)
+        base, _ = _noise_base(posterior)
         if model.posterior.has_density and type(_stripped(base)) not in STANDARD:
             result |= {f"base_{name}": value for name, value in parameters_of(base).items()}
         return _floats(result)
@@ -169,6 +169,12 @@ def _stripped(distribution: Any) -> Any:
     return distribution
 
 
+def _noise_base(q: dist.Distribution) -> tuple[dist.Distribution, Callable[[Array], tuple[Array, Array]]]:
+    """What the noise is a draw of, and z and log q(z) from it; z itself where several variables are the base."""
+    base, push = base_of(q)
+    return (base, push) if isinstance(base, dist.Distribution) else (q, lambda z: (z, q.log_prob(z)))
+
+
 class _Noise(NamedTuple):
     """How the draws of z depend on the noise that is given to ``score``.
 
@@ -188,7 +194,7 @@ def _noise_of(fitted: FittedModel, ports: tuple[Port, ...]) -> _Noise:
     texts: list[str] = []
 
     def draw(x: Array, *given: Array) -> Array:
-        base, _ = base_of(_plain(fitted, given).posterior(x))
+        base, _ = _noise_base(_plain(fitted, given).posterior(x))
         texts.append(STANDARD.get(type(_stripped(base)), FROM_BASE))
         return jnp.zeros(base.batch_shape + base.event_shape)
 
@@ -198,7 +204,7 @@ def _noise_of(fitted: FittedModel, ports: tuple[Port, ...]) -> _Noise:
 
 def _pushed(model: Model, x: Array, noise: Array) -> tuple[Array, Array]:
     """z and log q(z | x) for the noise of each draw."""
-    base, push = base_of(model.posterior(x))
+    base, push = _noise_base(model.posterior(x))
     root = _stripped(base)
     if type(root) in STANDARD:
         noise = root.loc + root.scale * noise
