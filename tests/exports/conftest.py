@@ -1,6 +1,7 @@
 """Untrained models of every part, and inputs for their functions."""
 
 from dataclasses import dataclass
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -12,9 +13,12 @@ import reparax as rx
 from reparax import registry
 from reparax.applications._job import _related, _with_numbers
 from reparax.data import split
+from reparax.data.relations import Extension, Implied, Linear, Lookup, Product, Relation
 from reparax.errors import RecipeError
 from reparax.exports._functions import _noise_base, functions_of
+from reparax.exports._relations import relations_of
 from reparax.recipe import FittedModel, build
+from reparax.summary import Column
 
 ROWS = 6
 RNG = np.random.default_rng(0)
@@ -122,3 +126,42 @@ def assert_same(found, wanted, tolerance=1e-5):
     for key, value in wanted.items():
         assert found[key].shape == value.shape, key
         np.testing.assert_allclose(found[key], value, rtol=tolerance, atol=tolerance, err_msg=key)
+
+
+def any_relations(step):
+    """Columns with relations of every form, as they are exported, the map of their rows, and rows with gaps and ties.
+
+    The numbers that follow from others are multiples of the step, or have none for a step of 0.
+    """
+    rng = np.random.default_rng(7)
+    described = {"dtype": "float64", "low": 0.0, "high": 1.0, "mean": 0.0, "std": 1.0, "spread": 1.0}
+    codes = {"kind": "categorical", "dtype": "string", "low": 0.0, "high": 3.0, "mean": 0.0, "std": 1.0, "spread": 1.0}
+    names = {name: tuple(f"{name}{place}" for place in range(4)) for name in ("city", "state")}
+    columns = [
+        Column(name=name, kind="continuous", step=0.0 if name in "ab" else step, **described)
+        for name in ("a", "b", "sum", "area", "fare")
+    ]
+    columns += [
+        Column(name=name, categories=each, category_fractions=(0.25,) * 4, **codes) for name, each in names.items()
+    ]
+    forms = {
+        "sum": (("a", "b"), Linear((1.5, -2.0), 0.25)),
+        "area": (("sum", "b"), Product((1.0, -1.0), 3.0)),
+        "fare": (("city",), Lookup((2.5, None, -1e6, 0.125))),
+        "state": (("city",), Implied((1, 0, None, 1))),
+    }
+    relations = [
+        Relation(child=child, parents=parents, form=form, rule="near", remainder=columns[0])
+        for child, (parents, form) in forms.items()
+    ]
+    extension = Extension.of(columns, relations[::-1])
+    rows = rng.normal(size=(400, 7)) * 10.0 ** rng.integers(-3, 7, (400, 1))
+    rows[:, 5:] = rng.integers(0, 4, (400, 2))
+    rows[100:300, :5] = rng.integers(-20, 20, (200, 5)) / 4  # ties between multiples of a step
+    exact = extension.collapsed(np.concatenate([rows, np.zeros((400, 4))], axis=1))
+    rows = np.where((np.arange(400) % 3 == 0)[:, None], exact, rows)
+    rows[:, :5] *= np.where(np.arange(400) % 6 == 0, 1 + 2e-7, 1.0)[:, None]  # as float32 rounds
+    rows[rng.random(rows.shape) < 0.1] = np.nan
+    described = relations_of(SimpleNamespace(extension=extension, columns=tuple(columns)))
+    about = {"columns": [{"name": column.name, "offset": 0.0} for column in columns], "relations": described}
+    return about, extension, rows

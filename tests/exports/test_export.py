@@ -3,8 +3,11 @@
 import json
 import subprocess
 import sys
+from importlib.resources import files
 
+import jax
 import numpy as np
+import onnxruntime
 import polars as pl
 import pytest
 from jax import export as jax_export
@@ -13,7 +16,7 @@ import reparax as rx
 from reparax.cli import main
 from reparax.errors import OutputError, RecipeError
 
-from .conftest import ARRAY, TABLE, made
+from .conftest import ARRAY, TABLE, any_relations, made
 
 
 @pytest.fixture(scope="module")
@@ -24,8 +27,6 @@ def table_model():
 @pytest.fixture(scope="module")
 def folder(table_model, tmp_path_factory):
     path = tmp_path_factory.mktemp("export") / "onnx"
-    import jax
-
     with jax.numpy_rank_promotion("allow"), jax.numpy_dtype_promotion("standard"):
         rx.export(table_model, path, format="onnx", num_samples=3)
     return path
@@ -43,21 +44,77 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 """
 
 
-def test_the_example_runs_in_a_process_without_reparax(table_model, folder, tmp_path):
-    rows = TABLE[:7]
-    rows.write_csv(tmp_path / "rows.csv")
+def run_example(folder, rows, path):
+    """What the example writes for rows of a table."""
+    rows.write_csv(path)
     done = subprocess.run(
-        [sys.executable, "-c", WITHOUT_REPARAX, folder / "example.py", folder, tmp_path / "rows.csv"],
+        [sys.executable, "-c", WITHOUT_REPARAX, folder / "example.py", folder, path],
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     with np.load(folder / "results.npz") as results:
-        np.testing.assert_allclose(results["codes"], rx.encode(table_model, rows), rtol=1e-5, atol=1e-5)
-        offset = [column["offset"] for column in json.loads((folder / "export.json").read_text())["data"]["columns"]]
-        wanted = rx.decode(table_model, results["codes"])
-        np.testing.assert_allclose(results["reconstructed"] + np.asarray(offset), wanted, rtol=1e-3, atol=0.6)
-        assert results["log_density"].shape == (7,)
-        assert results["shares"].shape == (7, 5)
+        return dict(results)
+
+
+def test_the_example_runs_in_a_process_without_reparax(table_model, folder, tmp_path):
+    rows = TABLE[:7]
+    results = run_example(folder, rows, tmp_path / "rows.csv")
+    np.testing.assert_allclose(results["codes"], rx.encode(table_model, rows), rtol=1e-5, atol=1e-5)
+    wanted = rx.decode(table_model, results["codes"])
+    np.testing.assert_allclose(results["reconstructed"], wanted, rtol=1e-3, atol=0.6)
+    assert results["log_density"].shape == (7,)
+    assert results["shares"].shape == (7, 5)
+
+
+@pytest.fixture(scope="module")
+def related():
+    """A table with a sum, a product, an order of dates, and a category that follows from another; gaps."""
+    rng = np.random.default_rng(5)
+    a, b = rng.integers(0, 90, 900) / 4, rng.integers(1, 50, 900) * 1.0
+    city = rng.integers(0, 12, 900)
+    start = pl.Series(rng.integers(1_600_000_000, 1_700_000_000, 900) * 1_000_000).cast(pl.Datetime("us"))
+    frame = pl.DataFrame(
+        {
+            "a": a, "b": b, "sum": a + 2 * b, "area": a * b, "start": start,
+            "end": start + pl.Series(rng.integers(60, 9000, 900) * 1_000_000).cast(pl.Duration("us")),
+            "city": [f"c{each}" for each in city], "state": [f"s{each // 4}" for each in city],
+        }
+    )  # fmt: skip
+    frame = frame.with_columns(a=pl.when(pl.int_range(900) % 7 == 3).then(None).otherwise(pl.col("a")))
+    return frame, made(frame, relations="found").fitted
+
+
+def test_relations_are_computed_outside_of_the_functions(related, tmp_path):
+    frame, fitted = related
+    forms = {type(relation.form).__name__ for relation in fitted.schema.relations}
+    assert {"Linear", "Implied"} <= forms
+    with jax.numpy_rank_promotion("allow"), jax.numpy_dtype_promotion("standard"):
+        rx.export(fitted, tmp_path / "onnx", format="onnx", num_samples=3)
+    rows = frame[:40]
+    results = run_example(tmp_path / "onnx", rows, tmp_path / "rows.csv")
+    np.testing.assert_allclose(results["codes"], rx.encode(fitted, rows), rtol=1e-5, atol=1e-5)
+    decode = onnxruntime.InferenceSession(tmp_path / "onnx" / "decode.onnx")
+    mean = decode.run(["mean"], {"z": results["codes"]})[0].astype(np.float64)
+    wanted = fitted.schema.extension.collapsed(mean + fitted.units.offset)
+    np.testing.assert_array_equal(results["reconstructed"], wanted)
+    assert fitted.schema.extension.holds(results["reconstructed"]).mean(axis=0).min() > 0.9
+    assert results["shares"].shape == (40, 8)
+
+
+@pytest.mark.parametrize("step", [0.0, 1e-20, 1 / 86400, 0.01, 0.25, 1 / 3, 1.0, 3.0])
+def test_the_example_computes_relations_as_reparax_does(step, tmp_path, monkeypatch):
+    """Remainders and what is put together from them, for relations of every form and gaps, are the same bits."""
+    about, extension, rows = any_relations(step)
+    (tmp_path / "export.json").write_text(json.dumps({"data": about, "functions": {}}))
+    code = (
+        (files("reparax.exports") / "example.py.txt").read_text().split("def rows")[0].replace("import onnxruntime", "")
+    )
+    names = {}
+    monkeypatch.setattr(sys, "argv", ["example.py", str(tmp_path), "rows.csv"])
+    exec(compile(code, "example.py", "exec"), names)
+    extended = names["extended"](rows)
+    np.testing.assert_array_equal(extended, extension.extended(rows))
+    np.testing.assert_array_equal(names["collapsed"](extended), extension.collapsed(extended))
 
 
 def test_the_description_says_what_goes_in_and_out(folder):
@@ -89,7 +146,7 @@ def test_the_command_writes_stablehlo_that_loads_without_the_model(tmp_path, cap
     assert "Traceback" not in capsys.readouterr().err
 
 
-def test_folders_of_others_unknown_formats_and_relations_are_refused(table_model, tmp_path):
+def test_folders_of_others_and_unknown_formats_are_refused(table_model, tmp_path):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.tex").write_text("x")
     with pytest.raises(OutputError, match=r"thesis\.tex"):
@@ -100,7 +157,3 @@ def test_folders_of_others_unknown_formats_and_relations_are_refused(table_model
         rx.export(table_model, tmp_path / "out", format="onnx", num_samples=0)
     with pytest.raises(RecipeError, match="no data for"):
         rx.export(table_model, tmp_path / "out", format="onnx", data=TABLE)
-    a = np.random.default_rng(0).integers(0, 50, 600)
-    sums = pl.DataFrame({"a": a, "b": a[::-1], "c": a + a[::-1]})
-    with pytest.raises(RecipeError, match="--relations none"):
-        made(sums, relations="found")

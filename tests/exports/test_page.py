@@ -5,6 +5,7 @@ import json
 import re
 import shutil
 import subprocess
+from importlib.resources import files
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +17,7 @@ import reparax as rx
 from reparax.errors import RecipeError
 from reparax.exports._page import page_of
 
-from .conftest import ARRAY, DATA_OF, IMAGES, RNG, TABLE, made
+from .conftest import ARRAY, DATA_OF, IMAGES, RNG, TABLE, any_relations, made
 
 NODE = shutil.which("node")
 CHROMIUM = shutil.which("chromium")
@@ -74,6 +75,22 @@ def test_probabilities_are_those_of_the_columns():
     wanted = np.exp([float(row.log_prob_of_cells(one)) for one in cells])
     start = column["start"]
     np.testing.assert_allclose(found[start : start + 3], wanted / wanted.sum(), atol=1e-5)
+
+
+@pytest.mark.skipif(NODE is None, reason="needs node, to run the page's decoder")
+@pytest.mark.parametrize("step", [0.0, 1 / 86400, 0.01, 0.25, 1 / 3, 1.0, 3.0])
+def test_the_page_puts_columns_that_follow_from_others_together(step):
+    about, extension, rows = any_relations(step)
+    whole = extension.extended(rows)
+    whole = whole[~np.isnan(whole).any(axis=1)]
+    script = (files("reparax.exports") / "page.js").read_text("utf-8")
+    code = "const about = JSON.parse(require('fs').readFileSync(0, 'utf-8'));"
+    code += script[script.index("const rint") : script.index("function numberText")]
+    code += "console.log(JSON.stringify(about.rows.map((row) => rowOf(row))));"
+    text = json.dumps({"view": about, "rows": whole.tolist()})
+    done = subprocess.run([NODE, "-e", code], input=text, capture_output=True, text=True, check=True, timeout=60)
+    assert len(whole) > 50
+    np.testing.assert_allclose(json.loads(done.stdout), extension.collapsed(whole), rtol=1e-12)
 
 
 def chromium(path, tmp_path, fragment=""):

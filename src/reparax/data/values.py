@@ -428,14 +428,21 @@ def _divisor(integers: np.ndarray) -> int:
 
 def rounded(values: np.ndarray, step: float) -> np.ndarray:
     """The nearest multiples of a step; the values unchanged if it is 0."""
-    if step <= 0:
-        return values
-    if step >= 1:
-        return np.rint(values / step) * step
+    units, scale = whole_units(step)
+    return np.rint(values / step) * units / scale if units > 0 else values
+
+
+def whole_units(step: float) -> tuple[float, float]:
+    """A step as a quotient: multiples of the first number, divided by the second, have no rounding error of the step.
+
+    Args:
+        step: The step of a column; where it is 0 or too small for a quotient, the first number is 0.
+    """
+    if step <= 0 or step >= 1:
+        return max(step, 0.0), 1.0
     scales = 10.0 ** np.arange(1, 16)
     scale = scales[np.argmin(np.abs(step * scales - np.rint(step * scales)) > 1e-6)]
-    units = np.rint(step * scale)
-    return np.rint(values / step) * units / scale if units else values
+    return float(np.rint(step * scale)), float(scale)
 
 
 def plain(values: np.ndarray | float) -> float | tuple[float, ...]:

@@ -5,6 +5,7 @@ from typing import Any
 
 from reparax.data import Schema
 from reparax.exports._functions import Function
+from reparax.exports._relations import relations_of
 from reparax.recipe import FittedModel, Units
 from reparax.summary import Column
 
@@ -42,7 +43,10 @@ def _described(function: Function, suffix: str) -> dict[str, Any]:
 
 
 def _data(schema: Schema, units: Units) -> dict[str, Any]:
-    """How examples become numbers: the number of a cell is its value, day or code, minus the offset of its column."""
+    """How examples become numbers: the number of a cell is its value, day or code, minus the offset of its column.
+
+    Of a table with relations, what they leave of their children follows, without an offset.
+    """
     offset = None if units.offset is None else units.offset.ravel().tolist()
     columns = schema.columns or ()
     return {
@@ -52,6 +56,7 @@ def _data(schema: Schema, units: Units) -> dict[str, Any]:
         "low": units.low,
         "high": units.high,
         "columns": [_column(column, 0.0 if offset is None else offset[i]) for i, column in enumerate(columns)],
+        "relations": relations_of(schema),
         "offset": None if columns else offset,
     }
 

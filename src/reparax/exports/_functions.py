@@ -10,7 +10,7 @@ import numpy as np
 import numpyro.distributions as dist
 from jaxtyping import Array
 
-from reparax.errors import NoClosedForm, RecipeError
+from reparax.errors import NoClosedForm
 from reparax.estimators import base_of, log_mean_exp
 from reparax.model import Model
 from reparax.networks import context_size
@@ -63,19 +63,12 @@ class Function(NamedTuple):
 def functions_of(fitted: FittedModel, num_samples: int) -> tuple[Function, ...]:
     """``encode``, ``decode`` and ``score`` of a fitted model.
 
+    The examples of a table with relations between columns are its extended rows; see `reparax.data.relations`.
+
     Args:
         fitted: The fitted model.
         num_samples: The number of draws of z for each example in ``score``.
-
-    Raises:
-        RecipeError: The model has relations between columns, which are not part of its functions.
     """
-    if fitted.schema.relations:
-        raise RecipeError(
-            expected="a model without relations between columns, which are computed outside of its networks",
-            got=f"one with {len(fitted.schema.relations)}, such as: {fitted.schema.relations[0]}",
-            cure="fit with --relations none, or use reparax serve, which computes them",
-        )
     return _encode(fitted), _decode(fitted), _score(fitted, num_samples)
 
 

@@ -85,6 +85,13 @@ class Graph:
             self.nodes.append(Node(op, names, self._known[key], settings, tuple(shape), np.dtype(dtype)))
         return Tensor(self._known[key], tuple(shape), np.dtype(dtype))
 
+    def where(self, which: Operand, yes: Operand, no: Operand, shape: Sequence[int], dtype: Any) -> Tensor:
+        """Adds a choice between two values; of truth values as "and" and "or", as onnxruntime chooses numbers only."""
+        if np.dtype(dtype) != np.bool_:
+            return self.add("Where", [which, yes, no], shape, dtype)
+        otherwise = self.add("And", [self.add("Not", [which], which.shape, bool), no], shape, bool)
+        return self.add("Or", [self.add("And", [which, yes], shape, bool), otherwise], shape, bool)
+
     def name_of(self, operand: Operand) -> str:
         """The name of a value; equal constants have one."""
         if isinstance(operand, Tensor):

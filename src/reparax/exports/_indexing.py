@@ -70,7 +70,9 @@ def _which_slice(batch_shape: tuple[int, ...], out_shape: tuple[int, ...], numbe
     return np.broadcast_to(flat_places(batch_shape).reshape(shape), out_shape)
 
 
-def _scattered(*, adds: bool) -> Handler:
+def _scattered(combined: str = "") -> Handler:
+    """Numbers put at places, where an operation combines them with those there; replacing them by default."""
+
     def convert(graph: Graph, operands: Sequence[Operand], params: Mapping[str, Any], out: Any) -> Operand:
         operand, indices, updates = operands
         if isinstance(indices, Tensor):
@@ -90,11 +92,10 @@ def _scattered(*, adds: bool) -> Handler:
         index = np.maximum(placed - 1, 0).astype(np.int64)
         chosen = flat[index] if isinstance(flat, np.ndarray) else graph.add("Gather", [flat, index], (size,), out.dtype)
         before = reshaped(graph, operand, (size,))
-        if adds:
-            zero = np.zeros((), out.dtype)
-            more = graph.add("Where", [placed > 0, chosen, zero], (size,), out.dtype)
-            return reshaped(graph, graph.add("Add", [before, more], (size,), out.dtype), out.shape)
-        return reshaped(graph, graph.add("Where", [placed > 0, chosen, before], (size,), out.dtype), out.shape)
+        if combined:
+            of_truth = combined == "Max" and out.dtype == bool  # which ONNX has for numbers only
+            chosen = graph.add("Or" if of_truth else combined, [before, chosen], (size,), out.dtype)
+        return reshaped(graph, graph.where(placed > 0, chosen, before, (size,), out.dtype), out.shape)
 
     return convert
 
@@ -128,9 +129,11 @@ def _convolution(graph: Graph, operands: Sequence[Operand], params: Mapping[str,
 
 INDEXING: dict[str, Handler] = {
     "gather": _gather,
-    "scatter": _scattered(adds=False),
-    "scatter-add": _scattered(adds=True),
-    "scatter_add": _scattered(adds=True),
+    "scatter": _scattered(),
+    "scatter-add": _scattered("Add"),
+    "scatter_add": _scattered("Add"),
+    "scatter-max": _scattered("Max"),
+    "scatter_max": _scattered("Max"),
     "conv_general_dilated": _convolution,
 }
 """Operations at places, by name."""

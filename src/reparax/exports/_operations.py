@@ -75,7 +75,7 @@ def picked(graph: Graph, operand: Tensor, places: np.ndarray, fill: Any = 0) -> 
     result = graph.add("Gather", [flat, np.where(outside, 0, places).astype(np.int64)], places.shape, operand.dtype)
     if not outside.any():
         return result
-    return graph.add("Where", [outside, np.asarray(fill, operand.dtype), result], places.shape, operand.dtype)
+    return graph.where(outside, np.asarray(fill, operand.dtype), result, places.shape, operand.dtype)
 
 
 def flat_places(shape: Shape) -> np.ndarray:
@@ -148,7 +148,7 @@ def _select(graph: Graph, operands: Sequence[Operand], params: Mapping[str, Any]
         if len(cases) != 2:
             raise NotImplementedError("a choice between more than two cases")
         which = graph.add("Equal", [which, np.asarray(1, which.dtype)], shape_of(which), bool)
-    return graph.add("Where", [which, cases[1], cases[0]], out.shape, out.dtype)
+    return graph.where(which, cases[1], cases[0], out.shape, out.dtype)
 
 
 def _cast(graph: Graph, operands: Sequence[Operand], params: Mapping[str, Any], out: Any) -> Operand:

@@ -20,6 +20,7 @@ from reparax.errors import RecipeError
 from reparax.exports._convert import graph_of
 from reparax.exports._functions import Function, functions_of
 from reparax.exports._graph import Graph
+from reparax.exports._relations import relations_of
 from reparax.networks import context_size
 from reparax.recipe import FittedModel
 from reparax.tables import adapter_of
@@ -236,19 +237,20 @@ def _view(fitted: FittedModel) -> dict[str, Any]:
         return {"kind": "curve", "length": size // lines, "lines": lines, "low": low, "high": high}
     offset = np.zeros(size) if units.offset is None else units.offset.ravel()
     places = _places_of_categories(fitted) if adapter_of(fitted.model.likelihood).is_table else {}
-    columns = []
+    columns, relations = [], relations_of(schema)
+    implied = {relation["child"] for relation in relations if relation["implied"]}
     for index, column in enumerate(schema.columns):
         start, shares_last = places.get(index, (0, False))
         names = [str(each) for each in column.categories] if index in places else []
         names = [*names[:255], "all others"] if shares_last else names
-        what = "date" if column.kind == "datetime" else "number"
+        what = "name" if index in implied else "date" if column.kind == "datetime" else "number"
         columns.append(
             {
                 "name": column.name, "what": what, "offset": float(offset[index]), "step": float(column.step),
                 "categories": names, "start": start,
             }
         )  # fmt: skip
-    return {"kind": "table", "columns": columns}
+    return {"kind": "table", "columns": columns, "relations": relations}
 
 
 def _map(fitted: FittedModel, dataset: Dataset) -> dict[str, Any]:

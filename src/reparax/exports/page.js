@@ -36,21 +36,47 @@ function showCurve(out) {
     const drawn = document.createElementNS("http://www.w3.org/2000/svg", "polyline"); drawn.setAttribute("points", points.join(" ")); box.append(drawn);
   }
 }
-const cells = [];
-function numberText(column, value) {
-  const x = value + column.offset;
+const cells = [], MOST_BARS = 10;
+// The probabilities of a column of categories; of many categories those of the likeliest ones, and of all others.
+function likeliest(column, probabilities) {
+  const all = column.categories.map((name, i) => ({ name, p: probabilities[column.start + i] }));
+  if (all.length <= MOST_BARS) return all;
+  const sorted = all.sort((a, b) => b.p - a.p), rest = sorted.slice(MOST_BARS - 1);
+  return [...sorted.slice(0, MOST_BARS - 1), { name: rest.length + " others", p: rest.reduce((sum, each) => sum + each.p, 0) }];
+}
+const rint = (x) => { const low = Math.floor(x), part = x - low; return part < 0.5 || (part === 0.5 && low % 2 === 0) ? low : low + 1; };
+const stepped = (x, relation) => (relation.step ? rint(x / relation.step) * relation.units / relation.scale : x);
+function predicted(relation, row) {
+  const x = relation.parents.map((place) => row[place]);
+  if (relation.form === "linear") return stepped(x.reduce((sum, value, k) => sum + value * relation.weights[k], 0) + relation.intercept, relation);
+  if (relation.form === "product") return stepped(x.reduce((product, value, k) => product * value ** relation.powers[k], relation.factor), relation);
+  const found = relation.table[x[0]]; return found === undefined || found === null ? NaN : stepped(found, relation);
+}
+// The numbers of a row in the units of the data; columns that follow from others are put together again.
+function rowOf(mean) {
+  const { columns, relations } = about.view, row = columns.map((column, place) => mean[place] + column.offset);
+  relations.forEach((relation, k) => {
+    const y = mean[columns.length + k], s = predicted(relation, row), x = relation.implied ? (y === 0 ? s : y - 1) : stepped(s + y, relation);
+    if (Number.isFinite(x)) row[relation.child] = x;
+  });
+  return row;
+}
+function numberText(column, x) {
+  if (column.what === "name") return column.categories[x] ?? "unknown";
   if (column.what === "date") { const time = new Date(Math.round(x * 86400000)); return Number.isNaN(time.getTime()) ? "no date" : column.step >= 1 ? new Date(Math.round(x) * 86400000).toISOString().slice(0, 10) : time.toISOString().replace("T", " ").slice(0, 16); }
   return column.step > 0 ? String(Number((Math.round(x / column.step) * column.step).toPrecision(12))) : short(x);
 }
 function showTable(out) {
-  byId("table").hidden = false;
+  byId("table").hidden = false; const values = rowOf(out.mean);
   about.view.columns.forEach((column, place) => {
     if (!cells[place]) {
       const row = made("tr", byId("rows")); made("th", row, column.name).scope = "row"; const cell = made("td", row); cells[place] = { cell, bars: [] };
-      column.categories.forEach((category) => { const bar = made("div", cell); bar.className = "bar"; made("span", bar, category); cells[place].bars.push([bar, made("i", bar), made("b", bar)]); });
+      const count = Math.min(column.categories.length, MOST_BARS);
+      for (let i = 0; i < count && column.what !== "name"; i++) { const bar = made("div", cell); bar.className = "bar"; cells[place].bars.push([made("span", bar), made("i", bar), made("b", bar)]); }
     }
-    if (!column.categories.length) { cells[place].cell.textContent = numberText(column, out.mean[place]); return; }
-    cells[place].bars.forEach(([, bar, text], i) => { const p = out.probabilities[column.start + i]; bar.style.width = (100 * p).toFixed(1) + "%"; text.textContent = (100 * p).toFixed(p < 0.1 ? 1 : 0) + " %"; });
+    if (!cells[place].bars.length) { cells[place].cell.textContent = numberText(column, values[place]); return; }
+    const shares = likeliest(column, out.probabilities);
+    cells[place].bars.forEach(([name, bar, text], i) => { const p = shares[i].p; name.textContent = shares[i].name; bar.style.width = (100 * p).toFixed(1) + "%"; text.textContent = (100 * p).toFixed(p < 0.1 ? 1 : 0) + " %"; });
   });
 }
 
