@@ -10,8 +10,8 @@ INSTALLED := $(VENV)/.installed
 DOCS_INSTALLED := $(VENV)/.docs-installed
 TORCH_INSTALLED := .venv-torch/.installed
 DEMO := runs/demo
-# Most of the time of the tests is compiling; without LLVM's optimizations it is far less. test-all keeps them.
-QUICK := XLA_FLAGS=--xla_backend_optimization_level=0
+# Most of the time of the tests is compiling; without the optimizations of LLVM and XLA it is far less. test-all keeps them.
+QUICK := XLA_FLAGS=--xla_backend_optimization_level=0 JAX_DISABLE_MOST_OPTIMIZATIONS=1
 
 export UV_PYTHON_DOWNLOADS := never
 export PIP_DISABLE_PIP_VERSION_CHECK := 1

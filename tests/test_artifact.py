@@ -236,7 +236,7 @@ def test_what_a_killed_report_left_in_the_folder_is_no_obstacle(fitted, tmp_path
     rx.save(fitted, tmp_path / "model")
     (tmp_path / "model" / ".report.html.0123456789ab.tmp").mkdir()
     rx.save(fitted, tmp_path / "model")
-    assert sorted(path.name for path in (tmp_path / "model").iterdir()) == sorted([*FILES, CARD])
+    assert sorted(path.name for path in (tmp_path / "model").iterdir()) == sorted([*FILES, CARD, "history.csv"])
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
 
 

@@ -22,7 +22,7 @@ FLOOR = {
 CLOSED = {"data", "reports", "exports", "serving", "cli"}
 ALLOWED = {
     "data": {"disk", "errors", "extras", "notebook", "summary", "registry", "data"},
-    "training": {"disk", "errors", "pytrees", "registry", "tensors", "training"},
+    "training": {"disk", "errors", "extras", "pytrees", "registry", "tensors", "training"},
 }
 
 

@@ -41,7 +41,7 @@ from reparax.tensors import (
     unpacked,
     with_paths,
 )
-from reparax.training import Record, Status
+from reparax.training import Record, Status, history_text
 
 FORMAT = "reparax model"
 FORMAT_VERSION = 7
@@ -51,6 +51,8 @@ COMPANION = "companion.safetensors"
 """The weights of the companion that was trained along with the model, if there is one."""
 CARD = "README.md"
 """A description for people, which loading ignores; it is written anew when the model is."""
+HISTORY = "history.csv"
+"""The history of training for spreadsheets, which loading ignores."""
 REPORT = "report.html"
 """A report that may be in the same folder; it is removed when the model is replaced."""
 LIBRARIES = ("reparax", "jax", "equinox", "numpyro", "numpy")
@@ -123,6 +125,7 @@ def save(fitted: FittedModel, folder: str | Path) -> None:
             (temporary / name).write_bytes(part)
         (temporary / DESCRIPTION).write_bytes(text)
         (temporary / CARD).write_bytes(card)
+        (temporary / HISTORY).write_text(history_text(fitted.history), encoding="utf-8")
 
 
 def load(
@@ -205,7 +208,7 @@ def check_folder(folder: str | Path) -> None:
     check_output(folder, ())
     path = Path(folder).expanduser()
     found = set(os.listdir(path)) if path.is_dir() else set()
-    of_model = {DESCRIPTION, WEIGHTS, COMPANION, REPORT} | ({CARD} if DESCRIPTION in found else set())
+    of_model = {DESCRIPTION, WEIGHTS, COMPANION, REPORT} | ({CARD, HISTORY} if DESCRIPTION in found else set())
     names = found - of_model
     others = sorted(name for name in names if not is_left_behind(name))  # a report that was killed
     if others:

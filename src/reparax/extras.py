@@ -20,10 +20,15 @@ EXTRA_OF = {
     "onnx": "onnx",
     "starlette": "serve",
     "uvicorn": "serve",
+    "tensorboardX": "tensorboard",
+    "mlflow": "mlflow",
     "cyclopts": "cli",
     "rich": "cli",
 }
 """The extra of this package that installs a library, by the name that is imported."""
+
+APART = frozenset({"mlflow"})
+"""Extras that are not part of ``all``, as they bring many libraries along."""
 
 
 @contextmanager
@@ -43,5 +48,5 @@ def extras() -> Generator[None]:
         raise MissingExtra(
             expected=f"{library} to be installed",
             got="an installation without it",
-            cure=f"run: pip install 'reparax[{extra}]' (or 'reparax[all]')",
+            cure=f"run: pip install 'reparax[{extra}]'" + ("" if extra in APART else " (or 'reparax[all]')"),
         ) from None

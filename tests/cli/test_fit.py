@@ -6,6 +6,7 @@ import sys
 from dataclasses import replace
 
 import numpy as np
+import polars as pl
 import pytest
 
 import reparax as rx
@@ -190,6 +191,22 @@ def interrupt_at(call):
         return stop.signal != 0
 
     return asked
+
+
+def test_a_fit_is_watched(data, tmp_path, refused):
+    """Files of the curve, events of TensorBoard and a profile; what cannot be written is refused before training."""
+    argv = ["fit", str(data / "table.csv"), "--out", str(tmp_path / "model"), "--epochs", "2", "--width", "4"]
+    argv += ["--depth", "1", "--no-report", "--quiet"]
+    folders = ["--tensorboard", str(tmp_path / "board"), "--profile", str(tmp_path / "profile")]
+    assert main([*argv, "--history", str(tmp_path / "curve.csv"), *folders]) == 0
+    rows = pl.read_csv(tmp_path / "curve.csv")
+    assert rows["epoch"].to_list()[-1] == 2.0
+    assert {"train/bound", "gradient/posterior", "learning_rate", "examples_per_second"} <= set(rows.columns)
+    assert (tmp_path / "model" / "history.csv").read_text() == (tmp_path / "curve.csv").read_text()
+    assert list((tmp_path / "board").glob("events*"))
+    assert list((tmp_path / "profile").rglob("*.xplane.pb"))
+    assert "ending in .csv" in refused(*argv, "--history", tmp_path / "curve.txt")
+    assert "expected to write" in refused(*argv, "--tensorboard", tmp_path / "curve.csv" / "board")
 
 
 def test_finite_nonsense_is_an_error_and_replaces_no_model(data, tmp_path, refused):

@@ -12,11 +12,10 @@ import pytest
 import reparax as rx
 from reparax import registry
 from reparax.applications._job import _related, _with_numbers
-from reparax.data import split
+from reparax.data import formulas_of, split
 from reparax.data.relations import Extension, Implied, Linear, Lookup, Product, Relation
 from reparax.errors import RecipeError
 from reparax.exports._functions import _noise_base, functions_of
-from reparax.exports._relations import relations_of
 from reparax.recipe import FittedModel, build
 from reparax.summary import Column
 
@@ -162,6 +161,6 @@ def any_relations(step):
     rows = np.where((np.arange(400) % 3 == 0)[:, None], exact, rows)
     rows[:, :5] *= np.where(np.arange(400) % 6 == 0, 1 + 2e-7, 1.0)[:, None]  # as float32 rounds
     rows[rng.random(rows.shape) < 0.1] = np.nan
-    described = relations_of(SimpleNamespace(extension=extension, columns=tuple(columns)))
+    described = formulas_of(SimpleNamespace(extension=extension, columns=tuple(columns)))
     about = {"columns": [{"name": column.name, "offset": 0.0} for column in columns], "relations": described}
     return about, extension, rows

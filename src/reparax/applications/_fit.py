@@ -1,19 +1,21 @@
 """Fitting: from data, and the choices of the user, to a fitted model."""
 
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Unpack
 
-from reparax.applications._job import Job, classified, done_of, rows_of, trained
+from msgspec import to_builtins
+
+from reparax.applications._job import Job, classified, done_of, rows_of, trained, worst
 from reparax.applications._saves import checkpoints_in, identity_of
 from reparax.data import left_out, read, require_fit
 from reparax.errors import ColumnsLeftOut, RecipeError
 from reparax.model import Model
 from reparax.objectives import AbstractObjective
 from reparax.recipe import Choice, Chosen, FittedModel, Recipe, Settings, checked, given_size, held_out_share, suggest
-from reparax.training import SECONDS, Progress, Stop
+from reparax.training import SECONDS, FitResult, Progress, Record, Result, Stop, Watch, Watcher
 from reparax.training import fit as train
 
 
@@ -29,6 +31,7 @@ def fit(
     checkpoints: str | Path | None = None,
     resume: bool = False,
     checkpoint_seconds: float = SECONDS,
+    watchers: Sequence[Watcher] = (),
     **chosen: Unpack[Settings],
 ) -> FittedModel:
     """Fits a model to data; choices that are left open follow from the data by the rules of `reparax.recipe.suggest`.
@@ -57,6 +60,8 @@ def fit(
             checkpoints are kept. By default nothing is saved. Not for an ensemble.
         resume: Go on from the newest checkpoint, of the same data and settings; if there is none, from the beginning.
         checkpoint_seconds: How long to train between two checkpoints.
+        watchers: What follows the training: `reparax.training.HistoryFile`, `TensorBoard`, `MLflow`, or any object with
+            the three methods of `reparax.training.Watcher`. Of an ensemble they are told the means over its members.
         **chosen: Fields of `reparax.recipe.Recipe`: ``latent_dim=16``, ``likelihood="bernoulli"``, ``seed=1``...; and
             options of its parts: ``beta=4.0``, or ``prior={"name": "normal-mixture", "num_components": 6}``.
 
@@ -82,17 +87,34 @@ def fit(
     settled: Settings = {} if model is None else {"hide": 0.0, "relations": "none"}
     recipe = plan(dataset, objective=objective, **(settled | chosen))
     rows = rows_of(dataset, recipe)
+    watch = Watch(watchers, to_builtins(recipe))
     ready = objective if isinstance(objective, AbstractObjective) else None
     if recipe.ensemble > 1:
         _refuse_for_ensembles(model, checkpoints, resume=resume)
         jobs = [Job.of(rows, recipe, member=member, objective=ready) for member in range(recipe.ensemble)]
-        return done_of(jobs, trained(jobs, progress, stop), recipe)
+        return done_of(jobs, _trained_together(jobs, watch, progress, stop), recipe)
     job = Job.of(rows, recipe, model=model, objective=ready, chosen=chosen)
     identity = partial(identity_of, job.fitted.model, recipe, job.part, job.held_out)
     saves = checkpoints_in(checkpoints, identity, checkpoint_seconds, resume=resume)
     run = job.run()
     job.check(run)
-    return job.done(train(**vars(run), progress=progress, stop=stop, checkpoints=saves))
+    return job.done(train(**vars(run), progress=progress, stop=stop, checkpoints=saves, watch=watch))
+
+
+def _trained_together(
+    jobs: Sequence[Job], watch: Watch, progress: Progress | None, stop: Stop | None
+) -> Sequence[Result]:
+    """The members of an ensemble, with the watchers told of the means over them."""
+
+    def told(record: Record) -> None:
+        watch.record(record)
+        if progress is not None:
+            progress(record)
+
+    with watch.following() as ended:
+        results = trained(jobs, told, stop)
+        ended(worst([result.status for result in results if isinstance(result, FitResult)]))
+        return results
 
 
 def _refuse_for_ensembles(model: Model | None, checkpoints: Any, *, resume: bool) -> None:

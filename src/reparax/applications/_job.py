@@ -263,12 +263,14 @@ def done_of(jobs: Sequence[Job], results: Sequence[Result], recipe: Recipe) -> F
     if len(fitted) == 1:
         return fitted[0]
     first, *others = (replace(one, recipe=msgspec.structs.replace(recipe, ensemble=1)) for one in fitted)
-    return replace(first, recipe=recipe, others=tuple(others), status=_worst([one.status for one in fitted]))
+    return replace(first, recipe=recipe, others=tuple(others), status=worst([one.status for one in fitted]))
 
 
-def _worst(statuses: Sequence[Status]) -> Status:
-    """How training ended, if one of several ended in this way."""
-    return next((status for status in ("interrupted", "diverged") if status in statuses), statuses[0])
+def worst(statuses: Sequence[Status]) -> Status:
+    """How several runs ended together: interrupted or diverged if one of them was, or if there is none."""
+    if not statuses or "diverged" in statuses:
+        return "interrupted" if "interrupted" in statuses else "diverged"
+    return "interrupted" if "interrupted" in statuses else statuses[0]
 
 
 def trimmed(dataset: Dataset, fraction: float) -> Dataset:

@@ -2,6 +2,8 @@
 
 import math
 import os
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,16 +17,59 @@ from reparax.cli.model import Data, origin_of, prepare_jax, see_working_folder, 
 from reparax.cli.options import RecipeOptions
 from reparax.cli.terminal import Say, Stop, bound_name, notes, speaker, stoppable, warn, warnings_as_lines, watch
 from reparax.cli.words import columns_text, recipe_lines, relations_text
+from reparax.disk import unwritable
 from reparax.errors import CheckpointWarning, TrainingError, TrainingWarning
 
 if TYPE_CHECKING:
     from reparax.data import Dataset
     from reparax.recipe import FittedModel, Recipe
+    from reparax.training import Watcher
 
 DIVERGED = 1
 ROWS_FOR_ACTIVITY = 5000
 SAMPLES = 100
 """Importance samples for the report, the default of ``reparax report``."""
+
+
+@dataclass(frozen=True)
+class _Watching:
+    """Where training is followed.
+
+    Attributes:
+        history: A file for the history.
+        tensorboard: A folder for TensorBoard.
+        mlflow: An experiment of MLflow.
+        profile: A folder for a profile.
+    """
+
+    history: str | None
+    tensorboard: str | None
+    mlflow: str | None
+    profile: str | None
+
+    def watchers(self) -> "Sequence[Watcher]":
+        """What follows the training.
+
+        Raises:
+            MissingExtra: A library is not installed.
+            OutputError: A folder cannot be written.
+        """
+        from reparax.training import HistoryFile, MLflow, TensorBoard
+
+        for folder in (self.tensorboard, self.profile):
+            if folder is not None:
+                try:
+                    Path(folder).expanduser().mkdir(parents=True, exist_ok=True)
+                except OSError as error:
+                    raise unwritable(folder, error) from None
+        made = ((HistoryFile, self.history), (TensorBoard, self.tensorboard), (MLflow, self.mlflow))
+        return [kind(where) for kind, where in made if where is not None]
+
+    def profiled(self) -> AbstractContextManager[None]:
+        """Profiles what runs inside, if that is asked for."""
+        import jax
+
+        return nullcontext() if self.profile is None else jax.profiler.trace(self.profile)
 
 
 def names_in(given: tuple[str, ...]) -> tuple[str, ...]:
@@ -49,6 +94,10 @@ def fit(
     resume: bool = False,
     checkpoint_seconds: Annotated[float, Parameter(validator=Number(gte=0))] = 60.0,
     max_time: Annotated[float, Parameter(validator=Number(gt=0))] = math.inf,
+    history: str | None = None,
+    tensorboard: str | None = None,
+    mlflow: str | None = None,
+    profile: str | None = None,
     quiet: bool = False,
 ) -> int:
     """Fit a model to data; options that you leave out are chosen from the data.
@@ -79,12 +128,21 @@ def fit(
             ensembles.
         checkpoint_seconds: How long to train between two checkpoints (default: 60).
         max_time: Stop training after this many seconds and keep the best model; --resume goes on from there.
+        history: A .csv file that is written while it trains: a line for each look at the held-out data, with the terms
+            of the objective, the norm of the gradient of each part, the learning rate and the examples per second. The
+            model folder has the same as history.csv in the end.
+        tensorboard: A folder for TensorBoard, with the same numbers (pip install 'reparax[tensorboard]').
+        mlflow: The name of an experiment of MLflow, which gets the same numbers and the settings (pip install
+            'reparax[mlflow]'); where it is kept is what MLFLOW_TRACKING_URI says.
+        profile: A folder for a profile of the training, for XProf or Perfetto; for short fits.
         quiet: Show no progress and no notes.
     """
     from reparax.data import check_output, left_out, read, require_fit
 
     say = speaker(quiet)
     check_output(out, ())
+    if history is not None:
+        check_output(history, (".csv",))
     dataset = read(data, label=label, schema=schema, exclude=exclude, given=names_in(given))
     require_fit(dataset)
     prepare_jax()
@@ -92,6 +150,8 @@ def fit(
     from reparax.artifact import check_folder, save
 
     check_folder(out)
+    watching = _Watching(history, tensorboard, mlflow, profile)
+    watchers = watching.watchers()
     chosen = recipe.chosen()
     if any(":" in str(chosen.get(field)) for field in registry.ROOM_OF):
         see_working_folder()
@@ -107,7 +167,8 @@ def fit(
     saves = _Saves(None if planned.ensemble > 1 else checkpoint_folder(out), resume, checkpoint_seconds)
     with stoppable(max_time) as stop:
         try:
-            fitted = _train(dataset, chosen, planned, stop, saves, quiet=quiet)
+            with watching.profiled():
+                fitted = _train(dataset, chosen, planned, stop, saves, watchers, quiet=quiet)
         except KeyboardInterrupt:
             return _say_interrupted(stop, saves)
         if not fitted.history:
@@ -205,7 +266,14 @@ def _say_interrupted(stop: Stop, saves: _Saves) -> int:
 
 
 def _train(
-    dataset: "Dataset", chosen: dict[str, Any], planned: "Recipe", stop: Stop, saves: _Saves, *, quiet: bool
+    dataset: "Dataset",
+    chosen: dict[str, Any],
+    planned: "Recipe",
+    stop: Stop,
+    saves: _Saves,
+    watchers: "Sequence[Watcher]",
+    *,
+    quiet: bool,
 ) -> "FittedModel":
     """Trains, and shows its progress and its warnings as lines."""
     from reparax import applications
@@ -218,7 +286,7 @@ def _train(
         try:
             return applications.fit(
                 dataset, progress=show, stop=stop.asked, checkpoints=saves.folder, resume=saves.resume,
-                checkpoint_seconds=saves.seconds, **chosen,
+                checkpoint_seconds=saves.seconds, watchers=watchers, **chosen,
             )  # fmt: skip
         except TrainingError:
             saves.remove()  # resumed, it would end in the same way

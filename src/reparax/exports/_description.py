@@ -3,9 +3,8 @@
 from importlib.metadata import version
 from typing import Any
 
-from reparax.data import Schema
+from reparax.data import Schema, formulas_of
 from reparax.exports._functions import Function
-from reparax.exports._relations import relations_of
 from reparax.recipe import FittedModel, Units
 from reparax.summary import Column
 
@@ -56,7 +55,7 @@ def _data(schema: Schema, units: Units) -> dict[str, Any]:
         "low": units.low,
         "high": units.high,
         "columns": [_column(column, 0.0 if offset is None else offset[i]) for i, column in enumerate(columns)],
-        "relations": relations_of(schema),
+        "relations": formulas_of(schema),
         "offset": None if columns else offset,
     }
 

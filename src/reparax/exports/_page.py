@@ -15,12 +15,11 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from reparax.applications import ACTIVE_VARIANCE, dataset_of, encode, sample_dataset
-from reparax.data import Dataset
+from reparax.data import Dataset, formulas_of
 from reparax.errors import RecipeError
 from reparax.exports._convert import graph_of
 from reparax.exports._functions import Function, functions_of
 from reparax.exports._graph import Graph
-from reparax.exports._relations import relations_of
 from reparax.networks import context_size
 from reparax.recipe import FittedModel
 from reparax.tables import adapter_of
@@ -237,7 +236,7 @@ def _view(fitted: FittedModel) -> dict[str, Any]:
         return {"kind": "curve", "length": size // lines, "lines": lines, "low": low, "high": high}
     offset = np.zeros(size) if units.offset is None else units.offset.ravel()
     places = _places_of_categories(fitted) if adapter_of(fitted.model.likelihood).is_table else {}
-    columns, relations = [], relations_of(schema)
+    columns, relations = [], formulas_of(schema)
     implied = {relation["child"] for relation in relations if relation["implied"]}
     for index, column in enumerate(schema.columns):
         start, shares_last = places.get(index, (0, False))

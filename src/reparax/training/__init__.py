@@ -22,3 +22,9 @@ from reparax.training._optimizer import cosine_adam as cosine_adam
 from reparax.training._record import Progress as Progress
 from reparax.training._record import Record as Record
 from reparax.training._record import Status as Status
+from reparax.training._watch import Watch as Watch
+from reparax.training._watch import Watcher as Watcher
+from reparax.training._watchers import HistoryFile as HistoryFile
+from reparax.training._watchers import MLflow as MLflow
+from reparax.training._watchers import TensorBoard as TensorBoard
+from reparax.training._watchers import history_text as history_text

@@ -24,6 +24,7 @@ from reparax.training._record import Progress, Record, Status
 from reparax.training._recover import tell
 from reparax.training._schedule import Plan
 from reparax.training._state import TrainState
+from reparax.training._watch import Watch
 
 Tree = TypeVar("Tree")
 
@@ -64,6 +65,7 @@ def fit(
     progress: Progress | None = None,
     stop: Stop | None = None,
     checkpoints: Checkpoints | None = None,
+    watch: Watch | None = None,
 ) -> FitResult[Tree]:
     """Maximizes the mean over examples of an objective, by stochastic gradient ascent.
 
@@ -98,6 +100,7 @@ def fit(
             with its last one.
         stop: Asked several times a minute; when it is true, training ends with the best model so far.
         checkpoints: Where to save the state of training, and whether to go on from there.
+        watch: What else follows the run.
 
     Raises:
         DataError: No examples, different numbers of them in different arrays, or held-out ones of another structure.
@@ -113,13 +116,20 @@ def fit(
     whole = (model, objective, data, key, optimizer, epochs, batch_size, valid, patience, warmup, judge, transform)
     task = Run(*whole).task()
     state = TrainState.first(task.program.start(model, task.data, task.plan.batch_size))
-    show = progress or ignored
+    show, watch = progress or ignored, watch or Watch()
+
+    def told(record: Record) -> None:
+        watch.record(record)
+        show(record)
+
     with _saving(checkpoints) as saves:
         if isinstance(saves, Store):
             state = saves.newest(state) or state
         if state.history:
             show(state.history[-1])
-        state = run(task, state, progress=show, stop=stop or never, saves=saves)
+        with watch.following(state.history) as ended:
+            state = run(task, state, progress=told, stop=stop or never, saves=saves)
+            ended(state.status)
     first = None if task.held_out is None or not state.history else task.look(partition(model)[0], state.look)["bound"]
     return result_of(model, state, first)
 

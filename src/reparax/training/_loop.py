@@ -1,15 +1,16 @@
 """The only loop: compiled calls of many steps, looks at fixed steps, saves and stops by time."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Protocol, Self, TypeVar
+from typing import Any, ClassVar, NamedTuple, Protocol, Self, TypeVar
 
 import jax
 import numpy as np
 from jaxtyping import Array, PyTree
 
+from reparax.training._optimizer import learning_rate_at
 from reparax.training._program import Carry, Program
 from reparax.training._record import Progress, Record, Status
 from reparax.training._recover import MOST_SKIPPED, note_of, recovered
@@ -42,6 +43,9 @@ class State(Protocol):
     @property
     def history(self) -> tuple[Record, ...]: ...
 
+    @property
+    def rate(self) -> float: ...
+
     def at_last_look(self) -> Self: ...
 
 
@@ -68,7 +72,7 @@ class Trainee(Protocol[KindOf]):
         """The state after one compiled call, or the one from which to go on if a step was not finite."""
         ...
 
-    def looked(self, state: KindOf) -> KindOf:
+    def looked(self, state: KindOf, pace: Pace) -> KindOf:
         """The state after a look at the held-out examples: with its record, the better model, and how it ended."""
         ...
 
@@ -120,11 +124,12 @@ class Task:
         pace.took(count, time.perf_counter() - began)
         return replace(state, carry=carry, step=state.step + count)
 
-    def looked(self, state: TrainState) -> TrainState:
+    def looked(self, state: TrainState, pace: Pace) -> TrainState:
         """The state after a look at the held-out examples: with its record, the better model, and how it ended."""
         carry = state.carry
         held_out = {} if self.held_out is None else self.look(carry.trainable, state.look)
-        record = self.record(state, floats(carry.totals), int(carry.skipped), held_out)
+        sums = Sums.of(carry.totals, carry.norms)
+        record = self.record(state, sums, int(carry.skipped), held_out, pace.since_look())
         after = carry.looked_at()
         state = replace(
             state,
@@ -137,18 +142,25 @@ class Task:
         )
         return replace(state, status=self.end(record, state.best.epoch))
 
-    def record(self, state: State, totals: dict[str, float], skipped: int, held_out: dict[str, float]) -> Record:
+    def record(
+        self, state: State, sums: "Sums", skipped: int, held_out: dict[str, float], speed: tuple[float, float]
+    ) -> Record:
         """The record of a look.
 
         Args:
             state: The state at the look.
-            totals: The sums of the terms of the steps since the last one.
+            sums: The sums over the steps since the last one.
             skipped: How many of these steps were not applied.
             held_out: The mean terms over the held-out examples.
+            speed: The steps per second since the last look, and the share of the time outside of them.
         """
-        count = np.float32(state.step - state.look - skipped)
-        means = {name: float(np.float32(total) / count) for name, total in totals.items()}
-        return Record(state.step / self.plan.steps_per_epoch, state.step, means, held_out, state.seconds, skipped)
+        means = sums.divided(np.float32(state.step - state.look - skipped))
+        rate = learning_rate_at(self.program.optimizer, state.step)
+        return Record(
+            state.step / self.plan.steps_per_epoch, state.step, means.terms, held_out, state.seconds, skipped,
+            gradients=means.norms, learning_rate=None if rate is None else rate * state.rate,
+            examples_per_second=speed[0] * self.plan.batch_size, outside=speed[1],
+        )  # fmt: skip
 
     def end(self, record: Record, best_epoch: float) -> Status | None:
         """How training ended at a look, if it did."""
@@ -170,7 +182,7 @@ def run(task: Trainee[Kind], state: Kind, *, progress: Progress, stop: Stop, sav
                 raise KeyboardInterrupt
             state = timed(task.steps(state, pace))
             if state.status is None and state.step == task.plan.next_look(state.look):
-                state = task.looked(state)
+                state = task.looked(state, pace)
                 progress(state.history[-1])
             saves.when_due(state)
     except KeyboardInterrupt:
@@ -183,6 +195,27 @@ def run(task: Trainee[Kind], state: Kind, *, progress: Progress, stop: Stop, sav
         return replace(state, status="interrupted")
     saves.at_end(state)
     return state
+
+
+class Sums(NamedTuple):
+    """Sums over steps, on the host.
+
+    Attributes:
+        terms: Of the terms of the objective, by name.
+        norms: Of the norms of the gradient of each part.
+    """
+
+    terms: dict[str, float]
+    norms: dict[str, float]
+
+    @classmethod
+    def of(cls, totals: Any, norms: Mapping[str, Any]) -> Self:
+        """The sums in a `Carry`."""
+        return cls(floats(totals), {name: float(norm) for name, norm in norms.items()})
+
+    def divided(self, count: np.float32) -> "Sums":
+        """The means over so many steps."""
+        return Sums(*({name: float(np.float32(total) / count) for name, total in each.items()} for each in self))
 
 
 def held_out_terms(means: Any, error: Any) -> dict[str, float]:

@@ -3,6 +3,7 @@
 from typing import Any
 
 import jax
+import numpy as np
 import optax
 from jaxtyping import PyTree
 
@@ -24,6 +25,15 @@ def cosine_adam(learning_rate: float, steps: int, weight_decay: float = 0.0) -> 
     )
 
 
+def learning_rate_at(optimizer: optax.GradientTransformation, step: int) -> float | None:
+    """The rate of `cosine_adam` after some steps; None for any other optimizer."""
+    update = optimizer.update
+    if not isinstance(update, jax.tree_util.Partial) or update.func is not _update:
+        return None
+    highest, steps = update.keywords["learning_rate"], int(update.keywords["steps"])
+    return float(highest) * float(np.asarray(_shape(steps)(step)))
+
+
 def _init(parameters: PyTree, **numbers: Any) -> PyTree:
     return _transformation(**numbers).init(parameters)
 
@@ -33,8 +43,7 @@ def _update(gradient: PyTree, state: PyTree, parameters: PyTree = None, **number
 
 
 def _transformation(learning_rate: Any, steps: int, weight_decay: float) -> optax.GradientTransformation:
-    rise = min(200, max(1, steps // 10))
-    shape = optax.warmup_cosine_decay_schedule(0.1, 1.0, rise, max(steps, rise + 1), 0.01)
+    shape = _shape(steps)
 
     def rate(count: Any) -> Any:
         return learning_rate * shape(count)
@@ -44,6 +53,11 @@ def _transformation(learning_rate: Any, steps: int, weight_decay: float) -> opta
     if weight_decay == 0:
         return optax.adam(rate, b2=0.99)
     return optax.adamw(rate, b2=0.99, weight_decay=weight_decay, mask=_matrices)
+
+
+def _shape(steps: int) -> optax.Schedule:
+    rise = min(200, max(1, steps // 10))
+    return optax.warmup_cosine_decay_schedule(0.1, 1.0, rise, max(steps, rise + 1), 0.01)
 
 
 def _matrices(parameters: PyTree) -> PyTree:

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, Literal, NamedTuple, Protocol, Self, TypeVar
 
 import equinox as eqx
@@ -74,6 +75,7 @@ class Carry(eqx.Module):
         trainable: The arrays that are trained.
         optimizer: The state of the optimizer.
         totals: The sums of the terms of the steps since the last look at the held-out examples.
+        norms: The sums of the norms of the gradient in these steps, for each part of what is trained; see `norms_of`.
         skipped: How many steps since then were not applied.
         trouble: The first of them, and what was not finite in it: a place in `TROUBLES`.
     """
@@ -81,6 +83,7 @@ class Carry(eqx.Module):
     trainable: PyTree
     optimizer: PyTree
     totals: PyTree
+    norms: dict[str, Float[Array, ""]]
     skipped: Int[Array, ""]
     trouble: Int[Array, "2"]
 
@@ -90,7 +93,7 @@ class Carry(eqx.Module):
 
     def looked_at(self) -> "Carry":
         """The same with nothing summed up yet."""
-        nothing = jax.tree.map(jnp.zeros_like, (self.totals, self.skipped, self.trouble))
+        nothing = jax.tree.map(jnp.zeros_like, (self.totals, self.norms, self.skipped, self.trouble))
         return Carry(self.trainable, self.optimizer, *nothing)
 
 
@@ -134,7 +137,8 @@ class Program(eqx.Module):
         """
         trainable = jax.tree.map(lambda leaf: jnp.array(leaf, copy=True), partition(model)[0])
         optimizer, nothing = _initial(self, trainable, data, batch_size)
-        return Carry(trainable, optimizer, nothing, jnp.zeros((), jnp.int32), jnp.zeros(2, jnp.int32))
+        norms = {name: jnp.zeros(()) for name in parts_of(trainable)}
+        return Carry(trainable, optimizer, nothing, norms, jnp.zeros((), jnp.int32), jnp.zeros(2, jnp.int32))
 
     def chunk(self, carry: Carry, data: PyTree[Array], chunk: Chunk, key: jax.Array) -> tuple[Carry, Array]:
         """One step for each batch of a chunk; chunks of any length are one compiled program.
@@ -235,8 +239,8 @@ def chunk_steps(given: tuple[Program, PyTree[Array], Chunk, jax.Array], carry: C
     def one(index: Array, carry: Carry) -> Carry:
         step = _step(*given, carry, index)
         trainable = optax.apply_updates(carry.trainable, step.updates)
-        totals = jax.tree.map(jnp.add, carry.totals, step.means)
-        return Carry(trainable, step.optimizer, totals, carry.skipped, carry.trouble)
+        totals = jax.tree.map(jnp.add, (carry.totals, carry.norms), (step.means, norms_of(step.gradient)))
+        return Carry(trainable, step.optimizer, *totals, carry.skipped, carry.trouble)
 
     carry = jax.lax.fori_loop(0, given[2].count, one, carry)
     # Whatever is not finite stays so, in the parameters, in the optimizer's state (some begin with infinities) or in
@@ -257,8 +261,8 @@ def _careful(given: tuple[Program, PyTree[Array], Chunk, jax.Array, Array, Array
         trainable = optax.apply_updates(
             before.trainable, jax.tree.map(lambda update: update * rate.astype(update.dtype), step.updates)
         )
-        totals = jax.tree.map(jnp.add, before.totals, step.means)
-        after = Carry(trainable, step.optimizer, totals, before.skipped, before.trouble)
+        totals = jax.tree.map(jnp.add, (before.totals, before.norms), (step.means, norms_of(step.gradient)))
+        after = Carry(trainable, step.optimizer, *totals, before.skipped, before.trouble)
         whole = _num_infinite(step.optimizer) <= _num_infinite(before.optimizer)
         fine = (
             _is_finite(step.means.objective),
@@ -267,7 +271,7 @@ def _careful(given: tuple[Program, PyTree[Array], Chunk, jax.Array, Array, Array
         )
         first = jnp.stack([chunk.step + index, jnp.argmin(jnp.stack(fine))]).astype(jnp.int32)
         trouble = jnp.where(before.skipped == 0, first, before.trouble)
-        kept = Carry(before.trainable, before.optimizer, before.totals, before.skipped + 1, trouble)
+        kept = replace(before, skipped=before.skipped + 1, trouble=trouble)
         applied = fine[0] & fine[1] & fine[2]
         return index + 1, jax.tree.map(lambda new, old: jnp.where(applied, new, old), after, kept)
 
@@ -285,6 +289,24 @@ def _step(program: Program, data: PyTree[Array], chunk: Chunk, key: jax.Array, c
     with jax.numpy_dtype_promotion("standard"):  # optax raises a float to a whole number
         updates, optimizer = program.optimizer.update(gradient, carry.optimizer, carry.trainable)
     return _Step(means, gradient, updates, optimizer)
+
+
+def parts_of(tree: PyTree[Array]) -> dict[str, list[Array]]:
+    """The arrays of a pytree by the name of its field, key or place that they are in; ``model`` if it is one array."""
+    parts: dict[str, list[Array]] = {}
+    for path, leaf in jax.tree.flatten_with_path(tree)[0]:
+        parts.setdefault(jax.tree_util.keystr(path[:1], simple=True) or "model", []).append(leaf)
+    return parts
+
+
+def norms_of(gradient: PyTree[Array]) -> dict[str, Float[Array, ""]]:
+    """The Euclidean norm of each part of a gradient."""
+    parts = parts_of(gradient).items()
+
+    def squared(leaf: Array) -> Array:
+        return jnp.sum(jnp.square(jnp.abs(leaf).astype(jnp.float32)))
+
+    return {name: jnp.sqrt(jnp.sum(jnp.stack([squared(leaf) for leaf in leaves]))) for name, leaves in parts}
 
 
 def _is_finite(tree: PyTree) -> Array:

@@ -29,7 +29,7 @@ from reparax.training._record import Record, Status
 from reparax.training._state import Best, TrainState
 
 FORMAT = "reparax checkpoint"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 DESCRIPTION = "checkpoint.json"
 ARRAYS = "state.safetensors"
 LIBRARIES = ("reparax", "jax", "equinox", "optax", "numpyro", "numpy")

@@ -1,6 +1,7 @@
 """When training does what: the batch of each step and the looks at held-out examples by step, the rest by time."""
 
 import math
+import time
 from functools import partial
 
 import jax
@@ -87,10 +88,19 @@ class Pace:
     def __init__(self) -> None:
         self.steps = FIRST_PIECE
         self._calls = 0
+        self._taken, self._busy, self._looked = 0, 0.0, time.perf_counter()
 
     def took(self, steps: int, seconds: float) -> None:
         """Learns from a call of some steps."""
         self._calls += 1
+        self._taken, self._busy = self._taken + steps, self._busy + seconds
         if self._calls > 1:
             fitting = steps * SECONDS / max(seconds, 1e-9)
             self.steps = max(1, min(int(fitting), FASTEST_GROWTH * self.steps))
+
+    def since_look(self) -> tuple[float, float]:
+        """The steps per second since the last time this was asked, and the share of the time outside of them."""
+        now = time.perf_counter()
+        speed, busy = self._taken / max(self._busy, 1e-9), self._busy / max(now - self._looked, 1e-9)
+        self._taken, self._busy, self._looked = 0, 0.0, now
+        return speed, max(0.0, 1.0 - busy)

@@ -12,8 +12,8 @@ import numpy as np
 from jaxtyping import Array, PyTree
 
 from reparax.training._examples import take
-from reparax.training._loop import Task, floats, held_out_terms
-from reparax.training._program import Carry, Chunk, Effort, chunk_steps, compiled, evaluation
+from reparax.training._loop import Sums, Task, held_out_terms
+from reparax.training._program import Carry, Chunk, Effort, chunk_steps, compiled, evaluation, parts_of
 from reparax.training._record import Record, Status
 from reparax.training._recover import recovered
 from reparax.training._schedule import Pace, Plan
@@ -69,6 +69,11 @@ class TogetherState:
     seconds: float = 0.0
     status: Status | None = None
 
+    @property
+    def rate(self) -> float:
+        """What the updates are scaled by."""
+        return 1.0
+
     def at_last_look(self) -> Self:
         """The state at the last look."""
         return replace(self, carry=self.good.copied(), step=self.look)
@@ -119,7 +124,10 @@ class Together:
         trainable = self.stacked(models)
         optimizer, totals = _started(self._steps, trainable, self.plan.batch_size)
         count = len(models)
-        carry = Carry(trainable, optimizer, totals, jnp.zeros(count, jnp.int32), jnp.zeros((count, 2), jnp.int32))
+        norms = {name: jnp.zeros(count) for name in parts_of(trainable)}
+        carry = Carry(
+            trainable, optimizer, totals, norms, jnp.zeros(count, jnp.int32), jnp.zeros((count, 2), jnp.int32)
+        )
         members = tuple(Member(Best(jax.tree.map(jnp.asarray, model))) for model in models)
         return TogetherState(carry, carry.copied(), members)
 
@@ -163,15 +171,15 @@ class Together:
         )
         return replace(member, alone=recovered(before, good))
 
-    def looked(self, state: TogetherState) -> TogetherState:
+    def looked(self, state: TogetherState, pace: Pace) -> TogetherState:
         """The state after a look at the held-out examples."""
         carry = state.carry
         held_out = (
             [{}] * len(self._tasks) if self._tasks[0].held_out is None else self.judged(carry.trainable, state.look)
         )
-        totals = _each(carry.totals, len(self._tasks))
+        sums, speed = _each(carry, len(self._tasks)), pace.since_look()
         members = tuple(
-            self._updated(state, place, totals[place], held_out[place]) if member.goes_on else member
+            self._updated(state, place, sums[place], held_out[place], speed) if member.goes_on else member
             for place, member in enumerate(state.members)
         )
         new = [after.history[-1] for before, after in zip(state.members, members, strict=True) if before.goes_on]
@@ -182,10 +190,10 @@ class Together:
         )
 
     def _updated(
-        self, state: TogetherState, place: int, totals: dict[str, float], held_out: dict[str, float]
+        self, state: TogetherState, place: int, sums: Sums, held_out: dict[str, float], speed: tuple[float, float]
     ) -> Member:
         task, member = self._tasks[place], state.members[place]
-        record = task.record(state, totals, 0, held_out)
+        record = task.record(state, sums, 0, held_out, speed)
         best = member.best
         if best.is_surpassed_by(record, task.warmup):
             best = best.updated(record, at(state.carry.trainable, place), task.warmup)
@@ -211,10 +219,10 @@ def _ended(state: TogetherState) -> TogetherState:
     return replace(state, status=statuses[-1] if statuses else "diverged")
 
 
-def _each(terms: Any, count: int) -> list[dict[str, float]]:
-    """Stacked terms by name, for each model."""
-    on_host = jax.device_get(terms)
-    return [floats(jax.tree.map(lambda leaf, place=place: leaf[place], on_host)) for place in range(count)]
+def _each(carry: Carry, count: int) -> list[Sums]:
+    """The sums over the steps, for each model."""
+    on_host = jax.device_get((carry.totals, carry.norms))
+    return [Sums.of(*jax.tree.map(lambda leaf, place=place: leaf[place], on_host)) for place in range(count)]
 
 
 def _mean(records: Sequence[Record]) -> Record:
@@ -223,8 +231,8 @@ def _mean(records: Sequence[Record]) -> Record:
     def mean(each: Sequence[dict[str, float]]) -> dict[str, float]:
         return {name: float(np.mean([terms[name] for terms in each])) for name in each[0]}
 
-    train, valid = (mean([getattr(record, kind) for record in records]) for kind in ("train", "valid"))
-    return replace(records[0], train=train, valid=valid)
+    kinds = ("train", "valid", "gradients")
+    return replace(records[0], **{kind: mean([getattr(record, kind) for record in records]) for kind in kinds})
 
 
 @eqx.filter_jit

@@ -1,13 +1,13 @@
-"""Relations between the columns of a table, for programs that compute them without reparax."""
+"""Relations between the columns of a table as plain values, for programs that compute them without reparax."""
 
 from typing import Any
 
-from reparax.data import Schema
 from reparax.data.relations import TOLERANCE, Implied, Linear, Lookup, Product, Relation
+from reparax.data.schema import Schema
 from reparax.data.values import whole_units
 
 
-def relations_of(schema: Schema) -> list[dict[str, Any]]:
+def formulas_of(schema: Schema) -> list[dict[str, Any]]:
     """The relations of a table, parents before their children, with columns by position.
 
     The prediction s of the child is ``intercept + sum_k weights[k] x_k``, ``factor prod_k x_k ** powers[k]``, or
