@@ -1,0 +1,148 @@
+// Ask: what lies near a row, why it is odd, and what would be if some of its cells were different.
+import { summaryOf, type App, type Marks } from "./app";
+import { button, clip, h, labeled, percent, short } from "./dom";
+import type { NdArray, Row, Share } from "./protocol";
+import type { Tab } from "./tabs";
+import { heat, pictureCanvas, still } from "./things";
+import { WhatIf } from "./whatif";
+import { Dropped, messageOf } from "./wire";
+
+const NEAR = 8;
+const SHARES = 8;
+
+interface Explained {
+  score: number | null;
+  percentile: number | null;
+  shares?: Share[];
+  arrays: Record<string, NdArray>;
+}
+
+export class AskTab implements Tab {
+  readonly id = "ask";
+  readonly name = "Ask";
+  readonly node: HTMLElement;
+  #row: number | null = null;
+  #asked = false;
+  #number = h("input", { type: "number", min: 0, step: 1, class: "number" });
+  #problem = h("p", { class: "warning", role: "alert", hidden: true });
+  #none = h("p", { class: "small" });
+  #itself = h("div", { class: "itself" });
+  #why = h("div");
+  #near = h("ol", { class: "near" });
+  #parts: HTMLElement;
+  #whatIf: WhatIf | null;
+
+  constructor(
+    private readonly app: App,
+    private readonly marks: Marks,
+  ) {
+    this.#whatIf = app.can("whatif") ? new WhatIf(app, marks) : null;
+    this.#number.max = String((app.about.num_rows ?? 1) - 1);
+    this.#number.addEventListener("change", () => this.#pick());
+    this.#parts = h("div", { hidden: true },
+      this.#section("The row", this.#itself),
+      app.can("explain") ? this.#section("Why it is odd", this.#why) : null,
+      app.can("nearest") ? this.#section("Rows near it", this.#near) : null);
+    const chooser = h("div", { class: "tools" }, labeled("row", this.#number), app.about.num_rows ? button("Random row", () => this.#random()) : null);
+    this.node = h("div", {}, app.about.data ? chooser : null, this.#problem, this.#none, this.#parts, this.#whatIf?.node);
+    this.#none.textContent = app.about.data
+      ? "Choose a row: its number here, or a point on the map."
+      : "No data was given, so there are no rows to ask about.";
+    app.store.on("row", () => this.seen());
+  }
+
+  #section(name: string, ...content: Element[]): HTMLElement {
+    return h("section", { class: "part", "aria-label": name }, h("h2", {}, name), ...content);
+  }
+
+  seen(): void {
+    const { row, tab } = this.app.store.state;
+    if (tab !== this.id) return;
+    this.#none.hidden = row !== null;
+    this.#parts.hidden = row === null;
+    if (this.#asked && row === this.#row) return;
+    [this.#row, this.#asked] = [row, true];
+    if (row !== null) this.#number.value = String(row);
+    if (row !== null && this.app.about.data) void this.#load(row);
+    else this.#whatIf?.start(null, null);
+  }
+
+  #pick(): void {
+    const row = Number(this.#number.value);
+    const most = (this.app.about.num_rows ?? 1) - 1;
+    const good = this.#number.value !== "" && Number.isInteger(row) && row >= 0 && row <= most;
+    this.#fail(good ? "" : `expected a row from 0 to ${most}, got ${clip(this.#number.value || "nothing", 20)}`);
+    if (good) this.app.store.set({ row });
+  }
+
+  #random(): void {
+    this.app.store.set({ row: Math.floor(Math.random() * (this.app.about.num_rows ?? 1)) });
+  }
+
+  #fail(message: string): void {
+    this.#problem.textContent = message;
+    this.#problem.hidden = !message;
+  }
+
+  async #load(row: number): Promise<void> {
+    this.#fail("");
+    this.marks.showNear([]);
+    this.node.setAttribute("aria-busy", "true");
+    try {
+      const found = await this.app.rows.get(row);
+      if (row !== this.#row) return;
+      this.#itself.replaceChildren(still(found, `row ${row}`), h("p", { class: "small" }, summaryOf(found)));
+      this.#whatIf?.start(row, found);
+      await Promise.all([this.#explain(row, found), this.#nearest(row)]);
+    } catch (error) {
+      if (error instanceof Dropped) this.#asked = false;
+      else if (row === this.#row) this.#fail(messageOf(error));
+    } finally {
+      this.node.removeAttribute("aria-busy");
+    }
+  }
+
+  async #explain(row: number, found: Row): Promise<void> {
+    if (!this.app.can("explain")) return;
+    const reply = await this.app.wire.ask<Explained>("explain", { index: row });
+    if (row !== this.#row) return;
+    const rank = reply.percentile === null || reply.percentile === undefined ? "" : `, higher than ${percent(reply.percentile / 100)} of the rows`;
+    const head = h("p", {}, "Score ", h("b", {}, short(reply.score)), `${rank}. The higher, the more unusual.`);
+    const map = reply.arrays.map;
+    if (map) {
+      const own = found.arrays.pixels ? pictureCanvas(found.arrays.pixels, 0, `row ${row}`) : null;
+      this.#why.replaceChildren(head, h("div", { class: "heat" }, own, heat(map)), h("p", { class: "small" }, "Right: the pixels that add most to the score."));
+      return;
+    }
+    this.#why.replaceChildren(head, ...sharesOf(reply.shares ?? []));
+  }
+
+  async #nearest(row: number): Promise<void> {
+    if (!this.app.can("nearest")) return;
+    const { rows } = await this.app.wire.ask<{ rows: { index: number; distance: number }[] }>("nearest", { index: row, k: NEAR });
+    if (row !== this.#row) return;
+    const others = rows.filter(({ index }) => index !== row);
+    this.marks.showNear(others.map(({ index }) => index));
+    this.#near.replaceChildren(...others.map(({ index, distance }) => this.#neighbor(index, distance)));
+  }
+
+  #neighbor(index: number, distance: number): HTMLElement {
+    const shown = h("div", { class: "shown" });
+    const pin = button(`row ${index}`, () => this.app.store.pin(index), { class: "quiet", title: "Pin this row" });
+    this.app.rows.get(index).then((found) => shown.append(still(found, `row ${index}`, 4)), () => undefined);
+    return h("li", { class: "card" }, h("div", { class: "head" }, pin, h("span", { class: "small" }, `distance ${short(distance, 3)}`)), shown);
+  }
+}
+
+/** Bars of the columns that make the row odd, the largest first. */
+function sharesOf(shares: Share[]): HTMLElement[] {
+  const most = Math.max(...shares.map((each) => Math.abs(each.share)), 1e-9);
+  const bars = shares.slice(0, SHARES).map(({ column, share, text }) => {
+    const fill = h("i");
+    fill.style.width = `${(100 * Math.max(0, share)) / most}%`;
+    const words = h("span", { class: "name" }, h("b", {}, clip(column, 60)), text ? ` ${clip(text, 160)}` : "");
+    return h("div", { class: "share" }, words, h("span", { class: "value" }, percent(Math.max(0, share))), h("span", { class: "track" }, fill));
+  });
+  const rest = shares.length - bars.length;
+  return rest > 0 ? [...bars, h("p", { class: "small" }, `and ${rest} columns that add less`)] : bars;
+}
