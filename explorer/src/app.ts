@@ -25,7 +25,7 @@ export class Rows {
 
 /** A row in one sentence, for the screen reader and under its picture. */
 export function summaryOf(row: Row): string {
-  const parts: string[] = [];
+  const parts: string[] = row.name ? [clip(row.name, 60)] : [];
   if (row.label !== null && row.label !== undefined && row.label !== "") parts.push(`label ${clip(String(row.label), 60)}`);
   if (row.score !== null && row.score !== undefined) parts.push(`score ${short(row.score)}`);
   return parts.join(", ");
@@ -47,4 +47,5 @@ export interface Marks {
   showCode(position: [number, number] | null | undefined): void;
   showWhatIf(position: [number, number] | null | undefined): void;
   showNear(rows: number[]): void;
+  showWay(positions: [number, number][]): void;
 }

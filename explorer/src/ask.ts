@@ -123,6 +123,7 @@ export class AskTab implements Tab {
     if (row !== this.#row) return;
     const others = rows.filter(({ index }) => index !== row);
     this.marks.showNear(others.map(({ index }) => index));
+    this.#near.classList.toggle("pictures", this.app.about.data === "image");
     this.#near.replaceChildren(...others.map(({ index, distance }) => this.#neighbor(index, distance)));
   }
 

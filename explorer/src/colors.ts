@@ -24,6 +24,10 @@ export interface ColorReply {
   low?: number | null;
   high?: number | null;
   unit?: string | null;
+  /** The ends of the middle 98 %: better ends of a scale where tails are long. */
+  inner?: [number, number] | null;
+  /** The fraction of the rows that is known so far. */
+  progress?: number | null;
   arrays: Record<string, NdArray>;
 }
 
@@ -81,7 +85,7 @@ export function coloring(reply: ColorReply, alpha: number): Coloring {
   }
   const steps = NUMBER_COLORS.map(css);
   const colors = steps.map(rgb);
-  const [low, high] = [reply.low ?? 0, reply.high ?? 1];
+  const [low, high] = reply.inner ?? [reply.low ?? 0, reply.high ?? 1];
   let missing = 0;
   const colorOf = (i: number): Rgb => {
     if (Number.isNaN(values[i])) {

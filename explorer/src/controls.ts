@@ -30,12 +30,14 @@ export function onSpace(space: string | undefined, z: number[], moved: number[])
 
 export class Sliders {
   readonly node = h("div", { class: "sliders" });
-  #shown = new Map<number, (value: number) => void>();
+  #shown = new Map<number, (value: number) => unknown>();
 
   constructor(private readonly app: App) {
     const order = [...app.about.latent].sort((a, b) => (b.kl ?? 0) - (a.kl ?? 0));
-    const dead = order.filter((each) => each.dead);
-    this.node.append(...order.filter((each) => !each.dead).map((each) => this.#slider(each)));
+    const plain = order.filter((each) => each.group === undefined);
+    const dead = plain.filter((each) => each.dead);
+    const groups = new Set(app.about.latent.flatMap((each) => (each.group === undefined ? [] : [each.group])));
+    this.node.append(...[...groups].map((group) => this.#group(group)), ...plain.filter((each) => !each.dead).map((each) => this.#slider(each)));
     if (dead.length) {
       const words = `${dead.length} ${dead.length === 1 ? "dimension" : "dimensions"} without information on the data`;
       this.node.append(h("details", { class: "dead" }, h("summary", {}, words), ...dead.map((each) => this.#slider(each))));
@@ -62,9 +64,26 @@ export class Sliders {
     return h("div", { class: "slider" }, h("label", { for: id }, clip(latent.name, 16), h("small", {}, words)), input, value);
   }
 
+  // A one-hot vector is a choice, not several sliders.
+  #group(group: number): HTMLElement {
+    const members = this.app.about.latent.filter((each) => each.group === group);
+    const select = choose(members.map((each) => [String(each.index), each.name]), "", (chosen) => {
+      const z = codeOf(this.app).slice();
+      for (const { index } of members) z[index] = Number(index === Number(chosen));
+      this.app.store.set({ z });
+    });
+    for (const { index } of members) this.#shown.set(index, (now) => now > 0.5 && (select.value = String(index)));
+    return h("div", { class: "tools" }, labeled(members.map((each) => each.name.split(" = ")[0])[0], select));
+  }
+
   show(): void {
     codeOf(this.app).forEach((value, index) => this.#shown.get(index)?.(value));
   }
+}
+
+/** The dimensions that a pad can move: one-hot vectors are chosen, not dragged. */
+export function padded(app: App): Latent[] {
+  return app.about.latent.filter((each) => each.group === undefined);
 }
 
 export class Pad {
@@ -75,7 +94,7 @@ export class Pad {
   #dark = matchMedia("(prefers-color-scheme: dark)");
 
   constructor(private readonly app: App) {
-    const order = [...app.about.latent].sort((a, b) => Number(a.dead) - Number(b.dead) || (b.kl ?? 0) - (a.kl ?? 0));
+    const order = padded(app).sort((a, b) => Number(a.dead) - Number(b.dead) || (b.kl ?? 0) - (a.kl ?? 0));
     [this.#across, this.#up] = [order[0], order[1] ?? order[0]];
     const names = order.map((each): [string, string] => [String(each.index), each.name]);
     const pick = (latent: Latent, act: (chosen: Latent) => void) =>
@@ -152,6 +171,29 @@ export class Pad {
     const z = codeOf(this.app);
     this.#canvas.setAttribute("aria-valuetext", [this.#across, this.#up].map((each) => `${each.name} ${short(z[each.index], 3)}`).join(", "));
   }
+}
+
+/** What is given in every example of a conditional model. */
+export function givenControls(app: App): HTMLElement | null {
+  const given = app.about.given ?? [];
+  if (!given.length) return null;
+  const set = (name: string, text: string) => app.store.set({ given: { ...app.store.state.given, [name]: text } });
+  const controls = given.map((column) => {
+    const now = app.store.state.given[column.name] ?? column.value ?? "";
+    if (column.categories) return labeled(clip(column.name, 40), choose(column.categories.map((each) => [each, each]), now, (text) => set(column.name, text)));
+    const input = h("input", { type: "text", class: "number", autocomplete: "off" });
+    input.value = now;
+    input.addEventListener("change", () => set(column.name, input.value));
+    return labeled(clip(column.name, 40), input);
+  });
+  return h("div", { class: "tools", role: "group", "aria-label": "Given" }, h("span", { class: "small" }, "given"), ...controls);
+}
+
+/** The code and what is given with it, as requests have it. */
+export function pointOf(app: App): { z: number[]; given?: Record<string, string> } {
+  const known = new Set((app.about.given ?? []).map((each) => each.name));
+  const given = Object.entries(app.store.state.given).filter(([name]) => known.has(name));
+  return given.length ? { z: codeOf(app), given: Object.fromEntries(given) } : { z: codeOf(app) };
 }
 
 export function middleButton(app: App): HTMLElement {

@@ -6,9 +6,11 @@ export function legendOf({ groups, range }: Coloring, filter: (groups: Group[]) 
   if (range) {
     const scale = h("span", { class: "scale" });
     scale.style.background = `linear-gradient(to right, ${range.steps.join(",")})`;
-    const unit = range.unit ? ` ${clip(range.unit, 24)}` : "";
+    const date = range.unit === "date";
+    const text = (value: number) => (date ? dayOf(value) : short(value));
+    const unit = range.unit && !date ? ` ${clip(range.unit, 24)}` : "";
     const missing = range.missing ? h("span", { class: "key" }, h("i", { class: "kx" }), `missing (${range.missing.toLocaleString("en-US")})`) : null;
-    return h("div", { class: "legend-row" }, h("span", {}, short(range.low) + unit), scale, h("span", {}, short(range.high) + unit), missing);
+    return h("div", { class: "legend-row" }, h("span", {}, text(range.low) + unit), scale, h("span", {}, text(range.high) + unit), missing);
   }
   const chosen = new Set<Group>();
   const buttons = (groups ?? []).map((group) => {
@@ -23,4 +25,10 @@ export function legendOf({ groups, range }: Coloring, filter: (groups: Group[]) 
     return each;
   });
   return h("div", { class: "legend-row", role: "group", "aria-label": "Show only" }, ...buttons);
+}
+
+/** Dates are days since 1970. */
+function dayOf(days: number): string {
+  const date = new Date(days * 86_400_000);
+  return Number.isNaN(date.getTime()) ? short(days) : date.toISOString().slice(0, 10);
 }

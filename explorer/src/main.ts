@@ -13,7 +13,7 @@ import { Store } from "./state";
 import { tabs, type Tab } from "./tabs";
 import { Wire, messageOf, type Connection } from "./wire";
 
-const NO_MARKS: Marks = { showCode: () => undefined, showWhatIf: () => undefined, showNear: () => undefined };
+const NO_MARKS: Marks = { showCode: () => undefined, showWhatIf: () => undefined, showNear: () => undefined, showWay: () => undefined };
 
 class Page {
   #app = document.getElementById("app") ?? document.body;
@@ -95,8 +95,8 @@ class Page {
 function header(about: Description): HTMLElement {
   const { title, summary, bound } = about.model;
   const error = bound?.standard_error === null || bound?.standard_error === undefined ? "" : ` ± ${short(bound.standard_error, 2)}`;
-  const words = bound ? h("p", { class: "bound" }, h("b", {}, short(bound.value, 5) + error), ` ${bound.unit}`) : null;
-  return h("header", {}, h("div", {}, h("h1", {}, clip(title, 120)), summary ? h("p", { class: "lead" }, clip(summary, 400)) : null), words);
+  const words = bound ? h("p", { class: "bound" }, h("b", {}, short(bound.value, 5) + error), ` ${bound.unit}${bound.of ? ` on ${bound.of}` : ""}`) : null;
+  return h("header", {}, h("div", {}, h("h1", {}, clip(title, 120)), summary ? h("p", { class: "lead" }, clip([about.model.data, summary].filter(Boolean).join(" · "), 400)) : null), words);
 }
 
 function noMap(about: Description): HTMLElement {
@@ -111,7 +111,8 @@ function noMap(about: Description): HTMLElement {
 function footer(about: Description): HTMLElement {
   const reasons = Object.entries(about.reasons ?? {}).filter(([op]) => op !== "map" || about.map);
   const version = about.model.version ? `reparax ${about.model.version}` : "";
-  const list = reasons.map(([op, why]) => h("li", {}, h("b", {}, clip(op, 30)), ` ${clip(why, 300)}`));
+  const whys = [...new Set(reasons.map(([, why]) => why))];
+  const list = whys.map((why) => h("li", {}, h("b", {}, reasons.filter(([, each]) => each === why).map(([op]) => clip(op, 30)).join(", ")), `: ${clip(why, 300)}`));
   const missing = list.length ? h("details", {}, h("summary", {}, "What is not here, and why"), h("ul", {}, ...list)) : null;
   return h("footer", {}, missing, h("p", { class: "small" }, version));
 }

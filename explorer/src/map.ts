@@ -1,6 +1,7 @@
 // The map: every row as a point. What it shows of the rows (colors, legend, selection, the card) is in other files.
 import type { App, Marks } from "./app";
 import { coloring, plain, type Coloring, type ColorReply, type Group } from "./colors";
+import { codeOf } from "./controls";
 import { button, h } from "./dom";
 import { listen, type Gestures } from "./gestures";
 import { HoverCard } from "./hover";
@@ -22,6 +23,7 @@ export class MapPanel implements Gestures, Marks {
   #box = h("div", { class: "map-box" }, this.#canvas, this.#over);
   #legend = h("div", { class: "legend" });
   #words = h("p", { class: "small" });
+  #progress = h("p", { class: "small", role: "status" });
   #painter: Painter = painterOf(this.#canvas);
   #points = new Points(new Float32Array());
   #rows: Int32Array | null = null;
@@ -32,10 +34,12 @@ export class MapPanel implements Gestures, Marks {
   #camera: Camera = { x: 0, y: 0, scale: 1 };
   #focus: number | null = null;
   #lassoing = false;
-  #overlay: Overlay = { edge: null, axes: [], pins: [], near: [], focus: null, code: null, whatIf: null, lasso: null };
+  #overlay: Overlay = { edge: null, axes: [], pins: [], near: [], way: [], focus: null, code: null, whatIf: null, lasso: null };
   #code: Point | null = null;
   #whatIf: Point | null = null;
   #near: number[] = [];
+  #way: Point[] = [];
+  #timer = 0;
   #dirty = false;
   #place: Latest<{ z: number[] }>;
   #card: HoverCard;
@@ -72,7 +76,7 @@ export class MapPanel implements Gestures, Marks {
       button("+", () => this.zoom(null, 1.6), { "aria-label": "Zoom in", class: "square" }),
       button("All", () => this.reset(), { title: "Show everything" }));
     const help = h("p", { id: "map-help", class: "hidden" }, HELP);
-    return h("section", { class: "map", "aria-label": "Map" }, tools, this.#box, help, this.#legend, this.#selection.node, this.#words);
+    return h("section", { class: "map", "aria-label": "Map" }, tools, this.#box, help, this.#legend, this.#selection.node, this.#progress, this.#words);
   }
 
   async load(): Promise<void> {
@@ -116,6 +120,7 @@ export class MapPanel implements Gestures, Marks {
       if (values && this.#rows && values.data.length !== count) values.data = Float32Array.from(this.#rows, (row) => values.data[row]);
       this.#coloring = reply ? coloring(reply, alpha) : plain(count, alpha);
       this.#values = values?.data ?? null;
+      this.#again(reply?.progress);
     } catch (error) {
       if (error instanceof Dropped) return;
       this.app.say(messageOf(error));
@@ -126,6 +131,14 @@ export class MapPanel implements Gestures, Marks {
       this.#recolor();
     }));
     this.#recolor();
+  }
+
+  // Scores are computed in the background: the map fills up.
+  #again(progress: number | null | undefined): void {
+    clearTimeout(this.#timer);
+    const part = progress ?? 1;
+    this.#progress.textContent = part < 1 ? `${Math.floor(100 * part)} % of the rows are scored so far.` : "";
+    if (part < 1) this.#timer = window.setTimeout(() => void this.#color(), 1500);
   }
 
   #shown = (i: number): boolean => !this.#groups.length || this.#groups.some((group) => group.members.has(this.#values?.[i] ?? -1));
@@ -204,7 +217,7 @@ export class MapPanel implements Gestures, Marks {
   #paint(): void {
     const count = Math.max(1, this.#points.count);
     const zoom = this.#camera.scale / this.#whole().scale;
-    const radius = Math.max(1.1, Math.min(4.5, 60 / Math.sqrt(count))) * Math.min(3, Math.max(0.8, zoom ** 0.3));
+    const radius = Math.max(1, Math.min(4, 110 / Math.sqrt(count))) * Math.min(3, Math.max(0.8, zoom ** 0.3));
     this.#painter.paint(this.#camera, radius);
     const spot = (row: number) => {
       const place = this.#placeOf(row);
@@ -220,6 +233,7 @@ export class MapPanel implements Gestures, Marks {
         return at ? [{ at, row }] : [];
       }),
       near: this.#near.map(spot).filter((at) => at !== null),
+      way: this.#way.map(this.#toScreen),
       focus: this.#focus === null ? null : this.#toScreen(this.#points.at(this.#focus)),
       code: this.#code ? this.#toScreen(this.#code) : null,
       whatIf: this.#whatIf ? { from: own === null ? null : spot(own), to: this.#toScreen(this.#whatIf) } : null,
@@ -242,6 +256,11 @@ export class MapPanel implements Gestures, Marks {
 
   showNear(rows: number[]): void {
     this.#near = rows;
+    this.#repaint();
+  }
+
+  showWay(positions: Point[]): void {
+    this.#way = positions;
     this.#repaint();
   }
 
@@ -275,7 +294,7 @@ export class MapPanel implements Gestures, Marks {
   moveCode(to: Point): void {
     const position = this.#toData(to);
     this.showCode(position);
-    this.#place.ask({ position, z: this.app.store.state.z });
+    this.#place.ask({ position, z: codeOf(this.app) });
   }
 
   zoom(at: Point | null, times: number): void {

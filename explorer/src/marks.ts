@@ -7,6 +7,7 @@ export interface Overlay {
   axes: string[];
   pins: { at: Point; row: number }[];
   near: Point[];
+  way: Point[];
   focus: Point | null;
   code: Point | null;
   whatIf: { from: Point | null; to: Point } | null;
@@ -75,6 +76,7 @@ export function paintOverlay(canvas: HTMLCanvasElement, overlay: Overlay): void 
     paper.stroke();
   }
   axisNames(paper, overlay.axes, width, height);
+  if (overlay.way.length) line(paper, overlay.way, css("--ink"), []);
   for (const at of overlay.near) ring(paper, at, 6, css("--link"), 1.5);
   for (const { at, row } of overlay.pins) {
     ring(paper, at, 6, css("--ink"));

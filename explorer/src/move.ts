@@ -1,6 +1,6 @@
 // Move: the code by hand, and what the decoder makes of it at once.
 import type { App, Marks } from "./app";
-import { codeOf, middleButton, Pad, Sliders } from "./controls";
+import { codeOf, givenControls, middleButton, Pad, padded, pointOf, Sliders } from "./controls";
 import { button, h, short } from "./dom";
 import type { Decoded, Fields } from "./protocol";
 import type { Tab } from "./tabs";
@@ -25,14 +25,16 @@ export class MoveTab implements Tab {
   ) {
     this.#decode = new Latest<Decoded>(app.wire, "decode", (reply, fields) => this.#show(reply, fields), (message) => this.#fail(message));
     this.#strips = new Traversals(app);
-    this.#way = new Way(app);
+    this.#way = new Way(app, marks);
     const control = h("div", { class: "controls" },
       h("div", { class: "tools" }, middleButton(app), app.about.num_rows && app.can("row") ? button("Random row", () => void this.#random()) : null),
-      app.about.latent.length > 1 ? new Pad(app).node : null,
+      givenControls(app),
+      padded(app).length > 1 ? new Pad(app).node : null,
       new Sliders(app).node);
     const seen = h("div", { class: "seen" }, this.#problem, this.#thing.node, this.#words);
     this.node = h("div", {}, h("div", { class: "split" }, seen, control), this.#strips.node, this.#way.node);
     app.store.on("z", () => this.decode());
+    app.store.on("given", () => this.decode());
   }
 
   seen(): void {
@@ -43,7 +45,7 @@ export class MoveTab implements Tab {
 
   // The marker on the map follows the code in every tab; the strips wait for the end of a drag.
   decode(): void {
-    if (this.app.can("decode")) this.#decode.ask({ z: codeOf(this.app) });
+    if (this.app.can("decode")) this.#decode.ask({ ...pointOf(this.app) });
   }
 
   #show(reply: Reply<Decoded>, fields: Fields): void {
@@ -51,7 +53,11 @@ export class MoveTab implements Tab {
     this.#thing.show(reply);
     const inside = reply.log_prior === null || reply.log_prior === undefined ? "" : `log p(z) = ${short(reply.log_prior)}`;
     this.#words.textContent = inside;
-    if ((fields.z as number[]).every((value, i) => value === codeOf(this.app)[i])) this.marks.showCode(reply.position);
+    const asked = fields.z as number[];
+    if (!asked.every((value, i) => value === codeOf(this.app)[i])) return;
+    this.marks.showCode(reply.position);
+    // The server moves vectors onto the space; the sliders show where.
+    if (reply.z?.some((value, i) => Math.abs(value - asked[i]) > 1e-4 * (1 + Math.abs(value)))) this.app.store.set({ z: reply.z });
   }
 
   #fail(message: string): void {

@@ -39,16 +39,19 @@ export class Pins {
       const { code } = await app.rows.get(row);
       if (code) app.store.set({ z: code, row, tab: "move" });
     };
+    const card = h("li", { class: "card" }, h("div", { class: "head" }, h("strong", {}, `row ${row}`), words), shown);
     const tools = h("div", { class: "tools" },
       app.can("decode") ? button("Move here", () => void move().catch(() => undefined), { "aria-label": `Move to row ${row}` }) : null,
       button("Ask", () => app.store.set({ row, tab: "ask" }), { "aria-label": `Ask about row ${row}` }),
       button("×", () => app.store.unpin(row), { "aria-label": `Unpin row ${row}`, class: "square" }));
+    card.append(tools);
     app.rows.get(row).then((found) => {
       shown.replaceChildren(still(found, `row ${row}`, CELLS));
+      card.classList.toggle("slim", !found.cells);
       words.textContent = summaryOf(found);
     }, (error) => {
       if (!(error instanceof Dropped)) words.textContent = messageOf(error);
     });
-    return h("li", { class: "card" }, h("div", { class: "head" }, h("strong", {}, `row ${row}`), words), shown, tools);
+    return card;
   }
 }

@@ -16,6 +16,8 @@ export interface Latent {
   high: number;
   mean: number;
   kind: string;
+  /** Numbers of one one-hot vector, of which exactly one is 1. */
+  group?: number;
 }
 
 export interface Column {
@@ -25,6 +27,8 @@ export interface Column {
   unit?: string | null;
   low?: number | null;
   high?: number | null;
+  /** What is given in every example of a conditional model: its usual value. */
+  value?: string;
 }
 
 export interface MapInfo {
@@ -45,9 +49,11 @@ export interface Description {
     title: string;
     summary?: string;
     rows?: number | null;
-    bound?: { value: number; standard_error?: number | null; unit: string } | null;
+    bound?: { value: number; standard_error?: number | null; unit: string; of?: string | null } | null;
     version?: string;
+    data?: string | null;
   };
+  shown?: "table" | "image" | "curve";
   data: "table" | "image" | "curve" | null;
   num_rows?: number | null;
   latent: Latent[];
@@ -56,6 +62,7 @@ export interface Description {
   colors?: ColorChoice[];
   can?: string[];
   columns?: Column[];
+  given?: Column[];
   reasons?: Record<string, string>;
   command?: string | null;
 }
@@ -110,6 +117,7 @@ export interface Row extends Thing {
   score?: number | null;
   rank?: number | null;
   label?: string | null;
+  name?: string | null;
 }
 
 export interface Decoded extends Thing {

@@ -6,14 +6,24 @@ export interface State {
   pins: number[];
   row: number | null;
   z: number[];
+  given: Record<string, string>;
   view: [x: number, y: number, zoom: number] | null;
 }
 
-const EMPTY: State = { tab: "move", color: "", pins: [], row: null, z: [], view: null };
+const EMPTY: State = { tab: "move", color: "", pins: [], row: null, z: [], given: {}, view: null };
 const MOST_PINS = 12;
 
 function numbers(text: string | null): number[] {
   return (text ?? "").split(",").filter(Boolean).map(Number);
+}
+
+function texts(text: string | null): Record<string, string> {
+  try {
+    const found = Object.entries(JSON.parse(text ?? "{}"));
+    return Object.fromEntries(found.filter((entry): entry is [string, string] => typeof entry[1] === "string"));
+  } catch {
+    return {};
+  }
 }
 
 /** Anything may stand in a link: what is not a number is left out. */
@@ -28,6 +38,7 @@ export function read(fragment: string): State {
     color: found.get("color") ?? EMPTY.color,
     pins: [...new Set(numbers(found.get("pins")).filter(whole))].slice(0, MOST_PINS),
     row: whole(row) ? row : null,
+    given: texts(found.get("given")),
     z: z.every(Number.isFinite) ? z : [],
     view: view.length === 3 && view.every(Number.isFinite) && view[2] > 0 ? [view[0], view[1], view[2]] : null,
   };
@@ -39,6 +50,7 @@ export function write(state: State): string {
   if (state.pins.length) parts.push(`pins=${state.pins.join(",")}`);
   if (state.row !== null) parts.push(`row=${state.row}`);
   if (state.z.length) parts.push(`z=${state.z.map((value) => Number(value.toPrecision(5))).join(",")}`);
+  if (Object.keys(state.given).length) parts.push(`given=${encodeURIComponent(JSON.stringify(state.given))}`);
   if (state.view) parts.push(`view=${state.view.map((value) => Number(value.toPrecision(5))).join(",")}`);
   return "#" + parts.join("&");
 }

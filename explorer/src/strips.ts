@@ -100,9 +100,11 @@ function paintCells(canvas: HTMLCanvasElement, paper: CanvasRenderingContext2D, 
   });
 }
 
-/** A strip with its button; `heads` stand over the columns where the strip is a table. */
-export function strip(series: Series, heads: string[], name: string): HTMLElement {
+/** A strip with its title and its button; `heads` stand over the columns where the strip is a table. */
+export function strip(series: Series, heads: string[], title: string, words: string): HTMLElement {
   const shown = series.arrays.pixels ? pictures(series) : series.arrays.values ? curves(series) : table(series, heads);
+  const name = title.replace(/[^A-Za-z0-9]+/g, "-");
   const keep = () => painted(series, heads).toBlob((blob) => blob && save(`${name}.png`, blob), "image/png");
-  return h("div", { class: "strip-box" }, shown, button("Save as PNG", keep, { class: "quiet" }));
+  const caption = h("figcaption", {}, h("span", {}, title), h("span", { class: "small" }, words), button("Save as PNG", keep, { class: "quiet" }));
+  return h("figure", {}, caption, shown);
 }

@@ -1,6 +1,6 @@
 // Strips of examples under the sliders: one dimension at a time, and the way between two rows.
-import type { App } from "./app";
-import { codeOf } from "./controls";
+import type { App, Marks } from "./app";
+import { pointOf } from "./controls";
 import { choose, h, labeled, short } from "./dom";
 import type { Series } from "./protocol";
 import { strip } from "./strips";
@@ -56,6 +56,7 @@ export class Traversals {
     this.node = h("section", { class: "part", "aria-label": "Strips" }, h("h2", {}, "One dimension at a time"), h("div", { class: "tools" }, labeled("dimensions", select)), this.#box);
     this.node.hidden = !app.can("strip");
     app.store.on("z", () => this.soon());
+    app.store.on("given", () => this.soon());
   }
 
   soon(): void {
@@ -69,15 +70,15 @@ export class Traversals {
   }
 
   async #load(): Promise<void> {
-    const z = codeOf(this.app);
-    const key = JSON.stringify([z, this.#which]);
+    const point = pointOf(this.app);
+    const key = JSON.stringify([point, this.#which]);
     if (key === this.#key) return;
     const parts: HTMLElement[] = [];
     try {
       for (const { index, name } of this.#chosen()) {
-        const reply = await this.app.wire.ask<Series & { values: number[] }>("strip", { z, dim: index, steps: STEPS });
+        const reply = await this.app.wire.ask<Series & { values: number[] }>("strip", { ...point, dim: index, steps: STEPS });
         const heads = (reply.values).map((value) => short(value, 3));
-        parts.push(h("figure", {}, h("figcaption", {}, h("span", {}, name), h("span", { class: "small" }, `${heads[0]} to ${heads[heads.length - 1]}`)), strip(reply, heads, `strip-${name}`)));
+        parts.push(strip(reply, heads, name, `${heads[0]} to ${heads[heads.length - 1]}`));
       }
       this.#key = key;
       this.#box.replaceChildren(...parts);
@@ -95,7 +96,10 @@ export class Way {
   #ends: [number, number] | null = null;
   #later = new Settled(() => this.#load());
 
-  constructor(private readonly app: App) {
+  constructor(
+    private readonly app: App,
+    private readonly marks: Marks,
+  ) {
     this.node = h("section", { class: "part", "aria-label": "Way between two rows" }, h("h2", {}, "The way between two rows"), this.#choices, this.#box);
     this.node.hidden = !app.can("path") || !app.about.data;
     app.store.on("pins", () => this.#choose());
@@ -110,6 +114,7 @@ export class Way {
     const { pins } = this.app.store.state;
     if (pins.length < 2) {
       this.#ends = null;
+      this.marks.showWay([]);
       this.#choices.replaceChildren();
       this.#box.replaceChildren(h("p", { class: "small" }, "Pin two rows on the map (a click, or Enter on a point) to see the way from one to the other."));
       return;
@@ -128,12 +133,14 @@ export class Way {
   async #load(): Promise<void> {
     if (!this.#ends) return;
     const [from, to] = this.#ends;
+    const { given } = pointOf(this.app);
     try {
-      const reply = await this.app.wire.ask<Series & { kind_of_path?: string; length?: number }>("path", { from, to, steps: STEPS });
+      const reply = await this.app.wire.ask<Series & { kind_of_path?: string; length?: number; positions?: [number, number][] }>("path", { from, to, steps: STEPS, ...(given ? { given } : {}) });
       if (this.#ends?.[0] !== from || this.#ends[1] !== to) return;
+      this.marks.showWay(reply.positions ?? []);
       const heads = Array.from({ length: STEPS }, (_, i) => (i === 0 ? `row ${from}` : i === STEPS - 1 ? `row ${to}` : `${Math.round((100 * i) / (STEPS - 1))} %`));
       const words = `${reply.kind_of_path ?? "way"} of length ${short(reply.length)}`;
-      this.#box.replaceChildren(h("figure", {}, h("figcaption", {}, h("span", {}, `row ${from} to row ${to}`), h("span", { class: "small" }, words)), strip(reply, heads, `row-${from}-to-row-${to}`)));
+      this.#box.replaceChildren(strip(reply, heads, `row ${from} to row ${to}`, words));
     } catch (error) {
       if (!(error instanceof Dropped)) this.#box.replaceChildren(h("p", { class: "warning" }, messageOf(error)));
     }
