@@ -20,6 +20,7 @@ EXTRA_OF = {
     "onnx": "onnx",
     "starlette": "serve",
     "uvicorn": "serve",
+    "websockets": "explore",
     "cyclopts": "cli",
     "rich": "cli",
 }

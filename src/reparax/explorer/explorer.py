@@ -1,0 +1,56 @@
+"""The explorer without its server: an answer to every message."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from reparax.errors import RecipeError
+from reparax.explorer import messages
+from reparax.explorer.frames import Answer
+from reparax.explorer.look import Look
+from reparax.explorer.move import Move
+from reparax.explorer.reasons import reasons_of
+from reparax.explorer.scores import Scoring
+from reparax.explorer.subject import Subject
+from reparax.explorer.things import Things
+
+NAMES = ("describe", "map", "color", "row", "decode", "place", "strip", "path", "nearest")
+SLOW = (messages.Map,)
+"""Messages whose answers may take long, and that others do not wait for."""
+
+
+class Explorer:
+    """Answers messages.
+
+    Args:
+        subject: The model and its data.
+    """
+
+    def __init__(self, subject: Subject) -> None:
+        self.subject = subject
+        self.things = Things(subject)
+        self.scoring = Scoring(subject)
+        self.reasons = reasons_of(subject, self.things)
+        move = Move(subject, self.things)
+        look = Look(subject, self.things, self.scoring, NAMES, self.reasons)
+        self._operations: Mapping[type[messages.Message], Callable[[Any], Answer]] = {
+            messages.Describe: look.describe, messages.Map: look.map, messages.Color: look.color,
+            messages.Row: look.row, messages.Decode: move.decode, messages.Place: move.place,
+            messages.Strip: move.strip, messages.Path: move.path, messages.Nearest: move.nearest,
+        }  # fmt: skip
+
+    def answer(self, message: messages.Message) -> Answer:
+        """The answer to a message.
+
+        Raises:
+            ReparaxError: The message asks for what is not there, in words for the user.
+        """
+        name = str(message.__struct_config__.tag)
+        if name in self.reasons:
+            raise RecipeError(expected=f"what {name} needs", got=self.reasons[name], cure="see describe.can")
+        return self._operations[type(message)](message)
+
+    def warm_up(self) -> None:
+        """Compiles what a page asks for first."""
+        z = self.subject.space.onto(self.subject.some_codes.mean(axis=0))
+        self.answer(messages.Decode(id=0, z=z.tolist()))
+        self.answer(messages.Describe(id=0))
