@@ -28,7 +28,7 @@ export class AskTab implements Tab {
   #none = h("p", { class: "small" });
   #itself = h("div", { class: "itself" });
   #why = h("div");
-  #near = h("ol", { class: "near" });
+  #near = h("div", { class: "near" });
   #parts: HTMLElement;
   #whatIf: WhatIf | null;
 
@@ -123,15 +123,38 @@ export class AskTab implements Tab {
     if (row !== this.#row) return;
     const others = rows.filter(({ index }) => index !== row);
     this.marks.showNear(others.map(({ index }) => index));
+    if (this.app.about.data === "table") {
+      await this.#compare(row, others);
+      return;
+    }
     this.#near.classList.toggle("pictures", this.app.about.data === "image");
     this.#near.replaceChildren(...others.map(({ index, distance }) => this.#neighbor(index, distance)));
   }
 
+  // Rows under each other, so that a column can be read down; what differs from the row itself stands out.
+  async #compare(row: number, others: { index: number; distance: number }[]): Promise<void> {
+    const all = await Promise.all([row, ...others.map(({ index }) => index)].map((index) => this.app.rows.get(index)));
+    if (row !== this.#row) return;
+    const [own] = all.map((each) => each.cells ?? []);
+    const lines = all.map(({ cells = [] }, i) => {
+      const name = i ? this.#pin(others[i - 1].index) : `row ${row}`;
+      const texts = cells.map((cell, j) => h("td", { class: cell.missing ? "missing" : i && cell.text !== own[j]?.text ? "changed" : null }, cell.missing ? "missing" : clip(cell.text, 40)));
+      return h("tr", {}, h("th", { scope: "row" }, name), h("td", {}, i ? short(others[i - 1].distance, 3) : ""), ...texts);
+    });
+    const head = h("tr", {}, h("td"), ...["distance", ...own.map((cell) => clip(cell.column, 40))].map((name) => h("th", { scope: "col" }, name)));
+    const table = h("table", {}, h("thead", {}, head), h("tbody", {}, ...lines));
+    this.#near.replaceChildren(h("div", { class: "scroll", tabindex: 0, role: "group", "aria-label": "rows near it; scrolls sideways" }, table));
+  }
+
+  #pin(index: number): HTMLElement {
+    return button(`row ${index}`, () => this.app.store.pin(index), { class: "quiet", title: "Pin this row" });
+  }
+
   #neighbor(index: number, distance: number): HTMLElement {
     const shown = h("div", { class: "shown" });
-    const pin = button(`row ${index}`, () => this.app.store.pin(index), { class: "quiet", title: "Pin this row" });
+    const pin = this.#pin(index);
     this.app.rows.get(index).then((found) => shown.append(still(found, `row ${index}`, 4)), () => undefined);
-    return h("li", { class: "card" }, h("div", { class: "head" }, pin, h("span", { class: "small" }, `distance ${short(distance, 3)}`)), shown);
+    return h("div", { class: "card" }, h("div", { class: "head" }, pin, h("span", { class: "small" }, `distance ${short(distance, 3)}`)), shown);
   }
 }
 

@@ -12,6 +12,7 @@ export class HoverCard {
   #aloud = h("p", { class: "hidden", role: "status" });
   #row: number | null = null;
   #asking = false;
+  #at: Point = [0, 0];
 
   constructor(
     private readonly app: App,
@@ -30,19 +31,20 @@ export class HoverCard {
     this.#row = row;
     if (!same && this.#card.hidden) this.#card.replaceChildren(h("strong", {}, `row ${row}`));
     this.#card.hidden = false;
+    this.#at = at;
     this.#put(at);
-    if (!same && !this.#asking) void this.#ask(at);
+    if (!same && !this.#asking) void this.#ask();
   }
 
   // One request at a time; what the pointer left meanwhile is not asked for.
-  async #ask(at: Point): Promise<void> {
+  async #ask(): Promise<void> {
     this.#asking = true;
     let shown: number | null = null;
     while (this.#row !== null && this.#row !== shown) {
       const row: number = this.#row;
       shown = row;
       await this.#fill(row);
-      if (this.#row === row) this.#put(at);
+      if (this.#row === row) this.#put(this.#at);
     }
     this.#asking = false;
   }

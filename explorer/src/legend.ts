@@ -9,7 +9,7 @@ export function legendOf({ groups, range }: Coloring, filter: (groups: Group[]) 
     const date = range.unit === "date";
     const text = (value: number) => (date ? dayOf(value) : short(value));
     const unit = range.unit && !date ? ` ${clip(range.unit, 24)}` : "";
-    const missing = range.missing ? h("span", { class: "key" }, h("i", { class: "kx" }), `missing (${range.missing.toLocaleString("en-US")})`) : null;
+    const missing = range.missing ? h("span", { class: "key" }, h("i", { class: "kx" }), `${range.waiting ? "not scored yet" : "missing"} (${range.missing.toLocaleString("en-US")})`) : null;
     return h("div", { class: "legend-row" }, h("span", {}, text(range.low) + unit), scale, h("span", {}, text(range.high) + unit), missing);
   }
   const chosen = new Set<Group>();

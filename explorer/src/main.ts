@@ -72,7 +72,7 @@ class Page {
     const store = this.#store;
     const app: App = { wire: this.#wire, store, about, rows: new Rows(this.#wire), can: (op) => can.has(op), say: (message) => this.#say(message) };
     const colors = (about.colors ?? []).map((each) => each.id);
-    if (!colors.includes(store.state.color)) store.set({ color: colors[0] ?? "" });
+    if (!colors.includes(store.state.color)) store.set({ color: firstColor(about) });
     const map = about.map ? new MapPanel(app) : null;
     const move = new MoveTab(app, map ?? NO_MARKS);
     const all: Tab[] = [];
@@ -92,11 +92,17 @@ class Page {
   }
 }
 
+/** Labels, or else some category, tell most; scores take a while to compute. */
+function firstColor({ colors = [] }: Description): string {
+  const first = colors.find((each) => each.id === "label") ?? colors.find((each) => each.kind === "category") ?? colors[0];
+  return first?.id ?? "";
+}
+
 function header(about: Description): HTMLElement {
   const { title, summary, bound } = about.model;
   const error = bound?.standard_error === null || bound?.standard_error === undefined ? "" : ` ± ${short(bound.standard_error, 2)}`;
   const words = bound ? h("p", { class: "bound" }, h("b", {}, short(bound.value, 5) + error), ` ${bound.unit}${bound.of ? ` on ${bound.of}` : ""}`) : null;
-  return h("header", {}, h("div", {}, h("h1", {}, clip(title, 120)), summary ? h("p", { class: "lead" }, clip([about.model.data, summary].filter(Boolean).join(" · "), 400)) : null), words);
+  return h("header", {}, h("div", {}, h("h1", {}, clip(title, 120)), summary ? h("p", { class: "lead" }, clip([about.model.data?.split(/[/\\]/).pop(), summary].filter(Boolean).join(" · "), 400)) : null), words);
 }
 
 function noMap(about: Description): HTMLElement {

@@ -8,7 +8,13 @@ import { Dropped, messageOf } from "./wire";
 
 const STRIPS = 6;
 const STEPS = 9;
+const STEPS_OF_ROWS = 5;
 const SETTLED = 350;
+
+/** Rows are read, not looked at: fewer fit side by side. */
+function stepsOf(app: App): number {
+  return app.about.shown === "table" || app.about.data === "table" ? STEPS_OF_ROWS : STEPS;
+}
 
 /** Work that waits until nothing has changed for a moment, one at a time. */
 class Settled {
@@ -48,11 +54,11 @@ export class Traversals {
     const live = app.about.latent.filter((each) => !each.dead).sort((a, b) => (b.kl ?? 0) - (a.kl ?? 0));
     const all = live.length ? live : app.about.latent;
     const names: [string, string][] = [["all", `the first ${Math.min(STRIPS, all.length)}`], ...all.map((each): [string, string] => [String(each.index), each.name])];
-    const select = choose(all.length > 1 ? names : names.slice(1), "all", (value) => {
+    this.#which = all.length > 1 && stepsOf(app) === STEPS ? "all" : String(all[0]?.index);
+    const select = choose(all.length > 1 ? names : names.slice(1), this.#which, (value) => {
       this.#which = value;
       this.soon();
     });
-    this.#which = all.length > 1 ? "all" : String(all[0]?.index);
     this.node = h("section", { class: "part", "aria-label": "Strips" }, h("h2", {}, "One dimension at a time"), h("div", { class: "tools" }, labeled("dimensions", select)), this.#box);
     this.node.hidden = !app.can("strip");
     app.store.on("z", () => this.soon());
@@ -76,7 +82,7 @@ export class Traversals {
     const parts: HTMLElement[] = [];
     try {
       for (const { index, name } of this.#chosen()) {
-        const reply = await this.app.wire.ask<Series & { values: number[] }>("strip", { ...point, dim: index, steps: STEPS });
+        const reply = await this.app.wire.ask<Series & { values: number[] }>("strip", { ...point, dim: index, steps: stepsOf(this.app) });
         const heads = (reply.values).map((value) => short(value, 3));
         parts.push(strip(reply, heads, name, `${heads[0]} to ${heads[heads.length - 1]}`));
       }
@@ -134,11 +140,12 @@ export class Way {
     if (!this.#ends) return;
     const [from, to] = this.#ends;
     const { given } = pointOf(this.app);
+    const steps = stepsOf(this.app);
     try {
-      const reply = await this.app.wire.ask<Series & { kind_of_path?: string; length?: number; positions?: [number, number][] }>("path", { from, to, steps: STEPS, ...(given ? { given } : {}) });
+      const reply = await this.app.wire.ask<Series & { kind_of_path?: string; length?: number; positions?: [number, number][] }>("path", { from, to, steps, ...(given ? { given } : {}) });
       if (this.#ends?.[0] !== from || this.#ends[1] !== to) return;
       this.marks.showWay(reply.positions ?? []);
-      const heads = Array.from({ length: STEPS }, (_, i) => (i === 0 ? `row ${from}` : i === STEPS - 1 ? `row ${to}` : `${Math.round((100 * i) / (STEPS - 1))} %`));
+      const heads = Array.from({ length: steps }, (_, i) => (i === 0 ? `row ${from}` : i === steps - 1 ? `row ${to}` : `${Math.round((100 * i) / (steps - 1))} %`));
       const words = `${reply.kind_of_path ?? "way"} of length ${short(reply.length)}`;
       this.#box.replaceChildren(strip(reply, heads, `row ${from} to row ${to}`, words));
     } catch (error) {
