@@ -85,7 +85,8 @@ export class ColumnView {
     this.#text.textContent = clip(column.text, 80);
     this.#view?.show(column);
     const mass = column.mass_missing ?? 0;
-    this.#missing.textContent = mass >= 0.005 ? `missing with probability ${percent(mass)}` : "";
+    const words = [mass >= 0.005 ? `missing with probability ${percent(mass)}` : "", column.uncertain ? "uncertain: few draws of the model fit the other cells" : ""];
+    this.#missing.textContent = words.filter(Boolean).join("; ");
   }
 }
 

@@ -75,6 +75,8 @@ export interface Distribution {
   density?: Density | null;
   categories?: { name: string; p: number }[] | null;
   spikes?: Spike[] | null;
+  /** Whether few draws stand behind it. */
+  uncertain?: boolean;
 }
 
 /** Heights at points; `step` is the distance of values that are rounded, `spikes` are values with a probability. */
