@@ -21,41 +21,42 @@ from reparax.recipe import FittedModel
 from reparax.summary import Column
 from reparax.tables import RowDistribution, adapter_of
 
-FIXED = 41
+FIXED = 26
 """Points of a density that do not depend on it."""
-ADAPTED = 40
+ADAPTED = 32
 """Points that are quantiles of draws."""
 MOST_LEVELS = 120
 """Columns of rounded numbers with at most so many values have a probability for each."""
 MOST_CATEGORIES = 256
 """The most frequent categories of a column, whose probabilities are computed; the rest is "other"."""
 SHOWN_CATEGORIES = 12
-MOST_SPIKES = 64
+MOST_SPIKES = 40
 FINEST_STEP = 0.02
 """As in `reparax.tables`: rounding to less than this fraction of a standard deviation is ignored by densities."""
-DRAWS = 256
+DRAWS = 128
+DRAWS_OF_RELATED = 1024
 CHUNK = 32
 LEAST_SHOWN = 5e-4
 
 
 class Found(NamedTuple):
-    """Distributions of the cells of a row, as numbers of the model.
+    """Distributions of the cells of a row, as numbers of the model; arrays of jax or of NumPy.
 
     Attributes:
-        typical: The expected number, or the code of the most probable category, of each column.
-        points: Where densities are evaluated; NaN for none.
-        density: The density, or the probability of a spike or category, at each point.
-        observed: The probability that each cell is not missing.
-        draws: Random rows.
-        weights: For each column, the weight of each of them.
+        typical: The expected number, or the code of the most probable category, of each column; shape (d,).
+        points: Where densities are evaluated, NaN for none; shape (g, d).
+        density: The density, or the probability of a spike or category, at each point; shape (g, d).
+        observed: The probability that each cell is not missing; shape (d,).
+        draws: Random rows; shape (m, d).
+        weights: For each column, the weight of each of them; shape (d, m).
     """
 
-    typical: Float[np.ndarray, " d"]
-    points: Float[np.ndarray, "g d"]
-    density: Float[np.ndarray, "g d"]
-    observed: Float[np.ndarray, " d"]
-    draws: Float[np.ndarray, "m d"]
-    weights: Float[np.ndarray, "d m"]
+    typical: Any
+    points: Any
+    density: Any
+    observed: Any
+    draws: Any
+    weights: Any
 
 
 @dataclass(frozen=True)
@@ -125,14 +126,20 @@ def log_prob_of_cells(distribution: Any, x: Array) -> Array:
     return inner.log_prob(x)
 
 
-def _density(model: Model, z: Array, weights: Array, points: Array) -> Array:
+def density(model: Model, z: Array, weights: Array, points: Array) -> Array:
     """sum_n w_jn p(x_j | z_n) at the points x_j of each column j."""
 
+    def of_z(one: Array) -> Array:
+        distribution = model.likelihood(one)
+        return jax.vmap(lambda x: log_prob_of_cells(distribution, x))(points)
+
     def some(total: Array, part: tuple[Array, Array]) -> tuple[Array, None]:
-        of_z = jax.vmap(lambda one: jax.vmap(lambda x: log_prob_of_cells(model.likelihood(one), x))(points))(part[0])
-        return total + jnp.einsum("nd,ngd->gd", part[1], jnp.exp(of_z)), None
+        return total + jnp.einsum("nd,ngd->gd", part[1], jnp.exp(jax.vmap(of_z)(part[0]))), None
 
     chunk = min(CHUNK, len(z))
+    left = -len(z) % chunk  # repeated, without weight
+    z = jnp.concatenate([z, jnp.repeat(z[-1:], left, axis=0)])
+    weights = jnp.pad(weights, ((0, 0), (0, left)))
     parts = jax.tree.map(lambda a: a.reshape(-1, chunk, *a.shape[1:]), (z, weights.T))
     return jax.lax.scan(some, jnp.zeros_like(points), parts)[0]
 
@@ -150,19 +157,19 @@ def _quantiles(draws: Array, weights: Array) -> Array:
     return jax.vmap(of_column, in_axes=(1, 0), out_axes=1)(draws, weights)
 
 
-def found_at(model: Model, z: Array, points: Array, key: Array) -> Found:
+def found_at(model: Model, z: Array, points: Array, count: int) -> Found:
     """The distributions of the cells given one z; jax arrays.
 
     Args:
         model: A plain model of a table.
         z: The latent vector.
         points: `Probes.points`.
-        key: Of the draws.
+        count: The number of draws.
     """
     distribution = model.likelihood(z)
     size = points.shape[1]
-    weights = jnp.full((size, DRAWS), 1.0 / DRAWS)
-    keys = jax.random.split(key, DRAWS)
+    weights = jnp.full((size, count), 1.0 / count)
+    keys = jax.random.split(jax.random.key(0), count)
     if isinstance(distribution, RowDistribution):
         draws = jax.vmap(distribution.sample_whole)(keys)
         observed = _observed(distribution)
@@ -170,8 +177,8 @@ def found_at(model: Model, z: Array, points: Array, key: Array) -> Found:
         draws, observed = jax.vmap(distribution.sample)(keys), jnp.ones(size)
     draws = jnp.asarray(draws, jnp.float32)
     where = _all_points(points, draws, weights)
-    density = _density(model, z[None], jnp.ones((size, 1)), where)
-    return Found(jnp.asarray(model.expected(z), jnp.float32), where, density, observed, draws, weights)  # ty: ignore[invalid-argument-type]
+    densities = density(model, z[None], jnp.ones((size, 1)), where)
+    return Found(jnp.asarray(model.expected(z), jnp.float32), where, densities, observed, draws, weights)
 
 
 def _all_points(points: Array, draws: Array, weights: Array) -> Array:
@@ -206,10 +213,23 @@ class Columns:
         offset = np.zeros(len(self.in_model)) if units.offset is None else units.offset.ravel()
         self.offset = np.asarray(offset, np.float64)
         self.probes = Probes.of(self.in_model, len(self.columns))
+        self.num_points = self.probes.points.shape[0]
         places = fitted.schema.extension.places if fitted.schema.relations else {}
         self.children = frozenset(places[relation.child] for relation in fitted.schema.relations)
         parents = (places[name] for relation in fitted.schema.relations for name in relation.parents)
         self.related = self.children | frozenset(parents)
+
+    def points_for(self, rows: Float[np.ndarray, "m d"], weights: Float[np.ndarray, "d m"]) -> Float[np.ndarray, "g d"]:
+        """The fixed points, and quantiles of weighted draws."""
+        levels = np.linspace(0.0, 1.0, ADAPTED) * (1 - 1e-6)
+        adapted = np.full((ADAPTED, rows.shape[1]), np.nan, np.float32)
+        for place, levels_only in enumerate(self.probes.levels):
+            if not levels_only:
+                order = np.argsort(rows[:, place], kind="stable")
+                above = np.cumsum(weights[place][order], dtype=np.float64)
+                at = np.searchsorted(above, levels * above[-1])
+                adapted[:, place] = rows[order[np.minimum(at, len(order) - 1)], place]
+        return np.concatenate([self.probes.points, adapted])
 
     def shown(
         self,
@@ -238,13 +258,13 @@ class Columns:
                 entry |= _of_draws(column, rows[:, place], found.weights[place])
             else:
                 entry |= self._of_points(place, found)
-            text = cell_text(column, float(typical[place]))
-            entry["text"] = entry["categories"][0]["name"] if entry.get("categories") else text
+            likeliest = entry.get("categories")
+            entry["text"] = likeliest[0]["name"] if likeliest else cell_text(column, float(typical[place]))
             result.append(entry)
         return result
 
     def _of_points(self, place: int, found: Found) -> dict[str, Any]:
-        column, fixed = self.columns[place], self.probes.points.shape[0]
+        column, fixed = self.columns[place], self.num_points
         kept = ~np.isnan(found.points[:, place])
         if column.is_category:
             kept[fixed:] = False
@@ -261,9 +281,11 @@ class Columns:
         entry = {"density": _density_of(column, smooth + self.offset[place], y[~is_spike][order])}
         if len(spikes):
             shown = mass >= LEAST_SHOWN
+            at = np.asarray(spikes[shown], np.float64) + self.offset[place]
+            texts = cell_texts(column, at)
             entry["spikes"] = [
-                {"x": float(at), "p": float(p), "text": cell_text(column, float(at))}
-                for at, p in zip(spikes[shown] + self.offset[place], mass[shown], strict=True)
+                {"x": x, "p": p, "text": text}
+                for x, p, text in zip(at.tolist(), mass[shown].tolist(), texts, strict=True)
             ]
         return entry
 

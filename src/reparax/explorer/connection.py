@@ -9,10 +9,10 @@ from typing import Any
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 from reparax.errors import DataError, ReparaxError
-from reparax.explorer.explorer import SLOW, Explorer
+from reparax.explorer.explorer import Explorer
 from reparax.explorer.frames import Answer, written
 from reparax.explorer.limits import Bucket, Limits
-from reparax.explorer.messages import Decode, Message, message_of, number_of
+from reparax.explorer.messages import SLOW, Decode, Message, message_of, number_of
 from reparax.explorer.workers import Worker
 
 MOST_REFUSED = 2000

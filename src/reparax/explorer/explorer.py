@@ -1,10 +1,12 @@
 """The explorer without its server: an answer to every message."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 from reparax.errors import RecipeError
 from reparax.explorer import messages
+from reparax.explorer.ask import Ask
+from reparax.explorer.blind import BlindTest
 from reparax.explorer.frames import Answer
 from reparax.explorer.look import Look
 from reparax.explorer.move import Move
@@ -12,10 +14,7 @@ from reparax.explorer.reasons import reasons_of
 from reparax.explorer.scores import Scoring
 from reparax.explorer.subject import Subject
 from reparax.explorer.things import Things
-
-NAMES = ("describe", "map", "color", "row", "decode", "place", "strip", "path", "nearest")
-SLOW = (messages.Map,)
-"""Messages whose answers may take long, and that others do not wait for."""
+from reparax.explorer.whatif import Questions
 
 
 class Explorer:
@@ -30,13 +29,20 @@ class Explorer:
         self.things = Things(subject)
         self.scoring = Scoring(subject)
         self.reasons = reasons_of(subject, self.things)
-        move = Move(subject, self.things)
-        look = Look(subject, self.things, self.scoring, NAMES, self.reasons)
-        self._operations: Mapping[type[messages.Message], Callable[[Any], Answer]] = {
+        move, ask = Move(subject, self.things), Ask(subject, self.things, self.scoring)
+        blind = BlindTest(subject, self.things)
+        names = tuple(str(kind.__struct_config__.tag) for kind in messages.KINDS)
+        look = Look(subject, self.things, self.scoring, names, self.reasons)
+        self._operations: dict[type[messages.Message], Callable[[Any], Answer]] = {
             messages.Describe: look.describe, messages.Map: look.map, messages.Color: look.color,
             messages.Row: look.row, messages.Decode: move.decode, messages.Place: move.place,
             messages.Strip: move.strip, messages.Path: move.path, messages.Nearest: move.nearest,
+            messages.Explain: ask.explain, messages.Sample: ask.sample, messages.Export: ask.export,
+            messages.Blind: blind.blind, messages.Reveal: blind.answer,
         }  # fmt: skip
+
+        if self.things.is_table and self.things.columns is not None:
+            self._operations[messages.WhatIf] = Questions(subject, self.things.columns, self.scoring).whatif
 
     def answer(self, message: messages.Message) -> Answer:
         """The answer to a message.

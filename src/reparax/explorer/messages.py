@@ -1,6 +1,6 @@
 """What a page may ask: one type for each operation, checked when a message is read."""
 
-from typing import Annotated
+from typing import Annotated, get_args
 
 import msgspec
 from msgspec import Meta
@@ -201,6 +201,10 @@ Any = (
     Describe | Map | Color | Row | Decode | Place | Strip | Path | Nearest | Explain | WhatIf | Sample | Blind | Reveal
     | Export
 )  # fmt: skip
+
+KINDS: tuple[type[Message], ...] = get_args(Any)
+SLOW = (Map, Sample, Blind, Reveal, Export)
+"""Messages whose answers may take long, and that others do not wait for."""
 
 
 class _Numbered(msgspec.Struct):

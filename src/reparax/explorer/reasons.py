@@ -4,16 +4,20 @@ from reparax.explorer.subject import Subject
 from reparax.explorer.things import Things
 
 NEED_DATA = ("map", "color", "row", "place", "nearest", "explain", "blind", "answer", "export")
+NO_DATA = "data; none were named: reparax explore MODEL DATA"
+NO_CELLS = "a model with the columns likelihood, which knows missing cells: fit the table with --likelihood columns"
 
 
 def reasons_of(subject: Subject, things: Things) -> dict[str, str]:
-    """The operations that are not there, each with a sentence.
+    """The operations that are not there, each with what they need.
 
     Args:
         subject: The model and its data.
         things: Shows examples.
     """
-    reasons = {}
+    reasons: dict[str, str] = {}
+    if not things.is_table:
+        reasons["whatif"] = NO_CELLS
     if subject.dataset is None:
-        reasons |= dict.fromkeys(NEED_DATA, "no data were named: reparax explore MODEL DATA")
+        reasons |= dict.fromkeys(NEED_DATA, NO_DATA)
     return reasons

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from reparax import applications
-from reparax.data import Dataset, dense
+from reparax.data import Dataset, cell_text, cell_value, dense
 from reparax.errors import DataError, RecipeError
 from reparax.explorer.plane import Plane, plane_of
 from reparax.explorer.programs import Programs
@@ -54,6 +54,11 @@ class Subject:
     def programs(self) -> Programs:
         """Compiled functions of the first member."""
         return Programs(self.model)
+
+    @cached_property
+    def member_programs(self) -> tuple[Programs, ...]:
+        """Compiled functions of all members."""
+        return (self.programs, *(Programs(member.model) for member in self.fitted.others))
 
     @property
     def size(self) -> int:
@@ -118,8 +123,6 @@ class Subject:
             if given:
                 raise DataError(expected="nothing to be given", got=", ".join(map(repr, given)), cure="leave it out")
             return None
-        from reparax.data import cell_text, cell_value
-
         columns = schema.columns or ()
         usual = schema.rows[int(np.argmax(schema.row_counts))]
         named = {column.name: cell_text(column, value) for column, value in zip(columns, usual, strict=True)}

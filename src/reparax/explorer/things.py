@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from reparax.data import Dataset, cell_text, joint_values
-from reparax.explorer.cells import Columns, Found, found_at, log_prob_of_cells
+from reparax.data import Dataset, cell_text, cell_texts, dense, joint_values
+from reparax.explorer.cells import DRAWS, DRAWS_OF_RELATED, Columns, Found, found_at, log_prob_of_cells
 from reparax.explorer.frames import Answer
 from reparax.explorer.subject import Subject
 from reparax.model import Model
@@ -32,9 +32,10 @@ class Things:
         self.subject = subject
         self.schema = subject.fitted.schema
         self.units = subject.fitted.units
-        is_table = adapter_of(subject.model.likelihood).is_table
-        self.kind = _kind(subject, is_table=is_table)
-        self.columns = Columns(subject.first) if self.kind == "row" and self._has_densities() else None
+        self.is_table = adapter_of(subject.model.likelihood).is_table
+        self.kind = _kind(subject, is_table=self.is_table)
+        self.has_densities = self._has_densities()
+        self.columns = Columns(subject.first) if self.kind == "row" and self.has_densities else None
 
     def _has_densities(self) -> bool:
         """Whether the values of an example have densities one by one."""
@@ -81,7 +82,7 @@ class Things:
     def of_row(self, data: Dataset) -> Answer:
         """One row of the data."""
         if self.kind != "row":
-            return self.of_values(np.asarray(_dense(data))[0], of_model=False)
+            return self.of_values(dense(data.values)[0], of_model=False)
         columns = shown_columns(self.schema)
         values = np.asarray(joint_values(data), np.float64)[0]
         cells = [
@@ -98,10 +99,12 @@ class Things:
             mean, std = self.subject.programs(_decoded, context, shaped[None])
             answer = self.of_model(self.units.restored(mean), None if std is None else std)
             return Answer(answer.fields, {name: array[0] for name, array in answer.arrays.items()})
-        found = self.subject.programs(_decoded_row, context, shaped, self.columns.probes.points)
+        children = self.columns.children
+        program = _decoded_related_row if children else _decoded_row
+        found = self.subject.programs(program, context, shaped, self.columns.probes.points)
         typical = self.units.restored(np.asarray(found.typical)[None])[0]
-        rows = self.units.restored(np.asarray(found.draws)) if self.columns.children else np.zeros((0, len(typical)))
-        shown = self.columns.shown(found, typical, rows, self.columns.children, gaps=True)
+        rows = self.units.restored(np.asarray(found.draws)) if children else found.draws
+        shown = self.columns.shown(found, typical, rows, children, gaps=True)
         return Answer({"kind": "row", "columns": shown})
 
     def series(self, points: Float[np.ndarray, "s k"], given: Mapping[str, str] | None) -> Answer:
@@ -127,8 +130,6 @@ class Things:
 
 def rows_of(values: np.ndarray, columns: tuple[Column, ...]) -> dict[str, Any]:
     """Rows of a table as texts: the names of the columns, and a list of cells for each row."""
-    from reparax.data import cell_texts
-
     texts = [cell_texts(column, np.asarray(values[:, place], np.float64)) for place, column in enumerate(columns)]
     return {"columns": [column.name for column in columns], "rows": [list(row) for row in zip(*texts, strict=True)]}
 
@@ -157,12 +158,6 @@ def _kind(subject: Subject, *, is_table: bool) -> str:
     return "curve"
 
 
-def _dense(data: Dataset) -> np.ndarray:
-    from reparax.data import dense
-
-    return dense(data.values)
-
-
 def _padding(count: int) -> int:
     """How many more make a power of two, so that few programs are compiled."""
     return (1 << (count - 1).bit_length()) - count
@@ -186,4 +181,9 @@ def _decoded(model: Model, context: Array | None, z: Array) -> tuple[Array, Arra
 
 
 def _decoded_row(model: Model, context: Array | None, z: Array, points: Array) -> Found:
-    return found_at(_plain(model, context), z, points, jax.random.key(0))
+    found = found_at(_plain(model, context), z, points, DRAWS)
+    return found._replace(draws=jnp.zeros((0, points.shape[1])), weights=jnp.zeros((points.shape[1], 0)))
+
+
+def _decoded_related_row(model: Model, context: Array | None, z: Array, points: Array) -> Found:
+    return found_at(_plain(model, context), z, points, DRAWS_OF_RELATED)
