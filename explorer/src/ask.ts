@@ -1,9 +1,9 @@
 // Ask: what lies near a row, why it is odd, and what would be if some of its cells were different.
 import { summaryOf, type App, type Marks } from "./app";
-import { button, clip, h, labeled, percent, short } from "./dom";
+import { button, clip, h, labeled, percent, short, waiting } from "./dom";
 import type { NdArray, Row, Share } from "./protocol";
 import type { Tab } from "./tabs";
-import { heat, pictureCanvas, still } from "./things";
+import { CurveView, heat, pictureCanvas, still } from "./things";
 import { WhatIf } from "./whatif";
 import { Dropped, messageOf } from "./wire";
 
@@ -92,8 +92,12 @@ export class AskTab implements Tab {
       const found = await this.app.rows.get(row);
       if (row !== this.#row) return;
       this.#itself.replaceChildren(still(found, `row ${row}`), h("p", { class: "small" }, summaryOf(found)));
+      this.#why.replaceChildren(waiting());
+      this.#near.replaceChildren(waiting());
+      const near = this.#nearest(row);
+      const why = this.#explain(row, found);
       this.#whatIf?.start(row, found);
-      await Promise.all([this.#explain(row, found), this.#nearest(row)]);
+      await Promise.all([near, why]);
     } catch (error) {
       if (error instanceof Dropped) this.#asked = false;
       else if (row === this.#row) this.#fail(messageOf(error));
@@ -109,6 +113,13 @@ export class AskTab implements Tab {
     const rank = reply.percentile === null || reply.percentile === undefined ? "" : `, higher than ${percent(reply.percentile / 100)} of the rows`;
     const head = h("p", {}, "Score ", h("b", {}, short(reply.score)), `${rank}. The higher, the more unusual.`);
     const map = reply.arrays.map;
+    if (map && map.shape.length === 1) {
+      const curve = new CurveView();
+      curve.node.setAttribute("aria-label", "how odd each value is");
+      curve.show({ values: Array.from(map.data), std: null });
+      this.#why.replaceChildren(head, curve.node, h("p", { class: "small" }, "How much each value adds to the score, in nats."));
+      return;
+    }
     if (map) {
       const own = found.arrays.pixels ? pictureCanvas(found.arrays.pixels, 0, `row ${row}`) : null;
       this.#why.replaceChildren(head, h("div", { class: "heat" }, own, heat(map)), h("p", { class: "small" }, "Right: the pixels that add most to the score."));

@@ -1,15 +1,13 @@
 // Blind test: real rows and samples in mixed order. Who tells them apart better, the user or a classifier?
 import type { App } from "./app";
-import { button, h, labeled, percent } from "./dom";
-import type { Cell, NdArray, Thing } from "./protocol";
+import { button, h, labeled, percent, waiting } from "./dom";
+import type { Series, Thing } from "./protocol";
 import type { Tab } from "./tabs";
 import { still } from "./things";
 import { Dropped, messageOf } from "./wire";
 
-interface Game {
-  game: string | number;
-  items?: (Thing | Cell[])[];
-  arrays: Record<string, NdArray>;
+interface Game extends Series {
+  game: string;
 }
 
 interface Truth {
@@ -32,7 +30,7 @@ export class BlindTab implements Tab {
   #game: Game["game"] = "";
   #total = { right: 0, of: 0 };
   #size = h("select", {}, ...SIZES.map(([value, text]) => h("option", { value }, text)));
-  #submit = button("See the answers", () => void this.#answer(), { class: "strong", disabled: true });
+  #submit = button("See the answers", () => void this.#answer(), { class: "strong", hidden: true });
 
   constructor(private readonly app: App) {
     this.#size.value = "10";
@@ -48,6 +46,7 @@ export class BlindTab implements Tab {
 
   async #start(): Promise<void> {
     this.node.setAttribute("aria-busy", "true");
+    if (!this.#items.length) this.#box.replaceChildren(waiting());
     try {
       const seed = Math.floor(Math.random() * 2 ** 31);
       const game = await this.app.wire.ask<Game>("blind", { seed, num: Number(this.#size.value) });
@@ -60,6 +59,7 @@ export class BlindTab implements Tab {
       this.#result.replaceChildren();
       this.#ready();
     } catch (error) {
+      if (!this.#items.length) this.#box.replaceChildren();
       if (!(error instanceof Dropped)) this.#fail(messageOf(error));
     } finally {
       this.node.removeAttribute("aria-busy");
@@ -81,6 +81,7 @@ export class BlindTab implements Tab {
 
   #ready(): void {
     const left = this.#answers.filter((each) => each === null).length;
+    this.#submit.hidden = !this.#items.length;
     this.#submit.disabled = left > 0;
     this.#submit.textContent = left ? `${left} to go` : "See the answers";
   }
@@ -92,6 +93,7 @@ export class BlindTab implements Tab {
 
   async #answer(): Promise<void> {
     this.#submit.disabled = true;
+    this.#result.replaceChildren(waiting("The classifier plays too …"));
     try {
       const reply = await this.app.wire.ask<Truth>("answer", { game: this.#game, answers: this.#answers });
       reply.truth.forEach((real, i) => this.#reveal(this.#items[i], real, real === this.#answers[i]));
@@ -99,6 +101,7 @@ export class BlindTab implements Tab {
       this.#show(reply);
     } catch (error) {
       this.#submit.disabled = false;
+      this.#result.replaceChildren();
       if (!(error instanceof Dropped)) this.#fail(messageOf(error));
     }
   }
@@ -115,13 +118,17 @@ export class BlindTab implements Tab {
     const all = this.#total.of > truth.length ? h("p", { class: "small" }, `All rounds: ${this.#total.right} of ${this.#total.of}.`) : null;
     this.#result.replaceChildren(
       h("p", {}, "You: ", h("b", {}, `${right} of ${truth.length} right`), ". Guessing gets half of them."),
-      accuracy === null || accuracy === undefined ? "" : h("p", {}, "A classifier: ", h("b", {}, `${percent(accuracy)} right`), classifier?.note ? ` (${classifier.note})` : "", "."),
+      accuracy === null || accuracy === undefined ? "" : h("p", {}, "A classifier: ", h("b", {}, `${percent(accuracy)} right`), "."),
+      classifier?.note ? h("p", { class: "small" }, classifier.note) : "",
       all ?? "");
   }
 }
 
-function thingsOf(game: Game): { thing: Thing; step: number }[] {
-  const series = game.arrays.pixels ?? game.arrays.values;
-  if (series) return Array.from({ length: series.shape[0] }, (_, step) => ({ thing: { arrays: game.arrays }, step }));
-  return (game.items ?? []).map((item) => ({ thing: { cells: Array.isArray(item) ? item : item.cells, arrays: {} }, step: 0 }));
+function thingsOf({ arrays, columns = [], rows = [] }: Game): { thing: Thing; step: number }[] {
+  const series = arrays.pixels ?? arrays.values;
+  if (series) return Array.from({ length: series.shape[0] }, (_, step) => ({ thing: { arrays }, step }));
+  return rows.map((row) => {
+    const cells = columns.map((column, i) => ({ column, text: row[i] ?? "", missing: !row[i] }));
+    return { thing: { cells, arrays: {} }, step: 0 };
+  });
 }

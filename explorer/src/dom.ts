@@ -40,6 +40,11 @@ export function choose(values: [value: string, text: string][], chosen: string, 
   return select;
 }
 
+/** What stands where an answer will be. */
+export function waiting(words = "Computing …"): HTMLElement {
+  return h("p", { class: "small pending" }, words);
+}
+
 let made = 0;
 export function unique(stem: string): string {
   made += 1;

@@ -216,8 +216,9 @@ export class MapPanel implements Gestures, Marks {
 
   #paint(): void {
     const count = Math.max(1, this.#points.count);
+    const { clientWidth, clientHeight } = this.#canvas;
     const zoom = this.#camera.scale / this.#whole().scale;
-    const radius = Math.max(1, Math.min(4, 110 / Math.sqrt(count))) * Math.min(3, Math.max(0.8, zoom ** 0.3));
+    const radius = Math.max(1, Math.min(4, 0.2 * Math.sqrt((clientWidth * clientHeight) / count))) * Math.min(3, Math.max(0.8, zoom ** 0.3));
     this.#painter.paint(this.#camera, radius);
     const spot = (row: number) => {
       const place = this.#placeOf(row);

@@ -29,6 +29,7 @@ export interface Column {
   high?: number | null;
   /** What is given in every example of a conditional model: its usual value. */
   value?: string;
+  given?: boolean;
 }
 
 export interface MapInfo {
@@ -111,6 +112,7 @@ export interface Thing {
 export interface Series {
   columns?: string[];
   rows?: (string | null)[][];
+  notes?: string[];
   arrays: Record<string, NdArray>;
 }
 

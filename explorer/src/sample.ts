@@ -1,6 +1,6 @@
 // Sample: new examples from the model, all of them or those with some columns fixed.
 import type { App } from "./app";
-import { button, choose, clip, h, labeled, save } from "./dom";
+import { button, choose, clip, h, labeled, save, waiting } from "./dom";
 import type { Column, Series } from "./protocol";
 import type { Tab } from "./tabs";
 import { CurveView, curveOf, pictureCanvas } from "./things";
@@ -67,13 +67,16 @@ export class SampleTab implements Tab {
   async #draw(): Promise<void> {
     this.#drawn = true;
     this.node.setAttribute("aria-busy", "true");
+    if (!this.#box.childElementCount) this.#box.replaceChildren(waiting());
     const where = this.#conditions.map(({ column, value }) => `${column()}=${value()}`);
     try {
       const reply = await this.app.wire.ask<Series>("sample", { n: Number(this.#count.value), seed: Number(this.#seed.value), where });
       this.#problem.hidden = true;
-      this.#box.replaceChildren(...drawnOf(reply));
+      const notes = (reply.notes ?? []).map((note) => h("p", { class: "small" }, clip(note, 400)));
+      this.#box.replaceChildren(...notes, ...drawnOf(reply));
     } catch (error) {
       this.#drawn = !(error instanceof Dropped);
+      this.#box.replaceChildren();
       this.#problem.textContent = messageOf(error);
       this.#problem.hidden = error instanceof Dropped;
     } finally {

@@ -28,6 +28,8 @@ export class WhatIf {
   #entries = new Map<string, Entry>();
   #before = new Map<string, string | null>();
   #row: number | null = null;
+  /** What is given of most rows: a column that is given cannot be unknown. */
+  #usual: Map<string, string>;
   #base: number | null = null;
   #score = h("span", { class: "number", "data-score": "" }, "–");
   #words = h("span", { class: "small" });
@@ -35,9 +37,10 @@ export class WhatIf {
   #latest: Latest<Answer>;
 
   constructor(
-    app: App,
+    private readonly app: App,
     private readonly marks: Marks,
   ) {
+    this.#usual = new Map((app.about.given ?? []).map((column) => [column.name, column.value ?? ""]));
     this.#latest = new Latest<Answer>(app.wire, "whatif", (answer) => this.#show(answer), (message) => this.#fail(message));
     for (const column of app.about.columns ?? []) this.#entries.set(column.name, this.#entry(column));
     const tools = h("div", { class: "tools" },
@@ -52,7 +55,9 @@ export class WhatIf {
   start(row: number | null, found: Row | null): void {
     this.#row = row;
     this.#base = null;
-    this.#before = new Map([...this.#entries.keys()].map((name) => [name, null]));
+    this.#score.textContent = "…";
+    this.#words.textContent = "computing";
+    this.#before = new Map((this.app.about.columns ?? []).map((column) => [column.name, this.#usual.get(column.name) ?? null]));
     for (const cell of found?.cells ?? []) if (this.#entries.has(cell.column)) this.#before.set(cell.column, cell.missing ? null : cell.text);
     this.#reset();
   }
@@ -109,14 +114,14 @@ export class WhatIf {
     };
     input.addEventListener("input", () => this.#ask());
     unknown.addEventListener("change", toggle);
-    const head = h("div", { class: "entry-head" }, h("label", { for: id }, clip(column.name, 60)), input, h("label", { class: "unknown" }, unknown, h("span", {}, "unknown")));
+    const head = h("div", { class: "entry-head" }, h("label", { for: id }, clip(column.name, 60)), column.given ? null : h("label", { class: "unknown" }, unknown, h("span", {}, "unknown")));
     return {
-      node: h("div", { class: "entry" }, head, below),
+      node: h("div", { class: "entry" }, head, input, below),
       value: () => (unknown.checked ? null : input.value),
       set: (text, missing) => {
         setValue(input, text);
-        unknown.checked = missing;
-        input.disabled = missing;
+        unknown.checked = missing && !column.given;
+        input.disabled = unknown.checked;
       },
       show: (distribution, imputed) => {
         if (unknown.checked) input.setAttribute("placeholder", clip(imputed ?? "", 40));

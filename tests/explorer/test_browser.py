@@ -249,10 +249,6 @@ def test_a_slider_changes_what_is_decoded(page: Any, explorer: Served) -> None:
 
 
 def test_a_lasso_exports_its_rows(page: Any, explorer: Served, rows: pl.DataFrame) -> None:
-    from reparax.explorer.messages import Describe
-
-    if "export" not in explorer.answer(Describe(id=0))["can"]:
-        pytest.skip("the server exports nothing yet")
     opened(page, explorer.address)
     row = lonely_row(explorer)
     x, y = place_of(page, explorer, row)
@@ -270,6 +266,60 @@ def test_a_lasso_exports_its_rows(page: Any, explorer: Served, rows: pl.DataFram
     assert exported["amount"].to_list() == [rows["amount"][row]]
     page.get_by_role("button", name="Select view").click()
     assert page.locator(".selection").inner_text().startswith(f"{ROWS} rows selected")
+
+
+def test_what_if_follows_a_changed_cell(page: Any, explorer: Served) -> None:
+    from reparax.explorer.messages import WhatIf
+
+    opened(page, explorer.at(tab="ask", row="3"))
+    score = page.locator("[data-score]")
+    until(page, "document.querySelector('[data-score]').textContent.match(/[0-9]/)", 60)
+    before = explorer.answer(WhatIf(id=0, index=3))["score"]
+    assert float(score.inner_text()) == pytest.approx(before, rel=1e-3)
+    amount = page.locator(".whatif").get_by_label("amount", exact=True)
+    amount.fill("55")
+    until(page, "document.querySelector('.whatif .result').textContent.includes('than before')")
+    after = explorer.answer(WhatIf(id=0, index=3, cells={"amount": "55"}))["score"]
+    assert after > before + 1
+    until(page, f"Math.abs(document.querySelector('[data-score]').textContent - {after}) < {1e-3 * after}")
+    amount.fill("much")
+    page.locator(".whatif .warning").wait_for(state="visible")
+    assert "'much'" in page.locator(".whatif .warning").inner_text()
+    page.get_by_role("button", name="As it was").click()
+    page.locator(".whatif .warning").wait_for(state="hidden")
+    until(page, f"Math.abs(document.querySelector('[data-score]').textContent - {before}) < {1e-3 * abs(before)}")
+
+
+def test_samples_have_what_was_fixed(page: Any, explorer: Served) -> None:
+    opened(page, explorer.at(tab="sample"))
+    page.wait_for_selector(".drawn tbody tr")
+    assert page.locator(".drawn tbody tr").count() == 12
+    page.get_by_role("button", name="Fix a column").click()
+    page.get_by_label("column", exact=True).select_option(SCRIPT)
+    page.get_by_label("value of").select_option(IMAGE)
+    page.get_by_role("button", name="Draw").click()
+    until(page, f"""[...document.querySelectorAll('.drawn tbody tr')].length === 12
+      && [...document.querySelectorAll('.drawn tbody tr')].every(each => each.cells[1].textContent === {json.dumps(IMAGE)})
+      """, 60)  # fmt: skip
+
+
+def test_the_blind_test_tells_the_truth(page: Any, explorer: Served, rows: pl.DataFrame) -> None:
+    opened(page, explorer.at(tab="blind"))
+    page.wait_for_selector(".item")
+    assert page.locator(".item").count() == 10
+    assert not page.locator(".truth").all_inner_texts()[0]
+    for real in page.get_by_role("radio", name="real", exact=True).all():
+        real.check()
+    page.get_by_role("button", name="See the answers").click()
+    until(page, "document.querySelector('.blind ~ .result').textContent.includes('You')", 90)
+    amounts = {f"{value:.6g}" for value in rows["amount"].to_list()}
+    truths = page.locator(".truth").all_inner_texts()
+    for item, truth in zip(page.locator(".item").all(), truths, strict=True):
+        if "real" in truth:
+            assert item.locator("td").last.inner_text() in amounts, "said to be real, but not in the data"
+    right = sum(truth.startswith("✓") for truth in truths)
+    assert right == sum("real" in truth for truth in truths)
+    assert f"You: {right} of 10 right" in page.locator(".blind ~ .result").inner_text()
 
 
 def test_a_link_restores_what_was_seen(page: Any, explorer: Served) -> None:
