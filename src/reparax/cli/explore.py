@@ -1,11 +1,17 @@
 """``reparax explore``: a model and its data in a page of this machine."""
 
-from typing import Annotated
+import os
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from reparax.cli.model import Allow, Data, Label, open_data, open_model
-from reparax.cli.terminal import speaker
+from reparax.cli.model import Allow, Data, Label, is_model_folder, open_data, open_model
+from reparax.cli.terminal import speaker, warn
+
+if TYPE_CHECKING:
+    from reparax.explorer import Explorer
 
 
 def explore(
@@ -20,7 +26,7 @@ def explore(
     label: Label = None,
     allow: Allow = (),
     quiet: bool = False,
-) -> int:
+) -> None:
     """Explore a model and its data in the browser: a map of all rows, sliders, and questions about rows.
 
     It listens on this machine only, until Ctrl-C. The address that it prints holds a secret, without which nothing is
@@ -35,26 +41,32 @@ def explore(
         browser: Open the page in a browser, or not (default: if there is one).
         label: Where the labels are, if the map is colored by them.
         allow: Modules with custom parts that may be imported.
-        quiet: Print the address and nothing else.
+        quiet: Print the address, on standard output, and nothing else.
     """
     from reparax import explorer
 
     say = speaker(quiet)
-    fitted = open_model(model, allow)
-    dataset = None if data is None else open_data(data, fitted, say, label=label)
+    if not is_model_folder(model):
+        open_model(model, allow)  # says what is wrong with it before a page is shown
+
+    def load() -> "Explorer":
+        fitted = open_model(model, allow)
+        dataset = None if data is None else open_data(data, fitted, say, label=label)
+        return explorer.load(fitted, dataset, data or "")
+
     opens = explorer.has_browser() if browser is None else browser
-    has_ended = explorer.explore(
-        fitted, dataset, name=data or "", host=host, port=port, hosts=allow_host, open_browser=opens, say=say,
-        announce=print_address if quiet else None,
-    )  # fmt: skip
+    address = explorer.Address(host, port, allow_host)
+    explorer.run(load, address, open_browser=opens, announce=_announcer(quiet), say=say)
     say("stopped")
-    return 0 if has_ended else ENDED_AT_ONCE
+    if explorer.is_computing():
+        # XLA compiles in another thread, and crashes if Python is taken down around it.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)
 
 
-ENDED_AT_ONCE = 130
-"""As after an interruption: the process does not wait for programs that are being compiled."""
-
-
-def print_address(address: str) -> None:
-    """Prints the address alone, for scripts."""
-    print(address, flush=True)
+def _announcer(quiet: bool) -> Callable[[str], None]:
+    """Prints the address: for people, or alone for scripts."""
+    if quiet:
+        return lambda address: print(address, flush=True)
+    return lambda address: warn(f"exploring at {address} (Ctrl-C stops)")

@@ -3,10 +3,11 @@
 import asyncio
 import contextlib
 import hmac
+import time
 from collections.abc import AsyncGenerator, Callable
 from importlib.resources import files
 from importlib.resources.abc import Traversable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from starlette.applications import Starlette
 from starlette.requests import HTTPConnection, Request
@@ -15,10 +16,12 @@ from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
 from reparax.explorer.connection import Connection
-from reparax.explorer.explorer import Explorer
 from reparax.explorer.limits import Limits
 from reparax.explorer.workers import Worker
 from reparax.web import host_name, is_same
+
+if TYPE_CHECKING:
+    from reparax.explorer.explorer import Explorer
 
 HEADERS = {
     "Content-Security-Policy": (
@@ -38,48 +41,76 @@ KINDS = {
     ".map": "application/json", ".wasm": "application/wasm",
 }  # fmt: skip
 PAGE = "index.html"
+IDLE = 0.4
+"""Seconds without a message after which the explorer works by itself."""
 
 
 class Service:
     """A page, and connections to it.
 
+    The page is there at once; messages are answered once the model is loaded.
+
     Args:
-        explorer: What answers.
+        load: Gives what answers.
         limits: What is allowed.
         say: Told of errors that are no fault of the user.
         folder: The built page; by default the one of the package.
     """
 
     def __init__(
-        self, explorer: Explorer, limits: Limits, say: Callable[[str], None], folder: Traversable | None = None
+        self, load: "Callable[[], Explorer]", limits: Limits, say: Callable[[str], None], folder: Traversable | None
     ) -> None:
-        self.explorer, self.limits, self.say = explorer, limits, say
+        self.limits, self.say = limits, say
+        self._load = load
+        self.trouble: Exception | None = None
+        self.on_trouble: Callable[[], None] = lambda: None
         self.files = _files(folder or files("reparax.explorer").joinpath("static"))
         self.connections = 0
+        self.last_message = 0.0
         self.workers: tuple[Worker, Worker] | None = None
         self.is_ending = False
 
     @contextlib.asynccontextmanager
     async def running(self, app: Starlette) -> AsyncGenerator[None]:
-        """Computes while the application lives."""
-        self.workers = Worker("reparax-quick"), Worker("reparax-slow")
-        scoring = asyncio.create_task(self._score())
+        """Loads the model, and computes while the application lives."""
+        self.workers = quick, slow = Worker("reparax-quick"), Worker("reparax-slow")
+        self._loaded = asyncio.ensure_future(quick.result(self._load))
+        self._loaded.add_done_callback(self._look_at_trouble)
+        scoring = asyncio.create_task(self._work_in_background())
         try:
             yield
         finally:
             self.is_ending = True
             scoring.cancel()
-            for worker in self.workers:
+            self._loaded.cancel()
+            for worker in (quick, slow):
                 worker.stop()
 
-    async def _score(self) -> None:
-        """Scores rows in the background once a page wants to know."""
-        scoring = self.explorer.scoring
+    def _look_at_trouble(self, loaded: asyncio.Future) -> None:
+        """Ends the program if the model cannot be loaded."""
+        if not loaded.cancelled() and (error := loaded.exception()) is not None:
+            assert isinstance(error, Exception)
+            self.trouble = error
+            self.on_trouble()
+
+    async def explorer(self) -> "Explorer":
+        """What answers, once it is loaded."""
+        return await asyncio.shield(self._loaded)
+
+    async def _work_in_background(self) -> None:
+        """Compiles what is asked for later, and scores rows once a page wants to know, while the user does nothing."""
+        explorer = await self.explorer()
         assert self.workers is not None
-        while scoring.progress < 1:
-            if scoring.is_wanted.is_set():
-                await self.workers[1].result(lambda: scoring.some())
+        slow, is_warm = self.workers[1], False
+        while explorer.scoring.progress < 1 or not is_warm:
             await asyncio.sleep(0.05)
+            if not self.connections or time.monotonic() - self.last_message < IDLE:
+                continue
+            if not is_warm:
+                await slow.result(explorer.warm_up_rest)
+                is_warm = True
+            elif explorer.scoring.is_wanted.is_set():
+                await slow.result(explorer.scoring.some)
 
     def check(self, request: HTTPConnection, *, needs_token: bool) -> Response | None:
         """The refusal of a request of another host or page, or without the token; None if it is allowed."""
@@ -130,9 +161,12 @@ class Service:
         assert self.workers is not None
         self.connections += 1
         try:
-            await Connection(socket, self.explorer, *self.workers, self.limits, self.say).run()
+            await Connection(socket, self.explorer, *self.workers, self.limits, self.say, self._note_message).run()
         finally:
             self.connections -= 1
+
+    def _note_message(self) -> None:
+        self.last_message = time.monotonic()
 
 
 def _refusal(status: int, text: str) -> Response:
@@ -153,17 +187,17 @@ def _files(folder: Traversable, prefix: str = "") -> dict[str, tuple[bytes, str]
 
 
 def application(
-    explorer: Explorer, limits: Limits, *, say: Callable[[str], None] = print, folder: Any = None
+    load: "Callable[[], Explorer]", limits: Limits, *, say: Callable[[str], None] = print, folder: Any = None
 ) -> Starlette:
-    """The explorer as an ASGI application.
+    """The explorer as an ASGI application; its service is ``app.state.service``.
 
     Args:
-        explorer: What answers.
+        load: Gives what answers; called in a thread.
         limits: What is allowed.
         say: Told of errors that are no fault of the user.
         folder: The built page; by default the one of the package.
     """
-    service = Service(explorer, limits, say, folder)
+    service = Service(load, limits, say, folder)
     routes = [
         Route("/", service.page, methods=["GET"]),
         WebSocketRoute("/ws", service.socket),

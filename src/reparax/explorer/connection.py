@@ -2,18 +2,20 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 from reparax.errors import DataError, ReparaxError
-from reparax.explorer.explorer import Explorer
 from reparax.explorer.frames import Answer, written
 from reparax.explorer.limits import Bucket, Limits
 from reparax.explorer.messages import SLOW, Decode, Message, message_of, number_of
 from reparax.explorer.workers import Worker
+
+if TYPE_CHECKING:
+    from reparax.explorer.explorer import Explorer
 
 MOST_REFUSED = 2000
 """A page that goes on and on after so many refused messages is sent away."""
@@ -25,23 +27,26 @@ class Connection:
 
     Args:
         socket: Its connection.
-        explorer: What answers.
+        explorer: Gives what answers, once it is loaded.
         quick: The thread that computes most answers.
         slow: The one of answers that take long.
         limits: What is allowed.
         say: Told of errors that are no fault of the user.
+        on_message: Called for each message.
     """
 
     def __init__(
         self,
         socket: WebSocket,
-        explorer: Explorer,
+        explorer: "Callable[[], Awaitable[Explorer]]",
         quick: Worker,
         slow: Worker,
         limits: Limits,
         say: Callable[[str], None],
+        on_message: Callable[[], None],
     ) -> None:
         self._socket, self._explorer, self._limits, self._say = socket, explorer, limits, say
+        self._on_message = on_message
         self._quick, self._slow = quick, slow
         self._waiting: deque[Message] = deque()
         self._arrived = asyncio.Event()
@@ -72,6 +77,7 @@ class Connection:
         task.add_done_callback(self._tasks.discard)
 
     async def _receive(self, text: str | None) -> None:
+        self._on_message()
         if not self._bucket.takes():
             await self._refuse(text, f"at most {self._limits.rate:g} messages a second", "more", "send fewer")
             return
@@ -118,7 +124,8 @@ class Connection:
 
     async def _answer(self, message: Message, worker: Worker) -> None:
         try:
-            content = await worker.result(lambda: written(message.id, self._explorer.answer(message)))
+            explorer = await self._explorer()
+            content = await worker.result(lambda: written(message.id, explorer.answer(message)))
         except ReparaxError as error:
             await self._send_error(message.id, str(error))
         except Exception as error:

@@ -12,9 +12,10 @@ from reparax.explorer.look import Look
 from reparax.explorer.move import Move
 from reparax.explorer.reasons import reasons_of
 from reparax.explorer.scores import Scoring
-from reparax.explorer.subject import Subject
+from reparax.explorer.subject import Subject, subject_of
 from reparax.explorer.things import Things
 from reparax.explorer.whatif import Questions
+from reparax.recipe import FittedModel
 
 
 class Explorer:
@@ -60,3 +61,29 @@ class Explorer:
         z = self.subject.space.onto(self.subject.some_codes.mean(axis=0))
         self.answer(messages.Decode(id=0, z=z.tolist()))
         self.answer(messages.Describe(id=0))
+
+    def warm_up_rest(self) -> None:
+        """Compiles what is asked of rows, so that the first question does not wait for the compiler."""
+        if self.subject.dataset is None:
+            return
+        self.subject.codes  # noqa: B018
+        for message in (messages.Explain(id=0, index=0), messages.WhatIf(id=0, index=0)):
+            if str(message.__struct_config__.tag) not in self.reasons:
+                self.answer(message)
+
+
+def load(fitted: FittedModel, data: Any, name: str) -> Explorer:
+    """What answers for a model and its data, ready for the first messages.
+
+    Args:
+        fitted: The fitted model.
+        data: Data of the same kind as in the fit; None for none.
+        name: The name of the data.
+
+    Raises:
+        DataError: The data do not match the model.
+        RecipeError: The model cannot be explored.
+    """
+    explorer = Explorer(subject_of(fitted, data, name=name))
+    explorer.warm_up()
+    return explorer

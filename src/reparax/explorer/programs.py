@@ -1,7 +1,7 @@
 """Functions of a model, compiled once for each shape of their arguments."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -10,6 +10,9 @@ import jax
 from jaxtyping import PyTree, PyTreeDef
 
 from reparax.model import Model
+
+OPTIONS: Mapping[str, Any] = {"xla_backend_optimization_level": 1}
+"""Programs of single rows are compiled in little more than half the time, and are as fast (measured on adult)."""
 
 
 class Programs:
@@ -39,7 +42,7 @@ class Programs:
             with self._compiling:
                 if key not in self._compiled:
                     lowered = _called.lower((function, *self._static), self._arrays, arguments)
-                    self._compiled[key] = lowered.compile()
+                    self._compiled[key] = lowered.compile(compiler_options=dict(OPTIONS))
         return jax.device_get(self._compiled[key](self._arrays, arguments))
 
 
