@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import jax
 import numpy as np
 import polars as pl
 import pytest
@@ -62,10 +63,10 @@ def served(fitted: rx.FittedModel, data: Any) -> Iterator[Served]:
     """Serves a model on a free port, from a thread."""
     import uvicorn
 
-    from reparax.explorer import Explorer, Limits, application, subject_of
+    from reparax.explorer import Limits, application, load
 
-    explorer = Explorer(subject_of(fitted, data, name="of a test"))
-    app = application(explorer, Limits("secret"), say=print)
+    explorer = load(fitted, data, "of a test")
+    app = application(lambda: explorer, Limits("secret"))
     server = uvicorn.Server(uvicorn.Config(app, log_level="critical", lifespan="on", ws="websockets-sansio"))
     with socket.create_server(("127.0.0.1", 0)) as listening:
         thread = threading.Thread(target=server.run, args=([listening],))
@@ -88,6 +89,18 @@ def hostile_rows() -> pl.DataFrame:
         TURNED: np.where(rng.random(ROWS) < 0.2, LONG, np.where(is_high, TURNED, "plain")),
         "amount": np.round(10 * level + rng.normal(size=ROWS), 1),
     })  # fmt: skip
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _promotion() -> Iterator[None]:
+    """Numpyro promotes dtypes and ranks; the server's threads see only what holds for the process."""
+    names = {"jax_numpy_dtype_promotion": "standard", "jax_numpy_rank_promotion": "allow"}
+    before = {name: getattr(jax.config, name) for name in names}
+    for name, value in names.items():
+        jax.config.update(name, value)
+    yield
+    for name, value in before.items():
+        jax.config.update(name, value)
 
 
 @pytest.fixture(scope="module")
@@ -295,12 +308,13 @@ def test_samples_have_what_was_fixed(page: Any, explorer: Served) -> None:
     page.wait_for_selector(".drawn tbody tr")
     assert page.locator(".drawn tbody tr").count() == 12
     page.get_by_role("button", name="Fix a column").click()
-    page.get_by_label("column", exact=True).select_option(SCRIPT)
-    page.get_by_label("value of").select_option(IMAGE)
+    page.get_by_label("column", exact=True).select_option(TURNED)
+    page.get_by_label("value of").select_option("plain")
     page.get_by_role("button", name="Draw").click()
-    until(page, f"""[...document.querySelectorAll('.drawn tbody tr')].length === 12
-      && [...document.querySelectorAll('.drawn tbody tr')].every(each => each.cells[1].textContent === {json.dumps(IMAGE)})
-      """, 60)  # fmt: skip
+    until(
+        page, "[...document.querySelectorAll('.drawn tr')].slice(1).every(each => each.cells[2].innerText === 'plain')"
+    )
+    assert page.locator(".drawn tbody tr").count() == 12
 
 
 def test_the_blind_test_tells_the_truth(page: Any, explorer: Served, rows: pl.DataFrame) -> None:
