@@ -31,6 +31,7 @@ FLAGS = [
     "--disable-component-update", "--disable-sync", "--enable-unsafe-swiftshader", "--use-angle=swiftshader",
 ]  # fmt: skip
 ROWS = 160
+SECONDS_TO_END = 60
 IMAGE = '<img src=x onerror="window.hacked=1">'
 SCRIPT = '"};window.hacked=1;alert(1)//</script><script>window.hacked=1</script>'
 TURNED = "\u202eturned\u2067 name\u0000'"
@@ -76,6 +77,9 @@ def served(fitted: rx.FittedModel, data: Any) -> Iterator[Served]:
         finally:
             server.should_exit = True
             thread.join()
+            # A compiler that is still at work when Python ends would end it with an error.
+            for worker in app.state.service.workers or ():
+                worker.has_ended(SECONDS_TO_END)
 
 
 def hostile_rows() -> pl.DataFrame:
