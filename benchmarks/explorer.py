@@ -2,13 +2,13 @@
 
 ``make bench-explorer`` prints three things, measured in a headless Chromium on this machine:
 
-- the milliseconds of a change in the server alone, from sending a code to its decoded image (round trip of one message, the median and the 95th
-  percentile), and to the frame that shows it;
+- the milliseconds of a change: in the server alone; from sending a code to its decoded image (round trip of one
+  message, the median and the 95th percentile); and to the frame that shows it;
 - the images per second while a slider is dragged, with one request in flight and the latest value;
 - the frames per second while a map of 100,000 points is moved and zoomed.
 
 Without a graphics card, Chromium draws with SwiftShader on the processor; the page shares the processor with the
-server, the browser and this program then, and frames take far longer than on a machine with one.
+server, the browser and this program then.
 """
 
 import shutil
