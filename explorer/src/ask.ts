@@ -169,14 +169,15 @@ export class AskTab implements Tab {
   }
 }
 
-/** Bars of the columns that make the row odd, the largest first. */
-function sharesOf(shares: Share[]): HTMLElement[] {
+/** Bars of the columns that make the row odd, the largest first; the shares of all columns sum to the score. */
+function sharesOf(all: Share[]): HTMLElement[] {
+  const shares = [...all].sort((a, b) => b.share - a.share);
   const most = Math.max(...shares.map((each) => Math.abs(each.share)), 1e-9);
   const bars = shares.slice(0, SHARES).map(({ column, share, text }) => {
     const fill = h("i");
     fill.style.width = `${(100 * Math.max(0, share)) / most}%`;
     const words = h("span", { class: "name" }, h("b", {}, clip(column, 60)), text ? ` ${clip(text, 160)}` : "");
-    return h("div", { class: "share" }, words, h("span", { class: "value" }, percent(Math.max(0, share))), h("span", { class: "track" }, fill));
+    return h("div", { class: "share" }, words, h("span", { class: "value" }, short(share, 3)), h("span", { class: "track" }, fill));
   });
   const rest = shares.length - bars.length;
   return rest > 0 ? [...bars, h("p", { class: "small" }, `and ${rest} columns that add less`)] : bars;

@@ -3,6 +3,7 @@ import { clip, h, percent, short, svg } from "./dom";
 import type { Distribution } from "./protocol";
 
 const BARS = 4;
+const MOST_BARS = 64;
 
 interface View {
   node: HTMLElement;
@@ -22,13 +23,24 @@ function densityView(): View {
     const { x, y, labels } = density;
     const most = Math.max(...y.map((value) => value ?? 0)) || 1;
     const [first, last] = [Math.min(x[0], ...(found ?? []).map((each) => each.x)), Math.max(x[x.length - 1], ...(found ?? []).map((each) => each.x))];
-    const tall = (found ?? []).filter(({ p }) => p >= 0.005);
-    const bars = tall.map((each) => `M${((200 * (each.x - first)) / (last - first || 1)).toFixed(1)} 30V${(30 - 28 * each.p).toFixed(1)}`);
+    const across = (value: number) => (200 * (value - first)) / (last - first || 1);
+    const tall = (found ?? []).filter(({ p }) => p >= 0.005).sort((a, b) => b.p - a.p);
+    const bars = tall.map((each) => `M${across(each.x).toFixed(1)} 30V${(30 - 28 * each.p).toFixed(1)}`);
     spikes.setAttribute("d", bars.join(""));
     words.textContent = tall.slice(0, 3).map(({ text, p }) => `exactly ${clip(text, 24)}: ${percent(p)}`).join(", ");
-    const points = x.map((value, i) => `${((200 * (value - first)) / (last - first || 1)).toFixed(1)} ${(29 - (27 * (y[i] ?? 0)) / most).toFixed(1)}`);
-    line.setAttribute("d", `M${points.join("L")}`);
-    area.setAttribute("d", `M0 30L${points.join("L")}L200 30Z`);
+    const height = (i: number) => (29 - (27 * (y[i] ?? 0)) / most).toFixed(1);
+    if (density.step && x.length <= MOST_BARS) {
+      // All values that the column can have: a bar each.
+      const wide = Math.max(1, Math.min(12, 140 / x.length)) / 2;
+      const place = (value: number) => Math.max(wide, Math.min(200 - wide, across(value)));
+      line.setAttribute("d", "");
+      area.setAttribute("d", x.map((value, i) => `M${(place(value) - wide).toFixed(1)} 30V${height(i)}h${(2 * wide).toFixed(1)}V30Z`).join(""));
+    } else {
+      const points = x.map((value, i) => `${across(value).toFixed(1)} ${height(i)}`);
+      line.setAttribute("d", `M${points.join("L")}`);
+      area.setAttribute("d", `M0 30L${points.join("L")}L200 30Z`);
+    }
+    chart.classList.toggle("discrete", !line.getAttribute("d"));
     low.textContent = clip(first === x[0] && labels?.[0] ? labels[0] : short(first), 24);
     high.textContent = clip(last === x[x.length - 1] && labels?.length ? labels[labels.length - 1] : short(last), 24);
   };
@@ -57,7 +69,7 @@ function categoriesView(): View {
 function atMost(categories: { name: string; p: number }[], most: number): { name: string; p: number }[] {
   if (categories.length <= most) return categories;
   const rest = categories.slice(most - 1);
-  return [...categories.slice(0, most - 1), { name: `${rest.length} others`, p: rest.reduce((sum, each) => sum + each.p, 0) }];
+  return [...categories.slice(0, most - 1), { name: "others", p: rest.reduce((sum, each) => sum + each.p, 0) }];
 }
 
 /** One column: its name, its likeliest value, and how sure the model is. */

@@ -8,7 +8,7 @@ import { HoverCard } from "./hover";
 import { legendOf } from "./legend";
 import { type Overlay, paintOverlay } from "./marks";
 import { Points, type Box, type Point } from "./points";
-import type { Decoded, MapInfo } from "./protocol";
+import type { Decoded, Description } from "./protocol";
 import { painterOf, type Camera, type Painter } from "./scatter";
 import { Selection } from "./selection";
 import { Dropped, Latest, messageOf } from "./wire";
@@ -169,7 +169,7 @@ export class MapPanel implements Gestures, Marks {
   }
 
   #whole(): Camera {
-    const { left, right, low, high } = boxOfSpace(this.app.about.map) ?? this.#points.box;
+    const { left, right, low, high } = boxOfSpace(this.app.about) ?? this.#points.box;
     const { clientWidth, clientHeight } = this.#canvas;
     const scale = 0.92 * Math.min(clientWidth / (right - left || 1), clientHeight / (high - low || 1));
     return { x: (left + right) / 2, y: (low + high) / 2, scale: Math.max(scale, 1e-9) };
@@ -224,7 +224,7 @@ export class MapPanel implements Gestures, Marks {
       const place = this.#placeOf(row);
       return place === undefined ? null : this.#toScreen(this.#points.at(place));
     };
-    const edge = boxOfSpace(this.app.about.map);
+    const edge = boxOfSpace(this.app.about);
     const own = this.app.store.state.row;
     this.#overlay = {
       edge: edge ? { middle: this.#toScreen([0, 0]), radii: [edge.right * this.#camera.scale, edge.high * this.#camera.scale] } : null,
@@ -373,8 +373,9 @@ export class MapPanel implements Gestures, Marks {
 }
 
 /** The ellipse that the map of a ball or a sphere fills; other spaces have no edge. */
-function boxOfSpace(map: MapInfo | null | undefined): Box | null {
+function boxOfSpace({ space, map }: Description): Box | null {
   const globe = map?.method === "sphere" && map.axes?.[0] === "longitude";
   const [x, y] = globe ? [2 * Math.SQRT2, Math.SQRT2] : [1, 1];
-  return map?.method === "Poincare disk" || map?.method === "sphere" ? { left: -x, right: x, low: -y, high: y } : null;
+  const isRound = space === "ball" ? map?.method !== "spread" : map?.method === "sphere";
+  return isRound ? { left: -x, right: x, low: -y, high: y } : null;
 }

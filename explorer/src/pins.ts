@@ -41,7 +41,7 @@ export class Pins {
     };
     const card = h("li", { class: "card" }, h("div", { class: "head" }, h("strong", {}, `row ${row}`), words), shown);
     const tools = h("div", { class: "tools" },
-      app.can("decode") ? button("Move here", () => void move().catch(() => undefined), { "aria-label": `Move to row ${row}` }) : null,
+      app.can("decode") ? button("Move", () => void move().catch(() => undefined), { "aria-label": `Move to row ${row}` }) : null,
       button("Ask", () => app.store.set({ row, tab: "ask" }), { "aria-label": `Ask about row ${row}` }),
       button("×", () => app.store.unpin(row), { "aria-label": `Unpin row ${row}`, class: "square" }));
     card.append(tools);
