@@ -92,6 +92,7 @@ class Pointers {
     this.#moved ||= Math.hypot(at[0] - this.#start[0], at[1] - this.#start[1]) > STILL;
     this.#down.set(event.pointerId, at);
     if (!this.#moved) return;
+    if (this.#drag !== "map") this.to.hover(null);
     if (this.#drag === "map") this.to.moveMap([at[0] - before[0], at[1] - before[1]]);
     if (this.#drag === "code") this.to.moveCode(at);
     if (this.#drag === "lasso") {

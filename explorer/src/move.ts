@@ -26,13 +26,17 @@ export class MoveTab implements Tab {
     this.#decode = new Latest<Decoded>(app.wire, "decode", (reply, fields) => this.#show(reply, fields), (message) => this.#fail(message));
     this.#strips = new Traversals(app);
     this.#way = new Way(app, marks);
+    const pad = padded(app).length > 1 ? new Pad(app).node : null;
+    const isRow = (app.about.shown ?? app.about.data) === "table";
     const control = h("div", { class: "controls" },
       h("div", { class: "tools" }, middleButton(app), app.about.num_rows && app.can("row") ? button("Random row", () => void this.#random()) : null),
       givenControls(app),
-      padded(app).length > 1 ? new Pad(app).node : null,
+      isRow ? pad : null,
       new Sliders(app).node);
     const seen = h("div", { class: "seen" }, this.#problem, this.#thing.node, this.#words);
-    this.node = h("div", {}, h("div", { class: "split" }, seen, control), this.#strips.node, this.#way.node);
+    // Rows are long, pictures are not: the pad stands where there is space.
+    const left = isRow ? seen : h("div", { class: "stack" }, seen, pad);
+    this.node = h("div", {}, h("div", { class: "split" }, left, control), this.#strips.node, this.#way.node);
     app.store.on("z", () => this.decode());
     app.store.on("given", () => this.decode());
   }
