@@ -71,6 +71,7 @@ demo: $(INSTALLED)
 	$(BIN)/reparax evaluate $(DEMO)/model builtin:digits --held-out -o $(DEMO)/evaluation.json
 	@cat $(DEMO)/evaluation.json
 	@echo "look at $(DEMO)/model/report.html, $(DEMO)/samples.png and $(DEMO)/reconstructions.png"
+	@echo "move in the model: $(BIN)/reparax explore $(DEMO)/model builtin:digits"
 
 test: $(INSTALLED)
 	$(BIN)/ruff check .

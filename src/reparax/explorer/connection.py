@@ -11,7 +11,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 from reparax.errors import DataError, ReparaxError
 from reparax.explorer.frames import Answer, written
 from reparax.explorer.limits import Bucket, Limits
-from reparax.explorer.messages import SLOW, Decode, Message, message_of, number_of
+from reparax.explorer.messages import SLOW, Color, Decode, Message, message_of, number_of
 from reparax.explorer.workers import Worker
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ class Connection:
         slow: The one of answers that take long.
         limits: What is allowed.
         say: Told of errors that are no fault of the user.
-        on_message: Called for each message.
+        on_message: Called for each message that the user waits for.
     """
 
     def __init__(
@@ -77,7 +77,6 @@ class Connection:
         task.add_done_callback(self._tasks.discard)
 
     async def _receive(self, text: str | None) -> None:
-        self._on_message()
         if not self._bucket.takes():
             await self._refuse(text, f"at most {self._limits.rate:g} messages a second", "more", "send fewer")
             return
@@ -89,6 +88,8 @@ class Connection:
         except DataError as error:
             await self._send_error(number_of(text), str(error))
             return
+        if not isinstance(message, Color):  # a page asks again and again how far the scores are
+            self._on_message()
         if isinstance(message, Decode):
             await self._drop_decodes()
         if len(self._waiting) + len(self._tasks) > self._limits.waiting:

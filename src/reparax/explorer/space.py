@@ -81,8 +81,11 @@ class Simplex(Space):
     path_name: ClassVar[str] = "line"
 
     def onto(self, z: np.ndarray) -> np.ndarray:
-        positive = np.clip(z, LEAST, None)
-        return positive / positive.sum(axis=-1, keepdims=True)
+        positive = np.clip(z, 0.0, None)
+        total = positive.sum(axis=-1, keepdims=True)
+        even = 1 / z.shape[-1]
+        proportions = np.maximum(np.where(total > 0, positive / np.where(total > 0, total, 1.0), even), LEAST)
+        return proportions / proportions.sum(axis=-1, keepdims=True)
 
     def distances(self, z: np.ndarray, others: np.ndarray) -> np.ndarray:
         return np.linalg.norm(others - z, axis=1)

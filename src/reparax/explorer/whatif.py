@@ -118,9 +118,10 @@ class Questions:
             member(_density, context, each.z, _padded(each.weights, len(whole)), points)
             for member, each in zip(programs, drawn, strict=True)
         ]
-        typical = self._typical(drawn)
+        typical, restored = self._typical(drawn), self._restored(rows, data)
+        for place in columns.related:  # relations change them
+            typical[place] = _mean(restored[:, place], weights[place])
         found = Found(typical, points, np.mean(densities, axis=0), np.ones(len(whole)), rows, whole)
-        restored = self._restored(rows, data)
         shown = columns.shown(found, typical, restored, columns.related, gaps=False)
         counts = np.sum([effective(each.weights) for each in drawn], axis=0)
         for entry, count in zip(shown, counts.tolist(), strict=True):
@@ -160,6 +161,12 @@ class Questions:
 
 
 CYCLIC = frozenset({"degrees", "hours", "radians"})
+
+
+def _mean(values: Float[np.ndarray, " n"], weights: Float[np.ndarray, " n"]) -> float:
+    """The weighted mean of the values that are there."""
+    kept = ~np.isnan(values)
+    return float(np.average(values[kept], weights=weights[kept])) if weights[kept].sum() > 0 else float("nan")
 
 
 def _text(cell: Any) -> str:

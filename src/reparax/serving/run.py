@@ -43,7 +43,6 @@ def serve(
         OutputError: The address cannot be used.
         RecipeError: Other machines reach the address, and there is no token.
     """
-    fitted.require_one("to serve")
     limits = limits or Limits()
     checked_address(host, limits)
     listening = listener(host, port)
