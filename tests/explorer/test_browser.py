@@ -13,7 +13,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-import jax
 import numpy as np
 import polars as pl
 import pytest
@@ -95,18 +94,6 @@ def hostile_rows() -> pl.DataFrame:
     })  # fmt: skip
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _promotion() -> Iterator[None]:
-    """Numpyro promotes dtypes and ranks; the server's threads see only what holds for the process."""
-    names = {"jax_numpy_dtype_promotion": "standard", "jax_numpy_rank_promotion": "allow"}
-    before = {name: getattr(jax.config, name) for name in names}
-    for name, value in names.items():
-        jax.config.update(name, value)
-    yield
-    for name, value in before.items():
-        jax.config.update(name, value)
-
-
 @pytest.fixture(scope="module")
 def rows() -> pl.DataFrame:
     return hostile_rows()
@@ -114,7 +101,7 @@ def rows() -> pl.DataFrame:
 
 @pytest.fixture(scope="module")
 def fitted(rows: pl.DataFrame) -> rx.FittedModel:
-    return rx.fit(rows, latent_dim=3, width=8, depth=1, epochs=15, batch_size=40, seed=0)
+    return rx.fit(rows, latent_dim=3, width=8, depth=1, epochs=6, batch_size=40, seed=0)
 
 
 @pytest.fixture(scope="module")
