@@ -47,7 +47,7 @@ export class AskTab implements Tab {
     this.node = h("div", {}, app.about.data ? chooser : null, this.#problem, this.#none, this.#parts, this.#whatIf?.node);
     this.#none.textContent = app.about.data
       ? "Choose a row: its number here, or a point on the map."
-      : "No data was given, so there are no rows to ask about.";
+      : "No data was given, so there are no rows to ask about; what if starts from a row of which nothing is known.";
     app.store.on("row", () => this.seen());
   }
 
@@ -58,8 +58,9 @@ export class AskTab implements Tab {
   seen(): void {
     const { row, tab } = this.app.store.state;
     if (tab !== this.id) return;
-    this.#none.hidden = row !== null;
-    this.#parts.hidden = row === null;
+    const isShown = row !== null && !!this.app.about.data;
+    this.#none.hidden = isShown;
+    this.#parts.hidden = !isShown;
     if (this.#asked && row === this.#row) return;
     [this.#row, this.#asked] = [row, true];
     if (row !== null) this.#number.value = String(row);

@@ -423,6 +423,33 @@ def test_without_data_the_page_names_the_command(page: Any, fitted: rx.FittedMod
         page.wait_for_selector(".distribution")
         assert "reparax explore MODEL DATA" in page.locator(".map.empty").inner_text()
         assert page.locator("canvas.points").count() == 0
+        page.get_by_role("tab", name="Ask").click()
+        assert not page.get_by_role("region", name="The row").is_visible()
+        assert page.get_by_role("region", name="What if").is_visible()
+
+
+@pytest.mark.full
+def test_a_drag_on_the_pad_changes_the_picture(page: Any) -> None:
+    from reparax.explorer.messages import Decode
+
+    digits = rx.read("builtin:digits")
+    fitted = rx.fit(digits, latent_dim=2, width=16, depth=1, epochs=2, seed=0)
+    with served(fitted, digits) as found:
+        opened(page, found.address)
+        page.wait_for_selector(".live canvas")
+        box = page.locator(".pad").bounding_box()
+        page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+        page.mouse.down()
+        for step in range(10):
+            page.mouse.move(box["x"] + box["width"] * (0.5 + step / 25), box["y"] + box["height"] * (0.5 - step / 25))
+        page.mouse.up()
+        until(page, "location.hash.includes('z=')")
+        page.wait_for_timeout(800)
+        z = [float(value) for value in re.findall(r"z=([^&]*)", page.evaluate("location.hash"))[0].split(",")]
+        answer = found.explorer.answer(Decode(id=0, z=z)).arrays["pixels"]
+        shown = page.evaluate("""() => { const canvas = document.querySelector('.live canvas');
+            return [...canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data]; }""")
+        assert np.abs(np.asarray(shown).reshape(8, 8, 4)[..., 0] - np.asarray(answer, int)[..., 0]).max() <= 1
 
 
 def test_a_wrong_token_shows_nothing(browser: Any, explorer: Served) -> None:
