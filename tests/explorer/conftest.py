@@ -35,7 +35,9 @@ def table(count=240, seed=0):
             HOSTILE: np.where(hidden + 0.5 * rng.normal(size=count) > 0, "=yes", "</script>"),
             "count": rng.poisson(np.exp(0.5 * hidden + 1)),
             "amount": amount,
-            "weight": [None if gap else value for gap, value in zip(gaps, hidden + rng.normal(size=count), strict=True)],
+            "weight": [
+                None if gap else value for gap, value in zip(gaps, hidden + rng.normal(size=count), strict=True)
+            ],
             "day": np.datetime64("2024-01-01") + (100 * rng.random(count) + 40 * hidden).astype(int),
         }
     )

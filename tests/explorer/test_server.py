@@ -152,8 +152,8 @@ def test_the_page_needs_the_token_and_its_files_do_not(service):
 
 
 @pytest.mark.parametrize("path", [
-    "/index.html", "/source.sha256", "/assets/../index.html", "/..%2f..%2fetc/passwd", "/assets/%00", "/static/index.html",
-    "//etc/passwd", "/assets/", "/ws",
+    "/index.html", "/source.sha256", "/assets/../index.html", "/..%2f..%2fetc/passwd", "/assets/%00",
+    "/static/index.html", "//etc/passwd", "/assets/", "/ws",
 ])  # fmt: skip
 def test_nothing_but_the_files_of_the_page_is_given(service, path):
     port, _ = service
@@ -297,8 +297,10 @@ def test_wrong_messages_get_a_sentence(service, message, words):
     assert not said
 
 
-@pytest.mark.parametrize("raw", ["", "{", "[]", "null", "1", '{"id": "x", "op": "row"}', '{"op": "describe"}', "\ud7ff",
-    '{"id": 1, "op": "decode", "z": [NaN]}', '{"id": 1, "op": "decode", "z": [1e999]}', "[" * 100_000, b"\x00\xff" * 9])  # fmt: skip
+@pytest.mark.parametrize("raw", [
+    "", "{", "[]", "null", "1", '{"id": "x", "op": "row"}', '{"op": "describe"}', "\ud7ff", "[" * 100_000,
+    '{"id": 1, "op": "decode", "z": [NaN]}', '{"id": 1, "op": "decode", "z": [1e999]}', b"\x00\xff" * 9,
+])  # fmt: skip
 def test_what_is_no_message_gets_a_sentence_and_the_connection_lives(service, raw):
     port, said = service
 
@@ -314,7 +316,9 @@ def test_what_is_no_message_gets_a_sentence_and_the_connection_lives(service, ra
     assert not said
 
 
-CELLS = st.one_of(st.none(), st.text(max_size=12), st.sampled_from(["1", "-3.5", "=yes", "</script>", "2024-03-01", "1e400"]))
+CELLS = st.one_of(
+    st.none(), st.text(max_size=12), st.sampled_from(["1", "-3.5", "=yes", "</script>", "2024-03-01", "1e400"])
+)
 FINITE = st.floats(allow_nan=False, allow_infinity=False)
 VALUES = st.recursive(
     st.one_of(
@@ -324,18 +328,19 @@ VALUES = st.recursive(
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
     max_leaves=6,
 )  # fmt: skip
-FIELDS = ["index", "z", "by", "position", "dim", "steps", "from", "to", "k", "cells", "n", "where", "seed", "num", "rows",
-          "given", "game", "answers", "means"]  # fmt: skip
+FIELDS = ["index", "z", "by", "position", "dim", "steps", "from", "to", "k", "cells", "n", "where", "seed", "num",
+          "rows", "given", "game", "answers", "means"]  # fmt: skip
+NAMES = ["height", HOSTILE, "count", "amount", "weight", "day", "moon"]
 MESSAGES = st.one_of(
     st.fixed_dictionaries(
         {"op": st.sampled_from([str(kind.__struct_config__.tag) for kind in KINDS])},
-        optional={field: VALUES for field in FIELDS},
+        optional=dict.fromkeys(FIELDS, VALUES),
     ),
     st.fixed_dictionaries({"op": st.just("decode"), "z": st.lists(FINITE, min_size=1, max_size=1)}),
     st.fixed_dictionaries({"op": st.just("place"), "position": st.tuples(st.floats(-1e5, 1e5), st.floats(-1e5, 1e5))}),
     st.fixed_dictionaries({
         "op": st.just("whatif"), "index": st.integers(0, 250),
-        "cells": st.dictionaries(st.sampled_from(["height", HOSTILE, "count", "amount", "weight", "day", "moon"]), CELLS),
+        "cells": st.dictionaries(st.sampled_from(NAMES), CELLS),
     }),
     st.fixed_dictionaries({"op": st.just("nearest"), "index": st.integers(0, 239), "k": st.integers(1, 100)}),
     st.fixed_dictionaries({"op": st.just("export"), "rows": st.lists(st.integers(0, 240), min_size=1, max_size=5)}),

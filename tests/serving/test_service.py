@@ -327,9 +327,10 @@ def test_an_ensemble_gives_the_numbers_of_the_mixture_and_no_codes(fitted):
         np.testing.assert_allclose(scores["anomaly_score"], rx.score(both, rows).anomaly_score, rtol=1e-5)
         filled = ask(port, "impute", {"rows": rows_of(rows)})[1]["rows"]
         np.testing.assert_allclose([row["b"] for row in filled], rx.impute(both, rows)["b"].to_numpy(), rtol=1e-4)
-        assert ask(port, "sample", {"count": 3, "seed": 1})[1]["rows"] == rx.sample(
-            both, 3, key=jax.random.key(1), like="polars"
-        ).to_dicts()
+        assert (
+            ask(port, "sample", {"count": 3, "seed": 1})[1]["rows"]
+            == rx.sample(both, 3, key=jax.random.key(1), like="polars").to_dicts()
+        )
         status, answer = ask(port, "encode", {"rows": rows_of(rows)})
         assert status == 422
         assert "a single model" in answer["error"]
