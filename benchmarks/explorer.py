@@ -77,6 +77,7 @@ RENDERER = """
 def served(fitted: rx.FittedModel, data: Any) -> Iterator[tuple[str, Explorer]]:
     """The address of the page of a model, and what answers it."""
     explorer = load(fitted, data, "benchmark")
+    explorer.warm_up_rest()  # which else is compiled while the page is measured
     app = application(lambda: explorer, Limits("secret"))
     config = uvicorn.Config(
         app, log_level="critical", lifespan="on", ws="websockets-sansio", ws_per_message_deflate=False

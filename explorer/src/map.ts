@@ -41,6 +41,7 @@ export class MapPanel implements Gestures, Marks {
   #way: Point[] = [];
   #timer = 0;
   #dirty = false;
+  #stale = false;
   #place: Latest<{ z: number[] }>;
   #card: HoverCard;
   #selection: Selection;
@@ -54,10 +55,11 @@ export class MapPanel implements Gestures, Marks {
     this.node = this.#build();
     listen(this.#canvas, this);
     new ResizeObserver(() => this.#aim()).observe(this.#canvas);
+    this.#canvas.addEventListener("webglcontextrestored", () => this.#repaint());
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => void this.#color());
     app.store.on("color", () => void this.#color());
     app.store.on("view", () => this.#aim());
-    app.store.on("pins", () => this.#repaint());
+    app.store.on("pins", () => this.#remark());
   }
 
   #build(): HTMLElement {
@@ -203,23 +205,33 @@ export class MapPanel implements Gestures, Marks {
     return this.#points.nearest(this.#toData(position), radius / this.#camera.scale, this.#shown);
   }
 
-  // Painting: at most once a frame.
+  // Painting: at most once a frame, and the points only where they have changed; marks follow every change of the code.
 
   #repaint(): void {
+    this.#stale = true;
+    this.#remark();
+  }
+
+  #remark(): void {
     if (this.#dirty) return;
     this.#dirty = true;
     requestAnimationFrame(() => {
       this.#dirty = false;
-      this.#paint();
+      if (this.#stale) this.#paintPoints();
+      this.#stale = false;
+      this.#paintMarks();
     });
   }
 
-  #paint(): void {
+  #paintPoints(): void {
     const count = Math.max(1, this.#points.count);
     const { clientWidth, clientHeight } = this.#canvas;
     const zoom = this.#camera.scale / this.#whole().scale;
     const radius = Math.max(1, Math.min(4, 0.2 * Math.sqrt((clientWidth * clientHeight) / count))) * Math.min(3, Math.max(0.8, zoom ** 0.3));
     this.#painter.paint(this.#camera, radius);
+  }
+
+  #paintMarks(): void {
     const spot = (row: number) => {
       const place = this.#placeOf(row);
       return place === undefined ? null : this.#toScreen(this.#points.at(place));
@@ -247,22 +259,22 @@ export class MapPanel implements Gestures, Marks {
 
   showCode(position: Decoded["position"]): void {
     this.#code = position ?? null;
-    this.#repaint();
+    this.#remark();
   }
 
   showWhatIf(position: Decoded["position"]): void {
     this.#whatIf = position ?? null;
-    this.#repaint();
+    this.#remark();
   }
 
   showNear(rows: number[]): void {
     this.#near = rows;
-    this.#repaint();
+    this.#remark();
   }
 
   showWay(positions: Point[]): void {
     this.#way = positions;
-    this.#repaint();
+    this.#remark();
   }
 
   // Gestures.
@@ -313,7 +325,7 @@ export class MapPanel implements Gestures, Marks {
       this.#choose(this.#points.within(polygon.map(this.#toData), this.#shown));
       this.#setLasso(false);
     }
-    this.#repaint();
+    this.#remark();
   }
 
   step(direction: Point): void {
@@ -351,7 +363,7 @@ export class MapPanel implements Gestures, Marks {
     this.#canvas.classList.toggle("over-point", place !== null);
     if (place === null) this.#card.hide();
     else this.#card.show(this.rowOf(place), this.#toScreen(this.#points.at(place)));
-    this.#repaint();
+    this.#remark();
   }
 
   #setLasso(on: boolean): void {
