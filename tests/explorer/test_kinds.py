@@ -131,7 +131,7 @@ def test_without_data_there_are_sliders_and_reasons():
     assert {"decode", "strip", "path", "sample"} <= set(about["can"])
     assert "reparax explore MODEL DATA" in about["reasons"]["map"]
     assert explorer.answer(ask.Decode(id=0, z=[0.0, 0.5])).arrays["pixels"].shape == (6, 6, 1)
-    with pytest.raises(ReparaxError, match="none were named"):
+    with pytest.raises(ReparaxError, match="needs data"):
         explorer.answer(ask.Map(id=0))
 
 
