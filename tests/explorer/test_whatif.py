@@ -102,6 +102,7 @@ def test_conditional_distributions_are_those_of_quadrature(explorer, index, cell
             assert abs(spike["p"] - p) <= 5 * np.sqrt(p * (1 - p) / effective) + 2e-3
 
 
+@pytest.mark.full
 def test_conditional_distributions_are_those_of_multiple_imputation(explorer, rows):
     """The frequencies of `impute_draws`, which proposes z from the encoder of the same row alone."""
     fitted = explorer.subject.fitted
@@ -121,13 +122,15 @@ def test_score_code_and_imputation_are_those_of_the_functions(explorer, rows):
     fitted = explorer.subject.fitted
     answer = explorer.answer(WhatIf(id=1, index=4, cells={"height": "2.25", "weight": None})).fields
     changed = rows[4:5].with_columns(height=pl.lit(2.25), weight=pl.lit(None, pl.Float64))
-    scores = rx.score(fitted, changed)
+    scores = rx.score(fitted, changed, at_once=16)
     np.testing.assert_allclose(answer["score"], scores.anomaly_score[0], rtol=1e-5)
     np.testing.assert_allclose(answer["log_density"], scores.log_density[0], rtol=1e-5)
     np.testing.assert_allclose([each["share"] for each in answer["shares"]], scores.shares[0], rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(answer["code"], rx.encode(fitted, changed)[0], rtol=1e-5)
     assert list(answer["imputed"]) == ["weight"]
-    np.testing.assert_allclose(float(answer["imputed"]["weight"]), rx.impute(fitted, changed)["weight"][0], rtol=1e-4)
+    np.testing.assert_allclose(
+        float(answer["imputed"]["weight"]), rx.impute(fitted, changed, at_once=16)["weight"][0], rtol=1e-4
+    )
 
 
 def test_a_row_without_any_cell_has_the_distribution_of_draws(explorer):
@@ -170,6 +173,7 @@ def test_an_ensemble_gives_the_mean_of_its_members(rows):
     np.testing.assert_allclose(both["score"], np.mean([one["score"] for one in alone]), rtol=1e-5)
 
 
+@pytest.mark.full
 def test_relations_between_columns_hold_in_what_is_shown():
     """In a table with a column that is the sum of two others, its conditional distribution is where the sum is."""
     rng = np.random.default_rng(2)

@@ -53,7 +53,9 @@ class Explorer:
         """
         name = str(message.__struct_config__.tag)
         if name in self.reasons:
-            raise RecipeError(expected=f"what {name} needs", got=self.reasons[name], cure="see describe.can")
+            raise RecipeError(
+                expected="an operation that is there", got=f"{name}, which {self.reasons[name]}", cure="choose another"
+            )
         return self._operations[type(message)](message)
 
     def warm_up(self) -> None:

@@ -4,12 +4,12 @@ from reparax.explorer.subject import Subject
 from reparax.explorer.things import Things
 
 NEED_DATA = ("map", "color", "row", "place", "nearest", "explain", "blind", "answer", "export")
-NO_DATA = "data; none were named: reparax explore MODEL DATA"
-NO_CELLS = "a model with the columns likelihood, which knows missing cells: fit the table with --likelihood columns"
+NO_DATA = "needs data: reparax explore MODEL DATA"
+NO_CELLS = "needs a table with the columns likelihood, which knows missing cells: fit it with --likelihood columns"
 
 
 def reasons_of(subject: Subject, things: Things) -> dict[str, str]:
-    """The operations that are not there, each with what they need.
+    """The operations that are not there, each with what it needs.
 
     Args:
         subject: The model and its data.
