@@ -25,7 +25,7 @@ fetch_uv = test -x $(1)/bin/uv || $(PYTHON) -m pip --python $(1)/bin/python inst
 install = if test -x $(1)/bin/uv; then $(1)/bin/uv pip install -q --compile-bytecode --python $(1)/bin/python $(2); \
 	else $(PYTHON) -m pip --python $(1)/bin/python install -q $(2); fi
 
-.PHONY: help install demo test test-all bench bench-tables bench-gradients bench-serve unbiasedness docs format clean
+.PHONY: help install demo test test-all bench bench-tables bench-gradients bench-serve bench-explorer unbiasedness explorer docs format clean
 
 help:
 	@echo "make demo             train on handwritten digits; pictures and numbers in $(DEMO)/"
@@ -35,7 +35,9 @@ help:
 	@echo "make bench-tables     anomalies, synthetic rows, imputation and speed on real tables"
 	@echo "make bench-gradients  speed of reparameterized gradients beside numpyro and PyTorch; programs beside code by hand"
 	@echo "make bench-serve      requests per second and latencies of reparax serve beside direct calls"
+	@echo "make bench-explorer   time of a change on the page of reparax explore, changes per second, and frames of its map"
 	@echo "make unbiasedness     measure every unbiased estimator at full size and write docs/unbiasedness.md"
+	@echo "make explorer         build the page of reparax explore from explorer/ (needs node; users do not)"
 	@echo "make docs             build the documentation into site/"
 	@echo "make format           format the code"
 	@echo "make clean            remove what the others made"
@@ -69,6 +71,7 @@ demo: $(INSTALLED)
 	$(BIN)/reparax evaluate $(DEMO)/model builtin:digits --held-out -o $(DEMO)/evaluation.json
 	@cat $(DEMO)/evaluation.json
 	@echo "look at $(DEMO)/model/report.html, $(DEMO)/samples.png and $(DEMO)/reconstructions.png"
+	@echo "move in the model: $(BIN)/reparax explore $(DEMO)/model builtin:digits"
 
 test: $(INSTALLED)
 	$(BIN)/ruff check .
@@ -96,6 +99,13 @@ bench-gradients: $(INSTALLED) $(TORCH_INSTALLED)
 bench-serve: $(INSTALLED)
 	$(BIN)/python benchmarks/serving.py
 
+bench-explorer: $(INSTALLED)
+	$(BIN)/python benchmarks/explorer.py
+
+# The built page is part of the repository and of the wheel; tests/explorer/test_build.py says when it is older than its source.
+explorer:
+	cd explorer && npm ci --no-audit --no-fund && npm run build
+
 unbiasedness: $(INSTALLED)
 	$(BIN)/python scripts/make_unbiasedness_page.py
 
@@ -110,5 +120,5 @@ format: $(INSTALLED)
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf $(VENV) .venv-torch runs site build dist .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-torch explorer/node_modules runs site build dist .pytest_cache .ruff_cache .hypothesis
 	find src tests -name __pycache__ -type d -exec rm -rf {} +

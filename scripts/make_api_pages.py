@@ -13,7 +13,7 @@ import reparax
 FOLDER = Path(__file__).resolve().parents[1] / "docs" / "api"
 
 ROOMS = (
-    "applications", "data", "recipe", "model", "sklearn", "reports", "artifact", "exports", "serving",
+    "applications", "data", "recipe", "model", "sklearn", "reports", "artifact", "exports", "serving", "explorer",
     "posteriors", "priors", "likelihoods", "objectives", "networks", "tables", "training",
     "distributions", "reparameterization", "estimators", "programs", "continuity", "errors",
 )  # fmt: skip

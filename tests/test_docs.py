@@ -21,6 +21,7 @@ PAGES = sorted(page.relative_to(DOCS).as_posix() for page in DOCS.rglob("*.md"))
 COMPILED_ONLY = {
     "export.md",
     "serving.md",
+    "explore.md",
     "tables.md",
     "quickstart.md",
     "adding-a-part.md",

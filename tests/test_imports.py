@@ -11,15 +11,15 @@ SOURCE = Path(__file__).resolve().parents[1] / "src" / "reparax"
 
 # A room may import rooms of a lower floor, and itself. The data room stands aside: it knows only the leaves.
 FLOOR = {
-    "errors": 0, "notebook": 0, "summary": 0, "registry": 1, "pytrees": 1, "parts": 1, "extras": 1, "disk": 1,
+    "errors": 0, "notebook": 0, "summary": 0, "web": 1, "registry": 1, "pytrees": 1, "parts": 1, "extras": 1, "disk": 1,
     "tensors": 2, "continuity": 2, "reparameterization": 2, "distributions": 3, "estimators": 4, "programs": 5,
     "networks": 5, "posteriors": 6, "priors": 7, "likelihoods": 7, "tables": 8, "model": 8, "objectives": 9,
     "training": 5,
     "data": 2,
     "recipe": 10, "card": 11, "artifact": 12, "applications": 13,
-    "reports": 14, "sklearn": 14, "exports": 14, "serving": 15, "cli": 16, "explorer": 16, "__main__": 17,
+    "reports": 14, "sklearn": 14, "exports": 14, "serving": 15, "explorer": 16, "cli": 17, "__main__": 18,
 }  # fmt: skip
-CLOSED = {"data", "reports", "exports", "serving", "cli"}
+CLOSED = {"data", "reports", "exports", "serving", "explorer", "cli"}
 ALLOWED = {
     "data": {"disk", "errors", "extras", "notebook", "summary", "registry", "data"},
     "training": {"disk", "errors", "extras", "pytrees", "registry", "tensors", "training"},

@@ -20,6 +20,7 @@ EXTRA_OF = {
     "onnx": "onnx",
     "starlette": "serve",
     "uvicorn": "serve",
+    "websockets": "explore",
     "tensorboardX": "tensorboard",
     "mlflow": "mlflow",
     "cyclopts": "cli",

@@ -315,3 +315,22 @@ def test_wrong_options_of_the_command(fitted, tmp_path, capsys):
     said = capsys.readouterr().err
     assert said.count("error:") == 4
     assert "another --port" in said
+
+
+def test_an_ensemble_gives_the_numbers_of_the_mixture_and_no_codes(fitted):
+    other = FittedModel(build(fitted.recipe, fitted.schema, key=jax.random.key(9)), fitted.schema, fitted.recipe)
+    both = FittedModel(fitted.model, fitted.schema, fitted.recipe, others=(other,))
+    rows = TABLE[:4]
+    with running(both) as port:
+        status, scores = ask(port, "score", {"rows": rows_of(rows)})
+        assert status == 200
+        np.testing.assert_allclose(scores["anomaly_score"], rx.score(both, rows).anomaly_score, rtol=1e-5)
+        filled = ask(port, "impute", {"rows": rows_of(rows)})[1]["rows"]
+        np.testing.assert_allclose([row["b"] for row in filled], rx.impute(both, rows)["b"].to_numpy(), rtol=1e-4)
+        assert (
+            ask(port, "sample", {"count": 3, "seed": 1})[1]["rows"]
+            == rx.sample(both, 3, key=jax.random.key(1), like="polars").to_dicts()
+        )
+        status, answer = ask(port, "encode", {"rows": rows_of(rows)})
+        assert status == 422
+        assert "a single model" in answer["error"]

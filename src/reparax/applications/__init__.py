@@ -7,6 +7,7 @@ from reparax.applications._classify import classify as classify
 from reparax.applications._compare_samples import Likeness as Likeness
 from reparax.applications._compare_samples import compare_samples as compare_samples
 from reparax.applications._distances import comparable as comparable
+from reparax.applications._door import contexts_of as contexts_of
 from reparax.applications._door import dataset_of as dataset_of
 from reparax.applications._door import held_out_of as held_out_of
 from reparax.applications._door import parts_of as parts_of
@@ -26,6 +27,8 @@ from reparax.applications._fit import plan as plan
 from reparax.applications._given import notes_on_where as notes_on_where
 from reparax.applications._impute import impute as impute
 from reparax.applications._impute import impute_draws as impute_draws
+from reparax.applications._information import information as information
+from reparax.applications._information import posterior_std as posterior_std
 from reparax.applications._many import fit_many as fit_many
 from reparax.applications._marginals import marginal_bound as marginal_bound
 from reparax.applications._marginals import marginal_log_density as marginal_log_density
@@ -50,3 +53,4 @@ from reparax.applications._sweep import Standing as Standing
 from reparax.applications._sweep import Sweep as Sweep
 from reparax.applications._sweep import Trial as Trial
 from reparax.applications._sweep import sweep as sweep
+from reparax.applications._where import conditions_of as conditions_of

@@ -1,6 +1,6 @@
 """Rows in which some cells have chosen values: importance resampling of draws from the prior."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import equinox as eqx
 import jax
@@ -11,7 +11,7 @@ from jaxtyping import Array, Int
 from reparax.applications._door import in_context, some_of
 from reparax.applications._given import Conditions
 from reparax.applications._rows import LARGEST_BATCH, batch_size, batches
-from reparax.errors import DataError
+from reparax.errors import DataError, RecipeError
 from reparax.model import Model
 from reparax.recipe import FittedModel, given_numbers
 from reparax.tables import adapter_of
@@ -24,6 +24,25 @@ FOR_MEMBERS = (1 << 31) - 2
 """Folded into the key of a sample to choose the members of an ensemble."""
 MIN_EFFECTIVE = 20.0
 """The smallest effective number of proposals: with fewer, rows would repeat a few latent points."""
+
+
+def conditions_of(texts: Sequence[str]) -> dict[str, str]:
+    """Conditions such as ``sex=F`` as a mapping from columns to values.
+
+    Args:
+        texts: The conditions.
+
+    Raises:
+        RecipeError: One of them has another form.
+    """
+    pairs = [text.partition("=") for text in texts]
+    if any(not equals or not name.strip() or not value.strip() for name, equals, value in pairs):
+        raise RecipeError(
+            expected="conditions such as sex=F,age=30 for --where",
+            got=repr(",".join(texts)),
+            cure="write column=value, with commas between several",
+        )
+    return {name.strip(): value.strip() for name, _, value in pairs}
 
 
 def keys_of(key: Array, number: int, size: int) -> Array:

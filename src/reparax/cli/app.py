@@ -5,6 +5,7 @@ from cyclopts import App, Parameter
 import reparax
 from reparax.cli.apply import classify, encode, impute, reconstruct, sample, score
 from reparax.cli.evaluate import compare, evaluate, info, report
+from reparax.cli.explore import explore
 from reparax.cli.export import export
 from reparax.cli.fit import fit
 from reparax.cli.options import converted
@@ -14,7 +15,7 @@ from reparax.cli.sweep import sweep
 
 COMMANDS = (
     fit, encode, classify, reconstruct, sample, impute, score, evaluate, compare, report, refit_prior, sweep, export,
-    serve, info,
+    serve, explore, info,
 )  # fmt: skip
 
 

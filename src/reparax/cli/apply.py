@@ -379,19 +379,9 @@ def _explanation(scores: "Scores", row: int) -> str:
 
 def _cells(where: str | None) -> dict[str, str]:
     """``sex=F,age=30`` as a mapping."""
-    from reparax.errors import RecipeError
+    from reparax.applications import conditions_of
 
-    if not where:
-        return {}
-    pairs = [pair.partition("=") for pair in re.split(r",(?=[^,=]*=)", where)]
-    wrong = [name for name, equals, value in pairs if not equals or not name.strip() or not value.strip()]
-    if wrong:
-        raise RecipeError(
-            expected="conditions such as sex=F,age=30 for --where",
-            got=repr(where),
-            cure="write column=value, with commas between several",
-        )
-    return {name.strip(): value.strip() for name, _, value in pairs}
+    return conditions_of(re.split(r",(?=[^,=]*=)", where)) if where else {}
 
 
 def _with_ids(arrays: Mapping[str, "np.ndarray"], dataset: "Dataset", out: str) -> Mapping[str, "np.ndarray"]:

@@ -14,7 +14,7 @@ from reparax.extras import extras
 
 COMMANDS = (
     "fit", "encode", "classify", "reconstruct", "sample", "impute", "score", "evaluate", "compare", "report",
-    "refit-prior", "sweep", "export", "serve", "info",
+    "refit-prior", "sweep", "export", "serve", "explore", "info",
 )  # fmt: skip
 USER_ERROR = 2
 INTERRUPTED = 130

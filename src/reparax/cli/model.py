@@ -101,6 +101,11 @@ def open_model(folder: str, allow: Allow = ()) -> "FittedModel":
     return load(Path(folder), allow=allow)
 
 
+def is_model_folder(folder: str) -> bool:
+    """Whether a folder looks like that of a model, without loading anything."""
+    return (Path(folder) / "model.json").is_file()
+
+
 def see_working_folder() -> None:
     """Lets the user's modules be imported from the working folder, as ``python`` does."""
     if "" not in sys.path and os.getcwd() not in sys.path:

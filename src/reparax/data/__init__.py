@@ -13,7 +13,7 @@ from reparax.data.overrides import kinds_of
 from reparax.data.read import read, read_as
 from reparax.data.related import RelationLine, fractions_held, related, relation_lines
 from reparax.data.relations import Extension, Relation
-from reparax.data.restore import ColumnLine, cell_text, cell_value, column_lines, fill, to_frame, unrounded
+from reparax.data.restore import ColumnLine, cell_text, cell_texts, cell_value, column_lines, fill, to_frame, unrounded
 from reparax.data.schema import Schema, joint_values, left_out
 from reparax.data.sparse import SparseRows, dense
 from reparax.data.split import described, require_fit, split, with_schema
@@ -22,7 +22,7 @@ from reparax.data.write import WRITABLE, write
 
 __all__ = [
     "BUILTIN", "UNLABELED", "WRITABLE", "ColumnLine", "Dataset", "Extension", "FrameKind", "Relation",
-    "RelationLine", "Schema", "SparseRows", "cell_text", "cell_value", "check_output", "column_lines",
+    "RelationLine", "Schema", "SparseRows", "cell_text", "cell_texts", "cell_value", "check_output", "column_lines",
     "conditions_as", "content_of", "dense", "described", "described_rows", "fill", "formulas_of", "fractions_held",
     "from_array", "grid", "joint_values", "kinds_of", "label_names", "left_out", "marginal_oddity", "read",
     "read_as", "read_npy", "related", "relation_lines", "repeated_labels", "require_fit", "rounded", "split",

@@ -341,10 +341,13 @@ def _percent(fraction: float) -> str:
 
 def cell_text(column: Column, value: float) -> str:
     """One value of a matrix as the user would write it; empty if it is missing."""
-    cell = restored(np.asarray([value]), column)[0]
-    if cell is None:
-        return ""
-    return f"{cell:.6g}" if isinstance(cell, float) else str(cell).strip()
+    return cell_texts(column, np.asarray([value]))[0]
+
+
+def cell_texts(column: Column, values: np.ndarray) -> list[str]:
+    """`cell_text` of many values at once."""
+    cells = restored(values, column).to_list()
+    return ["" if c is None else f"{c:.6g}" if isinstance(c, float) else str(c).strip() for c in cells]
 
 
 def cell_value(column: Column, text: str) -> float:

@@ -89,7 +89,7 @@ def traversals(study: Study) -> Section:
     chosen = np.argsort(-np.where(seen, values, -np.inf), kind="stable")[: min(MAX_TRAVERSED, int(seen.sum()))]
     middle, spread = codes.mean(axis=0), codes.std(axis=0)
     if study.has_density:
-        spread = np.sqrt(spread**2 + (study.posterior_std() ** 2).mean(axis=0))
+        spread = np.sqrt(spread**2 + (applications.posterior_std(study.first, study.mapped) ** 2).mean(axis=0))
     walk = np.linspace(-RADIUS, RADIUS, STEPS)
     z = np.repeat(middle[None], len(chosen) * STEPS, axis=0)
     for row, dimension in enumerate(chosen.tolist()):

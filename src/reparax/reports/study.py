@@ -6,18 +6,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import equinox as eqx
 import jax
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Float
 
 from reparax import applications
 from reparax.applications import Evaluation, Measured, Privacy, Scores
 from reparax.data import Dataset, joint_values, read
-from reparax.distributions import has_analytic_kl, has_conditional_kl, kl_per_dimension, kl_terms
-from reparax.errors import DataError, NoClosedForm, RecipeError
-from reparax.estimators import sample_with_log_prob
-from reparax.model import Model
+from reparax.errors import DataError, RecipeError
 from reparax.networks import context_size
 from reparax.recipe import FittedModel
 from reparax.reports.joint import Pair, Sides, Trained, told_apart, trained_on_synthetic, worst_pair
@@ -40,7 +36,6 @@ MAX_MAPPED = 2000
 MAX_RELATED = 30
 MAX_LEARNED = 3000
 MAX_JUDGED = 1500
-KL_DRAWS = 16
 
 
 @dataclass(frozen=True)
@@ -304,29 +299,8 @@ class Study:
 
     @cached_property
     def information(self) -> tuple[Float[np.ndarray, " k"], bool]:
-        """The information in each latent dimension, in nats, and whether it is the KL to the prior.
-
-        Of layers of Normals, it is the KL of each dimension given the layers before it, averaged over draws of these.
-        If the KL to the prior is not a sum over dimensions (a flow, a mixture), it is instead
-        0.5 (log Var z_j - E log Var(z_j | x)), the mutual information of x and z_j if z_j were normal. A deterministic
-        model has the variances of the codes.
-        """
-        kl = _kl_of(self.first, self.mapped)
-        if kl is not None and kl.ndim == 2:
-            return kl.mean(axis=0), True
-        means = self.codes.astype(np.float64)
-        if not self.has_density:
-            return means.var(axis=0), False
-        within = np.maximum(self.posterior_std().astype(np.float64) ** 2, 1e-30)
-        total = means.var(axis=0) + within.mean(axis=0)
-        return 0.5 * (np.log(total) - np.log(within).mean(axis=0)), False
-
-    def posterior_std(self) -> Float[np.ndarray, "n k"]:
-        """The posterior standard deviations of the rows on the map, from draws if they have no closed form."""
-        try:
-            return applications.encode_std(self.first, self.mapped)
-        except NoClosedForm:
-            return applications.drawn_std(self.first, self.mapped)
+        """The information in each latent dimension, in nats, and whether it is the KL to the prior."""
+        return applications.information(self.first, self.mapped, self.codes)
 
 
 def study_of(
@@ -373,37 +347,3 @@ def evenly(count: int, most: int) -> np.ndarray:
 def thinned(dataset: Dataset, most: int) -> Dataset:
     """At most ``most`` rows, evenly spaced."""
     return dataset if len(dataset) <= most else dataset.take(evenly(len(dataset), most))
-
-
-def _kl_of(fitted: FittedModel, dataset: Dataset) -> np.ndarray | None:
-    """The KL of each row and dimension; None if it has no known closed form, and is no sum of such."""
-    if not fitted.model.posterior.has_density:
-        return None
-    stored = fitted.units.stored(dataset.values)
-    rows = jax.numpy.asarray(stored)
-    contexts = None if dataset.context is None else jax.numpy.asarray(dataset.context)
-    plain = fitted.model if contexts is None else fitted.model.given(contexts[0])
-    posterior = eqx.filter_eval_shape(lambda x: plain.posterior(fitted.units.expected(x, _key())), rows[0])
-    prior = eqx.filter_eval_shape(lambda: plain.prior(plain.posterior))
-    if not has_analytic_kl(posterior, prior) and not has_conditional_kl(posterior, prior):
-        return None
-    return np.asarray(_kl_of_rows(fitted.model, rows, contexts, fitted.units.expected))
-
-
-def _key() -> Array:
-    return jax.random.key(0)
-
-
-@eqx.filter_jit
-def _kl_of_rows(model: Model, rows: Array, contexts: Array | None, expected: Any) -> Array:
-    def one(example: tuple[Array, Array | None]) -> Array:
-        x, context = example
-        plain = model if context is None else model.given(context)
-        posterior, prior = plain.posterior(expected(x, _key())), plain.prior(plain.posterior)
-        if has_analytic_kl(posterior, prior):
-            return kl_per_dimension(posterior, prior)
-        z, log_q = sample_with_log_prob(posterior, _key(), (KL_DRAWS,))
-        terms = jax.vmap(lambda z, log_q: kl_terms(posterior, prior, z, log_q))(z, log_q)
-        return jax.numpy.mean(terms, axis=0)
-
-    return jax.lax.map(one, (rows, contexts), batch_size=256)

@@ -9,7 +9,6 @@ from collections import Counter, defaultdict
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from importlib.metadata import version
 from typing import Any
-from urllib.parse import urlsplit
 
 import msgspec
 from starlette.applications import Starlette
@@ -32,6 +31,7 @@ from reparax.serving.operations import (
     work_of,
     written,
 )
+from reparax.web import host_name, is_among
 
 OPEN = frozenset({"/health"})
 """What is answered without a token, so that a scheduler can ask."""
@@ -143,13 +143,13 @@ class Service:
         Raises:
             Refused: It is one of these.
         """
-        host = _name_of(request.headers.get("host", ""))
+        host = host_name(request.headers.get("host", ""))
         if host not in self.limits.hosts:
             raise Refused(
                 421, f"expected a request to {', '.join(self.limits.hosts)}; got {host[:80]!r}; see --allow-host"
             )
         origin = request.headers.get("origin")
-        if origin is not None and (urlsplit(origin).hostname or "") not in self.limits.hosts:
+        if origin is not None and not is_among(origin, self.limits.hosts):
             raise Refused(
                 403, "expected a request of this host; got one of another page; call the service from a program"
             )
@@ -220,14 +220,6 @@ def _refusal(status: int, text: str) -> Response:
         {"WWW-Authenticate": "Bearer"} if status == 401 else {"Retry-After": "1"} if status in {429, 503} else None
     )
     return JSONResponse({"error": text}, status, headers=headers)
-
-
-def _name_of(host: str) -> str:
-    """The name in a Host header, without its port."""
-    try:
-        return (urlsplit(f"//{host}").hostname or "").lower()
-    except ValueError:
-        return ""
 
 
 def application(fitted: FittedModel, limits: Limits | None = None) -> Starlette:

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from reparax.web import THIS_MACHINE
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -25,4 +27,4 @@ class Limits:
     delay: float = 0.002
     patience: float = 30.0
     token: str | None = None
-    hosts: tuple[str, ...] = ("127.0.0.1", "localhost", "::1")
+    hosts: tuple[str, ...] = THIS_MACHINE

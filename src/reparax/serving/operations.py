@@ -345,10 +345,11 @@ def examples_of(fitted: FittedModel) -> list[Work]:
     works = [Work("sample", Request(), None)]
     if context_size(fitted.model):
         return works
-    works.append(Work("decode", Request(), codes))
-    values = applications.decode(fitted, codes).astype(fitted.schema.dtype)
+    values = applications.decode(fitted.members[0], codes).astype(fitted.schema.dtype)
+    single = () if fitted.others else ("encode",)  # the codes of several models have no common meaning
+    works += [] if fitted.others else [Work("decode", Request(), codes)]
     gappy = np.full(values.shape, np.nan, np.float32)
-    for name in ("encode", "score", "reconstruct", "impute"):
+    for name in (*single, "score", "reconstruct", "impute"):
         data = Dataset(gappy if name == "impute" else values, fitted.schema)
         works.append(Work(name, Request(samples=SAMPLES_OF.get(name, 1)), data))
     return works

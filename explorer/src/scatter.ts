@@ -1,0 +1,163 @@
+// Drawing many points. Our own few lines of WebGL2: the scatter libraries on regl compile with `new Function`,
+// which the page's Content-Security-Policy forbids. Without WebGL2 the same points are drawn on a plain canvas.
+import { fit } from "./dom";
+
+/** Where the map looks: the data's point at the middle, and CSS pixels to a unit of the data. */
+export interface Camera {
+  x: number;
+  y: number;
+  scale: number;
+}
+
+export interface Painter {
+  readonly words: string;
+  /** Pairs of coordinates. */
+  setPositions(positions: Float32Array): void;
+  /** Four bytes a point: red, green, blue, opacity. */
+  setColors(colors: Uint8Array): void;
+  paint(camera: Camera, radius: number): void;
+}
+
+const VERTEX = `#version 300 es
+in vec2 position; in vec4 color;
+uniform vec2 middle; uniform vec2 scale; uniform mediump float size;
+out vec4 tint;
+void main() {
+  gl_Position = vec4((position - middle) * scale, 0.0, 1.0);
+  gl_PointSize = size;
+  tint = color;
+}`;
+
+const FRAGMENT = `#version 300 es
+precision mediump float;
+in vec4 tint; uniform float size; out vec4 shown;
+void main() {
+  float away = length(gl_PointCoord - 0.5) * size;
+  float inside = clamp(0.5 * size - away, 0.0, 1.0);
+  if (inside * tint.a <= 0.0) discard;
+  shown = vec4(tint.rgb, 1.0) * tint.a * inside;
+}`;
+
+class WebGLPainter implements Painter {
+  readonly words = "WebGL";
+  #program: WebGLProgram;
+  #positions: WebGLBuffer;
+  #colors: WebGLBuffer;
+  #count = 0;
+  #kept: { positions?: Float32Array; colors?: Uint8Array } = {};
+
+  constructor(
+    private readonly canvas: HTMLCanvasElement,
+    private readonly gl: WebGL2RenderingContext,
+  ) {
+    [this.#program, this.#positions, this.#colors] = this.#prepare();
+    canvas.addEventListener("webglcontextlost", (event) => event.preventDefault());
+    canvas.addEventListener("webglcontextrestored", () => {
+      [this.#program, this.#positions, this.#colors] = this.#prepare();
+      if (this.#kept.positions) this.setPositions(this.#kept.positions);
+      if (this.#kept.colors) this.setColors(this.#kept.colors);
+    });
+  }
+
+  #prepare(): [WebGLProgram, WebGLBuffer, WebGLBuffer] {
+    const { gl } = this;
+    const program = gl.createProgram();
+    for (const [kind, text] of [[gl.VERTEX_SHADER, VERTEX], [gl.FRAGMENT_SHADER, FRAGMENT]] as const) {
+      const shader = gl.createShader(kind);
+      if (!shader) throw new Error("WebGL makes no shader");
+      gl.shaderSource(shader, text);
+      gl.compileShader(shader);
+      gl.attachShader(program, shader);
+    }
+    gl.bindAttribLocation(program, 0, "position");
+    gl.bindAttribLocation(program, 1, "color");
+    gl.linkProgram(program);
+    if (!gl.getProgramParameter(program, gl.LINK_STATUS) && !gl.isContextLost()) {
+      throw new Error(gl.getProgramInfoLog(program) ?? "WebGL links no program");
+    }
+    const positions = gl.createBuffer();
+    const colors = gl.createBuffer();
+    for (const [place, buffer, size, kind, normalized] of [
+      [0, positions, 2, gl.FLOAT, false],
+      [1, colors, 4, gl.UNSIGNED_BYTE, true],
+    ] as const) {
+      gl.bindBuffer(gl.ARRAY_BUFFER, buffer);
+      gl.enableVertexAttribArray(place);
+      gl.vertexAttribPointer(place, size, kind, normalized, 0, 0);
+    }
+    gl.enable(gl.BLEND);
+    gl.blendFunc(gl.ONE, gl.ONE_MINUS_SRC_ALPHA);
+    return [program, positions, colors];
+  }
+
+  setPositions(positions: Float32Array): void {
+    this.#kept.positions = positions;
+    this.#count = positions.length / 2;
+    this.gl.bindBuffer(this.gl.ARRAY_BUFFER, this.#positions);
+    this.gl.bufferData(this.gl.ARRAY_BUFFER, positions, this.gl.STATIC_DRAW);
+    this.setColors(new Uint8Array(4 * this.#count));
+  }
+
+  setColors(colors: Uint8Array): void {
+    this.#kept.colors = colors;
+    this.gl.bindBuffer(this.gl.ARRAY_BUFFER, this.#colors);
+    this.gl.bufferData(this.gl.ARRAY_BUFFER, colors, this.gl.DYNAMIC_DRAW);
+  }
+
+  paint(camera: Camera, radius: number): void {
+    const { gl } = this;
+    const { width, height, ratio } = fit(this.canvas);
+    gl.viewport(0, 0, this.canvas.width, this.canvas.height);
+    gl.clearColor(0, 0, 0, 0);
+    gl.clear(gl.COLOR_BUFFER_BIT);
+    gl.useProgram(this.#program);
+    gl.uniform2f(gl.getUniformLocation(this.#program, "middle"), camera.x, camera.y);
+    gl.uniform2f(gl.getUniformLocation(this.#program, "scale"), (2 * camera.scale) / width, (2 * camera.scale) / height);
+    gl.uniform1f(gl.getUniformLocation(this.#program, "size"), 2 * radius * ratio + 1);
+    gl.drawArrays(gl.POINTS, 0, this.#count);
+  }
+}
+
+class CanvasPainter implements Painter {
+  readonly words = "without WebGL, which this browser lacks: slower";
+  #positions: Float32Array = new Float32Array();
+  #colors: Uint8Array = new Uint8Array();
+
+  constructor(
+    private readonly canvas: HTMLCanvasElement,
+    private readonly paper: CanvasRenderingContext2D,
+  ) {}
+
+  setPositions(positions: Float32Array): void {
+    this.#positions = positions;
+    this.#colors = new Uint8Array(2 * positions.length);
+  }
+
+  setColors(colors: Uint8Array): void {
+    this.#colors = colors;
+  }
+
+  paint(camera: Camera, radius: number): void {
+    const { width, height, ratio } = fit(this.canvas);
+    const { paper } = this;
+    paper.setTransform(ratio, 0, 0, ratio, 0, 0);
+    paper.clearRect(0, 0, width, height);
+    for (let i = 0; i < this.#positions.length / 2; i++) {
+      const x = width / 2 + (this.#positions[2 * i] - camera.x) * camera.scale;
+      const y = height / 2 - (this.#positions[2 * i + 1] - camera.y) * camera.scale;
+      const alpha = this.#colors[4 * i + 3];
+      if (!alpha || x < -radius || y < -radius || x > width + radius || y > height + radius) continue;
+      paper.fillStyle = `rgb(${this.#colors[4 * i]} ${this.#colors[4 * i + 1]} ${this.#colors[4 * i + 2]} / ${alpha / 255})`;
+      paper.fillRect(x - radius, y - radius, 2 * radius, 2 * radius);
+    }
+  }
+}
+
+/** The best painter that this browser has. A canvas that refused WebGL2 still gives a plain context. */
+export function painterOf(canvas: HTMLCanvasElement): Painter {
+  const gl = canvas.getContext("webgl2", { antialias: false, premultipliedAlpha: true, alpha: true });
+  if (gl) return new WebGLPainter(canvas, gl);
+  const paper = canvas.getContext("2d");
+  if (!paper) throw new Error("this browser draws on no canvas");
+  return new CanvasPainter(canvas, paper);
+}
