@@ -42,7 +42,7 @@ WEIGHT_DECAY_ROWS = 100
 SEARCHED = ("objective", "prior", "likelihood", "network", "posterior")
 """The parts in which an option is looked for, in order, if it is given without the name of its part."""
 
-DISCRETE_SPACES = frozenset({"binary", "one-hot", "count"})
+DISCRETE_SPACES = frozenset({"binary", "one-hot", "count", "codes"})
 
 
 def suggest(schema: Schema, num_examples: int, **chosen: Any) -> Recipe:
@@ -112,9 +112,9 @@ def _draws_are_chosen(chosen: dict[str, Any]) -> bool:
 
 def _more_draws(recipe: dict[str, Any]) -> dict[str, Any]:
     """A recipe with four draws for each example if latent variables are discrete, as their gradients are noisier."""
-    space = registry.load("posteriors", name_of(recipe["posterior"])).latent_space
+    posterior = registry.load("posteriors", name_of(recipe["posterior"]))
     objective = recipe["objective"]
-    if space not in DISCRETE_SPACES or name_of(objective) == "iwae":
+    if posterior.latent_space not in DISCRETE_SPACES or posterior.is_rounded or name_of(objective) == "iwae":
         return recipe
     if not has_option("objective", objective, "num_samples"):
         return recipe
