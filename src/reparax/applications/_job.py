@@ -392,10 +392,9 @@ class _Wrap(NamedTuple):
     penalized: bool = False
 
     def __call__(self, objective: Any) -> Any:
-        hiding = HidingCells(objective, self.hide) if self.hide else objective
-        # Outside, because a branch that only some steps take must not see the batch.
-        trained = Penalized(hiding) if self.penalized else hiding
-        return InContext(trained) if self.in_context else trained
+        trained = Penalized(objective) if self.penalized else objective
+        hiding = HidingCells(trained, self.hide) if self.hide else trained
+        return InContext(hiding) if self.in_context else hiding
 
 
 class _Seen(NamedTuple):

@@ -286,7 +286,7 @@ def moving_support(q: dist.Distribution) -> str | None:
     """Why q has no score: its support depends on all of its parameters; ``None`` otherwise."""
     base = innermost(q)
     if isinstance(base, RoundedCodes):
-        return "its draw is rounded, so that the probability of a value is 0 or 1 and its derivative 0 almost everywhere"
+        return "its draw is rounded, so that the derivative of the probability of a value is 0 almost everywhere"
     for family, what in _MOVING.items():
         if isinstance(base, family):
             return (

@@ -19,7 +19,7 @@ class MaskedPerceptron(eqx.Module):
         outer: To the outputs.
         size: The number of inputs.
         num_blocks: The number of outputs for each input.
-        input_blocks: The numbers that make up each input, such as those of a one-hot vector; in blocks like the outputs.
+        input_blocks: How many numbers make up an input, such as those of a one-hot vector; in blocks as the outputs.
     """
 
     hidden: Affine

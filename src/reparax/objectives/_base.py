@@ -83,7 +83,7 @@ def check_objective(objective: AbstractObjective, model: Model) -> None:
 def estimator_for(name: str, model: Model) -> str:
     """The estimator of an objective: "auto" is the straight-through estimator for codes that x is rounded to.
 
-    That one is biased, and so `reparax.expectation` uses it only by its name. Here the posterior is what the user chose.
+    That one is biased, so that `reparax.expectation` uses it by its name only. Here the user chose such a posterior.
     """
     return "straight-through" if name == "auto" and model.posterior.part.is_rounded else name
 

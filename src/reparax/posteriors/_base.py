@@ -16,7 +16,16 @@ from reparax.networks import Network
 from reparax.parts import Part
 
 LatentSpace = Literal[
-    "real", "binary", "one-hot", "positive", "unit interval", "simplex", "sphere", "ball", "count", "class and real",
+    "real",
+    "binary",
+    "one-hot",
+    "positive",
+    "unit interval",
+    "simplex",
+    "sphere",
+    "ball",
+    "count",
+    "class and real",
     "codes",
 ]
 
@@ -59,6 +68,11 @@ class Posterior(eqx.Module):
         return math.prod(self.latent_shape)
 
     @property
+    def latent_names(self) -> tuple[str, ...]:
+        """A name for each number of z: z0, z1 and so on."""
+        return tuple(f"z{index}" for index in range(math.prod(self.latent_shape)))
+
+    @property
     def shares_layers(self) -> bool:
         """Whether it is made with layers of the prior."""
         return False
@@ -73,10 +87,7 @@ class Posterior(eqx.Module):
         """The distribution of z given x, with event shape ``latent_shape``."""
 
     def penalty(self, x: Float[Array, "*event"]) -> Float[Array, ""]:
-        """What training subtracts from any objective besides, such as the distance to a codebook; no part of a bound.
-
-        It may see the batch, by the axis named `reparax.pytrees.BATCH`.
-        """
+        """What training subtracts from any objective, such as the distance to a codebook; no part of a bound."""
         return jnp.zeros(())
 
     def code(self, x: Float[Array, "*event"]) -> Float[Array, "*latent"]:
@@ -98,8 +109,8 @@ class AbstractPosterior(Part):
         latent_space: The space of z; a prior must be a distribution on the same space.
         default_prior: The name of the prior that is used if none is chosen.
         has_density: Whether q(z | x) has a density.
-        is_rounded: Whether z is what x is rounded to, without noise: one draw is as good as many, and objectives use the
-            straight-through estimator, which is biased, unless another is chosen.
+        is_rounded: Whether z is what x is rounded to, without noise: all draws are equal, and objectives use the
+            straight-through estimator, which is biased.
     """
 
     latent_space: eqx.AbstractClassVar[LatentSpace]

@@ -19,7 +19,7 @@ from reparax.errors import RecipeError
 from reparax.networks import Network
 from reparax.parts import option
 from reparax.posteriors._base import AbstractPosterior, LatentSpace, MakeEncoder, Posterior
-from reparax.pytrees import BATCH, soft_bound
+from reparax.pytrees import soft_bound
 
 MOST_CODES = 65_536
 LARGEST = 10.0
@@ -60,9 +60,16 @@ class CodePosterior(Posterior):
         """The size of the embedding."""
         return self.latent_shape[0] - self.num_indices
 
+    @property
+    def latent_names(self) -> tuple[str, ...]:
+        """code0, code1 and so on for the indices, then z0, z1 and so on for the embedding."""
+        indices = (f"code{index}" for index in range(self.num_indices))
+        return (*indices, *(f"z{index}" for index in range(self.num_decoded)))
+
     def embedded(self, indices: Float[Array, " p"]) -> Float[Array, " z"]:
         """The code with these indices, which must be whole numbers from 0 to K - 1."""
-        return Embedding(self.codebooks).forward_and_log_det(jax.nn.one_hot(indices, self.num_codes))[0]
+        one_hot = jax.nn.one_hot(jnp.asarray(indices, jnp.int32), self.num_codes)
+        return Embedding(self.codebooks).forward_and_log_det(one_hot)[0]
 
 
 class FSQ(AbstractPosterior):
@@ -106,7 +113,8 @@ class FSQ(AbstractPosterior):
 
     def create(self, make_encoder: MakeEncoder, latent_dim: int, *, key: jax.Array) -> "LatticeEncoder":
         width = len(self.numbers)
-        return LatticeEncoder(self, make_encoder(latent_dim * width, key=key), (latent_dim * (1 + width),))
+        encoder = make_encoder(latent_dim * width, key=key)
+        return LatticeEncoder(part=self, network=encoder, latent_shape=(latent_dim * (1 + width),))
 
 
 class LatticeEncoder(CodePosterior):
@@ -118,19 +126,25 @@ class LatticeEncoder(CodePosterior):
         latent_shape: The shape of one z.
     """
 
-    part: FSQ
+    part: AbstractPosterior
     network: Network
     latent_shape: tuple[int, ...] = eqx.field(static=True)
 
     @property
+    def numbers(self) -> tuple[int, ...]:
+        """The numbers of levels."""
+        assert isinstance(self.part, FSQ)
+        return self.part.numbers
+
+    @property
     def codebooks(self) -> Float[Array, "1 k d"]:
         """All points of the lattice, the last number of a position varying fastest."""
-        axes = [np.linspace(-1.0, 1.0, count) for count in self.part.numbers]
+        axes = [np.linspace(-1.0, 1.0, count) for count in self.numbers]
         points = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(1, -1, len(axes))
         return jnp.asarray(points, jnp.float32)
 
     def __call__(self, x: Float[Array, "*event"]) -> RoundedCodes:
-        numbers = self.part.numbers
+        numbers = self.numbers
         top = jnp.asarray(np.asarray(numbers) - 1, jnp.float32)
         strides = jnp.asarray(np.cumprod([1, *numbers[:0:-1]])[::-1].copy(), jnp.float32)
         latents = jnp.tanh(self.network(x)).reshape(-1, len(numbers))
@@ -149,8 +163,7 @@ class VQ(AbstractPosterior):
     that point, and the KL is -log p(z): L log K for equally probable codes. Trained by the straight-through estimator,
     which is biased. In training alone, the squared distance of the vectors to the encoder's outputs is subtracted from
     any objective (equation 3): the codebook follows by gradient and not by a moving average, which would be a state
-    outside of the weights. So that no code stays unused, each is also drawn, with the weight 1 / K, to the output of
-    the batch that is nearest to it: Zheng & Vedaldi (2023), "Online clustered codebook", have such anchors.
+    outside of the weights.
 
     Args:
         num_codes: K, the number of vectors in the codebook, which all positions share.
@@ -163,8 +176,8 @@ class VQ(AbstractPosterior):
     has_density: ClassVar[bool] = True
     is_rounded: ClassVar[bool] = True
     num_codes: int = option(64, low=2, high=MOST_CODES)
-    code_dim: int = option(8, low=1, high=10_000)
-    commitment: float = option(0.25, low=0, high=1e6)
+    code_dim: int = option(4, low=1, high=10_000)
+    commitment: float = option(1.0, low=0, high=1e6)
 
     def create(self, make_encoder: MakeEncoder, latent_dim: int, *, key: jax.Array) -> "CodebookEncoder":
         return _quantizer(self, make_encoder, latent_dim, (1, self.num_codes, self.code_dim), self.commitment, key)
@@ -190,8 +203,8 @@ class ResidualVQ(AbstractPosterior):
     is_rounded: ClassVar[bool] = True
     num_codes: int = option(16, low=2, high=MOST_CODES)
     num_stages: int = option(2, low=1, high=100)
-    code_dim: int = option(8, low=1, high=10_000)
-    commitment: float = option(0.25, low=0, high=1e6)
+    code_dim: int = option(4, low=1, high=10_000)
+    commitment: float = option(1.0, low=0, high=1e6)
 
     def create(self, make_encoder: MakeEncoder, latent_dim: int, *, key: jax.Array) -> "CodebookEncoder":
         shape = self.num_stages, self.num_codes, self.code_dim
@@ -230,16 +243,12 @@ class CodebookEncoder(CodePosterior):
         )
 
     def penalty(self, x: Float[Array, "*event"]) -> Float[Array, ""]:
-        """The distances between encoder and codebook: equation 3 of the paper, and the anchors of the codes."""
+        """|sg(e) - c|^2 + commitment |e - sg(c)|^2, summed over positions and stages; sg stops the derivative."""
         constant = jax.lax.stop_gradient
         left, total = self._latents(x), jnp.zeros(())
-        for (_, vectors), codebook in zip(self._stages(left), self.vectors, strict=True):
-            total += jnp.sum((constant(left) - vectors) ** 2) + self.commitment * jnp.sum(
-                (left - constant(vectors)) ** 2
-            )
-            outputs = jax.lax.all_gather(constant(left), BATCH).reshape(-1, left.shape[1])
-            anchors = outputs[nearest(constant(codebook), outputs)]
-            total += jnp.sum((codebook - anchors) ** 2) / len(codebook)
+        for _, vectors in self._stages(left):
+            drawn_to_codes = self.commitment * jnp.sum((left - constant(vectors)) ** 2)
+            total += jnp.sum((constant(left) - vectors) ** 2) + drawn_to_codes
             left = left - constant(vectors)
         return total
 
@@ -274,15 +283,17 @@ class CategoricalCodebook(AbstractPosterior):
     default_prior: ClassVar[str] = "uniform-codes"
     has_density: ClassVar[bool] = True
     num_codes: int = option(16, low=2, high=MOST_CODES)
-    code_dim: int = option(8, low=1, high=10_000)
+    code_dim: int = option(4, low=1, high=10_000)
     temperature: float = option(1.0, low=1e-6, high=1e6)
 
     def create(self, make_encoder: MakeEncoder, latent_dim: int, *, key: jax.Array) -> "CategoricalEncoder":
         first, second = jax.random.split(key)
+        encoder = make_encoder(latent_dim * self.code_dim, key=first)
+        vectors = jax.random.normal(second, (1, self.num_codes, self.code_dim))
+        size = latent_dim * (1 + self.code_dim)
         return CategoricalEncoder(
-            self, make_encoder(latent_dim * self.code_dim, key=first),
-            jax.random.normal(second, (1, self.num_codes, self.code_dim)), (latent_dim * (1 + self.code_dim),),
-        )  # fmt: skip
+            part=self, network=encoder, vectors=vectors, latent_shape=(size,), temperature=self.temperature
+        )
 
 
 class CategoricalEncoder(CodePosterior):
@@ -293,12 +304,14 @@ class CategoricalEncoder(CodePosterior):
         network: The encoder.
         vectors: The codebook.
         latent_shape: The shape of one z.
+        temperature: In units of squared distances.
     """
 
-    part: CategoricalCodebook
+    part: AbstractPosterior
     network: Network
     vectors: Float[Array, "1 k d"]
     latent_shape: tuple[int, ...] = eqx.field(static=True)
+    temperature: float = eqx.field(static=True)
 
     @property
     def codebooks(self) -> Float[Array, "1 k d"]:
@@ -306,15 +319,16 @@ class CategoricalEncoder(CodePosterior):
         return self.vectors
 
     def __call__(self, x: Float[Array, "*event"]) -> dist.Distribution:
-        return independent_codes(self._logits(x), self.vectors)
+        return independent_codes(self.logits(x), self.vectors)
 
     def code(self, x: Float[Array, "*event"]) -> Float[Array, " z"]:
         """The most probable code: the mean of an index would say nothing."""
-        return self.embedded(jnp.argmax(self._logits(x), axis=-1))
+        return self.embedded(jnp.argmax(self.logits(x), axis=-1))
 
-    def _logits(self, x: Float[Array, "*event"]) -> Float[Array, "p k"]:
+    def logits(self, x: Float[Array, "*event"]) -> Float[Array, "p k"]:
+        """Minus the squared distances over the temperature."""
         latents = soft_bound(self.network(x), -LARGEST, LARGEST).reshape(-1, self.vectors.shape[2])
-        return -jnp.sum((latents[:, None] - self.vectors) ** 2, axis=-1) / self.part.temperature
+        return -jnp.sum((latents[:, None] - self.vectors) ** 2, axis=-1) / self.temperature
 
 
 def nearest(points: Float[Array, "n d"], codebook: Float[Array, "k d"]) -> Int[Array, " n"]:
@@ -336,4 +350,5 @@ def _quantizer(
     stages, _, width = shape
     vectors = jax.random.normal(second, shape) * 0.5 ** jnp.arange(stages)[:, None, None]
     size = latent_dim * (stages + width)
-    return CodebookEncoder(part, make_encoder(latent_dim * width, key=first), vectors, (size,), commitment)
+    encoder = make_encoder(latent_dim * width, key=first)
+    return CodebookEncoder(part=part, network=encoder, vectors=vectors, latent_shape=(size,), commitment=commitment)
