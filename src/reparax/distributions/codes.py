@@ -43,7 +43,7 @@ class Embedding(eqx.Module):
         """The one-hot vectors of the indices in z; infinite, so that their probability is 0, if one is no index."""
         count = self.codebooks.shape[1]
         indices = z[: num_indices(len(z), self.codebooks)]
-        is_index = (indices >= 0) & (indices < count) & (indices == jnp.round(indices))
+        is_index = (indices >= 0) & (indices < count) & (indices == jnp.floor(indices))
         one_hot = jax.nn.one_hot(jnp.asarray(indices, jnp.int32), count, dtype=z.dtype)
         return jnp.where(jnp.all(is_index), one_hot, jnp.inf), jnp.zeros((), z.dtype)
 

@@ -148,7 +148,7 @@ class LatticeEncoder(CodePosterior):
         top = jnp.asarray(np.asarray(numbers) - 1, jnp.float32)
         strides = jnp.asarray(np.cumprod([1, *numbers[:0:-1]])[::-1].copy(), jnp.float32)
         latents = jnp.tanh(self.network(x)).reshape(-1, len(numbers))
-        level = jnp.round(jax.lax.stop_gradient(latents + 1) * (top / 2)[None])
+        level = jnp.floor(jax.lax.stop_gradient(latents + 1) * (top / 2)[None] + 0.5)
         indices = jnp.asarray(level @ strides, jnp.int32)
         embedding = self.codebooks[0][indices]
         return RoundedCodes(
