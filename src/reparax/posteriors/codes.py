@@ -73,7 +73,7 @@ class CodePosterior(Posterior):
 
 
 class FSQ(AbstractPosterior):
-    """z = numbers between -1 and 1, each rounded to the nearest of a few levels: finite scalar quantization.
+    """Numbers between -1 and 1, each rounded to the nearest of a few levels: finite scalar quantization.
 
     Mentzer et al. (2024), "Finite scalar quantization: VQ-VAE made simple", section 3.1, with levels that are spaced
     equally around 0 also where their number is even. A position is one number for each of the levels given, and its
@@ -157,7 +157,7 @@ class LatticeEncoder(CodePosterior):
 
 
 class VQ(AbstractPosterior):
-    """z = for each position, the vector of a learned codebook that is nearest to the encoder's: vector quantization.
+    """The vectors of a learned codebook that are nearest to the encoder's outputs: vector quantization.
 
     van den Oord, Vinyals & Kavukcuoglu (2017), "Neural discrete representation learning", equations 1 to 3. q(z | x) is
     that point, and the KL is -log p(z): L log K for equally probable codes. Trained by the straight-through estimator,
@@ -184,7 +184,7 @@ class VQ(AbstractPosterior):
 
 
 class ResidualVQ(AbstractPosterior):
-    """z = for each position, a sum of vectors of several codebooks: each is nearest to what the ones before leave.
+    """Sums of vectors of several learned codebooks, each nearest to what those before it leave.
 
     Zeghidour et al. (2021), "SoundStream", algorithm 1; Lee et al. (2022), "Autoregressive image generation using
     residual quantization", equations 3 to 6. The decoder sees the sum; the KL is -log p(z), with one index for each

@@ -21,7 +21,9 @@ def codes(study: Study) -> Section | None:
     if use.num_stages > 1:
         words += f" Each position has {use.num_stages} stages, numbered after the point, the coarsest first."
     dead, total = int(use.dead.sum()), count * use.num_codes
-    of_dead = f"{dead:,} of {total:,} values are dead: no {study.rows_word(1)} has them. Each index has its count."
+    of_dead = "No value is dead: each occurs at each index."
+    if dead:
+        of_dead = f"{dead:,} of {total:,} values are dead: no {study.rows_word(1)} has them. Each index has its count."
     beside: list[Block] = [Text(words), Text(of_dead)]
     evaluation = study.evaluation
     if evaluation.kl is not None:
