@@ -282,7 +282,7 @@ class CategoricalCodebook(AbstractPosterior):
     latent_space: ClassVar[LatentSpace] = "codes"
     default_prior: ClassVar[str] = "uniform-codes"
     has_density: ClassVar[bool] = True
-    num_codes: int = option(16, low=2, high=MOST_CODES)
+    num_codes: int = option(64, low=2, high=MOST_CODES)
     code_dim: int = option(4, low=1, high=10_000)
     temperature: float = option(1.0, low=1e-6, high=1e6)
 
