@@ -4,6 +4,10 @@ from reparax.applications._classifier import RowClassifier as RowClassifier
 from reparax.applications._classify import Classes as Classes
 from reparax.applications._classify import accuracy as accuracy
 from reparax.applications._classify import classify as classify
+from reparax.applications._codes import ACTIVE_VARIANCE as ACTIVE_VARIANCE
+from reparax.applications._codes import CodeUse as CodeUse
+from reparax.applications._codes import active_dimensions as active_dimensions
+from reparax.applications._codes import code_use as code_use
 from reparax.applications._compare_samples import Likeness as Likeness
 from reparax.applications._compare_samples import compare_samples as compare_samples
 from reparax.applications._distances import comparable as comparable
@@ -43,7 +47,6 @@ from reparax.applications._sample import sample as sample
 from reparax.applications._sample import sample_dataset as sample_dataset
 from reparax.applications._sample import sample_means as sample_means
 from reparax.applications._sample import sample_values as sample_values
-from reparax.applications._score import ACTIVE_VARIANCE as ACTIVE_VARIANCE
 from reparax.applications._score import Evaluation as Evaluation
 from reparax.applications._score import Scores as Scores
 from reparax.applications._score import evaluate as evaluate

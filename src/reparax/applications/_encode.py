@@ -15,6 +15,7 @@ from reparax.applications._mixture import over_members
 from reparax.applications._rows import batch_size, batches, map_rows
 from reparax.errors import DataError, RecipeError
 from reparax.model import Model
+from reparax.posteriors.codes import CodePosterior
 from reparax.recipe import FittedModel
 from reparax.tables import adapter_of
 
@@ -24,7 +25,8 @@ DRAWS = 64
 def encode(fitted: FittedModel, data: Any, *, context: Any = None) -> Float[np.ndarray, "n latent"]:
     """The codes of examples, one flattened row for each: the posterior means E[z | x]; never a random draw.
 
-    Posteriors without a mean in closed form document in their `code` what a code is. If the model was trained on bits
+    Posteriors without a mean in closed form document in their `code` what a code is: of a codebook, the indices, then
+    the embedding that they stand for. If the model was trained on bits
     drawn from intensities, the encoder is given the intensities, which are the expectations of the bits.
 
     Args:
@@ -92,7 +94,8 @@ def decode(fitted: FittedModel, codes: Float[np.ndarray, "n latent"], *, context
 
     Args:
         fitted: The fitted model.
-        codes: Latent variables, one flattened row for each example, as from `encode`.
+        codes: Latent variables, one flattened row for each example, as from `encode`; for codes of a codebook, the
+            indices alone are enough.
         context: For a conditional model, one row of numbers for each example, or one row for all.
 
     Raises:
@@ -101,7 +104,7 @@ def decode(fitted: FittedModel, codes: Float[np.ndarray, "n latent"], *, context
     """
     fitted.require_one("to decode with")
     latent_shape = fitted.model.posterior.latent_shape
-    expected, codes = math.prod(latent_shape), np.asarray(codes, np.float32)
+    expected, codes = math.prod(latent_shape), _with_embeddings(fitted.model, np.asarray(codes, np.float32))
     if codes.ndim != 2 or codes.shape[1] != expected or not len(codes):
         raise DataError(
             expected=f"one row of {expected} latent numbers for each example", got=f"an array of shape {codes.shape}",
@@ -115,6 +118,30 @@ def decode(fitted: FittedModel, codes: Float[np.ndarray, "n latent"], *, context
         for _, places, kept in batches(len(codes), batch_size(fitted))
     ]
     return fitted.units.restored(np.concatenate(pieces))
+
+
+def _with_embeddings(model: Model, codes: Float[np.ndarray, "n k"]) -> Float[np.ndarray, "n latent"]:
+    """Codes of which only the indices are given, with what these stand for; any others unchanged.
+
+    Raises:
+        DataError: They are no indices of the codebook.
+    """
+    posterior = model.posterior
+    if not isinstance(posterior, CodePosterior) or codes.ndim != 2 or codes.shape[1] != posterior.num_indices:
+        return codes
+    is_index = (codes == np.round(codes)) & (codes >= 0) & (codes < posterior.num_codes)
+    if not is_index.all():
+        raise DataError(
+            expected=f"indices of codes, whole numbers from 0 to {posterior.num_codes - 1}",
+            got=f"{codes[~is_index][0]:g}",
+            cure="pass codes in the form that encode returns, or their first columns",
+        )
+    return np.asarray(_embedded(posterior, jnp.asarray(codes)))
+
+
+@eqx.filter_jit
+def _embedded(posterior: CodePosterior, indices: Array) -> Array:
+    return jax.vmap(posterior.embedded)(indices)
 
 
 @eqx.filter_jit

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from reparax.applications._codes import ACTIVE_VARIANCE
 from reparax.applications._door import dataset_of
 from reparax.applications._encode import encode
-from reparax.applications._score import ACTIVE_VARIANCE
 from reparax.data import Dataset, read, read_npy
 from reparax.errors import DataError
 from reparax.extras import extras

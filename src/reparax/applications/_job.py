@@ -27,7 +27,14 @@ from reparax.data import (
 from reparax.errors import RecipeError, TrainingError
 from reparax.model import Model
 from reparax.networks import context_size
-from reparax.objectives import AbstractCompanionObjective, AbstractObjective, Accompanied, InContext, check_objective
+from reparax.objectives import (
+    AbstractCompanionObjective,
+    AbstractObjective,
+    Accompanied,
+    InContext,
+    Penalized,
+    check_objective,
+)
 from reparax.objectives.labels import SemiSupervised, WithLabels
 from reparax.parts import option_names
 from reparax.priors.learned import Moments
@@ -381,17 +388,19 @@ def _trained_with(objective: AbstractObjective, recipe: Recipe, part: Dataset) -
             got=f"hide={recipe.hide:g}",
             cure="leave --hide out",
         )
-    return _Wrap(recipe.hide, part.context is not None)(objective)
+    return _Wrap(recipe.hide, part.context is not None, penalized=True)(objective)
 
 
 class _Wrap(NamedTuple):
-    """Makes an objective one that hides cells, and one of examples in their context."""
+    """Makes an objective one that hides cells, one with the penalty of the posterior, and one in their context."""
 
     hide: float
     in_context: bool
+    penalized: bool = False
 
     def __call__(self, objective: Any) -> Any:
-        hiding = HidingCells(objective, self.hide) if self.hide else objective
+        trained = Penalized(objective) if self.penalized else objective
+        hiding = HidingCells(trained, self.hide) if self.hide else trained
         return InContext(hiding) if self.in_context else hiding
 
 

@@ -24,7 +24,7 @@ from reparax.recipe import Choice, FittedModel, build, held_out_share, part_of
 from reparax.training import cosine_adam
 from reparax.training import fit as train
 
-CANDIDATES = ("normal-mixture", "coupling-flow", "spline-flow")
+CANDIDATES = ("normal-mixture", "coupling-flow", "spline-flow", "independent-codes", "autoregressive-codes")
 """The priors that are compared if none is chosen."""
 DRAWS = 4
 """Draws of z for each row: the codes are random, and the prior is that of the draws."""

@@ -179,7 +179,9 @@ def importance_samples(
     if not model.posterior.has_density:
         return posterior.sample(key, (1,)), jnp.zeros(1)
     prior = model.prior(model.posterior)
-    z, log_q = sample_with_log_prob(posterior, key, (num_samples,))
+    # All draws of a code that x is rounded to are equal.
+    count = 1 if model.posterior.part.is_rounded else num_samples
+    z, log_q = sample_with_log_prob(posterior, key, (count,))
     return z, log_q - jax.vmap(prior.log_prob)(z)
 
 

@@ -7,6 +7,7 @@ import equinox as eqx
 import numpy as np
 from jaxtyping import Array, Float
 
+from reparax.applications._codes import active_dimensions
 from reparax.applications._door import dataset_of
 from reparax.applications._mixture import log_mean_exp_of, mean_of, mixed
 from reparax.applications._rows import Terms, importance_samples, map_members, require_samples, terms_of
@@ -131,10 +132,6 @@ class _Score(eqx.Module):
         return log_mean_exp(row.log_prob - kl), row.anomaly_score, row.shares
 
 
-ACTIVE_VARIANCE = 0.01
-"""A latent dimension is active if the variance of its posterior mean is above this; Burda et al. (2016), section 5."""
-
-
 @dataclass(frozen=True)
 class Evaluation:
     """How good a model is on data: means over the examples, in nats.
@@ -149,8 +146,8 @@ class Evaluation:
         kl: KL(q(z | x) || p(z)).
         reconstruction: E_q[log p(x | z)].
         active_units: The number of latent dimensions whose posterior mean varies over the data, Burda et al. (2016),
-            section 5.
-        latent_dim: The number of latent dimensions.
+            section 5; of codes, the number of indices with more than one value.
+        latent_dim: The number of latent dimensions, or of indices.
         bits_per_dim: For images, -iwae / (values per image) in bits; None for a model without a density.
         columns: For tables, E[log p(x_j | z)] of each column j under the importance-weighted posterior, averaged over
             the rows where it is observed; without the probability of gaps.
@@ -230,12 +227,13 @@ def evaluate(
 def _evaluation(fitted: FittedModel, dataset: Dataset, terms: Terms, num_samples: int) -> Evaluation:
     """The means of the terms of one model, or of the mixture."""
     count, size = len(terms.iwae), fitted.units.summary.size
+    active = active_dimensions(fitted.model.posterior, terms.mean)
     common: dict[str, Any] = {
         "num_examples": count,
         "num_samples": num_samples,
         "reconstruction": float(np.mean(terms.reconstruction)),
-        "active_units": int((np.var(terms.mean, axis=0) > ACTIVE_VARIANCE).sum()),
-        "latent_dim": terms.mean.shape[1],
+        "active_units": int(active.sum()),
+        "latent_dim": len(active),
     }
     columns = _of_columns(fitted, dataset.values, terms)
     if not fitted.model.posterior.has_density:

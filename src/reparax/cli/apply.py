@@ -71,10 +71,11 @@ def encode(
             say("note: the standard deviations have no closed form; they are estimated from 64 draws for each row")
             arrays["z_std"] = applications.drawn_std(fitted, dataset)
     if out.lower().endswith((".csv", ".parquet")):
+        of_z = fitted.model.posterior.latent_names
         columns = {
-            f"z{index}{name.removeprefix('z')}": column
+            f"{latent}{name.removeprefix('z')}": column
             for name, array in arrays.items()
-            for index, column in enumerate(array.T)
+            for latent, column in zip(of_z, array.T, strict=True)
         }
         arrays = columns
     files.write(out, _with_ids(arrays, dataset, out))

@@ -368,8 +368,8 @@ def _write_report(fitted: "FittedModel", dataset: "Dataset", data: str, out: str
 def _active_units(fitted: "FittedModel", dataset: "Dataset") -> tuple[int, int]:
     import numpy as np
 
-    from reparax.applications import ACTIVE_VARIANCE, encode
+    from reparax.applications import active_dimensions, encode
 
     rows = np.arange(len(dataset))[:: -(-len(dataset) // ROWS_FOR_ACTIVITY)]
-    means = encode(fitted, dataset.take(rows))
-    return int((means.var(axis=0) > ACTIVE_VARIANCE).sum()), means.shape[1]
+    active = active_dimensions(fitted.model.posterior, encode(fitted, dataset.take(rows)))
+    return int(active.sum()), len(active)

@@ -4,6 +4,10 @@ from reparax.distributions.bounded import ContinuousBernoulli as ContinuousBerno
 from reparax.distributions.bounded import LogisticNormal as LogisticNormal
 from reparax.distributions.classes import ClassNormal as ClassNormal
 from reparax.distributions.classes import with_class as with_class
+from reparax.distributions.codes import AutoregressiveCodes as AutoregressiveCodes
+from reparax.distributions.codes import Embedding as Embedding
+from reparax.distributions.codes import RoundedCodes as RoundedCodes
+from reparax.distributions.codes import independent_codes as independent_codes
 from reparax.distributions.counts import NegativeBinomial as NegativeBinomial
 from reparax.distributions.counts import OfTotal as OfTotal
 from reparax.distributions.counts import Poisson as Poisson

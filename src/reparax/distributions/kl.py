@@ -13,6 +13,7 @@ import numpyro.distributions as dist
 from jax.scipy.special import betaln, digamma
 from jaxtyping import Array, Float, Num
 
+from reparax.distributions.codes import factors as of_indices
 from reparax.distributions.discrete import OneHotCategorical
 from reparax.distributions.layers import conditional_normals
 from reparax.errors import NoAnalyticKL
@@ -115,6 +116,9 @@ def _find(q: dist.Distribution, p: dist.Distribution) -> Formula | None:
 
 def _factor(d: dist.Distribution) -> tuple[dist.Distribution, tuple[int, ...]]:
     """The family of a distribution's factors, without `Independent` and `expand`, and the shape of one draw."""
+    indices = of_indices(innermost(d))
+    if indices is not None:
+        d = indices
     shape = d.batch_shape + d.event_shape
     return innermost(d), shape
 

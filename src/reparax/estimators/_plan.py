@@ -11,11 +11,12 @@ import numpyro.distributions as dist
 
 from reparax import registry
 from reparax.continuity import AssumedContinuous, Reason
+from reparax.distributions.codes import RoundedCodes
 from reparax.errors import InvalidEstimator
 from reparax.estimators._base import LEVELS, AbstractBoundEstimator, AbstractEstimator
 from reparax.estimators._integrand import Inspected, Integrand, discontinuous, with_key, worth_it
 from reparax.estimators.draws import is_binary, is_distribution, leaves, num_states
-from reparax.reparameterization import is_discrete
+from reparax.reparameterization import innermost, is_discrete
 
 CHEAP_STATES = 64
 # Draws of other variables are repeated for every enumerated state: this many times at most.
@@ -78,8 +79,15 @@ def check(part: AbstractEstimator, q: Any) -> None:
             raise InvalidEstimator(
                 expected=f"{type(part).__name__} to be used for {part.valid_for}",
                 got=reason,
-                cure=f"use one of: {', '.join(valid_names(leaf))}",
+                cure=_cure(leaf),
             )
+
+
+def _cure(q: dist.Distribution) -> str:
+    if isinstance(innermost(q), RoundedCodes):
+        return "choose estimator='straight-through', whose derivative is biased, or draw the codes: independent_codes"
+    names = valid_names(q)
+    return f"use one of: {', '.join(names)}" if names else "replace the distribution, as no estimator is unbiased"
 
 
 @dataclass(frozen=True)
@@ -136,7 +144,7 @@ def automatic(q: dist.Distribution, num_samples: int = 1) -> Choice:
     raise InvalidEstimator(
         expected=f"an estimator that is valid for {type(q).__name__}",
         got="; ".join(reasons),
-        cure="replace the distribution, or choose an estimator explicitly",
+        cure=_cure(q),
     )
 
 

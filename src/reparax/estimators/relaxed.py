@@ -2,6 +2,7 @@
 
 import abc
 import functools
+from collections.abc import Callable
 from typing import Any, ClassVar, NamedTuple
 
 import jax
@@ -9,6 +10,7 @@ import jax.numpy as jnp
 import numpyro.distributions as dist
 from jaxtyping import Array, Float
 
+from reparax.distributions.codes import RoundedCodes
 from reparax.distributions.discrete import bernoulli_log_prob
 from reparax.estimators._base import AbstractEstimator, Integrand, Level
 from reparax.estimators.draws import category_logits, is_binary, is_distribution, is_one_hot, not_one_hot
@@ -32,13 +34,20 @@ class AbstractRelaxation(AbstractEstimator):
         return not_relaxable(q)
 
     def estimate(self, f: Integrand, q: Any, *, key: jax.Array, num_samples: int) -> Any:
-        flat, structure = jax.tree.flatten(q, is_leaf=is_distribution)
-        draw_key, f_key = jax.random.split(key)
-        draws = []
-        for index, leaf in enumerate(flat):
-            keys = jax.random.split(jax.random.fold_in(draw_key, index), num_samples)
-            draws.append(jax.vmap(functools.partial(self.stand_in, leaf))(keys))
-        return mean(evaluate(f, jax.tree.unflatten(structure, draws), jax.random.split(f_key, num_samples)))
+        return _relaxed_mean(self.stand_in, f, q, key, num_samples)
+
+
+def _relaxed_mean(
+    stand_in: Callable[[dist.Distribution, jax.Array], Array], f: Integrand, q: Any, key: jax.Array, num_samples: int
+) -> Any:
+    """The mean of f over what takes the place of the draws."""
+    flat, structure = jax.tree.flatten(q, is_leaf=is_distribution)
+    draw_key, f_key = jax.random.split(key)
+    draws = []
+    for index, leaf in enumerate(flat):
+        keys = jax.random.split(jax.random.fold_in(draw_key, index), num_samples)
+        draws.append(jax.vmap(functools.partial(stand_in, leaf))(keys))
+    return mean(evaluate(f, jax.tree.unflatten(structure, draws), jax.random.split(f_key, num_samples)))
 
 
 class GumbelSoftmax(AbstractRelaxation):
@@ -57,15 +66,29 @@ class GumbelSoftmax(AbstractRelaxation):
         return soft(q, relaxed_draw(q, key).free, self.temperature)
 
 
-class StraightThrough(AbstractRelaxation):
+class StraightThrough(AbstractEstimator):
     """f(b) with db replaced by dp: the value is unbiased, the derivative is not, unless f is linear.
 
-    Bengio, Leonard & Courville (2013), section 4.
+    For codes that numbers were rounded to, db is replaced by the derivative of these numbers.
+    Bengio, Leonard & Courville (2013), section 4; van den Oord et al. (2017), section 3.2.
     """
 
+    unbiased: ClassVar[bool] = False
+    level: ClassVar[Level] = "pathwise"
+    minimum_samples: ClassVar[int] = 1
+    valid_for: ClassVar[str] = "Bernoulli, one-hot and rounded variables, and an f that is continuous between them"
     reference: ClassVar[str] = "Bengio, Leonard & Courville (2013), section 4"
 
+    def refusal(self, q: dist.Distribution) -> str | None:
+        return None if isinstance(innermost(q), RoundedCodes) else not_relaxable(q)
+
+    def estimate(self, f: Integrand, q: Any, *, key: jax.Array, num_samples: int) -> Any:
+        return _relaxed_mean(self.stand_in, f, q, key, num_samples)
+
     def stand_in(self, q: dist.Distribution, key: jax.Array) -> Array:
+        """One draw, with the derivative of the probabilities or of the numbers that were rounded."""
+        if isinstance(q, RoundedCodes):
+            return q.straight_through()
         p = probabilities(q)
         return relaxed_draw(q, key).hard + (p - jax.lax.stop_gradient(p))
 

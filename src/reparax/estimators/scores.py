@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpyro.distributions as dist
 from jaxtyping import Array, Bool, Float
 
+from reparax.distributions.codes import RoundedCodes
 from reparax.errors import InvalidEstimator
 from reparax.estimators._base import Integrand
 from reparax.estimators._parameters import kink_reads, support_reads
@@ -284,6 +285,8 @@ def _unknown_where_jvp(primals: Any, tangents: Any) -> tuple[Array, Array]:
 def moving_support(q: dist.Distribution) -> str | None:
     """Why q has no score: its support depends on all of its parameters; ``None`` otherwise."""
     base = innermost(q)
+    if isinstance(base, RoundedCodes):
+        return "its draw is rounded, so that the derivative of the probability of a value is 0 almost everywhere"
     for family, what in _MOVING.items():
         if isinstance(base, family):
             return (

@@ -115,13 +115,19 @@ def _encode(fitted: FittedModel) -> Function:
         posterior = model.posterior(x)
         result = {"z": jnp.ravel(model.posterior.code(x)), **_std_of(model, posterior)}
         base, _ = _noise_base(posterior)
-        if model.posterior.has_density and type(_stripped(base)) not in STANDARD:
+        if _has_noise(fitted) and type(_stripped(base)) not in STANDARD:
             result |= {f"base_{name}": value for name, value in parameters_of(base).items()}
         return _floats(result)
 
     inputs = (_example(fitted, "an example, as described under data"), *_given_ports(fitted))
     texts = {"z": "the code: the posterior mean of z", "z_std": "the posterior standard deviation of z"}
     return _made("encode", call, inputs, texts)
+
+
+def _has_noise(fitted: FittedModel) -> bool:
+    """Whether z is drawn; a deterministic posterior and a code that x is rounded to have one value."""
+    posterior = fitted.model.posterior
+    return posterior.has_density and not posterior.part.is_rounded
 
 
 def _std_of(model: Model, posterior: dist.Distribution) -> dict[str, Array]:
@@ -182,7 +188,7 @@ class _Noise(NamedTuple):
 
 def _noise_of(fitted: FittedModel, ports: tuple[Port, ...]) -> _Noise:
     """What the noise of one draw is, without running the encoder."""
-    if not fitted.model.posterior.has_density:
+    if not _has_noise(fitted):
         return _Noise(None, "")
     texts: list[str] = []
 
@@ -209,14 +215,16 @@ def _score(fitted: FittedModel, num_samples: int) -> Function:
     # Bits that training drew at random are an input.
     transform = units.transform if units.binarize != "dynamic" else lambda x, key: x
     nothing, has_density = jax.random.key(0), fitted.model.posterior.has_density
+    has_noise = _has_noise(fitted)
 
     def call(x: Array, *others: Array) -> dict[str, Array]:
-        noise, given = (others[0], others[1:]) if has_density else (None, others)
+        noise, given = (others[0], others[1:]) if has_noise else (None, others)
         model = _plain(fitted, given)
         x = transform(x, nothing)
         prior = model.prior(model.posterior)
         if noise is None:
-            z, kl = model.posterior.code(x)[None], jnp.zeros(1)
+            z = model.posterior.code(x)[None]
+            kl = -jax.vmap(prior.log_prob)(z) if has_density else jnp.zeros(1)
         else:
             z, log_q = _pushed(model, x, noise)
             kl = log_q - jax.vmap(prior.log_prob)(z)
@@ -234,9 +242,10 @@ def _score(fitted: FittedModel, num_samples: int) -> Function:
     x, given = _example(fitted, bits), _given_ports(fitted)
     noise = _noise_of(fitted, (x, *given))
     inputs = (x, *(() if noise.shape is None else (Port("noise", (num_samples, *noise.shape), noise.text),)), *given)
+    draws = "" if noise.shape is None else f" from {num_samples} draws"
     texts = {
         "anomaly_score": "higher is more anomalous",
-        "log_density": f"a lower bound on log p(x) from {num_samples} draws, nats",
+        "log_density": f"a lower bound on log p(x){draws}, nats",
         "shares": "how much each column contributes to the anomaly score",
     }
     return _made("score", call, inputs, texts)

@@ -19,25 +19,36 @@ class MaskedPerceptron(eqx.Module):
         outer: To the outputs.
         size: The number of inputs.
         num_blocks: The number of outputs for each input.
+        input_blocks: How many numbers make up an input, such as those of a one-hot vector; in blocks as the outputs.
     """
 
     hidden: Affine
     outer: Affine
     size: int = eqx.field(static=True)
     num_blocks: int = eqx.field(static=True)
+    input_blocks: int = eqx.field(static=True)
 
-    def __init__(self, size: int, width: int, *, num_blocks: int = 2, context_size: int = 0, key: jax.Array) -> None:
+    def __init__(
+        self,
+        size: int,
+        width: int,
+        *,
+        num_blocks: int = 2,
+        input_blocks: int = 1,
+        context_size: int = 0,
+        key: jax.Array,
+    ) -> None:
         one, two = jax.random.split(key)
-        self.hidden = Affine(size + context_size, width, key=one)
+        self.hidden = Affine(input_blocks * size + context_size, width, key=one)
         outer = Affine(width, num_blocks * size, key=two)
         self.outer = eqx.tree_at(lambda layer: layer.weight, outer, jnp.zeros_like(outer.weight))
-        self.size, self.num_blocks = size, num_blocks
+        self.size, self.num_blocks, self.input_blocks = size, num_blocks, input_blocks
 
     def __call__(self, x: Float[Array, " i"]) -> Float[Array, " o"]:
         # A hidden unit of degree k sees the inputs up to k; the outputs after k see it.
         degrees = np.arange(self.outer.weight.shape[0]) % self.size
-        inputs = np.arange(1, self.size + 1)[:, None] <= degrees[None]
-        seen = np.concatenate([inputs, np.ones((len(self.hidden.weight) - self.size, len(degrees)), bool)])
+        inputs = np.tile(np.arange(1, self.size + 1)[:, None] <= degrees[None], (self.input_blocks, 1))
+        seen = np.concatenate([inputs, np.ones((len(self.hidden.weight) - len(inputs), len(degrees)), bool)])
         shown = np.tile(degrees[:, None] < np.arange(1, self.size + 1)[None], (1, self.num_blocks))
         hidden = jax.nn.gelu(x @ jnp.where(seen, self.hidden.weight, 0.0) + self.hidden.bias)
         return hidden @ jnp.where(shown, self.outer.weight, 0.0) + self.outer.bias

@@ -4,6 +4,7 @@ from reparax.objectives._base import AbstractCompanionObjective as AbstractCompa
 from reparax.objectives._base import AbstractObjective as AbstractObjective
 from reparax.objectives._base import Accompanied as Accompanied
 from reparax.objectives._base import InContext as InContext
+from reparax.objectives._base import Penalized as Penalized
 from reparax.objectives._base import Terms as Terms
 from reparax.objectives._base import check_objective as check_objective
 from reparax.objectives.bounds import ELBO as ELBO

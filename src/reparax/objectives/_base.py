@@ -1,6 +1,7 @@
 """What an objective is: a function of one example, of an example in its context, or of a model with a companion."""
 
 from abc import abstractmethod
+from dataclasses import replace
 from typing import Any, ClassVar, Self
 
 import equinox as eqx
@@ -77,6 +78,30 @@ def check_objective(objective: AbstractObjective, model: Model) -> None:
             got=f"{registry.part_name(type(model.prior))}, whose weights would keep their random initial values",
             cure="choose --objective elbo, or a prior without weights, such as the default",
         )
+
+
+def estimator_for(name: str, model: Model) -> str:
+    """The estimator of an objective: "auto" is the straight-through estimator for codes that x is rounded to.
+
+    That one is biased, so that `reparax.expectation` uses it by its name only. Here the user chose such a posterior.
+    """
+    return "straight-through" if name == "auto" and model.posterior.part.is_rounded else name
+
+
+class Penalized(eqx.Module):
+    """An objective minus the penalty of the posterior, such as the distances to its codebook; the bound is unchanged.
+
+    Attributes:
+        objective: The objective.
+    """
+
+    objective: Any
+
+    def __call__(self, model: Any, x: Num[Array, "*event"], *, key: jax.Array, step: Int[Array, ""]) -> Any:
+        """The terms for one example at a training step."""
+        terms = self.objective(model, x, key=key, step=step)
+        plain = model.model if isinstance(model, Accompanied) else model
+        return replace(terms, objective=terms.objective - plain.posterior.penalty(x))
 
 
 class InContext(eqx.Module):

@@ -9,7 +9,7 @@ from jaxtyping import Array, Float, Int, Num
 from reparax.distributions import has_analytic_kl, has_conditional_kl, kl_per_dimension, kl_terms
 from reparax.estimators import AssumedContinuous, base_of, expectation, iwae_estimate, path_only, sample_with_log_prob
 from reparax.model import Model
-from reparax.objectives._base import MOST_SAMPLES, AbstractObjective, Terms
+from reparax.objectives._base import MOST_SAMPLES, AbstractObjective, Terms, estimator_for
 from reparax.parts import option
 
 MOST_STEPS = 1_000_000_000
@@ -71,7 +71,7 @@ class ELBO(AbstractObjective):
             kl = kl_terms(posterior, prior, z, log_q) if by_terms else log_q - prior.log_prob(z)
             return reconstruction, kl
 
-        estimator = "pathwise" if through_z else self.estimator
+        estimator = "pathwise" if through_z else estimator_for(self.estimator, model)
         reconstruction, groups = expectation(
             AssumedContinuous(terms), base, key=key, num_samples=self.num_samples, estimator=estimator
         )
@@ -112,8 +112,9 @@ class IWAE(AbstractObjective):
         # A likelihood must be continuous in z: its tests for infinite logits are no jumps.
         inner, reported = jax.random.split(key)
         value = iwae_estimate(
-            AssumedContinuous(log_joint), posterior, key=inner, num_samples=self.num_samples, estimator=self.estimator
-        )
+            AssumedContinuous(log_joint), posterior, key=inner, num_samples=self.num_samples,
+            estimator=estimator_for(self.estimator, model),
+        )  # fmt: skip
         # The terms are reported, but not trained: one more draw, without a derivative.
         z, log_q = sample_with_log_prob(posterior, reported)
         reconstruction = jax.lax.stop_gradient(model.likelihood(z).log_prob(x))

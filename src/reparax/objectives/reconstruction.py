@@ -8,7 +8,7 @@ from jaxtyping import Array, Int, Num
 
 from reparax.estimators import AssumedContinuous, expectation
 from reparax.model import Model
-from reparax.objectives._base import MOST_SAMPLES, AbstractObjective, Terms
+from reparax.objectives._base import MOST_SAMPLES, AbstractObjective, Terms, estimator_for
 from reparax.parts import option
 
 
@@ -34,6 +34,6 @@ class Reconstruction(AbstractObjective):
             posterior,
             key=key,
             num_samples=self.num_samples,
-            estimator=self.estimator,
+            estimator=estimator_for(self.estimator, model),
         )
         return Terms(reconstruction, reconstruction, reconstruction, jnp.zeros_like(reconstruction))

@@ -11,6 +11,10 @@ from reparax.posteriors.bounded import Gamma as Gamma
 from reparax.posteriors.bounded import Kumaraswamy as Kumaraswamy
 from reparax.posteriors.bounded import LogisticNormal as LogisticNormal
 from reparax.posteriors.classes import ClassNormal as ClassNormal
+from reparax.posteriors.codes import FSQ as FSQ
+from reparax.posteriors.codes import VQ as VQ
+from reparax.posteriors.codes import CategoricalCodebook as CategoricalCodebook
+from reparax.posteriors.codes import ResidualVQ as ResidualVQ
 from reparax.posteriors.curved import PoincareNormal as PoincareNormal
 from reparax.posteriors.curved import PowerSpherical as PowerSpherical
 from reparax.posteriors.curved import VonMisesFisher as VonMisesFisher

@@ -16,7 +16,17 @@ from reparax.networks import Network
 from reparax.parts import Part
 
 LatentSpace = Literal[
-    "real", "binary", "one-hot", "positive", "unit interval", "simplex", "sphere", "ball", "count", "class and real"
+    "real",
+    "binary",
+    "one-hot",
+    "positive",
+    "unit interval",
+    "simplex",
+    "sphere",
+    "ball",
+    "count",
+    "class and real",
+    "codes",
 ]
 
 
@@ -58,6 +68,11 @@ class Posterior(eqx.Module):
         return math.prod(self.latent_shape)
 
     @property
+    def latent_names(self) -> tuple[str, ...]:
+        """A name for each number of z: z0, z1 and so on."""
+        return tuple(f"z{index}" for index in range(math.prod(self.latent_shape)))
+
+    @property
     def shares_layers(self) -> bool:
         """Whether it is made with layers of the prior."""
         return False
@@ -70,6 +85,10 @@ class Posterior(eqx.Module):
     @abstractmethod
     def __call__(self, x: Float[Array, "*event"]) -> dist.Distribution:
         """The distribution of z given x, with event shape ``latent_shape``."""
+
+    def penalty(self, x: Float[Array, "*event"]) -> Float[Array, ""]:
+        """What training subtracts from any objective, such as the distance to a codebook; no part of a bound."""
+        return jnp.zeros(())
 
     def code(self, x: Float[Array, "*event"]) -> Float[Array, "*latent"]:
         """One z that represents x, without sampling: the mean of q(z | x), or that of its base, pushed forward.
@@ -90,11 +109,14 @@ class AbstractPosterior(Part):
         latent_space: The space of z; a prior must be a distribution on the same space.
         default_prior: The name of the prior that is used if none is chosen.
         has_density: Whether q(z | x) has a density.
+        is_rounded: Whether z is what x is rounded to, without noise: all draws are equal, and objectives use the
+            straight-through estimator, which is biased.
     """
 
     latent_space: eqx.AbstractClassVar[LatentSpace]
     default_prior: eqx.AbstractClassVar[str]
     has_density: eqx.AbstractClassVar[bool]
+    is_rounded: ClassVar[bool] = False
 
     @abstractmethod
     def create(self, make_encoder: MakeEncoder, latent_dim: int, *, key: jax.Array) -> Posterior:

@@ -6,6 +6,9 @@ from reparax.priors._base import MakeNetwork as MakeNetwork
 from reparax.priors._base import Prior as Prior
 from reparax.priors.classes import ClassMixture as ClassMixture
 from reparax.priors.classes import UniformClass as UniformClass
+from reparax.priors.codes import AutoregressiveCodes as AutoregressiveCodes
+from reparax.priors.codes import IndependentCodes as IndependentCodes
+from reparax.priors.codes import UniformCodes as UniformCodes
 from reparax.priors.fixed import HypersphericalUniform as HypersphericalUniform
 from reparax.priors.fixed import PoincareNormal as PoincareNormal
 from reparax.priors.fixed import StandardLogisticNormal as StandardLogisticNormal

@@ -273,6 +273,12 @@ class TableSettings(TypedDict, total=False):
     num_samples: int | None
     num_components: int | None
     num_classes: int | None
+    num_codes: int | None
+    code_dim: int | None
+    num_stages: int | None
+    commitment: float | None
+    temperature: float | None
+    levels: str | None
     num_couplings: int | None
     num_maps: int | None
     num_bins: int | None

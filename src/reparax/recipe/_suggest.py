@@ -42,7 +42,11 @@ WEIGHT_DECAY_ROWS = 100
 SEARCHED = ("objective", "prior", "likelihood", "network", "posterior")
 """The parts in which an option is looked for, in order, if it is given without the name of its part."""
 
-DISCRETE_SPACES = frozenset({"binary", "one-hot", "count"})
+FACTORS = {"binary": 3, "one-hot": 2}
+"""How many variables of a latent space hold about as much information as a number."""
+NUMBERS_OF_A_CODE = 3
+"""How many numbers hold about as much as a code of some hundred values."""
+DISCRETE_SPACES = frozenset({"binary", "one-hot", "count", "codes"})
 
 
 def suggest(schema: Schema, num_examples: int, **chosen: Any) -> Recipe:
@@ -112,9 +116,9 @@ def _draws_are_chosen(chosen: dict[str, Any]) -> bool:
 
 def _more_draws(recipe: dict[str, Any]) -> dict[str, Any]:
     """A recipe with four draws for each example if latent variables are discrete, as their gradients are noisier."""
-    space = registry.load("posteriors", name_of(recipe["posterior"])).latent_space
+    posterior = registry.load("posteriors", name_of(recipe["posterior"]))
     objective = recipe["objective"]
-    if space not in DISCRETE_SPACES or name_of(objective) == "iwae":
+    if posterior.latent_space not in DISCRETE_SPACES or posterior.is_rounded or name_of(objective) == "iwae":
         return recipe
     if not has_option("objective", objective, "num_samples"):
         return recipe
@@ -167,7 +171,7 @@ def _rules_for_rows(schema: Schema, num_examples: int, given: dict[str, Any], *,
     flow = num_examples >= 2000 and name_of(given["posterior"]) == "diagonal-normal" and not trims
     return {
         **({"prior": "coupling-flow"} if flow else {}),
-        "latent_dim": min(16, max(2, size if flow else -(-size // 2))) * _latent_factor(given["posterior"]),
+        "latent_dim": _times_factor(min(16, max(2, size if flow else -(-size // 2))), given["posterior"]),
         "width": SMALLEST_WIDTH if trims else 256 if num_examples >= 2000 else 128,
         "depth": 2,
         "batch_size": batch_size,
@@ -205,7 +209,7 @@ def _rules_for_arrays(schema: Schema, num_examples: int, given: dict[str, Any], 
     is_large_perceptron = name_of(given["network"]) == "mlp" and num_examples >= 10_000
     epochs = given.get("epochs", min(2000, max(20, -(-LONG_RUN * batch_size // max(1, num_examples)))))
     return {
-        "latent_dim": _latent_dim(schema, schema.summary().size) * _latent_factor(given["posterior"]),
+        "latent_dim": _times_factor(_latent_dim(schema, schema.summary().size), given["posterior"]),
         **_shape_of_network(schema, name_of(given["network"]), num_examples),
         "batch_size": batch_size,
         "epochs": epochs,
@@ -243,11 +247,15 @@ def _latent_dim(schema: Schema, size: int) -> int:
     return min(16, max(2, -(-size // 2)))
 
 
-def _latent_factor(posterior: Choice) -> int:
-    """Codes of bits are longer, as a bit holds less information than a number; the dimensions of layers are shared."""
-    if has_option("posterior", posterior, "num_layers"):
-        return 2
-    return {"binary": 3, "one-hot": 2}.get(registry.load("posteriors", name_of(posterior)).latent_space, 1)
+def _times_factor(latent_dim: int, posterior: Choice) -> int:
+    """Latent variables of bits are more than of numbers, and codes of a codebook fewer, by what each of them holds.
+
+    The dimensions of layers are shared.
+    """
+    space = registry.load("posteriors", name_of(posterior)).latent_space
+    if space == "codes":
+        return max(1, latent_dim // NUMBERS_OF_A_CODE)
+    return latent_dim * (2 if has_option("posterior", posterior, "num_layers") else FACTORS.get(space, 1))
 
 
 def _shape_of_network(schema: Schema, network: str, num_examples: int) -> dict[str, int]:

@@ -21,19 +21,19 @@ CATEGORY_CODES = "abcdefghij"
 
 def latent_map(study: Study) -> Section:
     """The posterior means in two dimensions."""
-    codes = study.codes
+    codes, what = study.codes, "posterior means" if study.code_use is None else "embeddings of the codes"
     if codes.shape[1] == 2:
         places, names = codes.astype(np.float64), ("z1", "z2")
-        words = "The posterior means; the latent space has two dimensions."
+        words = f"The {what}; the latent space has two dimensions."
     else:
         places, explained = principal_components(codes)
         axes = [f"component {index + 1} ({percent(part)})" for index, part in enumerate(explained)]
         names = (axes[0], axes[1] if len(axes) > 1 else "spread out for visibility")
         words = (
-            f"The first two principal components of the posterior means, which have {codes.shape[1]} dimensions; they "
+            f"The first two principal components of the {what}, which have {codes.shape[1]} dimensions; they "
             f"explain {percent(sum(explained))} of the variance."
             if len(axes) > 1
-            else "The posterior means, which have one dimension; the other axis has no meaning."
+            else f"The {what}, which have one dimension; the other axis has no meaning."
         )
     words += f" {len(codes):,} {study.rows_word(len(codes))}"
     words += f", evenly spaced among {len(study.dataset):,}" if len(codes) < len(study.dataset) else ""

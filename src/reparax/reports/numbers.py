@@ -31,6 +31,7 @@ def _numbers(study: Study) -> dict[str, Any]:
             "held_out": None if study.held_out is None else len(study.held_out),
         },
         "evaluation": _plain(study.evaluation.as_dict()),
+        "codes": None if study.code_use is None else study.code_use.as_dict(),
         "privacy": _plain(study.privacy),
         "training": {
             "status": fitted.status,

@@ -7,6 +7,7 @@ from reparax.data import check_output
 from reparax.disk import atomic_write
 from reparax.recipe import FittedModel
 from reparax.reports.charts import shortened
+from reparax.reports.codes import codes
 from reparax.reports.gaps import gaps
 from reparax.reports.latent import dimensions, latent_map
 from reparax.reports.numbers import as_json
@@ -80,7 +81,7 @@ def write(study: Study, path: str | Path) -> None:
 
 def sections_of(study: Study) -> tuple[Section, ...]:
     """The sections for the kind of data, in order."""
-    first = [headline(study), about_data(study), training(study), latent_map(study), dimensions(study)]
+    first = [headline(study), about_data(study), training(study), latent_map(study), codes(study) or dimensions(study)]
     middle: list[Section] = []
     if study.is_table:
         middle = [marginals(study), relations(study), reconstruction(study), anomalies(study)]

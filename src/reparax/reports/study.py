@@ -11,10 +11,11 @@ import numpy as np
 from jaxtyping import Float
 
 from reparax import applications
-from reparax.applications import Evaluation, Measured, Privacy, Scores
+from reparax.applications import CodeUse, Evaluation, Measured, Privacy, Scores
 from reparax.data import Dataset, joint_values, read
 from reparax.errors import DataError, RecipeError
 from reparax.networks import context_size
+from reparax.posteriors.codes import CodePosterior
 from reparax.recipe import FittedModel
 from reparax.reports.joint import Pair, Sides, Trained, told_apart, trained_on_synthetic, worst_pair
 from reparax.reports.missing import separability_by_gaps
@@ -177,8 +178,16 @@ class Study:
 
     @cached_property
     def codes(self) -> Float[np.ndarray, "n latent"]:
-        """The posterior means of the mapped rows; of an ensemble, those of its first member."""
-        return applications.encode(self.first, self.mapped)
+        """The posterior means (of codes, the embeddings) of the mapped rows; of an ensemble, of its first member."""
+        codes = applications.encode(self.first, self.mapped)
+        posterior = self.first.model.posterior
+        return codes[:, posterior.num_indices :] if isinstance(posterior, CodePosterior) else codes
+
+    @cached_property
+    def code_use(self) -> CodeUse | None:
+        """Which codes the mapped rows use, of the first member; None for other latent variables."""
+        is_of_codes = isinstance(self.first.model.posterior, CodePosterior)
+        return applications.code_use(self.first, self.mapped) if is_of_codes else None
 
     @cached_property
     def compared(self) -> tuple[np.ndarray, np.ndarray]:
