@@ -13,10 +13,12 @@ import reparax as rx
 from reparax.data import cell_text
 from reparax.explorer import load, messages
 from reparax.explorer.cells import step_of
+from reparax.explorer.conditional import Conditional
 from reparax.explorer.explorer import Explorer
 from reparax.explorer.messages import WhatIf
+from reparax.explorer.whatif import Questions
 
-from .conftest import HOSTILE, table
+from .conftest import HOSTILE
 
 GRID = jnp.linspace(-9, 9, 2001)
 MOST_POINTS = 128
@@ -201,21 +203,17 @@ def test_relations_between_columns_hold_in_what_is_shown():
 
 
 @pytest.mark.full
-def test_a_posterior_without_an_inverse_has_the_same_distributions(rows):
-    """Of a planar flow the density is known at its own draws only: each column then has its own proposals."""
-    small = table(120, 1)
-    fitted = rx.fit(small, latent_dim=1, prior="standard-normal", posterior="planar-flow", width=8,
-                    depth=1, epochs=3, relations="none")  # fmt: skip
-    explorer = load(fitted, small, "")
-    questions = explorer._operations[messages.WhatIf].__self__
-    shown = explorer.answer(WhatIf(id=1, index=1)).fields["columns"]
-    _, stored = stored_of(explorer, 1, {})
-    assert not questions._conditional.pools
-    column = fitted.schema.columns[1]
-    wanted = quadrature(fitted, stored, [np.arange(2 * (place == 1)) for place in range(len(stored))])[1]
-    named = dict(zip(column.categories, wanted, strict=True))
-    for each in shown[1]["categories"]:
-        assert abs(each["p"] - named[each["name"]]) <= 5 * np.sqrt(0.25 / shown[1]["effective_draws"]) + 1e-3
+def test_proposals_of_each_column_alone_have_the_same_distributions(explorer):
+    """As for posteriors whose density is known at their own draws only."""
+    questions = Questions(explorer.subject, explorer.things.columns, explorer.scoring)
+    questions._conditional = Conditional(pools=False, num_cells=6)
+    data, stored = stored_of(explorer, 1, {})
+    shown = questions.distributions(data)[1]
+    categories = explorer.subject.fitted.schema.columns[1].categories
+    points = [np.arange(len(categories) * (place == 1)) for place in range(len(stored))]
+    named = dict(zip(categories, quadrature(explorer.subject.fitted, stored, points)[1], strict=True))
+    for each in shown["categories"]:
+        assert abs(each["p"] - named[each["name"]]) <= 5 * np.sqrt(0.25 / shown["effective_draws"]) + 1e-3
 
 
 def test_the_text_of_a_number_is_its_expectation(explorer):
