@@ -23,7 +23,7 @@ from reparax.estimators._plan import all_named
 from reparax.likelihoods import Normal as NormalLikelihood
 from reparax.model import Model
 from reparax.networks import MLP, LastOf
-from reparax.objectives import ELBO, IWAE, Penalized, Reconstruction
+from reparax.objectives import ELBO, IWAE, Penalized, Reconstruction, check_objective
 from reparax.posteriors import FSQ, VQ, CategoricalCodebook, ResidualVQ
 from reparax.priors import AutoregressiveCodes, IndependentCodes, UniformCodes
 from reparax.pytrees import combine, partition
@@ -455,3 +455,12 @@ def test_the_divergence_of_codes_is_that_of_their_indices():
     assert float(kl_divergence(point, independent_codes(b, books))) == pytest.approx(
         -np.log(q[0, 2] * q[1, 0]), rel=1e-5
     )
+
+
+@pytest.mark.parametrize("name", ["straight-through", "gumbel-softmax", "rebar"])
+def test_estimators_between_codes_are_refused_where_the_density_of_codes_is_needed(name):
+    check_objective(ELBO(estimator=name), model_of(SMALL, IndependentCodes()))
+    check_objective(ELBO(estimator="leave-one-out"), model_of(SMALL, AutoregressiveCodes(width=6)))
+    for objective, prior in ((ELBO, AutoregressiveCodes(width=6)), (IWAE, UniformCodes())):
+        with pytest.raises(RecipeError, match="leave-one-out"):
+            check_objective(objective(estimator=name), model_of(SMALL, prior))

@@ -72,12 +72,37 @@ def check_objective(objective: AbstractObjective, model: Model) -> None:
             got=registry.part_name(type(model.posterior.part)),
             cure="choose --posterior class-normal, or another objective",
         )
+    _check_relaxed_codes(objective, model)
     if num_parameters(model.prior) and not objective.trains_prior:
         raise RecipeError(
             expected=f"a prior without weights for the {name} objective, which does not train them",
             got=f"{registry.part_name(type(model.prior))}, whose weights would keep their random initial values",
             cure="choose --objective elbo, or a prior without weights, such as the default",
         )
+
+
+RELAXING = frozenset({"gumbel-softmax", "rebar", "straight-through"})
+"""Estimators that evaluate, or differentiate, between the values of a discrete variable."""
+CLOSED_KL = frozenset({"elbo", "reconstruction"})
+"""Objectives that need no density of drawn codes where the KL of independent codes is closed."""
+
+
+def _check_relaxed_codes(objective: AbstractObjective, model: Model) -> None:
+    """Refuses estimators that relax drawn codes where the density of codes is needed, which is 0 between them.
+
+    Raises:
+        RecipeError: The objective has such an estimator.
+    """
+    posterior, name = model.posterior.part, getattr(objective, "estimator", "auto")
+    if posterior.latent_space != "codes" or posterior.is_rounded or name not in RELAXING:
+        return
+    if not model.prior.is_autoregressive and registry.part_name(type(objective)) in CLOSED_KL:
+        return
+    raise RecipeError(
+        expected="an estimator that needs the density of codes at codes alone",
+        got=f"{name} with {registry.part_name(type(model.prior))} and {registry.part_name(type(objective))}",
+        cure="leave the estimator out, or choose leave-one-out",
+    )
 
 
 def estimator_for(name: str, model: Model) -> str:

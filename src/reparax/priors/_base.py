@@ -26,10 +26,12 @@ class Prior(eqx.Module):
         latent_spaces: The latent spaces on which it is a distribution.
         fitted_afterwards: Whether it is fitted to the codes after training; only for posteriors without a density,
             because the bound of any other would be that of a model that was not trained.
+        is_autoregressive: Whether its discrete variables depend on each other, so that no KL to it is closed.
     """
 
     latent_spaces: eqx.AbstractClassVar[frozenset[str]]
     fitted_afterwards: ClassVar[bool] = False
+    is_autoregressive: ClassVar[bool] = False
 
     @abstractmethod
     def __call__(self, posterior: Posterior) -> dist.Distribution:

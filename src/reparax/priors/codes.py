@@ -73,8 +73,7 @@ class AutoregressiveCodes(AbstractPrior):
 
     Such a prior is fitted to the codes after training in van den Oord et al. (2017), section 3.2; the network is that
     of Germain et al. (2015), "MADE", equations 8 and 9. In a conditional model it sees the context too. A draw takes as
-    many passes as there are indices. Biased estimators that relax drawn codes, such as `straight-through`, also miss
-    the derivative of log p(z) in z.
+    many passes as there are indices. Estimators that relax drawn codes, such as ``straight-through``, are refused.
 
     Args:
         width: Units of the hidden layer.
@@ -107,6 +106,7 @@ class LearnedCodes(Prior):
     """
 
     latent_spaces: ClassVar[frozenset[str]] = CODES
+    is_autoregressive: ClassVar[bool] = True
     network: Network
 
     def __call__(self, posterior: Posterior) -> dist.Distribution:
