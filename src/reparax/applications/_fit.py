@@ -15,7 +15,7 @@ from reparax.errors import ColumnsLeftOut, RecipeError
 from reparax.model import Model
 from reparax.objectives import AbstractObjective
 from reparax.recipe import Choice, Chosen, FittedModel, Recipe, Settings, checked, given_size, held_out_share, suggest
-from reparax.training import SECONDS, FitResult, Progress, Record, Result, Stop, Watch, Watcher
+from reparax.training import SECONDS, FitResult, Progress, Result, Stop, Watch, Watcher
 from reparax.training import fit as train
 
 
@@ -105,14 +105,8 @@ def _trained_together(
     jobs: Sequence[Job], watch: Watch, progress: Progress | None, stop: Stop | None
 ) -> Sequence[Result]:
     """The members of an ensemble, with the watchers told of the means over them."""
-
-    def told(record: Record) -> None:
-        watch.record(record)
-        if progress is not None:
-            progress(record)
-
     with watch.following() as ended:
-        results = trained(jobs, told, stop)
+        results = trained(jobs, watch.beside(progress), stop)
         ended(worst([result.status for result in results if isinstance(result, FitResult)]))
         return results
 

@@ -116,19 +116,14 @@ def fit(
     whole = (model, objective, data, key, optimizer, epochs, batch_size, valid, patience, warmup, judge, transform)
     task = Run(*whole).task()
     state = TrainState.first(task.program.start(model, task.data, task.plan.batch_size))
-    show, watch = progress or ignored, watch or Watch()
-
-    def told(record: Record) -> None:
-        watch.record(record)
-        show(record)
-
+    watch = watch or Watch()
     with _saving(checkpoints) as saves:
         if isinstance(saves, Store):
             state = saves.newest(state) or state
-        if state.history:
-            show(state.history[-1])
+        if state.history and progress is not None:
+            progress(state.history[-1])
         with watch.following(state.history) as ended:
-            state = run(task, state, progress=told, stop=stop or never, saves=saves)
+            state = run(task, state, progress=watch.beside(progress), stop=stop or never, saves=saves)
             ended(state.status)
     first = None if task.held_out is None or not state.history else task.look(partition(model)[0], state.look)["bound"]
     return result_of(model, state, first)

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from reparax.training._record import Record, Status
+from reparax.training._record import Progress, Record, Status
 
 
 class Watcher(Protocol):
@@ -41,10 +41,16 @@ class Watch:
     watchers: Sequence[Watcher] = ()
     settings: Mapping[str, Any] = field(default_factory=dict)
 
-    def record(self, record: Record) -> None:
-        """Tells all of a record."""
-        for watcher in self.watchers:
-            watcher.record(record)
+    def beside(self, progress: Progress | None) -> Progress:
+        """A function that tells the watchers of a record, and then ``progress``."""
+
+        def told(record: Record) -> None:
+            for watcher in self.watchers:
+                watcher.record(record)
+            if progress is not None:
+                progress(record)
+
+        return told
 
     @contextmanager
     def following(self, history: Sequence[Record] = ()) -> Generator[Callable[[Status | None], None]]:
