@@ -29,21 +29,10 @@ from reparax.explorer.limits import Bucket
 from reparax.explorer.messages import KINDS
 from reparax.explorer.run import _config
 
+from ..waiting import until
 from .conftest import HOSTILE
 
 TOKEN = "secret-of-the-test"
-
-
-def until(holds, seconds=60.0):
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        try:
-            if holds():
-                return
-        except OSError:
-            pass
-        time.sleep(0.05)
-    raise AssertionError("it took too long")
 
 
 @contextmanager

@@ -11,7 +11,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from contextlib import contextmanager
 
 import jax
@@ -28,6 +27,8 @@ from reparax.recipe import FittedModel, build
 from reparax.serving import Limits, application, checked_address
 from reparax.serving.batches import Batches, Full
 from reparax.serving.operations import ARROW
+
+from ..waiting import until
 
 RNG = np.random.default_rng(0)
 TABLE = pl.DataFrame(
@@ -66,25 +67,13 @@ def running(fitted, limits=None):
     thread.start()
     port = listener.getsockname()[1]
     try:
-        until(lambda: ask(port, "health", method="GET")[0] == 200)
+        until(lambda: ask(port, "health", method="GET")[0] == 200, seconds=90.0)
         yield port
     finally:
         server.should_exit = True
         thread.join(20)
         listener.close()
     assert not thread.is_alive()
-
-
-def until(holds, seconds=90.0):
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        try:
-            if holds():
-                return
-        except OSError:
-            pass
-        time.sleep(0.05)
-    raise AssertionError("it took too long")
 
 
 def ask(port, operation, body=None, *, method="POST", headers=JSON, raw=None):
@@ -294,7 +283,7 @@ def test_the_command_serves_until_it_is_asked_to_stop_and_starts_again(fitted, t
             line = process.stderr.readline()
             assert "listening on http://127.0.0.1:" in line
             port = int(line.split("127.0.0.1:")[1].split()[0])
-            until(lambda port=port: ask(port, "health", method="GET")[0] in {200, 503})
+            until(lambda port=port: ask(port, "health", method="GET")[0] in {200, 503}, seconds=90.0)
             process.send_signal(number)
             assert process.wait(20) == 0
             assert "Traceback" not in process.stderr.read()
