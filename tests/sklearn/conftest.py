@@ -4,6 +4,7 @@ Dozens of tiny models are fitted here, and compiling is all that takes time.
 """
 
 import os
+import warnings
 
 import jax
 import pytest
@@ -33,7 +34,9 @@ def climate(programs, monkeypatch):
         jax.config.update(name, value)
         monkeypatch.setenv(name.upper(), str(value))  # for joblib's workers
     compilation_cache.reset_cache()
-    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+    with warnings.catch_warnings(), jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+        # jax does not write an entry at once: another process may read half of it, and then compiles the program itself.
+        warnings.filterwarnings("ignore", message=".*persistent compilation cache.*")
         yield
     for name, value in before.items():
         jax.config.update(name, value)
