@@ -1,36 +1,40 @@
-"""The page of ``reparax explore`` in a browser: time of a change, changes per second of a drag, frames of the map.
+"""The page of ``reparax explore`` in a browser: how it opens, time of a change, changes of a drag, frames of the map.
 
-``make bench-explorer`` prints three things, measured in a headless Chromium on this machine:
+``make bench-explorer`` starts the command in a process of its own, as a user does, and measures in a headless Chromium
+of this machine:
 
+- the seconds from the command to the page, and to its map (the second time, when programs are in jax's cache);
 - the milliseconds of a change: in the server alone; from sending a code to its decoded image (round trip of one
   message, the median and the 95th percentile); and to the frame that shows it;
 - the images per second while a slider is dragged, with one request in flight and the latest value;
-- the frames per second while a map of 100,000 points is moved and zoomed.
+- the same of the least page that does this (``least_page.py``): what the browser itself costs;
+- the milliseconds between frames while a map of 100,000 points is moved and zoomed.
 
-Without a graphics card, Chromium draws with SwiftShader on the processor; the page shares the processor with the
-server, the browser and this program then.
+Without a graphics card, Chromium puts pages together on the processor; WebGL is then there by a flag alone. With
+``--emulated`` it also puts the page together by SwiftShader, which emulates a graphics card and is much slower.
 """
 
 import shutil
-import socket
-import threading
+import subprocess
+import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from statistics import median, quantiles
 from typing import Any
 
 import numpy as np
-import uvicorn
 from playwright.sync_api import Page, sync_playwright
 
 import reparax as rx
-from reparax.explorer import Explorer, Limits, application, load
+from reparax.explorer import load
 from reparax.explorer.messages import Decode
 
 POINTS = 100_000
 CHANGES = 300
-SECONDS_TO_END = 60
+LEAST_PAGE = Path(__file__).with_name("least_page.py")
 FLAGS = [
     "--headless", "--no-sandbox", "--disable-quic", "--no-first-run", "--disable-background-networking",
     "--disable-component-update", "--disable-sync", "--enable-unsafe-swiftshader", "--use-angle=swiftshader",
@@ -74,26 +78,20 @@ RENDERER = """
 
 
 @contextmanager
-def served(fitted: rx.FittedModel, data: Any) -> Iterator[tuple[str, Explorer]]:
-    """The address of the page of a model, and what answers it."""
-    explorer = load(fitted, data, "benchmark")
-    explorer.warm_up_rest()  # which else is compiled while the page is measured
-    app = application(lambda: explorer, Limits("secret"))
-    config = uvicorn.Config(
-        app, log_level="critical", lifespan="on", ws="websockets-sansio", ws_per_message_deflate=False
-    )
-    server = uvicorn.Server(config)
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        thread = threading.Thread(target=server.run, args=([listening],))
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{listening.getsockname()[1]}/?token=secret", explorer
-        finally:
-            server.should_exit = True
-            thread.join()
-            # A compiler that is still at work when Python ends would end it with an error.
-            for worker in app.state.service.workers or ():
-                worker.has_ended(SECONDS_TO_END)
+def process(*command: str) -> Iterator[str]:
+    """The address that a process prints, which runs meanwhile."""
+    running = subprocess.Popen([sys.executable, *command], stdout=subprocess.PIPE, text=True)
+    try:
+        assert running.stdout is not None
+        yield running.stdout.readline().strip()
+    finally:
+        running.terminate()
+        running.wait()
+
+
+def explored(*model_and_data: str) -> Any:
+    """The address of ``reparax explore``."""
+    return process("-m", "reparax", "explore", *model_and_data, "--no-browser", "--quiet", "--port", "0")
 
 
 def opened(page: Page, address: str) -> None:
@@ -102,7 +100,19 @@ def opened(page: Page, address: str) -> None:
     page.wait_for_selector("input[type=range]")
     while page.evaluate("!!document.querySelector('.busy')"):
         page.wait_for_timeout(50)
-    page.wait_for_timeout(1500)
+    page.wait_for_timeout(3000)  # what is compiled when nothing is asked is compiled then
+
+
+def opening(page: Page, *model_and_data: str) -> tuple[float, float]:
+    """Seconds from the command to the page, and to the map with its colors."""
+    start = time.perf_counter()
+    with explored(*model_and_data) as address:
+        page.goto(address)
+        shown = time.perf_counter() - start
+        page.wait_for_selector(".legend-row")
+        whole = time.perf_counter() - start
+        page.goto("about:blank")
+    return shown, whole
 
 
 def changes(page: Page) -> tuple[list[float], list[float]]:
@@ -149,15 +159,25 @@ def frames(page: Page) -> list[float]:
     return page.evaluate("window.frames")
 
 
-def direct(explorer: Explorer) -> list[float]:
+def direct(fitted: rx.FittedModel, data: Any) -> float:
     """Milliseconds of the same changes without server and page."""
+    explorer = load(fitted, data, "benchmark")
     z = np.asarray(explorer.subject.some_codes.mean(axis=0))
     times = []
     for step in range(CHANGES):
         start = time.perf_counter()
         explorer.answer(Decode(id=0, z=(z + 0.01 * step).tolist()))
         times.append(1000 * (time.perf_counter() - start))
-    return times
+    return median(times)
+
+
+def moved(page: Page, address: str, name: str) -> None:
+    """Prints what changes and drags take on a page."""
+    opened(page, address)
+    trips, shown = changes(page)
+    print(f"{name:15}a change: {median(trips):.1f} ms to the answer (95 % within {quantiles(trips, n=20)[-1]:.1f}), "
+          f"{median(shown):.1f} ms to the frame; a drag: {drag(page):.0f} images/s")  # fmt: skip
+    page.goto("about:blank")
 
 
 def main() -> None:
@@ -165,29 +185,35 @@ def main() -> None:
     found = shutil.which("chromium") or shutil.which("google-chrome")
     if found is None:
         raise SystemExit("expected Chromium; got none on the path; install it, for instance: apt-get install chromium")
+    composed = [] if "--emulated" in sys.argv[1:] else ["--disable-gpu-compositing"]
     digits = rx.read("builtin:digits")
     images = rx.fit(digits, latent_dim=8, epochs=3, seed=0)
     points = np.random.default_rng(0).normal(size=(POINTS, 4)).astype(np.float32)
     points[:, 2:] += points[:, :2] ** 2
     table = rx.fit(points[:2000], latent_dim=2, width=32, depth=1, epochs=2, seed=0)
-    with sync_playwright() as maker:
-        browser = maker.chromium.launch(executable_path=found, args=FLAGS)
+    with tempfile.TemporaryDirectory() as folder, sync_playwright() as maker:
+        of_images, of_table, rows = (str(Path(folder) / name) for name in ("images", "table", "points.npy"))
+        rx.save(images, of_images)
+        rx.save(table, of_table)
+        np.save(rows, points)
+        browser = maker.chromium.launch(executable_path=found, args=FLAGS + composed)
         page = browser.new_page(viewport={"width": 1280, "height": 860})
         page.add_init_script(WATCH)
-        with served(images, digits) as (address, explorer):
-            opened(page, address)
-            print(f"drawn by      {page.evaluate(RENDERER)}")
-            print(f"without page  {median(direct(explorer)):.1f} ms a change")
-            trips, shown = changes(page)
-            print(f"a change      {median(trips):.1f} ms to the answer (95 % within {quantiles(trips, n=20)[-1]:.1f}), "
-                  f"{median(shown):.1f} ms to the frame, {len(trips)} changes")  # fmt: skip
-            print(f"a drag        {drag(page):.0f} images/s")
-            page.goto("about:blank")
-        with served(table, points) as (address, _):
+        opening(page, of_images, "builtin:digits")
+        shown, whole = opening(page, of_images, "builtin:digits")
+        print(f"{'opens':15}{shown:.1f} s to the page, {whole:.1f} s to its map")
+        print(f"{'without page':15}{direct(images, digits):.1f} ms a change")
+        for _ in range(2):
+            with explored(of_images, "builtin:digits") as address:
+                moved(page, address, "reparax")
+            with process(str(LEAST_PAGE)) as address:
+                moved(page, address, "the least page")
+        with explored(of_table, rows) as address:
             opened(page, address)
             between = frames(page)
             most = quantiles(between, n=20)[-1]
-            print(f"{POINTS:,} points  {median(between):.1f} ms a frame (95 % within {most:.1f}), moved and zoomed")
+            print(f"{POINTS:,} points  {median(between):.1f} ms a frame (95 % within {most:.1f}), moved and zoomed; "
+                  f"WebGL by {page.evaluate(RENDERER)}")  # fmt: skip
             page.goto("about:blank")
         browser.close()
 

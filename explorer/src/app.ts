@@ -36,6 +36,8 @@ export interface App {
   readonly store: Store;
   readonly about: Description;
   readonly rows: Rows;
+  /** When the map is there: the first code to decode may wait for the compiler, and answers come in order. */
+  readonly mapped: Promise<void>;
   /** Whether the server does this for this model and data. */
   can(op: string): boolean;
   /** Says something to the user and to the screen reader, for a few seconds. */

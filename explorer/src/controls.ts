@@ -1,6 +1,6 @@
 // The controls of the code: a slider for each latent dimension and a pad for two at once.
 import type { App } from "./app";
-import { button, choose, clip, css, fit, h, labeled, short, unique } from "./dom";
+import { button, choose, clip, h, labeled, short, unique } from "./dom";
 import type { Latent } from "./protocol";
 
 const STEPS = 400;
@@ -31,6 +31,7 @@ export function onSpace(space: string | undefined, z: number[], moved: number[])
 export class Sliders {
   readonly node = h("div", { class: "sliders" });
   #shown = new Map<number, (value: number) => unknown>();
+  #last: number[] = [];
 
   constructor(private readonly app: App) {
     const order = [...app.about.latent].sort((a, b) => (b.kl ?? 0) - (a.kl ?? 0));
@@ -77,7 +78,9 @@ export class Sliders {
   }
 
   show(): void {
-    codeOf(this.app).forEach((value, index) => this.#shown.get(index)?.(value));
+    const z = codeOf(this.app);
+    z.forEach((value, index) => value !== this.#last[index] && this.#shown.get(index)?.(value));
+    this.#last = z;
   }
 }
 
@@ -88,10 +91,10 @@ export function padded(app: App): Latent[] {
 
 export class Pad {
   readonly node: HTMLElement;
-  #canvas = h("canvas", { class: "pad", tabindex: 0, role: "application", "aria-label": "Two latent dimensions at once; arrow keys move" });
+  #lines = [h("div", { class: "pad-across" }), h("div", { class: "pad-up" }), h("div", { class: "pad-dot" })];
+  #square = h("div", { class: "pad", tabindex: 0, role: "application", "aria-label": "Two latent dimensions at once; arrow keys move" }, ...this.#lines);
   #across: Latent;
   #up: Latent;
-  #dark = matchMedia("(prefers-color-scheme: dark)");
 
   constructor(private readonly app: App) {
     const order = padded(app).sort((a, b) => Number(a.dead) - Number(b.dead) || (b.kl ?? 0) - (a.kl ?? 0));
@@ -101,31 +104,30 @@ export class Pad {
       choose(names, String(latent.index), (index) => {
         const found = order.find((each) => each.index === Number(index));
         if (found) act(found);
-        this.paint();
+        this.show();
       });
     const choices = order.length > 2 ? h("div", { class: "tools" },
       labeled("across", pick(this.#across, (chosen) => (this.#across = chosen))),
       labeled("up", pick(this.#up, (chosen) => (this.#up = chosen)))) : null;
-    this.node = h("div", { class: "pad-box" }, choices, this.#canvas);
+    this.node = h("div", { class: "pad-box" }, choices, this.#square);
     this.#listen();
-    new ResizeObserver(() => this.paint()).observe(this.#canvas);
-    this.#dark.addEventListener("change", () => this.paint());
-    app.store.on("z", () => this.paint());
+    this.show();
+    app.store.on("z", () => this.show());
   }
 
   #listen(): void {
     const move = (event: PointerEvent) => {
-      const box = this.#canvas.getBoundingClientRect();
+      const box = this.#square.getBoundingClientRect();
       this.#set((event.clientX - box.left) / box.width, 1 - (event.clientY - box.top) / box.height);
     };
-    this.#canvas.addEventListener("pointerdown", (event) => {
-      this.#canvas.setPointerCapture(event.pointerId);
+    this.#square.addEventListener("pointerdown", (event) => {
+      this.#square.setPointerCapture(event.pointerId);
       move(event);
     });
-    this.#canvas.addEventListener("pointermove", (event) => {
-      if (this.#canvas.hasPointerCapture(event.pointerId)) move(event);
+    this.#square.addEventListener("pointermove", (event) => {
+      if (this.#square.hasPointerCapture(event.pointerId)) move(event);
     });
-    this.#canvas.addEventListener("keydown", (event) => {
+    this.#square.addEventListener("keydown", (event) => {
       const by = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] }[event.key];
       if (!by) return;
       event.preventDefault();
@@ -148,28 +150,15 @@ export class Pad {
     this.app.store.set({ z: onSpace(this.app.about.space, z, [this.#across.index, this.#up.index]) });
   }
 
-  paint(): void {
-    const { width, height, ratio } = fit(this.#canvas);
-    const paper = this.#canvas.getContext("2d");
-    if (!paper || !width) return;
-    paper.setTransform(ratio, 0, 0, ratio, 0, 0);
-    paper.clearRect(0, 0, width, height);
-    paper.strokeStyle = css("--line");
-    for (const part of [0.25, 0.5, 0.75]) {
-      paper.strokeRect(part * width, -1, 0, height + 2);
-      paper.strokeRect(-1, part * height, width + 2, 0);
-    }
-    const [x, y] = this.#place();
-    const [px, py] = [x * width, (1 - y) * height];
-    paper.strokeStyle = css("--muted");
-    paper.strokeRect(px, -1, 0, height + 2);
-    paper.strokeRect(-1, py, width + 2, 0);
-    paper.fillStyle = css("--made");
-    paper.beginPath();
-    paper.arc(px, py, 7, 0, 2 * Math.PI);
-    paper.fill();
+  // Each part is as large as the pad: percentages of its own size are those of the pad, and moving it needs no layout.
+  show(): void {
+    const [x, y] = this.#place().map((part) => 100 * part);
+    const [across, up, dot] = this.#lines;
+    across.style.transform = `translateX(${x}%)`;
+    up.style.transform = `translateY(${100 - y}%)`;
+    dot.style.transform = `translate(${x}%, ${100 - y}%)`;
     const z = codeOf(this.app);
-    this.#canvas.setAttribute("aria-valuetext", [this.#across, this.#up].map((each) => `${each.name} ${short(z[each.index], 3)}`).join(", "));
+    this.#square.setAttribute("aria-valuetext", [this.#across, this.#up].map((each) => `${each.name} ${short(z[each.index], 3)}`).join(", "));
   }
 }
 

@@ -70,7 +70,9 @@ class Page {
     this.#about = about;
     const can = new Set(about.can ?? ["decode"]);
     const store = this.#store;
-    const app: App = { wire: this.#wire, store, about, rows: new Rows(this.#wire), can: (op) => can.has(op), say: (message) => this.#say(message) };
+    let hasMap = () => {};
+    const mapped = new Promise<void>((resolve) => (hasMap = resolve));
+    const app: App = { wire: this.#wire, store, about, rows: new Rows(this.#wire), mapped, can: (op) => can.has(op), say: (message) => this.#say(message) };
     const colors = (about.colors ?? []).map((each) => each.id);
     if (!colors.includes(store.state.color)) store.set({ color: firstColor(about) });
     const map = about.map ? new MapPanel(app) : null;
@@ -85,7 +87,7 @@ class Page {
     this.#app.replaceChildren(header(about), main, footer(about));
     document.title = `${clip(about.model.title, 60)} · reparax explore`;
     this.#refresh = () => {
-      void map?.load();
+      void Promise.resolve(map?.load()).then(hasMap);
       move.decode();
     };
     this.#refresh();

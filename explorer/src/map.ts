@@ -13,6 +13,7 @@ import { painterOf, type Camera, type Painter } from "./scatter";
 import { Selection } from "./selection";
 import { Dropped, Latest, messageOf } from "./wire";
 
+const [NOTHING, CODE, MARKS, POINTS] = [0, 1, 2, 3];
 const HELP =
   "Arrow keys go from point to point, Enter pins a row, plus and minus zoom, 0 shows everything, Shift with arrows moves the map, Escape clears.";
 
@@ -20,7 +21,8 @@ export class MapPanel implements Gestures, Marks {
   readonly node: HTMLElement;
   #canvas = h("canvas", { class: "points", tabindex: 0, role: "application", "aria-label": "Map of the rows", "aria-describedby": "map-help" });
   #over = h("canvas", { class: "over", "aria-hidden": "true" });
-  #box = h("div", { class: "map-box" }, this.#canvas, this.#over);
+  #mark = h("div", { class: "code-mark", "aria-hidden": "true", hidden: true });
+  #box = h("div", { class: "map-box" }, this.#canvas, this.#over, this.#mark);
   #legend = h("div", { class: "legend" });
   #words = h("p", { class: "small" });
   #progress = h("p", { class: "small", role: "status" });
@@ -34,14 +36,13 @@ export class MapPanel implements Gestures, Marks {
   #camera: Camera = { x: 0, y: 0, scale: 1 };
   #focus: number | null = null;
   #lassoing = false;
-  #overlay: Overlay = { edge: null, axes: [], pins: [], near: [], way: [], focus: null, code: null, whatIf: null, lasso: null };
+  #overlay: Overlay = { edge: null, axes: [], pins: [], near: [], way: [], focus: null, whatIf: null, lasso: null };
   #code: Point | null = null;
   #whatIf: Point | null = null;
   #near: number[] = [];
   #way: Point[] = [];
   #timer = 0;
-  #dirty = false;
-  #stale = false;
+  #due = NOTHING;
   #place: Latest<{ z: number[] }>;
   #card: HoverCard;
   #selection: Selection;
@@ -205,22 +206,35 @@ export class MapPanel implements Gestures, Marks {
     return this.#points.nearest(this.#toData(position), radius / this.#camera.scale, this.#shown);
   }
 
-  // Painting: at most once a frame, and the points only where they have changed; marks follow every change of the code.
+  // Painting: at most once a frame, and only what has changed. The code follows every change of a slider: it is an
+  // element of its own, as moving one costs much less than drawing a canvas of the size of the map anew.
 
   #repaint(): void {
-    this.#stale = true;
-    this.#remark();
+    this.#draw(POINTS);
   }
 
   #remark(): void {
-    if (this.#dirty) return;
-    this.#dirty = true;
+    this.#draw(MARKS);
+  }
+
+  #draw(what: number): void {
+    const isAsked = this.#due !== NOTHING;
+    this.#due = Math.max(this.#due, what);
+    if (isAsked) return;
     requestAnimationFrame(() => {
-      this.#dirty = false;
-      if (this.#stale) this.#paintPoints();
-      this.#stale = false;
-      this.#paintMarks();
+      const due = this.#due;
+      this.#due = NOTHING;
+      if (due >= POINTS) this.#paintPoints();
+      if (due >= MARKS) this.#paintMarks();
+      this.#placeCode();
     });
+  }
+
+  #placeCode(): void {
+    this.#mark.hidden = !this.#code;
+    if (!this.#code) return;
+    const [x, y] = this.#toScreen(this.#code);
+    this.#mark.style.transform = `translate(${x}px, ${y}px)`;
   }
 
   #paintPoints(): void {
@@ -248,7 +262,6 @@ export class MapPanel implements Gestures, Marks {
       near: this.#near.map(spot).filter((at) => at !== null),
       way: this.#way.map(this.#toScreen),
       focus: this.#focus === null ? null : this.#toScreen(this.#points.at(this.#focus)),
-      code: this.#code ? this.#toScreen(this.#code) : null,
       whatIf: this.#whatIf ? { from: own === null ? null : spot(own), to: this.#toScreen(this.#whatIf) } : null,
       lasso: this.#overlay.lasso,
     };
@@ -259,7 +272,7 @@ export class MapPanel implements Gestures, Marks {
 
   showCode(position: Decoded["position"]): void {
     this.#code = position ?? null;
-    this.#remark();
+    this.#draw(CODE);
   }
 
   showWhatIf(position: Decoded["position"]): void {

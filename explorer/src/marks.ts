@@ -1,4 +1,4 @@
-// What is drawn over the points: pinned rows, the code, the lasso, and the edge of a ball.
+// What is drawn over the points: pinned rows, a way, the lasso, and the edge of a ball.
 import { clip, css, fit } from "./dom";
 import type { Point } from "./points";
 
@@ -9,7 +9,6 @@ export interface Overlay {
   near: Point[];
   way: Point[];
   focus: Point | null;
-  code: Point | null;
   whatIf: { from: Point | null; to: Point } | null;
   lasso: Point[] | null;
 }
@@ -22,14 +21,6 @@ function ring(paper: CanvasRenderingContext2D, [x, y]: Point, radius: number, co
     paper.lineWidth = line;
     paper.stroke();
   }
-}
-
-function cross(paper: CanvasRenderingContext2D, [x, y]: Point): void {
-  ring(paper, [x, y], 8, css("--made"), 2.5);
-  paper.fillStyle = css("--made");
-  paper.beginPath();
-  paper.arc(x, y, 3, 0, 2 * Math.PI);
-  paper.fill();
 }
 
 function named(paper: CanvasRenderingContext2D, [x, y]: Point, text: string): void {
@@ -87,7 +78,6 @@ export function paintOverlay(canvas: HTMLCanvasElement, overlay: Overlay): void 
     if (overlay.whatIf.from) line(paper, [overlay.whatIf.from, overlay.whatIf.to], css("--poor"), [5, 4]);
     ring(paper, overlay.whatIf.to, 7, css("--poor"), 2.5);
   }
-  if (overlay.code) cross(paper, overlay.code);
   if (overlay.lasso) {
     line(paper, overlay.lasso, css("--link"), [4, 3], true);
     paper.fillStyle = css("--link");

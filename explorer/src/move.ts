@@ -18,6 +18,7 @@ export class MoveTab implements Tab {
   #decode: Latest<Decoded>;
   #strips: Traversals;
   #way: Way;
+  #waits = true;
 
   constructor(
     private readonly app: App,
@@ -39,6 +40,10 @@ export class MoveTab implements Tab {
     this.node = h("div", {}, h("div", { class: "split" }, left, control), this.#strips.node, this.#way.node);
     app.store.on("z", () => this.decode());
     app.store.on("given", () => this.decode());
+    void app.mapped.then(() => {
+      this.#waits = false;
+      this.decode();
+    });
   }
 
   seen(): void {
@@ -49,7 +54,7 @@ export class MoveTab implements Tab {
 
   // The marker on the map follows the code in every tab; the strips wait for the end of a drag.
   decode(): void {
-    if (this.app.can("decode")) this.#decode.ask({ ...pointOf(this.app) });
+    if (this.app.can("decode") && !this.#waits) this.#decode.ask({ ...pointOf(this.app) });
   }
 
   #show(reply: Reply<Decoded>, fields: Fields): void {

@@ -232,7 +232,7 @@ def _stored(folder: Path, name: str, files: Mapping[str, FileSeal]) -> Mapping[s
 def _check_finite(model: Model, where: str, cure: str) -> None:
     """Refuses weights that are not numbers, or infinite; constants of a model may be infinite."""
     for path, leaf in with_paths(partition(model)[0]):
-        if not bool(jnp.all(jnp.isfinite(leaf))):
+        if not np.isfinite(np.asarray(leaf)).all():
             raise ArtifactError(expected=f"finite weights in {where}", got=f"others in {path}", cure=cure)
 
 

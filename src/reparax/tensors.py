@@ -149,8 +149,8 @@ def _restored(name: str, leaf: Any, array: np.ndarray, written: Leaf) -> Any:
     if isinstance(leaf, np.ndarray):
         return array
     if _is_key(leaf):
-        return jax.random.wrap_key_data(jnp.asarray(array), impl=str(jax.random.key_impl(leaf)))
-    return jnp.asarray(array)
+        return jax.random.wrap_key_data(jax.device_put(array), impl=str(jax.random.key_impl(leaf)))
+    return jax.device_put(array)
 
 
 def with_paths(tree: Any) -> list[tuple[str, Any]]:

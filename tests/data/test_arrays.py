@@ -6,6 +6,7 @@ import struct
 
 import numpy as np
 import pytest
+from sklearn.datasets import load_digits
 
 from reparax.data import BUILTIN, read
 from reparax.errors import DataError
@@ -339,6 +340,9 @@ def test_builtin(name):
     if name == "digits":
         assert dataset.values.shape == (1797, 8, 8, 1)
         assert (dataset.schema.low, dataset.schema.high, dataset.schema.value_kind) == (0, 16, "integer")
+        bundle = load_digits()
+        np.testing.assert_array_equal(dataset.values[..., 0], bundle.images)
+        np.testing.assert_array_equal(dataset.labels, bundle.target)
     else:
         assert len(dataset.schema.names) == dataset.values.shape[1]
         assert dataset.schema.value_kind == "real"

@@ -4,8 +4,6 @@ from collections.abc import Iterator
 
 import numpy as np
 from jaxtyping import Float
-from scipy import stats
-from scipy.spatial.distance import cdist
 
 from reparax.summary import Column
 
@@ -59,6 +57,8 @@ class Space:
         self, rows: Float[np.ndarray, "m d"], to: Float[np.ndarray, "n d"]
     ) -> Iterator[Float[np.ndarray, "some n"]]:
         """The distances of each row to all others, a block of rows at a time."""
+        from scipy.spatial.distance import cdist  # here, as the explorer opens without it
+
         block = max(1, NUMBERS_AT_ONCE // len(to))
         if self._columns is None:
             for start in range(0, len(rows), block):
@@ -92,8 +92,8 @@ def _levels(cells: Float[np.ndarray, " n"]) -> tuple[np.ndarray, np.ndarray]:
     present = np.sort(cells[~np.isnan(cells)])
     if not len(present):
         return np.zeros(1), np.full(1, 0.5)
-    levels, first = np.unique(present, return_index=True)
-    return levels, (stats.rankdata(present)[first] - 0.5) / len(present)
+    levels, first, counts = np.unique(present, return_index=True, return_counts=True)
+    return levels, (first + counts / 2) / len(present)
 
 
 def closest(space: Space, rows: Float[np.ndarray, "m d"], to: Float[np.ndarray, "n d"]) -> Float[np.ndarray, " m"]:

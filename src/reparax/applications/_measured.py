@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float
-from scipy import stats
 
 NORMAL_95 = 1.959964
 """The 97.5 % quantile of the normal distribution."""
@@ -40,10 +39,12 @@ def separation(upper: Float[np.ndarray, " m"], lower: Float[np.ndarray, " n"]) -
         upper: The numbers that should be higher.
         lower: The others.
     """
+    from scipy.stats import rankdata  # here, as the explorer opens without it
+
     m, n = len(upper), len(lower)
-    ranks = stats.rankdata(np.concatenate([upper, lower]))
-    of_upper = (ranks[:m] - stats.rankdata(upper)) / n
-    of_lower = 1 - (ranks[m:] - stats.rankdata(lower)) / m
+    ranks = rankdata(np.concatenate([upper, lower]))
+    of_upper = (ranks[:m] - rankdata(upper)) / n
+    of_lower = 1 - (ranks[m:] - rankdata(lower)) / m
     area = float(of_upper.mean())
     variance = sum(part.var(ddof=1) / len(part) if len(part) > 1 else 0.25 for part in (of_upper, of_lower))
     # Between two perfectly separated groups nothing varies: as if one more number of the smaller one were half-way.

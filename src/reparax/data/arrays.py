@@ -1,6 +1,6 @@
 """Arrays as data: reading them from files without pickles, as datasets and as labels."""
 
-import importlib
+import importlib.util
 import io
 import tokenize
 import zipfile
@@ -187,10 +187,23 @@ def read_builtin(name: str) -> tuple[np.ndarray, tuple[str, ...] | None, np.ndar
             got=repr(PREFIX + name),
             cure="choose one of those",
         )
-    bundle = getattr(importlib.import_module("sklearn.datasets"), f"load_{name}")()
     if name == "digits":
-        return bundle.images, None, bundle.target, None
+        return *_digits(), None
+    bundle = getattr(importlib.import_module("sklearn.datasets"), f"load_{name}")()
     return bundle.data, tuple(map(str, bundle.feature_names)), np.asarray(bundle.target), "target"
+
+
+def _digits() -> tuple[np.ndarray, None, np.ndarray]:
+    """The handwritten digits; from scikit-learn's file where it is, as importing scikit-learn takes a second."""
+    package = importlib.util.find_spec("sklearn")
+    places = [] if package is None else package.submodule_search_locations or []
+    for place in places:
+        file = Path(place) / "datasets" / "data" / "digits.csv.gz"
+        if file.is_file():
+            rows = np.loadtxt(file, delimiter=",")
+            return rows[:, :-1].reshape(-1, 8, 8), None, rows[:, -1].astype(np.int64)
+    bundle = importlib.import_module("sklearn.datasets").load_digits()
+    return bundle.images, None, bundle.target
 
 
 @dataclass(frozen=True)

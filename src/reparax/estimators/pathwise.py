@@ -10,7 +10,6 @@ import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
 from jaxtyping import Array, Float, Int
-from scipy.stats import qmc
 
 from reparax.estimators._base import AbstractEstimator, Integrand, Level
 from reparax.estimators._parameters import elements
@@ -122,10 +121,12 @@ class Sobol(AbstractDesignedNoise):
 
 def _digits(num_samples: int, dimensions: int) -> np.ndarray:
     """The binary digits of the unscrambled points, the most significant first, as float32."""
+    from scipy.stats.qmc import Sobol  # here, as importing it takes longer than all estimators together
+
     with warnings.catch_warnings():
         # scipy warns if num_samples is not a power of two: the points lose balance, but the mean stays unbiased.
         warnings.simplefilter("ignore")
-        points = qmc.Sobol(dimensions, scramble=False, bits=_BITS).random(num_samples)
+        points = Sobol(dimensions, scramble=False, bits=_BITS).random(num_samples)
     integers = np.round(points * 2**_BITS).astype(np.int64)
     return ((integers[..., None] >> np.arange(_BITS - 1, -1, -1)) & 1).astype(np.float32)
 

@@ -107,7 +107,7 @@ class Service:
             if not self.connections or time.monotonic() - self.last_message < IDLE:
                 continue
             if not is_warm:
-                await slow.result(explorer.warm_up_rest)
+                await slow.result(explorer.warm_up)
                 is_warm = True
             elif explorer.scoring.is_wanted.is_set():
                 await slow.result(explorer.scoring.some)

@@ -59,12 +59,6 @@ class Explorer:
         return self._operations[type(message)](message)
 
     def warm_up(self) -> None:
-        """Compiles what a page asks for first."""
-        z = self.subject.space.onto(self.subject.some_codes.mean(axis=0))
-        self.answer(messages.Decode(id=0, z=z.tolist()))
-        self.answer(messages.Describe(id=0))
-
-    def warm_up_rest(self) -> None:
         """Compiles what is asked of rows, so that the first question does not wait for the compiler."""
         if self.subject.dataset is None:
             return
@@ -87,5 +81,5 @@ def load(fitted: FittedModel, data: Any, name: str) -> Explorer:
         RecipeError: The model cannot be explored.
     """
     explorer = Explorer(subject_of(fitted, data, name=name))
-    explorer.warm_up()
+    explorer.answer(messages.Describe(id=0))  # the first message of every page
     return explorer
