@@ -67,13 +67,14 @@ class Service:
         self.files = _files(folder or files("reparax.explorer").joinpath("static"))
         self.connections = 0
         self.last_message = 0.0
-        self.workers: tuple[Worker, Worker] | None = None
+        self.workers: tuple[Worker, Worker, Worker] | None = None
         self.is_ending = False
 
     @contextlib.asynccontextmanager
     async def running(self, app: Starlette) -> AsyncGenerator[None]:
         """Loads the model, and computes while the application lives."""
-        self.workers = quick, slow = Worker("reparax-quick"), Worker("reparax-slow")
+        names = "reparax-looks", "reparax-quick", "reparax-slow"
+        self.workers = _, quick, _ = Worker(names[0]), Worker(names[1]), Worker(names[2])
         self._loaded = asyncio.ensure_future(quick.result(self._load))
         self._loaded.add_done_callback(self._look_at_trouble)
         scoring = asyncio.create_task(self._work_in_background())
@@ -83,7 +84,7 @@ class Service:
             self.is_ending = True
             scoring.cancel()
             self._loaded.cancel()
-            for worker in (quick, slow):
+            for worker in self.workers:
                 worker.stop()
 
     def _look_at_trouble(self, loaded: asyncio.Future) -> None:
@@ -101,7 +102,7 @@ class Service:
         """Compiles what is asked for later, and scores rows once a page wants to know, while the user does nothing."""
         explorer = await self.explorer()
         assert self.workers is not None
-        slow, is_warm = self.workers[1], False
+        slow, is_warm = self.workers[2], False
         while explorer.scoring.progress < 1 or not is_warm:
             await asyncio.sleep(0.05)
             if not self.connections or time.monotonic() - self.last_message < IDLE:

@@ -11,7 +11,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 from reparax.errors import DataError, ReparaxError
 from reparax.explorer.frames import Answer, written
 from reparax.explorer.limits import Bucket, Limits
-from reparax.explorer.messages import SLOW, Color, Decode, Message, message_of, number_of
+from reparax.explorer.messages import LOOKS, SLOW, Color, Decode, Message, message_of, number_of
 from reparax.explorer.workers import Worker
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ class Connection:
     Args:
         socket: Its connection.
         explorer: Gives what answers, once it is loaded.
+        looks: The thread of answers that need no compiled program.
         quick: The thread that computes most answers.
         slow: The one of answers that take long.
         limits: What is allowed.
@@ -39,6 +40,7 @@ class Connection:
         self,
         socket: WebSocket,
         explorer: "Callable[[], Awaitable[Explorer]]",
+        looks: Worker,
         quick: Worker,
         slow: Worker,
         limits: Limits,
@@ -47,7 +49,7 @@ class Connection:
     ) -> None:
         self._socket, self._explorer, self._limits, self._say = socket, explorer, limits, say
         self._on_message = on_message
-        self._quick, self._slow = quick, slow
+        self._looks, self._quick, self._slow = looks, quick, slow
         self._waiting: deque[Message] = deque()
         self._arrived = asyncio.Event()
         self._sending = asyncio.Lock()
@@ -94,6 +96,8 @@ class Connection:
             await self._drop_decodes()
         if len(self._waiting) + len(self._tasks) > self._limits.waiting:
             await self._refuse(text, f"at most {self._limits.waiting} messages that wait", "more", "wait for answers")
+        elif isinstance(message, LOOKS):
+            self._begin(self._answer(message, self._looks))
         elif isinstance(message, SLOW):
             self._begin(self._answer(message, self._slow))
         else:

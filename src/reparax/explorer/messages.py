@@ -203,6 +203,8 @@ Any = (
 )  # fmt: skip
 
 KINDS: tuple[type[Message], ...] = get_args(Any)
+LOOKS = (Describe, Color, Row)
+"""Messages that need no compiled program, and do not wait for the compiler."""
 SLOW = (Map, Sample, Blind, Reveal, Export)
 """Messages whose answers may take long, and that others do not wait for."""
 
