@@ -16,7 +16,7 @@ export interface Coloring {
   /** Four bytes a point. */
   bytes: Uint8Array;
   groups?: Group[];
-  range?: { low: number; high: number; unit: string; steps: string[]; missing: number; waiting: boolean };
+  range?: { low: number; high: number; unit: string; steps: string[]; missing: number; known: number; waiting: boolean };
 }
 
 export interface ColorReply {
@@ -96,7 +96,7 @@ export function coloring(reply: ColorReply, alpha: number): Coloring {
     return between(colors, Math.max(0, Math.min(1, part)));
   };
   const bytes = painted(values.length, colorOf, alpha);
-  return { bytes, range: { low, high, unit: reply.unit ?? "", steps, missing, waiting: (reply.progress ?? 1) < 1 } };
+  return { bytes, range: { low, high, unit: reply.unit ?? "", steps, missing, known: values.length - missing, waiting: (reply.progress ?? 1) < 1 } };
 }
 
 function between(colors: Rgb[], part: number): Rgb {

@@ -10,6 +10,7 @@ export function legendOf({ groups, range }: Coloring, filter: (groups: Group[]) 
     const text = (value: number) => (date ? dayOf(value) : short(value));
     const unit = range.unit && !date ? ` ${clip(range.unit, 24)}` : "";
     const missing = range.missing ? h("span", { class: "key" }, h("i", { class: "kx" }), `${range.waiting ? "not scored yet" : "missing"} (${range.missing.toLocaleString("en-US")})`) : null;
+    if (!range.known) return h("div", { class: "legend-row" }, missing);
     return h("div", { class: "legend-row" }, h("span", {}, text(range.low) + unit), scale, h("span", {}, text(range.high) + unit), missing);
   }
   const chosen = new Set<Group>();

@@ -47,7 +47,7 @@ export class Pins {
     card.append(tools);
     app.rows.get(row).then((found) => {
       shown.replaceChildren(still(found, `row ${row}`, CELLS));
-      card.classList.toggle("slim", !found.cells);
+      card.classList.toggle("slim", Boolean(found.arrays.pixels));
       words.textContent = summaryOf(found);
     }, (error) => {
       if (!(error instanceof Dropped)) words.textContent = messageOf(error);

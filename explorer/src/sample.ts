@@ -3,7 +3,7 @@ import type { App } from "./app";
 import { button, choose, clip, h, labeled, save, waiting } from "./dom";
 import type { Column, Series } from "./protocol";
 import type { Tab } from "./tabs";
-import { CurveView, curveOf, pictureCanvas } from "./things";
+import { curveGrid, pictureCanvas } from "./things";
 import { Dropped, messageOf } from "./wire";
 
 export class SampleTab implements Tab {
@@ -91,13 +91,7 @@ function drawnOf(reply: Series): HTMLElement[] {
     const all = Array.from({ length: pixels.shape[0] }, (_, i) => pictureCanvas(pixels, i, `sample ${i + 1}`));
     return [h("div", { class: "gallery" }, ...all), button("Save as PNG", () => gallery(all), { class: "quiet" })];
   }
-  if (values) {
-    return Array.from({ length: values.shape[0] }, (_, i) => {
-      const view = new CurveView();
-      view.show(curveOf(reply.arrays, i));
-      return h("div", { class: "curves" }, view.node);
-    });
-  }
+  if (values) return [curveGrid(reply.arrays, { class: "curves wide" })];
   const head = h("tr", {}, ...(reply.columns ?? []).map((name) => h("th", { scope: "col" }, clip(name, 40))));
   const body = (reply.rows ?? []).map((row) => h("tr", {}, ...row.map((text) => h("td", { class: text === null || text === "" ? "missing" : null }, text === null || text === "" ? "missing" : clip(text, 60)))));
   return [h("div", { class: "scroll", tabindex: 0, role: "group", "aria-label": "sampled rows; scrolls sideways" }, h("table", {}, h("thead", {}, head), h("tbody", {}, ...body)))];

@@ -1,5 +1,5 @@
 // A series of examples side by side: one latent dimension from low to high, or the way between two rows.
-import { CurveView, curveOf, picture } from "./things";
+import { curveGrid, curveOf, picture, rangeOf } from "./things";
 import { button, clip, css, h, save } from "./dom";
 import type { Series } from "./protocol";
 
@@ -23,16 +23,6 @@ function pictures(series: Series): HTMLCanvasElement {
   const paper = canvas.getContext("2d");
   for (let step = 0; step < steps; step++) paper?.putImageData(picture(pixels, step), step * width, 0);
   return canvas;
-}
-
-function curves(series: Series): HTMLElement {
-  const box = h("div", { class: "curves" });
-  for (let step = 0; step < stepsOf(series); step++) {
-    const view = new CurveView();
-    view.show(curveOf(series.arrays, step));
-    box.append(view.node);
-  }
-  return box;
 }
 
 function table(series: Series, heads: string[]): HTMLElement {
@@ -70,8 +60,7 @@ function paintCurves(paper: CanvasRenderingContext2D, series: Series, steps: num
   paper.fillStyle = css("--card");
   paper.fillRect(0, 0, 2 * TILE * steps, TILE);
   paper.strokeStyle = css("--real");
-  const { data } = series.arrays.values;
-  const [low, high] = [Math.min(...data), Math.max(...data)];
+  const [low, high] = rangeOf(series.arrays.values);
   for (let step = 0; step < steps; step++) {
     paper.beginPath();
     curveOf(series.arrays, step).values.forEach((value, i, all) =>
@@ -102,7 +91,7 @@ function paintCells(canvas: HTMLCanvasElement, paper: CanvasRenderingContext2D, 
 
 /** A strip with its title and its button; `heads` stand over the columns where the strip is a table. */
 export function strip(series: Series, heads: string[], title: string, words: string): HTMLElement {
-  const shown = series.arrays.pixels ? pictures(series) : series.arrays.values ? curves(series) : table(series, heads);
+  const shown = series.arrays.pixels ? pictures(series) : series.arrays.values ? curveGrid(series.arrays, { class: "curves" }) : table(series, heads);
   const name = title.replace(/[^A-Za-z0-9]+/g, "-");
   const keep = () => painted(series, heads).toBlob((blob) => blob && save(`${name}.png`, blob), "image/png");
   const caption = h("figcaption", {}, h("span", {}, title), h("span", { class: "small" }, words), button("Save as PNG", keep, { class: "quiet" }));

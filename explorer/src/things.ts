@@ -46,6 +46,12 @@ export class CurveView {
     this.node.append(this.#band, this.#line);
   }
 
+  /** Curves that stand side by side share their range. */
+  within([low, high]: [low: number, high: number]): this {
+    [this.#low, this.#high] = [low, high];
+    return this;
+  }
+
   // The range only grows, so that the picture does not jump while the user drags.
   show({ values, std }: { values: number[]; std: number[] | null }): void {
     const edge = (sign: number) => values.map((value, i) => value + sign * (std?.[i] ?? 0));
@@ -58,6 +64,23 @@ export class CurveView {
     const outline = std ? [...edge(1).map(place), ...edge(-1).map(place).reverse()] : [];
     this.#band.setAttribute("d", outline.length ? `M${outline.join("L")}Z` : "");
   }
+}
+
+export function rangeOf({ data }: NdArray): [low: number, high: number] {
+  let [low, high] = [Infinity, -Infinity];
+  for (const value of data) [low, high] = [Math.min(low, value), Math.max(high, value)];
+  return [low, high];
+}
+
+/** Curves side by side, from an array (steps, length). */
+export function curveGrid(arrays: Record<string, NdArray>, props: Record<string, string>): HTMLElement {
+  const range = rangeOf(arrays.values);
+  const views = Array.from({ length: arrays.values.shape[0] }, (_, step) => {
+    const view = new CurveView().within(range);
+    view.show(curveOf(arrays, step));
+    return view.node;
+  });
+  return h("div", props, ...views);
 }
 
 export function cellTable(cells: Cell[], most = Infinity): HTMLElement {

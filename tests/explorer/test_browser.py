@@ -65,7 +65,8 @@ def served(fitted: rx.FittedModel, data: Any) -> Iterator[Served]:
 
     from reparax.explorer import Limits, application, load
 
-    explorer = load(fitted, data, "of a test")
+    command = "" if data is None else "reparax explore model 'my rows.csv'"
+    explorer = load(fitted, data, "of a test", command=command)
     app = application(lambda: explorer, Limits("secret"))
     server = uvicorn.Server(uvicorn.Config(app, log_level="critical", lifespan="on", ws="websockets-sansio"))
     with socket.create_server(("127.0.0.1", 0)) as listening:
@@ -185,8 +186,19 @@ def colors_of(shot: bytes) -> np.ndarray:
     return np.asarray(Image.open(io.BytesIO(shot)).convert("RGB"), np.int32)
 
 
-def test_points_are_drawn_where_the_rows_are(page: Any, explorer: Served) -> None:
+WITHOUT_WEBGL = """
+const context = HTMLCanvasElement.prototype.getContext;
+HTMLCanvasElement.prototype.getContext = function (kind, ...rest) {
+  return kind === 'webgl2' ? null : context.call(this, kind, ...rest);
+};
+"""
+
+
+@pytest.mark.parametrize("has_webgl", [True, False])
+def test_points_are_drawn_where_the_rows_are(page: Any, explorer: Served, has_webgl: bool) -> None:
+    page.add_init_script("" if has_webgl else WITHOUT_WEBGL)
     opened(page, explorer.address)
+    assert ("without WebGL" in page.locator(".map").inner_text()) != has_webgl
     page.wait_for_timeout(300)
     shot = colors_of(page.screenshot())
     background = shot[int(page.locator("canvas.points").bounding_box()["y"]) + 40, 60]
@@ -417,7 +429,7 @@ def test_the_page_says_that_the_explorer_has_stopped_and_comes_back(page: Any, e
     notice = page.locator(".notice")
     notice.wait_for(state="visible")
     assert "The explorer has stopped" in notice.inner_text()
-    assert "reparax explore" in notice.inner_text()
+    assert "reparax explore model 'my rows.csv'" in notice.inner_text()
     notice.wait_for(state="hidden")
     assert len(routes) == 2
     assert page.locator(".map canvas.points").is_visible()

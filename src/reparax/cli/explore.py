@@ -1,6 +1,7 @@
 """``reparax explore``: a model and its data in a page of this machine."""
 
 import os
+import shlex
 import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated
@@ -49,10 +50,13 @@ def explore(
     if not is_model_folder(model):
         open_model(model, allow)  # says what is wrong with it before a page is shown
 
+    options = [*(() if label is None else ("--label", label)), *(() if not allow else ("--allow", *allow))]
+    command = shlex.join(["reparax", "explore", model, *(() if data is None else (data,)), *options])
+
     def load() -> "Explorer":
         fitted = open_model(model, allow)
         dataset = None if data is None else open_data(data, fitted, say, label=label)
-        return explorer.load(fitted, dataset, data or "")
+        return explorer.load(fitted, dataset, data or "", command=command)
 
     opens = explorer.has_browser() if browser is None else browser
     address = explorer.Address(host, port, allow_host)

@@ -68,18 +68,19 @@ class Explorer:
                 self.answer(message)
 
 
-def load(fitted: FittedModel, data: Any, name: str) -> Explorer:
+def load(fitted: FittedModel, data: Any, name: str, *, command: str = "") -> Explorer:
     """What answers for a model and its data, ready for the first messages.
 
     Args:
         fitted: The fitted model.
         data: Data of the same kind as in the fit; None for none.
         name: The name of the data.
+        command: The command to start it again; empty in Python.
 
     Raises:
         DataError: The data do not match the model.
         RecipeError: The model cannot be explored.
     """
-    explorer = Explorer(subject_of(fitted, data, name=name))
+    explorer = Explorer(subject_of(fitted, data, name=name, command=command))
     explorer.answer(messages.Describe(id=0))  # the first message of every page
     return explorer

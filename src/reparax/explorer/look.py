@@ -63,6 +63,7 @@ class Look:
             "columns": columns,
             "given": [_given(subject, place) for place in range(len(schema.given_columns))],
             "reasons": self.reasons,
+            "command": subject.command or None,
         }
 
     def _map(self) -> dict[str, Any] | None:

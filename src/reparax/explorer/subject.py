@@ -34,11 +34,13 @@ class Subject:
         fitted: The fitted model.
         dataset: The rows; None without data.
         data: The name of the data.
+        command: The command that shows them; empty in Python.
     """
 
     fitted: FittedModel
     dataset: Dataset | None
     data: str = ""
+    command: str = ""
 
     @property
     def first(self) -> FittedModel:
@@ -187,13 +189,14 @@ def evenly(count: int, most: int) -> Int[np.ndarray, " n"]:
     return np.arange(count) if count <= most else np.linspace(0, count - 1, most).astype(np.int64)
 
 
-def subject_of(fitted: FittedModel, data: Any = None, *, name: str = "") -> Subject:
+def subject_of(fitted: FittedModel, data: Any = None, *, name: str = "", command: str = "") -> Subject:
     """A model and its data, checked.
 
     Args:
         fitted: The fitted model.
         data: Anything that `reparax.data.read` reads, or a `Dataset`; None for no data.
         name: The name of the data.
+        command: The command that shows them.
 
     Raises:
         DataError: The data do not match the model.
@@ -205,4 +208,4 @@ def subject_of(fitted: FittedModel, data: Any = None, *, name: str = "") -> Subj
             got="a conditional model with a context of numbers",
             cure="fit with given=[...], or use the functions of Python with context=...",
         )
-    return Subject(fitted, None if data is None else applications.dataset_of(fitted, data), name)
+    return Subject(fitted, None if data is None else applications.dataset_of(fitted, data), name, command)
