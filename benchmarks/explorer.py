@@ -10,8 +10,8 @@ of this machine:
 - the same of the least page that does this (``least_page.py``): what the browser itself costs;
 - the milliseconds between frames while a map of 100,000 points is moved and zoomed.
 
-Without a graphics card, Chromium puts pages together on the processor; WebGL is then there by a flag alone. With
-``--emulated`` it also puts the page together by SwiftShader, which emulates a graphics card and is much slower.
+Without a graphics card, Chromium puts pages together on the processor. With ``--emulated`` it does so by SwiftShader,
+which emulates a graphics card and is much slower.
 """
 
 import shutil
@@ -69,11 +69,6 @@ const next = (now) => {
   requestAnimationFrame(next);
 };
 next(0);
-"""
-RENDERER = """
-(() => { const gl = document.createElement('canvas').getContext('webgl2');
-  const info = gl && gl.getExtension('WEBGL_debug_renderer_info');
-  return gl ? gl.getParameter(info ? info.UNMASKED_RENDERER_WEBGL : gl.RENDERER) : 'no WebGL'; })()
 """
 
 
@@ -212,8 +207,7 @@ def main() -> None:
             opened(page, address)
             between = frames(page)
             most = quantiles(between, n=20)[-1]
-            print(f"{POINTS:,} points  {median(between):.1f} ms a frame (95 % within {most:.1f}), moved and zoomed; "
-                  f"WebGL by {page.evaluate(RENDERER)}")  # fmt: skip
+            print(f"{POINTS:,} points  {median(between):.1f} ms a frame (95 % within {most:.1f}), moved and zoomed")
             page.goto("about:blank")
         browser.close()
 
