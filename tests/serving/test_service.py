@@ -11,7 +11,7 @@ import socket
 import subprocess
 import sys
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import jax
 import numpy as np
@@ -291,6 +291,40 @@ def test_the_command_serves_until_it_is_asked_to_stop_and_starts_again(fitted, t
             process.kill()
             process.stderr.close()
             process.wait()
+
+
+@pytest.mark.full
+def test_a_service_that_was_killed_under_load_starts_again_at_its_port(fitted, tmp_path):
+    rx.save(fitted, tmp_path / "model")
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    wanted = rx.encode(fitted, TABLE)
+    answered: list[bool] = []
+
+    def client(number):
+        places = np.random.default_rng(number).integers(0, len(TABLE), 3)
+        with suppress(OSError, http.client.HTTPException):  # it was killed
+            while True:
+                status, answer = ask(port, "encode", {"rows": rows_of(TABLE[places])})
+                answered.append(status == 200 and np.array_equal(np.asarray(answer["z"], np.float32), wanted[places]))
+
+    for _ in range(2):
+        process = subprocess.Popen(
+            [sys.executable, "-m", "reparax", "serve", str(tmp_path / "model"), "--port", str(port)],
+            stderr=subprocess.DEVNULL,
+        )
+        try:
+            until(lambda: ask(port, "health", method="GET")[0] == 200, seconds=120.0)
+            before = len(answered)
+            with concurrent.futures.ThreadPoolExecutor(8) as pool:
+                waiting = [pool.submit(client, number) for number in range(8)]
+                until(lambda before=before: len(answered) > before + 50, seconds=60.0)
+                process.kill()
+                concurrent.futures.wait(waiting, 60)
+        finally:
+            process.kill()
+            process.wait()
+    assert all(answered)
 
 
 def test_wrong_options_of_the_command(fitted, tmp_path, capsys):
