@@ -1,6 +1,7 @@
 """Tables of mixed columns with missing cells, from frame to frame: scores, samples, imputations, evaluation."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import equinox as eqx
 import jax
@@ -12,7 +13,7 @@ import pytest
 from safetensors.numpy import load as read_tensors
 
 import reparax as rx
-from reparax.applications import impute, impute_draws, sample_values, score
+from reparax.applications import conditions_in, impute, impute_draws, sample_values, score
 from reparax.data import marginal_oddity, read
 from reparax.errors import ArtifactError, DataError, RecipeError
 from reparax.pytrees import Derived, num_parameters
@@ -83,6 +84,23 @@ def test_a_condition_that_is_too_rare_is_refused(fitted):
         rx.sample(
             fitted, 10, key=jax.random.key(0), where={"height": 140.0, "weight": 120.0, "sex": "m", "children": 8}
         )
+
+
+@pytest.mark.parametrize(
+    ("text", "conditions"),
+    [
+        ("e=1", {"e": "1"}),
+        ("a=b=2,e=1", {"a=b": "2", "e": "1"}),
+        ("a=1,e=2", {"a": "1", "e": "2"}),
+        ("e=1, c,d=x,a=b==", {"e": "1", "c,d": "x", "a=b": "="}),
+        ("c,d=x,y", {"c,d": "x,y"}),
+        ("e=1,f=2", {"e": "1,f=2"}),  # f is no column: the value says what is wrong
+    ],
+)
+def test_names_of_conditions_with_commas_and_equals_signs(text, conditions):
+    columns = tuple(SimpleNamespace(name=name) for name in ("a", "a=b", "c,d", "e"))
+    fitted = SimpleNamespace(schema=SimpleNamespace(columns=columns, given_columns=()))
+    assert conditions_in(fitted, text) == conditions
 
 
 @pytest.mark.parametrize(

@@ -56,4 +56,5 @@ from reparax.applications._sweep import Standing as Standing
 from reparax.applications._sweep import Sweep as Sweep
 from reparax.applications._sweep import Trial as Trial
 from reparax.applications._sweep import sweep as sweep
+from reparax.applications._where import conditions_in as conditions_in
 from reparax.applications._where import conditions_of as conditions_of

@@ -1,5 +1,6 @@
 """Rows in which some cells have chosen values: importance resampling of draws from the prior."""
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 
 import equinox as eqx
@@ -26,16 +27,39 @@ MIN_EFFECTIVE = 20.0
 """The smallest effective number of proposals: with fewer, rows would repeat a few latent points."""
 
 
-def conditions_of(texts: Sequence[str]) -> dict[str, str]:
+def conditions_in(fitted: FittedModel, text: str) -> dict[str, str]:
+    """Conditions such as ``sex=F,age=30`` as a mapping from columns to values.
+
+    Args:
+        fitted: The fitted model, whose names of columns may contain commas and equals signs.
+        text: The conditions.
+
+    Raises:
+        RecipeError: One of them has another form.
+    """
+    names = _condition_names(fitted)
+    parts = re.split(r",(?=[^,=]*=)", text)
+    if any(not part.strip().startswith(tuple(f"{name}=" for name in names)) for part in parts):
+        known = "|".join(map(re.escape, names)) if any({",", "="} & set(name) for name in names) else "[^,=]*"
+        parts = re.split(rf",(?=\s*(?:{known})=)", text)
+    return conditions_of(fitted, parts)
+
+
+def conditions_of(fitted: FittedModel, texts: Sequence[str]) -> dict[str, str]:
     """Conditions such as ``sex=F`` as a mapping from columns to values.
 
     Args:
+        fitted: The fitted model, whose names of columns may contain equals signs.
         texts: The conditions.
 
     Raises:
         RecipeError: One of them has another form.
     """
-    pairs = [text.partition("=") for text in texts]
+    names = _condition_names(fitted)
+    pairs = []
+    for text in texts:
+        known = next((name for name in names if text.lstrip().startswith(f"{name}=")), None)
+        pairs.append(text.partition("=") if known is None else (known, "=", text.lstrip()[len(known) + 1 :]))
     if any(not equals or not name.strip() or not value.strip() for name, equals, value in pairs):
         raise RecipeError(
             expected="conditions such as sex=F,age=30 for --where",
@@ -43,6 +67,12 @@ def conditions_of(texts: Sequence[str]) -> dict[str, str]:
             cure="write column=value, with commas between several",
         )
     return {name.strip(): value.strip() for name, _, value in pairs}
+
+
+def _condition_names(fitted: FittedModel) -> list[str]:
+    """The names of the columns that conditions can be on, the longest first, which may begin with others."""
+    columns = (*(fitted.schema.columns or ()), *fitted.schema.given_columns)
+    return sorted((column.name for column in columns), key=len, reverse=True)
 
 
 def keys_of(key: Array, number: int, size: int) -> Array:

@@ -1,6 +1,5 @@
 """``reparax encode``, ``reconstruct``, ``sample``, ``impute`` and ``score``: from a model to a file."""
 
-import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import PurePath
@@ -225,7 +224,7 @@ def sample(
 
     key = jax.random.key(seed)
     draw = applications.means_dataset if means else applications.sample_dataset
-    cells = _cells(where)
+    cells = applications.conditions_in(fitted, where) if where else {}
     drawn = draw(fitted, count, key=key, where=cells)
     notes(speaker(quiet), applications.notes_on_where(fitted, cells))
     if out.lower().endswith(".png"):
@@ -376,13 +375,6 @@ def _explanation(scores: "Scores", row: int) -> str:
     shares = scores.shares[row]
     parts = [f"{scores.names[index]} {shares[index]:.1f}" for index in (-shares).argsort()[:3]]
     return f"{text}, mostly from {', '.join(parts)}"
-
-
-def _cells(where: str | None) -> dict[str, str]:
-    """``sex=F,age=30`` as a mapping."""
-    from reparax.applications import conditions_of
-
-    return conditions_of(re.split(r",(?=[^,=]*=)", where)) if where else {}
 
 
 def _with_ids(arrays: Mapping[str, "np.ndarray"], dataset: "Dataset", out: str) -> Mapping[str, "np.ndarray"]:

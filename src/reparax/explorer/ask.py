@@ -68,7 +68,7 @@ class Ask:
 
     def sample(self, message: Sample) -> Answer:
         """Examples drawn from the model."""
-        where = applications.conditions_of(message.where)
+        where = applications.conditions_of(self.subject.fitted, message.where)
         draw = applications.means_dataset if message.means else applications.sample_dataset
         drawn = draw(self.subject.fitted, message.n, key=jax.random.key(message.seed), where=where)
         notes = applications.notes_on_where(self.subject.fitted, where)
