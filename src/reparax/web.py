@@ -4,6 +4,7 @@ import ipaddress
 import signal
 import socket
 import threading
+import time
 from collections.abc import Collection, Generator, Iterable
 from contextlib import contextmanager
 from urllib.parse import urlsplit
@@ -11,6 +12,8 @@ from urllib.parse import urlsplit
 from reparax.errors import OutputError, RecipeError
 
 BACKLOG = 512
+THREADS = "reparax-"
+"""How the names of threads that compute begin."""
 THIS_MACHINE = ("127.0.0.1", "localhost", "::1")
 """The names by which this machine calls itself."""
 
@@ -130,3 +133,12 @@ def quiet_signals() -> Generator[None]:
     finally:
         for number, handler in zip(numbers, before, strict=True):
             signal.signal(number, handler)
+
+
+def is_computing(seconds: float) -> bool:
+    """Whether a thread of a service still computes after some seconds; XLA cannot be stopped while it compiles."""
+    end = time.monotonic() + seconds
+    threads = [thread for thread in threading.enumerate() if thread.name.startswith(THREADS)]
+    for thread in threads:
+        thread.join(max(0.0, end - time.monotonic()))
+    return any(thread.is_alive() for thread in threads)

@@ -1,15 +1,13 @@
 """``reparax explore``: a model and its data in a page of this machine."""
 
-import os
 import shlex
-import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
 from reparax.cli.model import Allow, Data, Label, is_model_folder, open_data, open_model
-from reparax.cli.terminal import speaker, warn
+from reparax.cli.terminal import end_with_threads, speaker, warn
 
 if TYPE_CHECKING:
     from reparax.explorer import Explorer
@@ -62,11 +60,7 @@ def explore(
     address = explorer.Address(host, port, allow_host)
     explorer.run(load, address, open_browser=opens, announce=_announcer(quiet), say=say)
     say("stopped")
-    if explorer.is_computing():
-        # XLA compiles in another thread, and crashes if Python is taken down around it.
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(0)
+    end_with_threads()
 
 
 def _announcer(quiet: bool) -> Callable[[str], None]:

@@ -3,7 +3,7 @@
 import os
 
 from reparax.cli.model import Allow, open_model
-from reparax.cli.terminal import speaker
+from reparax.cli.terminal import end_with_threads, speaker
 from reparax.errors import RecipeError
 
 
@@ -52,3 +52,4 @@ def serve(
     serving.checked_address(host, limits)
     fitted = open_model(model, allow)
     serving.serve(fitted, host=host, port=port, limits=limits, say=speaker(quiet))
+    end_with_threads()

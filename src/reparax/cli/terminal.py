@@ -1,6 +1,7 @@
 """What users see while a command runs: lines on stderr, the progress of training, and the response to Ctrl-C."""
 
 import math
+import os
 import signal
 import sys
 import threading
@@ -32,6 +33,16 @@ def notes(say: Say, lines: Iterable[str]) -> None:
     """Prints the notes from reading the data."""
     for line in lines:
         say(f"note: {line}")
+
+
+def end_with_threads(seconds: float = 2.0) -> None:
+    """Ends the process if a thread of a service still computes: XLA may compile in it, and crashes if Python ends."""
+    from reparax.web import is_computing
+
+    if is_computing(seconds):
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)
 
 
 def _silence(line: str) -> None:

@@ -16,7 +16,6 @@ with extras():
     from reparax.explorer.run import Address as Address
     from reparax.explorer.run import explore as explore
     from reparax.explorer.run import has_browser as has_browser
-    from reparax.explorer.run import is_computing as is_computing
     from reparax.explorer.run import run as run
 
 if TYPE_CHECKING:

@@ -3,7 +3,6 @@
 import os
 import secrets
 import sys
-import threading
 import webbrowser
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -147,8 +146,3 @@ def has_browser() -> bool:
     if sys.platform.startswith(("win", "darwin")):
         return True
     return bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
-
-
-def is_computing() -> bool:
-    """Whether a thread of the explorer still computes, which cannot be interrupted."""
-    return any(thread.name.startswith("reparax-") and thread.daemon for thread in threading.enumerate())
