@@ -251,6 +251,8 @@ NAMES = [f"{first} {last}" for first in "ABCDEFGH" for last in "abcdefgh"]
         ("a", [f"the {i // 2} quick brown foxes jump" for i in range(64)], "free text"),
         ("a", list(range(64)), "a count of the rows"),
         ("a", [*range(1, 65)][::-1], "a count of the rows"),
+        ("a", list(range(1000, 1200)), "a running number"),
+        ("year", list(range(1960, 2024)), None),
         ("customer_id", [i * 7 + 1 for i in range(64)], "an identifier"),
         ("userId", [i * 7 + 1 for i in range(64)], "an identifier"),
         ("a", [2**60 + i for i in range(64)], "too large"),
@@ -265,7 +267,7 @@ NAMES = [f"{first} {last}" for first in "ABCDEFGH" for last in "abcdefgh"]
     ids=lambda value: str(value)[:20],
 )
 def test_columns_that_say_nothing_are_left_out_with_a_note(name, column, reason):
-    dataset = read(pl.DataFrame({name: column, "other": RNG.normal(size=64)}))
+    dataset = read(pl.DataFrame({name: column, "other": RNG.normal(size=len(column))}))
     if reason is None:
         assert (dataset.schema.names, dataset.schema.excluded) == ((name, "other"), ())
         return

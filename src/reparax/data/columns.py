@@ -249,6 +249,7 @@ def refitted(column: Column, values: np.ndarray) -> Column:
 MOST_ALONE = 0.5  # texts that are in one row alone say nothing of others
 FEWEST_TEXTS = 50
 FEWEST_ROWS = 20
+FEWEST_RUNNING = 200  # fewer may be years
 FEWEST_NAMED = 10  # where the column's name says that it names the rows
 WORDS = 4.0
 _NAME = re.compile(
@@ -296,13 +297,14 @@ def _text_reason(cells: Cells, present: int) -> str | None:
 
 def _number_reason(name: str, values: np.ndarray) -> str | None:
     low, high = float(values.min()), float(values.max())
-    counts = low in {0.0, 1.0} and high - low == len(values) - 1 and len(values) >= FEWEST_ROWS
+    fewest = FEWEST_ROWS if low in {0.0, 1.0} else FEWEST_RUNNING
+    counts = high - low == len(values) - 1 and len(values) >= fewest
     huge = values.dtype.kind in "iu" and max(-low, high) > LARGEST_EXACT
     named = _NAME.fullmatch(name) is not None or _CAMEL.fullmatch(name) is not None
     if not (counts or huge or named) or (values != np.rint(values)).any() or len(np.unique(values)) < len(values):
         return None
     if counts:
-        return "a count of the rows"
+        return "a count of the rows" if low in {0.0, 1.0} else "a running number of the rows"
     return _LARGE_IDENTIFIER if huge else "an identifier: distinct whole numbers"
 
 
