@@ -18,7 +18,8 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 # An environment without ensurepip, filled from outside: bare Debian has neither ensurepip nor a pip that may install
 # for the system. uv installs three times faster; where it is not to be had, pip does the same.
-# Both compile to bytecode: where Python may not write any (some containers), every command would compile its imports anew.
+# All is compiled to bytecode: where Python may not write any (some containers), every command would compile its imports
+# anew.
 environment = test -x $(1)/bin/python || $(PYTHON) -m venv --without-pip $(1)
 fetch_uv = test -x $(1)/bin/uv || $(PYTHON) -m pip --python $(1)/bin/python install -q uv==$(UV_VERSION) 2>/dev/null || \
 	echo "uv is not to be had; pip installs instead, which takes longer"
@@ -50,6 +51,7 @@ $(INSTALLED): requirements/development.txt pyproject.toml
 	@$(call fetch_uv,$(VENV))
 	@$(call install,$(VENV),-r requirements/development.txt)
 	@$(call install,$(VENV),--no-build-isolation --no-deps -e .)
+	@$(BIN)/python -m compileall -q src
 	@touch $@
 
 $(DOCS_INSTALLED): $(INSTALLED) requirements/docs.txt
