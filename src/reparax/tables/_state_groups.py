@@ -84,7 +84,7 @@ class CategoryGroup(eqx.Module):
 
     def is_unseen(self, x: Float[Array, " c"]) -> Array:
         """Which cells have a category that occurred in no row."""
-        return x >= self.num_categories
+        return x >= self.num_categories.astype(x.dtype)
 
     def log_prob(self, log_probabilities: Float[Array, "c k"], x: Float[Array, " c"]) -> Float[Array, " c"]:
         """The log-probability of each cell: of its state, of its category within it, and of unseen categories."""
