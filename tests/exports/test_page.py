@@ -1,31 +1,39 @@
 """The page for the browser: its numbers are those of the model, it runs without errors, data in it are text."""
 
+import base64
 import html
 import json
+import math
 import re
 import shutil
 import subprocess
+from datetime import date
 from importlib.resources import files
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+import onnxruntime
 import polars as pl
 import pytest
 
 import reparax as rx
+from reparax import registry
+from reparax.applications import dataset_of
 from reparax.errors import RecipeError
+from reparax.exports._convert import graph_of
+from reparax.exports._onnx import onnx_model
 from reparax.exports._page import page_of
+from reparax.exports._page_functions import NUM_DRAWS
+from reparax.exports._page_parts import SPACES
+from reparax.networks import AbstractArchitecture, Affine
+from reparax.recipe import given_numbers
 
-from .conftest import ARRAY, DATA_OF, IMAGES, RNG, TABLE, any_relations, made
+from .conftest import ARRAY, IMAGES, RNG, ROWS, TABLE, any_relations, made, made_with
 
 NODE = shutil.which("node")
 CHROMIUM = shutil.which("chromium")
-LIKELIHOODS = (
-    "columns",
-    *(pytest.param(name, marks=pytest.mark.full)
-      for name in ("categorical", "continuous-bernoulli", "discretized-logistic", "negative-binomial")),
-)  # fmt: skip
 HOSTILE = "</script><script>document.title='attacked'</script>"
 COMMAND = (
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
@@ -34,34 +42,57 @@ COMMAND = (
 )  # fmt: skip
 
 
+needs_node = pytest.mark.skipif(NODE is None, reason="needs node, to run the page's decoder")
+
+
 def about_of(page):
     return json.loads(re.search(r'<script type="application/json" id="about">(.*?)</script>', page, re.DOTALL)[1])
 
 
-def in_node(page, z):
-    """What the page's decoder makes of latent vectors, computed by node."""
-    engine = re.search(r'"use strict";(.*?)// The page', page, re.DOTALL)[1]
-    code = f"{engine}\nconst given = JSON.parse(require('fs').readFileSync(0, 'utf-8'));"
-    code += "const decode = decoderOf(given.graph), list = (out) => Object.fromEntries(Object.entries(out).map("
-    code += "([key, x]) => [key, Array.from(x)])); console.log(JSON.stringify(given.z.map((z) => list(decode(z)))));"
-    text = json.dumps({"graph": about_of(page)["graph"], "z": z.tolist()})
+def in_node(page, z, given=(), graph="graph"):
+    """What a graph of the page makes of latent vectors and what is given with each, computed by node."""
+    engine = re.search(r'"use strict";(.*?)// What is shown', page, re.DOTALL)[1]
+    code = f"{engine}\nconst given = JSON.parse(require('fs').readFileSync(0, 'utf-8')), compute = functionOf(given.graph);"
+    code += "const list = (out) => Object.fromEntries(Object.entries(out).map(([key, x]) => [key, Array.from(x)]));"
+    code += "console.log(JSON.stringify(given.all.map((inputs) => list(compute(inputs)))));"
+    rows = np.broadcast_to(np.asarray(given, np.float64), (len(z), len(given))) if np.ndim(given) == 1 else given
+    inputs = [{"z": one.tolist(), "given": row.tolist()} for one, row in zip(z, np.asarray(rows), strict=True)]
+    text = json.dumps({"graph": about_of(page)[graph], "all": inputs})
     done = subprocess.run([NODE, "-e", code], input=text, capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
 
-@pytest.mark.skipif(NODE is None, reason="needs node, to run the page's decoder")
-@pytest.mark.parametrize("likelihood", LIKELIHOODS)
-def test_the_decoder_of_the_page_gives_the_numbers_of_the_model(likelihood):
-    model = made(DATA_OF[likelihood], likelihood=likelihood)
-    z = np.random.default_rng(0).normal(size=(4, 2)).astype(np.float32)
-    wanted = jax.vmap(model.fitted.model.expected)(jnp.asarray(z))
-    found = in_node(page_of(model.fitted), z)
-    for row, one in enumerate(found):
-        np.testing.assert_allclose(one["mean"], np.ravel(wanted[row]), rtol=1e-4, atol=1e-4)
+PARTS = [
+    ("likelihoods", "columns"), ("networks", "convolutional"),
+    *(pytest.param(room, name, marks=pytest.mark.full)
+      for room in ("likelihoods", "networks", "posteriors", "priors") for name in registry.names(room)
+      if (room, name) not in {("likelihoods", "columns"), ("networks", "convolutional")}),
+]  # fmt: skip
 
 
-@pytest.mark.skipif(NODE is None, reason="needs node, to run the page's decoder")
+@needs_node
+@pytest.mark.parametrize(("room", "name"), PARTS)
+def test_the_decoder_of_the_page_gives_the_numbers_of_the_model(room, name):
+    """For every part; those whose latent space has no sliders are refused by its name."""
+    model = made_with(room, name).fitted.model
+    fitted = made_with(room, name).fitted
+    size = math.prod(model.posterior.latent_shape)
+    if model.posterior.latent_space not in SPACES:
+        with pytest.raises(RecipeError, match=f"got {model.posterior.latent_space}"):
+            page_of(fitted)
+        return
+    page = page_of(fitted)
+    z = np.random.default_rng(0).uniform(0.1, 0.9, (4, size)).astype(np.float32)
+    wanted = jax.vmap(lambda one: model.expected(one.reshape(model.posterior.latent_shape)))(jnp.asarray(z))
+    for row, one in enumerate(in_node(page, z)):
+        np.testing.assert_allclose(one["mean"], np.ravel(wanted[row]), rtol=1e-5, atol=1e-5)
+    drawn = np.frombuffer(base64.b64decode(about_of(page)["draws"]), np.float32).reshape(-1, size)
+    prior = model.prior(model.posterior)
+    assert np.isfinite(jax.vmap(lambda one: prior.log_prob(one.reshape(model.posterior.latent_shape)))(drawn)).all()
+
+
+@needs_node
 def test_probabilities_are_those_of_the_columns():
     model = made(TABLE)
     z = np.asarray([[0.5, -1.0]], np.float32)
@@ -77,13 +108,108 @@ def test_probabilities_are_those_of_the_columns():
     np.testing.assert_allclose(found[start : start + 3], wanted / wanted.sum(), atol=1e-5)
 
 
-@pytest.mark.skipif(NODE is None, reason="needs node, to run the page's decoder")
+GIVEN = {"kind": ["x", "z", "y"], "count": [0, 5, 2], "day": TABLE["day"][:3].to_list()}
+
+
+@needs_node
+@pytest.mark.parametrize(
+    "prior",
+    [
+        "conditional-flow",
+        *(
+            pytest.param(name, marks=pytest.mark.full)
+            for name in ("vamp", "conditional-normal", "normal-mixture", "spline-flow")
+        ),
+    ],
+)
+def test_the_page_of_a_conditional_model_takes_what_is_given(prior):
+    """Means and draws from the prior are those of rx.decode and of the model, for cells as a user writes them."""
+    fitted = made(TABLE, given=["kind", "count", "day"], prior=prior).fitted
+    page = page_of(fitted, TABLE)
+    about = about_of(page)
+    controls = {each["name"]: each for each in about["given"]}
+    assert [controls[name]["what"] for name in ("kind", "count", "day")] == ["category", "number", "date"]
+    assert controls["count"]["low"] == TABLE["count"].min()
+    assert controls["count"]["high"] == TABLE["count"].max()
+    cells = np.column_stack([
+        [controls["kind"]["categories"].index(kind) for kind in GIVEN["kind"]], GIVEN["count"],
+        [(day - date(1970, 1, 1)).days for day in GIVEN["day"]],
+    ])  # fmt: skip
+    given = cells - [controls[name]["offset"] for name in GIVEN]
+    z = np.random.default_rng(0).normal(size=(3, 2)).astype(np.float32)
+    wanted = rx.decode(fitted, z, context=GIVEN)
+    found = in_node(page, z, given)
+    offsets = [column["offset"] for column in about["view"]["columns"]]
+    restored = fitted.units.restored(np.asarray([one["mean"] for one in found]))
+    np.testing.assert_allclose(restored, wanted, rtol=1e-5, atol=1e-4)
+    assert len(offsets) == len(fitted.schema.columns)
+    numbers = given_numbers(fitted.schema.given, cells.astype(np.float64))
+    for one, context in zip(in_node(page, z, given, "draws"), numbers, strict=True):
+        plain = fitted.model.given(jnp.asarray(context))
+        drawn = plain.prior(plain.posterior).sample(jax.random.key(0), (NUM_DRAWS,))
+        np.testing.assert_allclose(one["draws"], np.ravel(drawn), rtol=1e-4, atol=1e-4)
+    np.testing.assert_array_equal(about["map"]["given"], dataset_of(fitted, TABLE).conditions.values)
+
+
+class Mixed(AbstractArchitecture):
+    """A network that a user might write: convolutions with strides, dilation and groups, norms, attention, pooling."""
+
+    width: int = 4
+    depth: int = 1
+
+    def encoder(self, event_shape, out_size, *, key):
+        return Affine(math.prod(event_shape), out_size, key=key)
+
+    def decoder(self, in_size, out_shape, *, key):
+        keys = iter(jax.random.split(key, 9))
+        return MixedDecoder(
+            Affine(in_size, 64, key=next(keys)), eqx.nn.ConvTranspose2d(4, 8, 4, 2, 1, key=next(keys)),
+            eqx.nn.Conv2d(8, 8, 3, padding=2, dilation=2, groups=2, key=next(keys)), eqx.nn.GroupNorm(4, 8),
+            eqx.nn.MultiheadAttention(2, 8, key=next(keys)), eqx.nn.LayerNorm(8),
+            Affine(512, math.prod(out_shape), key=next(keys)), out_shape,
+        )  # fmt: skip
+
+
+class MixedDecoder(eqx.Module):
+    stem: Affine
+    up: eqx.nn.ConvTranspose2d
+    wide: eqx.nn.Conv2d
+    norm: eqx.nn.GroupNorm
+    attention: eqx.nn.MultiheadAttention
+    layer: eqx.nn.LayerNorm
+    head: Affine
+    out_shape: tuple = eqx.field(static=True)
+
+    def __call__(self, z):
+        x = jax.nn.relu(self.stem(z)).reshape(4, 4, 4)
+        x = jax.nn.silu(self.norm(self.wide(self.up(x))))
+        tokens = x.reshape(8, -1).T
+        tokens = jax.vmap(self.layer)(tokens + self.attention(tokens, tokens, tokens))
+        return self.head(jax.nn.softplus(jnp.ravel(tokens)) + jnp.round(z[0])).reshape(self.out_shape)
+
+
+@needs_node
+def test_networks_of_a_user_are_computed_in_the_page_and_in_onnxruntime():
+    model = made(IMAGES, network=Mixed(), likelihood="normal")
+    page = page_of(model.fitted)
+    assert {"Conv", "MatMul", "Round"} <= {node["op"] for node in about_of(page)["graph"]["nodes"]}
+    z = np.random.default_rng(0).normal(size=(ROWS, 2)).astype(np.float32)
+    wanted = np.asarray(jax.vmap(model.fitted.model.expected)(jnp.asarray(z)))
+    for row, one in enumerate(in_node(page, z)):
+        np.testing.assert_allclose(one["mean"], np.ravel(wanted[row]), rtol=1e-5, atol=1e-5)
+    session = onnxruntime.InferenceSession(
+        onnx_model(graph_of(model.functions["decode"]), "decode", {}).SerializeToString()
+    )
+    np.testing.assert_allclose(session.run(["mean"], {"z": z})[0], wanted, rtol=1e-5, atol=1e-5)
+
+
+@needs_node
 @pytest.mark.parametrize("step", [0.0, 1 / 86400, 0.01, 0.25, 1 / 3, 1.0, 3.0])
 def test_the_page_puts_columns_that_follow_from_others_together(step):
     about, extension, rows = any_relations(step)
     whole = extension.extended(rows)
     whole = whole[~np.isnan(whole).any(axis=1)]
-    script = (files("reparax.exports") / "page.js").read_text("utf-8")
+    script = (files("reparax.exports") / "shown.js").read_text("utf-8")
     code = "const about = JSON.parse(require('fs').readFileSync(0, 'utf-8'));"
     code += script[script.index("const rint") : script.index("function numberText")]
     code += "console.log(JSON.stringify(about.rows.map((row) => rowOf(row))));"
@@ -135,8 +261,7 @@ def test_the_same_model_gives_the_same_page_and_images_and_curves_have_views():
     ("data", "chosen", "words"),
     [
         (ARRAY, {"posterior": "bernoulli"}, "a latent space that sliders can show"),
-        (IMAGES, {"network": "convolutional", "likelihood": "normal"}, "one with Conv"),
-        (TABLE, {"given": ["kind"]}, "a conditional model"),
+        (ARRAY, {"likelihood": "normal", "context": RNG.normal(size=(40, 2))}, "a context of numbers without names"),
     ],
 )
 def test_models_that_the_page_cannot_show_are_refused_by_name(data, chosen, words):

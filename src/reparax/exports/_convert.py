@@ -57,7 +57,7 @@ def _converted(graph: Graph, equation: Any, operands: list[Any]) -> Sequence[Any
     """The results of one operation."""
     name, params = equation.primitive.name, equation.params
     if name == "platform_index":
-        return [np.asarray(len(params["platforms"]) - 1, np.int32)]
+        return [np.asarray(_for_processor(params["platforms"]), np.int32)]
     if name == "cond" and not isinstance(operands[0], Tensor):
         branches = params["branches"]
         chosen = branches[int(np.clip(operands[0], 0, len(branches) - 1))]
@@ -72,6 +72,11 @@ def _converted(graph: Graph, equation: Any, operands: list[Any]) -> Sequence[Any
     if inner is not None and name not in {"while", "cond"}:
         return _inlined(graph, inner, operands)
     return _one(graph, equation, operands)
+
+
+def _for_processor(platforms: Sequence[Sequence[str] | None]) -> int:
+    """Which way of computing to take: that of a CPU, where a transposed convolution has no zeros between the pixels."""
+    return next((place for place, names in enumerate(platforms) if names and "cpu" in names), len(platforms) - 1)
 
 
 def _one(graph: Graph, equation: Any, operands: list[Any]) -> Sequence[Any]:
