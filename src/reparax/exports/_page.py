@@ -155,8 +155,8 @@ def _as_json(graph: Graph) -> dict[str, Any]:
 def _lead(fitted: FittedModel, has_data: bool) -> str:
     count = math.prod(fitted.model.posterior.latent_shape)
     given = ", ".join(column.name for column in fitted.schema.given_columns)
-    words = f"The decoder of a model with {count} latent dimension{'' if count == 1 else 's'}"
-    words += f", for what is given: {given}; computed in this page." if given else ", computed in this page."
+    kind = f"conditional model (given {given})" if given else "model"
+    words = f"The decoder of a {kind} with {count} latent dimension{'' if count == 1 else 's'}, computed in this page."
     ordered = "the data" if has_data else "examples drawn from the model"
     return (
         f"{words} Move a slider to see what changes. The first sliders say most of {ordered}; nothing is sent anywhere."

@@ -45,7 +45,7 @@ function scene(canvas, height) {
   const width = canvas.clientWidth || 300, scale = window.devicePixelRatio || 1, paint = canvas.getContext("2d");
   canvas.width = width * scale; canvas.height = height * scale; canvas.style.height = height + "px"; paint.scale(scale, scale); return [paint, width];
 }
-function spot(paint, x, y) { paint.beginPath(); paint.arc(x, y, 6, 0, 7); paint.fillStyle = css("--made"); paint.fill(); paint.lineWidth = 2; paint.strokeStyle = css("--card"); paint.stroke(); }
+function spot(paint, x, y) { paint.beginPath(); paint.arc(x, y, 6, 0, 7); paint.fillStyle = css("--made"); paint.fill(); paint.lineWidth = 2; paint.strokeStyle = css("--ink"); paint.stroke(); }
 const axes = [byId("pad-x"), byId("pad-y")];
 function drawPad() {
   if (live.length < 2) { byId("pad-box").hidden = true; return; }

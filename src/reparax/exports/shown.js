@@ -61,7 +61,7 @@ function showTable(out) {
     }
     if (!cells[place].bars.length) { cells[place].cell.textContent = numberText(column, values[place]); return; }
     const shares = likeliest(column, out.probabilities);
-    cells[place].bars.forEach(([name, bar, text], i) => { const p = shares[i].p; name.textContent = shares[i].name; bar.style.width = (100 * p).toFixed(1) + "%"; text.textContent = (100 * p).toFixed(p < 0.1 ? 1 : 0) + " %"; });
+    cells[place].bars.forEach(([name, bar, text], i) => { const p = shares[i].p; name.textContent = shares[i].name; bar.style.width = (100 * p).toFixed(1) + "%"; text.textContent = (100 * p).toFixed(p < 0.0995 ? 1 : 0) + " %"; });
   });
 }
 
