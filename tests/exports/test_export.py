@@ -16,7 +16,7 @@ import reparax as rx
 from reparax.cli import main
 from reparax.errors import OutputError, RecipeError
 
-from .conftest import ARRAY, TABLE, any_relations, made
+from .conftest import ARRAY, RNG, TABLE, any_relations, made
 
 
 @pytest.fixture(scope="module")
@@ -44,11 +44,12 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 """
 
 
-def run_example(folder, rows, path):
-    """What the example writes for rows of a table."""
-    rows.write_csv(path)
+def run_example(folder, rows, path, *more):
+    """What the example writes for rows of a table, or for those in a file."""
+    if rows is not None:
+        rows.write_csv(path)
     done = subprocess.run(
-        [sys.executable, "-c", WITHOUT_REPARAX, folder / "example.py", folder, path],
+        [sys.executable, "-c", WITHOUT_REPARAX, folder / "example.py", folder, path, *more],
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -64,6 +65,23 @@ def test_the_example_runs_in_a_process_without_reparax(table_model, folder, tmp_
     np.testing.assert_allclose(results["reconstructed"], wanted, rtol=1e-3, atol=0.6)
     assert results["log_density"].shape == (7,)
     assert results["shares"].shape == (7, 5)
+
+
+def test_the_example_takes_what_is_given_from_the_table_or_from_another_file(tmp_path):
+    fitted = made(TABLE, given=["kind", "day"]).fitted
+    rx.export(fitted, tmp_path / "onnx", format="onnx", num_samples=3)
+    results = run_example(tmp_path / "onnx", TABLE[:7], tmp_path / "rows.csv")
+    np.testing.assert_allclose(results["codes"], rx.encode(fitted, TABLE[:7]), rtol=1e-5, atol=1e-5)
+    wanted = rx.decode(fitted, results["codes"], context=TABLE[:7].select("kind", "day"))
+    np.testing.assert_allclose(results["reconstructed"], wanted, rtol=1e-3, atol=0.6)
+    given = {"size": RNG.normal(size=len(ARRAY))}
+    fitted = made(ARRAY, context=given, likelihood="normal").fitted
+    rx.export(fitted, tmp_path / "array", format="onnx", num_samples=3)
+    np.save(tmp_path / "rows.npy", ARRAY)
+    pl.DataFrame(given).write_csv(tmp_path / "given.csv")
+    results = run_example(tmp_path / "array", None, tmp_path / "rows.npy", tmp_path / "given.csv")
+    np.testing.assert_allclose(results["codes"], rx.encode(fitted, ARRAY, context=given), rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(results["reconstructed"], rx.reconstruct(fitted, ARRAY, context=given), rtol=1e-4)
 
 
 @pytest.fixture(scope="module")
@@ -107,7 +125,10 @@ def test_the_example_computes_relations_as_reparax_does(step, tmp_path, monkeypa
     about, extension, rows = any_relations(step)
     (tmp_path / "export.json").write_text(json.dumps({"data": about, "functions": {}}))
     code = (
-        (files("reparax.exports") / "example.py.txt").read_text().split("def rows")[0].replace("import onnxruntime", "")
+        (files("reparax.exports") / "example.py.txt")
+        .read_text()
+        .split("def rows(")[0]
+        .replace("import onnxruntime", "")
     )
     names = {}
     monkeypatch.setattr(sys, "argv", ["example.py", str(tmp_path), "rows.csv"])
