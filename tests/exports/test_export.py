@@ -59,7 +59,8 @@ def run_example(folder, rows, path, *more):
 
 def test_the_example_runs_in_a_process_without_reparax(table_model, folder, tmp_path):
     rows = TABLE[:7]
-    results = run_example(folder, rows, tmp_path / "rows.csv")
+    spelled = rows.with_columns(gappy=pl.col("gappy").cast(pl.String).fill_null(" ?"))
+    results = run_example(folder, spelled, tmp_path / "rows.csv")
     np.testing.assert_allclose(results["codes"], rx.encode(table_model, rows), rtol=1e-5, atol=1e-5)
     wanted = rx.decode(table_model, results["codes"])
     np.testing.assert_allclose(results["reconstructed"], wanted, rtol=1e-3, atol=0.6)
@@ -68,11 +69,12 @@ def test_the_example_runs_in_a_process_without_reparax(table_model, folder, tmp_
 
 
 def test_the_example_takes_what_is_given_from_the_table_or_from_another_file(tmp_path):
-    fitted = made(TABLE, given=["kind", "day"]).fitted
+    table = TABLE.with_columns(sunny=RNG.random(len(TABLE)) < 0.5)
+    fitted = made(table, given=["kind", "day", "sunny"]).fitted
     rx.export(fitted, tmp_path / "onnx", format="onnx", num_samples=3)
-    results = run_example(tmp_path / "onnx", TABLE[:7], tmp_path / "rows.csv")
-    np.testing.assert_allclose(results["codes"], rx.encode(fitted, TABLE[:7]), rtol=1e-5, atol=1e-5)
-    wanted = rx.decode(fitted, results["codes"], context=TABLE[:7].select("kind", "day"))
+    results = run_example(tmp_path / "onnx", table[:7], tmp_path / "rows.csv")
+    np.testing.assert_allclose(results["codes"], rx.encode(fitted, table[:7]), rtol=1e-5, atol=1e-5)
+    wanted = rx.decode(fitted, results["codes"], context=table[:7].select("kind", "day", "sunny"))
     np.testing.assert_allclose(results["reconstructed"], wanted, rtol=1e-3, atol=0.6)
     given = {"size": RNG.normal(size=len(ARRAY))}
     fitted = made(ARRAY, context=given, likelihood="normal").fitted

@@ -75,7 +75,7 @@ PARTS = [
 @needs_node
 @pytest.mark.parametrize(("room", "name"), PARTS)
 def test_the_decoder_of_the_page_gives_the_numbers_of_the_model(room, name):
-    """For every part; those whose latent space has no sliders are refused by its name."""
+    """For every part; those whose latent space the page cannot show are refused by its name."""
     model = made_with(room, name).fitted.model
     fitted = made_with(room, name).fitted
     size = math.prod(model.posterior.latent_shape)
@@ -150,6 +150,60 @@ def test_the_page_of_a_conditional_model_takes_what_is_given(prior):
         drawn = plain.prior(plain.posterior).sample(jax.random.key(0), (NUM_DRAWS,))
         np.testing.assert_allclose(one["draws"], np.ravel(drawn), rtol=1e-4, atol=1e-4)
     np.testing.assert_array_equal(about["map"]["given"], dataset_of(fitted, TABLE).conditions.values)
+
+
+@needs_node
+@pytest.mark.full
+def test_draws_of_a_prior_of_pseudo_inputs_depend_on_what_is_given():
+    sizes = RNG.normal(size=len(ARRAY))
+    fitted = made(ARRAY, context={"size": sizes}, likelihood="normal", prior="vamp").fitted
+    cells = np.asarray([[0.1], [0.9]])
+    drawn = in_node(page_of(fitted), np.zeros((2, 2)), cells - about_of(page_of(fitted))["given"][0]["offset"], "draws")
+    for one, context in zip(drawn, given_numbers(fitted.schema.given, cells), strict=True):
+        plain = fitted.model.given(jnp.asarray(context))
+        wanted = plain.prior(plain.posterior).sample(jax.random.key(0), (NUM_DRAWS,))
+        np.testing.assert_allclose(one["draws"], np.ravel(wanted), rtol=1e-4, atol=1e-4)
+    assert np.abs(np.subtract(drawn[0]["draws"], drawn[1]["draws"])).max() > 1e-3
+
+
+ON_SPACE = {
+    "real": lambda z: True,
+    "positive": lambda z: True,
+    "unit interval": lambda z: True,
+    "class and real": lambda z: sorted(z[:2]) == [0, 1],
+    "binary": lambda z: set(z) <= {0, 1},
+    "count": lambda z: min(z) >= 0 and (z == np.rint(z)).all(),
+    "simplex": lambda z: min(z) >= 0 and abs(z.sum() - 1) < 1e-9,
+    "sphere": lambda z: abs(z @ z - 1) < 1e-9,
+    "ball": lambda z: z @ z < 1,
+    "one-hot": lambda z: sorted(z[:2]) == sorted(z[2:]) == [0, 1],
+}
+
+
+@needs_node
+@pytest.mark.parametrize("space", SPACES)
+def test_latent_vectors_stay_in_their_space(space):
+    """After any move, and after a start anywhere; the number that was moved stays where that is possible."""
+    script = (files("reparax.exports") / "controls.js").read_text("utf-8")
+    code = "let about, z; const input = JSON.parse(require('fs').readFileSync(0, 'utf-8')); about = input.about;"
+    code += script[script.index("const EDGE") : script.index("function choice")]
+    code += "const after = ([start, moved]) => { z = start; settle(moved ?? undefined); return z; };"
+    code += "console.log(JSON.stringify(input.all.map(after)));"
+    rng = np.random.default_rng(0)
+    low, high = np.clip(SPACES[space], -5, 5)
+    starts = [rng.uniform(low, high, 4) for _ in range(60)] + [np.zeros(4), np.full(4, high), np.eye(4)[2]]
+    starts = [np.rint(z) if space in {"binary", "count"} else z for z in starts]
+    choices = {"one-hot": [0, 2], "class and real": [0]}.get(space, [])
+    about = {"space": space, "choices": [{"start": start, "count": 2} for start in choices]}
+    every = [(z.tolist(), moved) for z in starts for moved in (None, 0, 3)]
+    done = subprocess.run(
+        [NODE, "-e", code], input=json.dumps({"about": about, "all": every}), capture_output=True, text=True, check=True
+    )
+    for (start, moved), found in zip(every, json.loads(done.stdout), strict=True):
+        assert np.isfinite(found).all()
+        assert ON_SPACE[space](np.asarray(found)), (start, moved, found)
+        if moved is not None and not (choices and moved in (0, 3)):
+            assert abs(found[moved] - min(max(start[moved], 1e-6 if space == "simplex" else low), high)) < 2e-5
 
 
 class Mixed(AbstractArchitecture):
@@ -367,7 +421,7 @@ def test_the_same_model_gives_the_same_page_and_images_and_curves_have_views():
 @pytest.mark.parametrize(
     ("data", "chosen", "words"),
     [
-        (ARRAY, {"posterior": "bernoulli"}, "a latent space that sliders can show"),
+        (ARRAY, {"posterior": "vq", "likelihood": "normal"}, "a latent space that the page can show"),
         (ARRAY, {"likelihood": "normal", "context": RNG.normal(size=(40, 2))}, "a context of numbers without names"),
     ],
 )

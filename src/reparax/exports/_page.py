@@ -63,12 +63,10 @@ def page_of(fitted: FittedModel, data: Any = None) -> str:
     dataset = None if data is None else dataset_of(fitted, data)
     rows = dataset or sample_dataset(fitted, ROWS_FOR_RANGES, key=jax.random.key(0))
     codes, kl = codes_of(fitted, some_of(rows, ROWS_FOR_RANGES))
-    latents, order = latents_of(fitted, codes, kl)
     about = {
         "graph": _as_json(graph),
         "draws": as_base64(draws) if isinstance(draws, np.ndarray) else draws and _as_json(draws),
-        "latents": latents,
-        "order": order,
+        **latents_of(fitted, codes, kl),
         "given": controls_of(fitted),
         "view": view_of(fitted),
         "map": None if dataset is None else map_of(fitted, dataset),
@@ -102,7 +100,7 @@ def _check(fitted: FittedModel) -> None:
     space = fitted.model.posterior.latent_space
     if space not in SPACES:
         raise RecipeError(
-            expected=f"a latent space that sliders can show: {', '.join(SPACES)}",
+            expected=f"a latent space that the page can show: {', '.join(SPACES)}",
             got=f"{space}",
             cure="export with --format onnx or stablehlo, or fit with --posterior diagonal-normal",
         )

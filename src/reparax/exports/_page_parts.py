@@ -22,8 +22,13 @@ ROWS_FOR_RANGES = 2000
 MOST_NAMES = 10
 LONGEST_TABLE = 60
 """Plain numbers that are shown as a table; more are shown as a curve."""
-SPACES = {"real": None, "positive": 0.0, "unit interval": 0.0}
-"""Latent spaces with sliders, and the least value of each."""
+SPACES = {
+    "real": (-math.inf, math.inf), "positive": (0.0, math.inf), "unit interval": (0.0, 1.0), "binary": (0.0, 1.0),
+    "count": (0.0, math.inf), "simplex": (0.0, 1.0), "sphere": (-1.0, 1.0), "ball": (-1.0, 1.0), "one-hot": (0.0, 1.0),
+    "class and real": (-math.inf, math.inf),
+}  # fmt: skip
+"""Latent spaces that the page shows, and the least and the greatest number in each."""
+WHOLE = frozenset({"binary", "count"})
 
 
 def as_base64(array: np.ndarray) -> str:
@@ -57,24 +62,48 @@ def codes_of(
 
 def latents_of(
     fitted: FittedModel, codes: Float[np.ndarray, "n l"], kl: Float[np.ndarray, " l"] | None
-) -> tuple[list[dict[str, Any]], list[int]]:
-    """The range of each slider, and the order of the sliders: those that say most of the data first."""
-    lowest = SPACES[fitted.model.posterior.latent_space]
-    highest = 1.0 if fitted.model.posterior.latent_space == "unit interval" else math.inf
+) -> dict[str, Any]:
+    """The range of each slider, the order of the sliders (those that say most of the data first), and the choices.
+
+    A choice is a one-hot vector among the latent dimensions, which has no sliders.
+    """
+    space = fitted.model.posterior.latent_space
+    lowest, highest = SPACES[space]
     middle, spread = codes.mean(axis=0), np.maximum(codes.std(axis=0), 1e-3)
-    active = codes.var(axis=0) > (ACTIVE_VARIANCE if lowest is None else 1e-4)
+    active = codes.var(axis=0) > (ACTIVE_VARIANCE if lowest == -math.inf else 1e-4)
     weight = codes.var(axis=0) if kl is None else kl
+    choices = _choices(fitted)
+    chosen = {each["start"] + place for each in choices for place in range(each["count"])}
     latents = []
     for j in range(codes.shape[1]):
-        wide = max(4 * spread[j], 1.0 if lowest is None else 0.0)
-        low, high = max(middle[j] - wide, -math.inf if lowest is None else lowest), min(middle[j] + wide, highest)
+        wide = max(4 * spread[j], 1.0 if lowest == -math.inf or space in WHOLE else 0.0)
+        low, high = max(middle[j] - wide, lowest), min(middle[j] + wide, highest)
+        if space not in {"real", "positive", "unit interval", "class and real"}:
+            low, high = lowest, highest if highest < math.inf else math.ceil(high)
         latents.append(
             {
                 "index": j, "low": _rounded(low), "high": _rounded(high), "start": _rounded(middle[j]),
-                "spread": _rounded(spread[j]), "kl": None if kl is None else _rounded(kl[j]), "dead": bool(~active[j]),
+                "step": 1 if space in WHOLE else 0, "kl": None if kl is None else _rounded(kl[j]),
+                "dead": bool(~active[j]),
             }
         )  # fmt: skip
-    return latents, np.argsort(-weight, kind="stable").tolist()
+    order = [place for place in np.argsort(-weight, kind="stable").tolist() if place not in chosen]
+    return {"space": space, "latents": latents, "order": order, "choices": choices}
+
+
+def _choices(fitted: FittedModel) -> list[dict[str, Any]]:
+    posterior = fitted.model.posterior
+    if posterior.latent_space == "class and real":
+        count = int(getattr(posterior, "num_classes", 0))
+        names = fitted.schema.classes or tuple(f"class {place + 1}" for place in range(count))
+        return [{"name": "class", "start": 0, "count": count, "names": list(map(str, names))}]
+    if posterior.latent_space != "one-hot":
+        return []
+    variables, count = posterior.latent_shape
+    names = [str(place + 1) for place in range(count)]
+    return [
+        {"name": f"z{place + 1}", "start": place * count, "count": count, "names": names} for place in range(variables)
+    ]
 
 
 def _given_of(fitted: FittedModel) -> Units:

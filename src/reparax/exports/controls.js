@@ -1,11 +1,35 @@
 // What a person moves: a slider for each latent dimension, a control for each given column, and the pad.
 const z = about.latents.map((each) => each.start), given = about.given.map((each) => each.start), controls = [];
+// Moves z onto the latent space: to whole numbers, one-hot vectors, proportions, the unit sphere or the unit ball; the moved number stays.
+const EDGE = 1 - 1e-5;
+function settle(moved) {
+  const limit = { simplex: 1, sphere: 1, ball: EDGE }[about.space], power = about.space === "simplex" ? 1 : 2;
+  const others = z.map((_, i) => i).filter((i) => i !== moved), sum = (places) => places.reduce((total, i) => total + Math.abs(z[i]) ** power, 0);
+  if (limit !== undefined && moved !== undefined) z[moved] = Math.min(limit, Math.max(-limit, z[moved]));
+  if (about.space === "binary") z.forEach((x, i) => { z[i] = x > 0.5 ? 1 : 0; });
+  if (about.space === "count") z.forEach((x, i) => { z[i] = Math.max(0, Math.round(x)); });
+  about.choices.forEach(({ start, count }) => { const part = z.slice(start, start + count), best = part.indexOf(Math.max(...part)); part.forEach((_, i) => { z[start + i] = +(i === best); }); });
+  if (limit === undefined || (about.space === "ball" && sum(others) + (moved === undefined ? 0 : z[moved] ** 2) <= limit ** 2)) return;
+  if (about.space === "simplex") z.forEach((x, i) => { z[i] = Math.min(1, Math.max(1e-6, x)); });
+  const left = Math.max(0, limit ** power - (moved === undefined ? 0 : Math.abs(z[moved]) ** power));
+  if (sum(others) < 1e-12 && others.length) z[others[0]] = 1e-3;
+  const scale = (left / sum(others)) ** (1 / power); others.forEach((i) => { z[i] *= scale; });
+  if (!others.length) z[moved] = about.space === "simplex" ? 1 : Math.sign(z[moved] || 1) * limit;
+}
+function choice({ name, start, count, names }, place) {
+  const box = made("div", byId("sliders")), label = made("label", box, name), select = made("select", box); box.className = "slider choice";
+  names.forEach((each, i) => { made("option", select, each).value = i; }); label.htmlFor = select.id = "choice" + place;
+  select.addEventListener("input", () => { for (let i = 0; i < count; i++) z[start + i] = +(i === Number(select.value)); changed(); });
+  controls.push(() => { select.value = z.slice(start, start + count).indexOf(1); });
+}
+settle();
+about.choices.forEach(choice);
 function slider(latent, parent) {
   const box = made("div", parent), label = made("label", box, "z" + (latent.index + 1)), input = made("input", box), value = made("output", box);
   box.className = "slider"; made("small", label, latent.kl === null ? "" : "KL " + latent.kl.toFixed(2));
-  Object.assign(input, { type: "range", min: latent.low, max: latent.high, step: (latent.high - latent.low) / 400, id: "z" + latent.index });
+  Object.assign(input, { type: "range", min: latent.low, max: latent.high, step: latent.step || (latent.high - latent.low) / 400, id: "z" + latent.index });
   label.htmlFor = input.id;
-  input.addEventListener("input", () => { z[latent.index] = Number(input.value); changed(); });
+  input.addEventListener("input", () => { z[latent.index] = Number(input.value); settle(latent.index); changed(); });
   controls.push(() => { input.value = z[latent.index]; value.textContent = z[latent.index].toFixed(2); });
 }
 const order = about.order.map((index) => about.latents[index]), live = order.filter((each) => !each.dead), dead = order.filter((each) => each.dead);
@@ -58,14 +82,14 @@ if (live.length >= 2) {
   const put = (event) => {
     const box = byId("pad").getBoundingClientRect(), [a, b] = axes.map((each) => about.latents[Number(each.value)]);
     const part = (x) => Math.min(1, Math.max(0, x));
-    z[a.index] = a.low + (a.high - a.low) * part((event.clientX - box.left) / box.width); z[b.index] = b.high - (b.high - b.low) * part((event.clientY - box.top) / box.height); changed();
+    z[a.index] = a.low + (a.high - a.low) * part((event.clientX - box.left) / box.width); z[b.index] = b.high - (b.high - b.low) * part((event.clientY - box.top) / box.height); settle(b.index); changed();
   };
   byId("pad").addEventListener("pointerdown", (event) => { byId("pad").setPointerCapture(event.pointerId); put(event); });
   byId("pad").addEventListener("pointermove", (event) => { if (event.buttons) put(event); });
   byId("pad").addEventListener("keydown", (event) => {
     const move = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowDown: [1, -1], ArrowUp: [1, 1] }[event.key]; if (!move) return;
     event.preventDefault(); const latent = about.latents[Number(axes[move[0]].value)];
-    z[latent.index] = Math.min(latent.high, Math.max(latent.low, z[latent.index] + move[1] * (latent.high - latent.low) / 40)); changed();
+    z[latent.index] = Math.min(latent.high, Math.max(latent.low, z[latent.index] + move[1] * (latent.step || (latent.high - latent.low) / 40))); settle(latent.index); changed();
   });
 }
 

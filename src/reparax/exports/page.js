@@ -29,10 +29,10 @@ if (map) {
   map.names.forEach((name, i) => { const entry = made("span", byId("map-names")); made("i", entry).style.background = KINDS[i % 10]; entry.append(name); });
   const words = (i) => (i < 0 ? "" : "row " + map.rows[i] + (map.groups ? ", " + map.names[map.groups[i]] : ""));
   byId("map").addEventListener("pointermove", (event) => { byId("map-words").textContent = words(nearest(event)); });
-  byId("map").addEventListener("pointerdown", (event) => { const i = nearest(event); if (i >= 0) { for (let j = 0; j < z.length; j++) z[j] = codes[i * z.length + j]; if (map.given) given.splice(0, given.length, ...map.given[i]); changed(); } });
+  byId("map").addEventListener("pointerdown", (event) => { const i = nearest(event); if (i >= 0) { for (let j = 0; j < z.length; j++) z[j] = codes[i * z.length + j]; settle(); if (map.given) given.splice(0, given.length, ...map.given[i]); changed(); } });
 }
 
-byId("reset").addEventListener("click", () => { about.latents.forEach((each) => { z[each.index] = each.start; }); changed(); });
+byId("reset").addEventListener("click", () => { about.latents.forEach((each) => { z[each.index] = each.start; }); settle(); changed(); });
 // Random takes one of the draws from the prior that the page holds, or computes for what is given.
 if (about.draws === null) byId("random").hidden = true;
 const draws = typeof about.draws === "string" ? decoded(about.draws, "f") : null, drawsOf = about.draws && !draws ? functionOf(about.draws) : null;
@@ -41,7 +41,7 @@ byId("random").addEventListener("click", () => {
   for (let j = 0; j < z.length; j++) z[j] = all[which * z.length + j]; changed();
 });
 const asked_numbers = (name) => { const found = new RegExp("[#&]" + name + "=([-0-9.,e]+)").exec(location.hash); return found ? found[1].split(",").map((text) => (text === "" ? NaN : Number(text))) : []; };
-asked_numbers("z").slice(0, z.length).forEach((x, i) => { if (Number.isFinite(x)) z[i] = x; });
+asked_numbers("z").slice(0, z.length).forEach((x, i) => { if (Number.isFinite(x)) z[i] = x; }); settle();
 asked_numbers("given").slice(0, given.length).forEach((x, i) => { given[i] = cellOf(about.given[i], x); });
 if (/[#&]numbers/.test(location.hash)) byId("all-numbers").open = true;
 addEventListener("resize", changed); matchMedia("(prefers-color-scheme: dark)").addEventListener("change", changed);
