@@ -3,9 +3,12 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from importlib.resources import files
 
+import equinox as eqx
 import jax
+import msgspec
 import numpy as np
 import onnxruntime
 import polars as pl
@@ -15,6 +18,7 @@ from jax import export as jax_export
 import reparax as rx
 from reparax.cli import main
 from reparax.errors import OutputError, RecipeError
+from reparax.exports._page import page_of
 
 from .conftest import ARRAY, RNG, TABLE, any_relations, made
 
@@ -167,6 +171,20 @@ def test_the_command_writes_stablehlo_that_loads_without_the_model(tmp_path, cap
     assert main(["export", str(tmp_path / "model"), "-f", "html", "-o", str(tmp_path / "page.txt")]) == 2
     assert main(["export", str(tmp_path / "none"), "-f", "html", "-o", str(tmp_path / "page.html")]) == 2
     assert "Traceback" not in capsys.readouterr().err
+
+
+def test_one_member_of_an_ensemble_is_exported(tmp_path, capsys):
+    one = made(ARRAY, likelihood="normal").fitted
+    moved = jax.tree.map(lambda leaf: leaf + 0.1 if eqx.is_inexact_array(leaf) else leaf, one.model)
+    fitted = replace(one, others=(replace(one, model=moved),), recipe=msgspec.structs.replace(one.recipe, ensemble=2))
+    rx.save(fitted, tmp_path / "model")
+    command = ["export", str(tmp_path / "model"), "--format", "html", "-o", str(tmp_path / "page.html")]
+    assert main(command) == 2
+    assert "--member 1" in capsys.readouterr().err
+    assert main([*command, "--member", "3"]) == 2
+    assert main([*command, "--member", "2"]) == 0
+    second = page_of(rx.load(tmp_path / "model").members[1])
+    assert (tmp_path / "page.html").read_text("utf-8") == second != page_of(one)
 
 
 def test_folders_of_others_and_unknown_formats_are_refused(table_model, tmp_path):

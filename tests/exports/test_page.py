@@ -218,7 +218,7 @@ class Mixed(AbstractArchitecture):
     def decoder(self, in_size, out_shape, *, key):
         keys = iter(jax.random.split(key, 9))
         return MixedDecoder(
-            Affine(in_size, 64, key=next(keys)), eqx.nn.ConvTranspose2d(4, 8, 4, 2, padding=1, key=next(keys)),
+            Affine(3 * in_size, 64, key=next(keys)), eqx.nn.ConvTranspose2d(4, 8, 4, 2, padding=1, key=next(keys)),
             eqx.nn.Conv2d(8, 8, 3, padding=2, dilation=2, groups=2, key=next(keys)), eqx.nn.GroupNorm(4, 8),
             eqx.nn.MultiheadAttention(2, 8, key=next(keys)), eqx.nn.LayerNorm(8),
             Affine(512, math.prod(out_shape), key=next(keys)), out_shape,
@@ -236,7 +236,7 @@ class MixedDecoder(eqx.Module):
     out_shape: tuple = eqx.field(static=True)
 
     def __call__(self, z):
-        x = jax.nn.relu(self.stem(z)).reshape(4, 4, 4)
+        x = jax.nn.relu(self.stem(jnp.tile(z, 3))).reshape(4, 4, 4)
         x = jax.nn.silu(self.norm(self.wide(self.up(x))))
         tokens = x.reshape(8, -1).T
         tokens = jax.vmap(self.layer)(tokens + self.attention(tokens, tokens, tokens))
@@ -285,20 +285,25 @@ def chromium(path, tmp_path, fragment=""):
 
 @pytest.mark.skipif(CHROMIUM is None, reason="needs chromium")
 def test_the_page_runs_in_a_browser_and_hostile_names_are_text(tmp_path):
-    table = pl.DataFrame({HOSTILE: RNG.normal(size=60), "kind": RNG.choice([HOSTILE, "b"], 60)})
-    model = made(table)
+    """Names and categories of columns, modeled and given ones, are shown and do nothing."""
+    table = pl.DataFrame({
+        HOSTILE: RNG.normal(size=60), "kind": RNG.choice([HOSTILE, "b"], 60),
+        f"{HOSTILE}2": RNG.choice([HOSTILE, "c"], 60),
+    })  # fmt: skip
+    fitted = made(table, given=[f"{HOSTILE}2"]).fitted
     path = tmp_path / "page.html"
-    rx.export(model.fitted, path, format="html", data=table)
+    rx.export(fitted, path, format="html", data=table)
     text = path.read_text("utf-8")
     assert text.count("<script") == 2
     assert not re.search(r"(src|href)=|https?://(?!www\.w3\.org)", text.split('id="about"')[0])
-    dom, said = chromium(path, tmp_path, "#z=0.5,-1&numbers")
+    dom, said = chromium(path, tmp_path, "#z=0.5,-1&given=1&numbers")
     assert not said
     assert "<title>A model of a table</title>" in dom
-    assert html.escape(HOSTILE, quote=False) in dom
+    assert dom.count(html.escape(HOSTILE, quote=False)) >= 6  # the lead, a label, options, rows, the legend of the map
     numbers = json.loads(html.unescape(re.search(r'<pre id="numbers"[^>]*>(.*?)</pre>', dom, re.DOTALL)[1]))
-    wanted = np.asarray(model.fitted.model.expected(jnp.asarray([0.5, -1.0])))
-    np.testing.assert_allclose(numbers["mean"], wanted, rtol=1e-4, atol=1e-4)
+    context = {f"{HOSTILE}2": fitted.schema.given_columns[0].categories[1]}
+    wanted = rx.decode(fitted, [[0.5, -1.0]], context=context)
+    np.testing.assert_allclose(fitted.units.restored(np.asarray([numbers["mean"]])), wanted, rtol=1e-4, atol=1e-4)
 
 
 FLAGS = [*COMMAND[:6], "--enable-unsafe-swiftshader", "--use-angle=swiftshader"]

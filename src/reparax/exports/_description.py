@@ -3,8 +3,7 @@
 from importlib.metadata import version
 from typing import Any
 
-from reparax.data import Schema, formulas_of
-from reparax.data.text import MISSING_TEXT
+from reparax.data import MISSING_TEXT, Schema, formulas_of
 from reparax.exports._functions import Function
 from reparax.recipe import FittedModel, Units
 from reparax.summary import Column

@@ -74,7 +74,7 @@ def page_of(fitted: FittedModel, data: Any = None) -> str:
     kind = {"table": "a table", "images": "images", "array": "an array"}[fitted.schema.kind]
     texts = {
         "title": f"A model of {kind}",
-        "lead": _lead(fitted, dataset is not None),
+        "lead": _lead(fitted, dataset is not None, bool(about["order"])),
         "view": about["view"]["kind"],
         "heading": {"image": "Image", "curve": "Values", "table": "Row"}[about["view"]["kind"]],
     }
@@ -150,12 +150,11 @@ def _as_json(graph: Graph) -> dict[str, Any]:
     }
 
 
-def _lead(fitted: FittedModel, has_data: bool) -> str:
+def _lead(fitted: FittedModel, has_data: bool, has_sliders: bool) -> str:
     count = math.prod(fitted.model.posterior.latent_shape)
     given = ", ".join(column.name for column in fitted.schema.given_columns)
     kind = f"conditional model (given {given})" if given else "model"
     words = f"The decoder of a {kind} with {count} latent dimension{'' if count == 1 else 's'}, computed in this page."
     ordered = "the data" if has_data else "examples drawn from the model"
-    return (
-        f"{words} Move a slider to see what changes. The first sliders say most of {ordered}; nothing is sent anywhere."
-    )
+    move = f"Move a slider to see what changes. The first sliders say most of {ordered}"
+    return f"{words} {move if has_sliders else 'Choose a value to see what changes'}; nothing is sent anywhere."
