@@ -72,7 +72,7 @@ def functions_of(fitted: FittedModel, num_samples: int) -> tuple[Function, ...]:
     return _encode(fitted), _decode(fitted), _score(fitted, num_samples)
 
 
-def made(
+def with_outputs(
     name: str, call: Callable[..., dict[str, Array]], inputs: tuple[Port, ...], texts: Mapping[str, str]
 ) -> Function:
     """A function with its outputs, whose shapes are computed without running it."""
@@ -121,7 +121,7 @@ def _encode(fitted: FittedModel) -> Function:
 
     inputs = (_example(fitted, "an example, as described under data"), *given_ports(fitted))
     texts = {"z": "the code: the posterior mean of z", "z_std": "the posterior standard deviation of z"}
-    return made("encode", call, inputs, texts)
+    return with_outputs("encode", call, inputs, texts)
 
 
 def _has_noise(fitted: FittedModel) -> bool:
@@ -152,7 +152,7 @@ def _decode(fitted: FittedModel) -> Function:
     inputs = (Port("z", (math.prod(latent_shape),), "a latent vector"), *given_ports(fitted))
     texts = {"mean": "E[x | z]; of a column of categories the code of the most probable one"}
     texts["parameters"] = "the parameters of all columns of p(x | z)"
-    return made("decode", call, inputs, texts)
+    return with_outputs("decode", call, inputs, texts)
 
 
 def parameters_of(distribution: Any) -> dict[str, Array]:
@@ -250,7 +250,7 @@ def _score(fitted: FittedModel, num_samples: int) -> Function:
         "log_density": f"a lower bound on log p(x){draws}, nats",
         "shares": "how much each column contributes to the anomaly score",
     }
-    return made("score", call, inputs, texts)
+    return with_outputs("score", call, inputs, texts)
 
 
 def _floats(values: Mapping[str, Array]) -> dict[str, Array]:

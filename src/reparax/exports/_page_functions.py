@@ -9,7 +9,7 @@ from jaxtyping import Array
 
 from reparax.errors import RecipeError
 from reparax.exports._convert import graph_of
-from reparax.exports._functions import Function, functions_of, given_ports, made, plain_of
+from reparax.exports._functions import Function, functions_of, given_ports, plain_of, with_outputs
 from reparax.exports._graph import Graph
 from reparax.recipe import FittedModel
 from reparax.tables import adapter_of
@@ -65,6 +65,6 @@ def draws_of(fitted: FittedModel) -> Graph | np.ndarray | None:
     if not ports:
         return np.asarray(call()["draws"], np.float32)
     try:
-        return graph_of(made("draws", call, ports, {}))
+        return graph_of(with_outputs("draws", call, ports, {}))
     except RecipeError:
         return None
