@@ -108,7 +108,7 @@ GIVEN = {"kind": ["x", "z", "y"], "count": [0, 5, 2], "day": TABLE["day"][:3].to
         "conditional-flow",
         *(
             pytest.param(name, marks=pytest.mark.full)
-            for name in ("vamp", "conditional-normal", "normal-mixture", "spline-flow")
+            for name in ("conditional-normal", "normal-mixture", "spline-flow")
         ),
     ],
 )
