@@ -40,6 +40,8 @@ DATA_OF = {
     "discretized-logistic": IMAGES,
     "negative-binomial": RNG.poisson(3, (40, 3)),
     "poisson": RNG.poisson(3, (40, 3)),
+    "zero-inflated-negative-binomial": RNG.poisson(1, (40, 3)),
+    "zero-inflated-poisson": RNG.poisson(1, (40, 3)),
 }
 """Data for which a likelihood has a density; real numbers for any other."""
 
@@ -59,9 +61,9 @@ class Made:
     functions: dict
 
 
-def made(data, num_samples=4, given=(), **chosen):
+def made(data, num_samples=4, given=(), context=None, **chosen):
     with jax.numpy_rank_promotion("allow"), jax.numpy_dtype_promotion("standard"):
-        dataset = rx.read(data, given=given)
+        dataset = rx.read(data, given=given, context=context)
         small = {"width": 6, "depth": 1, "latent_dim": 2, "relations": "none"}
         recipe = rx.plan(dataset, **(small | chosen))
         part, _ = _with_numbers(*split(_related(dataset, recipe), recipe.valid, recipe.seed))

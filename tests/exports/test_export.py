@@ -3,9 +3,12 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from importlib.resources import files
 
+import equinox as eqx
 import jax
+import msgspec
 import numpy as np
 import onnxruntime
 import polars as pl
@@ -15,8 +18,9 @@ from jax import export as jax_export
 import reparax as rx
 from reparax.cli import main
 from reparax.errors import OutputError, RecipeError
+from reparax.exports._page import page_of
 
-from .conftest import ARRAY, TABLE, any_relations, made
+from .conftest import ARRAY, RNG, TABLE, any_relations, made
 
 
 @pytest.fixture(scope="module")
@@ -44,11 +48,12 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 """
 
 
-def run_example(folder, rows, path):
-    """What the example writes for rows of a table."""
-    rows.write_csv(path)
+def run_example(folder, rows, path, *more):
+    """What the example writes for rows of a table, or for those in a file."""
+    if rows is not None:
+        rows.write_csv(path)
     done = subprocess.run(
-        [sys.executable, "-c", WITHOUT_REPARAX, folder / "example.py", folder, path],
+        [sys.executable, "-c", WITHOUT_REPARAX, folder / "example.py", folder, path, *more],
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -58,12 +63,31 @@ def run_example(folder, rows, path):
 
 def test_the_example_runs_in_a_process_without_reparax(table_model, folder, tmp_path):
     rows = TABLE[:7]
-    results = run_example(folder, rows, tmp_path / "rows.csv")
+    spelled = rows.with_columns(gappy=pl.col("gappy").cast(pl.String).fill_null(" ?"))
+    results = run_example(folder, spelled, tmp_path / "rows.csv")
     np.testing.assert_allclose(results["codes"], rx.encode(table_model, rows), rtol=1e-5, atol=1e-5)
     wanted = rx.decode(table_model, results["codes"])
     np.testing.assert_allclose(results["reconstructed"], wanted, rtol=1e-3, atol=0.6)
     assert results["log_density"].shape == (7,)
     assert results["shares"].shape == (7, 5)
+
+
+def test_the_example_takes_what_is_given_from_the_table_or_from_another_file(tmp_path):
+    table = TABLE.with_columns(sunny=RNG.random(len(TABLE)) < 0.5)
+    fitted = made(table, given=["kind", "day", "sunny"]).fitted
+    rx.export(fitted, tmp_path / "onnx", format="onnx", num_samples=3)
+    results = run_example(tmp_path / "onnx", table[:7], tmp_path / "rows.csv")
+    np.testing.assert_allclose(results["codes"], rx.encode(fitted, table[:7]), rtol=1e-5, atol=1e-5)
+    wanted = rx.decode(fitted, results["codes"], context=table[:7].select("kind", "day", "sunny"))
+    np.testing.assert_allclose(results["reconstructed"], wanted, rtol=1e-3, atol=0.6)
+    given = {"size": RNG.normal(size=len(ARRAY))}
+    fitted = made(ARRAY, context=given, likelihood="normal").fitted
+    rx.export(fitted, tmp_path / "array", format="onnx", num_samples=3)
+    np.save(tmp_path / "rows.npy", ARRAY)
+    pl.DataFrame(given).write_csv(tmp_path / "given.csv")
+    results = run_example(tmp_path / "array", None, tmp_path / "rows.npy", tmp_path / "given.csv")
+    np.testing.assert_allclose(results["codes"], rx.encode(fitted, ARRAY, context=given), rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(results["reconstructed"], rx.reconstruct(fitted, ARRAY, context=given), rtol=1e-4)
 
 
 @pytest.fixture(scope="module")
@@ -107,7 +131,10 @@ def test_the_example_computes_relations_as_reparax_does(step, tmp_path, monkeypa
     about, extension, rows = any_relations(step)
     (tmp_path / "export.json").write_text(json.dumps({"data": about, "functions": {}}))
     code = (
-        (files("reparax.exports") / "example.py.txt").read_text().split("def rows")[0].replace("import onnxruntime", "")
+        (files("reparax.exports") / "example.py.txt")
+        .read_text()
+        .split("def rows(")[0]
+        .replace("import onnxruntime", "")
     )
     names = {}
     monkeypatch.setattr(sys, "argv", ["example.py", str(tmp_path), "rows.csv"])
@@ -144,6 +171,20 @@ def test_the_command_writes_stablehlo_that_loads_without_the_model(tmp_path, cap
     assert main(["export", str(tmp_path / "model"), "-f", "html", "-o", str(tmp_path / "page.txt")]) == 2
     assert main(["export", str(tmp_path / "none"), "-f", "html", "-o", str(tmp_path / "page.html")]) == 2
     assert "Traceback" not in capsys.readouterr().err
+
+
+def test_one_member_of_an_ensemble_is_exported(tmp_path, capsys):
+    one = made(ARRAY, likelihood="normal").fitted
+    moved = jax.tree.map(lambda leaf: leaf + 0.1 if eqx.is_inexact_array(leaf) else leaf, one.model)
+    fitted = replace(one, others=(replace(one, model=moved),), recipe=msgspec.structs.replace(one.recipe, ensemble=2))
+    rx.save(fitted, tmp_path / "model")
+    command = ["export", str(tmp_path / "model"), "--format", "html", "-o", str(tmp_path / "page.html")]
+    assert main(command) == 2
+    assert "--member 1" in capsys.readouterr().err
+    assert main([*command, "--member", "3"]) == 2
+    assert main([*command, "--member", "2"]) == 0
+    second = page_of(rx.load(tmp_path / "model").members[1])
+    assert (tmp_path / "page.html").read_text("utf-8") == second != page_of(one)
 
 
 def test_folders_of_others_and_unknown_formats_are_refused(table_model, tmp_path):

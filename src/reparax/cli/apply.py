@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
-from reparax.cli.model import Allow, Data, Label, open_data, open_model, streamed
+from reparax.cli.model import Allow, Data, Label, member_of, open_data, open_model, streamed
 from reparax.cli.terminal import notes, speaker
 from reparax.errors import NoClosedForm
 
@@ -58,7 +58,7 @@ def encode(
 
     files.check_output(out, TABLES)
     say = speaker(quiet)
-    fitted = _member(open_model(model, allow), member)
+    fitted = member_of(open_model(model, allow), member, "to encode with")
     dataset = open_data(data, fitted, say, label=label)
     from reparax import applications
 
@@ -79,23 +79,6 @@ def encode(
         arrays = columns
     files.write(out, _with_ids(arrays, dataset, out))
     say(f"wrote {out}: {len(dataset)} rows")
-
-
-def _member(fitted: "FittedModel", member: int | None) -> "FittedModel":
-    """One member of an ensemble, by its number; without a number, the model as it is."""
-    from reparax.errors import RecipeError
-
-    count = len(fitted.members)
-    if member is None:
-        fitted.require_one("to encode with")
-        return fitted
-    if not 1 <= member <= count:
-        raise RecipeError(
-            expected=f"a member from 1 to {count}" if count > 1 else "an ensemble to choose a member of",
-            got=f"--member {member}" if count > 1 else "a single model",
-            cure="choose another" if count > 1 else "leave --member out",
-        )
-    return fitted.members[member - 1]
 
 
 @streamed

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from reparax.cli.model import Allow, open_data, open_model
+from reparax.cli.model import Allow, member_of, open_data, open_model
 from reparax.cli.terminal import speaker
 
 
@@ -16,6 +16,7 @@ def export(
     format: Annotated[Literal["onnx", "stablehlo", "html"], Parameter(name=["--format", "-f"])],
     out: Annotated[str, Parameter(name=["--out", "-o"], allow_leading_hyphen=True)],
     samples: int = 100,
+    member: int | None = None,
     allow: Allow = (),
     quiet: bool = False,
 ) -> None:
@@ -30,6 +31,7 @@ def export(
         format: What to write.
         out: The folder to write, or the .html file.
         samples: The number of draws of z for each example in score.
+        member: Of an ensemble, the member that is exported, from 1 on.
         allow: Modules with custom parts that may be imported.
         quiet: Show no notes.
     """
@@ -37,7 +39,7 @@ def export(
 
     check_output(out, (".html", ".htm") if format == "html" else ())
     say = speaker(quiet)
-    fitted = open_model(model, allow)
+    fitted = member_of(open_model(model, allow), member, "to export")
     dataset = None if data is None else open_data(data, fitted, say)
     from reparax import exports
 

@@ -101,6 +101,27 @@ def open_model(folder: str, allow: Allow = ()) -> "FittedModel":
     return load(Path(folder), allow=allow)
 
 
+def member_of(fitted: "FittedModel", member: int | None, purpose: str) -> "FittedModel":
+    """One member of an ensemble, by its number; without a number, the model as it is.
+
+    Raises:
+        RecipeError: There is no such member, or none is named of an ensemble; the message says for which purpose.
+    """
+    from reparax.errors import RecipeError
+
+    count = len(fitted.members)
+    if member is None:
+        fitted.require_one(purpose)
+        return fitted
+    if not 1 <= member <= count:
+        raise RecipeError(
+            expected=f"a member from 1 to {count}" if count > 1 else "an ensemble to choose a member of",
+            got=f"--member {member}" if count > 1 else "a single model",
+            cure="choose another" if count > 1 else "leave --member out",
+        )
+    return fitted.members[member - 1]
+
+
 def is_model_folder(folder: str) -> bool:
     """Whether a folder looks like that of a model, without loading anything."""
     return (Path(folder) / "model.json").is_file()

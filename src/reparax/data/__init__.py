@@ -17,11 +17,12 @@ from reparax.data.restore import ColumnLine, cell_text, cell_texts, cell_value, 
 from reparax.data.schema import Schema, joint_values, left_out
 from reparax.data.sparse import SparseRows, dense
 from reparax.data.split import described, require_fit, split, with_schema
+from reparax.data.text import MISSING_TEXT
 from reparax.data.values import rounded
 from reparax.data.write import WRITABLE, write
 
 __all__ = [
-    "BUILTIN", "UNLABELED", "WRITABLE", "ColumnLine", "Dataset", "Extension", "FrameKind", "Relation",
+    "BUILTIN", "MISSING_TEXT", "UNLABELED", "WRITABLE", "ColumnLine", "Dataset", "Extension", "FrameKind", "Relation",
     "RelationLine", "Schema", "SparseRows", "cell_text", "cell_texts", "cell_value", "check_output", "column_lines",
     "conditions_as", "content_of", "dense", "described", "described_rows", "fill", "formulas_of", "fractions_held",
     "from_array", "grid", "joint_values", "kinds_of", "label_names", "left_out", "marginal_oddity", "read",

@@ -1,6 +1,6 @@
 """From a function of JAX to a graph: constants are computed now, loops of fixed length are unrolled."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -57,7 +57,7 @@ def _converted(graph: Graph, equation: Any, operands: list[Any]) -> Sequence[Any
     """The results of one operation."""
     name, params = equation.primitive.name, equation.params
     if name == "platform_index":
-        return [np.asarray(len(params["platforms"]) - 1, np.int32)]
+        return [np.asarray(_for_processor(params["platforms"]), np.int32)]
     if name == "cond" and not isinstance(operands[0], Tensor):
         branches = params["branches"]
         chosen = branches[int(np.clip(operands[0], 0, len(branches) - 1))]
@@ -72,6 +72,11 @@ def _converted(graph: Graph, equation: Any, operands: list[Any]) -> Sequence[Any
     if inner is not None and name not in {"while", "cond"}:
         return _inlined(graph, inner, operands)
     return _one(graph, equation, operands)
+
+
+def _for_processor(platforms: Sequence[Sequence[str] | None]) -> int:
+    """Which way of computing to take: that of a CPU, where a transposed convolution has no zeros between the pixels."""
+    return next((place for place, names in enumerate(platforms) if names and "cpu" in names), len(platforms) - 1)
 
 
 def _one(graph: Graph, equation: Any, operands: list[Any]) -> Sequence[Any]:
@@ -97,8 +102,32 @@ def _refused(got: str) -> RecipeError:
     )
 
 
+def _sliced(x: np.ndarray, params: Mapping[str, Any]) -> list[np.ndarray]:
+    steps = params["strides"] or [None] * x.ndim
+    return [x[tuple(map(slice, params["start_indices"], params["limit_indices"], steps))]]
+
+
+def _broadcast(x: np.ndarray, params: Mapping[str, Any]) -> list[np.ndarray]:
+    shape = [1] * len(params["shape"])
+    for axis, size in zip(params["broadcast_dimensions"], x.shape, strict=True):
+        shape[axis] = size
+    return [np.broadcast_to(x.reshape(shape), params["shape"])]
+
+
+MOVES: dict[str, Callable[[np.ndarray, Mapping[str, Any]], list[np.ndarray]]] = {
+    "slice": _sliced,
+    "broadcast_in_dim": _broadcast,
+    "squeeze": lambda x, params: [np.squeeze(x, params["dimensions"])],
+    "unstack": lambda x, params: list(np.moveaxis(x, params["axis"], 0)),
+}
+"""Operations on constants that NumPy does at once, where compiling a program for each shape would take seconds."""
+
+
 def _computed(equation: Any, operands: list[Any]) -> list[Any]:
-    """The results of an operation on constants."""
+    """The results of an operation on constants; moving numbers needs no compiled program."""
+    name = equation.primitive.name
+    if name in MOVES and all(isinstance(operand, np.ndarray) for operand in operands):
+        return MOVES[name](operands[0], equation.params)
     params = equation.primitive.get_bind_params(equation.params)
     results = equation.primitive.bind(*map(_as_array, operands), **params)
     results = results if equation.primitive.multiple_results else [results]

@@ -3,7 +3,7 @@
 from importlib.metadata import version
 from typing import Any
 
-from reparax.data import Schema, formulas_of
+from reparax.data import MISSING_TEXT, Schema, formulas_of
 from reparax.exports._functions import Function
 from reparax.recipe import FittedModel, Units
 from reparax.summary import Column
@@ -25,6 +25,7 @@ def description(fitted: FittedModel, functions: tuple[Function, ...], suffix: st
         "format_version": FORMAT_VERSION,
         "libraries": {name: version(name) for name in LIBRARIES},
         "functions": {function.name: _described(function, suffix) for function in functions},
+        "missing": sorted(MISSING_TEXT),
         "data": _data(fitted.schema, fitted.units),
         "given": None if fitted.schema.given is None else _data(fitted.schema.given, Units.of(fitted.schema.given)),
     }

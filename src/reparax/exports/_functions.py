@@ -72,7 +72,7 @@ def functions_of(fitted: FittedModel, num_samples: int) -> tuple[Function, ...]:
     return _encode(fitted), _decode(fitted), _score(fitted, num_samples)
 
 
-def _made(
+def with_outputs(
     name: str, call: Callable[..., dict[str, Array]], inputs: tuple[Port, ...], texts: Mapping[str, str]
 ) -> Function:
     """A function with its outputs, whose shapes are computed without running it."""
@@ -81,7 +81,7 @@ def _made(
     return Function(name, call, inputs, outputs)
 
 
-def _given_ports(fitted: FittedModel) -> tuple[Port, ...]:
+def given_ports(fitted: FittedModel) -> tuple[Port, ...]:
     """The input that a conditional model needs besides the others."""
     size = context_size(fitted.model)
     if size == 0:
@@ -92,7 +92,7 @@ def _given_ports(fitted: FittedModel) -> tuple[Port, ...]:
     return (Port("given", (columns,), "what is given: numbers, days since 1970, codes of categories"),)
 
 
-def _plain(fitted: FittedModel, given: tuple[Array, ...]) -> Model:
+def plain_of(fitted: FittedModel, given: tuple[Array, ...]) -> Model:
     """The plain model for what is given of one example."""
     if not given:
         return fitted.model
@@ -110,7 +110,7 @@ def _encode(fitted: FittedModel) -> Function:
     expected, nothing = fitted.units.expected, jax.random.key(0)
 
     def call(x: Array, *given: Array) -> dict[str, Array]:
-        model = _plain(fitted, given)
+        model = plain_of(fitted, given)
         x = expected(x, nothing)
         posterior = model.posterior(x)
         result = {"z": jnp.ravel(model.posterior.code(x)), **_std_of(model, posterior)}
@@ -119,9 +119,9 @@ def _encode(fitted: FittedModel) -> Function:
             result |= {f"base_{name}": value for name, value in parameters_of(base).items()}
         return _floats(result)
 
-    inputs = (_example(fitted, "an example, as described under data"), *_given_ports(fitted))
+    inputs = (_example(fitted, "an example, as described under data"), *given_ports(fitted))
     texts = {"z": "the code: the posterior mean of z", "z_std": "the posterior standard deviation of z"}
-    return _made("encode", call, inputs, texts)
+    return with_outputs("encode", call, inputs, texts)
 
 
 def _has_noise(fitted: FittedModel) -> bool:
@@ -143,14 +143,16 @@ def _decode(fitted: FittedModel) -> Function:
     latent_shape = fitted.model.posterior.latent_shape
 
     def call(z: Array, *given: Array) -> dict[str, Array]:
-        likelihood = _plain(fitted, given).likelihood
+        likelihood = plain_of(fitted, given).likelihood
         distribution = likelihood(z.reshape(latent_shape))
-        return _floats({"mean": _plain(fitted, given).expected(z.reshape(latent_shape)), **parameters_of(distribution)})
+        return _floats(
+            {"mean": plain_of(fitted, given).expected(z.reshape(latent_shape)), **parameters_of(distribution)}
+        )
 
-    inputs = (Port("z", (math.prod(latent_shape),), "a latent vector"), *_given_ports(fitted))
+    inputs = (Port("z", (math.prod(latent_shape),), "a latent vector"), *given_ports(fitted))
     texts = {"mean": "E[x | z]; of a column of categories the code of the most probable one"}
     texts["parameters"] = "the parameters of all columns of p(x | z)"
-    return _made("decode", call, inputs, texts)
+    return with_outputs("decode", call, inputs, texts)
 
 
 def parameters_of(distribution: Any) -> dict[str, Array]:
@@ -193,7 +195,7 @@ def _noise_of(fitted: FittedModel, ports: tuple[Port, ...]) -> _Noise:
     texts: list[str] = []
 
     def draw(x: Array, *given: Array) -> Array:
-        base, _ = _noise_base(_plain(fitted, given).posterior(x))
+        base, _ = _noise_base(plain_of(fitted, given).posterior(x))
         texts.append(STANDARD.get(type(_stripped(base)), FROM_BASE))
         return jnp.zeros(base.batch_shape + base.event_shape)
 
@@ -219,7 +221,7 @@ def _score(fitted: FittedModel, num_samples: int) -> Function:
 
     def call(x: Array, *others: Array) -> dict[str, Array]:
         noise, given = (others[0], others[1:]) if has_noise else (None, others)
-        model = _plain(fitted, given)
+        model = plain_of(fitted, given)
         x = transform(x, nothing)
         prior = model.prior(model.posterior)
         if noise is None:
@@ -239,7 +241,7 @@ def _score(fitted: FittedModel, num_samples: int) -> Function:
         return _floats(result | ({"log_density": log_density} if has_density else {}))
 
     bits = "an example of bits" if units.binarize == "dynamic" else "an example, as described under data"
-    x, given = _example(fitted, bits), _given_ports(fitted)
+    x, given = _example(fitted, bits), given_ports(fitted)
     noise = _noise_of(fitted, (x, *given))
     inputs = (x, *(() if noise.shape is None else (Port("noise", (num_samples, *noise.shape), noise.text),)), *given)
     draws = "" if noise.shape is None else f" from {num_samples} draws"
@@ -248,7 +250,7 @@ def _score(fitted: FittedModel, num_samples: int) -> Function:
         "log_density": f"a lower bound on log p(x){draws}, nats",
         "shares": "how much each column contributes to the anomaly score",
     }
-    return _made("score", call, inputs, texts)
+    return with_outputs("score", call, inputs, texts)
 
 
 def _floats(values: Mapping[str, Array]) -> dict[str, Array]:

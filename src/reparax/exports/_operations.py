@@ -16,7 +16,8 @@ Handler = Callable[[Graph, Sequence[Operand], Mapping[str, Any], Any], Any]
 """Takes the graph, the operands, the parameters of the operation, and the shape and type of its result."""
 
 SAME = {
-    "abs": "Abs", "acosh": "Acosh", "add": "Add", "add_any": "Add", "and": "And", "asinh": "Asinh", "atanh": "Atanh",
+    "abs": "Abs", "acos": "Acos", "acosh": "Acosh", "add": "Add", "add_any": "Add", "and": "And", "asin": "Asin",
+    "asinh": "Asinh", "atanh": "Atanh",
     "ceil": "Ceil", "cos": "Cos", "cosh": "Cosh", "div": "Div", "eq": "Equal", "erf": "Erf", "exp": "Exp",
     "floor": "Floor", "ge": "GreaterOrEqual", "gt": "Greater", "le": "LessOrEqual", "log": "Log",
     "logistic": "Sigmoid", "lt": "Less", "max": "Max", "min": "Min", "mul": "Mul", "neg": "Neg", "not": "Not",
@@ -105,8 +106,9 @@ def _moved(name: str) -> Handler:
 
 def _integer_pow(graph: Graph, operands: Sequence[Operand], params: Mapping[str, Any], out: Any) -> Tensor:
     x, power = operands[0], params["y"]
-    if power == 2:
-        return graph.add("Mul", [x, x], out.shape, out.dtype)
+    if power in {2, 3}:
+        square = graph.add("Mul", [x, x], out.shape, out.dtype)
+        return square if power == 2 else graph.add("Mul", [square, x], out.shape, out.dtype)
     return graph.add("Pow", [x, np.asarray(power, out.dtype)], out.shape, out.dtype)
 
 
@@ -135,6 +137,12 @@ def _is_finite(graph: Graph, operands: Sequence[Operand], params: Mapping[str, A
 def _rem(graph: Graph, operands: Sequence[Operand], params: Mapping[str, Any], out: Any) -> Tensor:
     aligned = [aligned_to(graph, operand, out.shape) for operand in operands]
     return graph.add("Mod", aligned, out.shape, out.dtype, fmod=1)
+
+
+def _round(graph: Graph, operands: Sequence[Operand], params: Mapping[str, Any], out: Any) -> Tensor:
+    if params["rounding_method"] != jax.lax.RoundingMethod.TO_NEAREST_EVEN:
+        raise NotImplementedError("halves are rounded away from zero")
+    return graph.add("Round", operands, out.shape, out.dtype)
 
 
 def _clamp(graph: Graph, operands: Sequence[Operand], params: Mapping[str, Any], out: Any) -> Tensor:
@@ -284,13 +292,14 @@ def _as_matrices(
 
 HANDLERS: dict[str, Handler] = {
     **{name: _elementwise(op) for name, op in SAME.items()},
-    **{name: _moved(name) for name in ("rev", "pad", "dynamic_slice")},
+    **{name: _moved(name) for name in ("rev", "pad", "dynamic_slice", "tile")},
     **{f"reduce_{name}": _reduced(op) for name, op in (
         ("sum", "ReduceSum"), ("max", "ReduceMax"), ("min", "ReduceMin"), ("prod", "ReduceProd"),
         ("or", "ReduceMax"), ("and", "ReduceMin"),
     )},
     "integer_pow": _integer_pow, "square": _square, "rsqrt": _rsqrt, "ne": _ne, "is_finite": _is_finite, "rem": _rem,
-    "clamp": _clamp, "select_n": _select, "convert_element_type": _cast, "reshape": _reshape, "squeeze": _reshape,
+    "round": _round, "clamp": _clamp, "select_n": _select, "convert_element_type": _cast, "reshape": _reshape,
+    "squeeze": _reshape,
     "expand_dims": _reshape, "broadcast_in_dim": _broadcast, "transpose": _transpose, "argmax": _argmax,
     "argmin": _argmin, "concatenate": _concatenate, "stack": _stack, "unstack": _unstack, "split": _split,
     "slice": _slice, "cumsum": _cumulative("CumSum"), "dot_general": _dot,
