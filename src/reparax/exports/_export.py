@@ -17,7 +17,7 @@ from reparax.recipe import FittedModel
 
 Format = Literal["onnx", "stablehlo", "html"]
 FORMATS = get_args(Format)
-DESCRIPTION, EXAMPLE = "export.json", "example.py"
+DESCRIPTION, EXAMPLE = "export.json", ("example.py", "cells.py")
 SAMPLES = 100
 PAGES = (".html", ".htm")
 
@@ -70,7 +70,7 @@ def export(
     about = description(fitted, functions, suffix)
     contents[DESCRIPTION] = (json.dumps(about, indent=2, allow_nan=False) + "\n").encode()
     if format == "onnx":
-        contents[EXAMPLE] = files("reparax.exports").joinpath("example.py.txt").read_bytes()
+        contents |= {name: files("reparax.exports").joinpath(f"{name}.txt").read_bytes() for name in EXAMPLE}
     _write_folder(path, contents)
 
 
@@ -92,7 +92,7 @@ def _check_folder(path: str | Path, format: str) -> None:
     """Checks that a folder can be written, before long work: a new one, or one with an export of the same format."""
     check_output(path, ())
     folder = Path(path).expanduser()
-    of_export = {DESCRIPTION, EXAMPLE, *(f"{name}.{format}" for name in ("encode", "decode", "score")), "results.npz"}
+    of_export = {DESCRIPTION, *EXAMPLE, *(f"{name}.{format}" for name in ("encode", "decode", "score")), "results.npz"}
     found = {each.name for each in folder.iterdir() if not is_left_behind(each.name)} if folder.is_dir() else set()
     others = sorted(found - of_export if DESCRIPTION in found else found)
     if others:
