@@ -47,6 +47,12 @@ if QUICK in FLAGS and version("jaxlib").startswith("0.10."):
     MAKE_CONTEXT = mlir.make_ir_context
     mlir.make_ir_context = SharedContexts()
 
+if QUICK in FLAGS:
+    # Rows are computed in batches of a fixed size, the last one padded: 50 rows would take the time of 2,048.
+    from reparax.applications import _rows
+
+    _rows.LARGEST_BATCH, _rows.VALUES_PER_BATCH = 256, 1 << 16
+
 # Tracing makes many objects that live long: looking through all of them less often saves a tenth of the time.
 gc.set_threshold(50_000, 20, 100)
 
