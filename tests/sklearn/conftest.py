@@ -35,7 +35,7 @@ def climate(programs, monkeypatch):
         monkeypatch.setenv(name.upper(), str(value))  # for joblib's workers
     compilation_cache.reset_cache()
     with warnings.catch_warnings(), jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
-        # jax does not write an entry at once: another process may read half of it, and then compiles the program itself.
+        # jax does not write an entry at once: another process may read half of it, and then compiles for itself.
         warnings.filterwarnings("ignore", message=".*persistent compilation cache.*")
         yield
     for name, value in before.items():
