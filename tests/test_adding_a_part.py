@@ -22,7 +22,7 @@ from reparax.parts import option
 from reparax.training import BATCH
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "adding-a-part.md"
-SMALL = ["--latent-dim", "2", "--width", "8", "--depth", "1", "--epochs", "2", "--valid", "0.2"]
+SMALL = ["--latent-dim", "2", "--width", "8", "--depth", "1", "--epochs", "2", "--valid", "0.2", "--hide", "0"]
 RNG = np.random.default_rng(0)
 ROWS = RNG.normal(size=(90, 2)) @ np.array([[1.0, -2.0, 0.5], [0.3, 0.4, 1.0]]) + 0.1
 COUNTS = RNG.poisson(3.0, (90, 3)) * (RNG.random((90, 3)) < 0.6)
@@ -81,7 +81,7 @@ def run(words):
 def test_every_command_works(parts, field, capsys):
     data, chosen = CHOICES[field]
     model = f"model-of-{field}"
-    assert run(["fit", data, "--out", model, *chosen, *SMALL]) == 0, capsys.readouterr().err
+    assert run(["fit", data, "--out", model, *chosen, *SMALL, "--no-report"]) == 0, capsys.readouterr().err
     table = data.endswith(".csv")
     for words in (
         ["encode", model, data, "--out", "codes.csv"],
@@ -125,7 +125,7 @@ def test_the_flow_is_autoregressive_and_its_density_that_of_its_jacobian(parts, 
 def test_the_penalty_is_that_of_the_batch(parts):
     made = parts.InfoVAE(weight=1.0)
     fitted = rx.fit(ROWS, posterior="deterministic", prior="standard-normal", objective="reconstruction",
-                    latent_dim=2, width=8, depth=1, epochs=1)  # fmt: skip
+                    latent_dim=2, width=8, depth=1, epochs=1, hide=0.0)  # fmt: skip
     rows = jnp.asarray(fitted.units.stored(ROWS[:20]), jnp.float32)
     keys = jax.random.split(jax.random.key(0), len(rows))
     terms = jax.jit(
@@ -153,13 +153,15 @@ def test_scores_are_refused_where_the_batch_is_seen(parts):
         ):
             with pytest.raises(RecipeError, match="pathwise gradients for an objective that sees its batch"):
                 rx.fit(ROWS, objective=objective, posterior=posterior, latent_dim=2, epochs=1)
-        rx.fit(ROWS, objective=Centered(), posterior="diagonal-normal", latent_dim=2, width=4, depth=1, epochs=1)
+        rx.fit(
+            ROWS, objective=Centered(), posterior="diagonal-normal", latent_dim=2, width=4, depth=1, epochs=1, hide=0.0
+        )
 
 
 def test_a_posterior_without_a_mean_has_the_code_of_its_base(parts):
     flow = parts.InverseAutoregressiveFlow(num_layers=3)
     with jax.numpy_dtype_promotion("standard"):
-        fitted = rx.fit(ROWS, posterior=flow, latent_dim=2, width=8, depth=1, epochs=1)
+        fitted = rx.fit(ROWS, posterior=flow, latent_dim=2, width=8, depth=1, epochs=1, hide=0.0)
     posterior, x = fitted.model.posterior, jnp.asarray(fitted.units.stored(ROWS[:1])[0], jnp.float32)
     mean, _ = jnp.split(posterior.network(x), 2)
     for layer in posterior.layers:

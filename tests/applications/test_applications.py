@@ -15,7 +15,7 @@ from reparax.data import split
 from reparax.errors import DataError, RecipeError
 
 WINE = load_wine().data
-SMALL = {"epochs": 3, "width": 8, "latent_dim": 2}
+SMALL = {"epochs": 3, "width": 8, "latent_dim": 2, "hide": 0.0}
 
 
 def fit(data, **chosen):

@@ -102,7 +102,7 @@ def test_images_have_contexts(network):
 def test_tables_with_gaps_have_contexts():
     rows = ROWS[:300].copy()
     rows[RNG.random(rows.shape) < 0.1] = np.nan
-    fitted = rx.fit(rows, context=CONTEXT[:300], epochs=2, width=8, depth=1, latent_dim=1)
+    fitted = rx.fit(rows, context=CONTEXT[:300], epochs=2, width=8, depth=1, latent_dim=1, hide=0.0)
     filled = rx.impute(fitted, rows, context=CONTEXT[:300])
     assert np.isfinite(filled).all()
     assert not np.allclose(filled, rx.impute(fitted, rows, context=CONTEXT[:300][::-1]))

@@ -17,7 +17,7 @@ from reparax.errors import RecipeError
 from reparax.training import fit as train
 
 ROWS, SAMPLES = 160, 5
-SMALL = {"epochs": 4, "width": 6, "latent_dim": 2, "prior": "standard-normal"}
+SMALL = {"epochs": 4, "width": 6, "latent_dim": 2, "prior": "standard-normal", "hide": 0.0}
 
 
 @pytest.fixture(scope="module")

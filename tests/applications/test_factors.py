@@ -93,7 +93,7 @@ def test_what_is_no_factor_is_refused(factors, message):
 
 def test_the_command(tmp_path, capsys):
     rows = pl.DataFrame({"x": SIZE[:400] + 0.1 * PLACE[:400], "y": SIZE[:400] - 0.1 * PLACE[:400], "w": PLACE[:400]})
-    fitted = rx.fit(rows, latent_dim=2, epochs=2)
+    fitted = rx.fit(rows, latent_dim=2, epochs=2, hide=0.0)
     rx.save(fitted, tmp_path / "model")
     rows.write_csv(tmp_path / "rows.csv")
     TABLE.head(400).write_csv(tmp_path / "factors.csv")

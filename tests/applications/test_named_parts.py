@@ -59,7 +59,7 @@ def module(tmp_path, monkeypatch):
 
 def small(module, **more):
     posterior = {"name": f"{module}:Stretched", "scale": 0.25}
-    return rx.fit("rows.csv", posterior=posterior, latent_dim=2, width=8, depth=1, epochs=2, **more)
+    return rx.fit("rows.csv", posterior=posterior, latent_dim=2, width=8, depth=1, epochs=2, hide=0.0, **more)
 
 
 def test_a_named_part_with_options_is_fitted_saved_and_loaded_only_with_permission(module, tmp_path):
@@ -80,7 +80,7 @@ def test_a_named_part_with_options_is_fitted_saved_and_loaded_only_with_permissi
 def test_an_instance_or_a_class_is_as_good_as_its_name(module):
     kind = __import__(module).Stretched
     for posterior in (kind(scale=0.25), kind):
-        fitted = rx.fit("rows.csv", posterior=posterior, latent_dim=2, width=8, depth=1, epochs=1)
+        fitted = rx.fit("rows.csv", posterior=posterior, latent_dim=2, width=8, depth=1, epochs=1, hide=0.0)
         assert rx.encode_std(fitted, "rows.csv")[0, 0] == pytest.approx(0.25 if posterior is not kind else 0.5)
 
 
@@ -131,7 +131,7 @@ def test_every_verb_works_on_such_a_model(module, capsys):
 @pytest.mark.parametrize("field", ["posterior", "prior", "likelihood", "network", "objective", "estimator"])
 def test_a_folder_from_a_stranger_imports_nothing(module, tmp_path, field):
     """Whatever field of a recipe names a module, and with whatever command the folder is used."""
-    rx.save(rx.fit("rows.csv", latent_dim=2, width=8, depth=1, epochs=1), "model")
+    rx.save(rx.fit("rows.csv", latent_dim=2, width=8, depth=1, epochs=1, hide=0.0), "model")
     (tmp_path / "imported").unlink(missing_ok=True)
     file = tmp_path / "model" / "model.json"
     content = json.loads(file.read_text())

@@ -37,7 +37,7 @@ def rides() -> pl.DataFrame:
 @pytest.fixture(scope="module")
 def fitted():
     with jax.numpy_rank_promotion("allow"), jax.numpy_dtype_promotion("standard"):
-        return rx.fit(rides(), epochs=8, width=16, seed=0)
+        return rx.fit(rides(), epochs=8, width=16, seed=0, hide=0.0)
 
 
 def test_zeros_come_out_as_zeros(fitted):
@@ -67,7 +67,7 @@ def test_the_report_measures_the_cells_that_are_drawn(fitted):
 def test_samples_are_frames_of_the_library_of_the_fit(make):
     rng = np.random.default_rng(0)
     table = make({"x": rng.normal(size=80), "y": rng.normal(size=80)})
-    drawn = rx.sample(rx.fit(table, epochs=1, width=4), 3, key=jax.random.key(0))
+    drawn = rx.sample(rx.fit(table, epochs=1, width=4, hide=0.0), 3, key=jax.random.key(0))
     assert type(drawn) is type(table)
 
 

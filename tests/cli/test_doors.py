@@ -56,7 +56,8 @@ def test_a_column_left_out_is_said_even_when_quiet(tmp_path, capsys):
     rng = np.random.default_rng(0)
     table = tmp_path / "t.csv"
     pl.DataFrame({"id": np.arange(60), "x": rng.normal(size=60), "y": rng.normal(size=60)}).write_csv(table)
-    words = ["fit", str(table), "--out", str(tmp_path / "model"), "--epochs", "1", "--width", "4", "--quiet"]
+    small = ["--epochs", "1", "--width", "4", "--hide", "0", "--no-report", "--quiet"]
+    words = ["fit", str(table), "--out", str(tmp_path / "model"), *small]
     assert main(words) == 0
     assert "warning: column 'id' was left out" in capsys.readouterr().err
     assert main([*words, "--exclude", "id"]) == 0

@@ -7,7 +7,7 @@ import pytest
 
 from reparax.cli import main
 
-FAST = ["--epochs", "1", "--width", "4", "--depth", "1", "--latent-dim", "1", "--no-report", "--quiet"]
+FAST = ["--epochs", "1", "--width", "4", "--depth", "1", "--latent-dim", "1", "--hide", "0", "--no-report", "--quiet"]
 SPECIES, ISLANDS = ["Adelie", "Gentoo", "Chinstrap"], ["Biscoe", "Dream"]
 
 

@@ -9,6 +9,7 @@ import reparax as rx
 from reparax.cli import main
 
 SMALL = ["--epochs", "2", "--width", "4", "--exclude", "kind", "--learning-rate", "0.01", "--prior", "standard-normal"]
+SMALL += ["--hide", "0"]
 
 
 @pytest.fixture(scope="module")

@@ -155,7 +155,7 @@ def test_values_beyond_one_period_are_refused():
 
 @pytest.fixture(scope="module")
 def fitted():
-    return rx.fit(read(frame()[:1500], schema=KINDS), epochs=20, width=32, seed=1)
+    return rx.fit(read(frame()[:1500], schema=KINDS), epochs=20, width=32, seed=1, hide=0.0)
 
 
 def test_a_fit_keeps_what_belongs_together_across_midnight(fitted, tmp_path):

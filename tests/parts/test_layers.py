@@ -236,7 +236,13 @@ def test_layers_of_a_conditional_model_depend_on_the_context(posterior):
     rows = np.random.default_rng(0).normal(size=(60, 3))
     context = np.random.default_rng(1).normal(size=(60, 1))
     fitted = rx.fit(
-        from_array(rows).given(context), posterior=posterior, latent_dim=4, epochs=2, width=8, hidden_units=8
+        from_array(rows).given(context),
+        posterior=posterior,
+        latent_dim=4,
+        epochs=2,
+        width=8,
+        hidden_units=8,
+        hide=0.0,
     )
     z = jnp.asarray([0.3, -1.0, 0.5, 0.2])
     plain = [fitted.model.given(jnp.asarray([value])) for value in (0.0, 3.0)]

@@ -29,7 +29,7 @@ ROWS = load_wine().data
 MEAN, STD = ROWS.mean(axis=0), ROWS.std(axis=0)
 STANDARD = (ROWS - MEAN) / STD
 LOG_JACOBIAN = -np.log(STD).sum()
-STEPS = 4000
+STEPS = 2000
 
 
 def noise_scale(model: Model) -> np.ndarray:

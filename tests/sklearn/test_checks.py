@@ -13,7 +13,7 @@ from sklearn.utils.estimator_checks import (
 from reparax.sklearn import VAE, AnomalyDetector
 
 TINY = {
-    "epochs": 2, "latent_dim": 2, "width": 8, "depth": 1, "valid": 0, "trim": 0, "importance_samples": 5,
+    "epochs": 2, "latent_dim": 2, "width": 8, "depth": 1, "valid": 0, "trim": 0, "hide": 0, "importance_samples": 5,
 }  # fmt: skip
 
 CANNOT_APPLY: dict[str, str] = {}

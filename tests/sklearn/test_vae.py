@@ -14,7 +14,10 @@ from sklearn.exceptions import NotFittedError
 import reparax as rx
 from reparax.errors import DataError, RecipeError
 
-TINY = {"epochs": 2, "latent_dim": 2, "width": 8, "depth": 1, "valid": 0, "importance_samples": 5, "random_state": 0}
+TINY = {
+    "epochs": 2, "latent_dim": 2, "width": 8, "depth": 1, "valid": 0, "hide": 0, "importance_samples": 5,
+    "random_state": 0,
+}  # fmt: skip
 
 
 def numbers(rows=60, dtype=np.float64):

@@ -17,7 +17,10 @@ from sklearn.preprocessing import StandardScaler
 
 import reparax as rx
 
-TINY = {"epochs": 2, "latent_dim": 2, "width": 8, "depth": 1, "valid": 0, "importance_samples": 5, "random_state": 0}
+TINY = {
+    "epochs": 2, "latent_dim": 2, "width": 8, "depth": 1, "valid": 0, "hide": 0, "importance_samples": 5,
+    "random_state": 0,
+}  # fmt: skip
 
 
 def data(rows=60):

@@ -6,7 +6,7 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, PyTree
+from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from reparax.tables._features import hiding
 
@@ -32,21 +32,38 @@ class HidingCells(eqx.Module):
     def __call__(self, model: Any, x: Float[Array, " d"], *, key: jax.Array, step: Int[Array, ""]) -> Any:
         """The terms for one row at a training step; those reported are for the complete row."""
         for_whole, for_share, for_cells, for_hidden = jax.random.split(key, 4)
-
-        def of_hidden() -> Float[Array, ""]:
-            share = self.share * jax.random.uniform(for_share)
-            hidden = jax.random.uniform(for_cells, x.shape) < share
-            encoder = replace(
-                model,
-                posterior=hiding(model.posterior, hidden),
-                prior=_constant(model.prior),
-                likelihood=_constant(model.likelihood),
-            )
-            return self.objective(encoder, x, key=for_hidden, step=step).objective
-
+        share = self.share * jax.random.uniform(for_share)
+        hidden = jax.random.uniform(for_cells, x.shape) < share
         terms = self.objective(model, x, key=for_whole, step=step)
-        added = jax.lax.cond(step % EVERY == 0, of_hidden, lambda: jnp.zeros_like(terms.objective))
-        return replace(terms, objective=terms.objective + added - jax.lax.stop_gradient(added))
+        nothing = _gradient_alone(model, self.objective, x, hidden, for_hidden, step)
+        return replace(terms, objective=terms.objective + nothing)
+
+
+@eqx.filter_custom_jvp
+def _gradient_alone(
+    model: Any, objective: Any, x: Float[Array, " d"], hidden: Bool[Array, " d"], key: jax.Array, step: Int[Array, ""]
+) -> Float[Array, ""]:
+    """0, with the gradient of the objective for a row with hidden cells: nothing to compute without a gradient."""
+    return jnp.zeros(())
+
+
+@_gradient_alone.def_jvp
+def _of_hidden(primals: tuple, tangents: tuple) -> tuple[Float[Array, ""], Float[Array, ""]]:
+    model, objective, x, hidden, key, step = primals
+
+    def value(model: Any) -> Float[Array, ""]:
+        encoder = replace(
+            model,
+            posterior=hiding(model.posterior, hidden),
+            prior=_constant(model.prior),
+            likelihood=_constant(model.likelihood),
+        )
+        return objective(encoder, x, key=key, step=step).objective
+
+    def added(model: Any) -> Float[Array, ""]:
+        return jax.lax.cond(step % EVERY == 0, lambda: value(model), lambda: jnp.zeros(()))
+
+    return jnp.zeros(()), eqx.filter_jvp(added, (model,), (tangents[0],))[1]
 
 
 def _constant(part: PyTree) -> PyTree:
