@@ -99,9 +99,19 @@ def test_a_condition_that_is_too_rare_is_refused(fitted):
     ],
 )
 def test_names_of_conditions_with_commas_and_equals_signs(text, conditions):
-    columns = tuple(SimpleNamespace(name=name) for name in ("a", "a=b", "c,d", "e"))
-    fitted = SimpleNamespace(schema=SimpleNamespace(columns=columns, given_columns=()))
-    assert conditions_in(fitted, text) == conditions
+    assert conditions_in(with_columns("a", "a=b", "c,d", "e"), text) == conditions
+
+
+def with_columns(*names):
+    columns = tuple(SimpleNamespace(name=name) for name in names)
+    return SimpleNamespace(schema=SimpleNamespace(columns=columns, given_columns=()))
+
+
+def test_commas_and_equals_signs_in_the_values_of_conditions():
+    some = with_columns("town", "age", "a")
+    assert conditions_in(some, "town=Washington, DC,age=30") == {"town": "Washington, DC", "age": "30"}
+    assert conditions_in(some, "a=b=c") == {"a": "b=c"}
+    assert conditions_in(some, "agee=3,town=x") == {"agee": "3", "town": "x"}
 
 
 @pytest.mark.parametrize(

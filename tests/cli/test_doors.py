@@ -45,13 +45,6 @@ def test_standard_input_and_output(model, data, tmp_path, monkeypatch, capsys):
     assert capsys.readouterr().out == (tmp_path / "scores.csv").read_text()
 
 
-def test_a_comma_in_the_value_of_a_condition():
-    from reparax.cli.apply import _cells
-
-    assert _cells("town=Washington, DC,age=30") == {"town": "Washington, DC", "age": "30"}
-    assert _cells("a=b=c") == {"a": "b=c"}
-
-
 def test_a_column_left_out_is_said_even_when_quiet(tmp_path, capsys):
     rng = np.random.default_rng(0)
     table = tmp_path / "t.csv"
