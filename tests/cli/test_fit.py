@@ -196,7 +196,7 @@ def interrupt_at(call):
 def test_a_fit_is_watched(data, tmp_path, refused):
     """Files of the curve, events of TensorBoard and a profile; what cannot be written is refused before training."""
     argv = ["fit", str(data / "table.csv"), "--out", str(tmp_path / "model"), "--epochs", "2", "--width", "4"]
-    argv += ["--depth", "1", "--no-report", "--quiet"]
+    argv += ["--depth", "1", "--no-report", "--quiet", "--hide", "0"]
     folders = ["--tensorboard", str(tmp_path / "board"), "--profile", str(tmp_path / "profile")]
     assert main([*argv, "--history", str(tmp_path / "curve.csv"), *folders]) == 0
     rows = pl.read_csv(tmp_path / "curve.csv")
