@@ -31,7 +31,6 @@ export function onSpace(space: string | undefined, z: number[], moved: number[])
 export class Sliders {
   readonly node = h("div", { class: "sliders" });
   #shown = new Map<number, (value: number) => unknown>();
-  #last: number[] = [];
 
   constructor(private readonly app: App) {
     const order = [...app.about.latent].sort((a, b) => (b.kl ?? 0) - (a.kl ?? 0));
@@ -60,7 +59,8 @@ export class Sliders {
     });
     this.#shown.set(latent.index, (now) => {
       if (document.activeElement !== input || Math.abs(Number(input.value) - now) > step) input.value = String(now);
-      value.textContent = now.toFixed(2);
+      const text = now.toFixed(2);
+      if (value.textContent !== text) value.textContent = text;
     });
     return h("div", { class: "slider" }, h("label", { for: id }, clip(latent.name, 16), h("small", {}, words)), input, value);
   }
@@ -78,9 +78,7 @@ export class Sliders {
   }
 
   show(): void {
-    const z = codeOf(this.app);
-    z.forEach((value, index) => value !== this.#last[index] && this.#shown.get(index)?.(value));
-    this.#last = z;
+    codeOf(this.app).forEach((value, index) => this.#shown.get(index)?.(value));
   }
 }
 

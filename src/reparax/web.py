@@ -135,10 +135,10 @@ def quiet_signals() -> Generator[None]:
             signal.signal(number, handler)
 
 
-def is_computing(seconds: float) -> bool:
-    """Whether a thread of a service still computes after some seconds; XLA cannot be stopped while it compiles."""
+def have_ended(seconds: float) -> bool:
+    """Whether the threads of services end within some seconds; XLA cannot be stopped while it compiles."""
     end = time.monotonic() + seconds
     threads = [thread for thread in threading.enumerate() if thread.name.startswith(THREADS)]
     for thread in threads:
         thread.join(max(0.0, end - time.monotonic()))
-    return any(thread.is_alive() for thread in threads)
+    return not any(thread.is_alive() for thread in threads)

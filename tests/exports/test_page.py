@@ -255,7 +255,9 @@ def test_the_page_puts_columns_that_follow_from_others_together(step):
     whole = whole[~np.isnan(whole).any(axis=1)]
     script = (files("reparax.exports") / "shown.js").read_text("utf-8")
     code = "const about = JSON.parse(require('fs').readFileSync(0, 'utf-8'));"
-    code += script[script.index("const rint") : script.index("function numberText")]
+    engine = (files("reparax.exports") / "engine.js").read_text("utf-8")
+    code += next(line for line in engine.splitlines() if line.startswith("const even"))
+    code += script[script.index("const stepped") : script.index("function numberText")]
     code += "console.log(JSON.stringify(about.rows.map((row) => rowOf(row))));"
     text = json.dumps({"view": about, "rows": whole.tolist()})
     done = subprocess.run([NODE, "-e", code], input=text, capture_output=True, text=True, check=True, timeout=60)

@@ -60,7 +60,7 @@ def explore(
     address = explorer.Address(host, port, allow_host)
     explorer.run(load, address, open_browser=opens, announce=_announcer(quiet), say=say)
     say("stopped")
-    end_with_threads()
+    end_with_threads(0.0)  # they had their time
 
 
 def _announcer(quiet: bool) -> Callable[[str], None]:

@@ -52,4 +52,4 @@ def serve(
     serving.checked_address(host, limits)
     fitted = open_model(model, allow)
     serving.serve(fitted, host=host, port=port, limits=limits, say=speaker(quiet))
-    end_with_threads()
+    end_with_threads(2.0)

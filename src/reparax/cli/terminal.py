@@ -35,11 +35,11 @@ def notes(say: Say, lines: Iterable[str]) -> None:
         say(f"note: {line}")
 
 
-def end_with_threads(seconds: float = 2.0) -> None:
+def end_with_threads(seconds: float) -> None:
     """Ends the process if a thread of a service still computes: XLA may compile in it, and crashes if Python ends."""
-    from reparax.web import is_computing
+    from reparax.web import have_ended
 
-    if is_computing(seconds):
+    if not have_ended(seconds):
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(0)

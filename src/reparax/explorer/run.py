@@ -12,7 +12,16 @@ import uvicorn
 
 from reparax.explorer.app import application
 from reparax.explorer.limits import Limits
-from reparax.web import BACKLOG, THIS_MACHINE, first_listener, is_this_machine, listener, place_of, quiet_signals
+from reparax.web import (
+    BACKLOG,
+    THIS_MACHINE,
+    first_listener,
+    have_ended,
+    is_this_machine,
+    listener,
+    place_of,
+    quiet_signals,
+)
 
 if TYPE_CHECKING:
     from reparax.explorer.explorer import Explorer
@@ -113,8 +122,7 @@ def run(
             server.run(sockets=[made])
     finally:
         made.close()
-    for worker in service.workers or ():
-        worker.has_ended(SECONDS_TO_END)
+    have_ended(SECONDS_TO_END)
     if service.trouble is not None:
         raise service.trouble
 

@@ -29,8 +29,7 @@ function likeliest(column, probabilities) {
   const sorted = all.sort((a, b) => b.p - a.p), rest = sorted.slice(MOST_BARS - 1);
   return [...sorted.slice(0, MOST_BARS - 1), { name: rest.length + " others", p: rest.reduce((sum, each) => sum + each.p, 0) }];
 }
-const rint = (x) => { const low = Math.floor(x), part = x - low; return part < 0.5 || (part === 0.5 && low % 2 === 0) ? low : low + 1; };
-const stepped = (x, relation) => (relation.step ? rint(x / relation.step) * relation.units / relation.scale : x);
+const stepped = (x, relation) => (relation.step ? even(x / relation.step) * relation.units / relation.scale : x);
 function predicted(relation, row) {
   const x = relation.parents.map((place) => row[place]);
   if (relation.form === "linear") return stepped(x.reduce((sum, value, k) => sum + value * relation.weights[k], 0) + relation.intercept, relation);
