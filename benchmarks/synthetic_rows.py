@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from itertools import combinations
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -49,6 +50,8 @@ TABLES: dict[str, tuple[str, Callable[[Path], pl.DataFrame]]] = {
     "penguins": ("species", lambda path: pl.read_csv(path, null_values="NA")),
 }
 """The predicted column of each table, and how it is read. The defaults were chosen with adult in view."""
+
+PRIVATE, EPSILONS = ("adult", "taxis"), (1.0, 3.0, 10.0, 0.0)
 
 
 @dataclass(frozen=True)
@@ -86,21 +89,23 @@ class Measures:
     seconds: float
 
 
-def measured(name: str, folder: Path, seed: int) -> Measures:
-    """The measures of one of `TABLES`."""
+def measured(name: str, folder: Path, seed: int, **chosen: Any) -> Measures:
+    """The measures of one of `TABLES`, with choices for the fit."""
     target, reader = TABLES[name]
     table = reader(folder / f"{name}.csv")
     order = np.random.default_rng(seed).permutation(len(table))
     cut = int(0.8 * len(table))
     train, test = table[order[:cut]], table[order[cut:]]
     began = time.perf_counter()
-    fitted = rx.fit(train, seed=seed)
+    fitted = rx.fit(train, seed=seed, **chosen)
     seconds = time.perf_counter() - began
-    drawn = rx.sample(fitted, len(train), key=jax.random.key(seed))
+    drawn = _whole(rx.sample(fitted, len(train), key=jax.random.key(seed)), train)
     # The columns as in the fit, but with the shares of all rows of the first part.
     schema = rx.read(train).schema
     columns = schema.columns or ()
-    synthetic, real, other = (rx.data.read_as(rows, schema).values.astype(np.float64) for rows in (drawn, train, test))
+    synthetic, real, other = (
+        rx.data.read_as(rows, schema, allow_missing=True).values.astype(np.float64) for rows in (drawn, train, test)
+    )
     place = [column.name for column in columns].index(target)
     pairs = pair_errors(real, synthetic, columns)
     # Whether cells are missing is a column too.
@@ -121,6 +126,22 @@ def measured(name: str, folder: Path, seed: int) -> Measures:
         copies=len(drawn.join(train.unique(), on=train.columns, how="semi", nulls_equal=True)) / len(drawn),
         seconds=seconds,
     )
+
+
+def _whole(drawn: pl.DataFrame, train: pl.DataFrame) -> pl.DataFrame:
+    """Drawn rows with all columns: one that a private fit leaves out is missing."""
+    lacking = [pl.lit(None, train[name].dtype).alias(name) for name in train.columns if name not in drawn.columns]
+    return drawn.with_columns(lacking).select(train.columns)
+
+
+def print_private(folder: Path, seed: int) -> None:
+    """The price of differential privacy: a line for each table and epsilon."""
+    print("| table | epsilon | trained on them | told apart | columns | pairs | fit, s |\n|---|" + "--:|" * 6)
+    for name in PRIVATE:
+        for epsilon in EPSILONS:
+            m = measured(name, folder, seed, dp=epsilon)
+            price = f"{m.utility:.3f} ({m.possible:.3f}) | {m.told_apart:.3f} | {m.columns:.3f} | {m.pairs:.3f}"
+            print(f"| {name} | {epsilon or 'none'} | {price} | {m.seconds:.0f} |", flush=True)
 
 
 def print_all(folder: Path, seeds: Sequence[int]) -> None:

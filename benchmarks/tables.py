@@ -2,6 +2,7 @@
 
 python benchmarks/tables.py anomalies    the tables of shared/data/adbench beside IsolationForest, with three seeds
 python benchmarks/tables.py synthetic    rows drawn from fits to 80 % of five tables, compared with the other 20 %
+python benchmarks/tables.py private      the price of differential privacy, for two tables (half an hour and more)
 python benchmarks/tables.py imputation   20 % of the cells hidden at random (50 % of breast cancer)
 python benchmarks/tables.py speed        rows scored and drawn per second
 """
@@ -18,7 +19,7 @@ import numpy as np
 import polars as pl
 from anomaly_scores import anomalies
 from sklearn.datasets import load_breast_cancer
-from synthetic_rows import print_all
+from synthetic_rows import print_all, print_private
 
 import reparax as rx
 
@@ -35,6 +36,11 @@ def synthetic(seed: int) -> None:
     began = time.perf_counter()
     rx.sample(fitted, 10_000, key=jax.random.key(seed + 1))
     print(f"10,000 rows of adult drawn in {time.perf_counter() - began:.2f} s")
+
+
+def private(seed: int) -> None:
+    """Private fits of two tables, by measures of synthetic rows; that of the real rows in brackets."""
+    print_private(DATA / "tables", seed)
 
 
 def imputation(seed: int) -> None:
@@ -90,7 +96,7 @@ def speed(seed: int) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    jobs = {job.__name__: job for job in (anomalies, synthetic, imputation, speed)}
+    jobs = {job.__name__: job for job in (anomalies, synthetic, private, imputation, speed)}
     parser.add_argument("jobs", nargs="*", help=f"what to measure, of {', '.join(jobs)} (default: all)")
     parser.add_argument("--seed", type=int, default=42)
     parser.add_argument("--seeds", type=int, default=3, help="how many seeds, from --seed on (anomalies only)")

@@ -56,7 +56,12 @@ def test_what_is_missing_is_said_with_its_cure(code, extra, tmp_path, monkeypatc
 
 def test_every_library_is_in_the_extra_that_is_named():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    distributions = {"sklearn": "scikit-learn", "PIL": "pillow", "mlflow": "mlflow-skinny"}
+    distributions = {
+        "sklearn": "scikit-learn",
+        "PIL": "pillow",
+        "mlflow": "mlflow-skinny",
+        "dp_accounting": "dp-accounting",
+    }
     for library, extra in EXTRA_OF.items():
         listed = [line.split(">")[0] for line in project["optional-dependencies"][extra]]
         assert distributions.get(library, library) in listed

@@ -26,7 +26,7 @@ from reparax.disk import atomic_write, is_left_behind, locked
 from reparax.errors import ArtifactError, DataError, OutputError, RecipeError
 from reparax.model import Model
 from reparax.pytrees import partition, with_derived
-from reparax.recipe import FittedModel, Recipe, build
+from reparax.recipe import FittedModel, Guarantee, Recipe, build
 from reparax.tensors import (
     NO_CHECKSUM,
     FileSeal,
@@ -80,6 +80,7 @@ class _Description(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     checksum: str
     companion: dict[str, Leaf] = {}
     others: list[_Training] = []
+    guarantee: Guarantee | None = None
 
 
 def save(fitted: FittedModel, folder: str | Path) -> None:
@@ -109,6 +110,7 @@ def save(fitted: FittedModel, folder: str | Path) -> None:
         data=fitted.schema,
         training=_training(fitted),
         others=[_training(other) for other in fitted.others],
+        guarantee=fitted.guarantee,
         arrays=described(arrays),
         companion=described(of_companion),
         scalars=escaped(scalars),
@@ -162,7 +164,7 @@ def load(
     first, *others = [
         _fitted(folder, description.data, of_member, *each) for each in zip(trainings, models, companions, strict=True)
     ]
-    return replace(first, recipe=recipe, others=tuple(others))
+    return replace(first, recipe=recipe, others=tuple(others), guarantee=description.guarantee)
 
 
 def _fitted(

@@ -35,7 +35,8 @@ def model_card(fitted: FittedModel, libraries: Mapping[str, str], num_weights: i
         _header(fitted.schema),
         _title(fitted, num_weights),
         _use(fitted),
-        _data(fitted.schema),
+        _data(fitted),
+        _guarantee(fitted),
         _figures(fitted),
         _recipe(fitted),
         _limits(fitted),
@@ -106,15 +107,17 @@ def _use(fitted: FittedModel) -> str:
     return "\n".join(["## Use", "", words, "", *shell, "```python", *python, "```"])
 
 
-def _data(schema: Schema) -> str:
+def _data(fitted: FittedModel) -> str:
     """The summary that ``model.json`` holds, and nothing beyond it."""
+    schema = fitted.schema
     shape = " x ".join(map(str, schema.event_shape))
     words = f"Fitted to {_examples(schema)} of shape {shape}, with {schema.value_kind} values"
     if not schema.columns:
         ends = "" if schema.kind != "images" else f" from {schema.low:g} to {schema.high:g}"
         words = f"{words}{ends}."
     else:
-        words = f"{words}. Ranges and categories are those of the rows of the fit."
+        of_what = "as far as noisy counts show them" if fitted.guarantee else "those of the rows of the fit"
+        words = f"{words}. Ranges and categories are {of_what}."
     parts = ["## Data", words]
     lines = _lines(schema)
     if lines:
@@ -152,11 +155,23 @@ def _lines(schema: Schema) -> list[tuple[str, str, str, str]]:
     return lines + [(name, "left out", "", reason) for name, reason in schema.excluded]
 
 
+def _guarantee(fitted: FittedModel) -> str:
+    """What a differentially private fit guarantees."""
+    if fitted.guarantee is None:
+        return ""
+    return (
+        f"## Privacy\n\nThis folder is {fitted.guarantee}. That holds for the weights and the description of the "
+        "columns; their names, and whether they are numbers, dates or text, are taken to be no secret. Everything that "
+        "is made of the model alone, such as samples, has the same guarantee."
+    )
+
+
 def _figures(fitted: FittedModel) -> str:
     """The figures of the look at held-out examples that the weights are from."""
     record = kept_record(fitted.history)
     if record is None:
-        return "## Figures\n\nNone: the record of training is empty."
+        why = "figures of training would not be private" if fitted.guarantee else "the record of training is empty"
+        return f"## Figures\n\nNone: {why}."
     terms, where = (record.valid, "held-out") if record.valid else (record.train, "training")
     name = "bound" if fitted.recipe is None else BOUND_OF.get(fitted.recipe.name("objective"), "bound")
     if not fitted.model.posterior.has_density:

@@ -23,6 +23,7 @@ EXTRA_OF = {
     "websockets": "explore",
     "tensorboardX": "tensorboard",
     "mlflow": "mlflow",
+    "dp_accounting": "privacy",
     "cyclopts": "cli",
     "rich": "cli",
 }

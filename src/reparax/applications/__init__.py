@@ -10,6 +10,7 @@ from reparax.applications._codes import active_dimensions as active_dimensions
 from reparax.applications._codes import code_use as code_use
 from reparax.applications._compare_samples import Likeness as Likeness
 from reparax.applications._compare_samples import compare_samples as compare_samples
+from reparax.applications._differential import described_for as described_for
 from reparax.applications._distances import comparable as comparable
 from reparax.applications._door import contexts_of as contexts_of
 from reparax.applications._door import dataset_of as dataset_of

@@ -8,6 +8,7 @@ from typing import Any, Unpack
 
 from msgspec import to_builtins
 
+from reparax.applications._differential import Budget, described_for
 from reparax.applications._job import Job, classified, done_of, rows_of, trained, worst
 from reparax.applications._saves import checkpoints_in, identity_of
 from reparax.data import left_out, read, require_fit
@@ -83,6 +84,7 @@ def fit(
         for note in left_out(dataset.schema):
             warnings.warn(note, ColumnsLeftOut, stacklevel=2)
     require_fit(dataset)
+    dataset = described_for(dataset, chosen)
     # The encoder of a custom model need not be able to hide cells.
     settled: Settings = {} if model is None else {"hide": 0.0, "relations": "none"}
     recipe = plan(dataset, objective=objective, **(settled | chosen))
@@ -93,7 +95,10 @@ def fit(
         _refuse_for_ensembles(model, checkpoints, resume=resume)
         jobs = [Job.of(rows, recipe, member=member, objective=ready) for member in range(recipe.ensemble)]
         return done_of(jobs, _trained_together(jobs, watch, progress, stop), recipe)
-    job = Job.of(rows, recipe, model=model, objective=ready, chosen=chosen)
+    if recipe.dp:
+        _refuse_for_private(model, checkpoints, resume=resume)
+    budget = Budget.of(recipe, rows[0]) if recipe.dp else None
+    job = Job.of(rows, recipe, model=model, objective=ready, chosen=chosen, budget=budget)
     identity = partial(identity_of, job.fitted.model, recipe, job.part, job.held_out)
     saves = checkpoints_in(checkpoints, identity, checkpoint_seconds, resume=resume)
     run = job.run()
@@ -131,6 +136,21 @@ def _refuse_for_ensembles(model: Model | None, checkpoints: Any, *, resume: bool
         )
 
 
+def _refuse_for_private(model: Model | None, checkpoints: Any, *, resume: bool) -> None:
+    """Refuses what would keep more of the rows than the guarantee is for.
+
+    Raises:
+        RecipeError: A custom model, or checkpoints.
+    """
+    if model is not None or checkpoints is not None or resume:
+        raise RecipeError(
+            expected="a model that a recipe describes, and no checkpoints, for a differentially private fit: models of "
+            "one's own are built from the rows, and checkpoints hold the key of the noise",
+            got="a custom model" if model is not None else "checkpoints",
+            cure="leave model, checkpoints and resume (--resume) out",
+        )
+
+
 def plan(data: Any, *, given: Iterable[str] = (), **chosen: Unpack[Chosen]) -> Recipe:
     """The recipe that `fit` would use: what is chosen, and the rest by the rules of `reparax.recipe.suggest`.
 
@@ -143,7 +163,7 @@ def plan(data: Any, *, given: Iterable[str] = (), **chosen: Unpack[Chosen]) -> R
         DataError: The data cannot be read.
         RecipeError: A setting is out of range, or unknown.
     """
-    dataset = classified(read(data, given=given), chosen.get("objective"))
+    dataset = classified(described_for(read(data, given=given), chosen), chosen.get("objective"))
     if dataset.context is not None and dataset.conditions is not None:
         raise RecipeError(
             expected="either names of what is given, or a context of numbers", got="both",
@@ -152,6 +172,7 @@ def plan(data: Any, *, given: Iterable[str] = (), **chosen: Unpack[Chosen]) -> R
     chosen["context_dim"] = given_size(dataset.schema) if dataset.context is None else dataset.context.shape[1]
     given_valid = chosen.pop("valid", None)
     # A trimmed fit is short, of fixed length, and mostly has few rows: it needs all of them.
-    default = 0.0 if chosen.get("trim") else held_out_share(len(dataset))
+    default = 0.0 if chosen.get("trim") or chosen.get("dp") else held_out_share(len(dataset))
     valid = default if given_valid is None else checked("valid", given_valid)
-    return suggest(dataset.schema, max(1, round(len(dataset) * (1 - valid))), valid=valid, **chosen)
+    count = len(dataset) if dataset.release is None else dataset.schema.num_examples
+    return suggest(dataset.schema, max(1, round(count * (1 - valid))), valid=valid, **chosen)

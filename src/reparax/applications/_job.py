@@ -10,6 +10,7 @@ import msgspec
 import numpy as np
 
 from reparax import registry
+from reparax.applications._differential import Budget, require_budget
 from reparax.applications._door import require_context
 from reparax.applications._encode import encode
 from reparax.applications._marginals import require_sense
@@ -98,6 +99,7 @@ class Job:
         part: The rows of the fit.
         held_out: The rows that are held out.
         key: The key of all noise of training.
+        budget: The noise and the guarantee of a differentially private fit; None for any other.
     """
 
     fitted: FittedModel
@@ -106,6 +108,7 @@ class Job:
     part: Dataset
     held_out: Dataset | None
     key: jax.Array
+    budget: Budget | None = None
 
     @classmethod
     def of(
@@ -117,6 +120,7 @@ class Job:
         model: Model | None = None,
         objective: AbstractObjective | None = None,
         chosen: Mapping[str, Any] | None = None,
+        budget: Budget | None = None,
     ) -> "Job":
         """The job of a recipe.
 
@@ -127,6 +131,7 @@ class Job:
             model: A custom model.
             objective: The objective itself, if the user gave one.
             chosen: What the user chose, of which nothing may be about parts along with a custom model.
+            budget: Of a differentially private fit.
 
         Raises:
             RecipeError: Parts do not go together, or are chosen along with a custom model.
@@ -147,7 +152,8 @@ class Job:
         steps = _steps_per_epoch(recipe, part)
         ready = recipe_objective(recipe, steps, objective, num_examples=len(part), num_labeled=labeled)
         check_objective(ready, fitted.model)
-        return cls(fitted, recipe, ready, part, held_out, training)
+        training = training if budget is None else budget.key
+        return cls(fitted, recipe, ready, part, held_out, training, budget)
 
     def run(self) -> Run[Model | Accompanied]:
         """What the loop trains.
@@ -156,6 +162,7 @@ class Job:
             RecipeError: Cells are to be hidden where there are none, or from a companion.
         """
         recipe, part = self.recipe, self.part
+        require_budget(recipe, self.budget, self.fitted.model, part)
         if recipe.hide and not adapter_of(self.fitted.model.likelihood).is_table:
             raise RecipeError(
                 expected="a table with the columns likelihood for hidden cells",
@@ -176,6 +183,7 @@ class Job:
             warmup=recipe.warmup_epochs,
             judge=seen.judge,
             transform=seen.transform,
+            private=None if self.budget is None else self.budget.private,
         )
 
     def _seen(self) -> "_Seen":
@@ -211,12 +219,15 @@ class Job:
         return _Wrap(0.0, self.part.context is not None)
 
     def check(self, run: Run[Any]) -> None:
-        """Refuses score-function gradients for an objective that sees its batch; depends on the structure alone.
+        """Refuses wrong gradients of an objective that sees its batch; depends on the structure alone.
 
         Raises:
-            RecipeError: The objective sees its batch, and the draws are not differentiated.
+            RecipeError: The objective sees its batch, and the draws are not differentiated, or single rows would matter
+                by other rows' gradients in a differentially private fit.
         """
         plain = self._seen()
+        if self.budget is not None:
+            _refuse_batch(run.model, plain, self.recipe)
         _refuse_other_estimators(
             self.fitted, self.objective, plain.judge, run.model, plain.examples, plain.transform, self.recipe
         )
@@ -230,6 +241,8 @@ class Job:
         best = result.model
         model, companion = (best.model, best.companion) if isinstance(best, Accompanied) else (best, None)
         trained = replace(self.fitted, model=model, companion=companion, history=result.history, status=result.status)
+        if self.budget is not None:
+            trained = replace(trained, history=[], guarantee=self.budget.guarantee)
         part, prior = self.part, trained.model.prior
         if isinstance(prior, Moments):
             codes = encode(trained, part, context=part.context if part.conditions is None else None)
@@ -341,7 +354,8 @@ def _drawn(dataset: Dataset, recipe: Recipe) -> Dataset:
 
 
 def _steps_per_epoch(recipe: Recipe, part: Dataset) -> int:
-    return max(1, len(part) // min(recipe.batch_size, len(part)))
+    count = len(part) if part.release is None else part.schema.num_examples
+    return max(1, count // min(recipe.batch_size, count))
 
 
 def _refuse_parts(chosen: Mapping[str, Any], recipe: Recipe) -> None:
@@ -420,6 +434,21 @@ def _with_companion(model: Model, objective: AbstractObjective, key: jax.Array) 
     if not isinstance(objective, AbstractCompanionObjective):
         return model
     return Accompanied(model, objective.companion(model, key=jax.random.fold_in(key, COMPANION)))
+
+
+def _refuse_batch(trainee: Model | Accompanied, seen: _Seen, recipe: Recipe) -> None:
+    """Refuses an objective that sees its batch, whose gradients for single rows contain other rows.
+
+    Raises:
+        RecipeError: It does.
+    """
+    args = (trainee, seen.objective, seen.examples)
+    if sees_batch(*args, batch_size=recipe.batch_size, transform=seen.transform):
+        raise RecipeError(
+            expected="an objective of single rows for a differentially private fit (--dp), as each gradient is clipped",
+            got=f"the {recipe.name('objective')} objective, which sees its batch",
+            cure="choose --objective elbo or iwae",
+        )
 
 
 def _refuse_other_estimators(

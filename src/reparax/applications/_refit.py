@@ -59,6 +59,12 @@ def refit_prior(
         RecipeError: The model is custom or an ensemble, or the prior is on another space, or has pseudo-examples.
     """
     fitted.require_one("to refit the prior of")
+    if fitted.guarantee is not None:
+        raise RecipeError(
+            expected="a model whose prior may learn from rows",
+            got="a differentially private one, which would lose its guarantee",
+            cure="fit it again with another --prior, such as --prior coupling-flow",
+        )
     recipe = fitted.recipe
     if recipe is None:
         raise RecipeError(

@@ -196,9 +196,16 @@ def _rows(description: dict[str, Any]) -> list[tuple[str, str]]:
         ("data", f"{kinds}, fitted to {data['num_examples']} examples"),
         ("parameters", f"{parameters} in {len(description['arrays'])} arrays"),
         ("training", _training(training, recipe)),
+        ("privacy", _privacy(description["guarantee"])),
         ("fitted with", ", ".join(f"{name} {version}" for name, version in description["libraries"].items())),
     ]
     return [(name, text) for name, text in rows if text]
+
+
+def _privacy(guarantee: dict[str, Any] | None) -> str:
+    from reparax.recipe import Guarantee
+
+    return "" if guarantee is None else str(Guarantee(**guarantee))
 
 
 def _name(value: Any) -> str:

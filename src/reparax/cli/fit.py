@@ -146,13 +146,14 @@ def fit(
     dataset = read(data, label=label, schema=schema, exclude=exclude, given=names_in(given))
     require_fit(dataset)
     prepare_jax()
-    from reparax.applications import plan
+    from reparax.applications import described_for, plan
     from reparax.artifact import check_folder, save
 
     check_folder(out)
     watching = _Watching(history, tensorboard, mlflow, profile)
     watchers = watching.watchers()
     chosen = recipe.chosen()
+    original, dataset = dataset, described_for(dataset, chosen)
     if any(":" in str(chosen.get(field)) for field in registry.ROOM_OF):
         see_working_folder()
     planned = plan(dataset, **chosen)
@@ -164,18 +165,19 @@ def fit(
         warn(f"warning: {line}")
     for line in columns_text(dataset.schema):
         say(line)
-    saves = _Saves(None if planned.ensemble > 1 else checkpoint_folder(out), resume, checkpoint_seconds)
+    without = planned.ensemble > 1 or planned.dp > 0
+    saves = _Saves(None if without else checkpoint_folder(out), resume, checkpoint_seconds)
     with stoppable(max_time) as stop:
         try:
             with watching.profiled():
                 fitted = _train(dataset, chosen, planned, stop, saves, watchers, quiet=quiet)
         except KeyboardInterrupt:
             return _say_interrupted(stop, saves)
-        if not fitted.history:
+        if not fitted.history and fitted.guarantee is None:
             return _say_interrupted(stop, saves)
         save(fitted, out)
     try:
-        return _finish(fitted, dataset, data, out, stop, saves, say, report=report)
+        return _finish(fitted, original, data, out, stop, saves, say, report=report)
     except KeyboardInterrupt:
         warn(f"interrupted after the model was written to {out}")
         return stop.code
@@ -197,7 +199,10 @@ def _finish(
 
     for line in relations_text(fitted.schema):
         say(line)
-    _say_result(fitted, dataset, say)
+    if fitted.guarantee is None:
+        _say_result(fitted, dataset, say)
+    else:
+        say(f"private     {fitted.guarantee}")
     say(f"model       {out}")
     if fitted.status == "interrupted":
         if saves.folder is not None:
@@ -211,7 +216,9 @@ def _finish(
     if stop.signal:  # during the last steps, with which training was over anyway
         warn(f"interrupted after the model was written to {out}")
         return stop.code
-    if report and dataset.is_sparse:
+    if report and fitted.guarantee is not None:
+        _say_price(fitted, dataset, data, out, say)
+    elif report and dataset.is_sparse:
         say("note: no report, as the data are sparse")
     elif report:
         _write_report(fitted, dataset, data, out, say)
@@ -354,6 +361,15 @@ def _say_still_improving(fitted: "FittedModel", say: Say) -> None:
     rise = None if fitted.status != "all epochs done" else rise_at_end(fitted.history, fitted.recipe.warmup_epochs)
     if rise is not None:
         say(f"note: still improving when it stopped, by {rise:.2f} nats in the last quarter: try more --epochs")
+
+
+def _say_price(fitted: "FittedModel", dataset: "Dataset", data: str, out: str, say: Say) -> None:
+    """Says how good the synthetic rows of a private model are; a report in its folder would show the rows."""
+    from reparax.reports import study_of
+
+    say("note: the lines below come from the rows themselves and are not private; the model folder is, so that no")
+    say("      report is written into it: reparax report MODEL DATA writes one elsewhere")
+    say_verdict(study_of(fitted, dataset, label=None, origin=origin_of(out, data), num_samples=SAMPLES, seed=0), say)
 
 
 def _write_report(fitted: "FittedModel", dataset: "Dataset", data: str, out: str, say: Say) -> None:

@@ -90,6 +90,8 @@ def recipe_lines(recipe: "Recipe", chosen: frozenset[str], dataset: "Dataset") -
         rows.insert(1, ("given", f"{names}: known, not modeled", "chosen"))
     if recipe.ensemble > 1:
         rows.append(("ensemble", f"{recipe.ensemble} models at once, without checkpoints", "chosen"))
+    if recipe.dp:
+        rows.append(("privacy", f"epsilon {recipe.dp:g}, delta {recipe.dp_delta:g}, without checkpoints", "chosen"))
     if recipe.binarize != "none":
         rows.insert(1, ("binarize", recipe.binarize, "chosen"))
     return [f"{name:<11} {text}{f'  ({reason})' if reason else ''}" for name, text, reason in rows]

@@ -3,13 +3,14 @@
 from reparax.data.arrays import BUILTIN, read_npy
 from reparax.data.classes import UNLABELED, label_names, repeated_labels, with_classes
 from reparax.data.columns import marginal_oddity
-from reparax.data.dataset import Dataset, FrameKind, from_array
+from reparax.data.dataset import Dataset, FrameKind, Release, from_array
 from reparax.data.files import check_output, content_of
 from reparax.data.formulas import formulas_of
 from reparax.data.given import described_rows
 from reparax.data.images import grid
 from reparax.data.named import conditions_as
 from reparax.data.overrides import kinds_of
+from reparax.data.private import Noise, num_histograms, privately_described
 from reparax.data.read import read, read_as
 from reparax.data.related import RelationLine, fractions_held, related, relation_lines
 from reparax.data.relations import Extension, Relation
@@ -22,10 +23,11 @@ from reparax.data.values import rounded
 from reparax.data.write import WRITABLE, write
 
 __all__ = [
-    "BUILTIN", "MISSING_TEXT", "UNLABELED", "WRITABLE", "ColumnLine", "Dataset", "Extension", "FrameKind", "Relation",
-    "RelationLine", "Schema", "SparseRows", "cell_text", "cell_texts", "cell_value", "check_output", "column_lines",
-    "conditions_as", "content_of", "dense", "described", "described_rows", "fill", "formulas_of", "fractions_held",
-    "from_array", "grid", "joint_values", "kinds_of", "label_names", "left_out", "marginal_oddity", "read",
-    "read_as", "read_npy", "related", "relation_lines", "repeated_labels", "require_fit", "rounded", "split",
-    "to_frame", "unrounded", "with_classes", "with_schema", "write",
+    "BUILTIN", "MISSING_TEXT", "UNLABELED", "WRITABLE", "ColumnLine", "Dataset", "Extension", "FrameKind", "Noise",
+    "Relation", "RelationLine", "Release", "Schema", "SparseRows", "cell_text", "cell_texts", "cell_value",
+    "check_output", "column_lines", "conditions_as", "content_of", "dense", "described", "described_rows", "fill",
+    "formulas_of", "fractions_held", "from_array", "grid", "joint_values", "kinds_of", "label_names", "left_out",
+    "marginal_oddity", "num_histograms", "privately_described", "read", "read_as", "read_npy", "related",
+    "relation_lines", "repeated_labels", "require_fit", "rounded", "split", "to_frame", "unrounded", "with_classes",
+    "with_schema", "write",
 ]  # fmt: skip

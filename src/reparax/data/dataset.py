@@ -82,6 +82,18 @@ SHOWN_COLUMNS = 8
 FrameKind = Literal["polars", "pandas", "pyarrow", "numpy"]
 
 
+class Release(NamedTuple):
+    """The noisy counts that describe a table in place of its rows.
+
+    Attributes:
+        scale: The standard deviation of the noise, in rows.
+        num_histograms: How many histograms have these counts.
+    """
+
+    scale: float
+    num_histograms: int
+
+
 @dataclass(frozen=True, eq=False)
 class Dataset:
     """Examples in the user's units, with their description.
@@ -104,6 +116,7 @@ class Dataset:
             ``schema.given``; None where nothing is given.
         classes: The place of each example's label in ``schema.classes``, shape ``(n,)``, -1 without a label; None
             unless a class is part of the model.
+        release: The noisy counts that the schema is made of; None where it describes the rows themselves.
     """
 
     values: np.ndarray
@@ -116,6 +129,7 @@ class Dataset:
     context: np.ndarray | None = None
     conditions: "Dataset | None" = None
     classes: np.ndarray | None = None
+    release: Release | None = None
 
     def __repr__(self) -> str:
         """The size of the data and the kinds of their columns, in a few lines."""

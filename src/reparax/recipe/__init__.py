@@ -7,6 +7,8 @@ from reparax.recipe._fitted import FittedModel as FittedModel
 from reparax.recipe._fitted import Units as Units
 from reparax.recipe._given import given_numbers as given_numbers
 from reparax.recipe._given import given_size as given_size
+from reparax.recipe._guarantee import Guarantee as Guarantee
+from reparax.recipe._recipe import DELTA as DELTA
 from reparax.recipe._recipe import Choice as Choice
 from reparax.recipe._recipe import Chosen as Chosen
 from reparax.recipe._recipe import ChosenPart as ChosenPart

@@ -14,6 +14,7 @@ from reparax.data import Extension, FrameKind, Schema, SparseRows, rounded
 from reparax.errors import RecipeError
 from reparax.model import Model
 from reparax.notebook import table
+from reparax.recipe._guarantee import Guarantee
 from reparax.recipe._recipe import Binarize, Recipe
 from reparax.summary import Column, Summary
 from reparax.training import Record, kept_record
@@ -266,6 +267,8 @@ class FittedModel:
         frame_kind: The library of the frame that the model was fitted to; None for no frame, and after loading.
         others: The other members of an ensemble, of which ``model`` is the first: models of the same recipe, with other
             random numbers. The fitted model is then their mixture, p(x) = 1/N sum_i p_i(x).
+        guarantee: What a differentially private fit guarantees; its history is empty, as figures of training are not
+            private.
     """
 
     model: Model
@@ -276,6 +279,7 @@ class FittedModel:
     companion: PyTree = None
     frame_kind: FrameKind | None = None
     others: tuple["FittedModel", ...] = ()
+    guarantee: Guarantee | None = None
 
     def __repr__(self) -> str:
         """What the model is and how its fit ended, in a few lines."""

@@ -100,6 +100,7 @@ Binarize = Literal["none", "dynamic", "threshold"]
 Relations = Literal["none", "stated", "found"]
 
 LARGEST = 1_000_000_000
+DELTA = 1e-6
 
 
 class Range(NamedTuple):
@@ -116,6 +117,7 @@ RANGES = (
     | {"ensemble": Range(int, 1, 1000)}
     | {"learning_rate": Range(float, 1e-8, 10), "weight_decay": Range(float, 0, 10), "valid": Range(float, 0, 0.9)}
     | {"hide": Range(float, 0, 0.95), "trim": Range(float, 0, 0.5)}
+    | {"dp": Range(float, 0, 50), "dp_delta": Range(float, 1e-20, 0.1), "clip_norm": Range(float, 1e-6, 1e6)}
 )
 
 
@@ -151,7 +153,11 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         rows: Train on at most this many examples, drawn at random; 0 for all.
         ensemble: The number of models to train at once, which differ in their random numbers only; their mixture is the
             fitted model (default: 1).
-        seed: The random seed (default: 0).
+        dp: The epsilon of a differentially private fit of a table: the smaller, the less single rows matter; 0 for a
+            fit without such a guarantee (default).
+        dp_delta: The probability with which single rows may matter more than that (default: 0.000001).
+        clip_norm: The norm to which a private fit clips the gradient of each row (default: 1).
+        seed: The random seed (default: 0). A private fit draws its noise from the system, and differs each time.
 
     Raises:
         RecipeError: A setting is out of its range.
@@ -179,6 +185,9 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     relations: Relations = "none"
     rows: int = 0
     ensemble: int = 1
+    dp: float = 0.0
+    dp_delta: float = DELTA
+    clip_norm: float = 1.0
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -306,6 +315,9 @@ class _Settings(TableSettings, total=False):
 
     binarize: Binarize | None
     context_dim: int | None
+    dp: float | None
+    dp_delta: float | None
+    clip_norm: float | None
     seed: int | None
     estimator: str | None
 

@@ -125,6 +125,12 @@ def _more_draws(recipe: dict[str, Any]) -> dict[str, Any]:
     return recipe | {"objective": with_options("objective", objective, {"num_samples": 4})}
 
 
+PRIVATE_RATE = 0.03
+PRIVATE_STEPS = 2000
+PRIVATE_WIDTH = 64
+PRIVATE_LEARNING_RATE = 3e-3
+
+
 def held_out_share(num_examples: int) -> float:
     """The fraction of the data to hold out: a tenth, but at most a thousand examples."""
     return min(0.1, 1000 / max(1, num_examples))
@@ -169,7 +175,7 @@ def _rules_for_rows(schema: Schema, num_examples: int, given: dict[str, Any], *,
     # anomalies, the plain prior keeps these improbable.
     changes = has_option("objective", given["objective"], "warmup_steps") and not trims
     flow = num_examples >= 2000 and name_of(given["posterior"]) == "diagonal-normal" and not trims
-    return {
+    rules = {
         **({"prior": "coupling-flow"} if flow else {}),
         "latent_dim": _times_factor(min(16, max(2, size if flow else -(-size // 2))), given["posterior"]),
         "width": SMALLEST_WIDTH if trims else 256 if num_examples >= 2000 else 128,
@@ -185,6 +191,18 @@ def _rules_for_rows(schema: Schema, num_examples: int, given: dict[str, Any], *,
         "relations": "stated" if trims else "found",
         "rows": drawn,
     }
+    return rules | _rules_for_private(num_examples, given) if given.get("dp") else rules
+
+
+def _rules_for_private(num_examples: int, given: dict[str, Any]) -> dict[str, Any]:
+    """The rules for differentially private fits of tables: large batches, few steps, few weights to add noise to."""
+    size = given.get("batch_size", max(1, round(PRIVATE_RATE * num_examples)))
+    epochs = max(1, round(PRIVATE_STEPS * size / max(1, num_examples)))
+    return {
+        "prior": "standard-normal", "width": PRIVATE_WIDTH, "batch_size": size, "epochs": epochs,
+        "warmup_epochs": epochs // 3, "weight_decay": 0.0, "hide": 0.0, "relations": "none",
+        "learning_rate": PRIVATE_LEARNING_RATE,
+    }  # fmt: skip
 
 
 def _short_run(steps: int, batch_size: int, num_rows: int) -> tuple[int, int]:

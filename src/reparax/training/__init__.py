@@ -19,6 +19,8 @@ from reparax.training._many import Ended as Ended
 from reparax.training._many import Result as Result
 from reparax.training._many import fit_many as fit_many
 from reparax.training._optimizer import cosine_adam as cosine_adam
+from reparax.training._private import AT_ONCE as AT_ONCE
+from reparax.training._private import Private as Private
 from reparax.training._record import Progress as Progress
 from reparax.training._record import Record as Record
 from reparax.training._record import Status as Status

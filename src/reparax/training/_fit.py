@@ -14,6 +14,7 @@ from reparax.pytrees import combine, partition
 from reparax.training._checkpoints import Checkpoints, Store, opened
 from reparax.training._examples import as_examples, num_examples, same_structure
 from reparax.training._loop import Saves, Stop, Task, run
+from reparax.training._private import Private
 from reparax.training._program import (
     Objective,
     Program,
@@ -62,6 +63,7 @@ def fit(
     warmup: int = 0,
     judge: Objective | None = None,
     transform: Transform | None = None,
+    private: Private | None = None,
     progress: Progress | None = None,
     stop: Stop | None = None,
     checkpoints: Checkpoints | None = None,
@@ -96,6 +98,8 @@ def fit(
         warmup: Epochs whose held-out bounds do not count, because the objective still changes.
         judge: The objective for held-out bounds, if it is another one.
         transform: Maps a stored example and a key to the example for the objective (binary pixels from intensities).
+        private: How gradients are made differentially private, for batches that are drawn at random; by default they
+            are not. The key must then be a secret.
         progress: Called after each look at the held-out examples with its record; at the beginning of a resumed run,
             with its last one.
         stop: Asked several times a minute; when it is true, training ends with the best model so far.
@@ -113,7 +117,21 @@ def fit(
         TrainingWarning: Steps were not finite, or training diverged.
         CheckpointWarning: A checkpoint could not be written, or was damaged.
     """
-    whole = (model, objective, data, key, optimizer, epochs, batch_size, valid, patience, warmup, judge, transform)
+    whole: Any = (
+        model,
+        objective,
+        data,
+        key,
+        optimizer,
+        epochs,
+        batch_size,
+        valid,
+        patience,
+        warmup,
+        judge,
+        transform,
+        private,
+    )
     task = Run(*whole).task()
     state = TrainState.first(task.program.start(model, task.data, task.plan.batch_size))
     watch = watch or Watch()
@@ -145,6 +163,7 @@ class Run(Generic[Tree]):
     warmup: int = 0
     judge: Objective | None = None
     transform: Transform | None = None
+    private: Private | None = None
 
     def task(self) -> Task:
         """What the loop trains.
@@ -155,11 +174,17 @@ class Run(Generic[Tree]):
         data, held_out = _on_device(self.data, self.valid)
         effort = effort_for(self.epochs * sum(leaf.size for leaf in jax.tree.leaves(data)))
         transform = self.transform or _keep
-        program = Program.of(self.model, self.objective, self.optimizer, transform, effort)
+        program = Program.of(self.model, self.objective, self.optimizer, transform, effort, self.private)
         judging = Program.of(self.model, self.judge or self.objective, self.optimizer, transform, effort)
         order, noise, of_look = jax.random.split(self.key, 3)
-        plan = Plan(num_examples(data), self.batch_size, self.epochs)
+        plan = self._plan(num_examples(data))
         return Task(program, judging, data, held_out, plan, (order, noise, of_look), self.patience, self.warmup)
+
+    def _plan(self, num_examples: int) -> Plan:
+        if self.private is None:
+            return Plan(num_examples, self.batch_size, self.epochs)
+        sampling = self.private.sampling(num_examples)
+        return Plan(self.private.num_examples, self.private.batch_size, self.epochs, sampling)
 
 
 def result_of(model: Tree, state: TrainState, first: float | None) -> FitResult[Tree]:

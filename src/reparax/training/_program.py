@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any, Literal, NamedTuple, Protocol, Self, TypeVar
 
 import equinox as eqx
@@ -14,6 +15,7 @@ from jaxtyping import Array, Bool, Float, Int, PyTree
 from reparax.pytrees import BATCH, combine, partition
 from reparax.training._collectives import require_right_gradients
 from reparax.training._examples import num_examples, take
+from reparax.training._private import Private
 
 LARGEST_EVALUATED = 512
 
@@ -109,6 +111,7 @@ class Program(eqx.Module):
         optimizer: The optimizer.
         transform: Maps a stored example and a key to the example for the objective.
         effort: How much the compiler optimizes; see `effort_for`.
+        private: How gradients are made differentially private; None for the gradients of plain batches.
     """
 
     rest: PyTree
@@ -116,6 +119,7 @@ class Program(eqx.Module):
     optimizer: optax.GradientTransformation
     transform: Transform
     effort: Effort = "full"
+    private: Private | None = None
 
     @classmethod
     def of(
@@ -125,9 +129,10 @@ class Program(eqx.Module):
         optimizer: optax.GradientTransformation,
         transform: Transform,
         effort: Effort = "full",
+        private: Private | None = None,
     ) -> Self:
         """The program of a model."""
-        return cls(partition(model)[1], objective, optimizer, transform, effort)
+        return cls(partition(model)[1], objective, optimizer, transform, effort, private)
 
     def start(self, model: PyTree, data: PyTree[Array], batch_size: int) -> Carry:
         """Copies of the trainable arrays (they will be donated) and the optimizer's first state.
@@ -285,7 +290,13 @@ def _step(program: Program, data: PyTree[Array], chunk: Chunk, key: jax.Array, c
         batch = take(data, chunk.batches[chunk.start + index])
         return program.loss(trainable, batch, jax.random.fold_in(key, step), step)
 
-    gradient, means = jax.grad(loss, has_aux=True)(carry.trainable, index)
+    if program.private is None:
+        gradient, means = jax.grad(loss, has_aux=True)(carry.trainable, index)
+    else:
+        step, rows = chunk.step + index, chunk.batches[chunk.start + index]
+        of_step = jax.random.fold_in(key, step)
+        of_example = partial(program.one, step=step)
+        gradient, means = program.private.gradient(of_example, carry.trainable, data, rows, of_step)
     with jax.numpy_dtype_promotion("standard"):  # optax raises a float to a whole number
         updates, optimizer = program.optimizer.update(gradient, carry.optimizer, carry.trainable)
     return _Step(means, gradient, updates, optimizer)

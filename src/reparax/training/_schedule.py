@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
+from reparax.training._private import Poisson
 from reparax.training._program import Chunk
 
 MOST_BETWEEN_LOOKS = 500
@@ -23,15 +24,17 @@ class Plan:
     """The batches of all steps, and the steps after which the held-out examples are looked at.
 
     Both follow from the numbers of examples, epochs and examples per batch, and never from the clock: the looks choose
-    the best model and the end of training, which must be the same in every run.
+    the best model and the end of training, which must be the same in every run. Batches are shuffled examples, unless
+    a sampling of its own is given.
     """
 
-    def __init__(self, num_examples: int, batch_size: int, epochs: int) -> None:
+    def __init__(self, num_examples: int, batch_size: int, epochs: int, sampling: Poisson | None = None) -> None:
         self.batch_size = min(batch_size, num_examples)
         steps = num_examples // self.batch_size
         self.steps_per_epoch = steps
         self.num_examples = num_examples
         self.epochs = epochs
+        self.sampling = sampling
         self._epochs_per_group = min(epochs, max(1, FEWEST_BETWEEN_LOOKS // steps))
         self._between_looks = math.ceil(steps / math.ceil(steps / MOST_BETWEEN_LOOKS)) * self._epochs_per_group
         self._group, self._batches = -1, None
@@ -63,6 +66,9 @@ class Plan:
 
     def _order(self, key: jax.Array, first: int) -> Array:
         """Batches of the epochs of a group from ``first`` on, even if not all of them are run."""
+        if self.sampling is not None:
+            begin, end = (epoch * self.steps_per_epoch for epoch in (first, first + self._epochs_per_group))
+            return self.sampling.batches(key, jnp.arange(begin, end))
         epochs = jnp.arange(first, first + self._epochs_per_group)
         used = self.steps_per_epoch * self.batch_size
         order = _shuffled(key, epochs, self.num_examples)[..., :used]
