@@ -10,7 +10,7 @@ import pytest
 from reparax import registry
 from reparax.data import Schema, from_array
 from reparax.errors import DataError, RecipeError
-from reparax.objectives import AbstractObjective
+from reparax.objectives import AbstractCompanionObjective, AbstractObjective, Accompanied
 from reparax.parts import option_names
 from reparax.priors import AbstractFixedPrior
 from reparax.pytrees import BATCH, combine, partition
@@ -35,14 +35,16 @@ def valid_for_rows(prior: str, likelihood: str, network: str) -> bool:
     return likelihood != "columns" or (prior != "vamp" and network != "convolutional")
 
 
-SEES_BATCH = {"total-correlation", "dip", "info-vae"}
+THROUGH_DRAWS = {"total-correlation", "dip", "info-vae", "adversarial", "factor-vae"}
+"""Objectives that need pathwise gradients: they see their batch, or a critic sees the draws."""
 INDEPENDENT = {"diagonal-normal", "laplace", "student-t"}
 
 
 def suits_the_batch(posterior: str, objective: str) -> bool:
-    """Whether gradients are pathwise where the objective sees its batch, and dimensions independent where they are."""
+    """Whether gradients are pathwise where the objective needs it, and dimensions independent where it does."""
     of_real = registry.load("posteriors", posterior).latent_space == "real"
-    return (objective not in SEES_BATCH or of_real) and (objective != "total-correlation" or posterior in INDEPENDENT)
+    independent = posterior in INDEPENDENT or objective != "total-correlation"
+    return (objective not in THROUGH_DRAWS or of_real) and independent
 
 
 def valid(posterior: str, prior: str, objective: str) -> bool:
@@ -128,7 +130,10 @@ def train_a_little(combination: tuple[str, ...]) -> None:
     x = jnp.asarray(values, jnp.float32)
 
     with jax.numpy_dtype_promotion("standard"):
-        trainable, rest = partition(build(recipe, schema, key=jax.random.key(0)))
+        model = build(recipe, schema, key=jax.random.key(0))
+        if isinstance(made, AbstractCompanionObjective):
+            model = Accompanied(model, made.companion(model, key=jax.random.key(3)))
+        trainable, rest = partition(model)
 
         def loss(trainable, key: jax.Array):
             model = combine(trainable, rest)
@@ -147,9 +152,12 @@ def train_a_little(combination: tuple[str, ...]) -> None:
         all_terms = first, second
     for leaf in jax.tree.leaves((all_terms, slopes, trainable)):
         assert np.isfinite(leaf).all()
-    parts = {"posterior": slopes.posterior.network, "likelihood": slopes.likelihood}
+    of_model = slopes.model if isinstance(slopes, Accompanied) else slopes
+    parts = {"posterior": of_model.posterior.network, "likelihood": of_model.likelihood}
     if registry.load("objectives", name).needs_density:
-        parts["prior"] = slopes.prior
+        parts["prior"] = of_model.prior
+    if isinstance(slopes, Accompanied):
+        parts["companion"] = slopes.companion
     for part, tree in parts.items():
         for path, slope in jax.tree.leaves_with_path(tree):
             assert np.any(np.asarray(slope) != 0), f"no gradient for {part}{jax.tree_util.keystr(path)}"

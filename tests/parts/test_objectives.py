@@ -22,6 +22,8 @@ from reparax.objectives import (
     ELBO,
     IWAE,
     PIWAE,
+    AbstractCompanionObjective,
+    Accompanied,
     Capacity,
     InfoVAE,
     MultipleIWAE,
@@ -296,10 +298,13 @@ def test_every_objective_takes_its_options_and_reports_terms_that_agree(name):
     kind = registry.load("objectives", name)
     objective = kind(num_samples=3) if "num_samples" in option_names(kind) else kind()
     x = jnp.asarray(X[:1], jnp.float32)
+    model = linear_gaussian()
+    if isinstance(objective, AbstractCompanionObjective):
+        model = Accompanied(model, objective.companion(model, key=jax.random.key(1)))
 
     @jax.jit
     def run_in_batch(key: jax.Array):
-        return jax.vmap(lambda one: objective(linear_gaussian(), one, key=key, step=STEP), axis_name=BATCH)(x)
+        return jax.vmap(lambda one: objective(model, one, key=key, step=STEP), axis_name=BATCH)(x)
 
     terms = jax.tree.map(lambda term: term[0], run_in_batch(jax.random.key(0)))
     assert all(np.shape(getattr(terms, field)) == () for field in terms.__dataclass_fields__)
