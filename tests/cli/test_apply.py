@@ -169,9 +169,12 @@ def test_a_deterministic_autoencoder_scores_without_a_density(data, tmp_path, ca
     assert not (tmp_path / "z.npy").exists()
 
 
-def test_binarized_pictures(data, tmp_path, make_model):
+def test_binarized_pictures(data, tmp_path, make_model, capsys):
     model = make_model(tmp_path / "model", data / "pictures.npy", binarize="dynamic")
     run("sample", model, "-n", 3, "-o", tmp_path / "bits.npy")
     assert set(np.unique(np.load(tmp_path / "bits.npy"))) <= {0, 1}
-    run("sample", model, "-n", 1, "-o", tmp_path / "bits.png")
+    run("sample", model, "-n", 1, "--no-means", "-o", tmp_path / "bits.png")
     assert set(np.unique(np.asarray(Image.open(tmp_path / "bits.png"))[2:-2, 2:-2])) <= {0, 255}
+    run("sample", model, "-n", 1, "-o", tmp_path / "means.png")
+    assert "--no-means" in capsys.readouterr().err
+    assert not set(np.unique(np.asarray(Image.open(tmp_path / "means.png"))[2:-2, 2:-2])) <= {0, 255}

@@ -38,6 +38,7 @@ DATA_OF = {
     "columns": TABLE,
     "continuous-bernoulli": 1 / (1 + np.exp(-ARRAY)),
     "discretized-logistic": IMAGES,
+    "discretized-logistic-mixture": RNG.integers(0, 17, (40, 8, 8, 3)),
     "negative-binomial": RNG.poisson(3, (40, 3)),
     "poisson": RNG.poisson(3, (40, 3)),
     "zero-inflated-negative-binomial": RNG.poisson(1, (40, 3)),

@@ -14,6 +14,7 @@ from reparax import registry
 from reparax.applications import dataset_of
 from reparax.applications._rows import importance_samples, map_rows
 from reparax.exports._convert import graph_of
+from reparax.exports._functions import Function, Port
 from reparax.exports._onnx import onnx_model
 from reparax.exports._stablehlo import stablehlo
 from reparax.tables import NUM_PRIOR_DRAWS
@@ -140,3 +141,12 @@ def test_conditional_models_take_what_is_given():
     codes = [model.fitted.schema.given.columns[0].categories[int(code)] for code in values["given"][:, 0]]
     rows = TABLE[:ROWS].with_columns(kind=pl.Series("kind", codes))
     np.testing.assert_allclose(found["z"], rx.encode(model.fitted, rows), rtol=1e-5, atol=1e-5)
+
+
+def test_pieces_of_no_length_are_no_pieces():
+    """`jnp.pad` with the mode "edge" makes them where an axis is not padded; ONNX would repeat an edge instead."""
+    call = lambda x: {"y": jnp.pad(x, ((0, 0), (1, 2), (2, 0)), mode="edge")}  # noqa: E731
+    function = Function("pad", call, (Port("x", (2, 3, 4), ""),), (Port("y", (2, 6, 6), ""),))
+    x = np.random.default_rng(0).normal(size=(5, 2, 3, 4)).astype(np.float32)
+    found = in_onnxruntime(function, {"x": x})["y"]
+    np.testing.assert_array_equal(found, np.pad(x, ((0, 0), (0, 0), (1, 2), (2, 0)), mode="edge"))

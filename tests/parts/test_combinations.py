@@ -32,7 +32,7 @@ TABLE = from_array(
 
 def valid_for_rows(prior: str, likelihood: str, network: str) -> bool:
     """Rows of a table have no neighbors to convolve over, and no rows between two categories."""
-    return likelihood != "columns" or (prior != "vamp" and network != "convolutional")
+    return likelihood != "columns" or (prior != "vamp" and network not in {"convolutional", "residual"})
 
 
 THROUGH_DRAWS = {"total-correlation", "dip", "info-vae", "adversarial", "factor-vae"}
@@ -78,7 +78,8 @@ def covering() -> list[tuple[str, ...]]:
         prior = min(fitting, key=lambda name: (used[name], fitting.index(name)))
         used[prior] += 1
         objectives = [name for name in rest[1] if valid(posterior, prior, name)]
-        network = "convolutional" if index % 6 == 5 else ("linear", "mlp")[index % 2]  # it is the slowest to compile
+        # Convolutions are the slowest to compile.
+        network = ("convolutional", "residual")[index % 12 // 6] if index % 6 == 5 else ("linear", "mlp")[index % 2]
         likelihood = rest[0][index % len(rest[0])]
         if not valid_for_rows(prior, likelihood, network):
             likelihood = rest[0][(index + 1) % len(rest[0])]
@@ -110,7 +111,9 @@ def data_for(likelihood: str) -> tuple[np.ndarray, Schema]:
     for values in IMAGES.values():
         dataset = from_array(values)
         try:
-            part().create(lambda count, key: lambda z: z, dataset.schema.summary(), key=jax.random.key(0))
+            part().create(
+                lambda count, shape=None, *, key: lambda z: z, dataset.schema.summary(), key=jax.random.key(0)
+            )
         except DataError:
             continue
         return dataset.values, dataset.schema

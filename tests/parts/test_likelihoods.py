@@ -46,8 +46,8 @@ def summary_of(values: np.ndarray) -> Summary:
 def make(name: str, summary: Summary, size: float = 0.5):
     """A likelihood whose network's outputs are drawn once, the same for every call."""
 
-    def make_decoder(parameters: int, *, key: jax.Array) -> Fixed:
-        shape = (parameters, *summary.event_shape)
+    def make_decoder(parameters: int, shape: tuple[int, ...] | None = None, *, key: jax.Array) -> Fixed:
+        shape = (parameters, *(summary.event_shape if shape is None else shape))
         return Fixed(jnp.asarray(size * np.random.default_rng(parameters).normal(size=shape), jnp.float32))
 
     return registry.load("likelihoods", name)().create(make_decoder, summary, key=jax.random.key(0))

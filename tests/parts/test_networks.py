@@ -9,13 +9,18 @@ import pytest
 from reparax import registry
 from reparax.errors import RecipeError
 from reparax.networks import Affine, Standardized
-from reparax.networks.convolutional import (
+from reparax.networks.convolution import (
+    convolve,
+    convolve_by_product,
+    convolve_natively,
     double,
     double_by_product,
     double_natively,
+    enlarge,
     halve,
     halve_by_product,
     halve_natively,
+    same,
 )
 
 SIZES = [(1, 1), (2, 3), (7, 5)]
@@ -131,3 +136,42 @@ def test_affine_starts_with_unit_gain():
 def test_standardization_of_any_dtype(dtype):
     network = Standardized(lambda x: x, np.array([2.0, 10.0]), np.array([0.5, 4.0]))
     np.testing.assert_array_equal(network(jnp.asarray([3, 2], dtype)), [2.0, -2.0])
+
+
+@pytest.mark.parametrize(
+    ("size", "kernel", "stride", "dilation"),
+    [((5, 4), (3, 3), 1, 1), ((7, 9), (3, 2), 2, 1), ((8, 7), (2, 3), 1, 2), ((9, 9), (1, 4), 3, 2)],
+)
+def test_any_convolution_by_a_product_is_the_native_one_with_its_gradients(size, kernel, stride, dilation):
+    x, weight = arrays((*size, 3), (*kernel, 3, 2))
+
+    def value_and_slopes(convolution, x: jax.Array, weight: jax.Array) -> tuple[jax.Array, ...]:
+        out, back = jax.vjp(lambda x, weight: convolution(x, weight, stride=stride, dilation=dilation), x, weight)
+        return out, *back(jnp.cos(out))
+
+    functions = (convolve_by_product, convolve_natively, convolve)
+    ours, theirs, chosen = jax.jit(lambda *args: [value_and_slopes(f, *args) for f in functions])(x, weight)
+    for one, other, third in zip(ours, theirs, chosen, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-5)
+        np.testing.assert_allclose(third, other, atol=1e-5)
+
+
+def test_enlarging_is_a_convolution_of_the_image_in_blocks():
+    x, weight = arrays((3, 4, 2), (3, 3, 2, 5))
+    blocks = jnp.repeat(jnp.repeat(x, 2, axis=0), 2, axis=1)
+    np.testing.assert_allclose(jax.jit(enlarge)(x, weight), same(blocks, weight), atol=1e-5)
+
+
+def test_what_the_residual_network_draws_has_no_grid_and_no_border():
+    """An image of equal pixels inside stays one, at whatever weights; that of the convolutional network does not."""
+    keys = jax.random.split(jax.random.key(0), 8)
+    for name, is_even in (("residual", True), ("convolutional", False)):
+        decoder = registry.load("networks", name)(4, 2).decoder(2, (1, 8, 8, 1), key=keys[0])
+        flat = eqx.tree_at(lambda made: (made.stem.weight, made.stem.bias), decoder, (
+            jnp.zeros_like(decoder.stem.weight), jnp.tile(jnp.arange(1.0, 9.0), decoder.stem.bias.size // 8),
+        ))  # fmt: skip
+        if is_even:
+            blocks = [eqx.tree_at(lambda b: b.second, block, block.first) for block in flat.blocks]
+            flat = eqx.tree_at(lambda made: list(made.blocks), flat, blocks)
+        drawn = np.asarray(flat(jnp.zeros(2)))[0, :, :, 0]
+        assert (np.ptp(drawn) < 1e-5) == is_even

@@ -179,7 +179,7 @@ def sample(
     count: Annotated[int, Parameter(name=["-n", "--count"])] = LARGEST_GRID,
     seed: int = 0,
     where: str | None = None,
-    means: bool = False,
+    means: Annotated[bool | None, Parameter(negative="--no-means")] = None,
     allow: Allow = (),
     quiet: bool = False,
 ) -> None:
@@ -192,7 +192,8 @@ def sample(
         count: The number of examples.
         seed: The seed; the same seed gives the same examples.
         where: The values of some columns of a table, and of what is given, in every example: sex=F,age=30, label=7.
-        means: Write E[x | z] for drawn z: smoother than samples, but not samples of the data.
+        means: Write E[x | z] for drawn z: smoother than samples, but not samples of the data. The default of pictures
+            (.png), in which the noise of single pixels hides the rest; --no-means draws that too.
         allow: Modules with custom parts that may be imported.
         quiet: Show no notes.
     """
@@ -206,15 +207,18 @@ def sample(
     from reparax import applications
 
     key = jax.random.key(seed)
-    draw = applications.means_dataset if means else applications.sample_dataset
+    is_picture = out.lower().endswith(".png")
+    shows_means = is_picture if means is None else means
+    draw = applications.means_dataset if shows_means else applications.sample_dataset
     cells = applications.conditions_in(fitted, where) if where else {}
     drawn = draw(fitted, count, key=key, where=cells)
     notes(speaker(quiet), applications.notes_on_where(fitted, cells))
-    if out.lower().endswith(".png"):
+    if is_picture:
         files.write(out, _framed(_enlarged(_pixels(fitted, drawn.values))))
     else:
         _write_values(out, drawn)
-    speaker(quiet)(f"wrote {out}: {count} {'means' if means else 'samples'}")
+    what = "means given z, without the noise of pixels (--no-means)" if is_picture else "means"
+    speaker(quiet)(f"wrote {out}: {count} {what if shows_means else 'samples'}")
 
 
 @streamed

@@ -135,8 +135,8 @@ def _network(recipe: "Recipe") -> str:
     name = recipe.name("network")
     if name == "linear":
         return name
-    if name == "convolutional":
-        return f"convolutional, {recipe.depth} convolutions from {recipe.width} channels"
+    if name in {"convolutional", "residual"}:
+        return f"{name}, {recipe.depth} halvings from {recipe.width} channels"
     return f"{_part(recipe, 'network')}, {recipe.depth} layer{'s' if recipe.depth != 1 else ''} of {recipe.width}"
 
 

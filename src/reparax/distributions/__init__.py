@@ -46,6 +46,7 @@ from reparax.distributions.one_dimensional import FromCDF as FromCDF
 from reparax.distributions.one_dimensional import FromLogDensity as FromLogDensity
 from reparax.distributions.one_dimensional import FromQuantile as FromQuantile
 from reparax.distributions.one_dimensional import LocationScale as LocationScale
+from reparax.distributions.pixels import DiscretizedLogisticMixture as DiscretizedLogisticMixture
 from reparax.distributions.sphere import HypersphericalUniform as HypersphericalUniform
 from reparax.distributions.sphere import PowerSpherical as PowerSpherical
 from reparax.distributions.sphere import VonMisesFisher as VonMisesFisher

@@ -220,7 +220,8 @@ def _concatenate(graph: Graph, operands: Sequence[Operand], params: Mapping[str,
 
 
 def joined(graph: Graph, operands: Sequence[Operand], axis: int, out: Any) -> Tensor:
-    pieces = [expanded(graph, operand, shape_of(operand)) for operand in operands]
+    # ONNX broadcasts an axis of length 1 to 0 as if that were 1.
+    pieces = [expanded(graph, each, shape_of(each)) for each in operands if shape_of(each)[axis]]
     return graph.add("Concat", pieces, out.shape, out.dtype, axis=axis)
 
 

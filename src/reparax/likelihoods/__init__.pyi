@@ -11,6 +11,7 @@ from reparax.likelihoods.counts import NegativeBinomial as NegativeBinomial
 from reparax.likelihoods.counts import Poisson as Poisson
 from reparax.likelihoods.counts import ZeroInflatedNegativeBinomial as ZeroInflatedNegativeBinomial
 from reparax.likelihoods.counts import ZeroInflatedPoisson as ZeroInflatedPoisson
+from reparax.likelihoods.pixels import DiscretizedLogisticMixture as DiscretizedLogisticMixture
 from reparax.likelihoods.real import Normal as Normal
 from reparax.likelihoods.real import StudentT as StudentT
 from reparax.tables.columns import Columns as Columns

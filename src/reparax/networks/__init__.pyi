@@ -14,3 +14,4 @@ from reparax.networks._context import given as given
 from reparax.networks.convolutional import Convolutional as Convolutional
 from reparax.networks.mlp import MLP as MLP
 from reparax.networks.mlp import Linear as Linear
+from reparax.networks.residual import Residual as Residual

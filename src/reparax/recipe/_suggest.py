@@ -125,6 +125,7 @@ def _more_draws(recipe: dict[str, Any]) -> dict[str, Any]:
     return recipe | {"objective": with_options("objective", objective, {"num_samples": 4})}
 
 
+CONVOLUTIONAL = frozenset({"convolutional", "residual"})
 PRIVATE_RATE = 0.03
 PRIVATE_STEPS = 2000
 PRIVATE_WIDTH = 64
@@ -277,7 +278,7 @@ def _times_factor(latent_dim: int, posterior: Choice) -> int:
 
 
 def _shape_of_network(schema: Schema, network: str, num_examples: int) -> dict[str, int]:
-    if network == "convolutional":
+    if network in CONVOLUTIONAL:
         halvings, side = 0, min(schema.event_shape[:2])
         while side > 7 and halvings < 5:
             halvings, side = halvings + 1, -(-side // 2)
