@@ -51,6 +51,7 @@ from reparax.applications._score import Evaluation as Evaluation
 from reparax.applications._score import Scores as Scores
 from reparax.applications._score import evaluate as evaluate
 from reparax.applications._score import score as score
+from reparax.applications._stream import shown_rows as shown_rows
 from reparax.applications._sweep import NOTE as NOTE
 from reparax.applications._sweep import Standing as Standing
 from reparax.applications._sweep import Sweep as Sweep

@@ -1,0 +1,135 @@
+"""Fits to files that are read in blocks."""
+
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import polars as pl
+import pytest
+
+import reparax as rx
+from reparax.data import Stream, opened
+from reparax.data.sources import describe, npy, source, stream
+from reparax.errors import DataError, RecipeError
+
+SMALL = {"width": 8, "depth": 1, "latent_dim": 2, "epochs": 3, "batch_size": 32, "prior": "standard-normal"}
+
+
+@pytest.fixture
+def small(monkeypatch):
+    monkeypatch.setattr(stream, "SAMPLE_ROWS", 900)
+    monkeypatch.setattr(stream, "FEWEST_SAMPLED", 500)
+    monkeypatch.setattr(stream, "BUFFER_VALUES", 1500)
+    monkeypatch.setattr(source, "PIECE_ROWS", 170)
+    monkeypatch.setattr(describe, "MOST_LEVELS", 500)
+    monkeypatch.setattr(describe, "FEWEST_LEVELS", 100)
+    monkeypatch.setattr(npy, "BLOCK_BYTES", 4096)
+
+
+def table(n: int = 2000) -> pl.DataFrame:
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=n)
+    return pl.DataFrame(
+        {"x": x, "y": x + 0.5 * rng.normal(size=n), "word": rng.choice(["a", "b", "none"], n), "k": rng.poisson(3, n)}
+    ).with_columns(gap=pl.when(pl.col("k") > 2).then(pl.col("x")))
+
+
+@pytest.fixture
+def path(tmp_path):
+    table().write_parquet(tmp_path / "t.parquet", row_group_size=150)
+    return str(tmp_path / "t.parquet")
+
+
+def bits(fitted):
+    leaves = [np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(fitted.model) if hasattr(leaf, "dtype")]
+    return leaves, [(each.step, each.train, each.valid) for each in fitted.history], fitted.schema
+
+
+@pytest.mark.full
+def test_a_stream_learns_as_much_as_memory(path, small):
+    in_memory = rx.fit(path, **SMALL | {"epochs": 12}, seed=1)
+    streamed = rx.fit(path, **SMALL | {"epochs": 12}, seed=1, memory=1)
+    assert streamed.schema.num_examples == 1800
+    found, expected = (fitted.history[-1].valid["bound"] for fitted in (streamed, in_memory))
+    before = in_memory.history[0].valid["bound"]
+    assert before + 1 < expected
+    assert abs(found - expected) < 0.2 * (expected - before) + 0.2  # other rows are held out
+
+
+def test_the_same_seed_gives_the_same_bits_and_a_fit_goes_on(path, small, tmp_path):
+    expected = rx.fit(path, **SMALL, memory=1)
+    with_checkpoints = rx.fit(path, **SMALL, memory=1, checkpoints=tmp_path / "a", checkpoint_seconds=0.0)
+    assert bits(with_checkpoints) == bits(expected)
+    asked = iter([False] * 2 + [True] * 99)
+    first = rx.fit(
+        path, **SMALL, memory=1, checkpoints=tmp_path / "c", checkpoint_seconds=0.0, stop=lambda: next(asked)
+    )
+    assert first.status == "interrupted"
+    again = rx.fit(path, **SMALL, memory=1, checkpoints=tmp_path / "c", resume=True)
+    assert bits(again) == bits(expected)
+
+
+def test_other_rows_are_not_gone_on_with(path, small, tmp_path):
+    rx.fit(path, **SMALL, memory=1, checkpoints=tmp_path / "c")
+    other = table().with_columns(k=pl.col("k").reverse())  # the same moments
+    other.write_parquet(path, row_group_size=150)
+    with pytest.raises(rx.errors.ArtifactError, match="data of 1800 examples"):
+        rx.fit(path, **SMALL, memory=1, checkpoints=tmp_path / "c", resume=True)
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        ({"trim": 0.1}, "--trim"), ({"ensemble": 2}, "--ensemble"), ({"rows": 100}, "--rows"),
+        ({"objective": "semi-supervised"}, "takes labels"), ({"given": ["word"]}, "--given"),
+    ],
+)  # fmt: skip
+def test_what_needs_all_rows_is_refused(options, named, path, small):
+    with pytest.raises((RecipeError, DataError), match=named) as error:
+        rx.fit(path, **SMALL | options, memory=1)
+    assert "memory=" in error.value.cure
+
+
+def test_images_are_read_in_blocks(tmp_path, small):
+    images = np.random.default_rng(0).integers(0, 256, (1200, 6, 6), np.uint8)
+    np.save(tmp_path / "x.npy", images)
+    data = opened(tmp_path / "x.npy", memory=1)
+    assert isinstance(data, Stream)
+    fitted = rx.fit(data, width=8, depth=1, epochs=1, latent_dim=2, valid=0)
+    assert fitted.schema.event_shape == (6, 6, 1)
+    assert np.isfinite(rx.score(fitted, images[:5], num_samples=2).log_density).all()
+
+
+LIMITED = """
+import resource, sys
+import numpy as np
+import reparax as rx
+
+megabytes, path, memory = int(sys.argv[1]), sys.argv[2], sys.argv[3]
+resource.setrlimit(resource.RLIMIT_DATA, (megabytes << 20, megabytes << 20))
+fitted = rx.fit(path, width=16, depth=1, latent_dim=2, epochs=1, likelihood="normal", relations="none", memory=memory)
+print(fitted.schema.num_examples, fitted.status)
+"""
+
+
+def limited(path, megabytes, memory):
+    command = [sys.executable, "-W", "ignore", "-c", LIMITED, str(megabytes), str(path), memory]
+    return subprocess.run(command, capture_output=True, text=True)
+
+
+def write_npy(path, rows, columns):
+    """Writes rows a few at a time, so that this process needs no memory for them."""
+    rng = np.random.default_rng(0)
+    array = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=(rows, columns))
+    for first in range(0, rows, 100_000):
+        array[first : first + 100_000] = rng.normal(size=(min(100_000, rows - first), columns)).astype(np.float32)
+    array.flush()
+
+
+@pytest.mark.full
+@pytest.mark.skipif(sys.platform != "linux", reason="limits of memory are those of Linux")
+def test_a_file_larger_than_the_memory_of_the_process(tmp_path):
+    write_npy(tmp_path / "x.npy", 12_000_000, 40)  # 1.9 GB
+    done = limited(tmp_path / "x.npy", 1400, "100MB")
+    assert done.stdout.strip() == "12000000 all epochs done", done.stderr
