@@ -1,5 +1,8 @@
 """Fitting models and applying them to data; all arrays are in the user's units."""
 
+from reparax.applications._batches import EncodeBatches as EncodeBatches
+from reparax.applications._batches import ScoreBatches as ScoreBatches
+from reparax.applications._batches import columns_of as columns_of
 from reparax.applications._classifier import RowClassifier as RowClassifier
 from reparax.applications._classify import Classes as Classes
 from reparax.applications._classify import accuracy as accuracy

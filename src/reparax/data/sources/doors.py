@@ -57,8 +57,8 @@ def opened(
     chosen = {"label": label, "schema": schema, "exclude": exclude, "given": given, "context": context}
     if isinstance(data, Stream):
         return data
-    source = _source_of(data)
-    if source is None or _size_of(source) <= most:
+    source = source_of(data)
+    if source is None or size_of(source) <= most:
         return read(data, **chosen)
     said = overrides(schema, exclude)
     _refuse(said, given, context)
@@ -74,7 +74,7 @@ def opened(
     return replace(stream, schema=structs.replace(stream.schema, excluded=excluded), notes=notes)
 
 
-def _source_of(data: Any) -> Source | None:
+def source_of(data: Any) -> Source | None:
     """The source of a path, if it can be read in blocks."""
     if not isinstance(data, str | Path) or not str(data):
         return None
@@ -90,7 +90,7 @@ def _source_of(data: Any) -> Source | None:
     return ParquetSource((path,)) if path.suffix.lower() in PARQUET else None
 
 
-def _size_of(source: Source) -> float:
+def size_of(source: Source) -> float:
     """The bytes of the values in memory, about."""
     if isinstance(source, NpySource):
         return source.path.stat().st_size
