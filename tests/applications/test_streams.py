@@ -3,6 +3,8 @@
 import pickle
 import subprocess
 import sys
+import time
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -109,6 +111,8 @@ def test_images_are_read_in_blocks(tmp_path, small):
     assert np.isfinite(rx.score(fitted, images[:5], num_samples=2).log_density).all()
 
 
+KILLS = 6
+
 LIMITED = """
 import resource, sys
 import numpy as np
@@ -181,3 +185,34 @@ def test_scores_of_arrow_batches_are_those_of_one_process(applied):
     np.testing.assert_array_equal(together["anomaly_score"], scores.anomaly_score)
     np.testing.assert_array_equal(together["share_y"], scores.shares[:, scores.names.index("y")])
     assert score(rows.slice(0, 0)).schema.names == together.schema.names
+
+
+@pytest.mark.full
+@pytest.mark.skipif(sys.platform != "linux", reason="needs SIGKILL")
+def test_a_fit_that_is_killed_again_and_again_ends_with_the_same_bits(tmp_path):
+    np.save(tmp_path / "x.npy", np.random.default_rng(0).normal(size=(2000, 3)))
+    command = [
+        sys.executable,
+        "-W",
+        "ignore",
+        str(Path(__file__).with_name("killed_stream.py")),
+        str(tmp_path / "x.npy"),
+    ]
+    expected = subprocess.run([*command, str(tmp_path / "whole")], capture_output=True, text=True, check=True).stdout
+    rng, kills = np.random.default_rng(0), 0
+
+    def newest():
+        return max((path.name for path in (tmp_path / "c").glob("checkpoint-*")), default="")
+
+    while True:
+        process, before = subprocess.Popen([*command, str(tmp_path / "c")], stdout=subprocess.PIPE, text=True), newest()
+        while process.poll() is None and newest() == before:
+            time.sleep(0.01)
+        time.sleep(rng.uniform(0, 0.5))
+        if kills == KILLS or process.poll() is not None:
+            break
+        process.kill()
+        kills += 1
+        process.communicate()
+    assert kills == KILLS
+    assert process.communicate()[0] == expected
