@@ -1,5 +1,8 @@
 """Fitting models and applying them to data; all arrays are in the user's units."""
 
+from reparax.applications._batches import EncodeBatches as EncodeBatches
+from reparax.applications._batches import ScoreBatches as ScoreBatches
+from reparax.applications._batches import columns_of as columns_of
 from reparax.applications._classifier import RowClassifier as RowClassifier
 from reparax.applications._classify import Classes as Classes
 from reparax.applications._classify import accuracy as accuracy
@@ -52,6 +55,7 @@ from reparax.applications._score import Evaluation as Evaluation
 from reparax.applications._score import Scores as Scores
 from reparax.applications._score import evaluate as evaluate
 from reparax.applications._score import score as score
+from reparax.applications._stream import shown_rows as shown_rows
 from reparax.applications._sweep import NOTE as NOTE
 from reparax.applications._sweep import Standing as Standing
 from reparax.applications._sweep import Sweep as Sweep

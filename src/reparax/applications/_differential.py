@@ -10,8 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 from scipy.stats import binom
 
-from reparax.data import Dataset, Noise, Release, num_histograms, privately_described
-from reparax.errors import RecipeError
+from reparax.data import Dataset, Noise, Release, Stream, num_histograms, privately_described
+from reparax.errors import DataError, RecipeError
 from reparax.extras import extras
 from reparax.model import Model
 from reparax.priors.learned import Moments
@@ -29,7 +29,7 @@ TOLERANCE = 1e-3
 GRID = 1e-4
 
 
-def described_for(dataset: Dataset, chosen: Mapping[str, Any]) -> Dataset:
+def described_for(dataset: Dataset | Stream, chosen: Mapping[str, Any]) -> Dataset | Stream:
     """The data with a private description of their columns if ``chosen`` has ``dp``, and unless they have one already.
 
     Raises:
@@ -38,8 +38,14 @@ def described_for(dataset: Dataset, chosen: Mapping[str, Any]) -> Dataset:
         MissingExtra: The library that does the accounting is not installed.
     """
     epsilon, delta = checked("dp", chosen.get("dp") or 0.0), checked("dp_delta", chosen.get("dp_delta") or DELTA)
-    if not epsilon or dataset.release is not None:
+    if not epsilon or (isinstance(dataset, Dataset) and dataset.release is not None):
         return dataset
+    if isinstance(dataset, Stream):
+        raise DataError(
+            expected="rows in memory for a differentially private fit (--dp), whose batches are drawn from all of them",
+            got=f"{len(dataset):,} rows that are read in blocks",
+            cure="give it more memory (--memory), or leave --dp out",
+        )
     count = num_histograms(dataset)
     scale = _least_noise(lambda scale: _histograms(scale, count), OF_DESCRIPTION * epsilon, (1 - OF_NAMES) * delta)
     generator = np.random.default_rng(secrets.randbits(128))
@@ -60,14 +66,14 @@ class Budget(NamedTuple):
     key: jax.Array
 
     @classmethod
-    def of(cls, recipe: Recipe, dataset: Dataset) -> "Budget":
+    def of(cls, recipe: Recipe, dataset: Dataset | Stream) -> "Budget":
         """The budget of a recipe, for data that are described privately.
 
         Raises:
             RecipeError: Something of the recipe would need the rows more often than is accounted for; or no noise
                 suffices.
         """
-        release = dataset.release
+        release = dataset.release if isinstance(dataset, Dataset) else None
         assert release is not None
         _refuse(recipe)
         num_examples = dataset.schema.num_examples  # with noise

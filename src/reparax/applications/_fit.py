@@ -11,7 +11,7 @@ from msgspec import to_builtins
 from reparax.applications._differential import Budget, described_for
 from reparax.applications._job import Job, classified, done_of, rows_of, trained, worst
 from reparax.applications._saves import checkpoints_in, identity_of
-from reparax.data import left_out, read, require_fit
+from reparax.data import Dataset, Stream, left_out, opened, require_fit
 from reparax.errors import ColumnsLeftOut, RecipeError
 from reparax.model import Model
 from reparax.objectives import AbstractObjective
@@ -29,6 +29,7 @@ def fit(
     stop: Stop | None = None,
     given: Iterable[str] = (),
     context: Any = None,
+    memory: str | float | None = None,
     checkpoints: str | Path | None = None,
     resume: bool = False,
     checkpoint_seconds: float = SECONDS,
@@ -57,6 +58,9 @@ def fit(
             model is then one of p(x | given). Wherever it is applied, it takes them from the columns of the data.
         context: The same by name, as a mapping (``{"digit": digits}``) or a frame, where they are no columns of the
             data; or numbers without names, one row for each example, which are then needed wherever it is applied.
+        memory: The most memory that the values may take, such as ``"2GB"``; by default a quarter of what is available.
+            A ``.npy`` file, a Parquet file or a folder of these with more is read in blocks while it is trained on; see
+            `reparax.data.opened` and `reparax.data.Stream`.
         checkpoints: A folder for the state of training, which is saved there now and then and at the end; the last two
             checkpoints are kept. By default nothing is saved. Not for an ensemble.
         resume: Go on from the newest checkpoint, of the same data and settings; if there is none, from the beginning.
@@ -79,11 +83,11 @@ def fit(
         CheckpointWarning: A checkpoint could not be written or is damaged, or there is none to resume.
         ColumnsLeftOut: Columns of a table are not modeled: identifiers, free text, empty ones.
     """
-    dataset = read(data, given=given, context=context)
+    dataset = opened(data, memory=memory, given=given, context=context)
     if dataset is not data:
         for note in left_out(dataset.schema):
             warnings.warn(note, ColumnsLeftOut, stacklevel=2)
-    require_fit(dataset)
+    require_fit(dataset.sample if isinstance(dataset, Stream) else dataset)
     dataset = described_for(dataset, chosen)
     # The encoder of a custom model need not be able to hide cells.
     settled: Settings = {} if model is None else {"hide": 0.0, "relations": "none"}
@@ -99,7 +103,7 @@ def fit(
         _refuse_for_private(model, checkpoints, resume=resume)
     budget = Budget.of(recipe, rows[0]) if recipe.dp else None
     job = Job.of(rows, recipe, model=model, objective=ready, chosen=chosen, budget=budget)
-    identity = partial(identity_of, job.fitted.model, recipe, job.part, job.held_out)
+    identity = partial(identity_of, job.fitted.model, recipe, job.stream or job.part, job.held_out)
     saves = checkpoints_in(checkpoints, identity, checkpoint_seconds, resume=resume)
     run = job.run()
     job.check(run)
@@ -163,7 +167,9 @@ def plan(data: Any, *, given: Iterable[str] = (), **chosen: Unpack[Chosen]) -> R
         DataError: The data cannot be read.
         RecipeError: A setting is out of range, or unknown.
     """
-    dataset = classified(described_for(read(data, given=given), chosen), chosen.get("objective"))
+    dataset = described_for(opened(data, given=given), chosen)
+    if isinstance(dataset, Dataset):
+        dataset = classified(dataset, chosen.get("objective"))
     if dataset.context is not None and dataset.conditions is not None:
         raise RecipeError(
             expected="either names of what is given, or a context of numbers", got="both",
@@ -174,5 +180,8 @@ def plan(data: Any, *, given: Iterable[str] = (), **chosen: Unpack[Chosen]) -> R
     # A trimmed fit is short, of fixed length, and mostly has few rows: it needs all of them.
     default = 0.0 if chosen.get("trim") or chosen.get("dp") else held_out_share(len(dataset))
     valid = default if given_valid is None else checked("valid", given_valid)
-    count = len(dataset) if dataset.release is None else dataset.schema.num_examples
+    if isinstance(dataset, Stream):
+        valid = dataset.held_out_share(valid)
+    is_private = isinstance(dataset, Dataset) and dataset.release is not None
+    count = dataset.schema.num_examples if is_private else len(dataset)
     return suggest(dataset.schema, max(1, round(count * (1 - valid))), valid=valid, **chosen)

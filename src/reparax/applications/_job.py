@@ -14,9 +14,11 @@ from reparax.applications._differential import Budget, require_budget
 from reparax.applications._door import require_context
 from reparax.applications._encode import encode
 from reparax.applications._marginals import require_sense
+from reparax.applications._stream import StreamedRows, rows_of_stream
 from reparax.data import (
     UNLABELED,
     Dataset,
+    Stream,
     described_rows,
     marginal_oddity,
     related,
@@ -68,14 +70,17 @@ MODEL_FIELDS = frozenset({"posterior", "prior", "likelihood", "network", "latent
 """The fields of a recipe that define the model, not its training."""
 
 
-def rows_of(dataset: Dataset, recipe: Recipe) -> tuple[Dataset, Dataset | None]:
+def rows_of(dataset: Dataset | Stream, recipe: Recipe) -> tuple[Dataset | Stream, Dataset | None]:
     """The rows to fit to, and those that are held out, if any; described by those of the fit.
 
     They depend on `row_settings` of the recipe alone.
 
     Raises:
         DataError: The objective takes labels, and there are none.
+        RecipeError: The data are a stream, and the recipe asks for what needs all rows in memory.
     """
+    if isinstance(dataset, Stream):
+        return rows_of_stream(dataset, recipe)
     dataset = classified(dataset, recipe.objective)
     part, held_out = (dataset, None) if recipe.valid == 0 else split(dataset, recipe.valid, recipe.seed)
     part, held_out = trimmed(part, recipe.trim), None if held_out is None else trimmed(held_out, recipe.trim)
@@ -96,10 +101,11 @@ class Job:
         fitted: The model before training, with what else is known of it.
         recipe: The recipe.
         objective: The objective.
-        part: The rows of the fit.
+        part: The rows of the fit; of a stream a sample of them.
         held_out: The rows that are held out.
         key: The key of all noise of training.
         budget: The noise and the guarantee of a differentially private fit; None for any other.
+        stream: The rows of the fit, if they are read in blocks.
     """
 
     fitted: FittedModel
@@ -109,11 +115,12 @@ class Job:
     held_out: Dataset | None
     key: jax.Array
     budget: Budget | None = None
+    stream: Stream | None = None
 
     @classmethod
     def of(
         cls,
-        rows: tuple[Dataset, Dataset | None],
+        rows: tuple[Dataset | Stream, Dataset | None],
         recipe: Recipe,
         *,
         member: int = 0,
@@ -136,7 +143,9 @@ class Job:
         Raises:
             RecipeError: Parts do not go together, or are chosen along with a custom model.
         """
-        part, held_out = rows
+        all_rows, held_out = rows
+        stream = all_rows if isinstance(all_rows, Stream) else None
+        part = all_rows.sample if isinstance(all_rows, Stream) else all_rows
         base = jax.random.key(recipe.seed)
         initial, training = jax.random.split(jax.random.fold_in(base, MEMBER + member) if member else base)
         if model is None:
@@ -149,11 +158,11 @@ class Job:
             require_context(context_size(model), recipe.context_dim)
             fitted = FittedModel(model, part.schema, frame_kind=part.frame_kind)
         labeled = 0 if part.classes is None else int((part.classes >= 0).sum())
-        steps = _steps_per_epoch(recipe, part)
-        ready = recipe_objective(recipe, steps, objective, num_examples=len(part), num_labeled=labeled)
+        steps = _steps_per_epoch(recipe, all_rows)
+        ready = recipe_objective(recipe, steps, objective, num_examples=len(all_rows), num_labeled=labeled)
         check_objective(ready, fitted.model)
         training = training if budget is None else budget.key
-        return cls(fitted, recipe, ready, part, held_out, training, budget)
+        return cls(fitted, recipe, ready, part, held_out, training, budget, stream)
 
     def run(self) -> Run[Model | Accompanied]:
         """What the loop trains.
@@ -173,7 +182,7 @@ class Job:
         return Run(
             _with_companion(self.fitted.model, self.objective, self.key),
             seen.objective,
-            seen.examples,
+            seen.examples if self.stream is None else StreamedRows(self.stream, self.fitted.units),
             key=self.key,
             optimizer=cosine_adam(recipe.learning_rate, seen.steps_per_epoch * recipe.epochs, recipe.weight_decay),
             epochs=recipe.epochs,
@@ -195,7 +204,7 @@ class Job:
             _examples(self.fitted, self.part),
             None if self.held_out is None else _examples(self.fitted, self.held_out),
             transform if self.part.context is None else BesideContext(transform),
-            _steps_per_epoch(self.recipe, self.part),
+            _steps_per_epoch(self.recipe, self.part if self.stream is None else self.stream),
         )
 
     def _with_labels(self) -> "_Seen":
@@ -353,8 +362,9 @@ def _drawn(dataset: Dataset, recipe: Recipe) -> Dataset:
     return dataset.take(np.sort(order[: recipe.rows]))
 
 
-def _steps_per_epoch(recipe: Recipe, part: Dataset) -> int:
-    count = len(part) if part.release is None else part.schema.num_examples
+def _steps_per_epoch(recipe: Recipe, part: Dataset | Stream) -> int:
+    is_private = isinstance(part, Dataset) and part.release is not None
+    count = part.schema.num_examples if is_private else len(part)
     return max(1, count // min(recipe.batch_size, count))
 
 

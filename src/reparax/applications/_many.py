@@ -6,7 +6,7 @@ from typing import Any, Unpack
 
 from reparax.applications._fit import plan
 from reparax.applications._job import Job, done_of, row_settings, rows_of, trained
-from reparax.data import Dataset, read, require_fit
+from reparax.data import Dataset, Stream, read, require_fit
 from reparax.errors import RecipeError, TrainingError
 from reparax.objectives import AbstractObjective
 from reparax.recipe import Chosen, FittedModel, Recipe
@@ -99,7 +99,7 @@ def fit_planned(
     ended: Callable[[int, Fitted], None],
 ) -> list[Fitted]:
     """Fits models at once; one that cannot be trained is the error instead."""
-    rows: dict[Any, tuple[Dataset, Dataset | None]] = {}
+    rows: dict[Any, tuple[Dataset | Stream, Dataset | None]] = {}
     jobs: list[Job] = []
     owner: list[int] = []
     for place, each in enumerate(planned):

@@ -3,9 +3,9 @@
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from functools import partial
+from functools import lru_cache, partial
 from itertools import chain
-from typing import Any
+from typing import Any, NamedTuple, Self
 
 import equinox as eqx
 import jax
@@ -25,6 +25,8 @@ from reparax.tables import adapter_of
 
 VALUES_PER_BATCH = 1 << 21
 LARGEST_BATCH = 2048
+MOST_PROGRAMS = 8
+"""Compiled programs that are kept."""
 
 
 def row_hashes(values: np.ndarray) -> UInt32[np.ndarray, "n 2"]:
@@ -108,13 +110,47 @@ def map_rows(
 
     remaining = inputs()
     first = next(remaining)
-    program = _batch.lower((structure, rest), arrays, key, *first[:2]).compile()
+    shapes = jax.tree.map(_Shape.of, (arrays, key, *first[:2]))
+    leaves_of, tree = jax.tree.flatten(shapes, is_leaf=lambda leaf: isinstance(leaf, _Shape))
+    program = _compiled((structure, rest), (tuple(leaves_of), tree), _settings())
 
     def results_of(rows: tuple[Array, Array | None], marks: Array, kept: int) -> PyTree:
         return jax.tree.map(lambda leaf: leaf[:kept], jax.device_get(program(arrays, key, rows, marks)))
 
     pieces = _in_order(results_of, chain([first], remaining), _num_workers(program) if len(dataset) > size else 1)
     return _stacked(pieces, len(dataset))
+
+
+class _Shape(NamedTuple):
+    """What a program must know of an array."""
+
+    shape: tuple[int, ...]
+    dtype: Any
+    weak_type: bool
+
+    @classmethod
+    def of(cls, array: Array) -> Self:
+        """That of an array."""
+        return cls(array.shape, array.dtype, bool(getattr(array, "weak_type", False)))
+
+    def outline(self) -> jax.ShapeDtypeStruct:
+        """The same for tracing."""
+        return jax.ShapeDtypeStruct(self.shape, self.dtype, weak_type=self.weak_type)
+
+
+def _settings() -> tuple[Any, ...]:
+    """The settings of jax on which a compiled program depends."""
+    config: Any = jax.config
+    return config.jax_enable_x64, config.jax_default_matmul_precision, config.jax_debug_nans, jax.default_backend()
+
+
+@lru_cache(maxsize=MOST_PROGRAMS)
+def _compiled(
+    static: tuple[PyTreeDef, tuple], shapes: tuple[tuple[_Shape, ...], PyTreeDef], settings: tuple[Any, ...]
+) -> jax.stages.Compiled:
+    """The program of a batch; data that come in pieces are computed by the same one."""
+    arguments = jax.tree.unflatten(shapes[1], [shape.outline() for shape in shapes[0]])
+    return _batch.lower(static, *arguments).compile()
 
 
 @partial(jax.jit, static_argnums=0)

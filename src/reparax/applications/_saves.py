@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 from scipy import sparse
 
-from reparax.data import Dataset
+from reparax.data import Dataset, Stream
 from reparax.errors import RecipeError
 from reparax.model import Model
 from reparax.pytrees import partition
@@ -42,7 +42,7 @@ def checkpoints_in(
     return None
 
 
-def identity_of(model: Model, recipe: Recipe, part: Dataset, held_out: Dataset | None) -> Mapping[str, Any]:
+def identity_of(model: Model, recipe: Recipe, part: Dataset | Stream, held_out: Dataset | None) -> Mapping[str, Any]:
     """What makes a fit the same one: the recipe with its seed, the data, their schema, the shapes of the weights.
 
     Args:
@@ -61,8 +61,10 @@ def identity_of(model: Model, recipe: Recipe, part: Dataset, held_out: Dataset |
     }
 
 
-def fingerprint(dataset: Dataset) -> str:
+def fingerprint(dataset: Dataset | Stream) -> str:
     """What tells the data of a fit from others: their number and a checksum."""
+    if isinstance(dataset, Stream):
+        return dataset.fingerprint
     context = b"" if dataset.context is None else dataset.context.tobytes()
     classes = b"" if dataset.classes is None else dataset.classes.tobytes()
     values = dataset.values

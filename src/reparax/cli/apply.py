@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
+from reparax.cli.blocks import Applied, Memory, applied_in_blocks
 from reparax.cli.model import Allow, Data, Label, member_of, open_data, open_model, streamed
-from reparax.cli.terminal import notes, speaker
+from reparax.cli.terminal import Say, notes, speaker
 from reparax.errors import NoClosedForm
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ def encode(
     std: bool = False,
     member: int | None = None,
     label: Label = None,
+    memory: Memory = None,
     allow: Allow = (),
     quiet: bool = False,
 ) -> None:
@@ -51,6 +53,7 @@ def encode(
         std: Add the posterior standard deviations.
         member: Of an ensemble, the member that encodes, from 1 on: the codes of several have no common meaning.
         label: Where the labels are, if they are given to the model.
+        memory: The most memory that the values may take.
         allow: Modules with custom parts that may be imported.
         quiet: Show no notes.
     """
@@ -59,7 +62,21 @@ def encode(
     files.check_output(out, TABLES)
     say = speaker(quiet)
     fitted = member_of(open_model(model, allow), member, "to encode with")
+    in_blocks = applied_in_blocks(data, fitted, say, memory=memory, label=label)
+    if in_blocks is not None:
+        in_blocks.write(out, lambda rows: _code_columns(fitted, _codes(fitted, rows, say, std=std)))
+        say(f"wrote {out}: {len(in_blocks.blocks)} rows")
+        return
     dataset = open_data(data, fitted, say, label=label)
+    arrays = _codes(fitted, dataset, say, std=std)
+    if out.lower().endswith((".csv", ".tsv", ".parquet")):
+        arrays = _code_columns(fitted, arrays)
+    files.write(out, _with_ids(arrays, dataset, out))
+    say(f"wrote {out}: {len(dataset)} rows")
+
+
+def _codes(fitted: "FittedModel", dataset: "Dataset", say: Say, *, std: bool) -> "dict[str, np.ndarray]":
+    """The codes, and their standard deviations if these are asked for."""
     from reparax import applications
 
     arrays = {"z": applications.encode(fitted, dataset)}
@@ -69,16 +86,17 @@ def encode(
         except NoClosedForm:
             say("note: the standard deviations have no closed form; they are estimated from 64 draws for each row")
             arrays["z_std"] = applications.drawn_std(fitted, dataset)
-    if out.lower().endswith((".csv", ".parquet")):
-        of_z = fitted.model.posterior.latent_names
-        columns = {
-            f"{latent}{name.removeprefix('z')}": column
-            for name, array in arrays.items()
-            for latent, column in zip(of_z, array.T, strict=True)
-        }
-        arrays = columns
-    files.write(out, _with_ids(arrays, dataset, out))
-    say(f"wrote {out}: {len(dataset)} rows")
+    return arrays
+
+
+def _code_columns(fitted: "FittedModel", arrays: "Mapping[str, np.ndarray]") -> "dict[str, np.ndarray]":
+    """Codes as columns of a table."""
+    of_z = fitted.model.posterior.latent_names
+    return {
+        f"{latent}{name.removeprefix('z')}": column
+        for name, array in arrays.items()
+        for latent, column in zip(of_z, array.T, strict=True)
+    }
 
 
 @streamed
@@ -295,6 +313,7 @@ def score(
     samples: int = 100,
     seed: int = 0,
     label: Label = None,
+    memory: Memory = None,
     allow: Allow = (),
     quiet: bool = False,
 ) -> None:
@@ -310,6 +329,7 @@ def score(
         samples: The number of importance samples for each example.
         seed: The seed of the importance samples.
         label: Where the labels are, if they are given to the model.
+        memory: The most memory that the values may take.
         allow: Modules with custom parts that may be imported.
         quiet: Show no notes.
     """
@@ -318,6 +338,10 @@ def score(
     files.check_output(out, TABLES)
     say = speaker(quiet)
     fitted = open_model(model, allow)
+    in_blocks = applied_in_blocks(data, fitted, say, memory=memory, label=label)
+    if in_blocks is not None:
+        _score_in_blocks(in_blocks, out, top, samples, seed)
+        return
     dataset = open_data(data, fitted, say, label=label)
     from reparax import applications
 
@@ -325,7 +349,7 @@ def score(
     if scores.log_density is None:
         meaning = "minus log p(x|z)" if scores.shares is None else "the sum of the contributions of the columns"
         say(f"note: a deterministic autoencoder has no density; the anomaly score is {meaning}")
-    columns = dict(_with_ids(_columns_of(scores), dataset, out))
+    columns = dict(_with_ids(applications.columns_of(scores), dataset, out))
     if top is not None:
         order = _most_anomalous(scores, top)
         columns = {"row": order + 1, **{name: column[order] for name, column in columns.items()}}
@@ -335,23 +359,37 @@ def score(
     say(f"wrote {out}: {len(next(iter(columns.values())))} rows")
 
 
-def _columns_of(scores: "Scores") -> dict[str, "np.ndarray"]:
-    columns = {} if scores.log_density is None else {"log_density": scores.log_density}
-    columns["anomaly_score"] = scores.anomaly_score
-    if scores.shares is not None:
-        columns |= {f"share_{name}": share for name, share in zip(scores.names, scores.shares.T, strict=True)}
-    return columns
+def _score_in_blocks(in_blocks: Applied, out: str, top: int | None, samples: int, seed: int) -> None:
+    """Writes the scores of rows in blocks, or of the most anomalous ones of them."""
+    from reparax import applications
+    from reparax import data as files
+
+    def columns(rows: "Dataset") -> "dict[str, np.ndarray]":
+        return applications.columns_of(applications.score(in_blocks.fitted, rows, num_samples=samples, seed=seed))
+
+    if top is None:
+        in_blocks.write(out, columns)
+        in_blocks.say(f"wrote {out}: {len(in_blocks.blocks)} rows")
+        return
+    _require_top(top)
+    found = in_blocks.highest(columns, "anomaly_score", top)
+    files.write(out, found)
+    in_blocks.say(f"wrote {out}: {len(found['row'])} rows")
 
 
 def _most_anomalous(scores: "Scores", top: int) -> "np.ndarray":
     """The rows with the highest anomaly scores, in descending order."""
     import numpy as np
 
+    _require_top(top)
+    return np.argsort(-scores.anomaly_score, kind="stable")[:top]
+
+
+def _require_top(top: int) -> None:
     from reparax.errors import RecipeError
 
     if top < 1:
         raise RecipeError(expected="a number of rows from 1 up for --top", got=f"{top}", cure="ask for at least one")
-    return np.argsort(-scores.anomaly_score, kind="stable")[:top]
 
 
 def _explanation(scores: "Scores", row: int) -> str:

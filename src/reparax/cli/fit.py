@@ -21,7 +21,7 @@ from reparax.disk import unwritable
 from reparax.errors import CheckpointWarning, TrainingError, TrainingWarning
 
 if TYPE_CHECKING:
-    from reparax.data import Dataset
+    from reparax.data import Dataset, Stream
     from reparax.recipe import FittedModel, Recipe
     from reparax.training import Watcher
 
@@ -90,6 +90,7 @@ def fit(
     exclude: Annotated[tuple[str, ...], Parameter(consume_multiple=True)] = (),
     given: Annotated[tuple[str, ...], Parameter(consume_multiple=True)] = (),
     recipe: RecipeOptions = RecipeOptions(),
+    memory: str | None = None,
     report: Annotated[bool, Parameter(negative="--no-report")] = True,
     resume: bool = False,
     checkpoint_seconds: Annotated[float, Parameter(validator=Number(gte=0))] = 60.0,
@@ -122,6 +123,9 @@ def fit(
         given: Columns that are known and not modeled, such as sex,age, or label for the labels: the model is one of
             p(x | given).
         recipe: The choices about the model and its training.
+        memory: The most memory that the values of the data may take, such as 2GB (default: a quarter of what is
+            available). A .npy file, a Parquet file or a folder of Parquet files with more is read in blocks while it
+            is trained on.
         report: Write report.html into the model folder (the default).
         resume: Go on from the checkpoints in OUT.checkpoints, with the same data and options; the result is the same to
             the last bit as without the interruption. Without checkpoints, start from the beginning. Not for
@@ -137,16 +141,16 @@ def fit(
         profile: A folder for a profile of the training, for XProf or Perfetto; for short fits.
         quiet: Show no progress and no notes.
     """
-    from reparax.data import check_output, left_out, read, require_fit
+    from reparax.data import Stream, check_output, left_out, opened, require_fit
 
     say = speaker(quiet)
     check_output(out, ())
     if history is not None:
         check_output(history, (".csv",))
-    dataset = read(data, label=label, schema=schema, exclude=exclude, given=names_in(given))
-    require_fit(dataset)
+    dataset = opened(data, memory=memory, label=label, schema=schema, exclude=exclude, given=names_in(given))
+    require_fit(dataset.sample if isinstance(dataset, Stream) else dataset)
     prepare_jax()
-    from reparax.applications import described_for, plan
+    from reparax.applications import described_for, plan, shown_rows
     from reparax.artifact import check_folder, save
 
     check_folder(out)
@@ -165,6 +169,9 @@ def fit(
         warn(f"warning: {line}")
     for line in columns_text(dataset.schema):
         say(line)
+    if isinstance(dataset, Stream):
+        known = f"{len(dataset.rows):,} of {len(dataset):,} rows"
+        say(f"note: the data are read in blocks while they are trained on; a sample of {known} is in memory")
     without = planned.ensemble > 1 or planned.dp > 0
     saves = _Saves(None if without else checkpoint_folder(out), resume, checkpoint_seconds)
     with stoppable(max_time) as stop:
@@ -177,7 +184,8 @@ def fit(
             return _say_interrupted(stop, saves)
         save(fitted, out)
     try:
-        return _finish(fitted, original, data, out, stop, saves, say, report=report)
+        shown = shown_rows(original, planned) if isinstance(original, Stream) else original
+        return _finish(fitted, shown, data, out, stop, saves, say, report=report)
     except KeyboardInterrupt:
         warn(f"interrupted after the model was written to {out}")
         return stop.code
@@ -273,7 +281,7 @@ def _say_interrupted(stop: Stop, saves: _Saves) -> int:
 
 
 def _train(
-    dataset: "Dataset",
+    dataset: "Dataset | Stream",
     chosen: dict[str, Any],
     planned: "Recipe",
     stop: Stop,

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from reparax.cli.terminal import bound_name
 
 if TYPE_CHECKING:
-    from reparax.data import Dataset, Schema
+    from reparax.data import Dataset, Schema, Stream
     from reparax.recipe import Recipe
 
 
@@ -40,7 +40,7 @@ def relations_text(schema: "Schema") -> list[str]:
     return lines[:MAX_RELATIONS] + ([f"relation    and {more} more"] if more > 0 else [])
 
 
-def data_line(dataset: "Dataset") -> str:
+def data_line(dataset: "Dataset | Stream") -> str:
     """One line on the data: the number and the kind of the examples."""
     schema = dataset.schema
     shape = "x".join(map(str, schema.event_shape))
@@ -51,7 +51,7 @@ def data_line(dataset: "Dataset") -> str:
     return f"{len(dataset)} examples of shape {shape}, {_values(schema)}"
 
 
-def recipe_lines(recipe: "Recipe", chosen: frozenset[str], dataset: "Dataset") -> list[str]:
+def recipe_lines(recipe: "Recipe", chosen: frozenset[str], dataset: "Dataset | Stream") -> list[str]:
     """One line for each choice, with the reason if it was suggested.
 
     Args:
@@ -114,7 +114,7 @@ def _values(schema: "Schema") -> str:
     return f"{kind} from {schema.low:g} to {schema.high:g}"
 
 
-def _size(dataset: "Dataset") -> str:
+def _size(dataset: "Dataset | Stream") -> str:
     values = 1
     for length in dataset.schema.event_shape:
         values *= length

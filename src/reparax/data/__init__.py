@@ -1,6 +1,7 @@
 """Reading and writing data, and the schema that describes them; uses NumPy and Arrow, never jax."""
 
 from reparax.data.arrays import BUILTIN, read_npy
+from reparax.data.batches import batches_to
 from reparax.data.classes import UNLABELED, label_names, repeated_labels, with_classes
 from reparax.data.columns import marginal_oddity
 from reparax.data.dataset import Dataset, FrameKind, Release, from_array
@@ -16,6 +17,7 @@ from reparax.data.related import RelationLine, fractions_held, related, relation
 from reparax.data.relations import Extension, Relation
 from reparax.data.restore import ColumnLine, cell_text, cell_texts, cell_value, column_lines, fill, to_frame, unrounded
 from reparax.data.schema import Schema, joint_values, left_out
+from reparax.data.sources import Blocks, Reader, Stream, blocks_of, opened, related_stream
 from reparax.data.sparse import SparseRows, dense
 from reparax.data.split import described, require_fit, split, with_schema
 from reparax.data.text import MISSING_TEXT
@@ -23,11 +25,12 @@ from reparax.data.values import rounded
 from reparax.data.write import WRITABLE, write
 
 __all__ = [
-    "BUILTIN", "MISSING_TEXT", "UNLABELED", "WRITABLE", "ColumnLine", "Dataset", "Extension", "FrameKind", "Noise",
-    "Relation", "RelationLine", "Release", "Schema", "SparseRows", "cell_text", "cell_texts", "cell_value",
-    "check_output", "column_lines", "conditions_as", "content_of", "dense", "described", "described_rows", "fill",
-    "formulas_of", "fractions_held", "from_array", "grid", "joint_values", "kinds_of", "label_names", "left_out",
-    "marginal_oddity", "num_histograms", "privately_described", "read", "read_as", "read_npy", "related",
-    "relation_lines", "repeated_labels", "require_fit", "rounded", "split", "to_frame", "unrounded", "with_classes",
-    "with_schema", "write",
+    "BUILTIN", "MISSING_TEXT", "UNLABELED", "WRITABLE", "Blocks", "ColumnLine", "Dataset", "Extension", "FrameKind",
+    "Noise", "Reader", "Relation", "RelationLine", "Release", "Schema", "SparseRows", "Stream", "batches_to",
+    "blocks_of", "cell_text", "cell_texts", "cell_value", "check_output", "column_lines", "conditions_as",
+    "content_of", "dense", "described", "described_rows", "fill", "formulas_of", "fractions_held", "from_array",
+    "grid", "joint_values", "kinds_of", "label_names", "left_out", "marginal_oddity", "num_histograms", "opened",
+    "privately_described", "read", "read_as", "read_npy", "related", "related_stream", "relation_lines",
+    "repeated_labels", "require_fit", "rounded", "split", "to_frame", "unrounded", "with_classes", "with_schema",
+    "write",
 ]  # fmt: skip

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -53,18 +53,7 @@ def parse_npy(content: bytes, source: Path | str) -> np.ndarray:
     """
     stream = io.BytesIO(content)
     expected = "a complete NumPy array"
-    try:
-        version = np.lib.format.read_magic(stream)
-        read_header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
-        shape, in_columns, dtype = read_header.get(version, _read_header_3)(stream)
-    except _BROKEN as error:
-        raise damaged(source, expected, error) from None
-    if dtype.hasobject:
-        raise DataError(
-            expected="an array of numbers",
-            got=f"an array of Python objects in {source}",
-            cure="save an array of one numeric dtype; unpickling objects could run code and is never done",
-        )
+    shape, in_columns, dtype = _header(stream, source)
     start, count = stream.tell(), 1
     for length in shape:
         count *= length
@@ -79,7 +68,34 @@ def parse_npy(content: bytes, source: Path | str) -> np.ndarray:
         raise damaged(source, expected, error) from None
 
 
-def _read_header_3(stream: io.BytesIO) -> tuple[tuple[int, ...], bool, np.dtype]:
+def header_of(path: Path) -> tuple[tuple[int, ...], bool, np.dtype, int]:
+    """The shape of the array in a ``.npy`` file, whether it is in Fortran order, its dtype, and where its values begin.
+
+    Raises:
+        DataError: The file is damaged, has another format, or holds Python objects.
+    """
+    with path.open("rb") as stream:
+        shape, in_columns, dtype = _header(stream, path)
+        return shape, in_columns, dtype, stream.tell()
+
+
+def _header(stream: BinaryIO, source: Path | str) -> tuple[tuple[int, ...], bool, np.dtype]:
+    try:
+        version = np.lib.format.read_magic(stream)
+        read_header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+        shape, in_columns, dtype = read_header.get(version, _read_header_3)(stream)
+    except _BROKEN as error:
+        raise damaged(source, "a complete NumPy array", error) from None
+    if dtype.hasobject:
+        raise DataError(
+            expected="an array of numbers",
+            got=f"an array of Python objects in {source}",
+            cure="save an array of one numeric dtype; unpickling objects could run code and is never done",
+        )
+    return shape, in_columns, dtype
+
+
+def _read_header_3(stream: BinaryIO) -> tuple[tuple[int, ...], bool, np.dtype]:
     """Version 3.0 differs from 2.0 only in the encoding of the header, which only names of record fields need."""
     raise ValueError("a header of a version that arrays of numbers do not use")
 

@@ -1,13 +1,14 @@
 """What one column of a table is, as inferred from its values: its kind, or why a model leaves it out."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from jaxtyping import Float
 from msgspec.structs import replace
 
-from reparax.data.values import LARGEST_EXACT, Cells, Levels, coarse_step_of, spikes_of, step_of
+from reparax.data.facts import Facts
+from reparax.data.values import LARGEST_EXACT, Category, Cells, Levels, coarse_step_of, spikes_of
 from reparax.errors import DataError
 from reparax.summary import CATEGORY_LIKE, Column
 
@@ -38,18 +39,32 @@ def column_of(name: str, cells: Cells, kind: str | None = None) -> Column:
     Raises:
         DataError: The cells cannot be of that kind.
     """
-    if cells.kind == "datetime" and kind not in {None, "datetime"}:
-        raise _impossible(name, cells, kind)
-    if kind in CATEGORY_LIKE or (kind is None and cells.categories):
-        return _category_column(name, cells, kind)
-    if cells.kind == "category" or (kind == "datetime" and cells.kind != "datetime"):
-        raise _impossible(name, cells, kind)
-    return _number_column(name, cells, kind)
+    return described_column(name, Facts.of(cells), kind)
 
 
-def _impossible(name: str, cells: Cells, kind: str | None) -> DataError:
-    of = {"category": "text", "boolean": "truth values", "datetime": "dates", "number": "numbers"}[cells.kind]
-    examples = ", ".join(repr(str(value)[:20]) for value in cells.categories[:3])
+def described_column(name: str, facts: Facts, kind: str | None = None) -> Column:
+    """The same from what is known of the cells.
+
+    Args:
+        name: The column's name.
+        facts: What is known of its cells.
+        kind: As of `column_of`.
+
+    Raises:
+        DataError: The cells cannot be of that kind.
+    """
+    if facts.kind == "datetime" and kind not in {None, "datetime"}:
+        raise _impossible(name, facts, kind)
+    if kind in CATEGORY_LIKE or (kind is None and facts.categories):
+        return _category_column(name, facts, kind)
+    if facts.kind == "category" or (kind == "datetime" and facts.kind != "datetime"):
+        raise _impossible(name, facts, kind)
+    return _number_column(name, facts, kind)
+
+
+def _impossible(name: str, facts: Facts, kind: str | None) -> DataError:
+    of = {"category": "text", "boolean": "truth values", "datetime": "dates", "number": "numbers"}[facts.kind]
+    examples = ", ".join(repr(str(value)[:20]) for value in facts.categories[:3])
     return DataError(
         expected=f"column {name!r} of kind {kind}",
         got=f"{of}{f' such as {examples}' if examples else ''}",
@@ -57,46 +72,43 @@ def _impossible(name: str, cells: Cells, kind: str | None) -> DataError:
     )
 
 
-def _category_column(name: str, cells: Cells, kind: str | None) -> Column:
-    if cells.kind == "number":
-        cells = cells.as_categories()
-    codes = cells.present().astype(np.int64)
-    counts = np.bincount(codes, minlength=len(cells.categories))
-    inferred = "boolean" if cells.kind == "boolean" else "binary" if len(cells.categories) == 2 else "categorical"
-    if kind in {"binary", "boolean"} and len(cells.categories) > 2:
+def _category_column(name: str, facts: Facts, kind: str | None) -> Column:
+    categories, counts = facts.as_categories()
+    inferred = "boolean" if facts.kind == "boolean" else "binary" if len(categories) == 2 else "categorical"
+    if kind in {"binary", "boolean"} and len(categories) > 2:
         raise DataError(
             expected=f"two different values in column {name!r}, to be {kind}",
-            got=f"{len(cells.categories)}",
+            got=f"{len(categories)}",
             cure="choose categorical",
         )
     return Column(
         name=name,
         kind=kind or inferred,
-        dtype=cells.dtype,
-        missing=cells.missing,
+        dtype=facts.dtype,
+        missing=facts.missing,
         low=0.0,
-        high=float(len(cells.categories) - 1),
+        high=float(len(categories) - 1),
         mean=0.0,
         std=1.0,
         spread=1.0,
-        categories=cells.categories,
-        category_fractions=tuple((counts / max(1, len(codes))).tolist()),
+        categories=categories,
+        category_fractions=tuple((counts / max(1, int(counts.sum()))).tolist()),
     )
 
 
-def _number_column(name: str, cells: Cells, kind: str | None) -> Column:
-    levels = Levels.of(cells.present())
-    if cells.kind == "number" and kind is None and levels.values.tolist() == [0.0, 1.0]:
-        return _category_column(name, cells, None)
-    step = cells.step if cells.kind == "datetime" else step_of(levels.values, cells.precision)
-    kind, spikes = _kind_and_spikes(name, levels, kind, step, datetime=cells.kind == "datetime")
-    mean, std = levels.moments()
+def _number_column(name: str, facts: Facts, kind: str | None) -> Column:
+    levels = facts.levels
+    if facts.kind == "number" and kind is None and levels.values.tolist() == [0.0, 1.0]:
+        return _category_column(name, facts, None)
+    step = facts.step_of_all()
+    kind, spikes = _kind_and_spikes(name, levels, kind, step, datetime=facts.kind == "datetime")
+    mean, std = facts.moments()
     coarse_step, coarse_fraction = coarse_step_of(levels.without(spikes), step)
     return Column(
         name=name,
         kind=kind,
-        dtype=cells.dtype,
-        missing=cells.missing,
+        dtype=facts.dtype,
+        missing=facts.missing,
         low=float(levels.values[0]),
         high=float(levels.values[-1]),
         mean=mean,
@@ -226,15 +238,33 @@ def refitted(column: Column, values: np.ndarray) -> Column:
     """
     present = values[~np.isnan(values)] if values.dtype.kind == "f" else values
     missing = 1.0 - len(present) / len(values)
-    if not len(present):
-        return replace(column, missing=missing)
     if column.is_category:
         # The code after the last, of categories that the fit did not have, is in none of these.
         counts = np.bincount(present.astype(np.int64), minlength=len(column.categories))[: len(column.categories)]
-        return replace(column, missing=missing, category_fractions=tuple((counts / len(present)).tolist()))
-    levels = Levels.of(present)
+        return with_fractions(column, missing, counts, len(present))
+    return with_levels(column, missing, Levels.of(present), dtype=values.dtype)
+
+
+def with_fractions(column: Column, missing: float, counts: np.ndarray, num_present: int) -> Column:
+    """A column of categories with other numbers of cells in each."""
+    if not num_present:
+        return replace(column, missing=missing)
+    return replace(column, missing=missing, category_fractions=tuple((counts / num_present).tolist()))
+
+
+def with_levels(column: Column, missing: float, levels: Levels, *, dtype: np.dtype) -> Column:
+    """A column of numbers with the moments and quantiles of other cells.
+
+    Args:
+        column: The column.
+        missing: The fraction of missing cells.
+        levels: The values of the cells.
+        dtype: The dtype in which the values are stored.
+    """
+    if not len(levels.values):
+        return replace(column, missing=missing)
     mean, std = levels.moments()
-    spikes = np.asarray(column.spikes, values.dtype if values.dtype.kind == "f" else None).astype(np.float64)
+    spikes = np.asarray(column.spikes, dtype if dtype.kind == "f" else None).astype(np.float64)
     return replace(
         column,
         missing=missing,
@@ -275,7 +305,7 @@ def exclusions(columns: Mapping[str, Cells]) -> dict[str, str]:
 def _reason(name: str, cells: Cells) -> str | None:
     present = len(cells.values) - cells.num_missing
     if cells.kind == "category" and cells.is_text:
-        return _text_reason(cells, present)
+        return text_reason(cells.categories, np.bincount(cells.present().astype(np.int64), minlength=1))
     if cells.kind == "category" and "int" in cells.dtype and FEWEST_ROWS <= present == len(cells.categories):
         return _LARGE_IDENTIFIER
     if cells.kind != "number" or cells.num_missing or present < FEWEST_NAMED:
@@ -283,16 +313,22 @@ def _reason(name: str, cells: Cells) -> str | None:
     return _number_reason(name, cells.values)
 
 
-def _text_reason(cells: Cells, present: int) -> str | None:
-    counts = np.bincount(cells.present().astype(np.int64), minlength=1)
+def text_reason(categories: Sequence[Category], counts: np.ndarray) -> str | None:
+    """Why a column of text is left out, if it is.
+
+    Args:
+        categories: Its distinct texts, the most frequent first.
+        counts: How many rows have each.
+    """
+    present = int(counts.sum())
     alone = int((counts == 1).sum()) / max(1, present)
     if present > FEWEST_TEXTS and alone > MOST_ALONE:
         return "an identifier or free text: most texts occur in one row only"
     if present >= FEWEST_ROWS and alone == 1:
         return "an identifier: every row has a different text"
-    texts = [str(category) for category in cells.categories[:1000]]
+    texts = [str(category) for category in categories[:1000]]
     long = sum(len(text.split()) for text in texts) > WORDS * len(texts)
-    return "free text" if long and len(cells.categories) >= MOST_ALONE * present else None
+    return "free text" if long and len(categories) >= MOST_ALONE * present else None
 
 
 def _number_reason(name: str, values: np.ndarray) -> str | None:

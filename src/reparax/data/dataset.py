@@ -78,6 +78,7 @@ def as_examples(array: np.ndarray) -> Layout:
 
 
 SHOWN_COLUMNS = 8
+WIDE = "stored as float64, as float32 would lose digits; subtract an offset from columns of large, close values"
 
 FrameKind = Literal["polars", "pandas", "pyarrow", "numpy"]
 
@@ -376,10 +377,11 @@ def mixed_table(
         label=label,
         columns=columns,
     )
-    return values, schema, _notes_on_mixed(columns, len(values), wide)
+    return values, schema, notes_on_mixed(columns, len(values), wide)
 
 
-def _notes_on_mixed(columns: tuple[Column, ...], num_rows: int, wide: list[str]) -> list[str]:
+def notes_on_mixed(columns: tuple[Column, ...], num_rows: int, wide: list[str]) -> list[str]:
+    """Sentences on missing cells, constant columns, and columns for which float32 is too coarse."""
     notes = []
     missing = sorted((column for column in columns if column.missing), key=lambda column: -column.missing)
     if missing:
@@ -418,7 +420,7 @@ def _describe(
     if (layout.values.dtype.kind in "iu" and kind == "real") or values.dtype == np.float64:
         notes.append(_note_on_digits(values))
     if images:
-        low, high = _levels(layout.values.dtype, kind, float(low), float(high))
+        low, high = levels_of_images(layout.values.dtype, kind, float(low), float(high))
         if kind == "integer" and high == 255 and values.max() < 128:
             notes.append(f"8-bit images with levels 0 to 255, although the highest level is {values.max()}")
     schema = Schema(
@@ -437,7 +439,7 @@ def _describe(
     return schema, notes
 
 
-def _levels(dtype: np.dtype, kind: Kind, low: float, high: float) -> tuple[float, float]:
+def levels_of_images(dtype: np.dtype, kind: Kind, low: float, high: float) -> tuple[float, float]:
     """The bounds of the values of images: by convention if the values suggest one, else as observed."""
     if low < 0:
         return low, high
@@ -468,5 +470,5 @@ def _notes_on_constants(
 
 def _note_on_digits(values: np.ndarray) -> str:
     if values.dtype == np.float64:
-        return "stored as float64, as float32 would lose digits; subtract an offset from columns of large, close values"
+        return WIDE
     return f"whole numbers beyond {LARGEST_INTEGER} in size are treated as real numbers"

@@ -15,7 +15,7 @@ from reparax.data.files import LabelNotFoundError
 from reparax.data.match import match_table, quoted
 from reparax.data.overrides import NOTHING, Overrides
 from reparax.data.schema import Schema
-from reparax.data.text import datetime_cells_days, hint_on, refuse_separators, refuse_typos, text_cells
+from reparax.data.text import datetime_cells_days, hint_on, refuse_separators, refuse_typos, text_cells, word_cells
 from reparax.data.values import LARGEST_EXACT, Cells
 from reparax.errors import DataError
 from reparax.summary import Column
@@ -54,6 +54,8 @@ def cells_of(column: "nw.Series", name: str, fitted: Column | None = None) -> Ce
     if dtype in (nw.Categorical, nw.Enum):
         return _declared(column)
     if dtype == nw.String:
+        if fitted is not None and fitted.is_category and fitted.dtype == "string":
+            return word_cells(column.to_polars())  # a few of many words can look like numbers, or like missing cells
         form = fitted.dtype.removeprefix("string:") if fitted is not None and "%" in fitted.dtype else None
         return text_cells(column.to_polars(), form)
     if column.null_count() == len(column):
@@ -147,6 +149,12 @@ def _declared(column: "nw.Series") -> Cells:
     return Cells("category", rank[codes], "category", tuple(plain[code] for code in order))
 
 
+def columns_of(frame: "Frame") -> dict[str, "nw.Series"]:
+    """The columns of a frame other than the labels, by name."""
+    columns = list(frame.table.iter_columns())
+    return {frame.names[index]: columns[index] for index in frame.kept}
+
+
 def polars_series(column: "nw.Series") -> "pl.Series":
     """A column as a polars series; see `object_series` for columns of Python objects."""
     import narwhals as nw
@@ -236,7 +244,7 @@ class Frame:
                 refuse_typos(name, column)
         excluded = {name: reason for name, reason in exclusions(cells).items() if name not in overrides.kinds}
         excluded |= overrides.excluded
-        kinds, hints = _examined({name: cells[name] for name in cells if name not in {*excluded, *overrides.kinds}})
+        kinds, hints = examined({name: cells[name] for name in cells if name not in {*excluded, *overrides.kinds}})
         dataset = from_cells(
             cells, named=self.named, labels=self.labels, label=self.label, notes=(*self.notes, *hints),
             kinds=kinds | overrides.kinds,
@@ -260,7 +268,7 @@ class Frame:
         return as_matched(read, schema, match)
 
 
-def _examined(cells: Mapping[str, Cells]) -> tuple[dict[str, str], list[str]]:
+def examined(cells: Mapping[str, Cells]) -> tuple[dict[str, str], list[str]]:
     """The kinds of columns whose cells are misleading, and hints on columns that may be misread.
 
     Raises:

@@ -1,6 +1,6 @@
 """Which columns are missing in the same rows, and whether the rest of a row says which of its cells are missing."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -27,10 +27,27 @@ def with_gaps_described(columns: tuple[Column, ...], values: Float[np.ndarray, "
         columns: The columns of a table.
         values: Its rows, NaN where cells are missing.
     """
+    gaps = [
+        np.packbits(np.isnan(values[:, index])).tobytes() if column.missing > 0 else b""
+        for index, column in enumerate(columns)
+    ]
+    return with_gaps_of(columns, values, gaps)
+
+
+def with_gaps_of(
+    columns: tuple[Column, ...], values: Float[np.ndarray, "n d"], gaps: Sequence[bytes]
+) -> tuple[Column, ...]:
+    """The same where it is known which columns are missing in the same rows.
+
+    Args:
+        columns: The columns of a table.
+        values: Some of its rows.
+        gaps: For each column with missing cells, a mark that it shares with those that are missing in the same rows.
+    """
     groups: dict[bytes, list[int]] = {}
     for index, column in enumerate(columns):
         if column.missing > 0:
-            groups.setdefault(np.packbits(np.isnan(values[:, index])).tobytes(), []).append(index)
+            groups.setdefault(gaps[index], []).append(index)
     if not groups:
         return columns
     depends = _depends(columns, values, list(groups.values()))

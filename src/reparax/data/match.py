@@ -224,8 +224,13 @@ def match(cells: Cells, column: Column) -> Matched:
     return Matched(_parsed(cells, column))
 
 
-def refuse_infinite(cells: Cells, name: str) -> None:
+def refuse_infinite(cells: Cells, name: str, before: int = 0) -> None:
     """Raises `DataError` that says where the first infinity, or number too large for float32, is.
+
+    Args:
+        cells: The cells.
+        name: The name of their column.
+        before: The number of rows before these.
 
     Raises:
         DataError: There is one.
@@ -241,13 +246,13 @@ def refuse_infinite(cells: Cells, name: str) -> None:
         raise DataError(
             expected="finite numbers only",
             got=f"{count} infinite value{'s' if count > 1 else ''}, the first in column {name!r}, "
-            f"row {int(np.argmax(infinite)) + 1}",
+            f"row {before + int(np.argmax(infinite)) + 1}",
             cure="drop or replace them (a cell that is empty or NaN is missing)",
         )
     row = int(np.argmax(np.abs(cells.values) > LARGEST_REAL))
     raise DataError(
         expected=f"values of size up to {LARGEST_REAL:g}",
-        got=f"{cells.values[row]:g} in column {name!r}, row {row + 1}",
+        got=f"{cells.values[row]:g} in column {name!r}, row {before + row + 1}",
         cure="rescale these values (another unit, or a logarithm)",
     )
 

@@ -182,7 +182,23 @@ def text_cells(series: "pl.Series", date_format: str | None = None) -> Cells:
         series: The text.
         date_format: The format of dates in the fit, which is tried first.
     """
+    return cells_of_texts(distinct(series), date_format)
+
+
+def word_cells(series: "pl.Series") -> Cells:
+    """The cells of a column of text that is known to be words."""
     unique = distinct(series)
+    stripped = unique.texts.str.strip_chars()
+    return _words(unique, stripped, stripped.is_in(sorted(MISSING_TEXT)).to_numpy())
+
+
+def cells_of_texts(unique: Distinct, date_format: str | None = None) -> Cells:
+    """The same from the distinct texts of the column.
+
+    Args:
+        unique: The distinct texts; one cell is made for each of their codes.
+        date_format: As of `text_cells`.
+    """
     stripped = unique.texts.str.strip_chars()
     lower = stripped.str.to_lowercase()
     missing = lower.is_in(sorted(MISSING_NUMBERS)).to_numpy()

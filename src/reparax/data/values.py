@@ -59,13 +59,11 @@ class Cells:
         """Numbers as categories: 0 and 1 in this order, others with the most frequent first."""
         present = ~np.isnan(self.values.astype(np.float64))
         levels, codes, counts = np.unique(self.values[present], return_inverse=True, return_counts=True)
-        order = np.argsort(-counts, kind="stable") if levels.tolist() != [0, 1] else np.arange(2)
+        categories, order = category_names(levels, counts, self.dtype)
         rank = np.empty(len(order))
         rank[order] = np.arange(len(order))
         values = np.full(len(self.values), np.nan)
         values[present] = rank[codes]
-        are_integers = bool((levels == np.rint(levels)).all()) and not self.dtype.startswith("float")
-        categories = tuple((levels.astype(np.int64) if are_integers else levels.astype(np.float64))[order].tolist())
         return replace(self, kind="category", values=values, categories=categories)
 
     @classmethod
@@ -75,6 +73,19 @@ class Cells:
             kind = "boolean" if column.kind == "boolean" else "category"
             return cls(kind, values, column.dtype, column.categories)
         return cls("datetime" if column.kind == "datetime" else "number", values, column.dtype, step=column.step)
+
+
+def category_names(levels: np.ndarray, counts: np.ndarray, dtype: str) -> tuple[tuple[Category, ...], np.ndarray]:
+    """Distinct numbers as categories, 0 and 1 or the most frequent first, and their places among the numbers.
+
+    Args:
+        levels: The distinct numbers in ascending order.
+        counts: How many cells have each.
+        dtype: The data type of the column.
+    """
+    order = np.argsort(-counts, kind="stable") if levels.tolist() != [0, 1] else np.arange(2)
+    are_integers = bool((levels == np.rint(levels)).all()) and not dtype.startswith("float")
+    return tuple((levels.astype(np.int64) if are_integers else levels.astype(np.float64))[order].tolist()), order
 
 
 def label_cells(labels: np.ndarray) -> Cells:
@@ -268,7 +279,11 @@ class Levels(NamedTuple):
     @classmethod
     def of(cls, present: np.ndarray) -> Self:
         """The levels of the values that are not missing."""
-        values, counts = np.unique(present, return_counts=True)
+        return cls.of_distinct(*np.unique(present, return_counts=True))
+
+    @classmethod
+    def of_distinct(cls, values: np.ndarray, counts: np.ndarray) -> Self:
+        """The levels of distinct values in ascending order and their counts."""
         return cls(values.astype(np.float64) + 0.0, counts)  # minus zero is zero
 
     @property

@@ -1,7 +1,7 @@
 """Training: a pytree, an objective and batches go in; the best model and the history come out."""
 
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
@@ -13,6 +13,7 @@ from jaxtyping import Array, Num, PyTree
 from reparax.pytrees import combine, partition
 from reparax.training._checkpoints import Checkpoints, Store, opened
 from reparax.training._examples import as_examples, num_examples, same_structure
+from reparax.training._feed import Ahead, Resident, Streamed
 from reparax.training._loop import Saves, Stop, Task, run
 from reparax.training._private import Private
 from reparax.training._program import (
@@ -52,7 +53,7 @@ class FitResult(Generic[Tree]):
 def fit(
     model: Tree,
     objective: Objective,
-    data: PyTree[Num[Array, "n ..."] | np.ndarray],
+    data: PyTree[Num[Array, "n ..."] | np.ndarray] | Streamed,
     *,
     key: jax.Array,
     optimizer: optax.GradientTransformation,
@@ -88,7 +89,8 @@ def fit(
         model: Any pytree; its floating-point arrays are trained, except those inside `Frozen`.
         objective: Terms for one example; it is vectorized over the batch here.
         data: The examples along the first axis of an array, or of every array of a pytree: ``(values, context)``. The
-            objective gets one example, as a pytree of the same structure.
+            objective gets one example, as a pytree of the same structure. Or examples that are read while others are
+            trained on; their order is theirs, and follows from the key and the epoch.
         key: The random key for the order of examples and all noise; the same key gives the same bits.
         optimizer: An optax transformation; see `cosine_adam`.
         epochs: How many times the data are seen, at most.
@@ -135,7 +137,7 @@ def fit(
     task = Run(*whole).task()
     state = TrainState.first(task.program.start(model, task.data, task.plan.batch_size))
     watch = watch or Watch()
-    with _saving(checkpoints) as saves:
+    with closing(task.feed), _saving(checkpoints) as saves:
         if isinstance(saves, Store):
             state = saves.newest(state) or state
         if state.history and progress is not None:
@@ -153,7 +155,7 @@ class Run(Generic[Tree]):
 
     model: Tree
     objective: Objective
-    data: PyTree
+    data: PyTree | Streamed
     key: jax.Array
     optimizer: optax.GradientTransformation
     epochs: int
@@ -171,14 +173,15 @@ class Run(Generic[Tree]):
         Raises:
             DataError: As for `fit`.
         """
-        data, held_out = _on_device(self.data, self.valid)
-        effort = effort_for(self.epochs * sum(leaf.size for leaf in jax.tree.leaves(data)))
+        feed = Ahead(self.data) if isinstance(self.data, Streamed) else Resident(as_examples(self.data, "data"))
+        held_out = _held_out(self.valid, feed.some if isinstance(self.data, Streamed) else self.data)
+        effort = effort_for(self.epochs * feed.num_values)
         transform = self.transform or _keep
         program = Program.of(self.model, self.objective, self.optimizer, transform, effort, self.private)
         judging = Program.of(self.model, self.judge or self.objective, self.optimizer, transform, effort)
         order, noise, of_look = jax.random.split(self.key, 3)
-        plan = self._plan(num_examples(data))
-        return Task(program, judging, data, held_out, plan, (order, noise, of_look), self.patience, self.warmup)
+        plan = self._plan(feed.num_examples)
+        return Task(program, judging, feed, held_out, plan, (order, noise, of_look), self.patience, self.warmup)
 
     def _plan(self, num_examples: int) -> Plan:
         if self.private is None:
@@ -267,10 +270,9 @@ def sees_batch(
     return program.outline(partition(model)[0], examples, min(batch_size, num_examples(examples)))[1]
 
 
-def _on_device(data: PyTree, valid: PyTree | None) -> tuple[PyTree[Array], PyTree[Array] | None]:
-    """The examples and the held-out ones as arrays on the device."""
-    examples = as_examples(data, "data")
+def _held_out(valid: PyTree | None, data: PyTree) -> PyTree[Array] | None:
+    """The held-out examples as arrays on the device."""
     if valid is None:
-        return examples, None
+        return None
     same_structure(valid, data)
-    return examples, as_examples(valid, "valid")
+    return as_examples(valid, "valid")

@@ -10,6 +10,7 @@ import jax
 import numpy as np
 from jaxtyping import Array, PyTree
 
+from reparax.training._feed import Feed
 from reparax.training._optimizer import learning_rate_at
 from reparax.training._program import Carry, Program
 from reparax.training._record import Progress, Record, Status
@@ -84,7 +85,7 @@ class Task:
     Attributes:
         program: The steps.
         judging: The look at the held-out examples.
-        data: The examples.
+        feed: The examples.
         held_out: The held-out examples, if there are any.
         plan: The batches and the looks.
         keys: For the order of the examples, the noise, and the noise of the looks.
@@ -94,12 +95,17 @@ class Task:
 
     program: Program
     judging: Program
-    data: PyTree[Array]
+    feed: Feed
     held_out: PyTree[Array] | None
     plan: Plan
     keys: tuple[jax.Array, jax.Array, jax.Array]
     patience: int | None
     warmup: int
+
+    @property
+    def data(self) -> PyTree[Array]:
+        """Examples with the structure of all; all of them where they are on the device."""
+        return self.feed.some
 
     def look(self, trainable: PyTree, step: int) -> dict[str, float]:
         """The mean terms over the held-out examples, by name, and the standard error of the bound if there is one."""
@@ -109,20 +115,17 @@ class Task:
     def steps(self, state: TrainState, pace: Pace) -> TrainState:
         """The state after one compiled call, or the one from which to go on if a step was not finite."""
         end = self.plan.next_look(state.look)
-        count = min(pace.steps, end - state.step)
-        chunk = self.plan.chunk(self.keys[0], state.step, count)
+        data, chunk = self.feed.chunk(self.plan, self.keys[0], state.step, min(pace.steps, end - state.step))
         began = time.perf_counter()
         if state.is_careful:
             most = min(MOST_SKIPPED, end - state.look)
-            carry, healthy = self.program.careful(
-                state.carry, self.data, chunk, self.keys[1], rate=state.rate, most=most
-            )
+            carry, healthy = self.program.careful(state.carry, data, chunk, self.keys[1], rate=state.rate, most=most)
         else:
-            carry, healthy = self.program.chunk(state.carry, self.data, chunk, self.keys[1])
+            carry, healthy = self.program.chunk(state.carry, data, chunk, self.keys[1])
         if not healthy:  # the one synchronization of a call
             return recovered(state, carry)
-        pace.took(count, time.perf_counter() - began)
-        return replace(state, carry=carry, step=state.step + count)
+        pace.took(chunk.count, time.perf_counter() - began)
+        return replace(state, carry=carry, step=state.step + chunk.count)
 
     def looked(self, state: TrainState, pace: Pace) -> TrainState:
         """The state after a look at the held-out examples: with its record, the better model, and how it ended."""

@@ -7,8 +7,9 @@ from typing import Any
 import jax
 from jaxtyping import PyTree
 
-from reparax.errors import TrainingError
+from reparax.errors import DataError, TrainingError
 from reparax.pytrees import partition
+from reparax.training._feed import Streamed
 from reparax.training._fit import FitResult, Nowhere, Run, ignored, never, result_of
 from reparax.training._loop import Stop, Task, run
 from reparax.training._program import effort_for
@@ -54,8 +55,13 @@ def fit_many(
         For each model its result, or the error with which `fit` would have ended.
 
     Raises:
-        DataError: As for `fit`.
+        DataError: As for `fit`; or examples are not in memory.
     """
+    if any(isinstance(each.data, Streamed) for each in runs):
+        raise DataError(
+            expected="examples in memory, to train many models at once", got="examples that are read while training",
+            cure="train one model at a time",
+        )  # fmt: skip
     results: dict[int, Result] = {}
     tasks = [each.task() for each in runs]
     for group in _groups(runs, tasks, most):

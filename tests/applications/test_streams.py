@@ -1,0 +1,218 @@
+"""Fits to files that are read in blocks."""
+
+import pickle
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+import polars as pl
+import pyarrow as pa
+import pytest
+
+import reparax as rx
+from reparax import applications
+from reparax.data import Stream, opened
+from reparax.data.sources import describe, npy, source, stream
+from reparax.errors import DataError, RecipeError
+from reparax.recipe import build
+
+SMALL = {"width": 8, "depth": 1, "latent_dim": 2, "epochs": 3, "batch_size": 32, "prior": "standard-normal"}
+
+
+@pytest.fixture
+def small(monkeypatch):
+    monkeypatch.setattr(stream, "SAMPLE_ROWS", 900)
+    monkeypatch.setattr(stream, "FEWEST_SAMPLED", 500)
+    monkeypatch.setattr(stream, "BUFFER_VALUES", 1500)
+    monkeypatch.setattr(source, "PIECE_ROWS", 170)
+    monkeypatch.setattr(describe, "MOST_LEVELS", 500)
+    monkeypatch.setattr(describe, "FEWEST_LEVELS", 100)
+    monkeypatch.setattr(npy, "BLOCK_BYTES", 4096)
+
+
+def table(n: int = 2000) -> pl.DataFrame:
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=n)
+    return pl.DataFrame(
+        {"x": x, "y": x + 0.5 * rng.normal(size=n), "word": rng.choice(["a", "b", "none"], n), "k": rng.poisson(3, n)}
+    ).with_columns(gap=pl.when(pl.col("k") > 2).then(pl.col("x")))
+
+
+@pytest.fixture
+def path(tmp_path):
+    table().write_parquet(tmp_path / "t.parquet", row_group_size=150)
+    return str(tmp_path / "t.parquet")
+
+
+def bits(fitted):
+    leaves = [np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(fitted.model) if hasattr(leaf, "dtype")]
+    return leaves, [(each.step, each.train, each.valid) for each in fitted.history], fitted.schema
+
+
+@pytest.mark.full
+def test_a_stream_learns_as_much_as_memory(path, small):
+    in_memory = rx.fit(path, **SMALL | {"epochs": 12}, seed=1)
+    streamed = rx.fit(path, **SMALL | {"epochs": 12}, seed=1, memory=1)
+    assert streamed.schema.num_examples == 1800
+    found, expected = (fitted.history[-1].valid["bound"] for fitted in (streamed, in_memory))
+    before = in_memory.history[0].valid["bound"]
+    assert before + 1 < expected
+    assert abs(found - expected) < 0.2 * (expected - before) + 0.2  # other rows are held out
+
+
+@pytest.mark.parametrize("kind", ["npy", pytest.param("parquet", marks=pytest.mark.full)])
+def test_the_same_seed_gives_the_same_bits_and_a_fit_goes_on(kind, path, small, tmp_path):
+    options = SMALL
+    if kind == "npy":
+        path, options = tmp_path / "x.npy", SMALL | {"likelihood": "normal", "relations": "none"}
+        np.save(path, np.random.default_rng(0).normal(size=(2000, 3)))
+    expected = rx.fit(path, **options, memory=1)
+    asked = iter([False] * 2 + [True] * 99)
+    saves = {"checkpoints": tmp_path / "c", "checkpoint_seconds": 0.0}
+    first = rx.fit(path, **options, memory=1, **saves, stop=lambda: next(asked))
+    assert first.status == "interrupted"
+    again = rx.fit(path, **options, memory=1, **saves, resume=True)
+    assert bits(again) == bits(expected)
+
+
+def test_other_rows_are_not_gone_on_with(tmp_path, small):
+    path, rows = str(tmp_path / "n.parquet"), table().select("x", "y", "k")
+    options = SMALL | {"likelihood": "normal", "relations": "none", "memory": 1, "checkpoints": tmp_path / "c"}
+    rows.write_parquet(path, row_group_size=150)
+    rx.fit(path, **options)
+    rows.with_columns(pl.col("k").reverse()).write_parquet(path, row_group_size=150)  # the same moments
+    with pytest.raises(rx.errors.ArtifactError, match="data of 1800 examples"):
+        rx.fit(path, **options, resume=True)
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        ({"trim": 0.1}, "--trim"), ({"ensemble": 2}, "--ensemble"), ({"rows": 100}, "--rows"),
+        ({"objective": "semi-supervised"}, "takes labels"), ({"given": ["word"]}, "--given"),
+    ],
+)  # fmt: skip
+def test_what_needs_all_rows_is_refused(options, named, path, small):
+    with pytest.raises((RecipeError, DataError), match=named) as error:
+        rx.fit(path, **SMALL | options, memory=1)
+    assert "memory=" in error.value.cure
+
+
+def test_images_are_read_in_blocks(tmp_path, small):
+    images = np.random.default_rng(0).integers(0, 256, (1200, 6, 6), np.uint8)
+    np.save(tmp_path / "x.npy", images)
+    data = opened(tmp_path / "x.npy", memory=1)
+    assert isinstance(data, Stream)
+    fitted = rx.fit(data, width=8, depth=1, epochs=1, latent_dim=2, valid=0)
+    assert fitted.schema.event_shape == (6, 6, 1)
+    assert np.isfinite(rx.score(fitted, images[:5], num_samples=2).log_density).all()
+
+
+KILLS = 6
+
+LIMITED = """
+import resource, sys
+import numpy as np
+import reparax as rx
+
+megabytes, path, memory = int(sys.argv[1]), sys.argv[2], sys.argv[3]
+resource.setrlimit(resource.RLIMIT_DATA, (megabytes << 20, megabytes << 20))
+fitted = rx.fit(path, width=16, depth=1, latent_dim=2, epochs=1, likelihood="normal", relations="none", memory=memory)
+print(fitted.schema.num_examples, fitted.status)
+"""
+
+
+def limited(path, megabytes, memory):
+    command = [sys.executable, "-W", "ignore", "-c", LIMITED, str(megabytes), str(path), memory]
+    return subprocess.run(command, capture_output=True, text=True)
+
+
+def write_npy(path, rows, columns):
+    """Writes rows a few at a time, so that this process needs no memory for them."""
+    rng = np.random.default_rng(0)
+    array = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=(rows, columns))
+    for first in range(0, rows, 100_000):
+        array[first : first + 100_000] = rng.normal(size=(min(100_000, rows - first), columns)).astype(np.float32)
+    array.flush()
+
+
+@pytest.mark.full
+@pytest.mark.skipif(sys.platform != "linux", reason="limits of memory are those of Linux")
+def test_a_file_larger_than_the_memory_of_the_process(tmp_path):
+    write_npy(tmp_path / "x.npy", 6_000_000, 40)  # 960 MB
+    done = limited(tmp_path / "x.npy", 900, "100MB")
+    assert done.stdout.strip() == "5999000 all epochs done", done.stderr
+
+
+@pytest.fixture
+def applied(tmp_path):
+    """A model of rows, its folder, and the rows with a number of each."""
+    rows = table(90).with_columns(row=pl.int_range(90))
+    fitted = rx.plan(rows.drop("row"), **SMALL)
+    part = rx.read(rows.drop("row"))
+    model = rx.FittedModel(build(fitted, part.schema, key=jax.random.key(0)), part.schema, fitted)
+    rx.save(model, tmp_path / "model")
+    return model, str(tmp_path / "model"), rows.to_arrow()
+
+
+CUTS = [(0, 13), (13, 14), (14, 60), (60, 90)]
+
+
+def test_codes_of_arrow_batches_are_those_of_one_process(applied):
+    fitted, folder, rows = applied
+    encode = pickle.loads(pickle.dumps(applications.EncodeBatches(folder, keep=("row",))))
+    found = [encode(rows.slice(a, b - a).combine_chunks().to_batches()[0]) for a, b in CUTS]
+    assert all(isinstance(batch, pa.RecordBatch) for batch in found)
+    together = pa.Table.from_batches(found)
+    assert together.column_names == ["row", "z0", "z1"]
+    np.testing.assert_array_equal(together["row"], np.arange(90))
+    codes = rx.encode(fitted, rows.drop_columns(["row"]))
+    np.testing.assert_array_equal(np.stack([together["z0"], together["z1"]], axis=1), codes)
+    nothing = encode(rows.slice(0, 0))
+    assert (nothing.column_names, len(nothing)) == (together.column_names, 0)
+
+
+@pytest.mark.full
+def test_scores_of_arrow_batches_are_those_of_one_process(applied):
+    fitted, folder, rows = applied
+    score = pickle.loads(pickle.dumps(applications.ScoreBatches(folder, 2, keep=("row",))))
+    together = pa.concat_tables([score(rows.slice(a, b - a)) for a, b in CUTS])
+    scores = rx.score(fitted, rows.drop_columns(["row"]), num_samples=2)
+    assert together.column_names[:3] == ["row", "log_density", "anomaly_score"]
+    np.testing.assert_array_equal(together["anomaly_score"], scores.anomaly_score)
+    np.testing.assert_array_equal(together["share_y"], scores.shares[:, scores.names.index("y")])
+    assert score(rows.slice(0, 0)).schema.names == together.schema.names
+
+
+@pytest.mark.full
+@pytest.mark.skipif(sys.platform != "linux", reason="needs SIGKILL")
+def test_a_fit_that_is_killed_again_and_again_ends_with_the_same_bits(tmp_path):
+    np.save(tmp_path / "x.npy", np.random.default_rng(0).normal(size=(2000, 3)))
+    command = [
+        sys.executable,
+        "-W",
+        "ignore",
+        str(Path(__file__).with_name("killed_stream.py")),
+        str(tmp_path / "x.npy"),
+    ]
+    expected = subprocess.run([*command, str(tmp_path / "whole")], capture_output=True, text=True, check=True).stdout
+    rng, kills = np.random.default_rng(0), 0
+
+    def newest():
+        return max((path.name for path in (tmp_path / "c").glob("checkpoint-*")), default="")
+
+    while True:
+        process, before = subprocess.Popen([*command, str(tmp_path / "c")], stdout=subprocess.PIPE, text=True), newest()
+        while process.poll() is None and newest() == before:
+            time.sleep(0.01)
+        time.sleep(rng.uniform(0, 0.5))
+        if kills == KILLS or process.poll() is not None:
+            break
+        process.kill()
+        kills += 1
+        process.communicate()
+    assert kills == KILLS
+    assert process.communicate()[0] == expected
