@@ -186,7 +186,7 @@ def _filled(
 ) -> np.ndarray:
     """The rows with a function of all members applied to those that have missing cells."""
     require_samples(work)
-    adapter_of(fitted.model.likelihood).require_table()
+    adapter_of(fitted.model.likelihood).require_gaps()
     values = dataset.values
     has_gaps = np.isnan(values).any(axis=1) if values.dtype.kind == "f" else np.zeros(len(values), bool)
     inner = (function.num_draws,) if isinstance(function, _Draws) else ()
