@@ -321,6 +321,11 @@ def _related(dataset: Dataset, recipe: Recipe) -> Dataset:
         RecipeError: Relations are asked for, but the data are not modeled column by column.
     """
     columns = dataset.schema.columns
+    if dataset.schema.views and recipe.relations != "none":
+        raise RecipeError(
+            expected="no relations between columns of several views", got=f"relations={recipe.relations}",
+            cure="leave --relations out, or fit a model of the table alone",
+        )  # fmt: skip
     if columns is None:
         return dataset
     if recipe.relations == "none":

@@ -405,4 +405,6 @@ def describe_shape(event_shape: tuple[int, ...]) -> str:
 
 def left_out(schema: Schema) -> list[str]:
     """Sentences on the columns that were left out although the user did not ask for it."""
+    if schema.views:
+        return [f"{name}: {line}" for name, view in schema.views for line in left_out(view)]
     return notes_on({name: reason for name, reason in schema.excluded if reason != CHOSEN})

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -126,16 +126,29 @@ def present(schema: Schema, values: np.ndarray) -> Bool[np.ndarray, "n v"]:
 
 
 def by_view(dataset: Dataset) -> dict[str, ViewRows]:
-    """The views of examples, in the shapes and data types of their schemas."""
-    schema = dataset.schema
-    seen = present(schema, dataset.values)
+    """The views of examples, each of those examples that have it, in the shapes and data types of their schemas."""
+    seen = present(dataset.schema, dataset.values)
     found = {}
-    for number, (place, (name, view)) in enumerate(zip(schema.view_slices, schema.views, strict=True)):
-        rows = np.flatnonzero(seen[:, number])
-        block = dataset.values[rows, place].reshape(len(rows), *view.event_shape)
-        kept = block.astype(view.dtype) if fits(block, view.dtype) else block
-        found[name] = ViewRows(Dataset(kept, view, frame_kind=dataset.frame_kind), rows)
+    for (name, view), has in zip(separate(dataset).items(), seen.T, strict=True):
+        rows = np.flatnonzero(has)
+        found[name] = ViewRows(as_stored(view.take(rows)), rows)
     return found
+
+
+def separate(dataset: Dataset) -> dict[str, Dataset]:
+    """The views of examples, with NaN where one is missing."""
+    schema, kind, count = dataset.schema, dataset.frame_kind, len(dataset)
+    blocks = {name: dataset.values[:, place] for place, (name, _) in zip(schema.view_slices, schema.views, strict=True)}
+    return {
+        name: Dataset(blocks[name].reshape(count, *view.event_shape), view, ids=dataset.ids, frame_kind=kind)
+        for name, view in schema.views
+    }
+
+
+def as_stored(view: Dataset) -> Dataset:
+    """A view in the data type of its schema, if this has its numbers."""
+    dtype = view.schema.dtype
+    return replace(view, values=view.values.astype(dtype)) if fits(view.values, dtype) else view
 
 
 def fits(values: np.ndarray, dtype: str) -> bool:
@@ -144,6 +157,8 @@ def fits(values: np.ndarray, dtype: str) -> bool:
     if kind.kind == "f":
         return True
     limits = np.iinfo(dtype)
+    if np.isnan(values).any():
+        return False
     return bool((values == np.rint(values)).all() and (values >= limits.min).all() and (values <= limits.max).all())
 
 

@@ -369,6 +369,22 @@ class FittedModel:
                 cure="use one of them: fitted.members[0] (on the command line: --member 1)",
             )
 
+    def refuse_views(self, purpose: str, cure: str) -> None:
+        """Refuses a model of several views where only one of a single kind of data has a meaning.
+
+        Args:
+            purpose: For what, in words.
+            cure: What to do instead.
+
+        Raises:
+            RecipeError: It is a model of several views.
+        """
+        if self.schema.views:
+            names = ", ".join(name for name, _ in self.schema.views)
+            raise RecipeError(
+                expected=f"a model of one kind of data {purpose}", got=f"one of the views {names}", cure=cure
+            )
+
     @property
     def binarize(self) -> Binarize:
         """Whether the data are binarized for the model."""
