@@ -1,10 +1,11 @@
 """Values of a model in the form of the user's data: frames or arrays, one for each view if there are several."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from reparax.data import Dataset, FrameKind, as_stored, joint_values, separate, to_frame, unrounded
+from reparax.data import Dataset, FrameKind, as_stored, fill, joint_values, separate, to_frame, unrounded
 
 
 def in_form_of_data(drawn: Dataset, like: FrameKind | None) -> Any:
@@ -35,12 +36,19 @@ def by_name(drawn: Dataset) -> Any:
 
 def filled_views(dataset: Dataset, values: np.ndarray) -> dict[str, Any]:
     """The views of examples with their missing values filled from a matrix; expectations are not rounded."""
-    whole = np.where(np.isnan(dataset.values), values, dataset.values)
-    views = separate(Dataset(whole, dataset.schema, ids=dataset.ids, frame_kind=dataset.frame_kind))
-    return {name: in_form_of_data(as_stored(unrounded(view)), None) for name, view in views.items()}
+    filled = separate(replace(dataset, values=values))
+    return {name: _filled(view, filled[name].values) for name, view in separate(dataset).items()}
+
+
+def _filled(view: Dataset, values: np.ndarray) -> Any:
+    known = in_form_of_data(as_stored(view), None)
+    if isinstance(known, np.ndarray) and known.dtype.kind != "O":
+        gaps = np.isnan(view.values)
+        return np.where(gaps, values, view.values) if gaps.any() else known
+    return fill(replace(unrounded(view), native=known), values)
 
 
 def drawn_views(dataset: Dataset, values: np.ndarray) -> dict[str, Any]:
     """The same with values that were drawn, which are like those of the data."""
     whole = np.where(np.isnan(dataset.values), values, dataset.values)
-    return in_form_of_data(Dataset(whole, dataset.schema, frame_kind=dataset.frame_kind), None)
+    return in_form_of_data(replace(dataset, values=whole), None)

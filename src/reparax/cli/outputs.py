@@ -50,7 +50,8 @@ def files_of(out: str, examples: "Dataset") -> "list[tuple[str, Dataset]]":
 
     if not examples.schema.views:
         return [(out, examples)]
-    return [(named(out, name), as_stored(view)) for name, view in separate(examples).items()]
+    views = sorted(separate(examples).items(), key=lambda pair: pair[1].schema.kind != "table")  # what may be refused
+    return [(named(out, name), as_stored(view)) for name, view in views]
 
 
 def named(out: str, name: str) -> str:

@@ -51,7 +51,7 @@ class Views:
             raise DataError(
                 expected="names of views of letters, digits, _ and -",
                 got=repr(wrong[0]),
-                cure="name the view otherwise",
+                cure="choose another name",
             )
 
 

@@ -309,6 +309,7 @@ class _Settings(TableSettings, total=False):
     context_dim: int | None
     seed: int | None
     estimator: str | None
+    views: str | None
 
 
 class Settings(_Settings, total=False, closed=True):
