@@ -94,7 +94,7 @@ def joined(views: Mapping[str, ViewRows], count: int, ids: np.ndarray | None, sc
             expected="at least one view of each example", got=f"none of {which}",
             cure="leave the example out, as nothing is known of it",
         )  # fmt: skip
-    kinds = {view.dataset.frame_kind for view in views.values()} - {None}
+    kinds = {view.dataset.frame_kind for view in views.values()} - {None, "numpy"}
     notes = tuple(f"{name}: {note}" for name, view in views.items() for note in view.dataset.notes)
     kind = kinds.pop() if len(kinds) == 1 else None
     return Dataset(values, schema, ids=ids, notes=(*notes, *_notes_on(views, count)), frame_kind=kind)
