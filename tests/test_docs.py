@@ -57,6 +57,7 @@ SLOW = {
     "conditional.md",
     "counts.md",
     "measuring.md",
+    "views.md",
     "index.md",
     "choosing-an-estimator.md",
     "estimators/binary-and-categorical.md",

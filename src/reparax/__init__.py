@@ -57,6 +57,7 @@ _EXPORTS = {
     "report": "reports",
     "export": "exports",
     "read": "data",
+    "Views": "data",
     "load": "artifact",
     "save": "artifact",
     "VAE": "sklearn",

@@ -45,6 +45,7 @@ from reparax.applications import score as score
 from reparax.applications import sweep as sweep
 from reparax.artifact import load as load
 from reparax.artifact import save as save
+from reparax.data import Views as Views
 from reparax.data import read as read
 from reparax.estimators import compare as compare
 from reparax.estimators import elbo_estimate as elbo_estimate

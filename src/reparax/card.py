@@ -18,7 +18,7 @@ from reparax.training import Record, kept_record
 MOST_COLUMNS = 200
 LONGEST_NAME = 120
 TAGS = ("reparax", "jax", "variational-autoencoder", "generative-model")
-TAG_OF = {"table": "tabular", "images": "images", "array": "arrays"}
+TAG_OF = {"table": "tabular", "images": "images", "array": "arrays", "views": "multimodal"}
 TASK_OF = {"images": "unconditional-image-generation"}
 BOUND_OF = {"elbo": "evidence lower bound (ELBO)", "iwae": "importance-weighted bound"}
 
@@ -70,7 +70,7 @@ def _header(schema: Schema) -> str:
 
 def _title(fitted: FittedModel, num_weights: int) -> str:
     recipe, schema = fitted.recipe, fitted.schema
-    kind = {"table": "a table", "images": "images", "array": "an array"}[schema.kind]
+    kind = {"table": "a table", "images": "images", "array": "an array", "views": "several views"}[schema.kind]
     is_bound = fitted.model.posterior.has_density
     what = "variational autoencoder" if is_bound else "autoencoder"
     parts = "built from custom parts" if recipe is None else f"with {_plural(recipe.latent_dim, 'latent dimension')}"
@@ -83,7 +83,12 @@ def _title(fitted: FittedModel, num_weights: int) -> str:
 def _use(fitted: FittedModel) -> str:
     """How to load it, on the command line and in Python."""
     schema = fitted.schema
-    data, out = ("new.csv", "drawn.csv") if schema.kind == "table" else ("new.npy", "drawn.npy")
+    data, out = ("new.csv", "drawn.csv") if schema.kind in {"table", "views"} else ("new.npy", "drawn.npy")
+    python_data, impute = f'"{data}"', schema.kind == "table"
+    if schema.views:
+        files = [(name, f"{name}.csv" if view.kind == "table" else f"{name}.npy") for name, view in schema.views]
+        data = " ".join(f"--view {name}={file}" for name, file in files)
+        python_data, impute = f"rx.Views({dict(files)!r})", True
     custom = fitted.recipe is None
     modules = () if fitted.recipe is None else fitted.recipe.own_modules()
     lines = [
@@ -92,15 +97,15 @@ def _use(fitted: FittedModel) -> str:
         f"reparax score MODEL {data} -o scores.csv",
     ]
     lines += [f"reparax sample MODEL -n 100 -o {out}"]
-    if schema.kind == "table":
+    if impute:
         lines.append(f"reparax impute MODEL {data} -o filled.csv")
     allow = f", allow={list(modules)!r}" if modules else ""
     load = (
         'rx.load("MODEL", model=your_model)  # a custom model: build it first' if custom else f'rx.load("MODEL"{allow})'
     )
     python = [
-        "import jax", "import reparax as rx", "", f"fitted = {load}", f'codes = rx.encode(fitted, "{data}")',
-        f'scores = rx.score(fitted, "{data}")', "drawn = rx.sample(fitted, 100, key=jax.random.key(0))",
+        "import jax", "import reparax as rx", "", f"fitted = {load}", f"codes = rx.encode(fitted, {python_data})",
+        f"scores = rx.score(fitted, {python_data})", "drawn = rx.sample(fitted, 100, key=jax.random.key(0))",
     ]  # fmt: skip
     shell = [] if custom else ["```sh", "pip install 'reparax[all]'", *lines, "```", ""]
     words = "MODEL is this folder. Nothing in it is executed when it is loaded; it holds JSON and safetensors."
@@ -109,16 +114,23 @@ def _use(fitted: FittedModel) -> str:
 
 def _data(fitted: FittedModel) -> str:
     """The summary that ``model.json`` holds, and nothing beyond it."""
-    schema = fitted.schema
+    of_what = "as far as noisy counts show them" if fitted.guarantee else "those of the rows of the fit"
+    if fitted.schema.views:
+        of_each = (f"### {name}\n\n{_of_values(view, of_what)}" for name, view in fitted.schema.views)
+        words = f"Fitted to {_examples(fitted.schema)} with several views, any of which may be missing."
+        return "\n\n".join(["## Data", words, *of_each])
+    return f"## Data\n\n{_of_values(fitted.schema, of_what)}"
+
+
+def _of_values(schema: Schema, of_what: str) -> str:
     shape = " x ".join(map(str, schema.event_shape))
     words = f"Fitted to {_examples(schema)} of shape {shape}, with {schema.value_kind} values"
     if not schema.columns:
         ends = "" if schema.kind != "images" else f" from {schema.low:g} to {schema.high:g}"
         words = f"{words}{ends}."
     else:
-        of_what = "as far as noisy counts show them" if fitted.guarantee else "those of the rows of the fit"
         words = f"{words}. Ranges and categories are {of_what}."
-    parts = ["## Data", words]
+    parts = [words]
     lines = _lines(schema)
     if lines:
         parts.append(
@@ -251,7 +263,7 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def _examples(schema: Schema) -> str:
-    word = {"table": "row", "images": "image", "array": "example"}[schema.kind]
+    word = {"table": "row", "images": "image"}.get(schema.kind, "example")
     return _plural(schema.num_examples, word)
 
 

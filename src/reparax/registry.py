@@ -38,7 +38,7 @@ ROOM_OF = {
 }
 """The room of each field of a recipe that chooses a part."""
 
-ELSEWHERE = {"likelihoods": ("tables/columns.py",)}
+ELSEWHERE = {"likelihoods": ("tables/columns.py", "tables/views.py")}
 """Files in other rooms that also hold parts of a room."""
 
 _PART = re.compile(r"^class ([A-Z]\w*)\(Abstract\w*[,)].*\n((?:(?:[ \t].*)?\n)*)", re.MULTILINE)

@@ -1,5 +1,6 @@
 """What the parts of a model need to know of the data: the shape of one example and what values it takes."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -134,6 +135,8 @@ class Summary:
         num_examples: How many examples were seen.
         columns: The columns of a table; empty for images and arrays.
         remainders: What the last columns are, if these are remainders of the ones before.
+        views: The name and the summary of each view, if an example has several, which are joined to one vector; NaN
+            stands for the values of a missing view.
     """
 
     event_shape: tuple[int, ...]
@@ -145,6 +148,7 @@ class Summary:
     num_examples: int
     columns: tuple[Column, ...] = ()
     remainders: tuple[Remainder, ...] = ()
+    views: tuple[tuple[str, "Summary"], ...] = ()
 
     @property
     def size(self) -> int:
@@ -155,3 +159,17 @@ class Summary:
     def is_image(self) -> bool:
         """Whether one example is an image: height, width, channels."""
         return len(self.event_shape) == 3
+
+
+def joint_summary(views: Sequence[tuple[str, Summary]], num_examples: int) -> Summary:
+    """The summary of examples with several views, joined to one vector.
+
+    Args:
+        views: The name and the summary of each view.
+        num_examples: How many examples were seen.
+    """
+    low, high, mean, std = (
+        np.concatenate([np.broadcast_to(getattr(view, name), view.event_shape).ravel() for _, view in views])
+        for name in ("low", "high", "mean", "std")
+    )
+    return Summary((len(low),), "mixed", low, high, mean, std, num_examples, views=tuple(views))

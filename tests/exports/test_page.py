@@ -57,7 +57,7 @@ PARTS = [
     ("likelihoods", "columns"), ("networks", "convolutional"),
     *(pytest.param(room, name, marks=pytest.mark.full)
       for room in ("likelihoods", "networks", "posteriors", "priors") for name in registry.names(room)
-      if (room, name) not in {("likelihoods", "columns"), ("networks", "convolutional")}),
+      if (room, name) not in {("likelihoods", "columns"), ("likelihoods", "by-view"), ("networks", "convolutional")}),
 ]  # fmt: skip
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from reparax import registry
-from reparax.data import Schema, from_array
+from reparax.data import Schema, Views, from_array, read
 from reparax.errors import DataError, RecipeError
 from reparax.objectives import AbstractCompanionObjective, AbstractObjective, Accompanied
 from reparax.parts import option_names
@@ -30,9 +30,14 @@ TABLE = from_array(
 )
 
 
+LACKING = np.where(np.arange(12)[:, None] < 3, np.nan, RNG.normal(size=(12, 2)))
+VIEWS = read(Views({"levels": IMAGES["levels"], "numbers": LACKING}))
+
+
 def valid_for_rows(prior: str, likelihood: str, network: str) -> bool:
-    """Rows of a table have no neighbors to convolve over, and no rows between two categories."""
-    return likelihood != "columns" or (prior != "vamp" and network not in {"convolutional", "residual"})
+    """Rows of a table have no neighbors to convolve over, and no rows between two categories; nor have views."""
+    convolves = network in {"convolutional", "residual"}
+    return likelihood not in {"columns", "by-view"} or (prior != "vamp" and not convolves)
 
 
 THROUGH_DRAWS = {"total-correlation", "dip", "info-vae", "adversarial", "factor-vae"}
@@ -108,6 +113,8 @@ def data_for(likelihood: str) -> tuple[np.ndarray, Schema]:
     part = registry.load("likelihoods", likelihood)
     if likelihood == "columns":
         return TABLE.values, TABLE.schema
+    if likelihood == "by-view":
+        return VIEWS.values, VIEWS.schema
     for values in IMAGES.values():
         dataset = from_array(values)
         try:

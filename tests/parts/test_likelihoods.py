@@ -15,7 +15,8 @@ from reparax.errors import DataError
 from reparax.summary import Summary
 
 # Rows of tables have a density on a mixed space: their contract is in test_columns.py.
-NAMES = tuple(name for name in registry.names("likelihoods") if name != "columns")
+# Those of several views, in test_views.py.
+NAMES = tuple(name for name in registry.names("likelihoods") if name not in {"columns", "by-view"})
 RNG = np.random.default_rng(0)
 DATA = {
     "bits": RNG.integers(0, 2, (40, 2)),

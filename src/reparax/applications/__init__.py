@@ -24,6 +24,7 @@ from reparax.applications._encode import drawn_std as drawn_std
 from reparax.applications._encode import encode as encode
 from reparax.applications._encode import encode_std as encode_std
 from reparax.applications._encode import reconstruct as reconstruct
+from reparax.applications._encode import reconstructed as reconstructed
 from reparax.applications._explain import explain as explain
 from reparax.applications._factors import Factors as Factors
 from reparax.applications._factors import OfFactor as OfFactor

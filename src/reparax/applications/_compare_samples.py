@@ -75,6 +75,10 @@ def compare_samples(
         MissingExtra: scikit-learn is not installed.
     """
     known = real if isinstance(real, Dataset) else read(real)
+    if known.schema.views:
+        raise DataError(
+            expected="examples of one kind to compare", got="several views", cure="compare the views one by one"
+        )
     other = read_as(synthetic, known.schema, allow_missing=True)
     size = min(len(known), len(other), MOST_ROWS)
     k = as_number(num_neighbors, int)

@@ -31,7 +31,7 @@ def dataset_of(fitted: FittedModel, data: Any, context: Any = None) -> Dataset:
         DataError: The data cannot be read, or have another shape or kind than in the fit.
     """
     adapter, named = adapter_of(fitted.model.likelihood), fitted.schema.given is not None
-    dataset = read_as(data, fitted.schema, allow_missing=adapter.is_table, context=context if named else None)
+    dataset = read_as(data, fitted.schema, allow_missing=adapter.allows_missing, context=context if named else None)
     dataset = replace(dataset, values=adapter.stored(dataset.values))
     if dataset.conditions is not None:
         return replace(dataset, context=given_numbers(dataset.conditions.schema, dataset.conditions.values))

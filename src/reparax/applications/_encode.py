@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import equinox as eqx
@@ -11,8 +12,10 @@ import numpy as np
 from jaxtyping import Array, Float, PyTree
 
 from reparax.applications._door import contexts_of, dataset_of, in_context, some_of
+from reparax.applications._form import by_name
 from reparax.applications._mixture import over_members
 from reparax.applications._rows import batch_size, batches, map_rows
+from reparax.data import Dataset
 from reparax.errors import DataError, RecipeError
 from reparax.model import Model
 from reparax.posteriors.codes import CodePosterior
@@ -69,28 +72,34 @@ def drawn_std(fitted: FittedModel, data: Any, *, context: Any = None) -> Float[n
     return _apply(_std_of_draws, fitted, data, context)
 
 
-def reconstruct(fitted: FittedModel, data: Any, *, context: Any = None) -> np.ndarray:
+def reconstruct(fitted: FittedModel, data: Any, *, context: Any = None) -> Any:
     """E[x | z] at the posterior mean of z, in the user's units, in the shape of the data.
 
-    Of an ensemble, the mean of the members' expectations; of a category, its probabilities are averaged, and the most
-    probable one is given.
+    Of several views, those of each by its name, also of views that an example lacks. Of an ensemble, the mean of the
+    members' expectations; of a category, its probabilities are averaged, and the most probable one is given.
 
     Raises:
         DataError: The data have another shape or kind than in the fit.
     """
-    if not fitted.others:
-        return fitted.units.restored(_apply(_reconstruction, fitted, data, context))
+    return by_name(reconstructed(fitted, data, context=context))
+
+
+def reconstructed(fitted: FittedModel, data: Any, *, context: Any = None) -> Dataset:
+    """`reconstruct` as a dataset, with what is given of each example."""
     dataset = dataset_of(fitted, data, context)
+    key, transform = jax.random.key(0), fitted.units.expected
     models = tuple(member.model for member in fitted.members)
-    rows = map_rows(
-        _mean_reconstruction, fitted, dataset, transform=fitted.units.expected, key=jax.random.key(0),
-        work=len(models), model=models,
-    )  # fmt: skip
-    return fitted.units.restored(rows)
+    if len(models) == 1:
+        rows = map_rows(_reconstruction, fitted, dataset, transform=transform, key=key)
+    else:
+        rows = map_rows(
+            _mean_reconstruction, fitted, dataset, transform=transform, key=key, work=len(models), model=models
+        )
+    return replace(dataset, values=fitted.units.restored(rows))
 
 
-def decode(fitted: FittedModel, codes: Float[np.ndarray, "n latent"], *, context: Any = None) -> np.ndarray:
-    """E[x | z] at latent codes, in the user's units, in the shape of the data.
+def decode(fitted: FittedModel, codes: Float[np.ndarray, "n latent"], *, context: Any = None) -> Any:
+    """E[x | z] at latent codes, in the user's units, in the shape of the data; of several views, each by its name.
 
     Args:
         fitted: The fitted model.
@@ -117,7 +126,7 @@ def decode(fitted: FittedModel, codes: Float[np.ndarray, "n latent"], *, context
         )[:kept]
         for _, places, kept in batches(len(codes), batch_size(fitted))
     ]
-    return fitted.units.restored(np.concatenate(pieces))
+    return by_name(Dataset(fitted.units.restored(np.concatenate(pieces)), fitted.schema))
 
 
 def _with_embeddings(model: Model, codes: Float[np.ndarray, "n k"]) -> Float[np.ndarray, "n latent"]:

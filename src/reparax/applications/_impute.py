@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Array, PyTree
 
 from reparax.applications._door import dataset_of
+from reparax.applications._form import drawn_views, filled_views
 from reparax.applications._mixture import over_members
 from reparax.applications._rows import importance_samples, map_with_samples, require_samples
 from reparax.data import Dataset, fill, unrounded
@@ -47,12 +48,15 @@ def impute(
     depend on the missing cells as far as z determines both. Which of the two holds cannot be seen from the data.
     Ipsen, Mattei & Frellsen (2021), "not-MIWAE".
 
+    Of several views, missing ones are filled, and missing cells of tables, given those that an example has: the view
+    ``protein`` given ``rna`` is ``rx.impute(fitted, rx.Views({"rna": data}))["protein"]``.
+
     An ensemble takes the mean over its members: of a row, they give 1/N sum_i p_i(missing cells | observed cells), of
     which these are the expected numbers and the most probable categories.
 
     Args:
-        fitted: A model with the columns likelihood.
-        data: A table, as anything that `reparax.data.read` reads.
+        fitted: A model with the columns likelihood, or of several views.
+        data: A table, as anything that `reparax.data.read` reads, or `reparax.data.Views`.
         num_samples: The number of importance samples for each row.
         seed: The seed of the importance samples.
         context: For a conditional model, one row of numbers for each row of the table.
@@ -60,7 +64,8 @@ def impute(
         at_once: The most rows that are computed at once, as of `reparax.score`.
 
     Returns:
-        The kind of frame or array that was given; a polars frame for files.
+        The kind of frame or array that was given; a polars frame for files. Of several views, the modeled columns, or
+        the array, of each by its name, with the examples in the order of ``rx.read(data)``.
 
     Raises:
         DataError: The data have other columns than in the fit.
@@ -69,7 +74,8 @@ def impute(
     """
     function = _Expect(num_samples, _uses_gaps(fitted, missing))
     dataset = dataset_of(fitted, data, context)
-    return fill(unrounded(dataset), _filled(fitted, dataset, function, num_samples, seed, at_once))
+    values = _filled(fitted, dataset, function, num_samples, seed, at_once)
+    return filled_views(dataset, values) if dataset.schema.views else fill(unrounded(dataset), values)
 
 
 def impute_draws(
@@ -106,7 +112,8 @@ def impute_draws(
     function = _Draws(num_samples, _uses_gaps(fitted, missing), num_draws)
     dataset = dataset_of(fitted, data, context)
     values = _filled(fitted, dataset, function, num_samples * num_draws, seed)
-    return [fill(dataset, values[:, index]) for index in range(num_draws)]
+    filled = drawn_views if dataset.schema.views else fill
+    return [filled(dataset, values[:, index]) for index in range(num_draws)]
 
 
 class _Expect(eqx.Module):
@@ -186,7 +193,7 @@ def _filled(
 ) -> np.ndarray:
     """The rows with a function of all members applied to those that have missing cells."""
     require_samples(work)
-    adapter_of(fitted.model.likelihood).require_table()
+    adapter_of(fitted.model.likelihood).require_gaps()
     values = dataset.values
     has_gaps = np.isnan(values).any(axis=1) if values.dtype.kind == "f" else np.zeros(len(values), bool)
     inner = (function.num_draws,) if isinstance(function, _Draws) else ()

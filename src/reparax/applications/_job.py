@@ -44,7 +44,7 @@ from reparax.priors.learned import Moments
 from reparax.recipe import BesideContext, FittedModel, Recipe, build, choice, given_numbers, name_of, part_of
 from reparax.recipe import objective as recipe_objective
 from reparax.reparameterization import is_reparameterizable
-from reparax.tables import HidingCells, adapter_of, is_for_rows
+from reparax.tables import HidingCells, HidingViews, ViewsAdapter, adapter_of, is_for_rows
 from reparax.training import (
     Ended,
     FitResult,
@@ -172,9 +172,9 @@ class Job:
         """
         recipe, part = self.recipe, self.part
         require_budget(recipe, self.budget, self.fitted.model, part)
-        if recipe.hide and not adapter_of(self.fitted.model.likelihood).is_table:
+        if recipe.hide and not (part.schema.views or adapter_of(self.fitted.model.likelihood).is_table):
             raise RecipeError(
-                expected="a table with the columns likelihood for hidden cells",
+                expected="a table with the columns likelihood for hidden cells, or several views",
                 got=f"data of kind {part.schema.kind} with the {recipe.name('likelihood')} likelihood",
                 cure="leave --hide out",
             )
@@ -199,7 +199,7 @@ class Job:
         """What training sees."""
         transform = self.fitted.units.transform_of(self.part.values)
         return _Seen(
-            _trained_with(self.objective, self.recipe, self.part),
+            self._trained_with(),
             self._wrap(self.objective),
             _examples(self.fitted, self.part),
             None if self.held_out is None else _examples(self.fitted, self.held_out),
@@ -215,7 +215,7 @@ class Job:
         objective = replace(self.objective, repeats=copies)
         unknown = None if self.held_out is None else np.full(len(self.held_out), UNLABELED, np.int32)
         return _Seen(
-            WithLabels(objective, _Wrap(self.recipe.hide, part.context is not None)),
+            WithLabels(objective, self._wrap._replace(hide=self.recipe.hide)),
             WithLabels(objective, self._wrap),
             (_examples(self.fitted, part), part.classes),
             None if unknown is None else (plain.held_out, unknown),
@@ -225,7 +225,23 @@ class Job:
 
     @property
     def _wrap(self) -> "_Wrap":
-        return _Wrap(0.0, self.part.context is not None)
+        adapter = adapter_of(self.fitted.model.likelihood)
+        views = adapter.layout.value.slices if isinstance(adapter, ViewsAdapter) else ()
+        return _Wrap(0.0, self.part.context is not None, views=views)
+
+    def _trained_with(self) -> Any:
+        """The objective of training.
+
+        Raises:
+            RecipeError: Cells are to be hidden, and the objective has a companion.
+        """
+        if self.recipe.hide and isinstance(self.objective, AbstractCompanionObjective):
+            raise RecipeError(
+                expected="no hidden cells for an objective with a companion, which would learn from altered rows",
+                got=f"hide={self.recipe.hide:g}",
+                cure="leave --hide out",
+            )
+        return self._wrap._replace(hide=self.recipe.hide, penalized=True)(self.objective)
 
     def check(self, run: Run[Any]) -> None:
         """Refuses wrong gradients of an objective that sees its batch; depends on the structure alone.
@@ -327,6 +343,11 @@ def _related(dataset: Dataset, recipe: Recipe) -> Dataset:
         RecipeError: Relations are asked for, but the data are not modeled column by column.
     """
     columns = dataset.schema.columns
+    if dataset.schema.views and recipe.relations != "none":
+        raise RecipeError(
+            expected="no relations between columns of several views", got=f"relations={recipe.relations}",
+            cure="leave --relations out, or fit a model of the table alone",
+        )  # fmt: skip
     if columns is None:
         return dataset
     if recipe.relations == "none":
@@ -405,26 +426,25 @@ def _examples(fitted: FittedModel, part: Dataset) -> Any:
     return values if part.context is None else (values, part.context)
 
 
-def _trained_with(objective: AbstractObjective, recipe: Recipe, part: Dataset) -> Any:
-    if recipe.hide and isinstance(objective, AbstractCompanionObjective):
-        raise RecipeError(
-            expected="no hidden cells for an objective with a companion, which would learn from altered rows",
-            got=f"hide={recipe.hide:g}",
-            cure="leave --hide out",
-        )
-    return _Wrap(recipe.hide, part.context is not None, penalized=True)(objective)
-
-
 class _Wrap(NamedTuple):
-    """Makes an objective one that hides cells, one with the penalty of the posterior, and one in their context."""
+    """Makes an objective one that hides cells or views, one with the penalty of the posterior, one in their context.
+
+    Attributes:
+        hide: The largest fraction of cells, or the probability of views, to hide.
+        in_context: Whether examples have a context.
+        penalized: Whether the penalty is subtracted.
+        views: Where each view is in an example; empty for data without views.
+    """
 
     hide: float
     in_context: bool
     penalized: bool = False
+    views: tuple[tuple[int, int], ...] = ()
 
     def __call__(self, objective: Any) -> Any:
         trained = Penalized(objective) if self.penalized else objective
-        hiding = HidingCells(trained, self.hide) if self.hide else trained
+        seen = HidingViews(trained, self.hide, self.views) if self.views else HidingCells(trained, self.hide)
+        hiding = seen if self.hide else trained
         return InContext(hiding) if self.in_context else hiding
 
 

@@ -7,10 +7,10 @@ from jaxtyping import Float
 
 from reparax.applications._door import parts_of
 from reparax.applications._score import score
-from reparax.data import Dataset, dense
+from reparax.data import Dataset, by_view, dense
 from reparax.errors import TrainingError
-from reparax.recipe import FittedModel
-from reparax.tables import RowDistribution, TableAdapter, adapter_of
+from reparax.recipe import FittedModel, Units
+from reparax.tables import Adapter, RowDistribution, TableAdapter, ViewsAdapter, adapter_of
 
 NATS_PER_VALUE = 1.0
 """A model that gives a typical value e times less probability than its marginal does has learned nothing of use: what
@@ -31,8 +31,18 @@ def marginal_log_density(fitted: FittedModel, part: Dataset, rows: Dataset) -> F
         part: The data of the fit.
         rows: The rows.
     """
-    units = fitted.units
     adapter = adapter_of(fitted.model.likelihood)
+    if not isinstance(adapter, ViewsAdapter):
+        return _of_marginals(fitted.units, adapter, part, rows)
+    total, of_part = np.zeros(len(rows)), by_view(part)
+    for (name, view), units, own in zip(by_view(rows).items(), fitted.units.views, adapter.views, strict=True):
+        if len(view.rows):
+            total[view.rows] += _of_marginals(units, own, of_part[name].dataset, view.dataset)
+    return total
+
+
+def _of_marginals(units: Units, adapter: Adapter, part: Dataset, rows: Dataset) -> Float[np.ndarray, " n"]:
+    """The same of data that are no views, or of one view."""
     if isinstance(adapter, TableAdapter):
         alone = RowDistribution.of_data(adapter.layout.value)
         stored = adapter.stored(units.stored(rows.values))
@@ -56,14 +66,14 @@ def marginal_log_density(fitted: FittedModel, part: Dataset, rows: Dataset) -> F
 def marginal_bound(fitted: FittedModel, dataset: Dataset) -> float | None:
     """The mean of `marginal_log_density` over the held-out rows of a fit, to compare its held-out bound with.
 
-    None for tables, where it would take as long as compiling the model; for sparse data; for other data than those
-    of the fit; and if nothing was held out, or the model has no density.
+    None for tables and views, where it would take as long as compiling the model; for sparse data; for other data than
+    those of the fit; and if nothing was held out, or the model has no density.
 
     Args:
         fitted: The fitted model.
         dataset: The data of the fit.
     """
-    if fitted.schema.kind == "table" or dataset.is_sparse or not fitted.model.posterior.has_density:
+    if fitted.schema.kind in {"table", "views"} or dataset.is_sparse or not fitted.model.posterior.has_density:
         return None
     parts = parts_of(fitted, dataset)
     return None if parts is None else float(np.mean(marginal_log_density(fitted, *parts)))

@@ -78,6 +78,7 @@ def privacy(fitted: FittedModel, data: Any, *, synthetic: Any = None, num_sample
         DataError: The fit held out no rows, these are not its data, or the rows have another shape or kind.
         RecipeError: The model has a context without names, or the number of samples is below 1.
     """
+    fitted.refuse_views("to measure privacy of", "fit a model of each view, and measure these")
     if context_size(fitted.model) and fitted.schema.given is None:
         raise RecipeError(
             expected="a model without a context, or one to which columns are given by name",

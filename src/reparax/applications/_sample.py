@@ -1,6 +1,7 @@
 """Sampling new examples from the prior and the likelihood."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import equinox as eqx
@@ -10,10 +11,11 @@ import numpy as np
 from jaxtyping import Array
 
 from reparax.applications._door import contexts_of, in_context, some_of
+from reparax.applications._form import by_name, in_form_of_data
 from reparax.applications._given import conditions_where, given_of
 from reparax.applications._rows import batch_size, batches, require_samples
 from reparax.applications._where import SAME_LATENT, by_member, drawn_where, keys_at, members_of
-from reparax.data import Dataset, FrameKind, cell_value, joint_values, to_frame
+from reparax.data import Dataset, FrameKind, cell_value
 from reparax.errors import DataError, RecipeError
 from reparax.model import Model
 from reparax.networks import context_size
@@ -52,20 +54,15 @@ def sample(
             that of the frame that was fitted, or polars.
 
     Returns:
-        An array for images and plain numbers, else a data frame, with the given columns in their places.
+        An array for images and plain numbers, else a data frame, with the given columns in their places. Of several
+        views, these by the names of the views.
 
     Raises:
         RecipeError: The number of samples is below 1, or there is a condition but no table.
         DataError: A condition names an unknown column or category, or is too rare to sample from.
     """
     drawn = sample_dataset(fitted, num_samples, key=key, where=where, context=context)
-    schema, values = fitted.schema, joint_values(drawn)
-    if schema.columns is None:
-        return values
-    if like is None and schema.names is None and schema.value_kind != "mixed":
-        return values if schema.given is None else to_frame(values, schema.joint, like="numpy")
-    fitted_to = fitted.frame_kind if fitted.frame_kind != "numpy" else None
-    return to_frame(values, schema.joint, like=like or fitted_to or "polars")
+    return in_form_of_data(replace(drawn, frame_kind=fitted.frame_kind), like)
 
 
 def sample_values(
@@ -78,6 +75,7 @@ def sample_values(
 ) -> np.ndarray:
     """`sample` as the matrix that `reparax.data.to_frame` takes: codes for categories, NaN for missing cells.
 
+    Of several views, the rows hold all of them, one after the other.
     It holds what is modeled, without the columns that are given: `sample_dataset` has both.
     """
     return sample_dataset(fitted, num_samples, key=key, where=where, context=context).values
@@ -133,10 +131,10 @@ def sample_means(
     key: jax.Array,
     where: Mapping[str, Any] | None = None,
     context: Any = None,
-) -> np.ndarray:
+) -> Any:
     """E[x | z] for z drawn from the prior, in the user's units: smoother than the output of `sample`, but not samples.
 
-    No cell of a table is missing.
+    No cell of a table is missing. Of several views, the means of each by its name.
 
     Args:
         fitted: The fitted model.
@@ -148,7 +146,7 @@ def sample_means(
     Raises:
         RecipeError: The number of samples is below 1.
     """
-    return means_dataset(fitted, num_samples, key=key, where=where, context=context).values
+    return by_name(means_dataset(fitted, num_samples, key=key, where=where, context=context))
 
 
 def means_dataset(
@@ -201,6 +199,11 @@ def _conditions(fitted: FittedModel, where: Mapping[str, Any]) -> dict[int, floa
         raise DataError(
             expected=f"a condition on what is given: {known}", got=", ".join(map(repr, where)), cure="name one of these"
         )
+    if fitted.schema.views:
+        raise RecipeError(
+            expected="no condition on columns for a model of several views", got=", ".join(map(repr, where)),
+            cure="give the known views: reparax impute MODEL --view NAME=FILE; rx.impute(fitted, rx.Views({...}))",
+        )  # fmt: skip
     if columns is None:
         raise RecipeError(
             expected="a table for a condition", got=f"a model of {fitted.schema.kind}", cure="leave the condition out"

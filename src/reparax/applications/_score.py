@@ -150,7 +150,7 @@ class Evaluation:
         latent_dim: The number of latent dimensions, or of indices.
         bits_per_dim: For images, -iwae / (values per image) in bits; None for a model without a density.
         columns: For tables, E[log p(x_j | z)] of each column j under the importance-weighted posterior, averaged over
-            the rows where it is observed; without the probability of gaps.
+            the rows where it is observed; without the probability of gaps. For several views, the same of each view.
         members: Of an ensemble, the figures of each member; else None.
     """
 
@@ -258,9 +258,10 @@ def _evaluation(fitted: FittedModel, dataset: Dataset, terms: Terms, num_samples
 def _of_columns(fitted: FittedModel, values: np.ndarray, terms: Terms) -> dict[str, float] | None:
     if terms.by_column is None:
         return None
-    observed = np.maximum(1, (~np.isnan(values)).sum(axis=0))
+    observed = np.maximum(1, adapter_of(fitted.model.likelihood).observed(values).sum(axis=0))
     means = terms.by_column.sum(axis=0, dtype=np.float64) / observed
-    return dict(zip((column.name for column in fitted.schema.columns or ()), means.tolist(), strict=True))
+    names = [name for name, _ in fitted.schema.views] or [column.name for column in fitted.schema.columns or ()]
+    return dict(zip(names, means.tolist(), strict=True))
 
 
 def _standard_error(values: np.ndarray) -> float | None:

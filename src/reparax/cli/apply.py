@@ -1,31 +1,41 @@
 """``reparax encode``, ``reconstruct``, ``sample``, ``impute`` and ``score``: from a model to a file."""
 
-from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
 from reparax.cli.blocks import Applied, Memory, applied_in_blocks
-from reparax.cli.model import Allow, Data, Label, member_of, open_data, open_model, streamed
+from reparax.cli.model import Allow, Data, Id, Label, View, member_of, open_data, open_model, source_of, streamed
+from reparax.cli.outputs import (
+    IMAGES,
+    LARGEST_PAIRS,
+    TABLES,
+    check_picture,
+    enlarged,
+    files_of,
+    framed,
+    pixels,
+    shown_first,
+    with_ids,
+    write_filled,
+    write_pairs,
+    write_values,
+)  # fmt: skip
 from reparax.cli.terminal import Say, notes, speaker
 from reparax.errors import NoClosedForm
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import numpy as np
 
     from reparax.applications import Scores
     from reparax.data import Dataset
     from reparax.recipe import FittedModel
 
-TABLES = (".npy", ".npz", ".csv", ".tsv", ".parquet", ".feather", ".arrow", ".xlsx")
-IMAGES = (*TABLES, ".png")
 LARGEST_GRID = 64
 MAX_SHOWN = 10
-LARGEST_PAIRS = 50
-SMALLEST_TILE = 56
-FRAME = 2
 
 Out = Annotated[str, Parameter(name=["--out", "-o"], allow_leading_hyphen=True)]
 
@@ -33,10 +43,12 @@ Out = Annotated[str, Parameter(name=["--out", "-o"], allow_leading_hyphen=True)]
 @streamed
 def encode(
     model: str,
-    data: Data,
+    data: Data | None = None,
     /,
     *,
     out: Out,
+    view: View = (),
+    row_id: Id = None,
     std: bool = False,
     member: int | None = None,
     label: Label = None,
@@ -54,6 +66,8 @@ def encode(
         member: Of an ensemble, the member that encodes, from 1 on: the codes of several have no common meaning.
         label: Where the labels are, if they are given to the model.
         memory: The most memory that the values may take.
+        view: In place of DATA, one of several views: NAME=FILE; once for each view.
+        row_id: Of views, the column or array that names their rows; by default they belong together in their order.
         allow: Modules with custom parts that may be imported.
         quiet: Show no notes.
     """
@@ -62,16 +76,17 @@ def encode(
     files.check_output(out, TABLES)
     say = speaker(quiet)
     fitted = member_of(open_model(model, allow), member, "to encode with")
-    in_blocks = applied_in_blocks(data, fitted, say, memory=memory, label=label)
+    source = source_of(data, view, row_id)
+    in_blocks = applied_in_blocks(source, fitted, say, memory=memory, label=label)
     if in_blocks is not None:
         in_blocks.write(out, lambda rows: _code_columns(fitted, _codes(fitted, rows, say, std=std)))
         say(f"wrote {out}: {len(in_blocks.blocks)} rows")
         return
-    dataset = open_data(data, fitted, say, label=label)
+    dataset = open_data(source, fitted, say, label=label)
     arrays = _codes(fitted, dataset, say, std=std)
     if out.lower().endswith((".csv", ".tsv", ".parquet")):
         arrays = _code_columns(fitted, arrays)
-    files.write(out, _with_ids(arrays, dataset, out))
+    files.write(out, with_ids(arrays, dataset, out))
     say(f"wrote {out}: {len(dataset)} rows")
 
 
@@ -102,10 +117,12 @@ def _code_columns(fitted: "FittedModel", arrays: "Mapping[str, np.ndarray]") -> 
 @streamed
 def classify(
     model: str,
-    data: Data,
+    data: Data | None = None,
     /,
     *,
     out: Out,
+    view: View = (),
+    row_id: Id = None,
     label: Label = None,
     held_out: bool = False,
     allow: Allow = (),
@@ -121,6 +138,8 @@ def classify(
         out: The file to write, or - for standard output as CSV: .csv, .parquet, .npy or .npz.
         label: Where the labels are; with labels, the fraction of right classes is said.
         held_out: Only the rows that were held out of the fit to these data, whose labels the fit has not seen.
+        view: In place of DATA, one of several views: NAME=FILE; once for each view.
+        row_id: Of views, the column or array that names their rows; by default they belong together in their order.
         allow: Modules with custom parts that may be imported.
         quiet: Show no notes.
     """
@@ -129,7 +148,7 @@ def classify(
     files.check_output(out, TABLES)
     say = speaker(quiet)
     fitted = open_model(model, allow)
-    dataset = open_data(data, fitted, say, label=label, held_out=held_out)
+    dataset = open_data(source_of(data, view, row_id), fitted, say, label=label, held_out=held_out)
     from reparax import applications
 
     found = applications.classify(fitted, dataset)
@@ -138,7 +157,7 @@ def classify(
     }
     if out.lower().endswith((".npy", ".npz")):
         arrays = {"probabilities": found.probabilities}
-    files.write(out, _with_ids(arrays, dataset, out))
+    files.write(out, with_ids(arrays, dataset, out))
     say(f"wrote {out}: {len(dataset)} rows")
     if fitted.schema.classes and (seen := applications.accuracy(found, dataset)) is not None:
         right, count = seen
@@ -148,10 +167,12 @@ def classify(
 @streamed
 def reconstruct(
     model: str,
-    data: Data,
+    data: Data | None = None,
     /,
     *,
     out: Out,
+    view: View = (),
+    row_id: Id = None,
     held_out: bool = False,
     label: Label = None,
     allow: Allow = (),
@@ -166,6 +187,8 @@ def reconstruct(
             (originals beside reconstructions).
         held_out: Use only the rows that were held out of the fit to these data.
         label: Where the labels are, if they are given to the model.
+        view: In place of DATA, one of several views: NAME=FILE; once for each view.
+        row_id: Of views, the column or array that names their rows; by default they belong together in their order.
         allow: Modules with custom parts that may be imported.
         quiet: Show no notes.
     """
@@ -174,17 +197,20 @@ def reconstruct(
     files.check_output(out, IMAGES)
     say = speaker(quiet)
     fitted = open_model(model, allow)
-    _check_picture(fitted, out)
-    dataset = open_data(data, fitted, say, held_out=held_out, label=label)
+    check_picture(fitted, out)
+    dataset = open_data(source_of(data, view, row_id), fitted, say, held_out=held_out, label=label)
     from reparax import applications
 
     if out.lower().endswith(".png"):
         if len(dataset) > LARGEST_PAIRS:
             say(f"note: the picture shows {LARGEST_PAIRS} of {len(dataset)} images")
-        dataset = _first(dataset)
-        _write_pairs(out, fitted, dataset.values, applications.reconstruct(fitted, dataset))
+        dataset = shown_first(dataset)
+        write_pairs(out, fitted, dataset.values, applications.reconstruct(fitted, dataset))
     else:
-        _write_values(out, replace(dataset, values=applications.reconstruct(fitted, dataset)))
+        for name, view_of in files_of(out, applications.reconstructed(fitted, dataset)):
+            write_values(name, view_of)
+            say(f"wrote {name}: {len(dataset)} reconstructions")
+        return
     say(f"wrote {out}: {len(dataset)} reconstructions")
 
 
@@ -219,7 +245,7 @@ def sample(
 
     files.check_output(out, IMAGES)
     fitted = open_model(model, allow)
-    _check_picture(fitted, out)
+    check_picture(fitted, out)
     import jax
 
     from reparax import applications
@@ -232,20 +258,24 @@ def sample(
     drawn = draw(fitted, count, key=key, where=cells)
     notes(speaker(quiet), applications.notes_on_where(fitted, cells))
     if is_picture:
-        files.write(out, _framed(_enlarged(_pixels(fitted, drawn.values))))
-    else:
-        _write_values(out, drawn)
-    what = "means given z, without the noise of pixels (--no-means)" if is_picture else "means"
-    speaker(quiet)(f"wrote {out}: {count} {what if shows_means else 'samples'}")
+        files.write(out, framed(enlarged(pixels(fitted, drawn.values))))
+        what = "means given z, without the noise of pixels (--no-means)" if shows_means else "samples"
+        speaker(quiet)(f"wrote {out}: {count} {what}")
+        return
+    for name, view in files_of(out, drawn):
+        write_values(name, view)
+        speaker(quiet)(f"wrote {name}: {count} {'means' if shows_means else 'samples'}")
 
 
 @streamed
 def impute(
     model: str,
-    data: Data,
+    data: Data | None = None,
     /,
     *,
     out: Out,
+    view: View = (),
+    row_id: Id = None,
     draws: int | None = None,
     missing: Literal["at-random", "not-at-random"] = "at-random",
     samples: int = 400,
@@ -266,6 +296,8 @@ def impute(
         samples: The number of importance samples for each row.
         seed: The random seed.
         label: Where the labels are, if they are given to the model.
+        view: In place of DATA, one of several views: NAME=FILE; once for each view.
+        row_id: Of views, the column or array that names their rows; by default they belong together in their order.
         allow: Modules with custom parts that may be imported.
         quiet: Show no notes.
     """
@@ -274,20 +306,19 @@ def impute(
     files.check_output(out, TABLES)
     say = speaker(quiet)
     fitted = open_model(model, allow)
-    dataset = open_data(data, fitted, say, label=label)
+    dataset = open_data(source_of(data, view, row_id), fitted, say, label=label)
     from reparax import applications
 
     if draws is None:
-        files.write(out, applications.impute(fitted, dataset, num_samples=samples, seed=seed, missing=missing))
-        say(f"wrote {out}: {_gaps(dataset)} cells filled")
+        filled = applications.impute(fitted, dataset, num_samples=samples, seed=seed, missing=missing)
+        write_filled(out, filled, dataset, f"{_gaps(dataset)} cells filled", say)
         return
     names = [_numbered(out, number) for number in range(1, draws + 1)]
     for name in names:
         files.check_output(name, TABLES)
     tables = applications.impute_draws(fitted, dataset, draws, num_samples=samples, seed=seed, missing=missing)
     for name, table in zip(names, tables, strict=True):
-        files.write(name, table)
-        say(f"wrote {name}: {_gaps(dataset)} cells drawn")
+        write_filled(name, table, dataset, f"{_gaps(dataset)} cells drawn", say)
 
 
 def _gaps(dataset: "Dataset") -> int:
@@ -305,10 +336,12 @@ def _numbered(out: str, number: int) -> str:
 @streamed
 def score(
     model: str,
-    data: Data,
+    data: Data | None = None,
     /,
     *,
     out: Out,
+    view: View = (),
+    row_id: Id = None,
     top: int | None = None,
     samples: int = 100,
     seed: int = 0,
@@ -330,6 +363,8 @@ def score(
         seed: The seed of the importance samples.
         label: Where the labels are, if they are given to the model.
         memory: The most memory that the values may take.
+        view: In place of DATA, one of several views: NAME=FILE; once for each view.
+        row_id: Of views, the column or array that names their rows; by default they belong together in their order.
         allow: Modules with custom parts that may be imported.
         quiet: Show no notes.
     """
@@ -338,18 +373,19 @@ def score(
     files.check_output(out, TABLES)
     say = speaker(quiet)
     fitted = open_model(model, allow)
-    in_blocks = applied_in_blocks(data, fitted, say, memory=memory, label=label)
+    source = source_of(data, view, row_id)
+    in_blocks = applied_in_blocks(source, fitted, say, memory=memory, label=label)
     if in_blocks is not None:
         _score_in_blocks(in_blocks, out, top, samples, seed)
         return
-    dataset = open_data(data, fitted, say, label=label)
+    dataset = open_data(source, fitted, say, label=label)
     from reparax import applications
 
     scores = applications.score(fitted, dataset, num_samples=samples, seed=seed)
     if scores.log_density is None:
         meaning = "minus log p(x|z)" if scores.shares is None else "the sum of the contributions of the columns"
         say(f"note: a deterministic autoencoder has no density; the anomaly score is {meaning}")
-    columns = dict(_with_ids(applications.columns_of(scores), dataset, out))
+    columns = dict(with_ids(applications.columns_of(scores), dataset, out))
     if top is not None:
         order = _most_anomalous(scores, top)
         columns = {"row": order + 1, **{name: column[order] for name, column in columns.items()}}
@@ -400,96 +436,3 @@ def _explanation(scores: "Scores", row: int) -> str:
     shares = scores.shares[row]
     parts = [f"{scores.names[index]} {shares[index]:.1f}" for index in (-shares).argsort()[:3]]
     return f"{text}, mostly from {', '.join(parts)}"
-
-
-def _with_ids(arrays: Mapping[str, "np.ndarray"], dataset: "Dataset", out: str) -> Mapping[str, "np.ndarray"]:
-    """The arrays after the names of the examples, if these have names and the format can store text."""
-    if dataset.ids is None or out.lower().endswith(".npy"):
-        return arrays
-    return {"id": dataset.ids, **arrays}
-
-
-def _write_values(out: str, examples: "Dataset") -> None:
-    """Writes examples with the column names of the user's data, and with their dtype if it stores them exactly."""
-    import numpy as np
-
-    from reparax.data import joint_values, write
-
-    schema, values = examples.schema, examples.values
-    if schema.kind == "table":
-        write(out, joint_values(examples), schema=schema.joint)
-        return
-    dtype = np.dtype(schema.dtype)
-    if dtype.kind in "iu":
-        limits = np.iinfo(schema.dtype)
-        if (values == np.rint(values)).all() and values.min() >= limits.min and values.max() <= limits.max:
-            values = values.astype(dtype)
-    elif values.dtype.kind == "f" and schema.value_kind == "real":
-        values = values.astype(dtype, copy=False)
-    if examples.conditions is not None and not out.lower().endswith(".npy"):
-        write(out, {"X": values, **_given_cells(examples.conditions)})
-        return
-    write(out, values, names=schema.names, schema=schema if schema.kind == "images" else None)
-
-
-def _given_cells(conditions: "Dataset") -> dict[str, "np.ndarray"]:
-    """What is given of each example, by name, as the user wrote it."""
-    import numpy as np
-
-    from reparax.data import to_frame
-
-    frame = to_frame(conditions.values, conditions.schema)
-    columns = {column.name: column.to_numpy() for column in frame.get_columns()}
-    return {name: cells.astype(str) if cells.dtype.hasobject else np.asarray(cells) for name, cells in columns.items()}
-
-
-def _check_picture(fitted: "FittedModel", out: str) -> None:
-    from reparax.errors import OutputError
-
-    if out.lower().endswith(".png") and (fitted.schema.kind != "images" or fitted.schema.event_shape[-1] == 2):
-        raise OutputError(
-            expected=f"a file ending in {', '.join(TABLES)}",
-            got=f"{out}, but the model is not of images",
-            cure="the ending chooses the format: use one of those",
-        )
-
-
-def _first(dataset: "Dataset") -> "Dataset":
-    import numpy as np
-
-    return dataset.take(np.arange(min(LARGEST_PAIRS, len(dataset))))
-
-
-def _pixels(fitted: "FittedModel", values: "np.ndarray") -> "np.ndarray":
-    """Pixels between 0 (black) and 1 (white), whatever the levels of the data; bits are that already."""
-    import numpy as np
-
-    values = np.asarray(values, np.float64)
-    if fitted.binarize != "none":
-        return values
-    low, high = float(np.min(fitted.schema.low)), float(np.max(fitted.schema.high))
-    return (values - low) / (high - low if high > low else 1.0)
-
-
-def _write_pairs(out: str, fitted: "FittedModel", originals: "np.ndarray", reconstructions: "np.ndarray") -> None:
-    """Writes each original with its reconstruction on its right."""
-    import numpy as np
-
-    from reparax.data import write
-
-    low, high = float(np.min(fitted.schema.low)), float(np.max(fitted.schema.high))
-    left = (np.asarray(originals, np.float64) - low) / (high - low if high > low else 1.0)
-    write(out, _framed(np.concatenate([_enlarged(left), _enlarged(_pixels(fitted, reconstructions))], axis=2)))
-
-
-def _enlarged(images: "np.ndarray") -> "np.ndarray":
-    """Tiny images, enlarged to a visible size."""
-    scale = -(-SMALLEST_TILE // max(images.shape[1:3]))
-    return images.repeat(scale, axis=1).repeat(scale, axis=2)
-
-
-def _framed(images: "np.ndarray") -> "np.ndarray":
-    """Images with a gray frame, so that neighbors are separated."""
-    import numpy as np
-
-    return np.pad(images, ((0, 0), (FRAME, FRAME), (FRAME, FRAME), (0, 0)), constant_values=0.5)

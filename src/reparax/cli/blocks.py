@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
@@ -94,9 +94,9 @@ class Applied:
 
 
 def applied_in_blocks(
-    data: str, fitted: "FittedModel", say: Say, *, memory: str | None, label: str | None
+    source: Any, fitted: "FittedModel", say: Say, *, memory: str | None, label: str | None
 ) -> Applied | None:
-    """The rows of data that are to be read in blocks; None if they are to be read at once.
+    """The rows of data that are to be read in blocks; None if they are to be read at once, as views are.
 
     Raises:
         DataError: A file is damaged, or cannot be read in blocks.
@@ -104,5 +104,5 @@ def applied_in_blocks(
     """
     from reparax.data import blocks_of
 
-    blocks = blocks_of(data, memory=memory)
+    blocks = blocks_of(source, memory=memory) if isinstance(source, str) else None
     return None if blocks is None else Applied(blocks, fitted, say, label)

@@ -8,7 +8,19 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from reparax.cli.model import Allow, Data, Label, open_data, open_model, origin_of, prepare_jax, streamed
+from reparax.cli.model import (
+    Allow,
+    Data,
+    Id,
+    Label,
+    View,
+    open_data,
+    open_model,
+    origin_of,
+    prepare_jax,
+    source_of,
+    streamed,
+)  # fmt: skip
 from reparax.cli.terminal import Say, bound_name, notes, speaker
 from reparax.cli.words import columns_text, relations_text
 
@@ -22,9 +34,11 @@ if TYPE_CHECKING:
 @streamed
 def evaluate(
     model: str,
-    data: Data,
+    data: Data | None = None,
     /,
     *,
+    view: View = (),
+    row_id: Id = None,
     samples: int = 100,
     seed: int = 0,
     held_out: bool = False,
@@ -49,6 +63,8 @@ def evaluate(
         privacy: Add what the model and its synthetic rows give away of the rows of the fit: copies, closest rows,
             membership, each beside held-out rows. The data are those of the fit.
         out: Write to a .json file instead of stdout.
+        view: In place of DATA, one of several views: NAME=FILE; once for each view.
+        row_id: Of views, the column or array that names their rows; by default they belong together in their order.
         allow: Modules with custom parts that may be imported.
         quiet: Show no notes.
     """
@@ -58,18 +74,19 @@ def evaluate(
         check_output(out, (".json",))
     say = speaker(quiet)
     fitted = open_model(model, allow)
-    dataset = open_data(data, fitted, say, held_out=held_out, label=label)
+    source = source_of(data, view, row_id)
+    dataset = open_data(source, fitted, say, held_out=held_out, label=label)
     from reparax import applications
 
     evaluation = applications.evaluate(fitted, dataset, num_samples=samples, seed=seed).as_dict()
     members = evaluation.pop("members", None)
     numbers: dict[str, Any] = {name: _number(value) for name, value in evaluation.items()}
     if factors is not None:
-        numbers["factors"] = dataclasses.asdict(_of_factors(fitted, data, dataset, factors, seed, label, held_out))
+        numbers["factors"] = dataclasses.asdict(_of_factors(fitted, source, dataset, factors, seed, label, held_out))
     if members is not None:
         numbers["members"] = [{name: _number(value) for name, value in one.items()} for one in members]
     if privacy:
-        whole = open_data(data, fitted, speaker(quiet=True), label=label) if held_out else dataset
+        whole = open_data(source, fitted, speaker(quiet=True), label=label) if held_out else dataset
         found = applications.privacy(fitted, whole, num_samples=samples, seed=seed)
         numbers["privacy"] = dataclasses.asdict(found)
     _write_json(numbers, out)
@@ -90,7 +107,7 @@ def _write_json(numbers: dict[str, Any], out: str | None) -> None:
 
 
 def _of_factors(
-    fitted: "FittedModel", data: str, dataset: "Dataset", factors: str, seed: int, label: str | None, held_out: bool
+    fitted: "FittedModel", data: Any, dataset: "Dataset", factors: str, seed: int, label: str | None, held_out: bool
 ) -> "Factors":
     """How the codes relate to factors in a file, which are those of all rows of the data."""
     from reparax import applications
@@ -190,6 +207,8 @@ def _rows(description: dict[str, Any]) -> list[tuple[str, str]]:
     rows = [(name.replace("_", "-"), _named(value)) for name, value in (recipe or {"parts": "custom"}).items()]
     shape = "x".join(map(str, data["event_shape"]))
     kinds = f"{data['kind']} of shape {shape}, {data['value_kind']} values"
+    if data["kind"] == "views":
+        kinds = f"the views {', '.join(name for name, _ in data['views'])}"
     given = ", ".join(column["name"] for column in (data.get("given") or {}).get("columns", ()))
     rows += [
         ("given", given),

@@ -13,7 +13,7 @@ from cyclopts.validators import Number
 
 from reparax import registry
 from reparax.cli.evaluate import say_verdict
-from reparax.cli.model import Data, origin_of, prepare_jax, see_working_folder, streamed
+from reparax.cli.model import Data, Id, View, origin_of, prepare_jax, see_working_folder, source_of, streamed
 from reparax.cli.options import RecipeOptions
 from reparax.cli.terminal import Say, Stop, bound_name, notes, speaker, stoppable, warn, warnings_as_lines, watch
 from reparax.cli.words import columns_text, recipe_lines, relations_text
@@ -79,10 +79,12 @@ def names_in(given: tuple[str, ...]) -> tuple[str, ...]:
 
 @streamed
 def fit(
-    data: Data,
+    data: Data | None = None,
     /,
     *,
     out: str,
+    view: View = (),
+    row_id: Id = None,
     label: Annotated[
         str | None, Parameter(help="Labels, which are not modeled: a column, an array of an .npz file, or a file.")
     ] = None,
@@ -116,6 +118,8 @@ def fit(
         data: A .csv, .tsv, .parquet, .feather, .npy, .npz or IDX file, a folder of tables or images, or
             builtin:digits.
         out: The model folder to write; an existing model there is replaced.
+        view: In place of DATA, one of several views: NAME=FILE; once for each view.
+        row_id: Of views, the column or array that names their rows; by default they belong together in their order.
         label: Where the labels are; they are not modeled.
         schema: A .json or .toml file with the kinds of columns of a table: {"zip": "categorical", "id": "exclude"}; and
             with what holds in every row: {"dropoff": {"after": "pickup"}, "total": {"sum": ["fare", "tip"]}}.
@@ -147,7 +151,8 @@ def fit(
     check_output(out, ())
     if history is not None:
         check_output(history, (".csv",))
-    dataset = opened(data, memory=memory, label=label, schema=schema, exclude=exclude, given=names_in(given))
+    source = source_of(data, view, row_id)
+    dataset = opened(source, memory=memory, label=label, schema=schema, exclude=exclude, given=names_in(given))
     require_fit(dataset.sample if isinstance(dataset, Stream) else dataset)
     prepare_jax()
     from reparax.applications import described_for, plan, shown_rows
@@ -185,7 +190,7 @@ def fit(
         save(fitted, out)
     try:
         shown = shown_rows(original, planned) if isinstance(original, Stream) else original
-        return _finish(fitted, shown, data, out, stop, saves, say, report=report)
+        return _finish(fitted, shown, str(data), out, stop, saves, say, report=report)
     except KeyboardInterrupt:
         warn(f"interrupted after the model was written to {out}")
         return stop.code
@@ -226,8 +231,8 @@ def _finish(
         return stop.code
     if report and fitted.guarantee is not None:
         _say_price(fitted, dataset, data, out, say)
-    elif report and dataset.is_sparse:
-        say("note: no report, as the data are sparse")
+    elif report and (dataset.is_sparse or dataset.schema.views):
+        say(f"note: no report, as {'the data are sparse' if dataset.is_sparse else 'there are several views'}")
     elif report:
         _write_report(fitted, dataset, data, out, say)
         say(f"report      {out}/{REPORT}")

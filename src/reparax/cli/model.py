@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from reparax.cli.terminal import Say, notes
-from reparax.errors import DataError
+from reparax.errors import DataError, OutputError
 
 if TYPE_CHECKING:
     from reparax.data import Dataset
@@ -69,6 +69,10 @@ def streamed(command: Callable[..., Any]) -> Callable[..., Any]:
                 return command(*read, **options)
             out = Path(folder) / "out.csv"
             result = command(*read, **(options | {"out": str(out), "quiet": True}))
+            if not out.exists():
+                raise OutputError(
+                    expected="the name of files, of which each view has one", got="-", cure="name them: --out drawn.csv"
+                )
             sys.stdout.write(out.read_text("utf-8"))
             return result
 
@@ -141,17 +145,60 @@ def origin_of(folder: str, data: str) -> "Origin":
     return Origin(folder, data, describe(folder)["libraries"])
 
 
+View = Annotated[tuple[str, ...], Parameter(name="--view", help="In place of DATA, one of several views: NAME=FILE.")]
+"""Several views of the same things, each with its name."""
+Id = Annotated[
+    str | None, Parameter(name="--id", help="Of views, the column or array that names the rows (default: their order).")
+]
+"""What says which rows of several views belong together."""
+
+
+def source_of(data: str | None, views: tuple[str, ...], name: str | None) -> Any:
+    """What a command reads: a file, a folder or a built-in name, or several views.
+
+    Args:
+        data: The data, if they are not views.
+        views: The views, as NAME=FILE.
+        name: What names the rows of views.
+
+    Raises:
+        DataError: Neither is given, or both; or views that have no names, or the same.
+    """
+    from reparax.data import Views
+
+    if not views:
+        if data is None or name is not None:
+            raise DataError(
+                expected="data: a file or a folder, or several views" if data is None else "--id along with --view",
+                got="none" if data is None else "--id without views",
+                cure="name the data, or write --view NAME=FILE --view NAME=FILE" if data is None else "leave it out",
+            )
+        return data
+    pairs = [one.partition("=") for one in views]
+    wrong = next((whole for (first, _, last), whole in zip(pairs, views, strict=True) if not (first and last)), None)
+    names = [first for first, _, _ in pairs]
+    if data is not None:
+        expected, got, cure = "either data or views", f"{data} and --view", "give all of them with --view"
+    elif wrong is not None:
+        expected, got, cure = "views as NAME=FILE", f"--view {wrong}", "write --view rna=counts.npz"
+    elif len(set(names)) < len(names):
+        expected, got, cure = "views with different names", ", ".join(names), "name each view once"
+    else:
+        return Views({first: last for first, _, last in pairs}, id=name)
+    raise DataError(expected=expected, got=got, cure=cure)
+
+
 Label = Annotated[str | None, Parameter(help="Where the labels are, if they are given to the model, as in the fit.")]
 """Where the labels of data are."""
 
 
 def open_data(
-    source: str, fitted: "FittedModel", say: Say, *, held_out: bool = False, label: str | None = None
+    source: Any, fitted: "FittedModel", say: Say, *, held_out: bool = False, label: str | None = None
 ) -> "Dataset":
     """The data in the form that the model takes.
 
     Args:
-        source: The file, folder or built-in name.
+        source: The file, folder or built-in name, or the views.
         fitted: The model.
         say: Shows notes on the data.
         label: Where the labels are; None for where they were in the fit, if there.

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from reparax.cli.model import Allow, Data, open_data, open_model, streamed
+from reparax.cli.model import Allow, Data, Id, View, open_data, open_model, source_of, streamed
 from reparax.cli.options import choice_of
 from reparax.cli.terminal import speaker
 
@@ -13,10 +13,12 @@ from reparax.cli.terminal import speaker
 @streamed
 def refit_prior(
     model: str,
-    data: Data,
+    data: Data | None = None,
     /,
     *,
     out: Annotated[str, Parameter(name=["--out", "-o"], allow_leading_hyphen=True)],
+    view: View = (),
+    row_id: Id = None,
     prior: str | None = None,
     seed: int = 0,
     allow: Allow = (),
@@ -30,6 +32,8 @@ def refit_prior(
         model: The model folder.
         data: Data of the same shape as those that the model was fitted to, best those of the fit; - for standard input.
         out: The model folder to write.
+        view: In place of DATA, one of several views: NAME=FILE; once for each view.
+        row_id: Of views, the column or array that names their rows; by default they belong together in their order.
         prior: The prior, by name or as JSON with its options (default: the best of several on held-out rows).
         seed: The random seed.
         allow: Modules with custom parts that may be imported.
@@ -41,7 +45,7 @@ def refit_prior(
 
     folder = Path(out).expanduser()
     artifact.check_folder(folder)
-    dataset = open_data(data, fitted, say)
+    dataset = open_data(source_of(data, view, row_id), fitted, say)
     refitted = applications.refit_prior(
         fitted, dataset, prior=None if prior is None else choice_of("prior", prior), seed=seed
     )

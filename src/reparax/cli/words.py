@@ -16,6 +16,12 @@ def columns_text(schema: "Schema") -> list[str]:
     """One line for each column of a table: name, kind, fraction missing, values; none for images and arrays."""
     from reparax.data import column_lines
 
+    if schema.views:
+        titles = {
+            name: f"view {name}: {view.kind} of shape {'x'.join(map(str, view.event_shape))}, {_values(view)}"
+            for name, view in schema.views
+        }
+        return [line for name, view in schema.views for line in (titles[name], *columns_text(view))]
     lines = column_lines(schema)
     shown = lines[:MAX_COLUMNS]
     if not shown:
@@ -43,6 +49,9 @@ def relations_text(schema: "Schema") -> list[str]:
 def data_line(dataset: "Dataset | Stream") -> str:
     """One line on the data: the number and the kind of the examples."""
     schema = dataset.schema
+    if schema.views:
+        sizes = ", ".join(f"{name} ({'x'.join(map(str, view.event_shape))})" for name, view in schema.views)
+        return f"{len(dataset)} examples with the views {sizes}"
     shape = "x".join(map(str, schema.event_shape))
     if schema.kind == "images":
         return f"{len(dataset)} images of {shape}, {_values(schema)}"
@@ -78,7 +87,7 @@ def recipe_lines(recipe: "Recipe", chosen: frozenset[str], dataset: "Dataset | S
                 else _values(dataset.schema),
             ),
         ),
-        ("posterior", _posterior(recipe), _why("posterior", chosen, "the default of this objective")),
+        ("posterior", _posterior(recipe), _why("posterior", chosen, _default(dataset.schema))),
         ("prior", _part(recipe, "prior"), _why("prior", chosen, "the default of this posterior")),
         ("network", _network(recipe), _why("network", chosen, _size(dataset))),
         ("objective", _objective(recipe), _why("objective", chosen, "the default")),
@@ -101,7 +110,13 @@ def _why(field: str, chosen: frozenset[str], reason: str) -> str:
     return "chosen" if field in chosen else f"suggested: {reason}"
 
 
+def _default(schema: "Schema") -> str:
+    return "the default for several views" if schema.views else "the default of this objective"
+
+
 def _values(schema: "Schema") -> str:
+    if schema.views:
+        return "one for each view"
     if schema.value_kind == "mixed":
         return "columns of several kinds"
     if schema.value_kind == "binary":

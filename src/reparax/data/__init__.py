@@ -22,15 +22,16 @@ from reparax.data.sparse import SparseRows, dense
 from reparax.data.split import described, require_fit, split, with_schema
 from reparax.data.text import MISSING_TEXT
 from reparax.data.values import rounded
+from reparax.data.views import Views, as_stored, by_view, present, separate
 from reparax.data.write import WRITABLE, write
 
 __all__ = [
     "BUILTIN", "MISSING_TEXT", "UNLABELED", "WRITABLE", "Blocks", "ColumnLine", "Dataset", "Extension", "FrameKind",
-    "Noise", "Reader", "Relation", "RelationLine", "Release", "Schema", "SparseRows", "Stream", "batches_to",
-    "blocks_of", "cell_text", "cell_texts", "cell_value", "check_output", "column_lines", "conditions_as",
-    "content_of", "dense", "described", "described_rows", "fill", "formulas_of", "fractions_held", "from_array",
-    "grid", "joint_values", "kinds_of", "label_names", "left_out", "marginal_oddity", "num_histograms", "opened",
-    "privately_described", "read", "read_as", "read_npy", "related", "related_stream", "relation_lines",
-    "repeated_labels", "require_fit", "rounded", "split", "to_frame", "unrounded", "with_classes", "with_schema",
-    "write",
+    "Noise", "Reader", "Relation", "RelationLine", "Release", "Schema", "SparseRows", "Stream", "Views",
+    "as_stored", "batches_to", "blocks_of", "by_view", "cell_text", "cell_texts", "cell_value", "check_output",
+    "column_lines", "conditions_as", "content_of", "dense", "described", "described_rows", "fill", "formulas_of",
+    "fractions_held", "from_array", "grid", "joint_values", "kinds_of", "label_names", "left_out",
+    "marginal_oddity", "num_histograms", "opened", "present", "privately_described", "read", "read_as", "read_npy",
+    "related", "related_stream", "relation_lines", "repeated_labels", "require_fit", "rounded", "separate", "split",
+    "to_frame", "unrounded", "with_classes", "with_schema", "write",
 ]  # fmt: skip

@@ -134,6 +134,9 @@ class Dataset:
 
     def __repr__(self) -> str:
         """The size of the data and the kinds of their columns, in a few lines."""
+        if self.schema.views:
+            views = [f"{name}: {view.kind} of {describe_shape(view.event_shape)}" for name, view in self.schema.views]
+            return f"Dataset({'; '.join([f'{len(self)} examples with views', *views, *self.notes])})"
         kinds = [f"{column.name}: {column.kind}" for column in self.schema.columns or ()]
         shown = [", ".join(kinds[:SHOWN_COLUMNS]) + (", ..." if len(kinds) > SHOWN_COLUMNS else "")] if kinds else []
         has_gaps = self.values.dtype.kind == "f" and not isinstance(self.values, sparse.csr_array)

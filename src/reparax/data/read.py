@@ -10,6 +10,7 @@ import numpy as np
 from msgspec import structs
 from scipy import sparse
 
+from reparax.data.aligned import Identified, aligned, identified, names_of
 from reparax.data.arrays import (
     PREFIX,
     Arrays,
@@ -23,13 +24,13 @@ from reparax.data.arrays import (
 )
 from reparax.data.columns import CHOSEN
 from reparax.data.counts import as_counts
-from reparax.data.dataset import Dataset
+from reparax.data.dataset import Dataset, as_matched
 from reparax.data.files import LabelNotFoundError, content_of, missing, read_bytes, visible_files
 from reparax.data.frames import Frame, is_frame, kind_of_frame, load_frame, object_series
 from reparax.data.given import with_given
 from reparax.data.images import SUFFIXES, read_folder
 from reparax.data.named import conditions_as, in_context
-from reparax.data.overrides import overrides, taken_over
+from reparax.data.overrides import NOTHING, overrides, taken_over
 from reparax.data.schema import Schema
 from reparax.data.sparse import Sparse, labeled, of_scipy, read_hdf5, read_mtx, read_sparse_npz
 from reparax.data.statements import Statement, stated
@@ -47,6 +48,7 @@ from reparax.data.tables import (
     read_table_folder,
     table_suffix,
 )
+from reparax.data.views import ViewRows, Views, by_view, joined, require_view
 from reparax.errors import DataError
 from reparax.extras import extras
 
@@ -95,7 +97,7 @@ def read(
     images within [0, 1] are intensities between 0 and 1. Columns of tables have their observed bounds.
 
     Args:
-        source: A path, ``builtin:NAME``, an array, a data frame, or a dataset (returned unchanged).
+        source: A path, ``builtin:NAME``, an array, a data frame, a dataset (returned unchanged), or several `Views`.
         label: Where the labels are: a column of a table (``column_0``, ... or its number if it has no name), an array
             of an ``.npz`` file, or a file (``.npy``, IDX, one-column CSV). Labels are not among the values.
         schema: The kinds of columns where those inferred from their values are wrong: a mapping such as
@@ -115,6 +117,8 @@ def read(
         DataError: The source is missing, damaged, or cannot be modeled, or a row breaks a statement; the message says
             what to do.
     """
+    if isinstance(source, Views):
+        return _read_views(source, label, schema, tuple(exclude), given, context)
     chosen = overrides(schema, exclude)
     loaded = _load(source, label)
     dataset = loaded.complete if isinstance(loaded, Read) and not chosen else loaded.dataset(chosen)
@@ -127,6 +131,93 @@ def read(
     dataset = with_given(dataset, given)
     dataset = dataset if chosen.kinds else as_counts(dataset)
     return dataset if context is None else in_context(dataset, context)
+
+
+def _read_views(
+    source: Views, label: str | Path | None, schema: Any, exclude: tuple[str, ...], given: Iterable[str], context: Any
+) -> Dataset:
+    """Reads several views as one dataset.
+
+    Raises:
+        DataError: A view cannot be read, or something is asked for that views do not have.
+    """
+    if schema is not None or exclude:
+        raise DataError(
+            expected="views whose columns are described one by one", got="a schema, or columns to ignore",
+            cure="read such a view first: rx.Views({'clinic': rx.read('clinic.csv', schema=..., exclude=...), ...})",
+        )  # fmt: skip
+
+    def of_view(name: str, loaded: _Loaded) -> Dataset:
+        dataset = as_counts(loaded.dataset(NOTHING))
+        require_view(name, dataset)
+        return dataset
+
+    dataset = joined(*aligned(_identified(source), of_view))
+    if label is not None:
+        dataset = replace(dataset, labels=read_labels(Path(label), len(dataset)))
+    dataset = with_given(dataset, [given] if isinstance(given, str) else list(map(str, given)))
+    return dataset if context is None else in_context(dataset, context)
+
+
+def _identified(source: Views) -> dict[str, Identified]:
+    """The data of each view, and the names of its rows if they have some.
+
+    Raises:
+        DataError: A view cannot be read, or its rows do not have names as the others do.
+    """
+    found = {}
+    for name, data in source.sources.items():
+        if isinstance(source.id, Mapping):
+            if name not in source.id:
+                raise DataError(
+                    expected=f"names of the rows of every view, {', '.join(source.sources)}", got=f"none of {name!r}",
+                    cure="add them to id={...}",
+                )  # fmt: skip
+            found[name] = identified(_load(data, None), name, source.id[name])
+        elif source.id is None:
+            found[name] = Identified(_load(data, None), None)
+        else:
+            found[name] = names_of(_load_named(data, source.id), name, source.id)
+    return found
+
+
+def _load_named(data: Any, name: str) -> _Loaded:
+    with suppress(LabelNotFoundError):
+        return _load(data, name)
+    return _load(data, None)
+
+
+def _views_as(source: Any, schema: Schema, allowed: frozenset[str]) -> Dataset:
+    """Views matched to those of a fit.
+
+    Raises:
+        DataError: These are no views, or others than those of the fit.
+    """
+    names = [name for name, _ in schema.views]
+    if isinstance(source, Dataset) and source.schema.views:
+        views = {name: Identified(Read(view.dataset), None) for name, view in by_view(source).items()}
+    elif isinstance(source, Views):
+        views = _identified(source)
+    else:
+        raise DataError(
+            expected=f"some of the views {', '.join(names)}", got=f"a {type(source).__name__} without names of views",
+            cure=f"write --view {names[0]}=FILE; in Python: rx.Views({{'{names[0]}': data}})",
+        )  # fmt: skip
+    known = dict(schema.views)
+    if unknown := [name for name in views if name not in known]:
+        raise DataError(
+            expected=f"some of the views {', '.join(names)}", got=", ".join(unknown), cure="leave the others out"
+        )
+
+    def of_view(name: str, loaded: _Loaded) -> Dataset:
+        return loaded.matched(known[name], allow_missing=name in allowed)
+
+    if not isinstance(source, Dataset):
+        return joined(*aligned(views, of_view), schema=schema)
+    rows = {name: view.rows for name, view in by_view(source).items() if len(view.rows)}
+    matched = {name: ViewRows(of_view(name, views[name].loaded), places) for name, places in rows.items()}
+    dataset = joined(matched, len(source), source.ids, schema)
+    return replace(source, values=dataset.values, schema=schema, frame_kind=dataset.frame_kind)
 
 
 def _with_statements(dataset: Dataset, statements: tuple[Statement, ...]) -> Dataset:
@@ -169,7 +260,9 @@ def _frame_of_objects(array: np.ndarray) -> "pl.DataFrame":
 
 
 @extras()
-def read_as(source: Any, schema: Schema, *, allow_missing: bool = False, context: Any = None) -> Dataset:
+def read_as(
+    source: Any, schema: Schema, *, allow_missing: bool | frozenset[str] = False, context: Any = None
+) -> Dataset:
     """Reads data for a fitted model and matches them to its schema: columns by name, with the same dtype.
 
     If the column or array that had the labels in the fit is present, it is read as the labels.
@@ -178,7 +271,7 @@ def read_as(source: Any, schema: Schema, *, allow_missing: bool = False, context
         source: As for `read`.
         schema: The schema of the fit.
         allow_missing: Whether cells may be missing in columns without missing cells in the fit (NaN, in a floating
-            dtype).
+            dtype); of several views, the names of those whose cells may be.
         context: What is given of each example, by name, instead of the columns and labels of the data; see
             `conditions_as`.
 
@@ -188,6 +281,18 @@ def read_as(source: Any, schema: Schema, *, allow_missing: bool = False, context
     Raises:
         DataError: As for `read`; or the data do not have the shape, columns or kind of values of the fit.
     """
+    if schema.views:
+        allowed = allow_missing if isinstance(allow_missing, frozenset) else frozenset()
+        dataset = source if _is_of(source, schema) else _views_as(source, schema, allowed)
+        if context is None or schema.given is None:
+            return as_matched(dataset, schema, schema.given_of(dataset))
+        return replace(dataset, schema=schema, conditions=conditions_as(context, schema.given, len(dataset)))
+    if isinstance(source, Views) or (isinstance(source, Dataset) and source.schema.views):
+        raise DataError(
+            expected="data of one kind, as in the fit", got="several views",
+            cure="give the data without --view, without rx.Views",
+        )  # fmt: skip
+    allow_missing = bool(allow_missing)
     if context is None or schema.given is None:
         return _load_with_any_label(source, schema).matched(schema, allow_missing=allow_missing)
     instead = tuple((column.name, CHOSEN) for column in schema.given_columns)
@@ -195,6 +300,10 @@ def read_as(source: Any, schema: Schema, *, allow_missing: bool = False, context
     dataset = _load_with_any_label(source, plain).matched(plain, allow_missing=allow_missing)
     conditions = conditions_as(context, schema.given, len(dataset))
     return replace(dataset, schema=schema, conditions=conditions)
+
+
+def _is_of(source: Any, schema: Schema) -> bool:
+    return isinstance(source, Dataset) and source.schema == schema
 
 
 def _reopened(dataset: Dataset) -> _Loaded:

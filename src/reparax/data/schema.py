@@ -24,7 +24,7 @@ from reparax.data.values import (
 )
 from reparax.errors import DataError
 from reparax.notebook import table
-from reparax.summary import Column, Kind, Remainder, Summary, in_words
+from reparax.summary import Column, Kind, Remainder, Summary, in_words, joint_summary
 
 
 class Described(Protocol):
@@ -80,9 +80,12 @@ class Schema(msgspec.Struct, frozen=True):
             once, or some rows if they are many.
         row_counts: The number of rows with each of them.
         classes: The names of the classes that labels name, if a class is part of the model.
+        views: The name and the schema of each view, if examples have several; they are joined to one row of numbers,
+            with NaN for all values of a missing view. The other facts are those of the views: ``low``, ``high``,
+            ``mean`` and ``std`` are empty.
     """
 
-    kind: Literal["images", "table", "array"]
+    kind: Literal["images", "table", "array", "views"]
     event_shape: tuple[int, ...]
     value_kind: Kind
     low: float | tuple[float, ...]
@@ -102,10 +105,13 @@ class Schema(msgspec.Struct, frozen=True):
     rows: tuple[tuple[float, ...], ...] = ()
     row_counts: tuple[int, ...] = ()
     classes: tuple[str, ...] = ()
+    views: tuple[tuple[str, "Schema"], ...] = ()
 
     def __post_init__(self) -> None:
         size = int(np.prod(self.event_shape, dtype=int))
-        scalar = self.kind == "images"
+        if (self.kind == "views") != bool(self.views) or (self.views and size != self.view_slices[-1].stop):
+            raise ValueError("a schema of views needs these, and the sum of their sizes")
+        size, scalar = 0 if self.views else size, self.kind == "images"
         for field in (self.low, self.high, self.mean, self.std):
             if isinstance(field, float | int) != scalar or (not scalar and len(field) != size):  # ty: ignore[invalid-argument-type]
                 raise ValueError(f"low, high, mean and std need {'one number' if scalar else f'{size} numbers'} each")
@@ -152,6 +158,8 @@ class Schema(msgspec.Struct, frozen=True):
 
     def summary(self) -> Summary:
         """What the parts of a model need to know: the same facts as arrays (float64), without the names."""
+        if self.views:
+            return joint_summary([(name, view.summary()) for name, view in self.views], self.num_examples)
         shape = () if self.kind == "images" else self.event_shape
         low, high, mean, std = (
             np.reshape(np.asarray(field, np.float64), shape) for field in (self.low, self.high, self.mean, self.std)
@@ -160,6 +168,12 @@ class Schema(msgspec.Struct, frozen=True):
             event_shape=self.event_shape, kind=self.value_kind, low=low, high=high, mean=mean, std=std,
             num_examples=self.num_examples, columns=self.columns or (),
         )  # fmt: skip
+
+    @property
+    def view_slices(self) -> tuple[slice, ...]:
+        """Where each view is in a row of all views."""
+        ends = np.cumsum([0, *(int(np.prod(view.event_shape, dtype=int)) for _, view in self.views)]).tolist()
+        return tuple(map(slice, ends[:-1], ends[1:]))
 
     @property
     def extension(self) -> Extension:
@@ -391,4 +405,6 @@ def describe_shape(event_shape: tuple[int, ...]) -> str:
 
 def left_out(schema: Schema) -> list[str]:
     """Sentences on the columns that were left out although the user did not ask for it."""
+    if schema.views:
+        return [f"{name}: {line}" for name, view in schema.views for line in left_out(view)]
     return notes_on({name: reason for name, reason in schema.excluded if reason != CHOSEN})

@@ -12,6 +12,7 @@ from reparax.data.given import described_rows
 from reparax.data.schema import Schema, describe_shape
 from reparax.data.sparse import moments_of
 from reparax.data.values import SMALLEST_STD, moments, plain
+from reparax.data.views import by_view, described_views
 from reparax.errors import DataError
 
 
@@ -23,6 +24,18 @@ def require_fit(dataset: Dataset) -> None:
     """
     if len(dataset) < 2:
         raise DataError(expected="at least 2 examples to fit a model", got=f"{len(dataset)}", cure="use more data")
+    for name, view in by_view(dataset).items() if dataset.schema.views else ():
+        if len(view.rows) < 2 or not _varies(view.dataset.values):
+            raise DataError(
+                expected=f"at least 2 different examples of the view {name!r}",
+                got=f"{len(view.rows)}{' equal ones' if len(view.rows) > 1 else ''}",
+                cure="leave this view out, as there is nothing to learn from it",
+            )
+    if dataset.schema.views and len(dataset.schema.views) < 2:
+        raise DataError(
+            expected="at least 2 views to fit a model of views", got="one",
+            cure="add another one, or fit a model of these data alone: without --view, without rx.Views",
+        )  # fmt: skip
     if not _varies(dataset.values):
         raise DataError(
             expected="examples that differ",
@@ -79,6 +92,9 @@ def with_schema(dataset: Dataset, schema: Schema) -> Dataset:
 
 def described(train: Dataset) -> Schema:
     """The schema with the shares, moments and quantiles of these rows; kinds, ranges and levels stay."""
+    if train.schema.views:
+        given = None if train.conditions is None else _described_conditions(train.conditions)
+        return msgspec.structs.replace(described_views(train, described), given=given)
     columns = train.schema.columns
     if columns is not None:
         columns = tuple(refitted(column, train.values[:, index]) for index, column in enumerate(columns))
@@ -91,9 +107,11 @@ def described(train: Dataset) -> Schema:
         axis = None if train.schema.kind == "images" else 0
         constant = (train.values.min(axis=axis) == train.values.max(axis=axis)) | (std < SMALLEST_STD)
         std = np.where(constant, 1.0, std)
-    given = None if train.conditions is None else described_rows(
-        replace(train.conditions, schema=described(train.conditions))
-    ).schema  # fmt: skip
+    given = None if train.conditions is None else _described_conditions(train.conditions)
     return msgspec.structs.replace(
         train.schema, given=given, mean=plain(mean), std=plain(std), num_examples=len(train), columns=columns
     )
+
+
+def _described_conditions(conditions: Dataset) -> Schema:
+    return described_rows(replace(conditions, schema=described(conditions))).schema

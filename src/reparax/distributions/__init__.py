@@ -50,3 +50,7 @@ from reparax.distributions.pixels import DiscretizedLogisticMixture as Discretiz
 from reparax.distributions.sphere import HypersphericalUniform as HypersphericalUniform
 from reparax.distributions.sphere import PowerSpherical as PowerSpherical
 from reparax.distributions.sphere import VonMisesFisher as VonMisesFisher
+from reparax.distributions.views import JointOfViews as JointOfViews
+from reparax.distributions.views import ViewLayout as ViewLayout
+from reparax.distributions.views import present_views as present_views
+from reparax.distributions.views import without_views as without_views

@@ -202,6 +202,7 @@ def subject_of(fitted: FittedModel, data: Any = None, *, name: str = "", command
         DataError: The data do not match the model.
         RecipeError: The model has a context without names, which a page could not set.
     """
+    fitted.refuse_views("to explore", "use encode, sample, impute and evaluate, or explore a model of one of the views")
     if context_size(fitted.model) and fitted.schema.given is None:
         raise RecipeError(
             expected="a model without a context, or one to which columns are given by name",

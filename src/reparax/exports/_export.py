@@ -49,6 +49,7 @@ def export(
     if format not in FORMATS:
         raise RecipeError(expected=f"one of the formats {', '.join(FORMATS)}", got=repr(format), cure="choose one")
     fitted.require_one("to export")
+    fitted.refuse_views("to export", "use rx.encode, rx.score and rx.impute, or export a model of one of the views")
     if num_samples < 1:
         raise RecipeError(expected="a number of samples from 1 up", got=f"{num_samples}", cure="ask for at least one")
     if format == "html":

@@ -15,3 +15,4 @@ from reparax.likelihoods.pixels import DiscretizedLogisticMixture as Discretized
 from reparax.likelihoods.real import Normal as Normal
 from reparax.likelihoods.real import StudentT as StudentT
 from reparax.tables.columns import Columns as Columns
+from reparax.tables.views import ByView as ByView

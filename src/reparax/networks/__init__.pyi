@@ -11,6 +11,8 @@ from reparax.networks._context import beside_context as beside_context
 from reparax.networks._context import conditioned as conditioned
 from reparax.networks._context import context_size as context_size
 from reparax.networks._context import given as given
+from reparax.networks._views import OfViews as OfViews
+from reparax.networks._views import of_each_view as of_each_view
 from reparax.networks.convolutional import Convolutional as Convolutional
 from reparax.networks.mlp import MLP as MLP
 from reparax.networks.mlp import Linear as Linear

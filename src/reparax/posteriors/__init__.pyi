@@ -21,6 +21,9 @@ from reparax.posteriors.curved import VonMisesFisher as VonMisesFisher
 from reparax.posteriors.discrete import Bernoulli as Bernoulli
 from reparax.posteriors.discrete import Categorical as Categorical
 from reparax.posteriors.discrete import Poisson as Poisson
+from reparax.posteriors.experts import MixtureOfExperts as MixtureOfExperts
+from reparax.posteriors.experts import MixtureOfProducts as MixtureOfProducts
+from reparax.posteriors.experts import ProductOfExperts as ProductOfExperts
 from reparax.posteriors.flows import HouseholderFlow as HouseholderFlow
 from reparax.posteriors.flows import InverseAutoregressiveFlow as InverseAutoregressiveFlow
 from reparax.posteriors.flows import PlanarFlow as PlanarFlow

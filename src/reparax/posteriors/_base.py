@@ -111,12 +111,14 @@ class AbstractPosterior(Part):
         has_density: Whether q(z | x) has a density.
         is_rounded: Whether z is what x is rounded to, without noise: all draws are equal, and objectives use the
             straight-through estimator, which is biased.
+        trains_each_view: Whether, of an example with several views, any one of them alone is also trained to give z.
     """
 
     latent_space: eqx.AbstractClassVar[LatentSpace]
     default_prior: eqx.AbstractClassVar[str]
     has_density: eqx.AbstractClassVar[bool]
     is_rounded: ClassVar[bool] = False
+    trains_each_view: ClassVar[bool] = False
 
     @abstractmethod
     def create(self, make_encoder: MakeEncoder, latent_dim: int, *, key: jax.Array) -> Posterior:

@@ -51,8 +51,9 @@ def build(recipe: Recipe, schema: Schema, *, key: jax.Array, contexts: Float[np.
         return conditioned(network, contexts) if size else network
 
     def make_encoder(out_size: int, *, key: jax.Array) -> Network:
-        def make(shape: tuple[int, ...]) -> Network:
-            return with_context(architecture.encoder(_with_context(shape, size), out_size, key=key))
+        def make(shape: tuple[int, ...], *, number: int = 0) -> Network:
+            own = jax.random.fold_in(key, number) if number else key
+            return with_context(architecture.encoder(_with_context(shape, size), out_size, key=own))
 
         return adapter.encoder(make, summary)
 

@@ -16,7 +16,7 @@ from reparax.model import Model
 from reparax.notebook import table
 from reparax.recipe._guarantee import Guarantee
 from reparax.recipe._recipe import Binarize, Recipe
-from reparax.summary import Column, Summary
+from reparax.summary import Column, Summary, joint_summary
 from reparax.training import Record, kept_record
 
 MAX_AS_FLOATS = 2**27
@@ -109,6 +109,7 @@ class Units:
         binarize: Whether intensities become bits.
         low: The intensity that is always 0.
         high: The intensity that is always 1.
+        views: The units of each view, if examples have several.
     """
 
     summary: Summary
@@ -117,6 +118,7 @@ class Units:
     binarize: Binarize
     low: float
     high: float
+    views: tuple["Units", ...] = ()
 
     @classmethod
     def of(cls, schema: Schema, binarize: Binarize = "none") -> Self:
@@ -125,6 +127,8 @@ class Units:
         Raises:
             RecipeError: Binarization is chosen for data that are not intensities.
         """
+        if schema.views:
+            return cls._of_views(schema, binarize)
         summary = schema.extended_summary()
         extension = schema.extension if schema.relations else None
         low, high = float(summary.low.min()), float(summary.high.max())
@@ -139,8 +143,26 @@ class Units:
             return cls(shifted, offset, extension, binarize, low, high)
         return cls(summary, None, extension, binarize, low, high)
 
+    @classmethod
+    def _of_views(cls, schema: Schema, binarize: Binarize) -> Self:
+        """The units of examples with several views."""
+        if binarize != "none":
+            raise RecipeError(
+                expected="intensities of one kind to binarize", got="data with several views",
+                cure="leave --binarize out, and binarize a view before reading it",
+            )  # fmt: skip
+        views = tuple(cls.of(view) for _, view in schema.views)
+        names = (name for name, _ in schema.views)
+        summary = joint_summary(
+            [(name, view.summary) for name, view in zip(names, views, strict=True)], schema.num_examples
+        )
+        return cls(summary, None, None, binarize, 0.0, 1.0, views)
+
     def stored(self, values: np.ndarray) -> np.ndarray:
         """The values for the device: extended and shifted if needed, else in the compact dtype of the data."""
+        if self.views:
+            pieces = [view.stored(block) for view, block in self._by_view(values)]
+            return np.concatenate([piece.reshape(len(values), -1) for piece in pieces], axis=1).astype(np.float32)
         if self.extension is not None:
             values = self.extension.extended(values)
         if self.offset is not None:
@@ -183,11 +205,27 @@ class Units:
             values: Values of the model.
             given: For rows of a table, cells that are known and keep their values, NaN elsewhere.
         """
+        if self.views:
+            known = [None] * len(self.views) if given is None else [block for _, block in self._by_view(given)]
+            pieces = [
+                view.restored(block, some) for (view, block), some in zip(self._by_view(values), known, strict=True)
+            ]
+            return np.concatenate([piece.reshape(len(values), -1) for piece in pieces], axis=1)
         shifted = values if self.offset is None else self._shifted_back(values)
         if self.extension is None:
             return shifted if given is None else np.where(np.isnan(given), shifted, given)
         whole = self.extension.collapsed(shifted, given)
         return whole if self.offset is not None or given is not None else whole.astype(values.dtype)
+
+    def _by_view(self, values: np.ndarray) -> "list[tuple[Units, np.ndarray]]":
+        """The units of each view, and its values in their shape."""
+        shapes = [view.summary.event_shape for view in self.views]
+        ends = np.cumsum([view.summary.size for view in self.views])[:-1]
+        blocks = np.split(values, ends, axis=1)
+        return [
+            (view, block.reshape(len(values), *shape))
+            for view, block, shape in zip(self.views, blocks, shapes, strict=True)
+        ]
 
     def _shifted_back(self, values: np.ndarray) -> np.ndarray:
         assert self.offset is not None
@@ -333,6 +371,22 @@ class FittedModel:
                 expected=f"a single model {purpose}",
                 got=f"an ensemble of {len(self.members)}, each with latent variables of its own",
                 cure="use one of them: fitted.members[0] (on the command line: --member 1)",
+            )
+
+    def refuse_views(self, purpose: str, cure: str) -> None:
+        """Refuses a model of several views where only one of a single kind of data has a meaning.
+
+        Args:
+            purpose: For what, in words.
+            cure: What to do instead.
+
+        Raises:
+            RecipeError: It is a model of several views.
+        """
+        if self.schema.views:
+            names = ", ".join(name for name, _ in self.schema.views)
+            raise RecipeError(
+                expected=f"a model of one kind of data {purpose}", got=f"one of the views {names}", cure=cure
             )
 
     @property

@@ -145,7 +145,8 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         valid: The fraction of the data held out (default: a tenth, at most 1000 examples, or none if rows are trimmed).
         context_dim: The number of values in the context of an example; 0 without a context.
         hide: The largest fraction of a table row's cells to hide from the encoder, so that it learns to do without
-            them: every fourth step also trains on rows with hidden cells.
+            them: every fourth step also trains on rows with hidden cells. Of examples with several views, the
+            probability to leave out each view but one in such steps.
         trim: The fraction of a table's rows to leave out of training, those with the most anomalous single columns:
             use it to find anomalies in the training data. The rows left out are not modeled, so samples lack them.
         relations: Which relations between the columns of a table are kept: none, those that are stated with the schema,
@@ -320,6 +321,7 @@ class _Settings(TableSettings, total=False):
     clip_norm: float | None
     seed: int | None
     estimator: str | None
+    views: str | None
 
 
 class Settings(_Settings, total=False, closed=True):

@@ -9,8 +9,8 @@ from reparax.data import Schema
 from reparax.errors import RecipeError
 from reparax.objectives import AbstractCompanionObjective
 from reparax.parts import Part
-from reparax.recipe._recipe import Choice, Recipe, checked, choice, has_option, name_of, with_options
-from reparax.tables import is_for_rows
+from reparax.recipe._recipe import Choice, Recipe, checked, choice, has_option, name_of, options_in, with_options
+from reparax.tables import chosen_views, is_for_rows
 
 LONG_RUN = 8000
 """Training steps of a default model."""
@@ -36,6 +36,8 @@ HIDDEN_CELLS = 0.6
 """The default of ``hide`` for tables with hardly any missing cells."""
 FEW_MISSING = 0.05
 """The fraction of missing cells from which the encoder learns from these to do without cells."""
+HIDDEN_VIEWS = 0.5
+"""The default of ``hide`` for views, of posteriors that are not trained to do without views."""
 WEIGHT_DECAY_ROWS = 100
 """The weight decay is this over the number of rows, and at most 1."""
 
@@ -64,6 +66,9 @@ def suggest(schema: Schema, num_examples: int, **chosen: Any) -> Recipe:
     hidden from the encoder. If rows are trimmed, a small network with the plain prior is trained for about 500 steps
     (25 per column, if that is more) in batches of 64, if there are many rows on as many as that takes, drawn at random.
 
+    Several views have the likelihood that suits each of them, a product of experts as the posterior, perceptrons, and
+    steps in which some views are left out.
+
     Args:
         schema: What the data are.
         num_examples: The number of examples to train on.
@@ -85,7 +90,31 @@ def suggest(schema: Schema, num_examples: int, **chosen: Any) -> Recipe:
     for name, value in options.items():
         field, option = _place(name, recipe)
         recipe[field] = with_options(field, recipe[field], {option: value})
+    if schema.views:
+        recipe["likelihood"] = _of_all_views(recipe["likelihood"], schema)
     return Recipe(**recipe)
+
+
+def _of_all_views(likelihood: Choice, schema: Schema) -> Choice:
+    """The likelihoods of views: those that are chosen, and of the other views the ones that suit their data.
+
+    Raises:
+        RecipeError: One is chosen for all views, or for a view that there is not.
+    """
+    if not has_option("likelihood", likelihood, "views"):
+        raise RecipeError(
+            expected="the by-view likelihood, with one for each of the views", got=name_of(likelihood),
+            cure=f"choose those of views: --likelihood.views {schema.views[0][0]}={name_of(likelihood)}",
+        )  # fmt: skip
+    own = {name: _likelihood(view) for name, view in schema.views}
+    chosen = chosen_views(options_in(likelihood).get("views", ""))
+    if unknown := [name for name in chosen if name not in own]:
+        raise RecipeError(
+            expected=f"likelihoods of the views {', '.join(own)}", got=f"one of {', '.join(unknown)}",
+            cure="name a view of the data",
+        )  # fmt: skip
+    text = ",".join(f"{name}={part}" for name, part in (own | chosen).items())
+    return with_options("likelihood", likelihood, {"views": text})
 
 
 def _place(name: str, recipe: dict[str, Any]) -> tuple[str, str]:
@@ -139,7 +168,8 @@ def held_out_share(num_examples: int) -> float:
 
 def _rules(schema: Schema, num_examples: int, given: dict[str, Any]) -> dict[str, Any]:
     objective = given.get("objective", "elbo")
-    plain = "deterministic" if name_of(objective) == "reconstruction" else "diagonal-normal"
+    usual = "product-of-experts" if schema.views else "diagonal-normal"
+    plain = "deterministic" if name_of(objective) == "reconstruction" else usual
     posterior = given.get("posterior", "class-normal" if schema.classes else plain)
     if schema.classes and has_option("posterior", posterior, "num_classes"):
         posterior = with_options("posterior", posterior, {"num_classes": len(schema.classes)})
@@ -227,7 +257,10 @@ def _rules_for_arrays(schema: Schema, num_examples: int, given: dict[str, Any], 
     batch_size = given.get("batch_size", 100 if num_examples >= 10_000 else 64 if num_examples >= 500 else 32)
     is_large_perceptron = name_of(given["network"]) == "mlp" and num_examples >= 10_000
     epochs = given.get("epochs", min(2000, max(20, -(-LONG_RUN * batch_size // max(1, num_examples)))))
+    posterior = registry.load("posteriors", name_of(given["posterior"]))
+    hides = schema.views and not posterior.trains_each_view and not _has_companion(given["objective"])
     return {
+        **({"hide": HIDDEN_VIEWS} if hides else {}),
         "latent_dim": _times_factor(_latent_dim(schema, schema.summary().size), given["posterior"]),
         **_shape_of_network(schema, name_of(given["network"]), num_examples),
         "batch_size": batch_size,
@@ -239,6 +272,8 @@ def _rules_for_arrays(schema: Schema, num_examples: int, given: dict[str, Any], 
 
 
 def _likelihood(schema: Schema) -> str:
+    if schema.views:
+        return "by-view"
     summary = schema.summary()
     low, high = float(summary.low.min()), float(summary.high.max())
     if schema.value_kind == "counts":

@@ -321,6 +321,7 @@ def study_of(
         DataError: Data that cannot be read, have another shape or kind than in the fit, or lack the label.
         RecipeError: The model has a context without names; reports do not support that.
     """
+    fitted.refuse_views("to report on", "use evaluate and sample, or report on a model of one of the views")
     if context_size(fitted.model) and fitted.schema.given is None:
         raise RecipeError(
             expected="a model without a context, or one to which columns are given by name",

@@ -228,7 +228,11 @@ def application(fitted: FittedModel, limits: Limits | None = None) -> Starlette:
     Args:
         fitted: The fitted model.
         limits: What is allowed; by default `Limits()`.
+
+    Raises:
+        RecipeError: It is a model of several views.
     """
+    fitted.refuse_views("to serve", "use the functions of Python, or serve a model of one of the views")
     service = Service(fitted, limits or Limits())
     about = description(fitted, service.limits, version("reparax"))
     text = json.dumps(about)

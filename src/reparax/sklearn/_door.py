@@ -9,7 +9,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from reparax import applications
-from reparax.data import Dataset, FrameKind, Schema, read, to_frame
+from reparax.data import Dataset, FrameKind, Schema, Views, read, to_frame
 from reparax.errors import DataError
 from reparax.recipe import FittedModel
 from reparax.sklearn._settings import chosen
@@ -33,6 +33,11 @@ def admitted(estimator: BaseEstimator, data: Any, *, fitting: bool) -> Any:
         DataError: A lazy frame, or a column name that occurs twice.
         TypeError: Sparse data, or cells that are neither numbers nor strings.
     """
+    if isinstance(data, Views):
+        raise DataError(
+            expected="a table for scikit-learn", got="several views",
+            cure="use rx.fit(rx.Views({...})), whose codes are rx.encode(fitted, rx.Views({...}))",
+        )  # fmt: skip
     if not fitting:
         check_is_fitted(estimator)
     if _is_frame(data):

@@ -1,8 +1,8 @@
 """What differs between models of tables and models of arrays and images: one object that answers for all of it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, NoReturn
+from typing import ClassVar, NoReturn, Protocol
 
 import jax
 import numpy as np
@@ -19,10 +19,13 @@ from reparax.tables._distribution import RowDistribution
 from reparax.tables._features import TableFeatures, num_features
 from reparax.tables._impute import drawn_rows, statistics_of_row
 from reparax.tables._score import RowScore, score_row
-from reparax.tables.columns import Columns, ColumnsDecoder, layout_of
+from reparax.tables.columns import ColumnsDecoder
 
-MakeNetwork = Callable[[tuple[int, ...]], Network]
-"""Gives a network for inputs of a shape."""
+
+class MakeNetwork(Protocol):
+    """Makes a network for inputs of a shape; its initial weights depend on its number."""
+
+    def __call__(self, shape: tuple[int, ...], *, number: int = 0) -> Network: ...
 
 
 class Adapter:
@@ -35,11 +38,16 @@ class Adapter:
 
     is_table: ClassVar[bool] = False
 
-    def require_table(self) -> None:
-        """Refuses a model without columns.
+    @property
+    def allows_missing(self) -> bool | frozenset[str]:
+        """Whether values may be missing that were not in the fit; or the views of which values may be."""
+        return self.is_table
+
+    def require_gaps(self) -> None:
+        """Refuses a model whose examples are never missing anything.
 
         Raises:
-            RecipeError: The model is not one of tables.
+            RecipeError: The model is not one of tables, nor of several views.
         """
         if not self.is_table:
             self._refuse()
@@ -74,8 +82,12 @@ class Adapter:
         return values
 
     def log_prob_of_columns(self, distribution: dist.Distribution, x: Num[Array, "*event"]) -> Array | None:
-        """The log density of each column; None where there are none."""
+        """The log density of each column, or of each view; None where there are none."""
         return None
+
+    def observed(self, values: np.ndarray) -> np.ndarray:
+        """Which of the parts that `log_prob_of_columns` has are observed, of each example."""
+        return ~np.isnan(values)
 
     def log_prob_of_cells(self, distribution: dist.Distribution, x: Array) -> Float[Array, ""]:
         """The log density of the observed cells, whichever these are."""
@@ -180,31 +192,3 @@ class TableAdapter(Adapter):
         self, likelihood: Likelihood, z: Array, log_weights: Array, num_draws: int, keys: Sequence[Array]
     ) -> Array:
         return drawn_rows(likelihood, z, log_weights, num_draws, keys)
-
-
-def is_for_rows(likelihood: type[AbstractLikelihood]) -> bool:
-    """Whether a likelihood is one of the rows of a table, column by column."""
-    return issubclass(likelihood, Columns)
-
-
-def adapter_of(likelihood: AbstractLikelihood | Likelihood, summary: Summary | None = None) -> Adapter:
-    """The adapter of a model, or of a likelihood part from which one is made.
-
-    Args:
-        likelihood: The likelihood of the model, or the part that is chosen for it.
-        summary: A summary of the data, for a part.
-
-    Raises:
-        DataError: The columns likelihood was chosen for data that are not a table.
-    """
-    if isinstance(likelihood, ColumnsDecoder):
-        return TableAdapter(likelihood.layout)
-    if isinstance(likelihood, Columns):
-        assert summary is not None
-        return TableAdapter(layout_of(summary))
-    return CountsAdapter() if likelihood_of_counts(likelihood) else Adapter()
-
-
-def likelihood_of_counts(likelihood: AbstractLikelihood | Likelihood) -> bool:
-    """Whether a part is one of counts; its encoder is made with it."""
-    return isinstance(likelihood, AbstractLikelihood) and likelihood.of_counts
