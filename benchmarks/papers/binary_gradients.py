@@ -14,7 +14,7 @@ the paper adds. VIMCO and the score function beside it have the importance-weigh
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import equinox as eqx
@@ -154,7 +154,7 @@ def orderings(found: list[dict[str, float]], where: str) -> list[str]:
     return lines
 
 
-def measure(seeds: range, *, repeats: int = 200_000, of_images: int = 2000, epochs: int = 60) -> Record:
+def measure(seeds: Sequence[int], *, repeats: int = 200_000, of_images: int = 2000, epochs: int = 60) -> Record:
     rows, notes = [], []
     of_toy = [toy(p, 0, repeats) for p in PROBABILITIES]
     for p, found in zip(PROBABILITIES, of_toy, strict=True):
@@ -172,7 +172,7 @@ def measure(seeds: range, *, repeats: int = 200_000, of_images: int = 2000, epoc
 
 def main() -> None:
     options = parser(__doc__, 3).parse_args()
-    finish("binary_gradients", lambda: measure(range(options.seeds)), keep=options.keep)
+    finish("binary_gradients", lambda: measure(options.seeds), keep=options.keep)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,8 @@ own, and M2 fitted to draws of the codes of M1; the authors' code runs the secon
 days at the time.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 from record import Record, Row, by_seed, finish, mnist, parser
 from sklearn.linear_model import LogisticRegression
@@ -49,7 +51,7 @@ def accuracies(
     return float(np.mean(found == truth)), float(regression.score(flat[1], truth))
 
 
-def measure(seeds: range, epochs: int = 20) -> Record:
+def measure(seeds: Sequence[int], epochs: int = 20) -> Record:
     images, labels = mnist("train")
     tested, truth = mnist("t10k")
     found = by_seed(lambda seed: accuracies(images, labels, tested, truth, seed, epochs), seeds)
@@ -67,7 +69,7 @@ def main() -> None:
     options = parser(__doc__, 3)
     options.add_argument("--epochs", type=int, default=20)
     given = options.parse_args()
-    finish("few_labels", lambda: measure(range(given.seeds), given.epochs), keep=given.keep)
+    finish("few_labels", lambda: measure(given.seeds, given.epochs), keep=given.keep)
 
 
 if __name__ == "__main__":

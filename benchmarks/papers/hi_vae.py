@@ -13,6 +13,7 @@ The data are not part of this repository: clone github.com/probabilistic-learnin
 """
 
 import argparse
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -85,7 +86,7 @@ def plain(table: pl.DataFrame, kinds: list[str], mask: np.ndarray) -> float:
     return error(filled, table, kinds, mask)
 
 
-def measure(seeds: range, folder: Path, names: tuple[str, ...] = TABLES) -> Record:
+def measure(seeds: Sequence[int], folder: Path, names: tuple[str, ...] = TABLES) -> Record:
     rows = []
     for name in names:
         table, kinds = read(folder, name)
@@ -106,7 +107,7 @@ def options() -> argparse.ArgumentParser:
 
 def main() -> None:
     given = options().parse_args()
-    finish("hi_vae", lambda: measure(range(given.seeds), given.folder, tuple(given.tables)), keep=given.keep)
+    finish("hi_vae", lambda: measure(given.seeds, given.folder, tuple(given.tables)), keep=given.keep)
 
 
 if __name__ == "__main__":

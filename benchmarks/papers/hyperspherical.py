@@ -10,6 +10,7 @@ step. Ours is the importance-weighted bound with 500 samples of the first 1,000 
 sphere of d dimensions lies in d + 1, as in the paper. What can be compared is the order, not the values.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -49,7 +50,7 @@ def bound(images: np.ndarray, tested: np.ndarray, dim: int, posterior: str, size
     return found.iwae
 
 
-def measure(seeds: range, images: np.ndarray, tested: np.ndarray, size: Size = Size()) -> Record:
+def measure(seeds: Sequence[int], images: np.ndarray, tested: np.ndarray, size: Size = Size()) -> Record:
     rows = []
     for (dim, posterior), published in PUBLISHED.items():
         found = by_seed(lambda seed, d=dim, name=posterior: bound(images, tested, d, name, size, seed), seeds)
@@ -71,7 +72,7 @@ def orderings(rows: list[Row], count: int) -> tuple[str, ...]:
 def main() -> None:
     options = parser(__doc__, 2).parse_args()
     data = mnist("train")[0], mnist("t10k")[0]
-    finish("hyperspherical", lambda: measure(range(options.seeds), *data), keep=options.keep)
+    finish("hyperspherical", lambda: measure(options.seeds, *data), keep=options.keep)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ begins at 0.001, instead of a staircase.
 samples. What can be compared is the order: a larger K is better.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -66,7 +67,7 @@ def negative_log_likelihood(
     return -found.iwae
 
 
-def measure(seeds: range, images: np.ndarray, tested: np.ndarray, name: str, size: Size) -> Record:
+def measure(seeds: Sequence[int], images: np.ndarray, tested: np.ndarray, name: str, size: Size) -> Record:
     rows = []
     for layers, k in size.cases:
         found = by_seed(
@@ -87,7 +88,7 @@ def main() -> None:
     size = size if given.epochs is None else replace(size, epochs=given.epochs)
     data = mnist("train")[0], mnist("t10k")[0]
     script = "iwae" if given.size == "reduced" else f"iwae_{given.size}"
-    finish(script, lambda: measure(range(given.seeds), *data, given.size, size), keep=given.keep)
+    finish(script, lambda: measure(given.seeds, *data, given.size, size), keep=given.keep)
 
 
 if __name__ == "__main__":

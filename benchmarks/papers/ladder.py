@@ -9,6 +9,7 @@ the paper's: two hidden layers of 512 units before the first layer of latent var
 GELU and no batch normalization. `reduced` is for a trial on two cores.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -55,7 +56,7 @@ def log_likelihood(images: np.ndarray, tested: np.ndarray, chosen: dict[str, Any
     return found.iwae
 
 
-def measure(seeds: range, images: np.ndarray, tested: np.ndarray, name: str, size: Size) -> Record:
+def measure(seeds: Sequence[int], images: np.ndarray, tested: np.ndarray, name: str, size: Size) -> Record:
     rows = []
     for what, chosen in POSTERIORS.items():
         found = by_seed(lambda seed, of=chosen: log_likelihood(images, tested, of, size, seed), seeds)
@@ -73,7 +74,7 @@ def main() -> None:
         size = replace(size, epochs=given.epochs, warmup_epochs=min(size.warmup_epochs, given.epochs // 4))
     data = mnist("train")[0], mnist("t10k")[0]
     script = "ladder" if given.size == "reduced" else f"ladder_{given.size}"
-    finish(script, lambda: measure(range(given.seeds), *data, given.size, size), keep=given.keep)
+    finish(script, lambda: measure(given.seeds, *data, given.size, size), keep=given.keep)
 
 
 if __name__ == "__main__":

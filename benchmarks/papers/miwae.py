@@ -17,7 +17,7 @@ were chosen with white wine in view (20 % missing), not with the others.
 """
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import numpy as np
@@ -85,7 +85,7 @@ def linear(full: np.ndarray, mask: np.ndarray) -> float:
     return error(filled, full, mask)
 
 
-def measure(seeds: range, names: tuple[str, ...] = tuple(TABLES)) -> Record:
+def measure(seeds: Sequence[int], names: tuple[str, ...] = tuple(TABLES)) -> Record:
     rows = []
     for name in names:
         load, published, most = TABLES[name]
@@ -104,7 +104,7 @@ def main() -> None:
     options = parser(__doc__, 3)
     options.add_argument("--tables", nargs="+", choices=list(TABLES), default=list(TABLES))
     given = options.parse_args()
-    finish("miwae", lambda: measure(range(given.seeds), tuple(given.tables)), keep=given.keep)
+    finish("miwae", lambda: measure(given.seeds, tuple(given.tables)), keep=given.keep)
 
 
 if __name__ == "__main__":

@@ -37,7 +37,7 @@ class Section:
 
 
 SECTIONS = (
-    Section("few_labels", ("few_labels",), "python benchmarks/papers/few_labels.py"),
+    Section("few_labels", ("few_labels",), "python benchmarks/papers/few_labels.py --seeds 0 100"),
     Section("miwae", ("miwae",), "python benchmarks/papers/miwae.py"),
     Section("hi_vae", ("hi_vae",), "python benchmarks/papers/hi_vae.py FOLDER"),
     Section("binary_gradients", ("binary_gradients",), "python benchmarks/papers/binary_gradients.py"),

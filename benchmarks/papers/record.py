@@ -92,7 +92,9 @@ def timed(measure: Callable[[], Record]) -> Record:
 def parser(text: str | None, seeds: int) -> argparse.ArgumentParser:
     """Options that every script has."""
     made = argparse.ArgumentParser(description=text, formatter_class=argparse.RawDescriptionHelpFormatter)
-    made.add_argument("--seeds", type=int, default=seeds, help=f"how many seeds, from 0 on (default: {seeds})")
+    made.add_argument(
+        "--seeds", type=int, nargs="+", default=list(range(seeds)), help="the seeds (default: %(default)s)"
+    )
     made.add_argument("--keep", action="store_true", help="keep the result for docs/papers.md")
     return made
 
