@@ -37,7 +37,7 @@ class Section:
 
 
 SECTIONS = (
-    Section("few_labels", ("few_labels",), "python benchmarks/papers/few_labels.py --seeds 0 100"),
+    Section("few_labels", ("few_labels",), "python benchmarks/papers/few_labels.py"),
     Section("miwae", ("miwae",), "python benchmarks/papers/miwae.py"),
     Section("hi_vae", ("hi_vae",), "python benchmarks/papers/hi_vae.py FOLDER"),
     Section("binary_gradients", ("binary_gradients",), "python benchmarks/papers/binary_gradients.py"),
@@ -76,8 +76,21 @@ def section(of: Section) -> str:
     left = [f"**Not run:** {of.not_run}\n"] if of.not_run and not has_all(of) else []
     nothing = [] if found or left else ["**Not run.**\n"]
     return "\n".join(
-        [f"## {title.rstrip('.')}\n", protocol + "\n", f"`{of.command}`\n", *map(shown, found), *left, *nothing]
+        [
+            f"## {title.rstrip('.')}\n",
+            protocol + "\n",
+            f"`{of.command}{seeds_of(found)}`\n",
+            *map(shown, found),
+            *left,
+            *nothing,
+        ]
     )
+
+
+def seeds_of(found: list[Record]) -> str:
+    """The option with the seeds of the first record, those of its rows with the most."""
+    most = max((row.seeds for record in found[:1] for row in record.rows), key=len, default=())
+    return f" --seeds {' '.join(map(str, most))}" if most else ""
 
 
 def has_all(of: Section) -> bool:
