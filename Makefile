@@ -26,7 +26,7 @@ fetch_uv = test -x $(1)/bin/uv || $(PYTHON) -m pip --python $(1)/bin/python inst
 install = if test -x $(1)/bin/uv; then $(1)/bin/uv pip install -q --compile-bytecode --python $(1)/bin/python $(2); \
 	else $(PYTHON) -m pip --python $(1)/bin/python install -q $(2); fi
 
-.PHONY: help install demo test test-all bench bench-tables bench-gradients bench-serve bench-explorer unbiasedness explorer docs format clean
+.PHONY: help install demo test test-all bench bench-tables bench-gradients bench-serve bench-explorer papers unbiasedness explorer docs format clean
 
 help:
 	@echo "make demo             train on handwritten digits; pictures and numbers in $(DEMO)/"
@@ -37,6 +37,7 @@ help:
 	@echo "make bench-gradients  speed of reparameterized gradients beside numpyro and PyTorch; programs beside code by hand"
 	@echo "make bench-serve      requests per second and latencies of reparax serve beside direct calls"
 	@echo "make bench-explorer   time of a change on the page of reparax explore, changes per second, and frames of its map"
+	@echo "make papers           published results beside ours; writes docs/papers.md (an hour or so on two cores)"
 	@echo "make unbiasedness     measure every unbiased estimator at full size and write docs/unbiasedness.md"
 	@echo "make explorer         build the page of reparax explore from explorer/ (needs node; users do not)"
 	@echo "make docs             build the documentation into site/"
@@ -104,6 +105,9 @@ bench-serve: $(INSTALLED)
 
 bench-explorer: $(INSTALLED)
 	$(BIN)/python benchmarks/explorer.py
+
+papers: $(INSTALLED)
+	$(BIN)/python benchmarks/papers
 
 # The built page is part of the repository and of the wheel; tests/explorer/test_build.py says when it is older than its source.
 explorer:

@@ -15,7 +15,7 @@ from scipy import stats
 
 import reparax as rx
 from reparax.cli import main
-from reparax.errors import NotReparameterizable, RecipeError
+from reparax.errors import DataError, NotReparameterizable, RecipeError
 from reparax.estimators import AssumedContinuous
 from reparax.objectives import AbstractObjective, Terms
 from reparax.parts import option
@@ -25,7 +25,7 @@ PAGE = Path(__file__).resolve().parents[1] / "docs" / "adding-a-part.md"
 SMALL = ["--latent-dim", "2", "--width", "8", "--depth", "1", "--epochs", "2", "--valid", "0.2", "--hide", "0"]
 RNG = np.random.default_rng(0)
 ROWS = RNG.normal(size=(90, 2)) @ np.array([[1.0, -2.0, 0.5], [0.3, 0.4, 1.0]]) + 0.1
-COUNTS = RNG.poisson(3.0, (90, 3)) * (RNG.random((90, 3)) < 0.6)
+TIMES = RNG.gamma(2.0, 3.0, (90, 3))
 
 
 class Centered(AbstractObjective):
@@ -55,15 +55,14 @@ def parts(folder, monkeypatch):
     (folder / "my_parts.py").write_text("\n".join(blocks))
     monkeypatch.chdir(folder)
     monkeypatch.syspath_prepend(str(folder))
-    for name, rows in (("rows", ROWS), ("counts", COUNTS)):
-        np.savetxt(f"{name}.csv", rows, delimiter=",", header="a,b,c", comments="")
-    np.save("counts.npy", COUNTS)
+    np.savetxt("rows.csv", ROWS, delimiter=",", header="a,b,c", comments="")
+    np.save("times.npy", TIMES)
     yield importlib.import_module("my_parts")
     sys.modules.pop("my_parts")
 
 
 CHOICES = {
-    "likelihood": ("counts.npy", ["--likelihood", '{"name": "my_parts:ZeroInflatedPoisson", "first_gate": 0.3}']),
+    "likelihood": ("times.npy", ["--likelihood", '{"name": "my_parts:Gamma", "first_shape": 3}']),
     "posterior": ("rows.csv", ["--posterior", '{"name": "my_parts:InverseAutoregressiveFlow", "num_layers": 3}']),
     "objective": ("rows.csv", ["--objective", "my_parts:InfoVAE", "--posterior", "diagonal-normal"]),
 }
@@ -98,17 +97,22 @@ def test_every_command_works(parts, field, capsys):
     assert run(["encode", model, data, "--out", "codes.csv"]) == (0 if field == "objective" else 2)
 
 
-def test_the_likelihood_is_the_zero_inflated_poisson_distribution(parts):
-    summary = rx.read(COUNTS).schema.summary()
-    eta = jnp.array([0.3, 1.2, -0.5])
-    made = parts.ZeroInflatedPoisson(first_gate=0.25).create(
-        lambda count, key: lambda z: eta[None], summary, key=jax.random.key(0)
+def test_the_likelihood_is_the_gamma_distribution(parts):
+    summary = rx.read(TIMES).schema.summary()
+    eta = np.array([0.3, 1.2, -0.5])
+    # Bounded softly, numbers far from the bounds are hardly changed.
+    made = parts.Gamma(first_shape=3.0).create(
+        lambda count, key: lambda z: jnp.asarray(eta, jnp.float32)[None], summary, key=jax.random.key(0)
     )
-    x = np.array([0, 4, 1])
-    gate = 0.25 * (x == 0) + 0.75 * stats.poisson.pmf(x, np.exp(np.asarray(eta)))
-    assert float(made(jnp.zeros(2)).log_prob(jnp.asarray(x, jnp.float32))) == pytest.approx(
-        np.log(gate).sum(), rel=1e-4
-    )
+    x, mean = np.array([0.4, 4.0, 11.0]), TIMES.mean(axis=0) * np.exp(eta)
+    exact = stats.gamma.logpdf(x, 3.0, scale=mean / 3.0).sum()
+    assert float(made(jnp.zeros(2)).log_prob(jnp.asarray(x, jnp.float32))) == pytest.approx(exact, rel=1e-3)
+    np.testing.assert_allclose(made(jnp.zeros(2)).mean, mean, rtol=1e-3)
+
+
+def test_the_likelihood_refuses_numbers_that_are_not_positive(parts):
+    with pytest.raises(DataError, match="positive numbers"):
+        parts.Gamma().create(lambda count, key: None, rx.read(ROWS).schema.summary(), key=jax.random.key(0))
 
 
 @pytest.mark.parametrize("size", [1, 2, 5])

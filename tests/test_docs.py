@@ -157,6 +157,26 @@ def test_the_page_of_parts_names_every_part():
     assert all(f"`{name}`" in text for room in module.ROOMS for name in registry.names(room))
 
 
+def test_the_table_of_the_readme_has_every_posterior_and_prior_in_its_space():
+    text = (ROOT / "README.md").read_text(encoding="utf-8").partition("### What can be combined")[2]
+    rows = [
+        line.strip("| ").split(" | ") for line in text.partition("\n- ")[0].splitlines() if "`" in line and "|" in line
+    ]
+    shown = {space: [re.findall("`([^`]+)`", cell) for cell in cells] for space, *cells in rows}
+    kinds = {room: {n: registry.load(room, n) for n in registry.names(room)} for room in ("posteriors", "priors")}
+    assert set(shown) == {kind.latent_space for kind in kinds["posteriors"].values()}
+    for space, (posteriors, priors) in shown.items():
+        assert set(posteriors) == {n for n, kind in kinds["posteriors"].items() if kind.latent_space == space}
+        assert set(priors) == {n for n, kind in kinds["priors"].items() if space in kind.latent_spaces}
+
+
+def test_every_family_has_a_small_picture_made_by_the_code():
+    names = set(script("make_family_pictures").PICTURES)
+    shown = re.findall(r"\]\(images/families/(\w+)\.png\)", (DOCS / "which-model.md").read_text(encoding="utf-8"))
+    assert sorted(shown) == sorted(names) == sorted(path.stem for path in (DOCS / "images/families").iterdir())
+    assert all((DOCS / "images" / "families" / f"{name}.png").stat().st_size < 40_000 for name in names)
+
+
 def test_the_reference_has_every_room_export_and_part():
     pages = API.pages()
     exported = dict(API.exported())
