@@ -16,7 +16,7 @@ from reparax.extras import extras
 from reparax.model import Model
 from reparax.priors.learned import Moments
 from reparax.recipe import DELTA, Guarantee, Recipe, checked
-from reparax.training import AT_ONCE, Private
+from reparax.training import AT_ONCE, Private, Run, sees_batch
 
 OF_DESCRIPTION = 0.2
 """The fraction of epsilon that the description would have alone; together they take less than the sum."""
@@ -111,6 +111,20 @@ def require_budget(recipe: Recipe, budget: Budget | None, model: Model, part: Da
             expected="an objective and a prior that see rows in the steps of training only (--dp)",
             got=f"the {recipe.name('objective')} objective with the {recipe.name('prior')} prior",
             cure="choose --objective elbo and --prior standard-normal",
+        )
+
+
+def require_single_rows(run: Run[Any], recipe: Recipe) -> None:
+    """Refuses an objective that sees its batch, whose gradients for single rows contain other rows.
+
+    Raises:
+        RecipeError: It does.
+    """
+    if sees_batch(run.model, run.objective, run.data, batch_size=recipe.batch_size, transform=run.transform):
+        raise RecipeError(
+            expected="an objective of single rows for a differentially private fit (--dp), as each gradient is clipped",
+            got=f"the {recipe.name('objective')} objective, which sees its batch",
+            cure="choose --objective elbo or iwae",
         )
 
 

@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 
 from reparax import registry
-from reparax.applications._differential import Budget, require_budget
+from reparax.applications._differential import Budget, require_budget, require_single_rows
 from reparax.applications._door import require_context
 from reparax.applications._encode import encode
 from reparax.applications._marginals import require_sense
@@ -252,7 +252,7 @@ class Job:
         """
         plain = self._seen()
         if self.budget is not None:
-            _refuse_batch(run.model, plain, self.recipe)
+            require_single_rows(run, self.recipe)
         _refuse_other_estimators(
             self.fitted, self.objective, plain.judge, run.model, plain.examples, plain.transform, self.recipe
         )
@@ -464,21 +464,6 @@ def _with_companion(model: Model, objective: AbstractObjective, key: jax.Array) 
     if not isinstance(objective, AbstractCompanionObjective):
         return model
     return Accompanied(model, objective.companion(model, key=jax.random.fold_in(key, COMPANION)))
-
-
-def _refuse_batch(trainee: Model | Accompanied, seen: _Seen, recipe: Recipe) -> None:
-    """Refuses an objective that sees its batch, whose gradients for single rows contain other rows.
-
-    Raises:
-        RecipeError: It does.
-    """
-    args = (trainee, seen.objective, seen.examples)
-    if sees_batch(*args, batch_size=recipe.batch_size, transform=seen.transform):
-        raise RecipeError(
-            expected="an objective of single rows for a differentially private fit (--dp), as each gradient is clipped",
-            got=f"the {recipe.name('objective')} objective, which sees its batch",
-            cure="choose --objective elbo or iwae",
-        )
 
 
 def _refuse_other_estimators(
