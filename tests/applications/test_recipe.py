@@ -152,6 +152,12 @@ def test_rules_follow_the_kind_of_values():
     assert suggest(SCHEMA, 9, latent_dim=None).latent_dim == suggest(SCHEMA, 9).latent_dim
 
 
+def test_a_private_fit_warms_up_within_its_epochs():
+    for chosen in ({}, {"epochs": 6}, {"batch_size": 10}):
+        recipe = suggest(SCHEMA, 1000, dp=3.0, valid=0.0, **chosen)
+        assert 0 < 2 * recipe.warmup_epochs < recipe.epochs
+
+
 def test_cells_are_hidden_from_the_encoder_where_hardly_one_is_missing():
     values = np.random.default_rng(0).normal(size=(400, 5))
     gaps = np.where(np.random.default_rng(1).random(values.shape) < 0.1, np.nan, values)

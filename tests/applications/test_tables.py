@@ -14,7 +14,7 @@ from safetensors.numpy import load as read_tensors
 
 import reparax as rx
 from reparax.applications import conditions_in, impute, impute_draws, sample_values, score
-from reparax.applications._rows import _batch
+from reparax.applications._rows import _batch, _compiled
 from reparax.data import marginal_oddity, read
 from reparax.errors import ArtifactError, DataError, RecipeError
 from reparax.pytrees import Derived, num_parameters
@@ -429,14 +429,20 @@ def test_the_layout_is_not_saved_but_made_anew_and_one_for_all_parts(fitted, tmp
         np.testing.assert_array_equal(before, after)
 
 
+def forget():
+    """Constants are part of traced and of compiled programs."""
+    _batch.clear_cache()
+    _compiled.cache_clear()
+
+
 def test_constants_of_the_score_are_not_in_saved_models(fitted, tmp_path, monkeypatch):
     rx.save(fitted, tmp_path / "model")
     before = score(fitted, TABLE[:30], num_samples=2)
     monkeypatch.setattr("reparax.tables._score.RADII", (1.0, 3.0))
     monkeypatch.setattr("reparax.tables._score.MARGINAL_WEIGHT", 0.5)
-    _batch.clear_cache()
+    forget()
     after = score(rx.load(tmp_path / "model"), TABLE[:30], num_samples=2)
-    _batch.clear_cache()
+    forget()
     np.testing.assert_allclose(after.log_density, before.log_density, rtol=1e-5)
     assert not np.allclose(after.anomaly_score, before.anomaly_score)
 

@@ -83,8 +83,8 @@ def covering() -> list[tuple[str, ...]]:
         prior = min(fitting, key=lambda name: (used[name], fitting.index(name)))
         used[prior] += 1
         objectives = [name for name in rest[1] if valid(posterior, prior, name)]
-        # Convolutions are the slowest to compile.
-        network = ("convolutional", "residual")[index % 12 // 6] if index % 6 == 5 else ("linear", "mlp")[index % 2]
+        # Convolutions are the slowest to compile, and so occur once.
+        network = {5: "convolutional", 11: "residual"}.get(index, ("linear", "mlp")[index % 2])
         likelihood = rest[0][index % len(rest[0])]
         if not valid_for_rows(prior, likelihood, network):
             likelihood = rest[0][(index + 1) % len(rest[0])]

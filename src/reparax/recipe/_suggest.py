@@ -228,7 +228,7 @@ def _rules_for_rows(schema: Schema, num_examples: int, given: dict[str, Any], *,
 def _rules_for_private(num_examples: int, given: dict[str, Any]) -> dict[str, Any]:
     """The rules for differentially private fits of tables: large batches, few steps, few weights to add noise to."""
     size = given.get("batch_size", max(1, round(PRIVATE_RATE * num_examples)))
-    epochs = max(1, round(PRIVATE_STEPS * size / max(1, num_examples)))
+    epochs = given.get("epochs", max(1, round(PRIVATE_STEPS * size / max(1, num_examples))))
     return {
         "prior": "standard-normal", "width": PRIVATE_WIDTH, "batch_size": size, "epochs": epochs,
         "warmup_epochs": epochs // 3, "weight_decay": 0.0, "hide": 0.0, "relations": "none",
