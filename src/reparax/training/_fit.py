@@ -10,6 +10,7 @@ import numpy as np
 import optax
 from jaxtyping import Array, Num, PyTree
 
+from reparax.compiler import effort_for
 from reparax.pytrees import combine, partition
 from reparax.training._checkpoints import Checkpoints, Store, opened
 from reparax.training._examples import as_examples, num_examples, same_structure
@@ -20,7 +21,6 @@ from reparax.training._program import (
     Objective,
     Program,
     Transform,
-    effort_for,
 )
 from reparax.training._record import Progress, Record, Status
 from reparax.training._recover import tell

@@ -7,12 +7,12 @@ from typing import Any
 import jax
 from jaxtyping import PyTree
 
+from reparax.compiler import effort_for
 from reparax.errors import DataError, TrainingError
 from reparax.pytrees import partition
 from reparax.training._feed import Streamed
 from reparax.training._fit import FitResult, Nowhere, Run, ignored, never, result_of
 from reparax.training._loop import Stop, Task, run
-from reparax.training._program import effort_for
 from reparax.training._record import Progress
 from reparax.training._stack import signature
 from reparax.training._state import TrainState

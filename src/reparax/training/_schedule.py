@@ -2,12 +2,12 @@
 
 import math
 import time
-from functools import partial
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
+from reparax.compiler import compiled, effort_for
 from reparax.training._private import Poisson
 from reparax.training._program import Chunk
 
@@ -71,11 +71,11 @@ class Plan:
             return self.sampling.batches(key, jnp.arange(begin, end))
         epochs = jnp.arange(first, first + self._epochs_per_group)
         used = self.steps_per_epoch * self.batch_size
-        order = _shuffled(key, epochs, self.num_examples)[..., :used]
+        effort = effort_for(self._epochs_per_group * self.num_examples)
+        order = _SHUFFLED[effort](key, epochs, self.num_examples)[..., :used]
         return order.reshape(*key.shape, -1, self.batch_size)
 
 
-@partial(jax.jit, static_argnums=2)
 def _shuffled(key: jax.Array, epochs: Array, num_examples: int) -> Array:
     """An order of the examples for each epoch; compiled once for all chunks, because sorting compiles slowly."""
 
@@ -83,6 +83,9 @@ def _shuffled(key: jax.Array, epochs: Array, num_examples: int) -> Array:
         return jax.vmap(lambda epoch: jax.random.permutation(jax.random.fold_in(key, epoch), num_examples))(epochs)
 
     return one(key) if key.ndim == 0 else jax.vmap(one)(key)
+
+
+_SHUFFLED = compiled(_shuffled)
 
 
 class Pace:

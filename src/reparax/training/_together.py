@@ -11,9 +11,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, PyTree
 
+from reparax.compiler import Effort, compiled
 from reparax.training._examples import take
 from reparax.training._loop import Sums, Task, held_out_terms
-from reparax.training._program import Carry, Chunk, Effort, chunk_steps, compiled, evaluation, parts_of
+from reparax.training._program import Carry, Chunk, chunk_steps, evaluation, parts_of
 from reparax.training._record import Record, Status
 from reparax.training._recover import recovered
 from reparax.training._schedule import Pace, Plan
