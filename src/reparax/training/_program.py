@@ -309,13 +309,15 @@ def norms_of(gradient: PyTree[Array]) -> dict[str, Float[Array, ""]]:
 
 
 def _is_finite(tree: PyTree) -> Array:
-    return jnp.all(jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(tree)]))
+    return _num_infinite(tree) == 0
 
 
 def _num_infinite(tree: PyTree) -> Array:
-    """How many numbers of a pytree are not finite."""
-    counts = [jnp.sum(~jnp.isfinite(leaf)) for leaf in jax.tree.leaves(tree) if jnp.issubdtype(leaf.dtype, jnp.inexact)]
-    return sum(counts, jnp.zeros((), jnp.int32))
+    """How many numbers of a pytree are not finite; those of one dtype are looked at as one array, compiled sooner."""
+    leaves = [leaf for leaf in jax.tree.leaves(tree) if jnp.issubdtype(leaf.dtype, jnp.inexact)]
+    dtypes = dict.fromkeys(leaf.dtype for leaf in leaves)
+    together = [jnp.concatenate([jnp.ravel(leaf) for leaf in leaves if leaf.dtype == dtype]) for dtype in dtypes]
+    return sum([jnp.sum(~jnp.isfinite(numbers)) for numbers in together], jnp.zeros((), jnp.int32))
 
 
 def evaluation(
