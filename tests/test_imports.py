@@ -115,3 +115,10 @@ def test_importing_reparax_is_light():
     code = "import sys, reparax; print(sorted({'jax', 'numpy', 'polars', 'sklearn', 'matplotlib'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_what_fits_and_applies_models_does_not_import_what_few_need():
+    heavy = {"dp_accounting", "matplotlib", "pandas", "polars", "pyarrow", "scipy.optimize", "scipy.stats", "sklearn"}
+    code = f"import sys, reparax.applications; print(sorted({heavy!r} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

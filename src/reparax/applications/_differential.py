@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from scipy.stats import binom
 
 from reparax.data import Dataset, Noise, Release, Stream, num_histograms, privately_described
 from reparax.errors import DataError, RecipeError
@@ -73,6 +72,8 @@ class Budget(NamedTuple):
             RecipeError: Something of the recipe would need the rows more often than is accounted for; or no noise
                 suffices.
         """
+        from scipy.stats import binom  # here, as importing it takes a third of the time of all imports
+
         release = dataset.release if isinstance(dataset, Dataset) else None
         assert release is not None
         _refuse(recipe)

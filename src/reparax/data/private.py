@@ -11,7 +11,7 @@ from typing import NamedTuple
 import msgspec
 import numpy as np
 from jaxtyping import Float
-from scipy.stats import norm
+from scipy.special import ndtri
 
 from reparax.data.columns import NUMERIC
 from reparax.data.dataset import Dataset, Release, from_cells
@@ -73,7 +73,7 @@ def privately_described(dataset: Dataset, noise: Noise) -> Dataset:
     columns = _columns(dataset)
     values = np.asarray(dataset.values, np.float64)
     num_rows = max(2, int(np.rint(noise.of(np.array([len(values)]))[0])))
-    least = 1.0 + noise.scale * float(norm.isf(noise.delta / num_histograms(dataset)))
+    least = 1.0 + noise.scale * float(-ndtri(noise.delta / num_histograms(dataset)))
     released = [_released(values[:, index], column, noise, least) for index, column in enumerate(columns)]
     cells = {
         column.name: each.cells(column, num_rows, noise.generator)
