@@ -16,7 +16,7 @@ from reparax.errors import ColumnsLeftOut, RecipeError
 from reparax.model import Model
 from reparax.objectives import AbstractObjective
 from reparax.recipe import Choice, Chosen, FittedModel, Recipe, Settings, checked, given_size, held_out_share, suggest
-from reparax.training import SECONDS, FitResult, Progress, Result, Stop, Watch, Watcher
+from reparax.training import SECONDS, Devices, FitResult, Progress, Result, Stop, Watch, Watcher
 from reparax.training import fit as train
 
 
@@ -33,6 +33,7 @@ def fit(
     checkpoints: str | Path | None = None,
     resume: bool = False,
     checkpoint_seconds: float = SECONDS,
+    devices: int | None = None,
     watchers: Sequence[Watcher] = (),
     **chosen: Unpack[Settings],
 ) -> FittedModel:
@@ -65,6 +66,8 @@ def fit(
             checkpoints are kept. By default nothing is saved. Not for an ensemble.
         resume: Go on from the newest checkpoint, of the same data and settings; if there is none, from the beginning.
         checkpoint_seconds: How long to train between two checkpoints.
+        devices: The number of devices of this process to train on, such as GPUs, each with its part of every batch; by
+            default all that jax lists. The result is the same up to rounding.
         watchers: What follows the training: `reparax.training.HistoryFile`, `TensorBoard`, `MLflow`, or any object with
             the three methods of `reparax.training.Watcher`. Of an ensemble they are told the means over its members.
         **chosen: Fields of `reparax.recipe.Recipe`: ``latent_dim=16``, ``likelihood="bernoulli"``, ``seed=1``...; and
@@ -83,6 +86,7 @@ def fit(
         CheckpointWarning: A checkpoint could not be written or is damaged, or there is none to resume.
         ColumnsLeftOut: Columns of a table are not modeled: identifiers, free text, empty ones.
     """
+    among = Devices.of(devices)
     dataset = opened(data, memory=memory, given=given, context=context)
     if dataset is not data:
         for note in left_out(dataset.schema):
@@ -98,24 +102,24 @@ def fit(
     if recipe.ensemble > 1:
         _refuse_for_ensembles(model, checkpoints, resume=resume)
         jobs = [Job.of(rows, recipe, member=member, objective=ready) for member in range(recipe.ensemble)]
-        return done_of(jobs, _trained_together(jobs, watch, progress, stop), recipe)
+        return done_of(jobs, _trained_together(jobs, watch, progress, stop, among), recipe)
     if recipe.dp:
         _refuse_for_private(model, checkpoints, resume=resume)
     budget = Budget.of(recipe, rows[0]) if recipe.dp else None
     job = Job.of(rows, recipe, model=model, objective=ready, chosen=chosen, budget=budget)
     identity = partial(identity_of, job.fitted.model, recipe, job.stream or job.part, job.held_out)
     saves = checkpoints_in(checkpoints, identity, checkpoint_seconds, resume=resume)
-    run = job.run()
+    run = job.run(among)
     job.check(run)
     return job.done(train(**vars(run), progress=progress, stop=stop, checkpoints=saves, watch=watch))
 
 
 def _trained_together(
-    jobs: Sequence[Job], watch: Watch, progress: Progress | None, stop: Stop | None
+    jobs: Sequence[Job], watch: Watch, progress: Progress | None, stop: Stop | None, devices: Devices
 ) -> Sequence[Result]:
     """The members of an ensemble, with the watchers told of the means over them."""
     with watch.following() as ended:
-        results = trained(jobs, watch.beside(progress), stop)
+        results = trained(jobs, watch.beside(progress), stop, devices=devices)
         ended(worst([result.status for result in results if isinstance(result, FitResult)]))
         return results
 

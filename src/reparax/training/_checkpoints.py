@@ -10,7 +10,8 @@ from typing import Any
 
 from reparax.disk import delete, owned, unwritable
 from reparax.errors import ArtifactError, CheckpointWarning, OutputError
-from reparax.training._saved import Damaged, libraries, read, write
+from reparax.training._devices import num_devices
+from reparax.training._saved import DEVICES, Damaged, libraries, read, write
 from reparax.training._state import TrainState
 
 SECONDS = 60.0
@@ -135,7 +136,7 @@ class Store:
             except Damaged as error:
                 _warn(f"the checkpoint {path} is damaged ({error}); the one before is tried")
                 continue
-            _tell_of_other_versions(wrote)
+            _tell_of_other_versions({DEVICES: "1"} | wrote, num_devices(first.carry))
             return found
         raise ArtifactError(
             expected=f"an intact checkpoint in {self._folder}",
@@ -183,8 +184,8 @@ def _number(path: Path) -> int:
     return int(path.name[len(PREFIX) :])
 
 
-def _tell_of_other_versions(wrote: Mapping[str, str]) -> None:
-    now = libraries()
+def _tell_of_other_versions(wrote: Mapping[str, str], devices: int) -> None:
+    now = libraries() | {DEVICES: str(devices)}
     others = [f"{name} {wrote.get(name)}, now {now[name]}" for name in now if wrote.get(name) != now[name]]
     if others:
         _warn(f"the checkpoint was written with {'; '.join(others)}: the result may differ in the last digits")

@@ -10,6 +10,7 @@ import jax
 import numpy as np
 from jaxtyping import Array, PyTree
 
+from reparax.pytrees import partition
 from reparax.training._feed import Feed
 from reparax.training._optimizer import learning_rate_at
 from reparax.training._program import Carry, Program
@@ -111,6 +112,10 @@ class Task:
         """The mean terms over the held-out examples, by name, and the standard error of the bound if there is one."""
         size = self.plan.batch_size
         return held_out_terms(*self.judging.evaluate(trainable, self.held_out, self.keys[2], step, size))
+
+    def look_of(self, model: PyTree, step: int) -> dict[str, float]:
+        """The same of a model."""
+        return self.look(self.judging.devices.copied(partition(model)[0]), step)
 
     def steps(self, state: TrainState, pace: Pace) -> TrainState:
         """The state after one compiled call, or the one from which to go on if a step was not finite."""
