@@ -16,7 +16,7 @@ from reparax.errors import ColumnsLeftOut, RecipeError
 from reparax.model import Model
 from reparax.objectives import AbstractObjective
 from reparax.recipe import Choice, Chosen, FittedModel, Recipe, Settings, checked, given_size, held_out_share, suggest
-from reparax.training import SECONDS, Devices, FitResult, Progress, Result, Stop, Watch, Watcher
+from reparax.training import SECONDS, Devices, FitResult, Kind, Progress, Result, Stop, Watch, Watcher
 from reparax.training import fit as train
 
 
@@ -34,6 +34,7 @@ def fit(
     resume: bool = False,
     checkpoint_seconds: float = SECONDS,
     devices: int | None = None,
+    device: Kind | None = None,
     watchers: Sequence[Watcher] = (),
     **chosen: Unpack[Settings],
 ) -> FittedModel:
@@ -68,6 +69,7 @@ def fit(
         checkpoint_seconds: How long to train between two checkpoints.
         devices: The number of devices of this process to train on, such as GPUs, each with its part of every batch; by
             default all that jax lists. The result is the same up to rounding.
+        device: The kind of the devices: ``"cpu"`` or ``"gpu"``; by default that of the default device of jax.
         watchers: What follows the training: `reparax.training.HistoryFile`, `TensorBoard`, `MLflow`, or any object with
             the three methods of `reparax.training.Watcher`. Of an ensemble they are told the means over its members.
         **chosen: Fields of `reparax.recipe.Recipe`: ``latent_dim=16``, ``likelihood="bernoulli"``, ``seed=1``...; and
@@ -86,7 +88,7 @@ def fit(
         CheckpointWarning: A checkpoint could not be written or is damaged, or there is none to resume.
         ColumnsLeftOut: Columns of a table are not modeled: identifiers, free text, empty ones.
     """
-    among = Devices.of(devices)
+    among = Devices.of(devices, device)
     dataset = opened(data, memory=memory, given=given, context=context)
     if dataset is not data:
         for note in left_out(dataset.schema):

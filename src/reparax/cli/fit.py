@@ -12,6 +12,7 @@ from cyclopts import Parameter
 from cyclopts.validators import Number
 
 from reparax import registry
+from reparax.cli.devices import DeviceOptions
 from reparax.cli.evaluate import say_verdict
 from reparax.cli.model import Data, Id, View, origin_of, prepare_jax, see_working_folder, source_of, streamed
 from reparax.cli.options import RecipeOptions
@@ -92,6 +93,7 @@ def fit(
     exclude: Annotated[tuple[str, ...], Parameter(consume_multiple=True)] = (),
     given: Annotated[tuple[str, ...], Parameter(consume_multiple=True)] = (),
     recipe: RecipeOptions = RecipeOptions(),
+    place: DeviceOptions = DeviceOptions(),
     memory: str | None = None,
     report: Annotated[bool, Parameter(negative="--no-report")] = True,
     resume: bool = False,
@@ -127,6 +129,7 @@ def fit(
         given: Columns that are known and not modeled, such as sex,age, or label for the labels: the model is one of
             p(x | given).
         recipe: The choices about the model and its training.
+        place: Where to train.
         memory: The most memory that the values of the data may take, such as 2GB (default: a quarter of what is
             available). A .npy file, a Parquet file or a folder of Parquet files with more is read in blocks while it
             is trained on.
@@ -155,6 +158,7 @@ def fit(
     dataset = opened(source, memory=memory, label=label, schema=schema, exclude=exclude, given=names_in(given))
     require_fit(dataset.sample if isinstance(dataset, Stream) else dataset)
     prepare_jax()
+    place.use(say)
     from reparax.applications import described_for, plan, shown_rows
     from reparax.artifact import check_folder, save
 
@@ -182,7 +186,7 @@ def fit(
     with stoppable(max_time) as stop:
         try:
             with watching.profiled():
-                fitted = _train(dataset, chosen, planned, stop, saves, watchers, quiet=quiet)
+                fitted = _train(dataset, chosen, planned, stop, saves, watchers, place, quiet=quiet)
         except KeyboardInterrupt:
             return _say_interrupted(stop, saves)
         if not fitted.history and fitted.guarantee is None:
@@ -292,6 +296,7 @@ def _train(
     stop: Stop,
     saves: _Saves,
     watchers: "Sequence[Watcher]",
+    place: DeviceOptions,
     *,
     quiet: bool,
 ) -> "FittedModel":
@@ -306,7 +311,8 @@ def _train(
         try:
             return applications.fit(
                 dataset, progress=show, stop=stop.asked, checkpoints=saves.folder, resume=saves.resume,
-                checkpoint_seconds=saves.seconds, watchers=watchers, **chosen,
+                checkpoint_seconds=saves.seconds, watchers=watchers, devices=place.devices,
+                device=place.device, **chosen,
             )  # fmt: skip
         except TrainingError:
             saves.remove()  # resumed, it would end in the same way

@@ -11,6 +11,7 @@ from reparax.training._curve import kept_record as kept_record
 from reparax.training._curve import late_rise as late_rise
 from reparax.training._curve import rise_at_end as rise_at_end
 from reparax.training._devices import Devices as Devices
+from reparax.training._devices import Kind as Kind
 from reparax.training._feed import Opened as Opened
 from reparax.training._feed import Streamed as Streamed
 from reparax.training._fit import FitResult as FitResult

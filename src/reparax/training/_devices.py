@@ -1,7 +1,7 @@
 """Where training computes: on one device, or with the examples of each batch divided among several."""
 
 from dataclasses import dataclass
-from typing import Any, Self, TypeVar
+from typing import Any, Literal, Self, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +14,15 @@ from reparax.errors import RecipeError
 Tree = TypeVar("Tree")
 
 AXIS = "devices"
+
+Kind = Literal["cpu", "gpu"]
+
+CURES: dict[Kind | None, str] = {
+    "gpu": "on a machine with an NVIDIA driver, run: pip install 'reparax[cuda]'; or leave device (--device) out",
+    "cpu": "leave device (--device) out, and cpu in JAX_PLATFORMS if it is set",
+    None: "look at JAX_PLATFORMS in the environment",
+}
+"""What helps if there is no device of a kind."""
 
 
 @dataclass(frozen=True)
@@ -32,22 +41,27 @@ class Devices:
     mesh: Mesh | None = None
 
     @classmethod
-    def of(cls, count: int | None = None) -> Self:
-        """Some devices of this process: by default all.
+    def of(cls, count: int | None = None, kind: Kind | None = None) -> Self:
+        """Some devices of this process.
+
+        Args:
+            count: How many; by default all.
+            kind: Their kind; by default that of the default device.
 
         Raises:
-            RecipeError: There are not so many.
+            RecipeError: There are not so many, or none of the kind.
         """
-        there = jax.devices()
+        there = _devices_of(kind)
         if count is not None and not 1 <= count <= len(there):
             raise RecipeError(
-                expected=f"1 to {len(there)} devices, as there {'is' if len(there) == 1 else 'are'} {len(there)} of "
-                f"kind {jax.default_backend()}",
+                expected=f"{'1 to ' if len(there) > 1 else ''}{len(there)} of the devices of kind {there[0].platform}",
                 got=str(count),
                 cure="choose fewer, or leave devices (--devices) out to use all" if count > 0 else "leave it out",
             )
         used = there[:count]
-        return cls(Mesh(np.asarray(used), (AXIS,), axis_types=(AxisType.Auto,)) if len(used) > 1 else None)
+        if used == jax.devices()[:1]:
+            return cls()
+        return cls(Mesh(np.asarray(used), (AXIS,), axis_types=(AxisType.Auto,)))
 
     @property
     def count(self) -> int:
@@ -81,6 +95,20 @@ class Devices:
         if self.mesh is None:
             return tree
         return jax.tree.map(lambda leaf: self.put(leaf) if isinstance(leaf, jax.Array) else leaf, tree)
+
+
+def _devices_of(kind: Kind | None) -> list[jax.Device]:
+    """All devices of a kind.
+
+    Raises:
+        RecipeError: There are none.
+    """
+    try:
+        return jax.devices(kind)
+    except RuntimeError:
+        raise RecipeError(
+            expected=f"a device of kind {kind} that jax can use", got=f"only {jax.default_backend()}", cure=CURES[kind]
+        ) from None
 
 
 def collected(tree: Tree) -> Tree:
