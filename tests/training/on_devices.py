@@ -1,4 +1,7 @@
-"""Small fits on one, two and three devices of a CPU; for `test_devices.py`, which compares what it prints."""
+"""Small fits on some devices of a CPU, or in one of two processes; `test_devices.py` compares what it prints.
+
+The arguments are ``quick``, or ``full FOLDER``, or ``process NUMBER PORT``.
+"""
 
 import json
 import sys
@@ -16,14 +19,15 @@ from reparax.training import Checkpoints, Devices, Private, Run, Streamed, fit, 
 from reparax.training._program import _CHUNK
 from reparax.training._state import TrainState
 
-jax.config.update("jax_num_cpu_devices", 3)
+jax.config.update("jax_num_cpu_devices", 1 if sys.argv[1] == "process" else 3)
 
 BATCH_SIZE, FEATURES, HIDDEN = 32, 7, 5
 DATA = np.random.default_rng(0).normal(1.0, 1.0, (101, FEATURES)).astype(np.float32)
-MODEL = {
-    "a": jax.random.normal(jax.random.key(0), (HIDDEN, FEATURES)),
-    "b": jax.random.normal(jax.random.key(1), (FEATURES, HIDDEN)),
-}
+
+
+def model():
+    a, b = jax.random.split(jax.random.key(0))
+    return {"a": jax.random.normal(a, (HIDDEN, FEATURES)), "b": jax.random.normal(b, (FEATURES, HIDDEN))}
 
 
 class Terms(eqx.Module):
@@ -84,7 +88,7 @@ def settings(**changed):
 
 
 def trained(devices, **changed):
-    return fit(MODEL, **settings(**changed), devices=Devices.of(devices))
+    return fit(model(), **settings(**changed), devices=devices if isinstance(devices, Devices) else Devices.of(devices))
 
 
 def numbers(result):
@@ -93,7 +97,7 @@ def numbers(result):
 
 
 def together(devices):
-    runs = [Run(MODEL, **settings(key=jax.random.key(seed)), devices=Devices.of(devices)) for seed in (2, 3)]
+    runs = [Run(model(), **settings(key=jax.random.key(seed)), devices=Devices.of(devices)) for seed in (2, 3)]
     return numbers(fit_many(runs)[0])
 
 
@@ -109,8 +113,8 @@ def resumed(folder, before, after):
 
 def shapes_in_program(devices):
     """The shapes of all arrays of the program that each device runs."""
-    task = Run(MODEL, **settings(), devices=Devices.of(devices)).task()
-    state = TrainState.first(task.program.start(MODEL, task.data, task.plan.batch_size))
+    task = Run(model(), **settings(), devices=Devices.of(devices)).task()
+    state = TrainState.first(task.program.start(model(), task.data, task.plan.batch_size))
     data, chunk = task.feed.chunk(task.plan, task.keys[0], 0, 3)
     arguments = (task.program, data, jax.tree.map(jnp.asarray, chunk), task.keys[1]), state.carry
     return _CHUNK["little"].lower(*arguments).compile().compiled.as_text()
@@ -129,6 +133,7 @@ def quick():
 
 
 def full(folder):
+    folder = Path(folder)
     equal = {name: [numbers(trained(n, **changed)) for n in (1, 2, 3)] for name, changed in SETTINGS.items()}
     return {
         "equal": equal | {"many at once": [together(n) for n in (1, 3)]},
@@ -136,6 +141,24 @@ def full(folder):
     }
 
 
+def process(number, port):
+    jax.distributed.initialize(f"localhost:{port}", 2, int(number), cluster_detection_method="deactivate")
+    names = ("plain", "a remainder", "a batch that is seen", "a step that is not finite", "read in blocks")
+    found = {
+        "in processes": {name: numbers(trained(None, **SETTINGS[name])) for name in names},
+        "program": shapes_in_program(None),
+        "devices": [jax.local_device_count(), Devices.of().count],
+    }
+    jax.distributed.shutdown()
+    return (
+        found | {"equal": {name: [numbers(trained(Devices(), **SETTINGS[name]))] for name in names}}
+        if number == "0"
+        else found
+    )
+
+
+MODES = {"quick": quick, "full": full, "process": process}
+
 if __name__ == "__main__":
-    found = quick() if sys.argv[1] == "quick" else full(Path(sys.argv[2]))
-    print(json.dumps(found | {"start": numbers(fit(MODEL, **settings(epochs=1, optimizer=optax.sgd(0.0))))[0]}))
+    found = MODES[sys.argv[1]](*sys.argv[2:])
+    print(json.dumps(found | {"start": numbers(fit(model(), **settings(epochs=1, optimizer=optax.sgd(0.0))))[0]}))

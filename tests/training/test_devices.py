@@ -2,6 +2,7 @@
 
 import json
 import re
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -10,14 +11,21 @@ import numpy as np
 import pytest
 
 
-def ran(*arguments):
-    """What a process with three devices printed; this one has one device."""
-    program = Path(__file__).with_name("on_devices.py")
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", program, *arguments], capture_output=True, text=True, timeout=500
-    )
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+def started(*arguments):
+    """A process with other devices than this one."""
+    program = [sys.executable, "-W", "ignore", Path(__file__).with_name("on_devices.py"), *map(str, arguments)]
+    return subprocess.Popen(program, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def ran(process):
+    """What a process has printed last."""
+    out, err = process.communicate(timeout=500)
+    assert process.returncode == 0, err
+    return json.loads(out.splitlines()[-1])
+
+
+def shapes_of(program):
+    return {tuple(shape.split(",")) for shape in re.findall(r"[fus]\d+\[([\d,]+)\]", program)}
 
 
 def flat(weights):
@@ -33,10 +41,10 @@ def assert_equal(found, start):
 
 
 def test_a_batch_is_divided_among_devices_and_the_result_is_that_of_one():
-    found = ran("quick")
+    found = ran(started("quick"))
     assert_equal(found["equal"], found["start"])
     # No array of the program of one of two devices has a whole batch of 32, but for the list of its rows.
-    shapes = {tuple(shape.split(",")) for shape in re.findall(r"[fus]\d+\[([\d,]+)\]", found["program"])}
+    shapes = shapes_of(found["program"])
     assert ("16", "7") in shapes
     assert {shape for shape in shapes if "32" in shape} <= {("9", "32")}
     assert "expected 1 to 3 of the devices of kind cpu" in found["refused"][0]
@@ -45,7 +53,22 @@ def test_a_batch_is_divided_among_devices_and_the_result_is_that_of_one():
 
 @pytest.mark.full
 def test_all_kinds_of_training_are_equal_on_several_devices_and_resumed_on_other_ones(tmp_path):
-    found = ran("full", tmp_path)
+    found = ran(started("full", tmp_path))
     assert_equal(found["equal"], found["start"])
     assert {status for status, _ in found["resumed"]} == {"interrupted"}
     assert_equal({"resumed": [numbers for _, numbers in found["resumed"]]}, found["start"])
+
+
+@pytest.mark.full
+def test_two_processes_have_half_of_each_batch_and_the_result_of_one():
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    first, other = (ran(process) for process in [started("process", number, port) for number in (0, 1)])
+    assert first["in processes"] == other["in processes"]
+    assert_equal({name: [*one, first["in processes"][name]] for name, one in first["equal"].items()}, first["start"])
+    for found in (first, other):
+        assert found["devices"] == [1, 2]
+        shapes = shapes_of(found["program"])
+        assert ("16", "7") in shapes
+        assert {shape for shape in shapes if "32" in shape} <= {("9", "32")}

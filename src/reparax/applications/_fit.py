@@ -16,7 +16,19 @@ from reparax.errors import ColumnsLeftOut, RecipeError
 from reparax.model import Model
 from reparax.objectives import AbstractObjective
 from reparax.recipe import Choice, Chosen, FittedModel, Recipe, Settings, checked, given_size, held_out_share, suggest
-from reparax.training import SECONDS, Devices, FitResult, Kind, Progress, Result, Stop, Watch, Watcher
+from reparax.training import (
+    SECONDS,
+    Devices,
+    FitResult,
+    Kind,
+    Progress,
+    Result,
+    Stop,
+    Watch,
+    Watcher,
+    digest,
+    require_same,
+)
 from reparax.training import fit as train
 
 
@@ -98,8 +110,10 @@ def fit(
     # The encoder of a custom model need not be able to hide cells.
     settled: Settings = {} if model is None else {"hide": 0.0, "relations": "none"}
     recipe = plan(dataset, objective=objective, **(settled | chosen))
+    if among.num_processes > 1:
+        _refuse_for_processes(recipe)
     rows = rows_of(dataset, recipe)
-    watch = Watch(watchers, to_builtins(recipe))
+    watch = Watch(watchers if among.is_first else (), to_builtins(recipe))
     ready = objective if isinstance(objective, AbstractObjective) else None
     if recipe.ensemble > 1:
         _refuse_for_ensembles(model, checkpoints, resume=resume)
@@ -110,6 +124,9 @@ def fit(
     budget = Budget.of(recipe, rows[0]) if recipe.dp else None
     job = Job.of(rows, recipe, model=model, objective=ready, chosen=chosen, budget=budget)
     identity = partial(identity_of, job.fitted.model, recipe, job.stream or job.part, job.held_out)
+    if among.num_processes > 1:
+        weights, where = digest(job.fitted.model), (checkpoints is None, resume)
+        require_same({**identity(), "first weights": weights, "checkpoints": where}, among)
     saves = checkpoints_in(checkpoints, identity, checkpoint_seconds, resume=resume)
     run = job.run(among)
     job.check(run)
@@ -143,6 +160,21 @@ def _refuse_for_ensembles(model: Model | None, checkpoints: Any, *, resume: bool
             expected="no checkpoints for an ensemble, whose members are trained as one",
             got="an ensemble with checkpoints",
             cure="leave --resume (checkpoints, resume) out, or fit a single model",
+        )
+
+
+def _refuse_for_processes(recipe: Recipe) -> None:
+    """Refuses what several processes cannot train together.
+
+    Raises:
+        RecipeError: An ensemble, or a differentially private fit.
+    """
+    if recipe.ensemble > 1 or recipe.dp:
+        raise RecipeError(
+            expected="a single model without differential privacy, whose noise each process would draw for itself, to "
+            "train in several processes",
+            got="an ensemble" if recipe.ensemble > 1 else f"dp={recipe.dp:g}",
+            cure="fit it in one process (--num-processes 1), which uses all devices of its machine",
         )
 
 

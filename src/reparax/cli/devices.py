@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
+from reparax.cli.cluster import Cluster
 from reparax.cli.terminal import Say
 
 
@@ -24,6 +25,35 @@ class DeviceOptions:
             validator=Number(gte=1),
         ),
     ] = None
+
+    coordinator: Annotated[
+        str | None,
+        Parameter(help="Train in several processes: the address HOST:PORT of the first one, with a port free there."),
+    ] = None
+    num_processes: Annotated[
+        int | None,
+        Parameter(
+            help="How many processes there are; 1 to train alone where a scheduler has started several.",
+            validator=Number(gte=1),
+        ),
+    ] = None
+    process_id: Annotated[
+        int | None,
+        Parameter(help="The number of this process, from 0; that one writes and prints.", validator=Number(gte=0)),
+    ] = None
+
+    def connect(self) -> bool:
+        """Joins the other processes, if there are any; whether this one writes and prints.
+
+        Raises:
+            RecipeError: They cannot be found.
+        """
+        import jax
+
+        cluster = Cluster.of(self.coordinator, self.num_processes, self.process_id)
+        if cluster is not None:
+            cluster.connect()
+        return cluster is None or jax.process_index() == 0
 
     def use(self, say: Say) -> None:
         """Takes the kind of device, and says how many there are if there are several.

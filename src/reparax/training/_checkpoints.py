@@ -172,6 +172,23 @@ class Store:
         self._seconds = max(self._seconds, LEAST_RATIO * (self._saved - began))
 
 
+class Others:
+    """The checkpoints of a fit in its processes other than the first, which alone saves them."""
+
+    def __init__(self, checkpoints: Checkpoints) -> None:
+        self._store = Store(checkpoints, Path(checkpoints.folder).expanduser())
+
+    def newest(self, first: TrainState) -> TrainState | None:
+        """The state of the newest intact checkpoint; see `Store.newest`."""
+        return self._store.newest(first)
+
+    def when_due(self, state: TrainState) -> None:
+        """Saves nothing."""
+
+    def at_end(self, state: TrainState) -> None:
+        """Saves nothing."""
+
+
 def _paths(folder: Path) -> list[Path]:
     """The checkpoints of a folder, the newest one last."""
     if not folder.is_dir():

@@ -42,7 +42,7 @@ class Devices:
 
     @classmethod
     def of(cls, count: int | None = None, kind: Kind | None = None) -> Self:
-        """Some devices of this process.
+        """Some devices of this process; of several processes that jax has connected, so many of each.
 
         Args:
             count: How many; by default all.
@@ -58,7 +58,8 @@ class Devices:
                 got=str(count),
                 cure="choose fewer, or leave devices (--devices) out to use all" if count > 0 else "leave it out",
             )
-        used = there[:count]
+        processes = range(jax.process_count())
+        used = [device for process in processes for device in jax.local_devices(process, kind)[:count]]
         if used == jax.devices()[:1]:
             return cls()
         return cls(Mesh(np.asarray(used), (AXIS,), axis_types=(AxisType.Auto,)))
@@ -67,6 +68,16 @@ class Devices:
     def count(self) -> int:
         """How many devices there are."""
         return 1 if self.mesh is None else self.mesh.size
+
+    @property
+    def num_processes(self) -> int:
+        """How many processes compute with them, one of which writes and prints."""
+        return 1 if self.mesh is None else len({device.process_index for device in self.mesh.devices.flat})
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this process is the one that writes and prints."""
+        return self.num_processes == 1 or jax.process_index() == 0
 
     def divided(self, rows: Int[Array, " b"]) -> Int[Array, " b"]:
         """Inside a compiled program: the rows of a batch, of which each device has a part."""
@@ -84,11 +95,15 @@ class Devices:
 
     def put(self, array: Any) -> jax.Array:
         """An array on each device."""
-        return (
-            jnp.asarray(array)
-            if self.mesh is None
-            else jax.device_put(array, NamedSharding(self.mesh, PartitionSpec()))
-        )
+        if self.mesh is None:
+            return jnp.asarray(array)
+        everywhere = NamedSharding(self.mesh, PartitionSpec())
+        if everywhere.is_fully_addressable or jnp.issubdtype(array.dtype, jax.dtypes.prng_key):
+            return jax.device_put(array, everywhere)
+        # Without the comparison between processes that device_put makes, for which all of the array travels.
+        own = np.asarray(array)
+        own = own.astype(jax.dtypes.canonicalize_dtype(own.dtype))
+        return jax.make_array_from_callback(own.shape, everywhere, lambda place: own[place])
 
     def copied(self, tree: Tree) -> Tree:
         """A pytree with its arrays of jax on each device."""
@@ -104,7 +119,7 @@ def _devices_of(kind: Kind | None) -> list[jax.Device]:
         RecipeError: There are none.
     """
     try:
-        return jax.devices(kind)
+        return jax.local_devices(backend=kind)
     except RuntimeError:
         raise RecipeError(
             expected=f"a device of kind {kind} that jax can use", got=f"only {jax.default_backend()}", cure=CURES[kind]

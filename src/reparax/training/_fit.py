@@ -11,12 +11,13 @@ import optax
 from jaxtyping import Array, Num, PyTree
 
 from reparax.pytrees import combine, partition
-from reparax.training._checkpoints import Checkpoints, Store, opened
+from reparax.training._checkpoints import Checkpoints, Others, Store, opened
 from reparax.training._devices import Devices, collected
 from reparax.training._examples import as_examples, num_examples, same_structure
 from reparax.training._feed import Ahead, Feed, Resident, Streamed
 from reparax.training._loop import Saves, Stop, Task, run
 from reparax.training._private import Private
+from reparax.training._processes import digest, require_same
 from reparax.training._program import (
     Objective,
     Program,
@@ -143,9 +144,10 @@ def fit(
     task = Run(*whole).task()
     state = TrainState.first(task.program.start(model, task.data, task.plan.batch_size))
     watch = watch or Watch()
-    with closing(task.feed), _saving(checkpoints) as saves:
-        if isinstance(saves, Store):
+    with closing(task.feed), _saving(checkpoints, devices) as saves:
+        if isinstance(saves, Store | Others):
             state = (saves.newest(state) or state).on(devices)
+            require_same({"checkpoint": (state.step, digest(state.carry))}, devices)
         if state.history and progress is not None:
             progress(state.history[-1])
         with watch.following(state.history) as ended:
@@ -234,9 +236,12 @@ class Nowhere:
 
 
 @contextmanager
-def _saving(checkpoints: Checkpoints | None) -> Generator[Saves[TrainState]]:
+def _saving(checkpoints: Checkpoints | None, devices: Devices) -> Generator[Saves[TrainState]]:
     if checkpoints is None:
         yield Nowhere()
+        return
+    if not devices.is_first:
+        yield Others(checkpoints)
         return
     with opened(checkpoints) as store:
         yield store
