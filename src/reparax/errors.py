@@ -56,6 +56,10 @@ class NoClosedForm(ReparaxError, NotImplementedError):
     """A density, mean or variance without a closed form."""
 
 
+class ProcessLost(ReparaxError, RuntimeError):
+    """Another process of a fit in several ones has ended."""
+
+
 class ColumnsLeftOut(UserWarning):
     """Columns of the user's table are not modeled; to silence it, leave them out explicitly: ``exclude=[...]``."""
 

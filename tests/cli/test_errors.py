@@ -93,6 +93,19 @@ def test_settings_that_do_not_go_together(data, refused, tmp_path, options, word
     assert not (tmp_path / "model").exists()
 
 
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--device", "gpu"), "expected a device of kind gpu that jax can use; got only cpu"),
+        (("--devices", 2), "expected 1 of the devices of kind cpu; got 2"),
+        (("--devices", 0), "Must be >= 1"),
+    ],
+)
+def test_devices_that_are_not_there(data, refused, tmp_path, options, words):
+    assert words in refused("fit", data / "table.csv", "--out", tmp_path / "model", *options)
+    assert not (tmp_path / "model").exists()
+
+
 def test_a_wrong_command_names_a_near_one(refused):
     assert 'Did you mean "fit"?' in refused("fti", "data.csv")
 

@@ -16,7 +16,19 @@ from reparax.errors import ColumnsLeftOut, RecipeError
 from reparax.model import Model
 from reparax.objectives import AbstractObjective
 from reparax.recipe import Choice, Chosen, FittedModel, Recipe, Settings, checked, given_size, held_out_share, suggest
-from reparax.training import SECONDS, FitResult, Progress, Result, Stop, Watch, Watcher
+from reparax.training import (
+    SECONDS,
+    Devices,
+    FitResult,
+    Kind,
+    Progress,
+    Result,
+    Stop,
+    Watch,
+    Watcher,
+    digest,
+    require_same,
+)
 from reparax.training import fit as train
 
 
@@ -33,6 +45,8 @@ def fit(
     checkpoints: str | Path | None = None,
     resume: bool = False,
     checkpoint_seconds: float = SECONDS,
+    devices: int | None = None,
+    device: Kind | None = None,
     watchers: Sequence[Watcher] = (),
     **chosen: Unpack[Settings],
 ) -> FittedModel:
@@ -65,6 +79,9 @@ def fit(
             checkpoints are kept. By default nothing is saved. Not for an ensemble.
         resume: Go on from the newest checkpoint, of the same data and settings; if there is none, from the beginning.
         checkpoint_seconds: How long to train between two checkpoints.
+        devices: The number of devices of this process to train on, such as GPUs, each with its part of every batch; by
+            default all that jax lists. The result is the same up to rounding.
+        device: The kind of the devices: ``"cpu"`` or ``"gpu"``; by default that of the default device of jax.
         watchers: What follows the training: `reparax.training.HistoryFile`, `TensorBoard`, `MLflow`, or any object with
             the three methods of `reparax.training.Watcher`. Of an ensemble they are told the means over its members.
         **chosen: Fields of `reparax.recipe.Recipe`: ``latent_dim=16``, ``likelihood="bernoulli"``, ``seed=1``...; and
@@ -83,6 +100,7 @@ def fit(
         CheckpointWarning: A checkpoint could not be written or is damaged, or there is none to resume.
         ColumnsLeftOut: Columns of a table are not modeled: identifiers, free text, empty ones.
     """
+    among = Devices.of(devices, device)
     dataset = opened(data, memory=memory, given=given, context=context)
     if dataset is not data:
         for note in left_out(dataset.schema):
@@ -92,30 +110,35 @@ def fit(
     # The encoder of a custom model need not be able to hide cells.
     settled: Settings = {} if model is None else {"hide": 0.0, "relations": "none"}
     recipe = plan(dataset, objective=objective, **(settled | chosen))
+    if among.num_processes > 1:
+        _refuse_for_processes(recipe)
     rows = rows_of(dataset, recipe)
-    watch = Watch(watchers, to_builtins(recipe))
+    watch = Watch(watchers if among.is_first else (), to_builtins(recipe))
     ready = objective if isinstance(objective, AbstractObjective) else None
     if recipe.ensemble > 1:
         _refuse_for_ensembles(model, checkpoints, resume=resume)
         jobs = [Job.of(rows, recipe, member=member, objective=ready) for member in range(recipe.ensemble)]
-        return done_of(jobs, _trained_together(jobs, watch, progress, stop), recipe)
+        return done_of(jobs, _trained_together(jobs, watch, progress, stop, among), recipe)
     if recipe.dp:
         _refuse_for_private(model, checkpoints, resume=resume)
     budget = Budget.of(recipe, rows[0]) if recipe.dp else None
     job = Job.of(rows, recipe, model=model, objective=ready, chosen=chosen, budget=budget)
     identity = partial(identity_of, job.fitted.model, recipe, job.stream or job.part, job.held_out)
+    if among.num_processes > 1:
+        weights, where = digest(job.fitted.model), (checkpoints is None, resume)
+        require_same({**identity(), "first weights": weights, "checkpoints": where}, among)
     saves = checkpoints_in(checkpoints, identity, checkpoint_seconds, resume=resume)
-    run = job.run()
+    run = job.run(among)
     job.check(run)
     return job.done(train(**vars(run), progress=progress, stop=stop, checkpoints=saves, watch=watch))
 
 
 def _trained_together(
-    jobs: Sequence[Job], watch: Watch, progress: Progress | None, stop: Stop | None
+    jobs: Sequence[Job], watch: Watch, progress: Progress | None, stop: Stop | None, devices: Devices
 ) -> Sequence[Result]:
     """The members of an ensemble, with the watchers told of the means over them."""
     with watch.following() as ended:
-        results = trained(jobs, watch.beside(progress), stop)
+        results = trained(jobs, watch.beside(progress), stop, devices=devices)
         ended(worst([result.status for result in results if isinstance(result, FitResult)]))
         return results
 
@@ -137,6 +160,21 @@ def _refuse_for_ensembles(model: Model | None, checkpoints: Any, *, resume: bool
             expected="no checkpoints for an ensemble, whose members are trained as one",
             got="an ensemble with checkpoints",
             cure="leave --resume (checkpoints, resume) out, or fit a single model",
+        )
+
+
+def _refuse_for_processes(recipe: Recipe) -> None:
+    """Refuses what several processes cannot train together.
+
+    Raises:
+        RecipeError: An ensemble, or a differentially private fit.
+    """
+    if recipe.ensemble > 1 or recipe.dp:
+        raise RecipeError(
+            expected="a single model without differential privacy, whose noise each process would draw for itself, to "
+            "train in several processes",
+            got="an ensemble" if recipe.ensemble > 1 else f"dp={recipe.dp:g}",
+            cure="fit it in one process (--num-processes 1), which uses all devices of its machine",
         )
 
 

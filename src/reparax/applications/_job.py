@@ -46,6 +46,7 @@ from reparax.recipe import objective as recipe_objective
 from reparax.reparameterization import is_reparameterizable
 from reparax.tables import HidingCells, HidingViews, ViewsAdapter, adapter_of, is_for_rows
 from reparax.training import (
+    Devices,
     Ended,
     FitResult,
     Progress,
@@ -164,8 +165,11 @@ class Job:
         training = training if budget is None else budget.key
         return cls(fitted, recipe, ready, part, held_out, training, budget, stream)
 
-    def run(self) -> Run[Model | Accompanied]:
+    def run(self, devices: Devices = Devices()) -> Run[Model | Accompanied]:
         """What the loop trains.
+
+        Args:
+            devices: Where.
 
         Raises:
             RecipeError: Cells are to be hidden where there are none, or from a companion.
@@ -193,6 +197,7 @@ class Job:
             judge=seen.judge,
             transform=seen.transform,
             private=None if self.budget is None else self.budget.private,
+            devices=devices,
         )
 
     def _seen(self) -> "_Seen":
@@ -280,12 +285,17 @@ class Job:
 
 
 def trained(
-    jobs: Sequence[Job], progress: Progress | None, stop: Stop | None, ended: Ended | None = None
+    jobs: Sequence[Job],
+    progress: Progress | None,
+    stop: Stop | None,
+    ended: Ended | None = None,
+    *,
+    devices: Devices = Devices(),
 ) -> list[Result]:
     """The results of jobs that are trained at once; the arguments are those of `reparax.training.fit_many`."""
     runs, known = [], set()
     for job in jobs:
-        run = job.run()
+        run = job.run(devices)
         structure = msgspec.json.encode(msgspec.structs.replace(job.recipe, seed=0))
         if structure not in known:
             job.check(run)

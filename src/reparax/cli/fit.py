@@ -12,6 +12,8 @@ from cyclopts import Parameter
 from cyclopts.validators import Number
 
 from reparax import registry
+from reparax.cli.cluster import leave
+from reparax.cli.devices import DeviceOptions
 from reparax.cli.evaluate import say_verdict
 from reparax.cli.model import Data, Id, View, origin_of, prepare_jax, see_working_folder, source_of, streamed
 from reparax.cli.options import RecipeOptions
@@ -92,6 +94,7 @@ def fit(
     exclude: Annotated[tuple[str, ...], Parameter(consume_multiple=True)] = (),
     given: Annotated[tuple[str, ...], Parameter(consume_multiple=True)] = (),
     recipe: RecipeOptions = RecipeOptions(),
+    place: DeviceOptions = DeviceOptions(),
     memory: str | None = None,
     report: Annotated[bool, Parameter(negative="--no-report")] = True,
     resume: bool = False,
@@ -127,6 +130,7 @@ def fit(
         given: Columns that are known and not modeled, such as sex,age, or label for the labels: the model is one of
             p(x | given).
         recipe: The choices about the model and its training.
+        place: Where to train.
         memory: The most memory that the values of the data may take, such as 2GB (default: a quarter of what is
             available). A .npy file, a Parquet file or a folder of Parquet files with more is read in blocks while it
             is trained on.
@@ -155,12 +159,17 @@ def fit(
     dataset = opened(source, memory=memory, label=label, schema=schema, exclude=exclude, given=names_in(given))
     require_fit(dataset.sample if isinstance(dataset, Stream) else dataset)
     prepare_jax()
+    is_first = place.connect()
+    say = say if is_first else speaker(quiet=True)
+    quiet = quiet or not is_first
+    place.use(say)
     from reparax.applications import described_for, plan, shown_rows
     from reparax.artifact import check_folder, save
 
-    check_folder(out)
+    if is_first:
+        check_folder(out)
     watching = _Watching(history, tensorboard, mlflow, profile)
-    watchers = watching.watchers()
+    watchers = watching.watchers() if is_first else []
     chosen = recipe.chosen()
     original, dataset = dataset, described_for(dataset, chosen)
     if any(":" in str(chosen.get(field)) for field in registry.ROOM_OF):
@@ -170,7 +179,7 @@ def fit(
         say(line)
     dropped = left_out(dataset.schema)
     notes(say, [note for note in dataset.notes if note not in dropped])
-    for line in dropped:
+    for line in dropped if is_first else ():
         warn(f"warning: {line}")
     for line in columns_text(dataset.schema):
         say(line)
@@ -182,9 +191,12 @@ def fit(
     with stoppable(max_time) as stop:
         try:
             with watching.profiled():
-                fitted = _train(dataset, chosen, planned, stop, saves, watchers, quiet=quiet)
+                fitted = _train(dataset, chosen, planned, stop, saves, watchers, place, quiet=quiet)
         except KeyboardInterrupt:
             return _say_interrupted(stop, saves)
+        leave()
+        if not is_first:
+            return {"interrupted": stop.code, "diverged": DIVERGED}.get(str(fitted.status), 0)
         if not fitted.history and fitted.guarantee is None:
             return _say_interrupted(stop, saves)
         save(fitted, out)
@@ -292,21 +304,26 @@ def _train(
     stop: Stop,
     saves: _Saves,
     watchers: "Sequence[Watcher]",
+    place: DeviceOptions,
     *,
     quiet: bool,
 ) -> "FittedModel":
     """Trains, and shows its progress and its warnings as lines."""
+    import jax
+
     from reparax import applications
 
     name = bound_name(planned.name("objective"))
+    kinds = (CheckpointWarning, TrainingWarning) if jax.process_index() == 0 else ()
     with (
-        warnings_as_lines(CheckpointWarning, TrainingWarning),
+        warnings_as_lines(*kinds),
         watch(planned.epochs, name, planned.batch_size, quiet=quiet) as show,
     ):
         try:
             return applications.fit(
                 dataset, progress=show, stop=stop.asked, checkpoints=saves.folder, resume=saves.resume,
-                checkpoint_seconds=saves.seconds, watchers=watchers, **chosen,
+                checkpoint_seconds=saves.seconds, watchers=watchers, devices=place.devices,
+                device=place.device, **chosen,
             )  # fmt: skip
         except TrainingError:
             saves.remove()  # resumed, it would end in the same way

@@ -9,6 +9,7 @@ from contextlib import suppress
 from difflib import get_close_matches
 from typing import NoReturn
 
+from reparax.cli.cluster import is_connected
 from reparax.cli.terminal import warn
 from reparax.errors import MissingExtra, ReparaxError
 from reparax.extras import extras
@@ -92,7 +93,8 @@ def run() -> NoReturn:
     """
     gc.set_threshold(*COLLECTED_AFTER)
     code = main()
-    if code in {INTERRUPTED, TERMINATED}:
+    # Where others of a fit in several processes wait for this one, jax would wait for them too.
+    if code in {INTERRUPTED, TERMINATED} or is_connected():
         for stream in (sys.stdout, sys.stderr):
             with suppress(OSError, ValueError):
                 stream.flush()

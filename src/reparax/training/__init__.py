@@ -10,6 +10,8 @@ from reparax.training._curve import LEVELED as LEVELED
 from reparax.training._curve import kept_record as kept_record
 from reparax.training._curve import late_rise as late_rise
 from reparax.training._curve import rise_at_end as rise_at_end
+from reparax.training._devices import Devices as Devices
+from reparax.training._devices import Kind as Kind
 from reparax.training._feed import Opened as Opened
 from reparax.training._feed import Streamed as Streamed
 from reparax.training._fit import FitResult as FitResult
@@ -23,6 +25,9 @@ from reparax.training._many import fit_many as fit_many
 from reparax.training._optimizer import cosine_adam as cosine_adam
 from reparax.training._private import AT_ONCE as AT_ONCE
 from reparax.training._private import Private as Private
+from reparax.training._processes import digest as digest
+from reparax.training._processes import lost as lost
+from reparax.training._processes import require_same as require_same
 from reparax.training._record import Progress as Progress
 from reparax.training._record import Record as Record
 from reparax.training._record import Status as Status

@@ -10,7 +10,8 @@ from typing import Any
 
 from reparax.disk import delete, owned, unwritable
 from reparax.errors import ArtifactError, CheckpointWarning, OutputError
-from reparax.training._saved import Damaged, libraries, read, write
+from reparax.training._devices import num_devices
+from reparax.training._saved import DEVICES, Damaged, libraries, read, write
 from reparax.training._state import TrainState
 
 SECONDS = 60.0
@@ -135,7 +136,7 @@ class Store:
             except Damaged as error:
                 _warn(f"the checkpoint {path} is damaged ({error}); the one before is tried")
                 continue
-            _tell_of_other_versions(wrote)
+            _tell_of_other_versions({DEVICES: "1"} | wrote, num_devices(first.carry))
             return found
         raise ArtifactError(
             expected=f"an intact checkpoint in {self._folder}",
@@ -171,6 +172,23 @@ class Store:
         self._seconds = max(self._seconds, LEAST_RATIO * (self._saved - began))
 
 
+class Others:
+    """The checkpoints of a fit in its processes other than the first, which alone saves them."""
+
+    def __init__(self, checkpoints: Checkpoints) -> None:
+        self._store = Store(checkpoints, Path(checkpoints.folder).expanduser())
+
+    def newest(self, first: TrainState) -> TrainState | None:
+        """The state of the newest intact checkpoint; see `Store.newest`."""
+        return self._store.newest(first)
+
+    def when_due(self, state: TrainState) -> None:
+        """Saves nothing."""
+
+    def at_end(self, state: TrainState) -> None:
+        """Saves nothing."""
+
+
 def _paths(folder: Path) -> list[Path]:
     """The checkpoints of a folder, the newest one last."""
     if not folder.is_dir():
@@ -183,8 +201,8 @@ def _number(path: Path) -> int:
     return int(path.name[len(PREFIX) :])
 
 
-def _tell_of_other_versions(wrote: Mapping[str, str]) -> None:
-    now = libraries()
+def _tell_of_other_versions(wrote: Mapping[str, str], devices: int) -> None:
+    now = libraries() | {DEVICES: str(devices)}
     others = [f"{name} {wrote.get(name)}, now {now[name]}" for name in now if wrote.get(name) != now[name]]
     if others:
         _warn(f"the checkpoint was written with {'; '.join(others)}: the result may differ in the last digits")

@@ -1,5 +1,6 @@
 """Examples: arrays in a pytree, one example along the first axis of each."""
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -10,8 +11,13 @@ from jaxtyping import Array, Int, PyTree
 from reparax.errors import DataError
 
 
-def as_examples(data: PyTree, what: str) -> PyTree[Array]:
+def as_examples(data: PyTree, what: str, put: Callable[[Any], Array] = jnp.asarray) -> PyTree[Array]:
     """The data as arrays on the device.
+
+    Args:
+        data: The data.
+        what: What they are, for errors.
+        put: Puts an array on the device.
 
     Raises:
         DataError: No array, an array without an axis, arrays of different numbers of examples, or no example.
@@ -33,7 +39,7 @@ def as_examples(data: PyTree, what: str) -> PyTree[Array]:
         raise DataError(
             expected=f"{what}: at least one example", got="no example", cure="give some, or omit the argument"
         )
-    return jax.tree.map(jnp.asarray, data)
+    return jax.tree.map(put, data)
 
 
 def same_structure(valid: PyTree, data: PyTree) -> None:

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, PyTree
 
+from reparax.training._devices import Devices
 from reparax.training._examples import num_examples
 from reparax.training._program import Chunk
 from reparax.training._schedule import Plan
@@ -107,11 +108,13 @@ class Ahead:
 
     Args:
         examples: The examples.
+        devices: The devices.
     """
 
-    def __init__(self, examples: Streamed) -> None:
+    def __init__(self, examples: Streamed, devices: Devices) -> None:
         self._examples = examples
-        self.some: PyTree[Array] = jax.tree.map(jnp.asarray, examples.some())
+        self._put = devices.put
+        self.some: PyTree[Array] = jax.tree.map(self._put, examples.some())
         self._opened: Opened | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="reparax-reader")
         self._window: tuple[int, PyTree[Array]] = (-1, None)
@@ -160,7 +163,7 @@ class Ahead:
         awaited, self._next = self._next, None
         if awaited is None or awaited[0] != number:
             awaited = number, self._thread.submit(self._read, plan, number, size)
-        return jax.tree.map(jnp.asarray, awaited[1].result())
+        return jax.tree.map(self._put, awaited[1].result())
 
     def _read(self, plan: Plan, number: int, size: int) -> PyTree[np.ndarray]:
         """The examples of a window, with zeros after those of the last steps of an epoch."""

@@ -12,11 +12,13 @@ from jaxtyping import Array, Num, PyTree
 
 from reparax.compiler import effort_for
 from reparax.pytrees import combine, partition
-from reparax.training._checkpoints import Checkpoints, Store, opened
+from reparax.training._checkpoints import Checkpoints, Others, Store, opened
+from reparax.training._devices import Devices, collected
 from reparax.training._examples import as_examples, num_examples, same_structure
-from reparax.training._feed import Ahead, Resident, Streamed
+from reparax.training._feed import Ahead, Feed, Resident, Streamed
 from reparax.training._loop import Saves, Stop, Task, run
 from reparax.training._private import Private
+from reparax.training._processes import digest, require_same
 from reparax.training._program import (
     Objective,
     Program,
@@ -29,6 +31,8 @@ from reparax.training._state import TrainState
 from reparax.training._watch import Watch
 
 Tree = TypeVar("Tree")
+
+ONE = Devices()
 
 
 @dataclass(frozen=True)
@@ -65,6 +69,7 @@ def fit(
     judge: Objective | None = None,
     transform: Transform | None = None,
     private: Private | None = None,
+    devices: Devices = ONE,
     progress: Progress | None = None,
     stop: Stop | None = None,
     checkpoints: Checkpoints | None = None,
@@ -102,6 +107,7 @@ def fit(
         transform: Maps a stored example and a key to the example for the objective (binary pixels from intensities).
         private: How gradients are made differentially private, for batches that are drawn at random; by default they
             are not. The key must then be a secret.
+        devices: Where to compute: by default on the default device.
         progress: Called after each look at the held-out examples with its record; at the beginning of a resumed run,
             with its last one.
         stop: Asked several times a minute; when it is true, training ends with the best model so far.
@@ -133,19 +139,21 @@ def fit(
         judge,
         transform,
         private,
+        devices,
     )
     task = Run(*whole).task()
     state = TrainState.first(task.program.start(model, task.data, task.plan.batch_size))
     watch = watch or Watch()
-    with closing(task.feed), _saving(checkpoints) as saves:
-        if isinstance(saves, Store):
-            state = saves.newest(state) or state
+    with closing(task.feed), _saving(checkpoints, devices) as saves:
+        if isinstance(saves, Store | Others):
+            state = (saves.newest(state) or state).on(devices)
+            require_same({"checkpoint": (state.step, digest(state.carry))}, devices)
         if state.history and progress is not None:
             progress(state.history[-1])
         with watch.following(state.history) as ended:
             state = run(task, state, progress=watch.beside(progress), stop=stop or never, saves=saves)
             ended(state.status)
-    first = None if task.held_out is None or not state.history else task.look(partition(model)[0], state.look)["bound"]
+    first = None if task.held_out is None or not state.history else task.look_of(model, state.look)["bound"]
     return result_of(model, state, first)
 
 
@@ -166,6 +174,7 @@ class Run(Generic[Tree]):
     judge: Objective | None = None
     transform: Transform | None = None
     private: Private | None = None
+    devices: Devices = ONE
 
     def task(self) -> Task:
         """What the loop trains.
@@ -173,15 +182,21 @@ class Run(Generic[Tree]):
         Raises:
             DataError: As for `fit`.
         """
-        feed = Ahead(self.data) if isinstance(self.data, Streamed) else Resident(as_examples(self.data, "data"))
-        held_out = _held_out(self.valid, feed.some if isinstance(self.data, Streamed) else self.data)
+        feed = self._feed()
+        held_out = _held_out(self.valid, feed.some if isinstance(self.data, Streamed) else self.data, self.devices)
         effort = effort_for(self.epochs * feed.num_values)
         transform = self.transform or _keep
-        program = Program.of(self.model, self.objective, self.optimizer, transform, effort, self.private)
-        judging = Program.of(self.model, self.judge or self.objective, self.optimizer, transform, effort)
+        model, devices = self.devices.copied(self.model), self.devices
+        program = Program.of(model, self.objective, self.optimizer, transform, effort, self.private, devices)
+        judging = Program.of(model, self.judge or self.objective, self.optimizer, transform, effort, None, devices)
         order, noise, of_look = jax.random.split(self.key, 3)
         plan = self._plan(feed.num_examples)
         return Task(program, judging, feed, held_out, plan, (order, noise, of_look), self.patience, self.warmup)
+
+    def _feed(self) -> Feed:
+        if isinstance(self.data, Streamed):
+            return Ahead(self.data, self.devices)
+        return Resident(as_examples(self.data, "data", self.devices.put))
 
     def _plan(self, num_examples: int) -> Plan:
         if self.private is None:
@@ -208,7 +223,7 @@ def result_of(model: Tree, state: TrainState, first: float | None) -> FitResult[
     assert state.status is not None
     bounds = [record.valid["bound"] for record in state.history if record.valid and record.step == state.best.step]
     is_worse = first is not None and not max(bounds, default=-np.inf) >= first
-    trained = combine(state.best.trainable, partition(model)[1])
+    trained = combine(collected(state.best.trainable), partition(model)[1])
     return FitResult(trained, state.status, list(state.history), state.best.step, is_worse)
 
 
@@ -221,9 +236,12 @@ class Nowhere:
 
 
 @contextmanager
-def _saving(checkpoints: Checkpoints | None) -> Generator[Saves[TrainState]]:
+def _saving(checkpoints: Checkpoints | None, devices: Devices) -> Generator[Saves[TrainState]]:
     if checkpoints is None:
         yield Nowhere()
+        return
+    if not devices.is_first:
+        yield Others(checkpoints)
         return
     with opened(checkpoints) as store:
         yield store
@@ -270,9 +288,9 @@ def sees_batch(
     return program.outline(partition(model)[0], examples, min(batch_size, num_examples(examples)))[1]
 
 
-def _held_out(valid: PyTree | None, data: PyTree) -> PyTree[Array] | None:
+def _held_out(valid: PyTree | None, data: PyTree, devices: Devices) -> PyTree[Array] | None:
     """The held-out examples as arrays on the device."""
     if valid is None:
         return None
     same_structure(valid, data)
-    return as_examples(valid, "valid")
+    return as_examples(valid, "valid", devices.put)

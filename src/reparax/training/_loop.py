@@ -4,14 +4,18 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, ClassVar, NamedTuple, Protocol, Self, TypeVar
 
 import jax
 import numpy as np
 from jaxtyping import Array, PyTree
 
+from reparax.pytrees import partition
+from reparax.training._devices import Devices
 from reparax.training._feed import Feed
 from reparax.training._optimizer import learning_rate_at
+from reparax.training._processes import largest, losses_told
 from reparax.training._program import Carry, Program
 from reparax.training._record import Progress, Record, Status
 from reparax.training._recover import MOST_SKIPPED, note_of, recovered
@@ -69,6 +73,9 @@ class Trainee(Protocol[KindOf]):
     @property
     def plan(self) -> Plan: ...
 
+    @property
+    def devices(self) -> Devices: ...
+
     def steps(self, state: KindOf, pace: Pace) -> KindOf:
         """The state after one compiled call, or the one from which to go on if a step was not finite."""
         ...
@@ -103,6 +110,11 @@ class Task:
     warmup: int
 
     @property
+    def devices(self) -> Devices:
+        """Where it is trained."""
+        return self.program.devices
+
+    @property
     def data(self) -> PyTree[Array]:
         """Examples with the structure of all; all of them where they are on the device."""
         return self.feed.some
@@ -111,6 +123,10 @@ class Task:
         """The mean terms over the held-out examples, by name, and the standard error of the bound if there is one."""
         size = self.plan.batch_size
         return held_out_terms(*self.judging.evaluate(trainable, self.held_out, self.keys[2], step, size))
+
+    def look_of(self, model: PyTree, step: int) -> dict[str, float]:
+        """The same of a model."""
+        return self.look(self.devices.copied(partition(model)[0]), step)
 
     def steps(self, state: TrainState, pace: Pace) -> TrainState:
         """The state after one compiled call, or the one from which to go on if a step was not finite."""
@@ -174,21 +190,12 @@ class Task:
 
 def run(task: Trainee[Kind], state: Kind, *, progress: Progress, stop: Stop, saves: Saves[Kind]) -> Kind:
     """Trains from a state to the end, or until it is interrupted."""
-    pace, began = Pace(), time.perf_counter() - state.seconds
+    pace, began = Pace(partial(largest, devices=task.devices)), time.perf_counter() - state.seconds
 
     def timed(state: Kind) -> Kind:
         return replace(state, seconds=time.perf_counter() - began)
 
-    try:
-        while state.status is None:
-            if stop():
-                raise KeyboardInterrupt
-            state = timed(task.steps(state, pace))
-            if state.status is None and state.step == task.plan.next_look(state.look):
-                state = task.looked(state, pace)
-                progress(state.history[-1])
-            saves.when_due(state)
-    except KeyboardInterrupt:
+    def interrupted(state: Kind) -> Kind:
         # An interrupt inside a compiled call may have lost what it was given.
         alive = not any(leaf.is_deleted() for leaf in jax.tree.leaves(state.carry))
         state = timed(state if alive else state.at_last_look())
@@ -196,6 +203,21 @@ def run(task: Trainee[Kind], state: Kind, *, progress: Progress, stop: Stop, sav
             with suppress(KeyboardInterrupt):
                 saves.at_end(state)
         return replace(state, status="interrupted")
+
+    try:
+        while state.status is None:
+            if largest(stop(), task.devices):  # whichever process was asked
+                return interrupted(state)
+            with losses_told(task.devices):
+                state = timed(task.steps(state, pace))
+                if state.status is None and state.step == task.plan.next_look(state.look):
+                    state = task.looked(state, pace)
+                    progress(state.history[-1])
+            saves.when_due(state)
+    except KeyboardInterrupt:
+        if task.devices.num_processes > 1:  # the others go on with steps of which this process has no part
+            raise
+        return interrupted(state)
     saves.at_end(state)
     return state
 

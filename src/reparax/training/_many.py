@@ -174,7 +174,7 @@ def _together(
 def _alone(task: Task, model: PyTree, state: TrainState, progress: Progress, stop: Stop) -> Result:
     state = run(task, state, progress=progress, stop=stop, saves=Nowhere())
     looked = task.held_out is not None and bool(state.history)
-    return _result(model, state, task.look(partition(model)[0], state.look)["bound"] if looked else None)
+    return _result(model, state, task.look_of(model, state.look)["bound"] if looked else None)
 
 
 def _result(model: PyTree, state: TrainState, first: float | None) -> Result:

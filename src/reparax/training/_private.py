@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int, PyTree
 
+from reparax.training._devices import Devices
 from reparax.training._examples import num_examples, take
 
 AT_ONCE = 32
@@ -83,6 +84,7 @@ class Private(eqx.Module):
         data: PyTree[Array],
         rows: Int[Array, " b"],
         key: jax.Array,
+        devices: Devices = Devices(),
     ) -> tuple[PyTree, Any]:
         """The gradient of minus the mean objective, and the means of all terms, which are not private.
 
@@ -92,6 +94,7 @@ class Private(eqx.Module):
             data: The examples.
             rows: The places of the examples of the batch; those that none has do not count.
             key: The random key of the step.
+            devices: Where the examples are whose gradients are held at once.
         """
         keys = jax.random.split(key, (len(rows), 2))
         there = rows < num_examples(data)
@@ -102,7 +105,7 @@ class Private(eqx.Module):
 
         def some(part: tuple[Array, Array, jax.Array]) -> Any:
             rows, there, keys = part
-            batch = take(data, jnp.minimum(rows, num_examples(data) - 1))
+            batch = take(data, devices.divided(jnp.minimum(rows, num_examples(data) - 1)))
             gradients, terms = jax.vmap(jax.grad(loss, has_aux=True), (None, 0, 0))(trainable, batch, keys)
             return _clipped_sum(gradients, there, self.clip), jax.tree.map(partial(_sum, there=there), terms)
 

@@ -15,6 +15,7 @@ from jaxtyping import Array, Bool, Float, Int, PyTree
 from reparax.compiler import Effort, compiled
 from reparax.pytrees import BATCH, combine, partition
 from reparax.training._collectives import require_right_gradients
+from reparax.training._devices import Devices
 from reparax.training._examples import num_examples, take
 from reparax.training._private import Private
 
@@ -100,6 +101,7 @@ class Program(eqx.Module):
         transform: Maps a stored example and a key to the example for the objective.
         effort: How much the compiler optimizes; see `effort_for`.
         private: How gradients are made differentially private; None for the gradients of plain batches.
+        devices: Where the examples of a batch are.
     """
 
     rest: PyTree
@@ -108,6 +110,7 @@ class Program(eqx.Module):
     transform: Transform
     effort: Effort = "full"
     private: Private | None = None
+    devices: Devices = eqx.field(static=True, default=Devices())
 
     @classmethod
     def of(
@@ -118,9 +121,10 @@ class Program(eqx.Module):
         transform: Transform,
         effort: Effort = "full",
         private: Private | None = None,
+        devices: Devices = Devices(),
     ) -> Self:
         """The program of a model."""
-        return cls(partition(model)[1], objective, optimizer, transform, effort, private)
+        return cls(partition(model)[1], objective, optimizer, transform, effort, private, devices)
 
     def start(self, model: PyTree, data: PyTree[Array], batch_size: int) -> Carry:
         """Copies of the trainable arrays (they will be donated) and the optimizer's first state.
@@ -131,7 +135,8 @@ class Program(eqx.Module):
         trainable = jax.tree.map(lambda leaf: jnp.array(leaf, copy=True), partition(model)[0])
         optimizer, nothing = _initial(self, trainable, data, batch_size)
         norms = {name: jnp.zeros(()) for name in parts_of(trainable)}
-        return Carry(trainable, optimizer, nothing, norms, jnp.zeros((), jnp.int32), jnp.zeros(2, jnp.int32))
+        first = Carry(trainable, optimizer, nothing, norms, jnp.zeros((), jnp.int32), jnp.zeros(2, jnp.int32))
+        return self.devices.copied(first)
 
     def chunk(self, carry: Carry, data: PyTree[Array], chunk: Chunk, key: jax.Array) -> tuple[Carry, Array]:
         """One step for each batch of a chunk; chunks of any length are one compiled program.
@@ -227,13 +232,13 @@ class _Step(NamedTuple):
 
 def chunk_steps(given: tuple[Program, PyTree[Array], Chunk, jax.Array], carry: Carry) -> tuple[Carry, Array]:
     """One step for each batch of a chunk: what they changed, and whether all of it stayed finite."""
-    infinite = _num_infinite(carry.optimizer)
+    infinite, devices = _num_infinite(carry.optimizer), given[0].devices
 
     def one(index: Array, carry: Carry) -> Carry:
         step = _step(*given, carry, index)
         trainable = optax.apply_updates(carry.trainable, step.updates)
         totals = jax.tree.map(jnp.add, (carry.totals, carry.norms), (step.means, norms_of(step.gradient)))
-        return Carry(trainable, step.optimizer, *totals, carry.skipped, carry.trouble)
+        return devices.alike(Carry(trainable, step.optimizer, *totals, carry.skipped, carry.trouble))
 
     carry = jax.lax.fori_loop(0, given[2].count, one, carry)
     # Whatever is not finite stays so, in the parameters, in the optimizer's state (some begin with infinities) or in
@@ -255,7 +260,7 @@ def _careful(given: tuple[Program, PyTree[Array], Chunk, jax.Array, Array, Array
             before.trainable, jax.tree.map(lambda update: update * rate.astype(update.dtype), step.updates)
         )
         totals = jax.tree.map(jnp.add, (before.totals, before.norms), (step.means, norms_of(step.gradient)))
-        after = Carry(trainable, step.optimizer, *totals, before.skipped, before.trouble)
+        after = program.devices.alike(Carry(trainable, step.optimizer, *totals, before.skipped, before.trouble))
         whole = _num_infinite(step.optimizer) <= _num_infinite(before.optimizer)
         fine = (
             _is_finite(step.means.objective),
@@ -275,7 +280,7 @@ def _careful(given: tuple[Program, PyTree[Array], Chunk, jax.Array, Array, Array
 def _step(program: Program, data: PyTree[Array], chunk: Chunk, key: jax.Array, carry: Carry, index: Array) -> _Step:
     def loss(trainable: PyTree, index: Array) -> tuple[Array, Any]:
         step = chunk.step + index
-        batch = take(data, chunk.batches[chunk.start + index])
+        batch = take(data, program.devices.divided(chunk.batches[chunk.start + index]))
         return program.loss(trainable, batch, jax.random.fold_in(key, step), step)
 
     if program.private is None:
@@ -284,7 +289,7 @@ def _step(program: Program, data: PyTree[Array], chunk: Chunk, key: jax.Array, c
         step, rows = chunk.step + index, chunk.batches[chunk.start + index]
         of_step = jax.random.fold_in(key, step)
         of_example = partial(program.one, step=step)
-        gradient, means = program.private.gradient(of_example, carry.trainable, data, rows, of_step)
+        gradient, means = program.private.gradient(of_example, carry.trainable, data, rows, of_step, program.devices)
     with jax.numpy_dtype_promotion("standard"):  # optax raises a float to a whole number
         updates, optimizer = program.optimizer.update(gradient, carry.optimizer, carry.trainable)
     return _Step(means, gradient, updates, optimizer)
@@ -331,7 +336,7 @@ def evaluation(
     def sums(first: Array) -> tuple[Any, _Spread]:
         # The last batch ends with the last row, and counts only rows that are not in the batch before it, so that all
         # batches have the same size and none has a row twice, which matters to an objective that sees its batch.
-        rows = jnp.minimum(first, count - size) + jnp.arange(size)
+        rows = program.devices.divided(jnp.minimum(first, count - size) + jnp.arange(size))
         keys = jax.vmap(lambda row: jax.random.split(jax.random.fold_in(key, row)))(rows)
         terms = program.terms(trainable, take(data, rows), keys, step)
         new = rows >= first

@@ -25,6 +25,7 @@ from reparax.tensors import (
     sealed,
     unpacked,
 )
+from reparax.training._devices import num_devices
 from reparax.training._record import Record, Status
 from reparax.training._state import Best, TrainState
 
@@ -35,6 +36,8 @@ ARRAYS = "state.safetensors"
 LIBRARIES = ("reparax", "jax", "equinox", "optax", "numpyro", "numpy")
 MOST_NAMED = 3
 LONGEST = 60
+DEVICES = "devices"
+"""The name of their number, among the versions of the libraries."""
 
 
 class Damaged(Exception):
@@ -87,7 +90,7 @@ def write(folder: Path, state: TrainState, identity: Mapping[str, Any]) -> None:
         _Description(
             format=FORMAT,
             format_version=FORMAT_VERSION,
-            libraries=libraries(),
+            libraries=libraries() | {DEVICES: str(num_devices(state.carry))},
             identity=_plain(identity),
             state=numbers,
             history=[record.as_json() for record in state.history],

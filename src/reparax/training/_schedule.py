@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -92,10 +93,14 @@ class Pace:
     """How many steps one compiled call takes: as many as fit into `SECONDS`; it changes no result.
 
     The first call is compiled, so that its time says nothing on the steps.
+
+    Args:
+        agreed: Makes of the seconds of a call the number that all processes of a fit use.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, agreed: Callable[[float], float] = float) -> None:
         self.steps = FIRST_PIECE
+        self._agreed = agreed
         self._calls = 0
         self._taken, self._busy, self._looked = 0, 0.0, time.perf_counter()
 
@@ -104,7 +109,7 @@ class Pace:
         self._calls += 1
         self._taken, self._busy = self._taken + steps, self._busy + seconds
         if self._calls > 1:
-            fitting = steps * SECONDS / max(seconds, 1e-9)
+            fitting = steps * SECONDS / max(self._agreed(seconds), 1e-9)
             self.steps = max(1, min(int(fitting), FASTEST_GROWTH * self.steps))
 
     def since_look(self) -> tuple[float, float]:

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
+from reparax.training._devices import Devices
 from reparax.training._program import Carry
 from reparax.training._record import Record, Status
 
@@ -81,6 +82,11 @@ class TrainState:
     def rate(self) -> float:
         """What the updates are scaled by."""
         return 0.5**self.returns
+
+    def on(self, devices: Devices) -> Self:
+        """The same with its arrays on the devices."""
+        best = replace(self.best, trainable=devices.copied(self.best.trainable))
+        return replace(self, carry=devices.copied(self.carry), good=devices.copied(self.good), best=best)
 
     def at_last_look(self) -> Self:
         """The state at the last look, from which the same steps can be taken again."""

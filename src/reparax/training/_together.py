@@ -111,6 +111,7 @@ class Together:
         self._order, self._noise, self._of_look = (
             jnp.stack(keys) for keys in zip(*(t.keys for t in tasks), strict=True)
         )
+        self.devices = tasks[0].program.devices
         self.plan: Plan = tasks[0].plan
 
     def start(self, models: Sequence[PyTree]) -> TogetherState:
@@ -130,6 +131,7 @@ class Together:
             trainable, optimizer, totals, norms, jnp.zeros(count, jnp.int32), jnp.zeros((count, 2), jnp.int32)
         )
         members = tuple(Member(Best(jax.tree.map(jnp.asarray, model))) for model in models)
+        carry = self.devices.copied(carry)
         return TogetherState(carry, carry.copied(), members)
 
     @staticmethod
@@ -204,6 +206,7 @@ class Together:
     def judged(self, trainable: PyTree, step: int) -> list[dict[str, float]]:
         """The mean terms of each model over its held-out examples, by name."""
         size = self.plan.batch_size
+        trainable = self.devices.copied(trainable)
         terms = _EVALUATE[self._effort](self._look, trainable, self._of_look, jnp.asarray(step), size)
         means, errors = jax.device_get(terms)
         return [

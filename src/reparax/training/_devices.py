@@ -1,0 +1,136 @@
+"""Where training computes: on one device, or with the examples of each batch divided among several."""
+
+from dataclasses import dataclass
+from typing import Any, Literal, Self, TypeVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jaxtyping import Array, Int, PyTree
+
+from reparax.errors import RecipeError
+
+Tree = TypeVar("Tree")
+
+AXIS = "devices"
+
+Kind = Literal["cpu", "gpu"]
+
+CURES: dict[Kind | None, str] = {
+    "gpu": "on a machine with an NVIDIA driver, run: pip install 'reparax[cuda]'; or leave device (--device) out",
+    "cpu": "leave device (--device) out, and cpu in JAX_PLATFORMS if it is set",
+    None: "look at JAX_PLATFORMS in the environment",
+}
+"""What helps if there is no device of a kind."""
+
+
+@dataclass(frozen=True)
+class Devices:
+    """The devices of a fit.
+
+    Of several ones, each holds all parameters and computes with its part of every batch; the compiler inserts the sums
+    over devices. The program is the same as on one device, and so are its numbers up to rounding: means, collectives
+    over the batch and the noise of each example mean the same. Where a batch cannot be divided evenly, the compiler
+    fills up the part of the last devices, and counts nothing of that.
+
+    Attributes:
+        mesh: Several devices along one axis; None for the default device alone.
+    """
+
+    mesh: Mesh | None = None
+
+    @classmethod
+    def of(cls, count: int | None = None, kind: Kind | None = None) -> Self:
+        """Some devices of this process; of several processes that jax has connected, so many of each.
+
+        Args:
+            count: How many; by default all.
+            kind: Their kind; by default that of the default device.
+
+        Raises:
+            RecipeError: There are not so many, or none of the kind.
+        """
+        there = _devices_of(kind)
+        if count is not None and not 1 <= count <= len(there):
+            raise RecipeError(
+                expected=f"{'1 to ' if len(there) > 1 else ''}{len(there)} of the devices of kind {there[0].platform}",
+                got=str(count),
+                cure="choose fewer, or leave devices (--devices) out to use all" if count > 0 else "leave it out",
+            )
+        processes = range(jax.process_count())
+        used = [device for process in processes for device in jax.local_devices(process, kind)[:count]]
+        if used == jax.devices()[:1]:
+            return cls()
+        return cls(Mesh(np.asarray(used), (AXIS,), axis_types=(AxisType.Auto,)))
+
+    @property
+    def count(self) -> int:
+        """How many devices there are."""
+        return 1 if self.mesh is None else self.mesh.size
+
+    @property
+    def num_processes(self) -> int:
+        """How many processes compute with them, one of which writes and prints."""
+        return 1 if self.mesh is None else len({device.process_index for device in self.mesh.devices.flat})
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this process is the one that writes and prints."""
+        return self.num_processes == 1 or jax.process_index() == 0
+
+    def divided(self, rows: Int[Array, " b"]) -> Int[Array, " b"]:
+        """Inside a compiled program: the rows of a batch, of which each device has a part."""
+        return rows if self.mesh is None else self._laid(rows, PartitionSpec(AXIS))
+
+    def alike(self, tree: Tree) -> Tree:
+        """Inside a compiled program: arrays that each device has entirely."""
+        if self.mesh is None:
+            return tree
+        return jax.tree.map(lambda leaf: self._laid(leaf, PartitionSpec()), tree)
+
+    def _laid(self, array: Array, spec: PartitionSpec) -> Array:
+        assert self.mesh is not None
+        return jax.lax.with_sharding_constraint(array, NamedSharding(self.mesh, spec))
+
+    def put(self, array: Any) -> jax.Array:
+        """An array on each device."""
+        if self.mesh is None:
+            return jnp.asarray(array)
+        everywhere = NamedSharding(self.mesh, PartitionSpec())
+        if everywhere.is_fully_addressable or jnp.issubdtype(array.dtype, jax.dtypes.prng_key):
+            return jax.device_put(array, everywhere)
+        # Without the comparison between processes that device_put makes, for which all of the array travels.
+        own = np.asarray(array)
+        own = own.astype(jax.dtypes.canonicalize_dtype(own.dtype))
+        return jax.make_array_from_callback(own.shape, everywhere, lambda place: own[place])
+
+    def copied(self, tree: Tree) -> Tree:
+        """A pytree with its arrays of jax on each device."""
+        if self.mesh is None:
+            return tree
+        return jax.tree.map(lambda leaf: self.put(leaf) if isinstance(leaf, jax.Array) else leaf, tree)
+
+
+def _devices_of(kind: Kind | None) -> list[jax.Device]:
+    """All devices of a kind.
+
+    Raises:
+        RecipeError: There are none.
+    """
+    try:
+        return jax.local_devices(backend=kind)
+    except RuntimeError:
+        raise RecipeError(
+            expected=f"a device of kind {kind} that jax can use", got=f"only {jax.default_backend()}", cure=CURES[kind]
+        ) from None
+
+
+def collected(tree: Tree) -> Tree:
+    """The arrays of a pytree on the default device alone."""
+    return jax.tree.map(lambda leaf: leaf if num_devices(leaf) == 1 else jnp.asarray(np.asarray(leaf)), tree)
+
+
+def num_devices(tree: PyTree[Array]) -> int:
+    """How many devices the arrays of a pytree are on."""
+    return max((len(leaf.sharding.device_set) for leaf in jax.tree.leaves(tree)), default=1)
