@@ -291,6 +291,7 @@ class TableSettings(TypedDict, total=False):
     levels: str | None
     num_couplings: int | None
     num_maps: int | None
+    num_steps: int | None
     num_bins: int | None
     hidden_units: int | None
     num_layers: int | None
