@@ -280,6 +280,7 @@ class TableSettings(TypedDict, total=False):
 
     beta: float | None
     free_bits: float | None
+    free_bits_of: str | None
     num_samples: int | None
     num_components: int | None
     num_classes: int | None
