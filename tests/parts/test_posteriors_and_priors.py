@@ -69,7 +69,8 @@ def prior_of(name: str, posterior, num_components: int = 3):
     few = {"num_components": num_components, "width": 8, "num_steps": 4}
     part = kind(**{option: few[option] for option in few if option in option_names(kind)})
     prior = part.create(posterior, SUMMARY, MLP(8, 1).decoder, key=jax.random.key(3))
-    return moved(prior, 0.05 if name in {"coupling-flow", "conditional-flow"} else 0.3)  # its layers multiply
+    multiply = {"coupling-flow", "conditional-flow", "class-top-down"}  # layers, so that small steps go far
+    return moved(prior, 0.05 if name in multiply else 0.3)
 
 
 def fits(posterior: str, prior: str) -> bool:

@@ -6,6 +6,7 @@ from reparax.priors._base import MakeNetwork as MakeNetwork
 from reparax.priors._base import Prior as Prior
 from reparax.priors._base import RegressedPrior as RegressedPrior
 from reparax.priors.classes import ClassMixture as ClassMixture
+from reparax.priors.classes import ClassTopDown as ClassTopDown
 from reparax.priors.classes import UniformClass as UniformClass
 from reparax.priors.codes import AutoregressiveCodes as AutoregressiveCodes
 from reparax.priors.codes import IndependentCodes as IndependentCodes
