@@ -49,6 +49,7 @@ _EXPORTS = {
     "score": "applications",
     "impute": "applications",
     "impute_draws": "applications",
+    "impute_given": "applications",
     "compare_samples": "applications",
     "evaluate": "applications",
     "evaluate_factors": "applications",

@@ -35,6 +35,7 @@ from reparax.applications import fit as fit
 from reparax.applications import fit_many as fit_many
 from reparax.applications import impute as impute
 from reparax.applications import impute_draws as impute_draws
+from reparax.applications import impute_given as impute_given
 from reparax.applications import plan as plan
 from reparax.applications import privacy as privacy
 from reparax.applications import reconstruct as reconstruct

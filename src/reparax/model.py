@@ -75,7 +75,7 @@ def check_latent_space(posterior: AbstractPosterior | Posterior, prior: Abstract
         raise RecipeError(
             expected=f"a prior on the {space} latent space of the {registry.part_name(type(part))} posterior",
             got=f"{registry.part_name(type(prior))}, a density on {' or '.join(sorted(prior.latent_spaces))}",
-            cure=f"choose one of the priors {', '.join(suitable)}",
+            cure=f"choose one of the priors {', '.join(suitable)}{_on_layers(posterior, prior)}",
         )
     raise RecipeError(
         expected="a posterior without a density for a prior that is fitted to the codes after training",
@@ -86,3 +86,13 @@ def check_latent_space(posterior: AbstractPosterior | Posterior, prior: Abstract
 
 def _goes_with(posterior: AbstractPosterior | Posterior, prior: AbstractPrior | Prior | type[AbstractPrior]) -> bool:
     return posterior.latent_space in prior.latent_spaces and not (prior.fitted_afterwards and posterior.has_density)
+
+
+def _on_layers(posterior: AbstractPosterior | Posterior, prior: AbstractPrior | Prior) -> str:
+    """What to do where layers of numbers are to have a discrete layer on top."""
+    discrete = {"codes", "one-hot", "binary"}
+    parts = posterior.part if isinstance(posterior, Posterior) else posterior, prior
+    layered = any(hasattr(part, "num_layers") for part in parts)
+    if layered and (posterior.latent_space in discrete or prior.latent_spaces <= discrete):
+        return ", or --posterior codebook-ladder for a discrete layer on top of numbers"
+    return ""

@@ -8,11 +8,14 @@ import pytest
 from sklearn.mixture import GaussianMixture
 
 import reparax as rx
-from reparax.applications import code_log_density, dataset_of
+from reparax.applications import _refit, code_log_density, dataset_of
 from reparax.applications._refit import _codes
 from reparax.errors import RecipeError
 
 SIZE = 400
+MIXTURE = {"name": "normal-mixture", "num_components": 4}
+MATCHING = {"name": "flow-matching", "width": 64}
+CHOICES = [pytest.param(MIXTURE, id="mixture"), pytest.param(MATCHING, id="flow-matching", marks=pytest.mark.full)]
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -32,8 +35,9 @@ def fitted():
     return rx.fit(two_groups(), likelihood="normal", network="linear", latent_dim=2, epochs=30, learning_rate=1e-2)
 
 
-def test_the_density_of_the_codes_is_that_of_a_mixture_fitted_by_scikit_learn(fitted):
-    found = rx.refit_prior(fitted, two_groups(), prior={"name": "normal-mixture", "num_components": 4})
+@pytest.mark.parametrize("choice", CHOICES)
+def test_the_density_of_the_codes_is_that_of_a_mixture_fitted_by_scikit_learn(fitted, choice):
+    found = rx.refit_prior(fitted, two_groups(), prior=choice)
     codes = np.asarray(_codes(fitted, dataset_of(fitted, two_groups()), 0), np.float64)
     mixture = GaussianMixture(4, covariance_type="diag", random_state=0, n_init=4).fit(codes.reshape(-1, 2))
     assert code_log_density(found, two_groups()) == pytest.approx(mixture.score(codes.reshape(-1, 2)), abs=0.12)
@@ -44,7 +48,10 @@ def test_the_density_of_the_codes_is_that_of_a_mixture_fitted_by_scikit_learn(fi
     assert code_log_density(found, two_groups()) == pytest.approx(float(by_hand), abs=1e-3)
 
 
-@pytest.mark.parametrize("prior", ["normal-mixture", pytest.param(None, marks=pytest.mark.full)])
+@pytest.mark.parametrize(
+    "prior",
+    ["normal-mixture", pytest.param(MATCHING, marks=pytest.mark.full), pytest.param(None, marks=pytest.mark.full)],
+)
 def test_the_bound_rises_and_codes_and_reconstructions_stay(fitted, tmp_path, prior):
     rows = two_groups(1)
     found = rx.refit_prior(fitted, two_groups(), prior=prior)
@@ -58,12 +65,23 @@ def test_the_bound_rises_and_codes_and_reconstructions_stay(fitted, tmp_path, pr
     np.testing.assert_array_equal(rx.sample(again, 20, key=key), rx.sample(found, 20, key=key))
 
 
-def test_a_deterministic_autoencoder_no_longer_draws_rows_between_the_groups():
+def test_a_few_steps_of_regression_raise_the_density_of_held_out_codes(fitted, monkeypatch):
+    monkeypatch.setattr(_refit, "REGRESSION_STEPS", 600)
+    choice = {"name": "flow-matching", "width": 16, "num_steps": 8}
+    found = rx.refit_prior(fitted, two_groups(), prior=choice)
+    assert code_log_density(found, two_groups(1)) > code_log_density(fitted, two_groups(1)) + 0.1
+    codes = np.concatenate(_codes(fitted, dataset_of(fitted, two_groups()), 0))
+    # The moments by which codes are standardized are those of the rows of the fit, a tenth of which is held out.
+    np.testing.assert_allclose(found.model.prior.scale.value, codes.std(axis=0), rtol=0.05)
+
+
+@pytest.mark.parametrize("choice", CHOICES)
+def test_a_deterministic_autoencoder_no_longer_draws_rows_between_the_groups(choice):
     plain = rx.fit(
         two_groups(), likelihood="normal", network="linear", latent_dim=2, epochs=40, learning_rate=1e-2,
         posterior="deterministic", objective="reconstruction",
     )  # fmt: skip
-    found = rx.refit_prior(plain, two_groups(), prior={"name": "normal-mixture", "num_components": 4})
+    found = rx.refit_prior(plain, two_groups(), prior=choice)
     between = [
         float(np.mean(np.abs(rx.sample(model, 2000, key=jax.random.key(1))[:, 0]) < 2.0)) for model in (plain, found)
     ]

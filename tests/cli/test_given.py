@@ -1,5 +1,7 @@
 """``fit --given`` and what comes after it, in the terminal: files in, files out, and wrong words."""
 
+import json
+
 import jax
 import numpy as np
 import polars as pl
@@ -67,9 +69,27 @@ def test_labels_travel_with_images(folder, tmp_path, capsys):
     assert "label" in capsys.readouterr().out
 
 
+def test_what_is_missing_of_what_is_given_is_filled_in_or_averaged_over_where_asked(folder, tmp_path, capsys):
+    assert run(folder, f"score @m @gap.csv --impute-given -o {tmp_path}/scores.csv") == 0
+    assert "'island' is unknown in 1 of 90 rows, over whose values in the fit" in capsys.readouterr().err
+    assert run(folder, f"score @m @table.csv -o {tmp_path}/plain.csv") == 0
+    found, plain = (pl.read_csv(tmp_path / name)["log_density"].to_numpy() for name in ("scores.csv", "plain.csv"))
+    np.testing.assert_allclose(found[1:], plain[1:], rtol=1e-6)
+    assert np.isfinite(found[0])
+    capsys.readouterr()
+    assert run(folder, "evaluate @m @gap.csv --impute-given") == 0
+    assert json.loads(capsys.readouterr().out)["iwae"] == pytest.approx(found.mean(), rel=1e-5)
+    for verb in ("encode", "reconstruct", "impute"):
+        assert run(folder, f"{verb} @m @gap.csv --impute-given -o {tmp_path}/{verb}.csv") == 0
+        assert "filled in as the most probable" in capsys.readouterr().err
+    assert len(pl.read_csv(tmp_path / "encode.csv")) == 90
+
+
 @pytest.mark.parametrize(
     ("line", "sentence"),
     [
+        ("evaluate @m @gap.csv --impute-given --held-out", "--held-out too"),
+        ("score @m @gap.csv --impute-given --memory 1GB -o -", "--memory too"),
         ("fit @table.csv --given specis --out @x", "did you mean species?"),
         ("fit @table.csv --given label --out @x", "--label"),
         ("fit @table.csv --given species,mass,island --out @x", "all are given"),

@@ -1,5 +1,7 @@
 """Learned dials: less noise than the ones they started at, and no bias."""
 
+import contextlib
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -68,6 +70,40 @@ def test_the_weights_of_a_control_variate_are_learned_without_bias():
     before, after = (gradients(F, MAKE, THETA, part, 2, 20000) for part in (start, found))
     assert z_score(after, jax.grad(EXACT)(THETA)) < 5
     assert total(after) < 0.6 * total(before)
+
+
+def nothing(*noisy):
+    return jnp.zeros(())
+
+
+def test_relax_with_the_relaxed_f_and_no_surrogate_is_rebar_to_the_bit():
+    for options in ({"temperature": 0.4}, {"temperature": 0.4, "scale": 0.7}):
+        two = (gradients(F, MAKE, THETA, part, 4, 200) for part in (REBAR(**options), RELAX(nothing, **options)))
+        np.testing.assert_array_equal(*two)
+
+
+def test_relax_with_the_relaxed_f_needs_a_continuous_f():
+    def jumps(b):
+        return jnp.sum(jnp.where(b > 0.5, 2.0, -1.0))
+
+    for temperature, refused in ((None, False), (0.5, True)):
+        estimator = RELAX(lambda noisy: jnp.sum(jnp.tanh(noisy)), temperature=temperature)
+        with pytest.raises(InvalidEstimator, match=r"continuous|jump") if refused else contextlib.nullcontext():
+            rx.expectation(jumps, MAKE(THETA), key=KEY, num_samples=4, estimator=estimator)
+
+
+@pytest.mark.full
+def test_a_surrogate_beside_the_relaxed_f_lowers_the_variance_of_rebar():
+    """Both at the temperature and the weight that are best for REBAR."""
+    rebar = adapt(REBAR(), F, MAKE(THETA), key=KEY, num_samples=4)
+    network = Network(3, jax.random.key(1))
+    last = network.layers[1]
+    silent = eqx.tree_at(lambda made: made.layers[1], network, jax.tree.map(jnp.zeros_like, last))
+    start = RELAX(silent, scale=rebar.scale, temperature=rebar.temperature)
+    relax = adapt(start, F, MAKE(THETA), key=jax.random.key(1), num_samples=4)
+    of_rebar, of_relax = (gradients(F, MAKE, THETA, part, 4, 20000) for part in (rebar, relax))
+    assert z_score(of_relax, jax.grad(EXACT)(THETA)) < 5
+    assert total(of_relax) < 0.98 * total(of_rebar)
 
 
 def test_untuned_rebar_is_near_leave_one_out_on_the_toy():

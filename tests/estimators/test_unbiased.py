@@ -19,6 +19,7 @@ INSTANCES: dict[str, AbstractEstimator] = {
     **all_named(),
     "learned-baseline": LearnedBaseline(1.0),
     "relax": RELAX(lambda *logits: sum(jnp.sum(jnp.tanh(z)) for z in logits)),
+    "relax-of-f": RELAX(lambda *logits: sum(jnp.sum(jnp.tanh(z)) for z in logits), temperature=0.5),
     "linear-combination": LinearCombination((Pathwise(), LeaveOneOut())),
 }
 UNBIASED = [
@@ -39,7 +40,8 @@ QUICK = {
     "measure-valued": ("normal", "poisson", "exponential", "gamma", "bernoulli"), "optimal-baseline": ("laplace",),
     "mixture-index-score": ("mixture",),
     "pathwise": ("uniform", "mixture"), "rao-blackwellized-mixture": ("mixture",), "rebar": ("bernoulli", "one-hot"),
-    "relax": ("bernoulli",), "score-function": ("gamma",), "sobol": ("normal", "truncated normal"),
+    "relax": ("bernoulli",), "relax-of-f": ("bernoulli", "one-hot"),
+    "score-function": ("gamma",), "sobol": ("normal", "truncated normal"),
     "sum-and-sample": ("categorical",),
 }  # fmt: skip
 

@@ -130,7 +130,8 @@ def data_for(likelihood: str) -> tuple[np.ndarray, Schema]:
 def train_a_little(combination: tuple[str, ...]) -> None:
     posterior, prior, likelihood, name, network = combination
     values, schema = data_for(likelihood)
-    few = {"num_components": 3} if "num_components" in option_names(registry.load("priors", prior)) else {}
+    options = option_names(registry.load("priors", prior))
+    few = {option: count for option, count in (("num_components", 3), ("num_steps", 4)) if option in options}
     few |= dict.fromkeys({"num_samples", "num_bounds"} & set(option_names(registry.load("objectives", name))), 2)
     recipe = suggest(
         schema, len(values), posterior=posterior, prior=prior, likelihood=likelihood, objective=name, network=network,

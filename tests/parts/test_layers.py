@@ -21,6 +21,7 @@ from reparax.distributions import (
     layer_slices,
     layered_normal,
 )
+from reparax.errors import RecipeError
 from reparax.estimators import sample_with_log_prob
 from reparax.likelihoods import Normal as NormalLikelihood
 from reparax.model import Model
@@ -218,6 +219,37 @@ def test_free_bits_are_of_each_dimension_and_the_gradient_reaches_every_weight(p
     if has_conditional_kl(model.posterior(x), model.prior(model.posterior)):
         terms = ELBO(free_bits=500.0)(model, x, key=jax.random.key(5), step=jnp.asarray(1))
         np.testing.assert_allclose(terms.reconstruction - terms.objective, 6 * 500.0, rtol=1e-5)
+
+
+@pytest.mark.parametrize(("part", "prior_part", "closed"), [
+    (Ladder(num_layers=3), TopDown(), True), (TopDownResidual(num_layers=3), TopDown(), True),
+    (BottomUp(num_layers=3), TopDown(), False), (DiagonalNormal(), StandardNormal(), True),
+])  # fmt: skip
+def test_free_bits_of_a_layer_are_those_of_its_dimensions_together(part, prior_part, closed):
+    model = model_of(part, prior_part)
+    x = jnp.asarray([0.3, -1.0, 0.5])
+    slices = model.posterior.layer_slices
+    run = {"key": jax.random.key(5), "step": jnp.asarray(1)}
+    most = ELBO(free_bits=500.0, free_bits_of="layer")(model, x, **run)
+    np.testing.assert_allclose(most.reconstruction - most.objective, 500.0 * len(slices), rtol=1e-5)
+    assert most.bound == ELBO(free_bits=500.0)(model, x, **run).bound
+    if not closed:
+        return
+    # Between the KL of one layer and another, from the same draw: the sum of the larger of both for each layer.
+    q, p = model.posterior(x), model.prior(model.posterior)
+    z, log_q = sample_with_log_prob(q, jax.random.key(9))
+    kl = np.asarray(jnp.broadcast_to(kl_terms(q, p, z, log_q), z.shape), np.float64)
+    of_layers = np.array([kl[start:end].sum() for start, end in slices])
+    for bits in (0.0, 0.5 * of_layers.min(), of_layers.mean()):
+        found = ELBO(free_bits=float(bits), free_bits_of="layer")._penalty(
+            jnp.asarray(kl, jnp.float32), slices, len(kl)
+        )
+        assert float(found) == pytest.approx(np.maximum(of_layers, bits).sum() if bits else kl.sum(), rel=1e-5)
+
+
+def test_free_bits_belong_to_a_dimension_or_a_layer():
+    with pytest.raises(RecipeError, match="dimension, layer"):
+        ELBO(free_bits_of="group")
 
 
 def test_the_ladders_networks_belong_to_the_posterior_alone():

@@ -66,9 +66,11 @@ def moved(tree, size: float):
 
 def prior_of(name: str, posterior, num_components: int = 3):
     kind = registry.load("priors", name)
-    part = kind(num_components=num_components) if "num_components" in option_names(kind) else kind()
+    few = {"num_components": num_components, "width": 8, "num_steps": 4}
+    part = kind(**{option: few[option] for option in few if option in option_names(kind)})
     prior = part.create(posterior, SUMMARY, MLP(8, 1).decoder, key=jax.random.key(3))
-    return moved(prior, 0.05 if name in {"coupling-flow", "conditional-flow"} else 0.3)  # its layers multiply
+    multiply = {"coupling-flow", "conditional-flow", "class-top-down"}  # layers, so that small steps go far
+    return moved(prior, 0.05 if name in multiply else 0.3)
 
 
 def fits(posterior: str, prior: str) -> bool:
@@ -371,7 +373,9 @@ def test_options_shape_the_posterior_and_the_prior(count):
     assert prior(mixture).mixture_size == count
 
 
-@pytest.mark.parametrize("name", ["spline-flow", "autoregressive-flow"])
+@pytest.mark.parametrize(
+    "name", ["spline-flow", "autoregressive-flow", {"name": "flow-matching", "width": 8, "num_steps": 4}]
+)
 def test_a_flow_as_prior_of_a_conditional_model_depends_on_the_context(name):
     """With a flow as posterior and counts as data; the density of each context is normalized."""
     counts = from_array(np.random.default_rng(0).poisson(3.0, (40, 4)))

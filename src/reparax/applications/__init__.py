@@ -62,5 +62,8 @@ from reparax.applications._sweep import Standing as Standing
 from reparax.applications._sweep import Sweep as Sweep
 from reparax.applications._sweep import Trial as Trial
 from reparax.applications._sweep import sweep as sweep
+from reparax.applications._unknown import completions_of as completions_of
+from reparax.applications._unknown import impute_given as impute_given
+from reparax.applications._unknown import notes_on_unknown as notes_on_unknown
 from reparax.applications._where import conditions_in as conditions_in
 from reparax.applications._where import conditions_of as conditions_of

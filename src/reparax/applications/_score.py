@@ -1,7 +1,7 @@
 """How probable and how anomalous each example is under a model, and how good a model is on data."""
 
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, Literal, get_args
 
 import equinox as eqx
 import numpy as np
@@ -11,12 +11,17 @@ from reparax.applications._codes import active_dimensions
 from reparax.applications._door import dataset_of
 from reparax.applications._mixture import log_mean_exp_of, mean_of, mixed
 from reparax.applications._rows import Terms, importance_samples, map_members, require_samples, terms_of
+from reparax.applications._unknown import Completions, averaged_terms, completions_of
 from reparax.data import Dataset
+from reparax.errors import RecipeError
 from reparax.estimators import log_mean_exp
 from reparax.model import Model
 from reparax.notebook import MOST_ROWS, table
 from reparax.recipe import FittedModel
 from reparax.tables import NUM_PRIOR_DRAWS, adapter_of, prior_draws
+
+Unknown = Literal["refuse", "average"]
+"""What to do with examples of which something given is unknown; see `score`."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +69,7 @@ def score(
     num_samples: int = 100,
     seed: int = 0,
     context: Any = None,
+    unknown: Unknown = "refuse",
     at_once: int | None = None,
 ) -> Scores:
     """log (1/K) sum_k p(x, z_k) / q(z_k | x) for each example, Burda et al. (2016), equation 8.
@@ -90,12 +96,18 @@ def score(
     Of an ensemble, log p(x) is bounded by log 1/N sum_i exp of the members' bounds, and the anomaly score of a row of a
     table and its parts are the means of theirs.
 
+    Of rows of which something given is unknown, ``unknown="average"`` bounds log sum_c p(c) p(x | c), p(c) the fraction
+    of rows of the fit with c among those with what is known (of very many c, the sum is over the most frequent ones,
+    which leaves it a bound). The anomaly score is the mean over p(c | x).
+
     Args:
         fitted: The fitted model.
         data: Anything `reparax.data.read` reads, or a `Dataset`.
         num_samples: K.
         seed: The seed of the importance samples.
         context: For a conditional model, one row of numbers for each example.
+        unknown: What to do where something given is missing, or did not occur in the fit: ``"refuse"`` or
+            ``"average"``.
         at_once: The most rows that are computed at once: few for an answer on single rows soon; by default many. The
             last digits of the numbers may depend on it.
 
@@ -103,6 +115,9 @@ def score(
         DataError: The data have another shape or kind than in the fit.
         RecipeError: The number of samples is below 1.
     """
+    if _averages(unknown):
+        found = completions_of(fitted, data, context)
+        return _averaged(found, score(fitted, found.dataset, num_samples=num_samples, seed=seed, at_once=at_once))
     dataset = dataset_of(fitted, data, context)
     deterministic = not fitted.model.posterior.has_density
     if adapter_of(fitted.model.likelihood).is_table:
@@ -115,6 +130,26 @@ def score(
         return Scores(None if deterministic else log_density, total, shares, names)
     terms = mixed(terms_of(fitted, dataset, num_samples, seed, at_once), has_density=not deterministic)
     return Scores(None, -terms.reconstruction) if deterministic else Scores(terms.iwae, -terms.iwae)
+
+
+def _averages(unknown: Unknown) -> bool:
+    if unknown not in get_args(Unknown):
+        raise RecipeError(
+            expected=f"one of {', '.join(get_args(Unknown))} for unknown", got=repr(unknown), cure="choose one of them"
+        )  # fmt: skip
+    return unknown == "average"
+
+
+def _averaged(found: Completions, scores: Scores) -> Scores:
+    """The scores of examples from those of their completions."""
+    deterministic = scores.log_density is None
+    density = np.zeros(len(found.owners)) if deterministic else scores.log_density
+    of_rows, weights = found.log_sum(density), found.posterior(density)
+    if scores.shares is None and not deterministic:
+        return Scores(of_rows, -of_rows)
+    shares = None if scores.shares is None else found.mean(weights, scores.shares)
+    total = found.mean(weights, scores.anomaly_score)
+    return Scores(None if deterministic else of_rows, total, shares, scores.names)
 
 
 class _Score(eqx.Module):
@@ -196,7 +231,13 @@ class Evaluation:
 
 
 def evaluate(
-    fitted: FittedModel, data: Any, *, num_samples: int = 100, seed: int = 0, context: Any = None
+    fitted: FittedModel,
+    data: Any,
+    *,
+    num_samples: int = 100,
+    seed: int = 0,
+    context: Any = None,
+    unknown: Unknown = "refuse",
 ) -> Evaluation:
     """The bounds on data and their terms, with standard errors.
 
@@ -210,11 +251,18 @@ def evaluate(
         num_samples: K of the importance-weighted bound; also the number of samples for ELBO, KL and reconstruction.
         seed: The seed of the samples of z.
         context: For a conditional model, one row of numbers for each example.
+        unknown: What to do where something given is missing, as of `score`; ``"average"`` is for a single model.
 
     Raises:
         DataError: The data have another shape or kind than in the fit.
         RecipeError: The number of samples is below 1.
     """
+    if _averages(unknown):
+        fitted.require_one("to average over what is given")
+        could = completions_of(fitted, data, context)
+        terms = terms_of(fitted, could.dataset, num_samples, seed)[0]
+        averaged = averaged_terms(could, terms, has_density=fitted.model.posterior.has_density)
+        return _evaluation(fitted, could.rows, averaged, num_samples)
     dataset = dataset_of(fitted, data, context)
     found = terms_of(fitted, dataset, num_samples, seed)
     of_all = _evaluation(fitted, dataset, mixed(found, has_density=fitted.model.posterior.has_density), num_samples)

@@ -6,7 +6,22 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import Parameter
 
 from reparax.cli.blocks import Applied, Memory, applied_in_blocks
-from reparax.cli.model import Allow, Data, Id, Label, View, member_of, open_data, open_model, source_of, streamed
+from reparax.cli.model import (
+    Allow,
+    Data,
+    Id,
+    ImputeGiven,
+    Label,
+    View,
+    member_of,
+    open_data,
+    open_filled,
+    open_model,
+    open_to_average,
+    refuse_beside_unknown,
+    source_of,
+    streamed,
+)  # fmt: skip
 from reparax.cli.outputs import (
     IMAGES,
     LARGEST_PAIRS,
@@ -52,6 +67,7 @@ def encode(
     std: bool = False,
     member: int | None = None,
     label: Label = None,
+    impute_given: ImputeGiven = False,
     memory: Memory = None,
     allow: Allow = (),
     quiet: bool = False,
@@ -65,6 +81,7 @@ def encode(
         std: Add the posterior standard deviations.
         member: Of an ensemble, the member that encodes, from 1 on: the codes of several have no common meaning.
         label: Where the labels are, if they are given to the model.
+        impute_given: Fill in what is missing of what is given, with the most probable values given the row.
         memory: The most memory that the values may take.
         view: In place of DATA, one of several views: NAME=FILE; once for each view.
         row_id: Of views, the column or array that names their rows; by default they belong together in their order.
@@ -77,12 +94,14 @@ def encode(
     say = speaker(quiet)
     fitted = member_of(open_model(model, allow), member, "to encode with")
     source = source_of(data, view, row_id)
-    in_blocks = applied_in_blocks(source, fitted, say, memory=memory, label=label)
+    if impute_given:
+        refuse_beside_unknown(memory=memory is not None)
+    in_blocks = None if impute_given else applied_in_blocks(source, fitted, say, memory=memory, label=label)
     if in_blocks is not None:
         in_blocks.write(out, lambda rows: _code_columns(fitted, _codes(fitted, rows, say, std=std)))
         say(f"wrote {out}: {len(in_blocks.blocks)} rows")
         return
-    dataset = open_data(source, fitted, say, label=label)
+    dataset = (open_filled if impute_given else open_data)(source, fitted, say, label=label)
     arrays = _codes(fitted, dataset, say, std=std)
     if out.lower().endswith((".csv", ".tsv", ".parquet")):
         arrays = _code_columns(fitted, arrays)
@@ -175,6 +194,7 @@ def reconstruct(
     row_id: Id = None,
     held_out: bool = False,
     label: Label = None,
+    impute_given: ImputeGiven = False,
     allow: Allow = (),
     quiet: bool = False,
 ) -> None:
@@ -187,6 +207,7 @@ def reconstruct(
             (originals beside reconstructions).
         held_out: Use only the rows that were held out of the fit to these data.
         label: Where the labels are, if they are given to the model.
+        impute_given: Fill in what is missing of what is given, with the most probable values given the row.
         view: In place of DATA, one of several views: NAME=FILE; once for each view.
         row_id: Of views, the column or array that names their rows; by default they belong together in their order.
         allow: Modules with custom parts that may be imported.
@@ -198,7 +219,12 @@ def reconstruct(
     say = speaker(quiet)
     fitted = open_model(model, allow)
     check_picture(fitted, out)
-    dataset = open_data(source_of(data, view, row_id), fitted, say, held_out=held_out, label=label)
+    source = source_of(data, view, row_id)
+    if impute_given:
+        refuse_beside_unknown(held_out=held_out)
+        dataset = open_filled(source, fitted, say, label=label)
+    else:
+        dataset = open_data(source, fitted, say, held_out=held_out, label=label)
     from reparax import applications
 
     if out.lower().endswith(".png"):
@@ -281,6 +307,7 @@ def impute(
     samples: int = 400,
     seed: int = 0,
     label: Label = None,
+    impute_given: ImputeGiven = False,
     allow: Allow = (),
     quiet: bool = False,
 ) -> None:
@@ -296,6 +323,8 @@ def impute(
         samples: The number of importance samples for each row.
         seed: The random seed.
         label: Where the labels are, if they are given to the model.
+        impute_given: Take the most probable values given the row in place of what is missing of what is given; the
+            given cells themselves stay as they are.
         view: In place of DATA, one of several views: NAME=FILE; once for each view.
         row_id: Of views, the column or array that names their rows; by default they belong together in their order.
         allow: Modules with custom parts that may be imported.
@@ -306,7 +335,8 @@ def impute(
     files.check_output(out, TABLES)
     say = speaker(quiet)
     fitted = open_model(model, allow)
-    dataset = open_data(source_of(data, view, row_id), fitted, say, label=label)
+    source = source_of(data, view, row_id)
+    dataset = (open_filled if impute_given else open_data)(source, fitted, say, label=label)
     from reparax import applications
 
     if draws is None:
@@ -346,6 +376,7 @@ def score(
     samples: int = 100,
     seed: int = 0,
     label: Label = None,
+    impute_given: ImputeGiven = False,
     memory: Memory = None,
     allow: Allow = (),
     quiet: bool = False,
@@ -362,6 +393,7 @@ def score(
         samples: The number of importance samples for each example.
         seed: The seed of the importance samples.
         label: Where the labels are, if they are given to the model.
+        impute_given: Where something given is missing, average over the values that it had in the fit.
         memory: The most memory that the values may take.
         view: In place of DATA, one of several views: NAME=FILE; once for each view.
         row_id: Of views, the column or array that names their rows; by default they belong together in their order.
@@ -374,14 +406,20 @@ def score(
     say = speaker(quiet)
     fitted = open_model(model, allow)
     source = source_of(data, view, row_id)
-    in_blocks = applied_in_blocks(source, fitted, say, memory=memory, label=label)
+    if impute_given:
+        refuse_beside_unknown(memory=memory is not None)
+    in_blocks = None if impute_given else applied_in_blocks(source, fitted, say, memory=memory, label=label)
     if in_blocks is not None:
         _score_in_blocks(in_blocks, out, top, samples, seed)
         return
-    dataset = open_data(source, fitted, say, label=label)
     from reparax import applications
 
-    scores = applications.score(fitted, dataset, num_samples=samples, seed=seed)
+    if impute_given:
+        source, dataset = open_to_average(source, fitted, say, label=label)
+        scores = applications.score(fitted, source, num_samples=samples, seed=seed, unknown="average")
+    else:
+        dataset = open_data(source, fitted, say, label=label)
+        scores = applications.score(fitted, dataset, num_samples=samples, seed=seed)
     if scores.log_density is None:
         meaning = "minus log p(x|z)" if scores.shares is None else "the sum of the contributions of the columns"
         say(f"note: a deterministic autoencoder has no density; the anomaly score is {meaning}")

@@ -12,12 +12,15 @@ from reparax.cli.model import (
     Allow,
     Data,
     Id,
+    ImputeGiven,
     Label,
     View,
     open_data,
     open_model,
+    open_to_average,
     origin_of,
     prepare_jax,
+    refuse_beside_unknown,
     source_of,
     streamed,
 )  # fmt: skip
@@ -43,6 +46,7 @@ def evaluate(
     seed: int = 0,
     held_out: bool = False,
     label: Label = None,
+    impute_given: ImputeGiven = False,
     factors: str | None = None,
     privacy: bool = False,
     out: Annotated[str | None, Parameter(name=["--out", "-o"])] = None,
@@ -58,6 +62,7 @@ def evaluate(
         seed: The seed of the samples.
         held_out: Use only the rows that were held out of the fit to these data.
         label: Where the labels are, if they are given to the model.
+        impute_given: Where something given is missing, average over the values that it had in the fit.
         factors: A file with one row for each row of the data and one column for each known factor of variation, of
             numbers or categories: add how the codes relate to them (MIG, SAP, DCI, FactorVAE score).
         privacy: Add what the model and its synthetic rows give away of the rows of the fit: copies, closest rows,
@@ -75,10 +80,16 @@ def evaluate(
     say = speaker(quiet)
     fitted = open_model(model, allow)
     source = source_of(data, view, row_id)
-    dataset = open_data(source, fitted, say, held_out=held_out, label=label)
     from reparax import applications
 
-    evaluation = applications.evaluate(fitted, dataset, num_samples=samples, seed=seed).as_dict()
+    if impute_given:
+        refuse_beside_unknown(held_out=held_out, factors=factors is not None, privacy=privacy)
+        source, dataset = open_to_average(source, fitted, say, label=label)
+        found = applications.evaluate(fitted, source, num_samples=samples, seed=seed, unknown="average")
+    else:
+        dataset = open_data(source, fitted, say, held_out=held_out, label=label)
+        found = applications.evaluate(fitted, dataset, num_samples=samples, seed=seed)
+    evaluation = found.as_dict()
     members = evaluation.pop("members", None)
     numbers: dict[str, Any] = {name: _number(value) for name, value in evaluation.items()}
     if factors is not None:
@@ -87,8 +98,8 @@ def evaluate(
         numbers["members"] = [{name: _number(value) for name, value in one.items()} for one in members]
     if privacy:
         whole = open_data(source, fitted, speaker(quiet=True), label=label) if held_out else dataset
-        found = applications.privacy(fitted, whole, num_samples=samples, seed=seed)
-        numbers["privacy"] = dataclasses.asdict(found)
+        secrecy = applications.privacy(fitted, whole, num_samples=samples, seed=seed)
+        numbers["privacy"] = dataclasses.asdict(secrecy)
     _write_json(numbers, out)
     if out is not None:
         say(f"wrote {out}: {len(dataset)} examples evaluated")

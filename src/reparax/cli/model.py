@@ -228,3 +228,42 @@ def open_data(
             cure="use the data that the model was fitted to, or omit --held-out",
         )
     return rest
+
+
+ImputeGiven = Annotated[bool, Parameter(negative=())]
+"""Whether something given may be unknown."""
+
+
+def open_filled(source: Any, fitted: "FittedModel", say: Say, *, label: str | None = None) -> "Dataset":
+    """The data with what is unknown of what is given filled in; the arguments are those of `open_data`."""
+    from reparax.applications import impute_given
+    from reparax.data import read
+
+    dataset = impute_given(fitted, source if label is None else read(source, label=label))
+    notes(say, dataset.notes)
+    return dataset
+
+
+def open_to_average(source: Any, fitted: "FittedModel", say: Say, *, label: str | None = None) -> tuple[Any, "Dataset"]:
+    """What to score with ``unknown="average"``, and its rows; the arguments are those of `open_data`."""
+    from reparax.applications import completions_of, notes_on_unknown
+    from reparax.data import read
+
+    source = source if label is None else read(source, label=label)
+    found = completions_of(fitted, source)
+    notes(say, (*found.rows.notes, *notes_on_unknown(found, "over whose values in the fit an average is taken")))
+    return source, found.rows
+
+
+def refuse_beside_unknown(**asked: bool) -> None:
+    """Refuses options that are not for rows of which something given is missing.
+
+    Raises:
+        DataError: Some are used.
+    """
+    names = [f"--{name.replace('_', '-')}" for name, wanted in asked.items() if wanted]
+    if names:
+        raise DataError(
+            expected="--impute-given by itself, for rows of which something given is missing",
+            got=f"{', '.join(names)} too", cure="run the command twice, or leave such rows out",
+        )  # fmt: skip

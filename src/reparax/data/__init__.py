@@ -21,6 +21,7 @@ from reparax.data.sources import Blocks, Reader, Stream, blocks_of, opened, rela
 from reparax.data.sparse import SparseRows, dense
 from reparax.data.split import described, require_fit, split, with_schema
 from reparax.data.text import MISSING_TEXT
+from reparax.data.unknown import read_with_unknown
 from reparax.data.values import rounded
 from reparax.data.views import Views, as_stored, by_view, present, separate
 from reparax.data.write import WRITABLE, write
@@ -32,6 +33,7 @@ __all__ = [
     "column_lines", "conditions_as", "content_of", "dense", "described", "described_rows", "fill", "formulas_of",
     "fractions_held", "from_array", "grid", "joint_values", "kinds_of", "label_names", "left_out",
     "marginal_oddity", "num_histograms", "opened", "present", "privately_described", "read", "read_as", "read_npy",
+    "read_with_unknown",
     "related", "related_stream", "relation_lines", "repeated_labels", "require_fit", "rounded", "separate", "split",
     "to_frame", "unrounded", "with_classes", "with_schema", "write",
 ]  # fmt: skip

@@ -58,6 +58,17 @@ def conditions_as(context: Any, schema: Schema, num_examples: int) -> Dataset:
     Raises:
         DataError: Something is missing or unknown, of another kind, or did not occur in the fit.
     """
+    own = cells_in_context(context, schema, num_examples)
+    matched = match_given(schema.columns or (), own, None)
+    return Dataset(np.ascontiguousarray(matched.values, dtype=schema.dtype), schema, notes=matched.notes)
+
+
+def cells_in_context(context: Any, schema: Schema, num_examples: int) -> dict[str, Cells]:
+    """The cells of what is given of each example, by name; the arguments are those of `conditions_as`.
+
+    Raises:
+        DataError: It is not named, or the fit was not given it.
+    """
     if not (isinstance(context, Mapping) or _is_table(context)):
         listed = ", ".join(repr(column.name) for column in schema.columns or ())
         raise DataError(
@@ -72,9 +83,7 @@ def conditions_as(context: Any, schema: Schema, num_examples: int) -> Dataset:
         raise DataError(
             expected=f"what is given: {quoted(list(known))}", got=quoted(unknown), cure="leave the others out"
         )
-    own = {name: cells_of(columns[index], name, known[name]) for index, name in enumerate(frame.names)}
-    matched = match_given(schema.columns or (), own, None)
-    return Dataset(np.ascontiguousarray(matched.values, dtype=schema.dtype), schema, notes=matched.notes)
+    return {name: cells_of(columns[index], name, known[name]) for index, name in enumerate(frame.names)}
 
 
 def _named_values(context: Any, num_examples: int) -> Frame:

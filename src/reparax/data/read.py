@@ -294,12 +294,17 @@ def read_as(
         )  # fmt: skip
     allow_missing = bool(allow_missing)
     if context is None or schema.given is None:
-        return _load_with_any_label(source, schema).matched(schema, allow_missing=allow_missing)
-    instead = tuple((column.name, CHOSEN) for column in schema.given_columns)
-    plain = structs.replace(schema, given=None, order=(), excluded=(*schema.excluded, *instead))
-    dataset = _load_with_any_label(source, plain).matched(plain, allow_missing=allow_missing)
+        return load_with_any_label(source, schema).matched(schema, allow_missing=allow_missing)
+    plain = without_given(schema)
+    dataset = load_with_any_label(source, plain).matched(plain, allow_missing=allow_missing)
     conditions = conditions_as(context, schema.given, len(dataset))
     return replace(dataset, schema=schema, conditions=conditions)
+
+
+def without_given(schema: Schema) -> Schema:
+    """The schema of the modeled columns alone, with what is given left out."""
+    instead = tuple((column.name, CHOSEN) for column in schema.given_columns)
+    return structs.replace(schema, given=None, order=(), excluded=(*schema.excluded, *instead))
 
 
 def _is_of(source: Any, schema: Schema) -> bool:
@@ -321,7 +326,8 @@ def _reopened(dataset: Dataset) -> _Loaded:
     return replace(frame, kept=kept, labels=dataset.labels, label=dataset.schema.label, original=original)
 
 
-def _load_with_any_label(source: Any, schema: Schema) -> _Loaded:
+def load_with_any_label(source: Any, schema: Schema) -> _Loaded:
+    """What a source has, with the column or array that had the labels in a fit, if it is present, as its labels."""
     if isinstance(source, Dataset):
         return Read(source) if source.schema == schema else _reopened(source)
     loaded = None

@@ -61,6 +61,26 @@ class Inverse(eqx.Module):
         return self.map.forward_and_log_det(z)
 
 
+class Shifted(eqx.Module):
+    """z = loc + scale e, for each dimension.
+
+    Attributes:
+        loc: The shifts.
+        scale: The factors, positive.
+    """
+
+    loc: Float[Array, " d"]
+    scale: Float[Array, " d"]
+
+    def forward_and_log_det(self, e: Float[Array, " d"]) -> Mapped:
+        """e scaled and shifted, and the sum of the log-scales."""
+        return self.loc + self.scale * e, jnp.sum(jnp.log(self.scale))
+
+    def inverse_and_log_det(self, z: Float[Array, " d"]) -> Mapped:
+        """The value that is scaled and shifted to z."""
+        return (z - self.loc) / self.scale, -jnp.sum(jnp.log(self.scale))
+
+
 class Planar(eqx.Module):
     """z = e + u tanh(w'e + b), Rezende & Mohamed (2015), equations 10 to 12.
 

@@ -53,13 +53,7 @@ class REBAR(AbstractEstimator):
         return not_relaxable(q)
 
     def estimate(self, f: Integrand, q: Any, *, key: jax.Array, num_samples: int) -> Any:
-        flat, structure = jax.tree.flatten(held_at_edges(q), is_leaf=is_distribution)
-
-        def control(logits: list[Array], k: jax.Array) -> Any:
-            relaxed = [soft(leaf, z, self.temperature) for leaf, z in zip(flat, logits, strict=True)]
-            return f(jax.tree.unflatten(structure, relaxed), k)
-
-        return controlled(f, q, control, self.scale, key, num_samples)
+        return controlled(f, q, _relaxed(f, q, self.temperature), self.scale, key, num_samples)
 
     def evaluations(self, q: Any, num_samples: int) -> int:
         return 3 * num_samples
@@ -68,30 +62,55 @@ class REBAR(AbstractEstimator):
 class RELAX(AbstractEstimator):
     """(f(b) - c(z~)) d log q(b) + d c(z) - d c(z~), with c any continuous function of the noisy logits.
 
-    f itself may be a black box. c is called with the noisy logits, one array per distribution, and returns what f
-    returns; `adapt` trains it, as any pytree with arrays, by minimizing the variance. Its weight ``scale`` (eta) is by
-    default fitted to the other draws, and the baseline of the residual f(b) - eta c(z~) is its mean over the other
-    draws. With a single draw eta is 1 and there is no baseline. Grathwohl et al. (2018), eq. 7.
+    c is the ``surrogate``, which is called with the noisy logits, one array per distribution, and returns what f
+    returns; f itself may then be a black box. With a ``temperature``, c(z) = f(s(z)) + surrogate(z), s a sigmoid or
+    softmax at that temperature: f must be continuous between the values of b, and is evaluated three
+    times per draw; with a surrogate of 0 this is `REBAR`. `adapt` trains the surrogate, as any pytree with arrays, and
+    the temperature by minimizing the variance. The weight ``scale`` of c (eta) is by default fitted to the other draws,
+    and the baseline of the residual f(b) - eta c(z~) is its mean over the other draws. With a single draw eta is 1 and
+    there is no baseline. Grathwohl et al. (2018), eq. 7.
     """
 
     unbiased: ClassVar[bool] = True
     level: ClassVar[Level] = "score"
     minimum_samples: ClassVar[int] = 1
-    valid_for: ClassVar[str] = "Bernoulli and one-hot variables, and any f"
+    valid_for: ClassVar[str] = "Bernoulli and one-hot variables, and any f (a continuous one with a temperature)"
     reference: ClassVar[str] = "Grathwohl et al. (2018), eq. 7"
     family: ClassVar[str] = "relaxation"
 
     surrogate: Callable[..., Any]
     scale: float | Array | None = None
+    temperature: float | Array | None = None
+
+    @property
+    def differentiates_the_sample(self) -> bool:
+        return self.temperature is not None
 
     def refusal(self, q: dist.Distribution) -> str | None:
         return not_relaxable(q)
 
     def estimate(self, f: Integrand, q: Any, *, key: jax.Array, num_samples: int) -> Any:
+        relaxed = None if self.temperature is None else _relaxed(f, q, self.temperature)
+
         def control(logits: list[Array], k: jax.Array) -> Any:
-            return self.surrogate(*logits)
+            added = self.surrogate(*logits)
+            return added if relaxed is None else jax.tree.map(jnp.add, relaxed(logits, k), added)
 
         return controlled(f, q, control, self.scale, key, num_samples)
+
+    def evaluations(self, q: Any, num_samples: int) -> int:
+        return num_samples if self.temperature is None else 3 * num_samples
+
+
+def _relaxed(f: Integrand, q: Any, temperature: float | Array) -> Control:
+    """f of the noisy logits' sigmoids or softmaxes at a temperature."""
+    flat, structure = jax.tree.flatten(held_at_edges(q), is_leaf=is_distribution)
+
+    def control(logits: list[Array], k: jax.Array) -> Any:
+        relaxed = [soft(leaf, z, temperature) for leaf, z in zip(flat, logits, strict=True)]
+        return f(jax.tree.unflatten(structure, relaxed), k)
+
+    return control
 
 
 class LinearCombination(AbstractEstimator):

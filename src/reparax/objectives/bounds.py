@@ -6,13 +6,16 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Num
 
-from reparax.distributions import has_analytic_kl, has_conditional_kl, kl_per_dimension, kl_terms
+from reparax.distributions import Slices, has_analytic_kl, has_conditional_kl, kl_per_dimension, kl_terms
+from reparax.errors import RecipeError
 from reparax.estimators import AssumedContinuous, base_of, expectation, iwae_estimate, path_only, sample_with_log_prob
 from reparax.model import Model
 from reparax.objectives._base import MOST_SAMPLES, AbstractObjective, Terms, estimator_for
 from reparax.parts import option
 
 MOST_STEPS = 1_000_000_000
+GROUPS = ("dimension", "layer")
+"""What free bits may belong to."""
 THROUGH_Z_ALONE = frozenset({"sticking-the-landing", "doubly-reparameterized"})
 """Estimators of this bound without the score of q."""
 
@@ -27,13 +30,15 @@ class ELBO(AbstractObjective):
     log q is differentiated through z only: Roeder, Wu & Duvenaud (2017), equation 6.
 
     ``beta`` (Higgins et al. 2017, equation 4) and ``free_bits`` (Kingma et al. 2016, equation 15; per example, and per
-    latent dimension if the KL is a sum over these) change the objective, but not the reported ``reconstruction`` and
-    ``kl``.
+    group, which is a latent dimension or, of posteriors of several layers, all dimensions of a layer) change the
+    objective, but not the reported ``reconstruction`` and ``kl``. A KL that is one number has the free bits of all
+    groups together.
 
     Args:
         beta: Weight of the KL; 1 is the evidence lower bound.
         warmup_steps: Training steps over which the weight rises linearly from 0.
-        free_bits: Nats per latent dimension below which the KL is not reduced further.
+        free_bits: Nats per group below which the KL is not reduced further.
+        free_bits_of: What a group is: "dimension" or "layer".
         num_samples: Samples of z for each example and step.
         estimator: The gradient estimator, by name, or "auto".
     """
@@ -43,8 +48,16 @@ class ELBO(AbstractObjective):
     beta: float = option(1.0, low=0, high=1e6)
     warmup_steps: int = option(0, low=0, high=MOST_STEPS)
     free_bits: float = option(0.0, low=0, high=1e6)
+    free_bits_of: str = option("dimension")
     num_samples: int = option(1, low=1, high=MOST_SAMPLES)
     estimator: str = option("auto")
+
+    def __check_init__(self) -> None:
+        if self.free_bits_of not in GROUPS:
+            raise RecipeError(
+                expected=f"free_bits_of to be one of {', '.join(GROUPS)}", got=repr(self.free_bits_of),
+                cure="choose layer for posteriors of several layers, such as ladder",
+            )  # fmt: skip
 
     def weight(self, step: Int[Array, ""]) -> Float[Array, ""]:
         """The weight of the KL at a training step."""
@@ -77,12 +90,19 @@ class ELBO(AbstractObjective):
         )
         if analytic:
             groups = kl_per_dimension(posterior, prior)
-        # If the KL is one number for all dimensions (a joint density), it has the free bits of all of them.
-        free = self.free_bits * ((*posterior.event_shape, 1)[0] if groups.ndim == 0 else 1)
-        # Without free bits there is no maximum, because an estimated KL may be negative.
-        penalty = jnp.sum(jnp.maximum(groups, free) if free > 0 else groups)
         kl = jnp.sum(groups)
+        penalty = self._penalty(groups, model.posterior.layer_slices, (*posterior.event_shape, 1)[0])
         return Terms(reconstruction - self.weight(step) * penalty, reconstruction - kl, reconstruction, kl)
+
+    def _penalty(self, kl: Float[Array, "*d"], layers: Slices, size: int) -> Float[Array, ""]:
+        """The KL of each dimension, or of all of them in one number, with free bits for each group."""
+        by_layer = self.free_bits_of == "layer"
+        if self.free_bits == 0:  # no maximum, because an estimated KL may be negative
+            return jnp.sum(kl)
+        if kl.ndim == 0:
+            return jnp.maximum(kl, self.free_bits * (len(layers) if by_layer else size))
+        groups = jnp.stack([jnp.sum(kl[start:end]) for start, end in layers]) if by_layer else kl
+        return jnp.sum(jnp.maximum(groups, self.free_bits))
 
 
 class IWAE(AbstractObjective):

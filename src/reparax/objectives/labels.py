@@ -108,6 +108,11 @@ class KnownClass(Posterior):
         """The posterior with this class."""
         return cls(posterior=posterior, label=label, part=posterior.part, latent_shape=posterior.latent_shape)
 
+    @property
+    def of_classes(self) -> Any:
+        """What a prior that shares layers with the posterior asks it for."""
+        return getattr(self.posterior, "of_classes")  # noqa: B009
+
     def __call__(self, x: Float[Array, "*event"]) -> dist.Distribution:
         return with_class(classes_of(self.posterior(x)), self.label)
 

@@ -11,6 +11,7 @@ from reparax.posteriors.bounded import Gamma as Gamma
 from reparax.posteriors.bounded import Kumaraswamy as Kumaraswamy
 from reparax.posteriors.bounded import LogisticNormal as LogisticNormal
 from reparax.posteriors.classes import ClassNormal as ClassNormal
+from reparax.posteriors.classes import CodebookLadder as CodebookLadder
 from reparax.posteriors.codes import FSQ as FSQ
 from reparax.posteriors.codes import VQ as VQ
 from reparax.posteriors.codes import CategoricalCodebook as CategoricalCodebook

@@ -4,7 +4,9 @@ from reparax.priors._base import AbstractFixedPrior as AbstractFixedPrior
 from reparax.priors._base import AbstractPrior as AbstractPrior
 from reparax.priors._base import MakeNetwork as MakeNetwork
 from reparax.priors._base import Prior as Prior
+from reparax.priors._base import RegressedPrior as RegressedPrior
 from reparax.priors.classes import ClassMixture as ClassMixture
+from reparax.priors.classes import ClassTopDown as ClassTopDown
 from reparax.priors.classes import UniformClass as UniformClass
 from reparax.priors.codes import AutoregressiveCodes as AutoregressiveCodes
 from reparax.priors.codes import IndependentCodes as IndependentCodes
@@ -28,4 +30,5 @@ from reparax.priors.learned import ConditionalNormal as ConditionalNormal
 from reparax.priors.learned import FittedNormal as FittedNormal
 from reparax.priors.learned import LearnedBernoulli as LearnedBernoulli
 from reparax.priors.learned import NormalMixture as NormalMixture
+from reparax.priors.matching import FlowMatching as FlowMatching
 from reparax.priors.vamp import Vamp as Vamp

@@ -5,7 +5,9 @@ from typing import ClassVar, Protocol, Self
 
 import equinox as eqx
 import jax
+import numpy as np
 import numpyro.distributions as dist
+from jaxtyping import Array, Float
 
 from reparax.networks import Network
 from reparax.parts import Part
@@ -36,6 +38,18 @@ class Prior(eqx.Module):
     @abstractmethod
     def __call__(self, posterior: Posterior) -> dist.Distribution:
         """The distribution of z, with event shape ``posterior.latent_shape``."""
+
+
+class RegressedPrior(Prior):
+    """A prior that is fitted to codes by another objective than their log density, one that is easier to compute."""
+
+    @abstractmethod
+    def started_at(self, codes: Float[np.ndarray, "n *latent"]) -> Self:
+        """The prior from which the fit to codes starts."""
+
+    @abstractmethod
+    def regression(self, z: Float[Array, "*latent"], *, key: jax.Array) -> Float[Array, ""]:
+        """What is maximized in place of log p(z), an estimate by one draw; higher is better."""
 
 
 class AbstractPrior(Part):

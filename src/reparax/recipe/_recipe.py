@@ -280,6 +280,7 @@ class TableSettings(TypedDict, total=False):
 
     beta: float | None
     free_bits: float | None
+    free_bits_of: str | None
     num_samples: int | None
     num_components: int | None
     num_classes: int | None
@@ -291,6 +292,7 @@ class TableSettings(TypedDict, total=False):
     levels: str | None
     num_couplings: int | None
     num_maps: int | None
+    num_steps: int | None
     num_bins: int | None
     hidden_units: int | None
     num_layers: int | None
