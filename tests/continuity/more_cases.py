@@ -9,6 +9,19 @@ KEY = jax.random.key(0)
 W = jnp.array([0.7, -1.3, 0.4])
 A = jnp.outer(W, W) + jnp.eye(3)
 
+
+def _normalized_by_others(x):
+    square = jnp.outer(x, x) + jnp.arange(9.0).reshape(3, 3)
+    largest = jnp.max(square, axis=0)
+    return (jnp.sum(jnp.exp(square - largest[:, None]), axis=0) >= 1).astype(float)
+
+
+def _divided_by_others(x):
+    square = jnp.exp(jnp.outer(x, x))
+    shares = square / jnp.sum(square, axis=1)[None, :]
+    return (jnp.abs(jnp.sum(shares, axis=1) - 1) < 0.3).astype(float)
+
+
 MORE_JUMPS = {
     "piecewise": lambda x: jnp.piecewise(x, [x < 0, x >= 0], [lambda v: -1.0 + 0 * v, lambda v: 1.0 + 0 * v]),
     "trunc": jnp.trunc,
@@ -70,6 +83,15 @@ MORE_JUMPS = {
     "mean of clipped eq": lambda x: jnp.mean((jax.nn.relu6(x) == 6.0).astype(float)),
     "softplus thr": lambda x: jnp.where(x > 2.0, x, jax.nn.softplus(x)),
     "where const cond broken": lambda x: jnp.where(x > 1.0, x**2, x + 0.001),
+    "zero times infinity": lambda x: jnp.isnan(-jnp.inf * jax.nn.relu(x)).astype(float),
+    "finite beside infinity": lambda x: jnp.isinf(-jnp.inf * jax.nn.relu(x)).astype(float),
+    "a slope without limit": lambda x: jnp.clip(jnp.inf * x, 0.0, 1.0),
+    "a division by nothing": lambda x: jnp.clip(x / 0.0, 0.0, 1.0),
+    "infinities that cancel in steps": lambda x: jnp.isnan(jnp.where(x > 0, -jnp.inf, x) + jnp.inf).astype(float),
+    "a maximum beside others": _normalized_by_others,
+    "a total beside others": _divided_by_others,
+    "a falling root": lambda x: (jax.lax.rsqrt(jnp.exp(x)) > 1).astype(float),
+    "a falling tail": lambda x: (jax.scipy.special.erfc(jnp.exp(x)) > 0.5).astype(float),
 }
 
 MORE_CONTINUOUS = {
@@ -133,4 +155,7 @@ MORE_CONTINUOUS = {
     "bessel": lambda x: jax.scipy.special.i0(x),
     "cg": lambda x: jnp.linalg.solve(A, x),
     "einsum": lambda x: jnp.einsum("i,ij,j->", x, A, x),
+    "masked logits": lambda x: jax.nn.softmax(x + jnp.array([0.0, -jnp.inf, 0.0])),
+    "a penalty without limit": lambda x: jnp.exp(jnp.minimum(x, jnp.inf)) + jnp.exp(jnp.full(3, -jnp.inf) + x),
+    "infinite where x is not": lambda x: jnp.exp(-jnp.inf * jnp.exp(x)),
 }

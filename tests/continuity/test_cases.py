@@ -98,6 +98,10 @@ def test_draws_inside_a_program_have_verdicts_of_their_own():
         lambda x: jnp.sum(jnp.exp(x - jax.lax.stop_gradient(x))),
         lambda x: jax.lax.scan(lambda c, y: (c + jax.lax.stop_gradient(y) * y, None), 0.0, x)[0],
         lambda x: jnp.where(W > 0, x, jax.lax.stop_gradient(x)),
+        lambda x: x + (lambda fixed: fixed - fixed[::-1])(jax.lax.stop_gradient(x)),
+        lambda x: x[1:] + (lambda fixed: fixed[1:] - fixed[:-1])(jax.lax.stop_gradient(x)),
+        lambda x: x + (lambda fixed: jnp.tril(fixed[:, None] - fixed[None, :]))(jax.lax.stop_gradient(x)),
+        lambda x: x + (lambda fixed: jnp.tril(fixed - fixed.T))(jax.lax.stop_gradient(jnp.outer(x, W))),
     ],
 )
 def test_lost_derivatives_are_seen(f):
@@ -114,6 +118,8 @@ W = jnp.array([1.0, -1.0, 1.0])
         lambda x: jax.nn.softmax(jnp.outer(x, x), axis=1) @ x,
         lambda x: x + jax.lax.stop_gradient(W),
         lambda x: jax.lax.scan(lambda c, y: (c + jax.nn.logsumexp(x * y), None), 0.0, x)[0],
+        lambda x: jax.nn.logsumexp(jnp.outer(x, x), axis=0) @ x,
+        lambda x: jax.nn.log_softmax(jnp.einsum("i,j,k->ijk", x, x, W), axis=1).sum(),
     ],
 )
 def test_stopped_values_that_cancel_lose_nothing(f):

@@ -423,6 +423,8 @@ def _refined(graph: Graph, facts: list[Facts], which: int, outcome: int, case: i
     """The values of a case when the switch selects it: if x > 0 selects x, then x is positive."""
     interval = facts[case].interval
     node = graph.nodes[which]
+    if node.op == "is_finite" and node.args[0] == case and outcome == 1:
+        return iv.meet(interval, iv.REAL)
     if node.op == "and" and outcome == 1:
         for part in node.args:
             interval = iv.meet(interval, _refined(graph, facts, part, 1, case))

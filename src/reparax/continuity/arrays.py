@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 import jax.numpy as jnp
 
 from reparax.continuity import interval as iv
+from reparax.continuity.alignment import reduction_beside
 from reparax.continuity.analysis import Analysis, elementwise, rule, through, unknown
 from reparax.continuity.facts import NONE, Facts, Jump, depends, jumps
 from reparax.continuity.graph import Graph, Node
@@ -43,23 +44,13 @@ def _is_normalizer(graph: Graph, node: Node) -> bool:
     if difference.op != "sub":
         return False
     value, number = difference.args
-    while True:
-        maker = graph.nodes[number]
-        if maker.op in {"broadcast_in_dim", "reshape", "expand_dims", "stop_gradient", "squeeze"}:
-            number = maker.args[0]
-        elif maker.op == "max" and any(_is_minus_infinity(graph, a) for a in maker.args):
-            number = next(a for a in maker.args if not _is_minus_infinity(graph, a))
-        elif maker.op == "select_n" and graph.nodes[maker.args[0]].op == "is_finite":
-            number = maker.args[2]
-        else:
-            break
-    same_axes = maker.op == "reduce_max" and _params(maker)["axes"] == _params(node)["axes"]
-    return same_axes and maker.args[0] == value
-
-
-def _is_minus_infinity(graph: Graph, number: int) -> bool:
-    node = graph.nodes[number]
-    return node.op == "constant" and node.params == -math.inf
+    maximum = reduction_beside(graph, value, number)
+    return (
+        maximum is not None
+        and maximum.op == "reduce_max"
+        and maximum.args[0] == value
+        and _params(maximum)["axes"] == _params(node)["axes"]
+    )
 
 
 @rule("reduce_max", "reduce_min", "cummax", "cummin", "reduce_window_max", "reduce_window_min", "pmax", "pmin")

@@ -59,6 +59,8 @@ def _inverse_root(x: float) -> float:
     return math.inf if x <= 0 else 1 / math.sqrt(x)
 
 
+# exp(-inf) is 0: continuous.
+_UNBOUNDED_BELOW = Interval(-math.inf, math.inf, False, True)
 _ABOVE = Interval(-1.0, math.inf, True, True)
 _OPEN = Interval(-1.0, 1.0, True, True)
 _CLOSED = Interval(-1.0, 1.0, False, False)
@@ -66,8 +68,8 @@ _HALF_PI = math.pi / 2
 
 UNARY: dict[str, Smooth] = {
     "neg": Smooth(np.negative, iv.negated),
-    "exp": Smooth(np.exp, _rising(_exp), window=15.0),
-    "exp2": Smooth(np.exp2, _rising(lambda x: _exp(x * math.log(2.0))), window=20.0),
+    "exp": Smooth(np.exp, _rising(_exp), _UNBOUNDED_BELOW, window=15.0),
+    "exp2": Smooth(np.exp2, _rising(lambda x: _exp(x * math.log(2.0))), _UNBOUNDED_BELOW, window=20.0),
     "expm1": Smooth(np.expm1, _rising(lambda x: _exp(x) - 1 if abs(x) > 1e-5 else x), window=15.0),
     "sin": Smooth(np.sin, _within(-1.0, 1.0)),
     "cos": Smooth(np.cos, _within(-1.0, 1.0)),
@@ -78,7 +80,7 @@ UNARY: dict[str, Smooth] = {
     "atan": Smooth(np.arctan, _rising(math.atan)),
     "logistic": Smooth(sc.expit, _rising(lambda x: float(sc.expit(x))), window=15.0),
     "erf": Smooth(sc.erf, _rising(math.erf), window=3.5),
-    "erfc": Smooth(sc.erfc, _falling(lambda x: math.erfc(-x)), window=3.5),
+    "erfc": Smooth(sc.erfc, _falling(math.erfc), window=3.5),
     "square": Smooth(np.square, lambda a: iv.even_power(a, 2)),
     "one_minus_square": Smooth(
         lambda x: 1 - x * x, lambda a: iv.added(iv.point(1.0), iv.negated(iv.even_power(a, 2)))
@@ -89,7 +91,7 @@ UNARY: dict[str, Smooth] = {
     "log": Smooth(np.log, _rising(_logarithm), iv.POSITIVE, branched=True),
     "log1p": Smooth(np.log1p, _rising(lambda x: _logarithm(1 + x)), _ABOVE, branched=True),
     "sqrt": Smooth(np.sqrt, _rising(_square_root), iv.NONNEGATIVE, branched=True),
-    "rsqrt": Smooth(lambda x: 1 / np.sqrt(x), _falling(lambda x: _inverse_root(-x)), iv.POSITIVE, branched=True),
+    "rsqrt": Smooth(lambda x: 1 / np.sqrt(x), _falling(_inverse_root), iv.POSITIVE, branched=True),
     "asin": Smooth(np.arcsin, _within(-_HALF_PI, _HALF_PI), _CLOSED, branched=True),
     "acos": Smooth(np.arccos, _within(0.0, math.pi), _CLOSED, branched=True),
     "acosh": Smooth(np.arccosh, lambda a: iv.NONNEGATIVE, Interval(1.0, math.inf, False, True), branched=True),

@@ -3,6 +3,7 @@
 import numpy as np
 
 from reparax.continuity import interval as iv
+from reparax.continuity.alignment import reduction_beside
 from reparax.continuity.analysis import Analysis, behind, elementwise, keeps_apart, rule, through, unknown
 from reparax.continuity.elementwise import BINARY, UNARY, integer_power
 from reparax.continuity.facts import Facts
@@ -34,6 +35,14 @@ def _binary(analysis: Analysis, number: int, node: Node, parts: list[Facts]) -> 
     result = elementwise(parts, image(one.interval, other.interval))
     if node.op in {"max", "min"}:
         return result._replace(atomless=one.atomless and other.atomless)
+    if node.op == "mul" and _meets_infinity(one.interval, other.interval):
+        step = "a product with infinity is a step in z"
+        result = result.also_jumping(analysis.jump(-1, parts, "mul", step, pole=True))
+    elif (result.pending or result.jumps) and _cancel(node.op, one.interval, other.interval):
+        undefined = "infinite values that cancel in steps make it jump in z"
+        result = result.also_jumping(analysis.jump(-1, parts, node.op, undefined, pole=True))
+    elif node.op == "sub" and result.interval.high == iv.INF and _is_below_maximum(analysis.graph, node):
+        result = result._replace(interval=iv.meet(result.interval, _NOT_POSITIVE))
     scales = node.op == "mul"
     apart = keeps_apart(one, other, scales=scales) or keeps_apart(other, one, scales=scales)
     independent = one.atomless and other.atomless and not one.depends & other.depends
@@ -42,6 +51,27 @@ def _binary(analysis: Analysis, number: int, node: Node, parts: list[Facts]) -> 
     of_its_shape = analysis.graph.nodes[node.args[0] if plain is one else node.args[1]].shape == node.shape
     distinct = apart and plain.distinct and of_its_shape and (not scales or fixed.op == "constant" or fixed.shape == ())
     return result._replace(atomless=apart or independent, distinct=distinct)
+
+
+def _meets_infinity(one: iv.Interval, other: iv.Interval) -> bool:
+    """Whether the product may be one of infinity and a value of either sign, or zero."""
+    return not (one.finite or other.nonzero) or not (other.finite or one.nonzero)
+
+
+def _cancel(op: str, one: iv.Interval, other: iv.Interval) -> bool:
+    """Whether a sum or difference may be one of infinities that cancel."""
+    added = iv.negated(other) if op == "sub" else other
+    return any(low.reaches(-iv.INF) and high.reaches(iv.INF) for low, high in ((one, added), (added, one)))
+
+
+_NOT_POSITIVE = iv.Interval(-iv.INF, 0.0, False, False)
+
+
+def _is_below_maximum(graph: Graph, node: Node) -> bool:
+    """Whether this is x - max x; not a number if that is infinite, whatever z is."""
+    value, number = node.args
+    maximum = reduction_beside(graph, value, number)
+    return maximum is not None and maximum.op == "reduce_max" and maximum.args[0] == value
 
 
 @rule("div")
@@ -54,6 +84,8 @@ def _division(analysis: Analysis, number: int, node: Node, parts: list[Facts]) -
         )
     result = elementwise(parts, interval, keeps_apart(one, other))
     result = result._replace(simplex=_is_normalized(analysis.graph, node))
+    if other.interval.value == 0 and not one.interval.nonzero:
+        return result.also_jumping(analysis.jump(-1, parts, "div", "a division by zero is a step in z", pole=True))
     if other.interval.nonzero or not analysis.varies(other):
         return result
     if _is_direction(analysis, node):
@@ -66,24 +98,34 @@ def _division(analysis: Analysis, number: int, node: Node, parts: list[Facts]) -
 def _is_direction(analysis: Analysis, node: Node) -> bool:
     """Whether this is x / |x| for a vector x of at least two elements with a joint density."""
     graph, (top, _) = analysis.graph, node.args
-    root = graph.nodes[behind(graph, node.args[1])]
-    total = graph.nodes[root.args[0]] if root.op == "sqrt" else root
-    squares = graph.nodes[total.args[0]] if total.op == "reduce_sum" else total
-    if root.op != "sqrt" or total.op != "reduce_sum" or squares.op not in {"square", "integer_pow"}:
+    total = reduction_beside(graph, top, node.args[1], through={"sqrt"})
+    if total is None or total.op != "reduce_sum" or not _has_root(graph, node.args[1]):
+        return False
+    squares = graph.nodes[total.args[0]]
+    if squares.op not in {"square", "integer_pow"} or squares.args[0] != top:
         return False
     even = squares.op == "square" or dict(squares.params)["y"] == 2
-    count = (
-        np.prod([graph.nodes[top].shape[axis] for axis in dict(total.params)["axes"]]) if squares.args[0] == top else 0
-    )
+    count = np.prod([graph.nodes[top].shape[axis] for axis in dict(total.params)["axes"]])
     facts = analysis.facts[top]
     return bool(even and count >= 2 and facts.distinct and facts.atomless)
 
 
+def _has_root(graph: Graph, number: int) -> bool:
+    """Whether a value is the square root of something, rearranged."""
+    return graph.nodes[behind(graph, number)].op == "sqrt"
+
+
 def _is_normalized(graph: Graph, node: Node) -> bool:
     """Whether this is x / sum x over the last axis."""
-    total = graph.nodes[behind(graph, node.args[1])]
-    last = len(graph.nodes[node.args[0]].shape) - 1
-    return total.op == "reduce_sum" and total.args[0] == node.args[0] and dict(total.params)["axes"] == (last,)
+    value, number = node.args
+    total = reduction_beside(graph, value, number)
+    last = len(graph.nodes[value].shape) - 1
+    return (
+        total is not None
+        and total.op == "reduce_sum"
+        and total.args[0] == value
+        and dict(total.params)["axes"] == (last,)
+    )
 
 
 @rule("pow")

@@ -21,14 +21,15 @@ class Trace(NamedTuple):
     Args:
         degree: The factor of s: a or k.
         exponential: Whether it is the factor in the exponent, k.
-        axes: The axes along which s varies; ``None`` if the dependence is not known.
+        axes: Where the axes of s with several elements lie in the value, in their order, each element in its place;
+            ``None`` if the dependence is not known.
         unless: A switch, and its outcome for which the value does not depend on s (in each branch of a batched
             ``cond``, jax stops the values that the other branch uses).
     """
 
     degree: float
     exponential: bool
-    axes: frozenset[int] | None
+    axes: tuple[int, ...] | None
     unless: tuple[int, float] | None = None
 
 
@@ -63,7 +64,7 @@ def _uses(graph: Graph, output: int, number: int) -> bool:
 
 def _reaches(analysis: Analysis, site: int) -> bool:
     graph = analysis.graph
-    axes = frozenset(axis for axis, size in enumerate(graph.nodes[site].shape) if size > 1)
+    axes = tuple(axis for axis, size in enumerate(graph.nodes[site].shape) if size > 1)
     traces: dict[int, Trace] = {site: Trace(1.0, False, axes)}
     for number in range(site + 1, len(graph.nodes)):
         node = graph.nodes[number]
@@ -118,15 +119,15 @@ def _followed(analysis: Analysis, node: Node, traces: dict[int, Trace]) -> Trace
 
 
 def _of_one(graph: Graph, node: Node, trace: Trace) -> Trace | None:
-    axes = trace.axes or frozenset()
+    axes = trace.axes or ()
     if node.op in {"reduce_sum", "reduce_max", "reduce_min"}:
         reduced = dict(node.params)["axes"]
-        if axes & set(reduced):
+        if set(axes) & set(reduced):
             return _LOST
         kept = [axis for axis in range(len(graph.nodes[node.args[0]].shape)) if axis not in reduced]
         count = math.prod(graph.nodes[node.args[0]].shape[axis] for axis in reduced)
         factor = count if node.op == "reduce_sum" and not trace.exponential else 1
-        return Trace(trace.degree * factor, trace.exponential, frozenset(kept.index(axis) for axis in axes))
+        return Trace(trace.degree * factor, trace.exponential, tuple(kept.index(axis) for axis in axes))
     if node.op == "exp" and not trace.exponential:
         return trace._replace(exponential=True)
     if node.op == "log" and trace.exponential:
@@ -145,9 +146,9 @@ def _of_two(graph: Graph, node: Node, known: list[Trace | None]) -> Trace | None
     present = [part for part in parts if part is not None]
     if not present:
         return None
-    axes = frozenset().union(*(part.axes or () for part in present))
-    exponential = present[0].exponential
-    if any(part.exponential != exponential for part in present):
+    axes, exponential = present[0].axes or (), present[0].exponential
+    # Elements of s in other places do not cancel.
+    if any(part.exponential != exponential or part.axes != present[0].axes for part in present):
         return _LOST
     if node.op in {"mul", "div", "dot_general"}:
         return _product(graph, node, known, exponential, axes)
@@ -159,7 +160,7 @@ def _of_two(graph: Graph, node: Node, known: list[Trace | None]) -> Trace | None
     return Trace(degrees[0], exponential, axes) if same else _LOST
 
 
-def _product(graph: Graph, node: Node, known: list[Trace | None], exponential: bool, axes: frozenset[int]) -> Trace:
+def _product(graph: Graph, node: Node, known: list[Trace | None], exponential: bool, axes: tuple[int, ...]) -> Trace:
     degrees = [part.degree if part is not None else 0.0 for part in known]
     if exponential:
         if node.op == "dot_general" and axes:
@@ -188,21 +189,23 @@ _MOVES = {
 
 
 def _moved(graph: Graph, node: Node, trace: Trace) -> Trace:
-    axes, params = trace.axes or frozenset(), dict(node.params)
+    axes, params = trace.axes or (), dict(node.params)
     if not axes:
         return trace
     if node.op == "broadcast_in_dim":
-        return trace._replace(axes=frozenset(params["broadcast_dimensions"][axis] for axis in axes))
+        return trace._replace(axes=tuple(params["broadcast_dimensions"][axis] for axis in axes))
     if node.op == "transpose":
-        return trace._replace(axes=frozenset(params["permutation"].index(axis) for axis in axes))
-    if node.op in {"slice", "rev"}:
+        return trace._replace(axes=tuple(params["permutation"].index(axis) for axis in axes))
+    if node.op == "slice" and all(graph.nodes[node.args[0]].shape[axis] == node.shape[axis] for axis in axes):
+        return trace
+    if node.op == "rev" and not set(axes) & set(params["dimensions"]):
         return trace
     # Axes of size one may be added or removed; the others keep their order.
     before = [axis for axis, size in enumerate(graph.nodes[node.args[0]].shape) if size > 1]
     after = [axis for axis, size in enumerate(node.shape) if size > 1]
     sizes = [graph.nodes[node.args[0]].shape[axis] for axis in before]
     if node.op in {"reshape", "squeeze", "expand_dims"} and sizes == [node.shape[axis] for axis in after]:
-        return trace._replace(axes=frozenset(after[before.index(axis)] for axis in axes))
+        return trace._replace(axes=tuple(after[before.index(axis)] for axis in axes))
     return _LOST
 
 

@@ -27,7 +27,11 @@ class Interval(NamedTuple):
     @property
     def finite(self) -> bool:
         """Whether no value is infinite."""
-        return (self.low > -INF or self.low_open) and (self.high < INF or self.high_open)
+        return not (self.reaches(-INF) or self.reaches(INF))
+
+    def reaches(self, end: float) -> bool:
+        """Whether an end of all numbers, -inf or inf, is one of the values."""
+        return (self.low == end and not self.low_open) or (self.high == end and not self.high_open)
 
     @property
     def positive(self) -> bool:
@@ -104,7 +108,7 @@ def added(a: Interval, b: Interval) -> Interval:
 
 
 def _reached(one: float, one_open: bool, other: float, other_open: bool) -> bool:
-    """Whether an infinite end of a sum is open: unless either of the two reaches it."""
+    """Whether an infinite end of a sum or product is open: unless either of the two reaches it."""
     return not ((math.isinf(one) and not one_open) or (math.isinf(other) and not other_open))
 
 
@@ -114,8 +118,11 @@ def multiplied(a: Interval, b: Interval) -> Interval:
     for x, x_open in ((a.low, a.low_open), (a.high, a.high_open)):
         for y, y_open in ((b.low, b.low_open), (b.high, b.high_open)):
             product = 0.0 if x == 0 or y == 0 else x * y
-            zero = (x == 0 and not x_open) or (y == 0 and not y_open)
-            ends.append((product, (x_open or y_open) and not zero))
+            if math.isinf(product):
+                is_open = _reached(x, x_open, y, y_open)
+            else:
+                is_open = (x_open or y_open) and not ((x == 0 and not x_open) or (y == 0 and not y_open))
+            ends.append((product, is_open))
     low, high = min(e for e, _ in ends), max(e for e, _ in ends)
     return Interval(low, high, all(o for e, o in ends if e == low), all(o for e, o in ends if e == high))
 
