@@ -118,7 +118,18 @@ def history(path):
         return list(csv.DictReader(lines))
 
 
-ENDLESS = ("--epochs", "100000", "--patience", "100000", "--checkpoint-seconds", "0.2", "--history", "curve.csv")
+ENDLESS = (
+    "--epochs",
+    "9000",
+    "--patience",
+    "9000",
+    "--warmup-epochs",
+    "0",
+    "--checkpoint-seconds",
+    "0.2",
+    "--history",
+    "curve.csv",
+)
 
 
 def wait_for_looks(folder, processes):

@@ -72,6 +72,7 @@ class Blocks(Streamed):
 SETTINGS = {
     "plain": {},
     "a remainder": {"batch_size": 20},
+    "an odd batch": {"batch_size": 21},
     "fewer examples than devices": {"batch_size": 2},
     "a batch that is seen": {"objective": centered},
     "a step that is not finite": {"objective": at_times_infinite},
@@ -143,7 +144,7 @@ def full(folder):
 
 def process(number, port):
     jax.distributed.initialize(f"localhost:{port}", 2, int(number), cluster_detection_method="deactivate")
-    names = ("plain", "a remainder", "a batch that is seen", "a step that is not finite", "read in blocks")
+    names = ("plain", "an odd batch", "a batch that is seen", "a step that is not finite", "read in blocks")
     found = {
         "in processes": {name: numbers(trained(None, **SETTINGS[name])) for name in names},
         "program": shapes_in_program(None),

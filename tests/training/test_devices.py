@@ -72,3 +72,4 @@ def test_two_processes_have_half_of_each_batch_and_the_result_of_one():
         shapes = shapes_of(found["program"])
         assert ("16", "7") in shapes
         assert {shape for shape in shapes if "32" in shape} <= {("9", "32")}
+        assert ("72",) in shapes  # 70 weights and 2 terms, summed over the processes at once

@@ -94,6 +94,7 @@ def fit(
             the data's own marginals.
         ArtifactError: The checkpoints are of other data or settings, or all damaged.
         OutputError: The folder of the checkpoints cannot be written, or another fit writes to it.
+        ProcessLost: Of several processes that train the model, another one has ended.
 
     Warns:
         TrainingWarning: Steps of training were not finite.

@@ -89,18 +89,26 @@ class Cluster:
 
         # Its handler of SIGTERM would take the place of ours.
         jax.config.update("jax_enable_preemption_service", False)
-        _end_with_a_sentence()
+        _say_on_abort(str(_apart("some that did not come or cannot be reached")))
         try:
             jax.distributed.initialize(
                 self.coordinator, self.num_processes, self.process_id, cluster_detection_method=self.method,
                 heartbeat_timeout_seconds=HEARTBEAT,
             )  # fmt: skip
         except (RuntimeError, ValueError) as error:
-            raise RecipeError(
-                expected="all processes of the fit to come together", got=str(error).splitlines()[0],
-                cure="check that --coordinator can be reached from all of them and that they were all started; "
-                "for a fit of this process alone, --num-processes 1",
-            ) from None  # fmt: skip
+            raise _apart(str(error).splitlines()[0]) from None
+        from reparax.training import lost
+
+        _say_on_abort(str(lost()))
+
+
+def _apart(got: str) -> RecipeError:
+    """The processes have not come together."""
+    return RecipeError(
+        expected="all processes of the fit to come together", got=got,
+        cure="check that all of them were started, with a --coordinator that can be reached and whose port is free; "
+        "for a fit of this process alone, --num-processes 1",
+    )  # fmt: skip
 
 
 def leave() -> None:
@@ -129,26 +137,23 @@ def _number(text: str | None) -> int | None:
     return int(text) if text is not None and text.isdigit() else None
 
 
-def _end_with_a_sentence() -> None:
-    """Ends this process with a sentence where jax aborts it, which it does if another one has ended.
+def _say_on_abort(sentence: str) -> None:
+    """Ends this process with a sentence where jax aborts it, which it does if it misses another one.
 
     The abort comes from a thread of C++; no exception reaches Python, and its own handlers of signals never run.
     """
-    if os.name != "posix":
-        return
-    library = ctypes.CDLL(None)
-    library.signal.argtypes = [ctypes.c_int, ctypes.c_void_p]
-    library.signal(signal.SIGABRT, ctypes.cast(_on_abort(), ctypes.c_void_p))
+    if os.name == "posix":
+        library = ctypes.CDLL(None)
+        library.signal.argtypes = [ctypes.c_int, ctypes.c_void_p]
+        library.signal(signal.SIGABRT, ctypes.cast(_on_abort(sentence), ctypes.c_void_p))
 
 
 @cache
-def _on_abort() -> Any:
+def _on_abort(sentence: str) -> Any:
     """The handler of the signal; C must find it as long as the process runs."""
 
     def aborted(number: int) -> None:
-        from reparax.training import lost
-
-        warn(f"error: {lost()}")
+        warn(f"error: {sentence}")
         os._exit(LOST)
 
     return ctypes.CFUNCTYPE(None, ctypes.c_int)(aborted)

@@ -79,7 +79,12 @@ class Devices:
         """Whether this process is the one that writes and prints."""
         return self.num_processes == 1 or jax.process_index() == 0
 
-    def divided(self, rows: Int[Array, " b"]) -> Int[Array, " b"]:
+    @property
+    def sums_slowly(self) -> bool:
+        """Whether a sum over the devices takes long for an array of any size: over the network, by gloo, some 3 ms."""
+        return self.num_processes > 1 and self.mesh is not None and self.mesh.devices.flat[0].platform == "cpu"
+
+    def divided(self, rows: Int[Array, "b ..."]) -> Int[Array, "b ..."]:
         """Inside a compiled program: the rows of a batch, of which each device has a part."""
         return rows if self.mesh is None else self._laid(rows, PartitionSpec(AXIS))
 

@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from itertools import accumulate
 from typing import Any, NamedTuple, Protocol, Self, TypeVar
 
 import equinox as eqx
@@ -190,6 +191,37 @@ class Program(eqx.Module):
         means = jax.tree.map(jnp.mean, self.terms(trainable, batch, keys, step))
         return -means.objective, means
 
+    def is_summed_at_once(self, trainable: PyTree, data: PyTree[Array], chunk: Chunk) -> bool:
+        """Whether the gradients of the parts of a batch are to be summed as one array, and can be."""
+        batch_size = chunk.batches.shape[-1]
+        if not self.devices.sums_slowly or batch_size % self.devices.count:
+            return False
+        nothing, sees_batch = self.outline(trainable, data, batch_size)
+        return not sees_batch and len({leaf.dtype for leaf in jax.tree.leaves((trainable, nothing))}) == 1
+
+    def summed_at_once(
+        self, trainable: PyTree, data: PyTree[Array], rows: Int[Array, " b"], key: jax.Array, step: Array
+    ) -> tuple[PyTree, Any]:
+        """The gradient of `loss` in the trainable arrays and the means of all terms: means of those of equal parts.
+
+        Left to itself, the compiler sums each array of the gradient over the devices by itself.
+        """
+        keys = jax.random.split(key, (len(rows), 2)).reshape(self.devices.count, -1, 2)
+
+        def of_part(rows: Int[Array, " p"], keys: jax.Array) -> tuple[PyTree, Any]:
+            def loss(trainable: PyTree) -> tuple[Array, Any]:
+                means = jax.tree.map(jnp.mean, self.terms(trainable, take(data, rows), keys, step))
+                return -means.objective, means
+
+            return jax.grad(loss, has_aux=True)(trainable)
+
+        parts = jax.vmap(of_part)(self.devices.divided(rows.reshape(self.devices.count, -1)), keys)
+        leaves, structure = jax.tree.flatten(parts)
+        sizes = [leaf[0].size for leaf in leaves]
+        means = jnp.mean(jnp.concatenate([leaf.reshape(len(leaf), -1) for leaf in leaves], axis=1), axis=0)
+        each = jnp.split(means, list(accumulate(sizes))[:-1])
+        return jax.tree.unflatten(structure, [m.reshape(leaf.shape[1:]) for m, leaf in zip(each, leaves, strict=True)])
+
     def outline(self, trainable: PyTree, data: PyTree[Array], batch_size: int) -> tuple[Any, bool]:
         """Zeros with the structure of an example's terms, and whether these depend on other examples of the batch.
 
@@ -283,7 +315,10 @@ def _step(program: Program, data: PyTree[Array], chunk: Chunk, key: jax.Array, c
         batch = take(data, program.devices.divided(chunk.batches[chunk.start + index]))
         return program.loss(trainable, batch, jax.random.fold_in(key, step), step)
 
-    if program.private is None:
+    if program.private is None and program.is_summed_at_once(carry.trainable, data, chunk):
+        step, rows = chunk.step + index, chunk.batches[chunk.start + index]
+        gradient, means = program.summed_at_once(carry.trainable, data, rows, jax.random.fold_in(key, step), step)
+    elif program.private is None:
         gradient, means = jax.grad(loss, has_aux=True)(carry.trainable, index)
     else:
         step, rows = chunk.step + index, chunk.batches[chunk.start + index]
