@@ -71,7 +71,12 @@ class _Watching:
         """Profiles what runs inside, if that is asked for."""
         import jax
 
-        return nullcontext() if self.profile is None else jax.profiler.trace(self.profile)
+        if self.profile is None:
+            return nullcontext()
+        options = jax.profiler.ProfileOptions()
+        # Calls of Python would fill most of the profile and slow down the fit, without a word about the compiled steps.
+        options.python_tracer_level = 0
+        return jax.profiler.trace(self.profile, profiler_options=options)
 
 
 def names_in(given: tuple[str, ...]) -> tuple[str, ...]:
