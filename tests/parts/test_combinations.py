@@ -1,6 +1,7 @@
 """Every valid combination of parts takes training steps, and no part is left without a gradient in silence."""
 
 import itertools
+from functools import cache
 
 import jax
 import jax.numpy as jnp
@@ -52,6 +53,7 @@ def suits_the_batch(posterior: str, objective: str) -> bool:
     return (objective not in THROUGH_DRAWS or of_real) and independent
 
 
+@cache
 def valid(posterior: str, prior: str, objective: str) -> bool:
     kind, prior_kind = registry.load("posteriors", posterior), registry.load("priors", prior)
     objective_kind = registry.load("objectives", objective)

@@ -88,7 +88,7 @@ def logit_beta_derivatives(
     moderate = _by_quadrature(*(jnp.where(large, safe, value) for safe, value in inside))
     expanded = _by_expansion(*(jnp.where(large, value, safe) for safe, value in outside))
     # As one complex array they share one pass over the nodes; otherwise the compiler makes one pass for each.
-    both = materialized(jnp.where(large, jax.lax.complex(*expanded), jax.lax.complex(*moderate)), a)
+    both = materialized(jnp.where(large, jax.lax.complex(*expanded), jax.lax.complex(*moderate)), logit)
     return both.real, both.imag
 
 

@@ -76,7 +76,7 @@ def log_gamma_derivative(
     large = concentration > edge
     moderate = _by_quadrature(jnp.where(large, 0.0, log_x), jnp.where(large, 1.0, concentration))
     expanded = _by_expansion(log_x, jnp.where(large, concentration, edge))
-    return materialized(jnp.where(large, expanded, moderate), concentration)
+    return materialized(jnp.where(large, expanded, moderate), log_x)
 
 
 def _by_quadrature(log_x: Array, a: Array) -> Array:
@@ -136,8 +136,8 @@ def draw_log_gamma(key: Array, a: Array) -> Array:
     small = a < 1.0
     raised = jnp.where(small, a + 1.0, a)
     draw = _by_quantile if a.dtype == jnp.float32 else _by_rejection
-    boost = log_uniform(boost_key, a.shape, a.dtype) / a
-    return materialized(draw(key, raised) + jnp.where(small, boost, 0.0), a)
+    log_u = log_uniform(boost_key, a.shape, a.dtype)
+    return materialized(draw(key, raised) + jnp.where(small, log_u / a, 0.0), log_u)
 
 
 def _by_quantile(key: Array, a: Array) -> Array:

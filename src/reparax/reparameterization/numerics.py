@@ -160,20 +160,20 @@ def by_precision(dtype: DTypeLike, single: Number, double: Number) -> Number:
 
 
 @jax.custom_jvp
-def materialized(value: Num[Array, "*shape"], positive: Array) -> Num[Array, "*shape"]:
+def materialized(value: Num[Array, "*shape"], finite: Array) -> Num[Array, "*shape"]:
     """``value``, computed once and stored.
 
     On CPU, XLA fuses producers into each of their consumers, and removes optimization barriers before it does so, but a
-    loop is never fused. This loop has no rounds if the first element of ``positive`` is positive, which the compiler
-    cannot know. (If it is negative, which it should not be, the result is NaN.)
+    loop is never fused. This loop has no rounds unless the first element of ``finite`` is infinite, which the compiler
+    cannot know of a draw, even if all parameters are constants of the program. (If it is, the result is NaN.)
 
     Args:
         value: Any array.
-        positive: Any array, such as the parameter that ``value`` was computed from.
+        finite: Any array, best a draw that ``value`` was computed from.
     """
-    if value.size == 0 or positive.size == 0:
+    if value.size == 0 or finite.size == 0:
         return value
-    rounds = (positive.reshape(-1)[0] < 0.0).astype(jnp.int32)
+    rounds = (finite.reshape(-1)[0] == jnp.inf).astype(jnp.int32)
     start = jnp.zeros_like(rounds), value
     return jax.lax.while_loop(lambda state: state[0] < rounds, lambda state: (state[0] + 1, state[1] * jnp.nan), start)[
         1
@@ -188,4 +188,4 @@ def _materialized_jvp(primals: tuple[Array, Array], tangents: tuple[Array, Array
 def broadcast_flat(parameter: Num[Array, "..."], shape: tuple[int, ...]) -> Num[Array, " size"]:
     """A positive parameter broadcast to ``shape`` and flattened, as loops over a short last axis are not vectorized."""
     flat = jnp.broadcast_to(parameter, shape).reshape(-1)
-    return materialized(flat, parameter) if 1 < parameter.size < flat.size else flat
+    return materialized(flat, -parameter) if 1 < parameter.size < flat.size else flat

@@ -192,7 +192,7 @@ def von_mises_sample(
         draws = _draw_many(key, jax.lax.stop_gradient(concentration), shape).reshape(-1)
     else:
         draws = _draw(key, jax.lax.stop_gradient(kappa))
-    return von_mises_path(materialized(draws, jax.lax.stop_gradient(concentration)), kappa).reshape(shape)
+    return von_mises_path(materialized(draws, -jax.lax.stop_gradient(concentration)), kappa).reshape(shape)
 
 
 @jax.custom_jvp
@@ -239,7 +239,7 @@ def von_mises_derivative(x: Float[Array, "*shape"], concentration: Float[Array, 
         s = 2.0 * t * share
         beyond = s * (along * (1.0 - t * t) * share + across * s)
         total = total + (weight * share) * (spread - 2.0 * (here + beyond)) * jnp.exp(-2.0 * concentration * beyond)
-    return materialized(jnp.sign(x) * 4.0 * end * total, concentration)
+    return materialized(jnp.sign(x) * 4.0 * end * total, x)
 
 
 def one_minus_bessel_ratio(concentration: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
