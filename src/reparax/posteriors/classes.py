@@ -165,5 +165,5 @@ class CodebookLadderEncoder(Posterior):
         said, seen = jnp.split(soft_bound(self.network(x), -LARGEST, LARGEST), (self.codebook.shape[1],))
         corrected = Corrected(self.generative, bounded_scale(seen.reshape(2, -1)))
         loc, log_scale = jnp.moveaxis(jax.vmap(corrected)(self.codebook), 1, 0)
-        logits = -jnp.sum((said - self.codebook) ** 2, axis=1)
+        logits = -jnp.sum((said[None] - self.codebook) ** 2, axis=1)
         return ClassNormalDistribution(logits, loc, jnp.exp(log_scale))
