@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import polars as pl
 import pytest
 
 import reparax as rx
@@ -191,3 +192,25 @@ def test_a_fit_tells_its_recipe_and_its_parts(ensemble):
     assert listener.told[0][1]["width"] == 4
     assert {"posterior", "likelihood"} <= set(listener.told[1][1].gradients)
     assert listener.told[-1] == ("end", model.status)
+
+
+# In layers the KL is that of a draw, and so is the one of an adversarial objective, from few rows.
+@pytest.mark.parametrize(
+    ("settings", "count", "error"),
+    [
+        ({"posterior": "ladder", "latent_dim": 4}, 4, 0.3),
+        ({"ensemble": 2, "given": ["c"]}, 2, 1e-4),
+        ({"objective": "adversarial", "prior": "standard-normal"}, 2, None),
+        ({"prior": "normal-mixture"}, 0, None),
+        ({"posterior": "deterministic", "objective": "reconstruction"}, 0, None),
+    ],
+)
+def test_looks_have_the_kl_of_each_dimension_where_it_is_known(settings, count, error):
+    listener = Listener()
+    table = pl.DataFrame(DATA, schema=["a", "b", "c"])
+    rx.fit(table, epochs=1, width=4, depth=1, **({"latent_dim": 2} | settings), watchers=[listener])
+    look = listener.told[1][1].valid
+    each = [number for name, number in look.items() if name.startswith("kl_per_dimension[")]
+    assert len(each) == count
+    assert error is None or sum(each) == pytest.approx(look["kl"], rel=error)
+    assert "held_out/kl_per_dimension[0]" in listener.told[1][1].flat() or not count

@@ -34,6 +34,7 @@ from reparax.objectives import (
     AbstractCompanionObjective,
     AbstractObjective,
     Accompanied,
+    ByDimension,
     InContext,
     Penalized,
     check_objective,
@@ -205,7 +206,7 @@ class Job:
         transform = self.fitted.units.transform_of(self.part.values)
         return _Seen(
             self._trained_with(),
-            self._wrap(self.objective),
+            self._wrap(ByDimension(self.objective)),
             _examples(self.fitted, self.part),
             None if self.held_out is None else _examples(self.fitted, self.held_out),
             transform if self.part.context is None else BesideContext(transform),

@@ -249,5 +249,14 @@ def held_out_terms(means: Any, error: Any) -> dict[str, float]:
 
 
 def floats(terms: Any) -> dict[str, float]:
-    """The terms by name, on the host."""
-    return {name: float(getattr(terms, name)) for name in terms.__dataclass_fields__}
+    """The terms by name, on the host; ``kl_per_dimension[0]`` is an element of one with several."""
+    named: dict[str, float] = {}
+    for name in terms.__dataclass_fields__:
+        term = getattr(terms, name)
+        if hasattr(term, "__dataclass_fields__"):
+            named |= floats(term)
+            continue
+        value = np.asarray(term)
+        several = {f"{name}[{place}]": float(f"{number:.6g}") for place, number in enumerate(np.ravel(value))}
+        named |= several if value.ndim else {name: float(value)}
+    return named

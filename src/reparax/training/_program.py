@@ -375,7 +375,11 @@ def evaluation(
         keys = jax.vmap(lambda row: jax.random.split(jax.random.fold_in(key, row)))(rows)
         terms = program.terms(trainable, take(data, rows), keys, step)
         new = rows >= first
-        return jax.tree.map(lambda t: jnp.sum(jnp.where(new, t, 0.0)), terms), _Spread.of(terms.bound, new)
+
+        def total(term: Array) -> Array:
+            return jnp.sum(jnp.where(new.reshape(-1, *[1] * (term.ndim - 1)), term, 0.0), axis=0)
+
+        return jax.tree.map(total, terms), _Spread.of(terms.bound, new)
 
     def add(total: tuple[Any, _Spread], first: Array) -> tuple[tuple[Any, _Spread], None]:
         more, spread = sums(first)

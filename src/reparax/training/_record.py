@@ -19,7 +19,8 @@ class Record:
         epoch: How many times the data have been seen.
         step: How many steps have been taken.
         train: The terms, averaged over the examples since the last record, by name; nats per example.
-        valid: The held-out terms and ``bound_standard_error``, over the examples, or an empty mapping.
+        valid: The held-out terms and ``bound_standard_error``, over the examples, or an empty mapping; of a variational
+            autoencoder ``kl_per_dimension[0]`` and so on, where they are known.
         seconds: Since training began.
         skipped: The steps since the last record that were not applied, because they were not finite.
         gradients: The mean norm of the gradient of each part of the model since the last record.
