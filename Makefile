@@ -32,7 +32,7 @@ help:
 	@echo "make demo             train on handwritten digits; pictures and numbers in $(DEMO)/"
 	@echo "make test             lint, types and the tests: what must pass before every change"
 	@echo "make test-all         the same, with the full-size statistical checks"
-	@echo "make bench            speed beside a bare JAX loop and PyTorch; files in blocks beside memory; two processes beside one"
+	@echo "make bench            speed beside a bare JAX loop and PyTorch; files in blocks beside memory; two processes beside one; drawn bits"
 	@echo "make bench-tables     anomalies, synthetic rows, imputation and speed on real tables"
 	@echo "make bench-gradients  speed of reparameterized gradients beside numpyro and PyTorch; programs beside code by hand"
 	@echo "make bench-serve      requests per second and latencies of reparax serve beside direct calls"
@@ -92,6 +92,7 @@ bench: $(INSTALLED) $(TORCH_INSTALLED)
 	$(BIN)/python benchmarks/vae.py
 	$(BIN)/python benchmarks/streams.py
 	$(BIN)/python benchmarks/devices.py
+	$(BIN)/python benchmarks/binarization.py
 
 bench-tables: $(INSTALLED)
 	$(BIN)/python benchmarks/tables.py

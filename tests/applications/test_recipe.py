@@ -15,6 +15,7 @@ from reparax.applications._job import _drawn
 from reparax.data import Schema, from_array, read
 from reparax.errors import RecipeError
 from reparax.recipe import Recipe, Units, build, objective, suggest
+from reparax.recipe._fitted import Transform
 
 ROWS = np.random.default_rng(0).normal(size=(30, 4))
 SCHEMA = from_array(ROWS).schema
@@ -229,3 +230,22 @@ def test_binarization_draws_each_pixel_from_its_intensity(binarize):
 def test_binarization_of_negative_values_is_refused():
     with pytest.raises(RecipeError, match="intensities"):
         Units.of(SCHEMA, "dynamic")
+
+
+def test_drawn_bits_are_independent_and_have_their_probabilities():
+    levels = np.arange(256, dtype=np.uint8)
+    transform = Transform("dynamic", 0.0, 255.0)
+    keys = jax.random.split(jax.random.key(0), 40_000)
+    bits = np.asarray(jax.jit(jax.vmap(lambda key: transform(jnp.asarray(levels), key)))(keys))
+    probability = levels / 255
+    assert (bits[:, 0] == 0).all()
+    assert (bits[:, -1] == 1).all()
+    error = np.sqrt(probability * (1 - probability) / len(bits))
+    inside = slice(1, -1)
+    assert np.abs((bits.mean(0) - probability)[inside] / error[inside]).max() < 5
+    # Two bits share each random number.
+    centered = (bits - probability)[:, inside] / (error[inside] * np.sqrt(len(bits)))
+    for distance in (1, 2, 127):
+        correlations = (centered[:, distance:] * centered[:, :-distance]).mean(0)
+        assert np.abs(correlations).max() < 5 / np.sqrt(len(bits)) * 4
+        assert abs(correlations.mean()) < 5 / np.sqrt(correlations.size * len(bits))
