@@ -343,7 +343,10 @@ def norms_of(gradient: PyTree[Array]) -> dict[str, Float[Array, ""]]:
     parts = parts_of(gradient).items()
 
     def squared(leaf: Array) -> Array:
-        return jnp.sum(jnp.square(jnp.abs(leaf).astype(jnp.float32)))
+        # A product, as XLA on CPU sums one number after another: a seventh of the time of a step.
+        real = jnp.abs(leaf) if jnp.iscomplexobj(leaf) else leaf
+        numbers = jnp.ravel(real).astype(jnp.float32)
+        return jnp.dot(numbers, numbers, precision=jax.lax.Precision.HIGHEST)
 
     return {name: jnp.sqrt(jnp.sum(jnp.stack([squared(leaf) for leaf in leaves]))) for name, leaves in parts}
 
