@@ -88,6 +88,7 @@ MORE_JUMPS = {
     "a slope without limit": lambda x: jnp.clip(jnp.inf * x, 0.0, 1.0),
     "a division by nothing": lambda x: jnp.clip(x / 0.0, 0.0, 1.0),
     "infinities that cancel in steps": lambda x: jnp.isnan(jnp.where(x > 0, -jnp.inf, x) + jnp.inf).astype(float),
+    "longer than a direction": lambda x: (x / jnp.sqrt(jnp.linalg.norm(x)) > 1.2).astype(float),
     "a maximum beside others": _normalized_by_others,
     "a total beside others": _divided_by_others,
     "a falling root": lambda x: (jax.lax.rsqrt(jnp.exp(x)) > 1).astype(float),

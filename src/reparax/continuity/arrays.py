@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 import jax.numpy as jnp
 
 from reparax.continuity import interval as iv
-from reparax.continuity.alignment import reduction_beside
+from reparax.continuity.alignment import axes_reduced_beside
 from reparax.continuity.analysis import Analysis, elementwise, rule, through, unknown
 from reparax.continuity.facts import NONE, Facts, Jump, depends, jumps
 from reparax.continuity.graph import Graph, Node
@@ -44,13 +44,7 @@ def _is_normalizer(graph: Graph, node: Node) -> bool:
     if difference.op != "sub":
         return False
     value, number = difference.args
-    maximum = reduction_beside(graph, value, number)
-    return (
-        maximum is not None
-        and maximum.op == "reduce_max"
-        and maximum.args[0] == value
-        and _params(maximum)["axes"] == _params(node)["axes"]
-    )
+    return axes_reduced_beside(graph, "reduce_max", value, number) == _params(node)["axes"]
 
 
 @rule("reduce_max", "reduce_min", "cummax", "cummin", "reduce_window_max", "reduce_window_min", "pmax", "pmin")

@@ -3,8 +3,8 @@
 import numpy as np
 
 from reparax.continuity import interval as iv
-from reparax.continuity.alignment import reduction_beside
-from reparax.continuity.analysis import Analysis, behind, elementwise, keeps_apart, rule, through, unknown
+from reparax.continuity.alignment import axes_reduced_beside, reduction_beside
+from reparax.continuity.analysis import Analysis, elementwise, keeps_apart, rule, through, unknown
 from reparax.continuity.elementwise import BINARY, UNARY, integer_power
 from reparax.continuity.facts import Facts
 from reparax.continuity.graph import Graph, Node
@@ -41,7 +41,8 @@ def _binary(analysis: Analysis, number: int, node: Node, parts: list[Facts]) -> 
     elif (result.pending or result.jumps) and _cancel(node.op, one.interval, other.interval):
         undefined = "infinite values that cancel in steps make it jump in z"
         result = result.also_jumping(analysis.jump(-1, parts, node.op, undefined, pole=True))
-    elif node.op == "sub" and result.interval.high == iv.INF and _is_below_maximum(analysis.graph, node):
+    elif node.op == "sub" and result.interval.high == iv.INF and _is_below_maximum(analysis.graph, *node.args):
+        # Not a number if the maximum is infinite, whatever z is.
         result = result._replace(interval=iv.meet(result.interval, _NOT_POSITIVE))
     scales = node.op == "mul"
     apart = keeps_apart(one, other, scales=scales) or keeps_apart(other, one, scales=scales)
@@ -67,11 +68,8 @@ def _cancel(op: str, one: iv.Interval, other: iv.Interval) -> bool:
 _NOT_POSITIVE = iv.Interval(-iv.INF, 0.0, False, False)
 
 
-def _is_below_maximum(graph: Graph, node: Node) -> bool:
-    """Whether this is x - max x; not a number if that is infinite, whatever z is."""
-    value, number = node.args
-    maximum = reduction_beside(graph, value, number)
-    return maximum is not None and maximum.op == "reduce_max" and maximum.args[0] == value
+def _is_below_maximum(graph: Graph, value: int, number: int) -> bool:
+    return axes_reduced_beside(graph, "reduce_max", value, number) is not None
 
 
 @rule("div")
@@ -98,8 +96,8 @@ def _division(analysis: Analysis, number: int, node: Node, parts: list[Facts]) -
 def _is_direction(analysis: Analysis, node: Node) -> bool:
     """Whether this is x / |x| for a vector x of at least two elements with a joint density."""
     graph, (top, _) = analysis.graph, node.args
-    total = reduction_beside(graph, top, node.args[1], through={"sqrt"})
-    if total is None or total.op != "reduce_sum" or not _has_root(graph, node.args[1]):
+    total = reduction_beside(graph, top, node.args[1], under="sqrt")
+    if total is None or total.op != "reduce_sum":
         return False
     squares = graph.nodes[total.args[0]]
     if squares.op not in {"square", "integer_pow"} or squares.args[0] != top:
@@ -110,22 +108,10 @@ def _is_direction(analysis: Analysis, node: Node) -> bool:
     return bool(even and count >= 2 and facts.distinct and facts.atomless)
 
 
-def _has_root(graph: Graph, number: int) -> bool:
-    """Whether a value is the square root of something, rearranged."""
-    return graph.nodes[behind(graph, number)].op == "sqrt"
-
-
 def _is_normalized(graph: Graph, node: Node) -> bool:
     """Whether this is x / sum x over the last axis."""
     value, number = node.args
-    total = reduction_beside(graph, value, number)
-    last = len(graph.nodes[value].shape) - 1
-    return (
-        total is not None
-        and total.op == "reduce_sum"
-        and total.args[0] == value
-        and dict(total.params)["axes"] == (last,)
-    )
+    return axes_reduced_beside(graph, "reduce_sum", value, number) == (len(graph.nodes[value].shape) - 1,)
 
 
 @rule("pow")
