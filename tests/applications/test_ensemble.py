@@ -12,7 +12,8 @@ import pytest
 
 import reparax as rx
 from reparax.applications import _job
-from reparax.applications._job import Job, rows_of
+from reparax.applications._job import Job
+from reparax.applications._rows_of_fit import rows_of
 from reparax.errors import RecipeError
 from reparax.training import fit as train
 

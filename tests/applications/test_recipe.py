@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 
 from reparax import registry
-from reparax.applications._job import _drawn
+from reparax.applications._rows_of_fit import drawn_rows
 from reparax.data import Schema, from_array, read
 from reparax.errors import RecipeError
 from reparax.recipe import Recipe, Units, build, objective, suggest
@@ -200,12 +200,12 @@ def test_epochs_that_are_asked_for_see_all_rows():
 
 def test_rows_are_drawn_at_random_and_keep_their_order():
     dataset = from_array(np.arange(2000.0).reshape(1000, 2))
-    found = _drawn(dataset, suggest(dataset.schema, 1000, rows=300, seed=5)).values[:, 0]
+    found = drawn_rows(dataset, suggest(dataset.schema, 1000, rows=300, seed=5)).values[:, 0]
     assert len(found) == 300
     assert (np.diff(found) > 0).all()
     assert abs(found.mean() - 999) < 100
     for rows in (0, 1000, 5000):
-        assert _drawn(dataset, suggest(dataset.schema, 1000, rows=rows)) is dataset
+        assert drawn_rows(dataset, suggest(dataset.schema, 1000, rows=rows)) is dataset
 
 
 def test_weights_of_few_rows_are_pulled_to_zero_more():

@@ -11,7 +11,7 @@ import pytest
 
 import reparax as rx
 from reparax import registry
-from reparax.applications._job import _related, _with_numbers
+from reparax.applications._rows_of_fit import related_rows, with_given_numbers
 from reparax.data import formulas_of, split
 from reparax.data.relations import Extension, Implied, Linear, Lookup, Product, Relation
 from reparax.errors import RecipeError
@@ -67,7 +67,7 @@ def made(data, num_samples=4, given=(), context=None, **chosen):
         dataset = rx.read(data, given=given, context=context)
         small = {"width": 6, "depth": 1, "latent_dim": 2, "relations": "none"}
         recipe = rx.plan(dataset, **(small | chosen))
-        part, _ = _with_numbers(*split(_related(dataset, recipe), recipe.valid, recipe.seed))
+        part, _ = with_given_numbers(*split(related_rows(dataset, recipe), recipe.valid, recipe.seed))
         fitted = FittedModel(build(recipe, part.schema, key=jax.random.key(0)), part.schema, recipe)
         functions = {each.name: each for each in functions_of(fitted, num_samples)}
         return Made(fitted, fitted.units.stored(dataset.values[:ROWS]).astype(np.float32), functions)

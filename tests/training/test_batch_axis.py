@@ -16,7 +16,7 @@ import reparax as rx
 from reparax.errors import TrainingError
 from reparax.estimators import AssumedContinuous, expectation
 from reparax.training import BATCH, fit, sees_batch
-from reparax.training._program import LARGEST_EVALUATED, Program
+from reparax.training._program import LARGEST_EVALUATED, Program, keys_of
 
 
 class Terms(eqx.Module):
@@ -119,7 +119,9 @@ def check_values_and_gradients(names: list[str], count: int, seed: int) -> None:
     with jax.enable_x64(True):
         program = Program.of(jnp.asarray(weights), objective, optax.identity(), lambda x, key: x)
         loss = jax.jit(jax.value_and_grad(program.loss, has_aux=True))
-        (value, _), gradient = loss(jnp.asarray(weights), jnp.asarray(data), jax.random.key(0), jnp.asarray(0))
+        (value, _), gradient = loss(
+            jnp.asarray(weights), jnp.asarray(data), keys_of(jax.random.key(0), count), jnp.asarray(0)
+        )
         value, gradient = float(value), np.asarray(gradient)
     assert value == pytest.approx(-of_all(weights, data), rel=1e-9, abs=1e-9)
     width = 1e-5
@@ -159,7 +161,7 @@ def test_the_gradient_of_a_batch_s_variance_is_the_one_known_by_hand():
 
     program = Program.of(jnp.asarray(weights), variance, optax.identity(), lambda x, key: x)
     gradient, means = jax.grad(program.loss, has_aux=True)(
-        jnp.asarray(weights), jnp.asarray(data), jax.random.key(0), jnp.asarray(0)
+        jnp.asarray(weights), jnp.asarray(data), keys_of(jax.random.key(0), len(data)), jnp.asarray(0)
     )
     covariance = np.cov(data.T, bias=True)
     np.testing.assert_allclose(-gradient, 2 * covariance @ weights, rtol=1e-5)
@@ -184,7 +186,9 @@ def test_samples_with_implicit_derivatives_pass_their_gradient_through_collectiv
 
     weights = jnp.asarray([1.2, 0.7])
     program = Program.of(weights, objective, optax.identity(), lambda x, key: x)
-    gradient = jax.grad(lambda w: program.loss(w, jnp.asarray(data), jax.random.key(0), jnp.asarray(0))[0])(weights)
+    gradient, _ = jax.grad(program.loss, has_aux=True)(
+        weights, jnp.asarray(data), keys_of(jax.random.key(0), len(data)), jnp.asarray(0)
+    )
     np.testing.assert_allclose(-gradient, jax.grad(of_all)(weights), rtol=1e-4)
 
 

@@ -9,7 +9,8 @@ from typing import Any, Unpack
 from msgspec import to_builtins
 
 from reparax.applications._differential import Budget, described_for
-from reparax.applications._job import Job, classified, done_of, rows_of, trained, worst
+from reparax.applications._job import Job, done_of, trained, worst
+from reparax.applications._rows_of_fit import classified, rows_of
 from reparax.applications._saves import checkpoints_in, identity_of
 from reparax.data import Dataset, Stream, left_out, opened, require_fit
 from reparax.errors import ColumnsLeftOut, RecipeError

@@ -14,18 +14,12 @@ from reparax.applications._differential import Budget, require_budget, require_s
 from reparax.applications._door import require_context
 from reparax.applications._encode import encode
 from reparax.applications._marginals import require_sense
-from reparax.applications._stream import StreamedRows, rows_of_stream
+from reparax.applications._stream import StreamedRows
 from reparax.data import (
     UNLABELED,
     Dataset,
     Stream,
-    described_rows,
-    marginal_oddity,
-    related,
     repeated_labels,
-    split,
-    with_classes,
-    with_schema,
 )
 from reparax.errors import RecipeError, TrainingError
 from reparax.model import Model
@@ -42,10 +36,10 @@ from reparax.objectives import (
 from reparax.objectives.labels import SemiSupervised, WithLabels
 from reparax.parts import option_names
 from reparax.priors.learned import Moments
-from reparax.recipe import BesideContext, FittedModel, Recipe, build, choice, given_numbers, name_of, part_of
+from reparax.recipe import BesideContext, FittedModel, Recipe, build, part_of
 from reparax.recipe import objective as recipe_objective
 from reparax.reparameterization import is_reparameterizable
-from reparax.tables import HidingCells, HidingViews, ViewsAdapter, adapter_of, is_for_rows
+from reparax.tables import HidingCells, HidingViews, ViewsAdapter, adapter_of
 from reparax.training import (
     Devices,
     Ended,
@@ -70,29 +64,6 @@ LABELED_SHARE = 0.1
 
 MODEL_FIELDS = frozenset({"posterior", "prior", "likelihood", "network", "latent_dim", "width", "depth", "binarize"})
 """The fields of a recipe that define the model, not its training."""
-
-
-def rows_of(dataset: Dataset | Stream, recipe: Recipe) -> tuple[Dataset | Stream, Dataset | None]:
-    """The rows to fit to, and those that are held out, if any; described by those of the fit.
-
-    They depend on `row_settings` of the recipe alone.
-
-    Raises:
-        DataError: The objective takes labels, and there are none.
-        RecipeError: The data are a stream, and the recipe asks for what needs all rows in memory.
-    """
-    if isinstance(dataset, Stream):
-        return rows_of_stream(dataset, recipe)
-    dataset = classified(dataset, recipe.objective)
-    part, held_out = (dataset, None) if recipe.valid == 0 else split(dataset, recipe.valid, recipe.seed)
-    part, held_out = trimmed(part, recipe.trim), None if held_out is None else trimmed(held_out, recipe.trim)
-    return _with_numbers(_drawn(_related(part, recipe), recipe), held_out)
-
-
-def row_settings(recipe: Recipe) -> tuple[Any, ...]:
-    """The fields of a recipe on which `rows_of` depends."""
-    parts = recipe.name("likelihood"), recipe.name("objective")
-    return recipe.valid, recipe.seed, recipe.trim, recipe.rows, recipe.relations, *parts
 
 
 @dataclass(frozen=True)
@@ -329,71 +300,6 @@ def worst(statuses: Sequence[Status]) -> Status:
     return "interrupted" if "interrupted" in statuses else statuses[0]
 
 
-def trimmed(dataset: Dataset, fraction: float) -> Dataset:
-    """The rows without the fraction with the most anomalous single columns, in their order; the schema is unchanged.
-
-    Raises:
-        RecipeError: The data are not a table.
-    """
-    if fraction == 0:
-        return dataset
-    columns = dataset.schema.columns
-    if columns is None:
-        raise RecipeError(
-            expected="a table to trim", got=f"data of kind {dataset.schema.kind}", cure="leave --trim out"
-        )
-    oddity = marginal_oddity(dataset.values.astype(np.float64), columns)
-    kept = np.argsort(oddity, kind="stable")[: max(1, round(len(dataset) * (1 - fraction)))]
-    return dataset.take(np.sort(kept))
-
-
-def _related(dataset: Dataset, recipe: Recipe) -> Dataset:
-    """The data with the relations between their columns that the recipe asks for in their schema.
-
-    Raises:
-        RecipeError: Relations are asked for, but the data are not modeled column by column.
-    """
-    columns = dataset.schema.columns
-    if dataset.schema.views and recipe.relations != "none":
-        raise RecipeError(
-            expected="no relations between columns of several views", got=f"relations={recipe.relations}",
-            cure="leave --relations out, or fit a model of the table alone",
-        )  # fmt: skip
-    if columns is None:
-        return dataset
-    if recipe.relations == "none":
-        return replace(dataset, schema=msgspec.structs.replace(dataset.schema, relations=(), constraints=()))
-    if not is_for_rows(registry.load("likelihoods", recipe.name("likelihood"))):
-        raise RecipeError(
-            expected="the columns likelihood to keep relations between columns",
-            got=f"the {recipe.name('likelihood')} likelihood with relations={recipe.relations}",
-            cure="leave --relations out",
-        )
-    return replace(dataset, schema=related(dataset.schema, dataset.values, find=recipe.relations == "found"))
-
-
-def _with_numbers(part: Dataset, held_out: Dataset | None) -> tuple[Dataset, Dataset | None]:
-    """The rows of the fit, and those held out, with what is given of them as numbers, described by those of the fit."""
-    if part.conditions is None:
-        return part, held_out
-    given = described_rows(part.conditions).schema
-
-    def with_numbers(dataset: Dataset) -> Dataset:
-        assert dataset.conditions is not None
-        described = with_schema(dataset, msgspec.structs.replace(dataset.schema, given=given))
-        return replace(described, context=given_numbers(given, dataset.conditions.values))
-
-    return with_numbers(part), None if held_out is None else with_numbers(held_out)
-
-
-def _drawn(dataset: Dataset, recipe: Recipe) -> Dataset:
-    """At most as many rows as the recipe says, drawn at random, in their order; the schema is unchanged."""
-    if not 0 < recipe.rows < len(dataset):
-        return dataset
-    order = np.random.default_rng(recipe.seed).permutation(len(dataset))
-    return dataset.take(np.sort(order[: recipe.rows]))
-
-
 def _steps_per_epoch(recipe: Recipe, part: Dataset | Stream) -> int:
     is_private = isinstance(part, Dataset) and part.release is not None
     count = part.schema.num_examples if is_private else len(part)
@@ -419,16 +325,6 @@ def _refuse_parts(chosen: Mapping[str, Any], recipe: Recipe) -> None:
             got=", ".join(idle),
             cure="leave them out, or leave the model out so that they choose its parts",
         )
-
-
-def classified(dataset: Dataset, objective: Any) -> Dataset:
-    """The data with their labels as classes, if the objective takes labels.
-
-    Raises:
-        DataError: It does, but there are none.
-    """
-    takes = registry.load("objectives", name_of(choice("objective", "elbo" if objective is None else objective)))
-    return with_classes(dataset) if takes.takes_labels and dataset.classes is None else dataset
 
 
 def _examples(fitted: FittedModel, part: Dataset) -> Any:

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from typing import Any, Unpack
 
 from reparax.applications._fit import plan
-from reparax.applications._job import Job, done_of, row_settings, rows_of, trained
+from reparax.applications._job import Job, done_of, trained
+from reparax.applications._rows_of_fit import row_settings, rows_of
 from reparax.data import Dataset, Stream, read, require_fit
 from reparax.errors import RecipeError, TrainingError
 from reparax.objectives import AbstractObjective

@@ -8,10 +8,10 @@ import numpy as np
 
 from reparax.applications._distances import Space, closest, comparable, equal_rows, neighbor_weights
 from reparax.applications._door import dataset_of, parts_of
-from reparax.applications._job import trimmed
 from reparax.applications._measured import Measured, fraction, separation
 from reparax.applications._mixture import mixed
 from reparax.applications._rows import terms_of
+from reparax.applications._rows_of_fit import trimmed
 from reparax.applications._sample import sample_dataset
 from reparax.data import Dataset, joint_values
 from reparax.errors import DataError, RecipeError

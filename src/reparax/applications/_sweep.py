@@ -12,8 +12,8 @@ import msgspec
 import numpy as np
 
 from reparax import artifact
-from reparax.applications._job import classified
 from reparax.applications._many import Fitted, Planned, fit_planned, planned_of
+from reparax.applications._rows_of_fit import classified
 from reparax.applications._saves import fingerprint
 from reparax.data import Dataset, read, require_fit
 from reparax.disk import atomic_write

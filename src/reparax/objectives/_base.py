@@ -125,8 +125,7 @@ class Penalized(eqx.Module):
     def __call__(self, model: Any, x: Num[Array, "*event"], *, key: jax.Array, step: Int[Array, ""]) -> Any:
         """The terms for one example at a training step."""
         terms = self.objective(model, x, key=key, step=step)
-        plain = model.model if isinstance(model, Accompanied) else model
-        return replace(terms, objective=terms.objective - plain.posterior.penalty(x))
+        return replace(terms, objective=terms.objective - plain_model(model).posterior.penalty(x))
 
 
 class InContext(eqx.Module):
@@ -165,6 +164,11 @@ class Accompanied(eqx.Module):
     def given(self, context: Float[Array, " c"]) -> Self:
         """Both for one context."""
         return given(self, context)
+
+
+def plain_model(trained: Model | Accompanied) -> Model:
+    """What is trained, without its companion."""
+    return trained.model if isinstance(trained, Accompanied) else trained
 
 
 class AbstractCompanionObjective(AbstractObjective):

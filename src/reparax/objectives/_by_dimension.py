@@ -8,7 +8,7 @@ from jaxtyping import Array, Float, Int, Num
 
 from reparax.distributions import has_analytic_kl, has_conditional_kl, kl_per_dimension, kl_terms
 from reparax.estimators import sample_with_log_prob
-from reparax.objectives._base import Accompanied
+from reparax.objectives._base import plain_model
 
 MOST_DIMENSIONS = 256
 """Nobody reads the numbers of more dimensions, and each look is kept."""
@@ -46,7 +46,7 @@ class ByDimension(eqx.Module):
     def __call__(self, model: Any, x: Num[Array, "*event"], *, key: jax.Array, step: Int[Array, ""]) -> Any:
         """The terms for one example at a training step."""
         terms = self.objective(model, x, key=key, step=step)
-        plain = model.model if isinstance(model, Accompanied) else model
+        plain = plain_model(model)
         if not plain.posterior.has_density:
             return terms
         # Computed for the bound too: the compiler computes it once.

@@ -28,11 +28,11 @@ def largest(number: float, devices: Devices) -> float:
 
 def digest(tree: PyTree) -> str:
     """What tells the arrays of a pytree from others."""
-    found = hashlib.sha256()
+    checksum = hashlib.sha256()
     for leaf in jax.tree.leaves(eqx.filter(tree, eqx.is_array)):
         data = jax.random.key_data(leaf) if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key) else leaf
-        found.update(np.ascontiguousarray(np.asarray(data)).tobytes())
-    return found.hexdigest()
+        checksum.update(np.ascontiguousarray(np.asarray(data)).tobytes())
+    return checksum.hexdigest()
 
 
 def require_same(given: Mapping[str, Any], devices: Devices) -> None:

@@ -185,9 +185,8 @@ class Program(eqx.Module):
         """The objective's terms for each example of a batch."""
         return jax.vmap(self.one, in_axes=(None, 0, 0, None), axis_name=BATCH)(trainable, batch, keys, step)
 
-    def loss(self, trainable: PyTree, batch: PyTree[Array], key: jax.Array, step: Array) -> tuple[Array, Any]:
+    def loss(self, trainable: PyTree, batch: PyTree[Array], keys: jax.Array, step: Array) -> tuple[Array, Any]:
         """Minus the mean objective of a batch, and the means of all terms."""
-        keys = jax.random.split(key, (num_examples(batch), 2))
         means = jax.tree.map(jnp.mean, self.terms(trainable, batch, keys, step))
         return -means.objective, means
 
@@ -200,22 +199,18 @@ class Program(eqx.Module):
         return not sees_batch and len({leaf.dtype for leaf in jax.tree.leaves((trainable, nothing))}) == 1
 
     def summed_at_once(
-        self, trainable: PyTree, data: PyTree[Array], rows: Int[Array, " b"], key: jax.Array, step: Array
+        self, trainable: PyTree, data: PyTree[Array], rows: Int[Array, " b"], keys: jax.Array, step: Array
     ) -> tuple[PyTree, Any]:
         """The gradient of `loss` in the trainable arrays and the means of all terms: means of those of equal parts.
 
         Left to itself, the compiler sums each array of the gradient over the devices by itself.
         """
-        keys = jax.random.split(key, (len(rows), 2)).reshape(self.devices.count, -1, 2)
+        count = self.devices.count
 
         def of_part(rows: Int[Array, " p"], keys: jax.Array) -> tuple[PyTree, Any]:
-            def loss(trainable: PyTree) -> tuple[Array, Any]:
-                means = jax.tree.map(jnp.mean, self.terms(trainable, take(data, rows), keys, step))
-                return -means.objective, means
+            return jax.grad(self.loss, has_aux=True)(trainable, take(data, rows), keys, step)
 
-            return jax.grad(loss, has_aux=True)(trainable)
-
-        parts = jax.vmap(of_part)(self.devices.divided(rows.reshape(self.devices.count, -1)), keys)
+        parts = jax.vmap(of_part)(self.devices.divided(rows.reshape(count, -1)), keys.reshape(count, -1, 2))
         leaves, structure = jax.tree.flatten(parts)
         sizes = [leaf[0].size for leaf in leaves]
         means = jnp.mean(jnp.concatenate([leaf.reshape(len(leaf), -1) for leaf in leaves], axis=1), axis=0)
@@ -242,6 +237,11 @@ class Program(eqx.Module):
         differs = [differs for differs, argument in of_example for _ in jax.tree.leaves(argument)]
         require_right_gradients(closed.jaxpr, differs, BATCH)
         return _zeros(shapes), True
+
+
+def keys_of(key: jax.Array, batch_size: int) -> jax.Array:
+    """The keys of the examples of a batch: of each one for the transform and one for the objective."""
+    return jax.random.split(key, (batch_size, 2))
 
 
 def _zeros(shapes: PyTree[jax.ShapeDtypeStruct]) -> PyTree[Array]:
@@ -310,21 +310,18 @@ def _careful(given: tuple[Program, PyTree[Array], Chunk, jax.Array, Array, Array
 
 
 def _step(program: Program, data: PyTree[Array], chunk: Chunk, key: jax.Array, carry: Carry, index: Array) -> _Step:
-    def loss(trainable: PyTree, index: Array) -> tuple[Array, Any]:
-        step = chunk.step + index
-        batch = take(data, program.devices.divided(chunk.batches[chunk.start + index]))
-        return program.loss(trainable, batch, jax.random.fold_in(key, step), step)
-
-    if program.private is None and program.is_summed_at_once(carry.trainable, data, chunk):
-        step, rows = chunk.step + index, chunk.batches[chunk.start + index]
-        gradient, means = program.summed_at_once(carry.trainable, data, rows, jax.random.fold_in(key, step), step)
-    elif program.private is None:
-        gradient, means = jax.grad(loss, has_aux=True)(carry.trainable, index)
-    else:
-        step, rows = chunk.step + index, chunk.batches[chunk.start + index]
-        of_step = jax.random.fold_in(key, step)
+    step, rows = chunk.step + index, chunk.batches[chunk.start + index]
+    of_step = jax.random.fold_in(key, step)
+    if program.private is not None:
         of_example = partial(program.one, step=step)
         gradient, means = program.private.gradient(of_example, carry.trainable, data, rows, of_step, program.devices)
+    elif program.is_summed_at_once(carry.trainable, data, chunk):
+        gradient, means = program.summed_at_once(carry.trainable, data, rows, keys_of(of_step, len(rows)), step)
+    else:
+        batch = take(data, program.devices.divided(rows))
+        gradient, means = jax.grad(program.loss, has_aux=True)(
+            carry.trainable, batch, keys_of(of_step, len(rows)), step
+        )
     with jax.numpy_dtype_promotion("standard"):  # optax raises a float to a whole number
         updates, optimizer = program.optimizer.update(gradient, carry.optimizer, carry.trainable)
     return _Step(means, gradient, updates, optimizer)

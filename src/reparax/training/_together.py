@@ -14,7 +14,7 @@ from jaxtyping import Array, PyTree
 from reparax.compiler import Effort, compiled
 from reparax.training._examples import take
 from reparax.training._loop import Sums, Task, held_out_terms
-from reparax.training._program import Carry, Chunk, chunk_steps, evaluation, parts_of
+from reparax.training._program import Carry, Chunk, chunk_steps, evaluation, keys_of, parts_of
 from reparax.training._record import Record, Status
 from reparax.training._recover import recovered
 from reparax.training._schedule import Pace, Plan
@@ -145,7 +145,7 @@ class Together:
         def one(own: PyTree, trainable: PyTree, key: jax.Array) -> Any:
             program, data = self._steps.member(own)
             batch = take(data, jnp.zeros(self.plan.batch_size, jnp.int32))
-            loss = program.loss(trainable, batch, key, jnp.asarray(0))
+            loss = program.loss(trainable, batch, keys_of(key, self.plan.batch_size), jnp.asarray(0))
             return loss, program.optimizer.update(trainable, program.optimizer.init(trainable), trainable)
 
         with jax.numpy_dtype_promotion("standard"):
