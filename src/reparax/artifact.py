@@ -81,6 +81,7 @@ class _Description(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     companion: dict[str, Leaf] = {}
     others: list[_Training] = []
     guarantee: Guarantee | None = None
+    fingerprint: str | None = None
 
 
 def save(fitted: FittedModel, folder: str | Path) -> None:
@@ -111,6 +112,7 @@ def save(fitted: FittedModel, folder: str | Path) -> None:
         training=_training(fitted),
         others=[_training(other) for other in fitted.others],
         guarantee=fitted.guarantee,
+        fingerprint=fitted.fingerprint,
         arrays=described(arrays),
         companion=described(of_companion),
         scalars=escaped(scalars),
@@ -162,7 +164,8 @@ def load(
     recipe = description.recipe
     of_member = recipe if recipe is None or count == 1 else msgspec.structs.replace(recipe, ensemble=1)
     first, *others = [
-        _fitted(folder, description.data, of_member, *each) for each in zip(trainings, models, companions, strict=True)
+        replace(_fitted(folder, description.data, of_member, *each), fingerprint=description.fingerprint)
+        for each in zip(trainings, models, companions, strict=True)
     ]
     return replace(first, recipe=recipe, others=tuple(others), guarantee=description.guarantee)
 

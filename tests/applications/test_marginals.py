@@ -6,7 +6,7 @@ import pytest
 import scipy.stats as stats
 
 import reparax as rx
-from reparax.applications import marginal_bound, marginal_log_density
+from reparax.applications import known_by, marginal_bound, marginal_log_density
 from reparax.applications._marginals import require_sense
 from reparax.data import split
 from reparax.errors import TrainingError
@@ -24,7 +24,8 @@ def untrained(data, **chosen):
     with jax.numpy_rank_promotion("allow"), jax.numpy_dtype_promotion("standard"):
         recipe = rx.plan(dataset, **({"width": 4, "latent_dim": 2} | chosen))
         part, rest = split(dataset, recipe.valid, recipe.seed)
-        return rx.FittedModel(build(recipe, part.schema, key=jax.random.key(0)), part.schema, recipe), part, rest
+        fitted = rx.FittedModel(build(recipe, part.schema, key=jax.random.key(0)), part.schema, recipe)
+        return known_by(fitted, rest), part, rest
 
 
 def flat(dataset):

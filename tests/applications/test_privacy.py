@@ -8,7 +8,7 @@ from scipy import stats
 from sklearn.metrics import roc_auc_score
 
 import reparax as rx
-from reparax.applications import comparable, parts_of, privacy, separation
+from reparax.applications import comparable, known_by, parts_of, privacy, separation
 from reparax.applications._distances import Space, closest, neighbor_weights
 from reparax.applications._measured import fraction
 from reparax.applications._privacy import _distances, _membership
@@ -38,8 +38,9 @@ def fitted(data):
     """A model that was not trained: it knows nothing of single rows."""
     recipe = rx.plan(data, valid=0.25, width=4, latent_dim=2)
     with jax.numpy_rank_promotion("allow"), jax.numpy_dtype_promotion("standard"):
-        part = rx.data.split(rx.read(data), recipe.valid, recipe.seed)[0]
-        return rx.FittedModel(build(recipe, part.schema, key=jax.random.key(0)), part.schema, recipe)
+        part, rest = rx.data.split(rx.read(data), recipe.valid, recipe.seed)
+        model = build(recipe, part.schema, key=jax.random.key(0))
+        return known_by(rx.FittedModel(model, part.schema, recipe), rest)
 
 
 @pytest.fixture(autouse=True)
@@ -152,5 +153,5 @@ def test_without_held_out_rows_it_says_how_to_get_them(data, fitted):
         privacy(whole, data)
     with pytest.raises(DataError, match="the data of the fit"):
         privacy(fitted, data.head(100))
-    with pytest.raises(DataError, match="other values"):
+    with pytest.raises(DataError, match="other data"):
         privacy(fitted, data.with_columns(size=pl.col("size") + 1))

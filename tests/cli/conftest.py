@@ -9,6 +9,7 @@ import polars as pl
 import pytest
 
 import reparax as rx
+from reparax.applications import known_by
 from reparax.cli import main
 from reparax.data import split
 from reparax.recipe import build
@@ -61,9 +62,9 @@ def untrained(folder, source, **chosen):
     dataset = rx.read(source)
     with relaxed():
         recipe = rx.plan(dataset, **({"width": 4, "latent_dim": 2} | chosen))
-        part, _ = split(dataset, recipe.valid, recipe.seed)
+        part, rest = split(dataset, recipe.valid, recipe.seed)
         model = build(recipe, part.schema, key=jax.random.key(0))
-        rx.save(rx.FittedModel(model, part.schema, recipe), folder)
+        rx.save(known_by(rx.FittedModel(model, part.schema, recipe), rest), folder)
     return folder
 
 

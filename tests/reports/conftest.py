@@ -9,6 +9,7 @@ import polars as pl
 import pytest
 
 import reparax as rx
+from reparax.applications import known_by
 from reparax.data import split
 from reparax.recipe import build
 from reparax.training import Record
@@ -78,13 +79,13 @@ def untrained(source, **chosen):
     dataset = rx.read(source)
     with relaxed():
         recipe = rx.plan(dataset, **({"width": 4, "latent_dim": 4} | chosen))
-        part, _ = split(dataset, recipe.valid, recipe.seed)
+        part, rest = split(dataset, recipe.valid, recipe.seed)
         model = build(recipe, part.schema, key=jax.random.key(0))
     history = [
         Record(float(k), 10 * k, *(dict.fromkeys(("bound", "reconstruction", "kl"), -100.0 / k),) * 2, 0.1 * k)
         for k in range(1, 6)
     ]
-    return rx.FittedModel(model, part.schema, recipe, history)
+    return known_by(rx.FittedModel(model, part.schema, recipe, history), rest)
 
 
 @pytest.fixture(scope="session")

@@ -9,6 +9,7 @@ import pytest
 from scipy import stats
 
 import reparax as rx
+from reparax.applications import dataset_of, known_by
 from reparax.reports import findings as room
 from reparax.reports import study_of, write
 from reparax.reports.findings import FINDERS, LIMITS, Finding, findings_of
@@ -220,6 +221,7 @@ def test_without_held_out_rows_it_says_what_cannot_be_known(table, make_model, t
     assert "some of which the fit may have seen" in other.sides.words
     assert len(other.sides.real) == len(other.sides.judged) == 25
     fitted = replace(whole, recipe=rx.plan(table, valid=0, latent_dim=4, width=4))
+    fitted = known_by(fitted, dataset_of(fitted, table.head(81)))
     seen = study_of(fitted, table.head(81), label=None, origin=None, num_samples=2, seed=0)
     assert "which held out none" in seen.sides.words
 

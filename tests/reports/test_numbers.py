@@ -10,7 +10,7 @@ from sklearn.decomposition import PCA
 from sklearn.metrics import r2_score
 
 import reparax as rx
-from reparax.applications import encode, encode_std
+from reparax.applications import encode, encode_std, known_by
 from reparax.data import split
 from reparax.recipe import suggest
 from reparax.reports import Origin, Study, study_of
@@ -155,7 +155,8 @@ def unbuilt(source, **chosen):
     """A recipe and a schema without a model: enough for commands."""
     dataset = rx.read(source)
     recipe = rx.plan(dataset, **({"latent_dim": 4, "width": 4} | chosen))
-    return rx.FittedModel(None, split(dataset, recipe.valid, recipe.seed)[0].schema, recipe)
+    part, rest = split(dataset, recipe.valid, recipe.seed)
+    return known_by(rx.FittedModel(None, part.schema, recipe), rest)
 
 
 def test_the_command_gives_the_recipe(table):

@@ -29,9 +29,16 @@ def active_dimensions(posterior: Posterior, codes: Float[np.ndarray, "n latent"]
         posterior: The posterior.
         codes: What `encode` gives for the examples.
     """
+    return is_active(posterior, codes.var(axis=0), np.ptp(codes, axis=0))
+
+
+def is_active(
+    posterior: Posterior, variances: Float[np.ndarray, " latent"], ranges: Float[np.ndarray, " latent"]
+) -> Bool[np.ndarray, " k"]:
+    """`active_dimensions` from the variances of the codes and the differences of their largest and smallest values."""
     if isinstance(posterior, CodePosterior):
-        return np.ptp(codes[:, : posterior.num_indices], axis=0) > 0
-    return codes.var(axis=0) > ACTIVE_VARIANCE
+        return ranges[: posterior.num_indices] > 0
+    return variances > ACTIVE_VARIANCE
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from reparax.applications._given import conditions_named
-from reparax.data import Dataset, read_as, split, with_schema
+from reparax.data import Dataset, read_as
 from reparax.errors import DataError
 from reparax.model import Model
 from reparax.networks import context_size
@@ -56,33 +56,6 @@ def require_context(expected: int, got: int | None) -> None:
             got=f"a context of {got}" if got else "none",
             cure="pass context=... as in the fit" if expected else "leave it out, or fit with a context",
         )
-
-
-def held_out_of(fitted: FittedModel, dataset: Dataset) -> Dataset | None:
-    """The rows that were held out of the fit to these data; None if these are other data.
-
-    Args:
-        fitted: The fitted model.
-        dataset: What `dataset_of` returned for the data of the fit.
-    """
-    parts = parts_of(fitted, dataset)
-    return None if parts is None else parts[1]
-
-
-def parts_of(fitted: FittedModel, dataset: Dataset) -> tuple[Dataset, Dataset] | None:
-    """The rows of the fit and those that were held out of it; None if these are other data, or none were held out.
-
-    Args:
-        fitted: The fitted model.
-        dataset: What `dataset_of` returned for the data of the fit.
-    """
-    recipe = fitted.recipe
-    if recipe is None or recipe.valid == 0 or len(dataset) < 2:
-        return None
-    part, rest = split(dataset, recipe.valid, recipe.seed)
-    if len(part) != fitted.schema.num_examples:
-        return None
-    return with_schema(part, fitted.schema), with_schema(rest, fitted.schema)
 
 
 def contexts_of(fitted: FittedModel, context: Any, count: int) -> Float[np.ndarray, "n c"] | None:

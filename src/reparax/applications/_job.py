@@ -14,6 +14,7 @@ from reparax.applications._differential import Budget, require_budget, require_s
 from reparax.applications._door import require_context
 from reparax.applications._encode import encode
 from reparax.applications._marginals import require_sense
+from reparax.applications._parts import known_by
 from reparax.applications._stream import StreamedRows
 from reparax.data import (
     UNLABELED,
@@ -243,7 +244,9 @@ class Job:
         best = result.model
         model, companion = (best.model, best.companion) if isinstance(best, Accompanied) else (best, None)
         trained = replace(self.fitted, model=model, companion=companion, history=result.history, status=result.status)
-        if self.budget is not None:
+        if self.budget is None:
+            trained = known_by(trained, self.part if self.held_out is None else self.held_out)
+        else:
             trained = replace(trained, history=[], guarantee=self.budget.guarantee)
         part, prior = self.part, trained.model.prior
         if isinstance(prior, Moments):

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from reparax.applications._door import parts_of
+from reparax.applications._parts import parts_of
 from reparax.applications._score import score
 from reparax.data import Dataset, by_view, dense
 from reparax.errors import TrainingError

@@ -7,9 +7,10 @@ import jax
 import numpy as np
 
 from reparax.applications._distances import Space, closest, comparable, equal_rows, neighbor_weights
-from reparax.applications._door import dataset_of, parts_of
+from reparax.applications._door import dataset_of
 from reparax.applications._measured import Measured, fraction, separation
 from reparax.applications._mixture import mixed
+from reparax.applications._parts import parts_of
 from reparax.applications._rows import terms_of
 from reparax.applications._rows_of_fit import trimmed
 from reparax.applications._sample import sample_dataset
@@ -117,28 +118,14 @@ def _sides(fitted: FittedModel, dataset: Dataset) -> tuple[Dataset, Dataset]:
             cure="fit again with --valid 0.1 (valid=0.1 in Python)",
         )
     parts = parts_of(fitted, dataset)
-    if parts is None or not _are_those_of_the_fit(fitted, parts[0]):
+    if parts is None:
         raise DataError(
             expected=f"the data of the fit: {fitted.schema.num_examples} rows, besides those held out",
-            got=f"{len(dataset)} rows" + (" with other values" if parts is not None else ""),
+            got=f"other data, of {len(dataset)} rows",
             cure="give the data that the model was fitted to",
         )
     fitted_on, held_out = (trimmed(part, recipe.trim) for part in parts)
     return fitted_on, held_out
-
-
-def _are_those_of_the_fit(fitted: FittedModel, part: Dataset) -> bool:
-    """Whether rows have the means that the schema keeps of the rows of the fit."""
-    summary = fitted.schema.summary()
-    means = np.nan_to_num(_means(part.values.astype(np.float64)) if summary.columns else part.values.mean())
-    # The means of codes are not kept.
-    kept = np.asarray([not column.is_category for column in summary.columns]) if summary.columns else np.asarray(True)
-    return bool(np.all((np.abs(means - summary.mean) <= SAME_MEAN * summary.std) | ~kept))
-
-
-def _means(values: np.ndarray) -> np.ndarray:
-    present = ~np.isnan(values)
-    return np.where(present, values, 0.0).sum(axis=0) / np.maximum(1, present.sum(axis=0))
 
 
 def _evenly(count: int, most: int) -> np.ndarray:

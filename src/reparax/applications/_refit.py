@@ -12,7 +12,8 @@ from jaxtyping import Array, Float, Int
 from msgspec import structs
 
 from reparax import registry
-from reparax.applications._door import dataset_of, parts_of
+from reparax.applications._door import dataset_of
+from reparax.applications._parts import parts_of
 from reparax.applications._rows import map_with_samples
 from reparax.data import Dataset, split
 from reparax.errors import RecipeError

@@ -1,6 +1,6 @@
 """Sampling new examples from the prior and the likelihood."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -20,6 +20,9 @@ from reparax.errors import DataError, RecipeError
 from reparax.model import Model
 from reparax.networks import context_size
 from reparax.recipe import FittedModel, given_numbers
+
+Draw = Callable[[np.ndarray, int], np.ndarray]
+"""Draws rows by their indices; for a number of attempts above 0, other ones."""
 
 MOST_ATTEMPTS = 200
 """How often a row that breaks a constraint is drawn again."""
@@ -90,38 +93,61 @@ def sample_dataset(
     context: Any = None,
 ) -> Dataset:
     """`sample` as a dataset: the values, and what is given of each example; the arguments are those of `sample`."""
-    require_samples(num_samples, fitted.units.summary.size)
-    if fitted.schema.given is not None:
-        return _sample_given(fitted, num_samples, key, where or {}, context)
-    if not where:
-        draw = _drawn(fitted, num_samples, key, contexts_of(fitted, context, num_samples))
-    else:
-        _refuse_both(fitted)
-        draw, _ = drawn_where(fitted, num_samples, _conditions(fitted, where), key)
-    return Dataset(_until_held(fitted, draw(np.arange(num_samples), 0), draw), fitted.schema)
+    return next(sample_pieces(fitted, num_samples, key=key, where=where, context=context, rows=num_samples))
 
 
-def _sample_given(
-    fitted: FittedModel, num_samples: int, key: jax.Array, where: Mapping[str, Any], context: Any
-) -> Dataset:
-    """Examples of a model of which something is given by name, and what is given of each."""
-    modeled = {} if context is not None else conditions_where(fitted, where)[1]
-    if modeled:
-        return _sample_given_where(fitted, num_samples, key, where)
-    given = given_of(fitted, num_samples, key, where, context)
-    draw = _drawn(fitted, num_samples, key, given_numbers(given.schema, given.values))
-    return Dataset(_until_held(fitted, draw(np.arange(num_samples), 0), draw), fitted.schema, conditions=given)
+def sample_pieces(
+    fitted: FittedModel,
+    num_samples: int,
+    *,
+    key: jax.Array,
+    rows: int,
+    where: Mapping[str, Any] | None = None,
+    context: Any = None,
+) -> Iterator[Dataset]:
+    """The examples of `sample_dataset`, a few at a time, so that memory need not hold all of them.
 
+    Args:
+        fitted: The fitted model.
+        num_samples: The number of all examples.
+        key: The random key.
+        rows: The number of examples of a piece. There is one piece if the schema states that a column has no value
+            twice, which depends on all examples.
+        where: As of `sample`.
+        context: As of `sample`.
 
-def _sample_given_where(fitted: FittedModel, num_samples: int, key: jax.Array, where: Mapping[str, Any]) -> Dataset:
-    """The same with a condition on modeled columns, which is met by importance resampling.
-
-    What is given and not chosen is resampled along with z: it is drawn from p(given, z | cells).
+    Raises:
+        RecipeError: As for `sample`.
+        DataError: As for `sample`.
     """
-    conditions, modeled = conditions_where(fitted, where)
-    draw, chosen = drawn_where(fitted, num_samples, _conditions(fitted, modeled), key, conditions)
-    values = _until_held(fitted, draw(np.arange(num_samples), 0), draw)
-    return Dataset(values, fitted.schema, conditions=conditions.at(chosen))
+    size = fitted.units.summary.size
+    require_samples(num_samples)
+    rows = num_samples if fitted.schema.compares_rows else min(rows, num_samples)
+    require_samples(rows, size)
+    draw, given_at = _drawing(fitted, num_samples, key, where or {}, context)
+    for start in range(0, num_samples, rows):
+        places = np.arange(start, min(start + rows, num_samples))
+        values = _until_held(fitted, draw(places, 0), lambda some, attempt, of=places: draw(of[some], attempt))
+        yield Dataset(values, fitted.schema, conditions=given_at(places))
+
+
+def _drawing(
+    fitted: FittedModel, num_samples: int, key: jax.Array, where: Mapping[str, Any], context: Any
+) -> tuple[Draw, Callable[[np.ndarray], Dataset | None]]:
+    """What draws examples by their indices, and what is given of these once they are drawn."""
+    if fitted.schema.given is None:
+        if not where:
+            return _drawn(fitted, num_samples, key, contexts_of(fitted, context, num_samples)), lambda places: None
+        _refuse_both(fitted)
+        return drawn_where(fitted, num_samples, _conditions(fitted, where), key)[0], lambda places: None
+    conditions, modeled = (None, {}) if context is not None else conditions_where(fitted, where)
+    if modeled and conditions is not None:
+        # What is given and not chosen is resampled along with z: it is drawn from p(given, z | cells).
+        found = conditions
+        draw, chosen = drawn_where(fitted, num_samples, _conditions(fitted, modeled), key, found)
+        return draw, lambda places: found.at(chosen[places])
+    given = given_of(fitted, num_samples, key, where, context)
+    return _drawn(fitted, num_samples, key, given_numbers(given.schema, given.values)), given.take
 
 
 def sample_means(
@@ -220,9 +246,7 @@ def _conditions(fitted: FittedModel, where: Mapping[str, Any]) -> dict[int, floa
     return {places[name]: cell_value(columns[places[name]], str(value)) for name, value in where.items()}
 
 
-def _until_held(
-    fitted: FittedModel, rows: np.ndarray, draw_again: Callable[[np.ndarray, int], np.ndarray]
-) -> np.ndarray:
+def _until_held(fitted: FittedModel, rows: np.ndarray, draw_again: Draw) -> np.ndarray:
     """Rows in which the constraints of the schema hold: those that break one are drawn again.
 
     Args:
@@ -253,9 +277,7 @@ def _until_held(
     return rows
 
 
-def _drawn(
-    fitted: FittedModel, num_samples: int, key: jax.Array, contexts: np.ndarray | None
-) -> Callable[[np.ndarray, int], np.ndarray]:
+def _drawn(fitted: FittedModel, num_samples: int, key: jax.Array, contexts: np.ndarray | None) -> Draw:
     """Draws rows by their indices; in later attempts with other noise for x, and after some with another z too."""
     size, member = batch_size(fitted), members_of(fitted, num_samples, key)
 

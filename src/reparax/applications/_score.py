@@ -1,18 +1,16 @@
-"""How probable and how anomalous each example is under a model, and how good a model is on data."""
+"""How probable and how anomalous each example is under a model."""
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 import equinox as eqx
 import numpy as np
 from jaxtyping import Array, Float
 
-from reparax.applications._codes import active_dimensions
 from reparax.applications._door import dataset_of
 from reparax.applications._mixture import log_mean_exp_of, mean_of, mixed
-from reparax.applications._rows import Terms, importance_samples, map_members, require_samples, terms_of
-from reparax.applications._unknown import Completions, averaged_terms, completions_of
-from reparax.data import Dataset
+from reparax.applications._rows import importance_samples, map_members, require_samples, terms_of
+from reparax.applications._unknown import Completions, completions_of
 from reparax.errors import RecipeError
 from reparax.estimators import log_mean_exp
 from reparax.model import Model
@@ -115,7 +113,7 @@ def score(
         DataError: The data have another shape or kind than in the fit.
         RecipeError: The number of samples is below 1.
     """
-    if _averages(unknown):
+    if is_averaged(unknown):
         found = completions_of(fitted, data, context)
         return _averaged(found, score(fitted, found.dataset, num_samples=num_samples, seed=seed, at_once=at_once))
     dataset = dataset_of(fitted, data, context)
@@ -132,7 +130,12 @@ def score(
     return Scores(None, -terms.reconstruction) if deterministic else Scores(terms.iwae, -terms.iwae)
 
 
-def _averages(unknown: Unknown) -> bool:
+def is_averaged(unknown: Unknown) -> bool:
+    """Whether an average is taken over what is unknown.
+
+    Raises:
+        RecipeError: It is neither ``"refuse"`` nor ``"average"``.
+    """
     if unknown not in get_args(Unknown):
         raise RecipeError(
             expected=f"one of {', '.join(get_args(Unknown))} for unknown", got=repr(unknown), cure="choose one of them"
@@ -165,152 +168,3 @@ class _Score(eqx.Module):
         prior_z = prior_draws(model.prior(model.posterior))
         row = adapter_of(model.likelihood).score(model.likelihood, x, z, prior_z)
         return log_mean_exp(row.log_prob - kl), row.anomaly_score, row.shares
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """How good a model is on data: means over the examples, in nats.
-
-    Attributes:
-        num_examples: The number of examples.
-        elbo: The evidence lower bound; None for a model without a density.
-        elbo_standard_error: Its standard error over the examples.
-        iwae: The importance-weighted bound of ``num_samples`` samples.
-        iwae_standard_error: Its standard error over the examples.
-        num_samples: K of the importance-weighted bound.
-        kl: KL(q(z | x) || p(z)).
-        reconstruction: E_q[log p(x | z)].
-        active_units: The number of latent dimensions whose posterior mean varies over the data, Burda et al. (2016),
-            section 5; of codes, the number of indices with more than one value.
-        latent_dim: The number of latent dimensions, or of indices.
-        bits_per_dim: For images, -iwae / (values per image) in bits; None for a model without a density.
-        columns: For tables, E[log p(x_j | z)] of each column j under the importance-weighted posterior, averaged over
-            the rows where it is observed; without the probability of gaps. For several views, the same of each view.
-        members: Of an ensemble, the figures of each member; else None.
-    """
-
-    num_examples: int
-    elbo: float | None
-    elbo_standard_error: float | None
-    iwae: float | None
-    iwae_standard_error: float | None
-    num_samples: int
-    kl: float | None
-    reconstruction: float
-    active_units: int
-    latent_dim: int
-    bits_per_dim: float | None
-    columns: dict[str, float] | None = None
-    members: tuple["Evaluation", ...] | None = None
-
-    def as_dict(self) -> dict[str, Any]:
-        """The numbers by name; of an ensemble, those of each member under ``members``."""
-        numbers = asdict(self)
-        members = numbers.pop("members")
-        if members is None:
-            return numbers
-        same = ("num_examples", "num_samples", "members")
-        own = [{name: value for name, value in member.items() if name not in same} for member in members]
-        return numbers | {"members": own}
-
-    def _repr_html_(self) -> str:
-        """The numbers with their standard errors, for notebooks."""
-        pairs = (
-            ("importance-weighted bound", self.iwae, self.iwae_standard_error),
-            ("evidence lower bound", self.elbo, self.elbo_standard_error),
-            ("KL to the prior", self.kl, None),
-            ("reconstruction", self.reconstruction, None),
-            ("bits per value", self.bits_per_dim, None),
-        )
-        rows = [
-            (name, f"{value:.2f}", "" if error is None else f"\u00b1 {error:.2f}")
-            for name, value, error in pairs if value is not None
-        ]  # fmt: skip
-        note = f"means over {self.num_examples:,} examples; {self.active_units} of {self.latent_dim} dimensions active"
-        return table("Evaluation", ("", "nats", "standard error"), rows, note=note, numbers=True)
-
-
-def evaluate(
-    fitted: FittedModel,
-    data: Any,
-    *,
-    num_samples: int = 100,
-    seed: int = 0,
-    context: Any = None,
-    unknown: Unknown = "refuse",
-) -> Evaluation:
-    """The bounds on data and their terms, with standard errors.
-
-    Of an ensemble they are those of the mixture, whose latent variable is the number i of a member and its z: the ELBO
-    is log 1/N sum_i exp(ELBO_i), with q(i | x) in proportion to exp(ELBO_i), and the KL contains that of q(i | x) to
-    1/N. The active units and the latent dimensions are those of all members.
-
-    Args:
-        fitted: The fitted model.
-        data: Anything `reparax.data.read` reads, or a `Dataset`.
-        num_samples: K of the importance-weighted bound; also the number of samples for ELBO, KL and reconstruction.
-        seed: The seed of the samples of z.
-        context: For a conditional model, one row of numbers for each example.
-        unknown: What to do where something given is missing, as of `score`; ``"average"`` is for a single model.
-
-    Raises:
-        DataError: The data have another shape or kind than in the fit.
-        RecipeError: The number of samples is below 1.
-    """
-    if _averages(unknown):
-        fitted.require_one("to average over what is given")
-        could = completions_of(fitted, data, context)
-        terms = terms_of(fitted, could.dataset, num_samples, seed)[0]
-        averaged = averaged_terms(could, terms, has_density=fitted.model.posterior.has_density)
-        return _evaluation(fitted, could.rows, averaged, num_samples)
-    dataset = dataset_of(fitted, data, context)
-    found = terms_of(fitted, dataset, num_samples, seed)
-    of_all = _evaluation(fitted, dataset, mixed(found, has_density=fitted.model.posterior.has_density), num_samples)
-    if len(found) == 1:
-        return of_all
-    members = tuple(_evaluation(fitted, dataset, terms, num_samples) for terms in found)
-    return replace(of_all, members=members)
-
-
-def _evaluation(fitted: FittedModel, dataset: Dataset, terms: Terms, num_samples: int) -> Evaluation:
-    """The means of the terms of one model, or of the mixture."""
-    count, size = len(terms.iwae), fitted.units.summary.size
-    active = active_dimensions(fitted.model.posterior, terms.mean)
-    common: dict[str, Any] = {
-        "num_examples": count,
-        "num_samples": num_samples,
-        "reconstruction": float(np.mean(terms.reconstruction)),
-        "active_units": int(active.sum()),
-        "latent_dim": len(active),
-    }
-    columns = _of_columns(fitted, dataset.values, terms)
-    if not fitted.model.posterior.has_density:
-        nothing: dict[str, Any] = dict.fromkeys(
-            ("elbo", "elbo_standard_error", "iwae", "iwae_standard_error", "kl", "bits_per_dim")
-        )
-        return Evaluation(**common, **nothing, columns=columns)
-    elbo = terms.reconstruction - terms.kl
-    iwae = float(np.mean(terms.iwae))
-    return Evaluation(
-        **common,
-        elbo=float(np.mean(elbo)),
-        elbo_standard_error=_standard_error(elbo),
-        iwae=iwae,
-        iwae_standard_error=_standard_error(terms.iwae),
-        kl=float(np.mean(terms.kl)),
-        bits_per_dim=-iwae / (size * np.log(2)) if fitted.schema.kind == "images" else None,
-        columns=columns,
-    )
-
-
-def _of_columns(fitted: FittedModel, values: np.ndarray, terms: Terms) -> dict[str, float] | None:
-    if terms.by_column is None:
-        return None
-    observed = np.maximum(1, adapter_of(fitted.model.likelihood).observed(values).sum(axis=0))
-    means = terms.by_column.sum(axis=0, dtype=np.float64) / observed
-    names = [name for name, _ in fitted.schema.views] or [column.name for column in fitted.schema.columns or ()]
-    return dict(zip(names, means.tolist(), strict=True))
-
-
-def _standard_error(values: np.ndarray) -> float | None:
-    return float(np.std(values, ddof=1) / np.sqrt(len(values))) if len(values) > 1 else None

@@ -169,10 +169,10 @@ def drawn_where(
         given = None if contexts is None else np.asarray(contexts).reshape(per_member, -1)[of_rows % per_member]
 
         def of_member(model: Model, rows: np.ndarray) -> np.ndarray:
+            keys = keys_at(of_attempt, places[rows], size)
             return np.concatenate([
                 np.asarray(
-                    _given(model, jnp.asarray(z[of_rows[rows[some]]]), keys_at(of_attempt, rows, size)[some], observed,
-                           some_of(given, rows[some]))
+                    _given(model, jnp.asarray(z[of_rows[rows[some]]]), keys[some], observed, some_of(given, rows[some]))
                 )[:kept]
                 for _, some, kept in batches(len(rows), size)
             ])  # fmt: skip

@@ -3,7 +3,8 @@
 from cyclopts import App, Parameter
 
 import reparax
-from reparax.cli.apply import classify, encode, impute, reconstruct, sample, score
+from reparax.cli.apply import classify, encode, reconstruct, score
+from reparax.cli.draw import impute, sample
 from reparax.cli.evaluate import compare, evaluate, info, report
 from reparax.cli.explore import explore
 from reparax.cli.export import export

@@ -1,9 +1,6 @@
-"""``reparax encode``, ``reconstruct``, ``sample``, ``impute`` and ``score``: from a model to a file."""
+"""``reparax encode``, ``classify``, ``reconstruct`` and ``score``: from a model and data to a file."""
 
-from pathlib import PurePath
-from typing import TYPE_CHECKING, Annotated, Literal
-
-from cyclopts import Parameter
+from typing import TYPE_CHECKING
 
 from reparax.cli.blocks import Applied, Memory, applied_in_blocks
 from reparax.cli.model import (
@@ -26,18 +23,17 @@ from reparax.cli.outputs import (
     IMAGES,
     LARGEST_PAIRS,
     TABLES,
+    Out,
+    can_be_written_in_pieces,
     check_picture,
-    enlarged,
     files_of,
-    framed,
-    pixels,
     shown_first,
     with_ids,
-    write_filled,
     write_pairs,
+    write_pieces,
     write_values,
 )  # fmt: skip
-from reparax.cli.terminal import Say, notes, speaker
+from reparax.cli.terminal import Say, speaker
 from reparax.errors import NoClosedForm
 
 if TYPE_CHECKING:
@@ -49,10 +45,7 @@ if TYPE_CHECKING:
     from reparax.data import Dataset
     from reparax.recipe import FittedModel
 
-LARGEST_GRID = 64
 MAX_SHOWN = 10
-
-Out = Annotated[str, Parameter(name=["--out", "-o"], allow_leading_hyphen=True)]
 
 
 @streamed
@@ -144,6 +137,7 @@ def classify(
     row_id: Id = None,
     label: Label = None,
     held_out: bool = False,
+    memory: Memory = None,
     allow: Allow = (),
     quiet: bool = False,
 ) -> None:
@@ -157,6 +151,7 @@ def classify(
         out: The file to write, or - for standard output as CSV: .csv, .parquet, .npy or .npz.
         label: Where the labels are; with labels, the fraction of right classes is said.
         held_out: Only the rows that were held out of the fit to these data, whose labels the fit has not seen.
+        memory: The most memory that the values may take.
         view: In place of DATA, one of several views: NAME=FILE; once for each view.
         row_id: Of views, the column or array that names their rows; by default they belong together in their order.
         allow: Modules with custom parts that may be imported.
@@ -167,20 +162,35 @@ def classify(
     files.check_output(out, TABLES)
     say = speaker(quiet)
     fitted = open_model(model, allow)
-    dataset = open_data(source_of(data, view, row_id), fitted, say, label=label, held_out=held_out)
+    source = source_of(data, view, row_id)
+    seen: list[tuple[float, int]] = []
+    in_blocks = None if held_out else applied_in_blocks(source, fitted, say, memory=memory, label=label)
+    if in_blocks is None:
+        dataset = open_data(source, fitted, say, label=label, held_out=held_out)
+        files.write(out, with_ids(_classes(fitted, dataset, out, seen), dataset, out))
+        count = len(dataset)
+    else:
+        in_blocks.write(out, lambda rows: _classes(fitted, rows, out, seen))
+        count = len(in_blocks.blocks)
+    say(f"wrote {out}: {count} rows")
+    labeled = sum(number for _, number in seen)
+    if labeled:
+        say(f"right in {sum(right * number for right, number in seen) / labeled:.1%} of the {labeled} labeled rows")
+
+
+def _classes(
+    fitted: "FittedModel", dataset: "Dataset", out: str, seen: list[tuple[float, int]]
+) -> "dict[str, np.ndarray]":
+    """The classes of rows and their probabilities; how many labeled ones are right is added to those seen."""
     from reparax import applications
 
     found = applications.classify(fitted, dataset)
-    arrays: dict[str, np.ndarray] = {"class": found.labels} | {
-        f"p({name})": column for name, column in zip(found.names, found.probabilities.T, strict=True)
-    }
+    right = applications.accuracy(found, dataset) if fitted.schema.classes else None
+    seen += [] if right is None else [right]
     if out.lower().endswith((".npy", ".npz")):
-        arrays = {"probabilities": found.probabilities}
-    files.write(out, with_ids(arrays, dataset, out))
-    say(f"wrote {out}: {len(dataset)} rows")
-    if fitted.schema.classes and (seen := applications.accuracy(found, dataset)) is not None:
-        right, count = seen
-        say(f"right in {right:.1%} of the {count} labeled rows")
+        return {"probabilities": found.probabilities}
+    of_class = zip(found.names, found.probabilities.T, strict=True)
+    return {"class": found.labels} | {f"p({name})": column for name, column in of_class}
 
 
 @streamed
@@ -195,6 +205,7 @@ def reconstruct(
     held_out: bool = False,
     label: Label = None,
     impute_given: ImputeGiven = False,
+    memory: Memory = None,
     allow: Allow = (),
     quiet: bool = False,
 ) -> None:
@@ -208,6 +219,7 @@ def reconstruct(
         held_out: Use only the rows that were held out of the fit to these data.
         label: Where the labels are, if they are given to the model.
         impute_given: Fill in what is missing of what is given, with the most probable values given the row.
+        memory: The most memory that the values may take.
         view: In place of DATA, one of several views: NAME=FILE; once for each view.
         row_id: Of views, the column or array that names their rows; by default they belong together in their order.
         allow: Modules with custom parts that may be imported.
@@ -220,8 +232,14 @@ def reconstruct(
     fitted = open_model(model, allow)
     check_picture(fitted, out)
     source = source_of(data, view, row_id)
+    in_blocks = None
+    if not (held_out or impute_given) and can_be_written_in_pieces(fitted, out):
+        in_blocks = applied_in_blocks(source, fitted, say, memory=memory, label=label)
+    if in_blocks is not None:
+        _reconstruct_in_blocks(in_blocks, out)
+        return
     if impute_given:
-        refuse_beside_unknown(held_out=held_out)
+        refuse_beside_unknown(held_out=held_out, memory=memory is not None)
         dataset = open_filled(source, fitted, say, label=label)
     else:
         dataset = open_data(source, fitted, say, held_out=held_out, label=label)
@@ -240,127 +258,15 @@ def reconstruct(
     say(f"wrote {out}: {len(dataset)} reconstructions")
 
 
-@streamed
-def sample(
-    model: str,
-    /,
-    *,
-    out: Out,
-    count: Annotated[int, Parameter(name=["-n", "--count"])] = LARGEST_GRID,
-    seed: int = 0,
-    where: str | None = None,
-    means: Annotated[bool | None, Parameter(negative="--no-means")] = None,
-    allow: Allow = (),
-    quiet: bool = False,
-) -> None:
-    """Draw new examples from the model; rows of a table look like those of the data, including missing cells.
-
-    Args:
-        model: The model folder.
-        out: The file to write, or - for standard output as CSV: .npy, .npz, .csv, .parquet, ..., or .png for images (a
-            grid).
-        count: The number of examples.
-        seed: The seed; the same seed gives the same examples.
-        where: The values of some columns of a table, and of what is given, in every example: sex=F,age=30, label=7.
-        means: Write E[x | z] for drawn z: smoother than samples, but not samples of the data. The default of pictures
-            (.png), in which the noise of single pixels hides the rest; --no-means draws that too.
-        allow: Modules with custom parts that may be imported.
-        quiet: Show no notes.
-    """
-    from reparax import data as files
-
-    files.check_output(out, IMAGES)
-    fitted = open_model(model, allow)
-    check_picture(fitted, out)
-    import jax
-
+def _reconstruct_in_blocks(in_blocks: Applied, out: str) -> None:
+    """Writes the reconstructions of rows in blocks."""
     from reparax import applications
 
-    key = jax.random.key(seed)
-    is_picture = out.lower().endswith(".png")
-    shows_means = is_picture if means is None else means
-    draw = applications.means_dataset if shows_means else applications.sample_dataset
-    cells = applications.conditions_in(fitted, where) if where else {}
-    drawn = draw(fitted, count, key=key, where=cells)
-    notes(speaker(quiet), applications.notes_on_where(fitted, cells))
-    if is_picture:
-        files.write(out, framed(enlarged(pixels(fitted, drawn.values))))
-        what = "means given z, without the noise of pixels (--no-means)" if shows_means else "samples"
-        speaker(quiet)(f"wrote {out}: {count} {what}")
-        return
-    for name, view in files_of(out, drawn):
-        write_values(name, view)
-        speaker(quiet)(f"wrote {name}: {count} {'means' if shows_means else 'samples'}")
-
-
-@streamed
-def impute(
-    model: str,
-    data: Data | None = None,
-    /,
-    *,
-    out: Out,
-    view: View = (),
-    row_id: Id = None,
-    draws: int | None = None,
-    missing: Literal["at-random", "not-at-random"] = "at-random",
-    samples: int = 400,
-    seed: int = 0,
-    label: Label = None,
-    impute_given: ImputeGiven = False,
-    allow: Allow = (),
-    quiet: bool = False,
-) -> None:
-    """Fill the missing cells of a table with the expected number or the most probable category given the other cells.
-
-    Args:
-        model: The model folder.
-        data: A table with the columns of the fit; - for standard input.
-        out: The file to write, or - for standard output as CSV; all other cells and columns are kept.
-        draws: Write this many tables with randomly drawn cells instead (multiple imputation), to OUT numbered 1, 2, ...
-        missing: Whether to ignore which cells are missing, or to use what it says of the missing ones (gaps and cells
-            are then taken to be independent given the latent variables).
-        samples: The number of importance samples for each row.
-        seed: The random seed.
-        label: Where the labels are, if they are given to the model.
-        impute_given: Take the most probable values given the row in place of what is missing of what is given; the
-            given cells themselves stay as they are.
-        view: In place of DATA, one of several views: NAME=FILE; once for each view.
-        row_id: Of views, the column or array that names their rows; by default they belong together in their order.
-        allow: Modules with custom parts that may be imported.
-        quiet: Show no notes.
-    """
-    from reparax import data as files
-
-    files.check_output(out, TABLES)
-    say = speaker(quiet)
-    fitted = open_model(model, allow)
-    source = source_of(data, view, row_id)
-    dataset = (open_filled if impute_given else open_data)(source, fitted, say, label=label)
-    from reparax import applications
-
-    if draws is None:
-        filled = applications.impute(fitted, dataset, num_samples=samples, seed=seed, missing=missing)
-        write_filled(out, filled, dataset, f"{_gaps(dataset)} cells filled", say)
-        return
-    names = [_numbered(out, number) for number in range(1, draws + 1)]
-    for name in names:
-        files.check_output(name, TABLES)
-    tables = applications.impute_draws(fitted, dataset, draws, num_samples=samples, seed=seed, missing=missing)
-    for name, table in zip(names, tables, strict=True):
-        write_filled(name, table, dataset, f"{_gaps(dataset)} cells drawn", say)
-
-
-def _gaps(dataset: "Dataset") -> int:
-    import numpy as np
-
-    return int(np.isnan(dataset.values).sum()) if dataset.values.dtype.kind == "f" else 0
-
-
-def _numbered(out: str, number: int) -> str:
-    """``people-1.csv`` for ``people.csv``."""
-    path = PurePath(out)
-    return str(path.with_name(f"{path.stem}-{number}{path.suffix}"))
+    count = len(in_blocks.blocks)
+    write_pieces(
+        out, count, lambda: (applications.reconstructed(in_blocks.fitted, rows) for rows in in_blocks.datasets())
+    )
+    in_blocks.say(f"wrote {out}: {count} reconstructions")
 
 
 @streamed

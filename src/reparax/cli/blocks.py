@@ -1,11 +1,13 @@
 """Applying a model to files larger than memory: rows come in blocks, and results are written batch by batch."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
+from reparax.cli.model import known_held_out, require_held_out
 from reparax.cli.terminal import Say
 
 if TYPE_CHECKING:
@@ -27,6 +29,8 @@ Memory = Annotated[
 """How much memory data may take."""
 
 Columns = Callable[["Dataset"], Mapping[str, "np.ndarray"]]
+Rows = Callable[["Dataset"], Any]
+"""What is written of some rows: columns, a data frame, or an array with an example in each row."""
 
 
 @dataclass(frozen=True)
@@ -45,32 +49,66 @@ class Applied:
     say: Say
     label: str | None
 
-    def datasets(self) -> "Iterator[Dataset]":
-        """The rows in the form that the model takes, block by block; notes say of which rows they are."""
+    def opened(self, raw: Any) -> "Dataset":
+        """Rows of the files in the form that the model takes."""
         from reparax.applications import dataset_of
         from reparax.data import read
 
+        return dataset_of(self.fitted, raw if self.label is None else read(raw, label=self.label))
+
+    def held_out(self) -> "Dataset":
+        """The rows that were held out of the fit to these files.
+
+        Raises:
+            DataError: The files are others, or none were held out.
+        """
+        require_held_out(self.fitted)
+        return known_held_out(self.fitted, len(self.blocks), self.found_held_out())
+
+    def found_held_out(self) -> "Dataset | None":
+        """The rows that were held out of the fit to these files; None if they are others, or none were held out."""
+        from reparax.applications import held_out_of_blocks
+
+        return held_out_of_blocks(self.fitted, self.blocks, self.opened)
+
+    def sample(self) -> "Dataset":
+        """A uniform sample of the rows, in memory."""
+        return self.opened(self.blocks.at(self.blocks.sampled()))
+
+    def datasets(self) -> "Iterator[Dataset]":
+        """The rows in the form that the model takes, block by block; notes say of which rows they are."""
         before, shown = 0, 0
         for raw in self.blocks:
-            dataset = dataset_of(self.fitted, raw if self.label is None else read(raw, label=self.label))
+            dataset = self.opened(raw)
             for note in dataset.notes[: MOST_NOTES - shown]:
                 self.say(f"note: rows {before + 1} to {before + len(dataset)}: {note}")
                 shown += 1
             before += len(dataset)
             yield dataset
 
-    def write(self, out: str, columns: Columns) -> None:
-        """Writes columns of all rows.
+    def write(self, out: str, rows: Rows) -> None:
+        """Writes what a function gives of all rows.
 
         Args:
             out: The file.
-            columns: The columns of some rows.
+            rows: The function of some rows.
+        """
+        self.write_all([out], lambda dataset: [rows(dataset)])
+
+    def write_all(self, outs: Sequence[str], rows: Callable[["Dataset"], Sequence[Any]]) -> None:
+        """Writes several files at once.
+
+        Args:
+            outs: The files.
+            rows: Gives what is written of some rows to each.
         """
         from reparax.data import batches_to
 
-        with batches_to(out, len(self.blocks)) as table:
+        with ExitStack() as opened:
+            tables = [opened.enter_context(batches_to(out, len(self.blocks))) for out in outs]
             for dataset in self.datasets():
-                table.add(columns(dataset))
+                for table, some in zip(tables, rows(dataset), strict=True):
+                    table.add(some)
 
     def highest(self, columns: Columns, by: str, count: int) -> "dict[str, np.ndarray]":
         """The columns of the rows with the highest values of one, in descending order, with their numbers from 1 on.

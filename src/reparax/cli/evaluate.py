@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
+from reparax.cli.blocks import Applied, Memory, applied_in_blocks
 from reparax.cli.model import (
     Allow,
     Data,
@@ -15,6 +16,7 @@ from reparax.cli.model import (
     ImputeGiven,
     Label,
     View,
+    known_held_out,
     open_data,
     open_model,
     open_to_average,
@@ -26,9 +28,10 @@ from reparax.cli.model import (
 )  # fmt: skip
 from reparax.cli.terminal import Say, bound_name, notes, speaker
 from reparax.cli.words import columns_text, relations_text
+from reparax.errors import DataError
 
 if TYPE_CHECKING:
-    from reparax.applications import Factors
+    from reparax.applications import Factors, Unknown
     from reparax.data import Dataset
     from reparax.recipe import FittedModel
     from reparax.reports import Study
@@ -49,6 +52,7 @@ def evaluate(
     impute_given: ImputeGiven = False,
     factors: str | None = None,
     privacy: bool = False,
+    memory: Memory = None,
     out: Annotated[str | None, Parameter(name=["--out", "-o"])] = None,
     allow: Allow = (),
     quiet: bool = False,
@@ -67,6 +71,7 @@ def evaluate(
             numbers or categories: add how the codes relate to them (MIG, SAP, DCI, FactorVAE score).
         privacy: Add what the model and its synthetic rows give away of the rows of the fit: copies, closest rows,
             membership, each beside held-out rows. The data are those of the fit.
+        memory: The most memory that the values may take; not beside factors or privacy, which need all rows at once.
         out: Write to a .json file instead of stdout.
         view: In place of DATA, one of several views: NAME=FILE; once for each view.
         row_id: Of views, the column or array that names their rows; by default they belong together in their order.
@@ -82,27 +87,46 @@ def evaluate(
     source = source_of(data, view, row_id)
     from reparax import applications
 
+    asked = {"factors": factors is not None, "privacy": privacy}
     if impute_given:
-        refuse_beside_unknown(held_out=held_out, factors=factors is not None, privacy=privacy)
-        source, dataset = open_to_average(source, fitted, say, label=label)
-        found = applications.evaluate(fitted, source, num_samples=samples, seed=seed, unknown="average")
+        refuse_beside_unknown(held_out=held_out, memory=memory is not None, **asked)
+    in_blocks = None
+    if any(asked.values()):
+        _refuse_memory(memory)
+    elif not impute_given:
+        in_blocks = applied_in_blocks(source, fitted, say, memory=memory, label=label)
+    unknown: Unknown = "average" if impute_given else "refuse"
+    rows: Any
+    if in_blocks is not None:
+        rows = in_blocks.held_out() if held_out else in_blocks.datasets()
+    elif impute_given:
+        rows, _ = open_to_average(source, fitted, say, label=label)
     else:
-        dataset = open_data(source, fitted, say, held_out=held_out, label=label)
-        found = applications.evaluate(fitted, dataset, num_samples=samples, seed=seed)
+        rows = open_data(source, fitted, say, held_out=held_out, label=label)
+    found = applications.evaluate(fitted, rows, num_samples=samples, seed=seed, unknown=unknown)
     evaluation = found.as_dict()
     members = evaluation.pop("members", None)
     numbers: dict[str, Any] = {name: _number(value) for name, value in evaluation.items()}
     if factors is not None:
-        numbers["factors"] = dataclasses.asdict(_of_factors(fitted, source, dataset, factors, seed, label, held_out))
+        numbers["factors"] = dataclasses.asdict(_of_factors(fitted, source, rows, factors, seed, label, held_out))
     if members is not None:
         numbers["members"] = [{name: _number(value) for name, value in one.items()} for one in members]
     if privacy:
-        whole = open_data(source, fitted, speaker(quiet=True), label=label) if held_out else dataset
+        whole = open_data(source, fitted, speaker(quiet=True), label=label) if held_out else rows
         secrecy = applications.privacy(fitted, whole, num_samples=samples, seed=seed)
         numbers["privacy"] = dataclasses.asdict(secrecy)
     _write_json(numbers, out)
     if out is not None:
-        say(f"wrote {out}: {len(dataset)} examples evaluated")
+        say(f"wrote {out}: {found.num_examples} examples evaluated")
+
+
+def _refuse_memory(memory: str | None) -> None:
+    if memory is not None:
+        raise DataError(
+            expected="no --memory beside --factors and --privacy, which need all rows at once",
+            got=f"--memory {memory}",
+            cure="leave it out, or run the command twice",
+        )
 
 
 def _write_json(numbers: dict[str, Any], out: str | None) -> None:
@@ -118,7 +142,7 @@ def _write_json(numbers: dict[str, Any], out: str | None) -> None:
 
 
 def _of_factors(
-    fitted: "FittedModel", data: Any, dataset: "Dataset", factors: str, seed: int, label: str | None, held_out: bool
+    fitted: "FittedModel", data: Any, dataset: Any, factors: str, seed: int, label: str | None, held_out: bool
 ) -> "Factors":
     """How the codes relate to factors in a file, which are those of all rows of the data."""
     from reparax import applications
@@ -128,6 +152,7 @@ def _of_factors(
         return applications.evaluate_factors(fitted, dataset, factors, seed=seed)
     assert fitted.recipe is not None
     whole = open_data(data, fitted, speaker(quiet=True), label=label)
+    known_held_out(fitted, len(whole), applications.held_out_of(fitted, whole))
     known = applications.read_factors(factors, len(whole))
     _, rest = split(known, fitted.recipe.valid, fitted.recipe.seed)
     return applications.evaluate_factors(fitted, dataset, rest, seed=seed)
@@ -260,6 +285,15 @@ def _training(training: dict[str, Any], recipe: dict[str, Any] | None) -> str:
     return f"{training['status']} after {history[-1]['epoch']:.0f} epochs, {history[-1]['seconds']:.0f} s{best}"
 
 
+def _shown(in_blocks: Applied) -> "Dataset":
+    """The rows of a large file that a report is on."""
+    total, held_out = len(in_blocks.blocks), in_blocks.found_held_out()
+    rows = in_blocks.sample() if held_out is None else held_out
+    which = "drawn at random" if held_out is None else "that were held out of the fit"
+    in_blocks.say(f"note: the report is on {len(rows):,} of the {total:,} rows, {which}")
+    return rows
+
+
 def say_verdict(study: "Study", say: Say) -> None:
     """Says the findings on a model, each with a word for how good it is and what to do."""
     from reparax.reports import findings_of
@@ -277,6 +311,7 @@ def report(
     label: str | None = None,
     samples: int = 100,
     seed: int = 0,
+    memory: Memory = None,
     allow: Allow = (),
     quiet: bool = False,
 ) -> None:
@@ -292,6 +327,8 @@ def report(
         label: What to color the latent map by: a column, an array of an .npz file, or a file of labels.
         samples: K, the number of importance samples for each example.
         seed: The random seed.
+        memory: The most memory that the values may take. Of a file with more, the report is on the rows that were held
+            out of the fit to it, or else on a random sample of its rows.
         allow: Modules with custom parts that may be imported.
         quiet: Show no notes.
     """
@@ -302,7 +339,9 @@ def report(
     fitted = open_model(model, allow)
     from reparax.reports import study_of, write
 
-    study = study_of(fitted, data, label=label, origin=origin_of(model, data), num_samples=samples, seed=seed)
+    in_blocks = applied_in_blocks(data, fitted, say, memory=memory, label=label)
+    rows = data if in_blocks is None else _shown(in_blocks)
+    study = study_of(fitted, rows, label=label, origin=origin_of(model, data), num_samples=samples, seed=seed)
     notes(say, study.dataset.notes)
     write(study, out)
     say_verdict(study, say)

@@ -207,25 +207,48 @@ def open_data(
     Raises:
         DataError: The data do not match the model, or are not those of the fit if held-out rows are asked for.
     """
-    from reparax.applications import dataset_of, held_out_of
-    from reparax.data import read
+    from reparax.applications import dataset_of, held_out_of, held_out_of_blocks
+    from reparax.data import blocks_of, read
 
-    dataset = dataset_of(fitted, source if label is None else read(source, label=label))
+    def opened(rows: Any) -> "Dataset":
+        return dataset_of(fitted, rows if label is None else read(rows, label=label))
+
+    if held_out:
+        require_held_out(fitted)
+    dataset = opened(source)
     notes(say, dataset.notes)
     if not held_out:
         return dataset
-    recipe = fitted.recipe
-    if recipe is None or recipe.valid == 0:
+    rest = held_out_of(fitted, dataset)
+    # A fit that read the file in blocks held out others than one in memory does.
+    blocks = blocks_of(source, memory=1) if rest is None and isinstance(source, str) else None
+    return known_held_out(fitted, len(dataset), rest if blocks is None else held_out_of_blocks(fitted, blocks, opened))
+
+
+def require_held_out(fitted: "FittedModel") -> None:
+    """Refuses a model whose fit held out no rows.
+
+    Raises:
+        DataError: It held out none.
+    """
+    if fitted.recipe is None or fitted.recipe.valid == 0:
         raise DataError(
             expected="a model whose fit held out some rows", got="a model whose fit held out none",
             cure="omit --held-out, or fit with --valid 0.1",
         )  # fmt: skip
-    rest = held_out_of(fitted, dataset)
+
+
+def known_held_out(fitted: "FittedModel", count: int, rest: "Dataset | None") -> "Dataset":
+    """The held-out rows of so many, if they are known.
+
+    Raises:
+        DataError: They are not.
+    """
     if rest is None:
         raise DataError(
             expected=f"the data of the fit, with {fitted.schema.num_examples} rows besides those held out",
-            got=f"{len(dataset)} rows in total",
-            cure="use the data that the model was fitted to, or omit --held-out",
+            got=f"other data, of {count} rows in total",
+            cure="use the data that the model was fitted to, in their order, or omit --held-out",
         )
     return rest
 

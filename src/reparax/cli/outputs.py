@@ -1,8 +1,10 @@
 """What commands write: tables, arrays and pictures; of several views, a file for each."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import PurePath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Parameter
 
 from reparax.cli.terminal import Say
 
@@ -11,6 +13,9 @@ if TYPE_CHECKING:
 
     from reparax.data import Dataset
     from reparax.recipe import FittedModel
+
+Out = Annotated[str, Parameter(name=["--out", "-o"], allow_leading_hyphen=True)]
+"""The file to write."""
 
 TABLES = (".npy", ".npz", ".csv", ".tsv", ".parquet", ".feather", ".arrow", ".xlsx")
 IMAGES = (*TABLES, ".png")
@@ -67,23 +72,88 @@ def with_ids(arrays: Mapping[str, "np.ndarray"], dataset: "Dataset", out: str) -
     return {"id": dataset.ids, **arrays}
 
 
-def write_values(out: str, examples: "Dataset") -> None:
-    """Writes examples with the column names of the user's data, and with their dtype if it stores them exactly."""
+class NotWholeError(Exception):
+    """Some examples are not whole numbers of the data type of the data, although others are."""
+
+
+def write_pieces(out: str, count: int, pieces: "Callable[[], Iterator[Dataset]]") -> None:
+    """Writes examples that come a few at a time, as `write_values` writes them at once.
+
+    Args:
+        out: The file.
+        count: The number of all examples.
+        pieces: Gives the examples; called again if numbers were whole at first and are not later.
+    """
+    from reparax.data import batches_to
+
+    for kind in ("whole", "real"):
+        try:
+            with batches_to(out, count) as table:
+                for examples in pieces():
+                    table.add(_written(examples, is_whole=kind == "whole"))
+            return
+        except NotWholeError:
+            continue
+
+
+def can_be_written_in_pieces(fitted: "FittedModel", out: str) -> bool:
+    """Whether `write_pieces` can write examples of a model to a file."""
+    from reparax.data import BATCHES
+
+    schema = fitted.schema
+    return (
+        out.lower().endswith(BATCHES)
+        and not schema.views
+        and (schema.kind == "table" or schema.given is None or out.lower().endswith(".npy"))
+    )
+
+
+def _written(examples: "Dataset", *, is_whole: bool) -> Any:
+    """A frame, or an array of the data type of the data or of real numbers.
+
+    Raises:
+        NotWholeError: The numbers are to be whole, and are not.
+    """
     import numpy as np
 
-    from reparax.data import joint_values, write
+    from reparax.data import joint_values, to_frame
+
+    schema = examples.schema
+    if schema.kind == "table":
+        return to_frame(joint_values(examples), schema.joint)
+    if not (is_whole and np.dtype(schema.dtype).kind in "iu"):
+        is_real = examples.values.dtype.kind == "f" and schema.value_kind == "real"
+        return examples.values.astype(schema.dtype, copy=False) if is_real else examples.values
+    stored = _as_stored(examples)
+    if stored.dtype != schema.dtype:
+        raise NotWholeError
+    return stored
+
+
+def _as_stored(examples: "Dataset") -> "np.ndarray":
+    """Values with the data type of the data, if it stores them exactly."""
+    import numpy as np
 
     schema, values = examples.schema, examples.values
-    if schema.kind == "table":
-        write(out, joint_values(examples), schema=schema.joint)
-        return
     dtype = np.dtype(schema.dtype)
     if dtype.kind in "iu":
         limits = np.iinfo(schema.dtype)
         if (values == np.rint(values)).all() and values.min() >= limits.min and values.max() <= limits.max:
-            values = values.astype(dtype)
+            return values.astype(dtype)
     elif values.dtype.kind == "f" and schema.value_kind == "real":
-        values = values.astype(dtype, copy=False)
+        return values.astype(dtype, copy=False)
+    return values
+
+
+def write_values(out: str, examples: "Dataset") -> None:
+    """Writes examples with the column names of the user's data, and with their dtype if it stores them exactly."""
+    from reparax.data import joint_values, write
+
+    schema = examples.schema
+    if schema.kind == "table":
+        write(out, joint_values(examples), schema=schema.joint)
+        return
+    values = _as_stored(examples)
     if examples.conditions is not None and not out.lower().endswith(".npy"):
         write(out, {"X": values, **_given_cells(examples.conditions)})
         return

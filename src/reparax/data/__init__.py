@@ -1,7 +1,7 @@
 """Reading and writing data, and the schema that describes them; uses NumPy and Arrow, never jax."""
 
 from reparax.data.arrays import BUILTIN, read_npy
-from reparax.data.batches import batches_to
+from reparax.data.batches import BATCHES, batches_to
 from reparax.data.classes import UNLABELED, label_names, repeated_labels, with_classes
 from reparax.data.columns import marginal_oddity
 from reparax.data.dataset import Dataset, FrameKind, Release, from_array
@@ -27,8 +27,8 @@ from reparax.data.views import Views, as_stored, by_view, present, separate
 from reparax.data.write import WRITABLE, write
 
 __all__ = [
-    "BUILTIN", "MISSING_TEXT", "UNLABELED", "WRITABLE", "Blocks", "ColumnLine", "Dataset", "Extension", "FrameKind",
-    "Noise", "Reader", "Relation", "RelationLine", "Release", "Schema", "SparseRows", "Stream", "Views",
+    "BATCHES", "BUILTIN", "MISSING_TEXT", "UNLABELED", "WRITABLE", "Blocks", "ColumnLine", "Dataset", "Extension",
+    "FrameKind", "Noise", "Reader", "Relation", "RelationLine", "Release", "Schema", "SparseRows", "Stream", "Views",
     "as_stored", "batches_to", "blocks_of", "by_view", "cell_text", "cell_texts", "cell_value", "check_output",
     "column_lines", "conditions_as", "content_of", "dense", "described", "described_rows", "fill", "formulas_of",
     "fractions_held", "from_array", "grid", "joint_values", "kinds_of", "label_names", "left_out",

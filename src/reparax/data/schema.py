@@ -196,6 +196,11 @@ class Schema(msgspec.Struct, frozen=True):
         """Whether it depends on other rows if `holds` is true of one: values that are different in every row."""
         return any(isinstance(constraint, Unique) for constraint in self.constraints)
 
+    @property
+    def left_out_as_asked(self) -> tuple[str, ...]:
+        """The columns that the user left out."""
+        return tuple(name for name, reason in self.excluded if reason == CHOSEN)
+
     def stated(self) -> "Schema":
         """The same schema with those relations and constraints alone that the user stated."""
         return msgspec.structs.replace(

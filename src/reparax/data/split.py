@@ -56,6 +56,11 @@ def _varies(values: np.ndarray) -> bool:
     return not all(bool(((block == first) | (gaps & (block != block))).all()) for block in blocks)
 
 
+def num_held_out(count: int, fraction: float) -> int:
+    """How many of some examples are held out: at least one, and not all."""
+    return min(max(1, round(count * fraction)), count - 1)
+
+
 def split(dataset: Dataset, fraction: float, seed: int) -> tuple[Dataset, Dataset]:
     """Splits a dataset at random into one to fit on and one that is held out, each in the original order.
 
@@ -76,9 +81,8 @@ def split(dataset: Dataset, fraction: float, seed: int) -> tuple[Dataset, Datase
         )
     if len(dataset) < 2:
         raise DataError(expected="at least 2 examples to split", got=f"{len(dataset)}", cure="use more data")
-    num_valid = min(max(1, round(len(dataset) * fraction)), len(dataset) - 1)
-    order = np.random.default_rng(seed).permutation(len(dataset))
-    train, valid = dataset.take(np.sort(order[num_valid:])), dataset.take(np.sort(order[:num_valid]))
+    order, count = np.random.default_rng(seed).permutation(len(dataset)), num_held_out(len(dataset), fraction)
+    train, valid = dataset.take(np.sort(order[count:])), dataset.take(np.sort(order[:count]))
     schema = described(train)
     return with_schema(train, schema), with_schema(valid, schema)
 

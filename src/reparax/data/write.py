@@ -165,6 +165,19 @@ def _write_frame(path: str | Path, frame: Any) -> None:
     if suffix not in {".npy", ".npz"}:
         _write_polars(path, suffix, table)
         return
+    write(path, of_numbers(table, suffix))
+
+
+def of_numbers(table: "pl.DataFrame", suffix: str) -> np.ndarray:
+    """The matrix of a table of numbers.
+
+    Args:
+        table: The table.
+        suffix: The format that it is for.
+
+    Raises:
+        DataError: Some columns are not numbers.
+    """
     texts = [column.name for column in table.get_columns() if not (column.dtype.is_numeric() or column.dtype == bool)]
     if texts:
         raise DataError(
@@ -172,7 +185,7 @@ def _write_frame(path: str | Path, frame: Any) -> None:
             got=f"column {texts[0]!r} of text, categories or dates",
             cure="write it as csv, parquet or feather",
         )
-    write(path, table.to_numpy())
+    return table.to_numpy()
 
 
 def _write_png(path: str | Path, arrays: dict[str, np.ndarray], schema: Schema | None) -> None:

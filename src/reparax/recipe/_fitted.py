@@ -318,6 +318,8 @@ class FittedModel:
             random numbers. The fitted model is then their mixture, p(x) = 1/N sum_i p_i(x).
         guarantee: What a differentially private fit guarantees; its history is empty, as figures of training are not
             private.
+        fingerprint: What distinguishes the rows that were held out, or those of the fit if none were, from others; see
+            `reparax.applications.fingerprint_of`. None where it is not known, and of a differentially private fit.
     """
 
     model: Model
@@ -329,6 +331,7 @@ class FittedModel:
     frame_kind: FrameKind | None = None
     others: tuple["FittedModel", ...] = ()
     guarantee: Guarantee | None = None
+    fingerprint: str | None = None
 
     def __repr__(self) -> str:
         """What the model is and how its fit ended, in a few lines."""

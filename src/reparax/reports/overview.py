@@ -116,7 +116,9 @@ def _data_words(study: Study) -> str:
     schema, dataset = study.fitted.schema, study.dataset
     count = f"{len(dataset):,} {study.rows_word(len(dataset))}"
     fitted = f"The model was fitted to {schema.num_examples:,}"
-    if study.held_out is not None:
+    if study.held_out is study.dataset:
+        fitted += f" other {study.rows_word(schema.num_examples)}; these were held out of the fit."
+    elif study.held_out is not None:
         fitted += f" of them; {len(study.held_out):,} were held out."
     else:
         fitted += f" {study.rows_word(schema.num_examples)}, which may be different ones."
@@ -220,7 +222,6 @@ def _error(error: float | None) -> str:
     return "" if error is None else f"\u00b1 {nats(error)}"
 
 
-ASKED = "as asked"
 DEFAULT_SAMPLES = 100
 LIBRARIES = ("reparax", "jax", "numpyro", "equinox", "numpy")
 
@@ -273,12 +274,11 @@ def _fit_command(study: Study, recipe: Recipe) -> list[str]:
     words = ["reparax", "fit", origin.data, "--out", origin.model]
     if schema.label is not None:
         words += ["--label", schema.label]
-    excluded = [name for name, reason in schema.excluded if reason == ASKED]
-    if excluded:
-        words += ["--exclude", *excluded]
+    if schema.left_out_as_asked:
+        words += ["--exclude", *schema.left_out_as_asked]
     if schema.given is not None:
         words += ["--given", ",".join(column.name for column in study.given)]
-    is_of_fit = study.held_out is not None or study.is_data_of_fit
+    is_of_fit = study.fit_rows is not None or study.is_data_of_fit
     for name, value in chosen_fields(recipe, schema, study.dataset if is_of_fit else None).items():
         words += _option_words(name, value)
     return words

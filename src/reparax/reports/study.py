@@ -199,13 +199,13 @@ class Study:
     @cached_property
     def fit_rows(self) -> Dataset | None:
         """The rows of the fit; None if these are not its data, or none were held out."""
-        parts = None if self.held_out is None else applications.parts_of(self.fitted, self.dataset)
+        parts = applications.parts_of(self.fitted, self.dataset)
         return None if parts is None else parts[0]
 
-    @property
+    @cached_property
     def is_data_of_fit(self) -> bool:
-        """Whether these are, by their number, the rows of a fit that held out none."""
-        return self.held_out is None and len(self.dataset) == self.fitted.schema.num_examples
+        """Whether these are the rows of a fit that held out none."""
+        return self.held_out is None and applications.is_data_of_fit(self.fitted, self.dataset)
 
     @cached_property
     def sides(self) -> Sides:
@@ -298,13 +298,10 @@ class Study:
 
     @cached_property
     def privacy(self) -> Privacy | None:
-        """What the model gives away of the rows of the fit; None if there are no held-out rows to compare with."""
-        if self.held_out is None:
+        """What the model gives away of the rows of the fit; None without these and held-out rows to compare with."""
+        if self.fit_rows is None:
             return None
-        try:
-            return applications.privacy(self.fitted, self.dataset, num_samples=self.num_samples, seed=self.seed)
-        except DataError:  # as many rows as in the fit, but others
-            return None
+        return applications.privacy(self.fitted, self.dataset, num_samples=self.num_samples, seed=self.seed)
 
     @cached_property
     def information(self) -> tuple[Float[np.ndarray, " k"], bool]:

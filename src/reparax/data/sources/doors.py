@@ -90,6 +90,13 @@ def source_of(data: Any) -> Source | None:
     return ParquetSource((path,)) if path.suffix.lower() in PARQUET else None
 
 
+def without_columns(source: Source, names: Iterable[str]) -> Source:
+    """A source of which some columns are not read."""
+    if not isinstance(source, ParquetSource):
+        return source
+    return replace(source, dropped=tuple(name for name in names if name in source.schema.names))
+
+
 def size_of(source: Source) -> float:
     """The bytes of the values in memory, about."""
     if isinstance(source, NpySource):

@@ -16,7 +16,7 @@ from reparax.data.sources.describe import TableAccount
 from reparax.data.sources.images import ArrayAccount
 from reparax.data.sources.order import Group, Order
 from reparax.data.sources.source import Raw, Source, joined, taken
-from reparax.data.split import described
+from reparax.data.split import described, num_held_out
 from reparax.errors import DataError
 
 SAMPLE_ROWS = 1 << 17
@@ -115,14 +115,14 @@ class Stream:
             DataError: The fraction is outside (0, 1), or more than half of the sample.
         """
         total, known = self.source.num_examples, len(self.rows)
-        count = min(max(1, round(total * fraction)), total - 1)
+        count = num_held_out(total, fraction)
         if not 0 < fraction < 1 or (known < total and count > self._most_held_out):
             raise DataError(
                 expected=f"to hold out at most {self._most_held_out:,} of {total:,} rows, which stay in memory",
                 got=f"{count:,} with the fraction {fraction:g}",
                 cure=f"--valid {self.held_out_share(1.0):.2g} (valid=) or less",
             )
-        chosen = np.sort(np.random.default_rng(seed).permutation(known)[:count])
+        chosen = places_held_out(known, count, seed)
         rest = np.setdiff1d(np.arange(known), chosen)
         held_out = taken(self.raw, chosen)
         schema = self._without(held_out, taken(self.raw, rest))
@@ -184,6 +184,18 @@ class Reader:
         return rows
 
 
+def sampled_rows(source: Source) -> np.ndarray:
+    """The numbers of the rows of the sample, in order; the same for any files with as many rows and columns."""
+    total = source.num_examples
+    size = min(total, max(FEWEST_SAMPLED, min(SAMPLE_ROWS, SAMPLE_VALUES // source.row_size)))
+    return np.arange(total) if size == total else np.sort(np.random.default_rng(0).choice(total, size, replace=False))
+
+
+def places_held_out(known: int, count: int, seed: int) -> np.ndarray:
+    """The places of the held-out rows among those of the sample, in order."""
+    return np.sort(np.random.default_rng(seed).permutation(known)[:count])
+
+
 def streamed(source: Source, overrides: Overrides) -> Stream:
     """The stream of files, described by one pass over them.
 
@@ -197,13 +209,12 @@ def streamed(source: Source, overrides: Overrides) -> Stream:
     total = source.num_examples
     if not total:
         raise DataError(expected="at least one example", got="none", cure="check that this is the right file")
-    size = min(total, max(FEWEST_SAMPLED, min(SAMPLE_ROWS, SAMPLE_VALUES // source.row_size)))
-    if size == total:
+    rows = sampled_rows(source)
+    if len(rows) == total:
         raw = joined([source.block(index) for index in range(len(source.sizes))])
         dataset = source.loaded(raw).dataset(overrides)
         dataset = dataset if overrides.kinds else as_counts(dataset)
-        return Stream(source, dataset.schema, None, np.arange(total), raw, np.zeros(0, np.int64), dataset.notes)
-    rows = np.sort(np.random.default_rng(0).choice(total, size, replace=False))
+        return Stream(source, dataset.schema, None, rows, raw, np.zeros(0, np.int64), dataset.notes)
     account, sampled = _passed(source, rows, overrides)
     raw = joined(sampled)
     sample = source.loaded(raw)
