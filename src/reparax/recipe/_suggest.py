@@ -41,6 +41,9 @@ HIDDEN_VIEWS = 0.5
 WEIGHT_DECAY_ROWS = 100
 """The weight decay is this over the number of rows, and at most 1."""
 
+OF_DATA = frozenset({"exclude", "label", "schema"})
+"""What is said of data when they are read, not when a model is fitted."""
+
 SEARCHED = ("objective", "prior", "likelihood", "network", "posterior")
 """The parts in which an option is looked for, in order, if it is given without the name of its part."""
 
@@ -132,7 +135,9 @@ def _place(name: str, recipe: dict[str, Any]) -> tuple[str, str]:
         raise RecipeError(
             expected="fields of a recipe, or options of its parts",
             got=f"{name}, which is an option of none of {chosen}",
-            cure="see reparax.recipe.Recipe for the fields, and docs/parts.md for the options",
+            cure=f"give it to the data: rx.fit(rx.read(data, {name}=...))"
+            if name in OF_DATA
+            else "see reparax.recipe.Recipe for the fields, and docs/parts.md for the options",
         )
     return having[0], name
 
