@@ -14,7 +14,8 @@ import reparax as rx
 from reparax.applications import _job
 from reparax.applications._job import Job
 from reparax.applications._rows_of_fit import rows_of
-from reparax.errors import RecipeError
+from reparax.errors import ArtifactError, RecipeError
+from reparax.training import HistoryFile, _schedule
 from reparax.training import fit as train
 
 ROWS, SAMPLES = 160, 5
@@ -174,15 +175,33 @@ def test_what_has_no_meaning_for_a_mixture_is_refused(ensemble, table):
     assert rx.encode(ensemble.members[1], table).shape == (ROWS, 2)
 
 
-def test_a_custom_model_and_checkpoints_are_refused(ensemble, table, tmp_path):
+def test_a_custom_model_is_refused(ensemble, table):
     with pytest.raises(RecipeError, match="custom model for an ensemble"):
         rx.fit(table, model=ensemble.model, ensemble=2)
-    with pytest.raises(RecipeError, match="checkpoints"):
-        rx.fit(table, checkpoints=tmp_path / "c", ensemble=2)
-    with pytest.raises(RecipeError, match="checkpoints"):
-        rx.fit(table, resume=True, ensemble=2)
     with pytest.raises(RecipeError, match="ensemble"):
         rx.fit(table, ensemble=0)
+
+
+def test_an_ensemble_that_is_ended_and_resumed_is_the_same_to_the_last_bit(table, tmp_path, monkeypatch):
+    monkeypatch.setattr(_schedule, "FEWEST_BETWEEN_LOOKS", 4)
+    monkeypatch.setattr(_schedule, "FIRST_PIECE", 3)
+    monkeypatch.setattr(_schedule, "FASTEST_GROWTH", 1)
+    asked = iter([False] * 5 + [True])
+    saves = {"checkpoints": tmp_path / "c", "checkpoint_seconds": 0.0, "ensemble": 3, **SMALL}
+    looks = [tmp_path / "whole.csv", tmp_path / "looks.csv"]
+    whole = rx.fit(table, ensemble=3, watchers=[HistoryFile(looks[0])], **SMALL)
+    first = rx.fit(table, **saves, stop=lambda: next(asked), watchers=[HistoryFile(looks[1])])
+    assert first.status == "interrupted"
+    assert 0 < len(first.history) < len(whole.history)
+    with pytest.raises(ArtifactError, match="latent_dim"):
+        rx.fit(table, **saves | {"latent_dim": 3}, resume=True)
+    again = rx.fit(table, **saves, resume=True, watchers=[HistoryFile(looks[1])])
+    for member, other in zip(again.members, whole.members, strict=True):
+        for array, expected in zip(arrays(member.model), arrays(other.model), strict=True):
+            np.testing.assert_array_equal(array, expected)
+        assert [record.valid for record in member.history] == [record.valid for record in other.history]
+    steps = [pl.read_csv(path)["step"].to_list() for path in looks]
+    assert steps[0] == steps[1] == sorted(set(steps[1]))
 
 
 def test_saved_and_loaded_it_is_the_same_to_the_last_bit(ensemble, table, tmp_path):

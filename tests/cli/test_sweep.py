@@ -39,11 +39,6 @@ def test_one_member_encodes(ensemble, data, tmp_path, refused):
     assert main(["encode", str(ensemble), table, "-o", out, "--member", "2", "--quiet"]) == 0
 
 
-def test_an_ensemble_is_not_resumed(data, tmp_path, refused):
-    said = refused("fit", data / "table.csv", "--out", tmp_path / "m", "--ensemble", "2", "--resume", "--quiet")
-    assert "no checkpoints for an ensemble" in said
-
-
 def test_a_sweep_prints_and_writes_its_leaderboard(data, tmp_path, capsys):
     out = tmp_path / "sweep"
     words = ["sweep", str(data / "table.csv"), "--out", str(out), "--seeds", "1", "--latent-dim", "1,2", *SMALL]

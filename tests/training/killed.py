@@ -1,4 +1,4 @@
-"""Trains a small model, slowly and with a checkpoint after every few steps; for `test_kills.py`, which kills it.
+"""Trains small models, slowly and with a checkpoint after every few steps; for `test_kills.py`, which kills it.
 
 The process imports everything once, and forks for each run that it is asked for, before anything runs in it.
 """
@@ -14,7 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from reparax.training import Checkpoints, _checkpoints, _schedule, fit
+from reparax.pytrees import Frozen
+from reparax.training import Checkpoints, FitResult, Run, _checkpoints, _schedule, fit, fit_many
 
 
 class Terms(eqx.Module):
@@ -22,10 +23,11 @@ class Terms(eqx.Module):
     bound: jax.Array
 
 
-def squares(model: jax.Array, x: jax.Array, *, key: jax.Array, step: jax.Array) -> Terms:
-    value = -jnp.sum((model - x - 0.1 * jax.random.normal(key, x.shape)) ** 2)
-    # Some steps are not finite, so that the states of recovery are saved and resumed too.
-    return Terms(jnp.where(step % 83 == 50, jnp.nan, value), value)
+def squares(model: dict, x: jax.Array, *, key: jax.Array, step: jax.Array) -> Terms:
+    value = -jnp.sum((model["w"] - x - 0.1 * jax.random.normal(key, x.shape)) ** 2)
+    # Some steps are not finite, so that the states of recovery are saved and resumed too; of several models those of
+    # the first one, which goes on alone.
+    return Terms(jnp.where((step % 83 == 50) & model["trouble"].value, jnp.nan, value), value)
 
 
 def say(line: str) -> None:
@@ -33,7 +35,7 @@ def say(line: str) -> None:
     os.write(1, f"{line}\n".encode())
 
 
-def train(folder: str, resume: bool, pause: float) -> None:
+def train(folder: str, resume: bool, pause: float, count: int) -> None:
     _schedule.FIRST_PIECE, _schedule.FASTEST_GROWTH, _checkpoints.LEAST_RATIO = 23, 1, 0
     data = np.random.default_rng(0).normal(1.0, 1.0, (40, 200)).astype(np.float32)
 
@@ -42,25 +44,37 @@ def train(folder: str, resume: bool, pause: float) -> None:
         time.sleep(pause)
         return False
 
-    result = fit(
-        jnp.zeros(200), squares, data, key=jax.random.key(0), optimizer=optax.adam(0.02), epochs=120, batch_size=8,
-        valid=data[:9] - 0.7, stop=stop, checkpoints=Checkpoints(folder, seconds=0.0, resume=resume),
-    )  # fmt: skip
-    history = repr([(record.step, record.train, record.valid, record.skipped) for record in result.history])
-    bits = np.asarray(result.model).tobytes() + history.encode() + f"{result.status} {result.best_step}".encode()
+    checkpoints = Checkpoints(folder, seconds=0.0, resume=resume)
+    runs = [
+        Run(
+            {"w": jnp.zeros(200), "trouble": Frozen(jnp.asarray(number == 0))}, squares, data, jax.random.key(number),
+            optax.adam(0.02), 120, 8, valid=data[:9] - 0.7,
+        )
+        for number in range(count)
+    ]  # fmt: skip
+    if count == 1:
+        results = [fit(**vars(runs[0]), stop=stop, checkpoints=checkpoints)]
+    else:
+        results = fit_many(runs, stop=stop, checkpoints=checkpoints)
+    bits = b""
+    for result in results:
+        assert isinstance(result, FitResult)
+        history = repr([(record.step, record.train, record.valid, record.skipped) for record in result.history])
+        bits += np.asarray(result.model["w"]).tobytes() + history.encode()
+        bits += f"{result.status} {result.best_step}".encode()
     say(f"done {hashlib.sha256(bits).hexdigest()}")
 
 
 def serve() -> None:
-    """Runs what each line of the input asks for, ``FOLDER RESUME PAUSE``, in a child, and says when it has ended."""
+    """Runs what a line of the input asks for, ``FOLDER RESUME PAUSE COUNT``, in a child, and says when it has ended."""
     jax.config.update("jax_compilation_cache_dir", sys.argv[1])
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
     for line in sys.stdin:
-        folder, resume, pause = line.split()
+        folder, resume, pause, count = line.split()
         child = os.fork()
         if child == 0:
-            train(folder, resume == "resume", float(pause))
+            train(folder, resume == "resume", float(pause), int(count))
             os._exit(0)
         say(f"child {child}")
         os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)

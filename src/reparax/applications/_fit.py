@@ -19,6 +19,7 @@ from reparax.objectives import AbstractObjective
 from reparax.recipe import Choice, Chosen, FittedModel, Recipe, Settings, checked, given_size, held_out_share, suggest
 from reparax.training import (
     SECONDS,
+    Checkpoints,
     Devices,
     FitResult,
     Kind,
@@ -28,6 +29,7 @@ from reparax.training import (
     Watch,
     Watcher,
     digest,
+    history_in,
     require_same,
 )
 from reparax.training import fit as train
@@ -77,7 +79,7 @@ def fit(
             A ``.npy`` file, a Parquet file or a folder of these with more is read in blocks while it is trained on; see
             `reparax.data.opened` and `reparax.data.Stream`.
         checkpoints: A folder for the state of training, which is saved there now and then and at the end; the last two
-            checkpoints are kept. By default nothing is saved. Not for an ensemble.
+            checkpoints are kept. By default nothing is saved.
         resume: Go on from the newest checkpoint, of the same data and settings; if there is none, from the beginning.
         checkpoint_seconds: How long to train between two checkpoints.
         devices: The number of devices of this process to train on, such as GPUs, each with its part of every batch; by
@@ -118,9 +120,12 @@ def fit(
     watch = Watch(watchers if among.is_first else (), to_builtins(recipe))
     ready = objective if isinstance(objective, AbstractObjective) else None
     if recipe.ensemble > 1:
-        _refuse_for_ensembles(model, checkpoints, resume=resume)
+        _refuse_for_ensembles(model)
         jobs = [Job.of(rows, recipe, member=member, objective=ready) for member in range(recipe.ensemble)]
-        return done_of(jobs, _trained_together(jobs, watch, progress, stop, among), recipe)
+        first = jobs[0]
+        identity = partial(identity_of, first.fitted.model, recipe, first.part, first.held_out)
+        saves = checkpoints_in(checkpoints, identity, checkpoint_seconds, resume=resume)
+        return done_of(jobs, _trained_together(jobs, watch, progress, stop, among, saves), recipe)
     if recipe.dp:
         _refuse_for_private(model, checkpoints, resume=resume)
     budget = Budget.of(recipe, rows[0]) if recipe.dp else None
@@ -136,32 +141,34 @@ def fit(
 
 
 def _trained_together(
-    jobs: Sequence[Job], watch: Watch, progress: Progress | None, stop: Stop | None, devices: Devices
+    jobs: Sequence[Job],
+    watch: Watch,
+    progress: Progress | None,
+    stop: Stop | None,
+    devices: Devices,
+    checkpoints: Checkpoints | None,
 ) -> Sequence[Result]:
     """The members of an ensemble, with the watchers told of the means over them."""
-    with watch.following() as ended:
-        results = trained(jobs, watch.beside(progress), stop, devices=devices)
+    before = history_in(checkpoints) if checkpoints is not None and checkpoints.resume else []
+    if before and progress is not None:
+        progress(before[-1])
+    with watch.following(before) as ended:
+        results = trained(jobs, watch.beside(progress), stop, devices=devices, checkpoints=checkpoints)
         ended(worst([result.status for result in results if isinstance(result, FitResult)]))
         return results
 
 
-def _refuse_for_ensembles(model: Model | None, checkpoints: Any, *, resume: bool) -> None:
-    """Refuses what only a single model can have.
+def _refuse_for_ensembles(model: Model | None) -> None:
+    """Refuses what only a single model can be.
 
     Raises:
-        RecipeError: A custom model, or checkpoints.
+        RecipeError: A custom model.
     """
     if model is not None:
         raise RecipeError(
             expected="a model that a recipe describes, whose members differ in their first weights",
             got="a custom model for an ensemble",
             cure="leave model out, or ensemble; members can be fitted one by one, each newly built",
-        )
-    if checkpoints is not None or resume:
-        raise RecipeError(
-            expected="no checkpoints for an ensemble, whose members are trained as one",
-            got="an ensemble with checkpoints",
-            cure="leave --resume (checkpoints, resume) out, or fit a single model",
         )
 
 

@@ -42,6 +42,7 @@ from reparax.recipe import objective as recipe_objective
 from reparax.reparameterization import is_reparameterizable
 from reparax.tables import HidingCells, HidingViews, ViewsAdapter, adapter_of
 from reparax.training import (
+    Checkpoints,
     Devices,
     Ended,
     FitResult,
@@ -266,6 +267,7 @@ def trained(
     ended: Ended | None = None,
     *,
     devices: Devices = Devices(),
+    checkpoints: Checkpoints | None = None,
 ) -> list[Result]:
     """The results of jobs that are trained at once; the arguments are those of `reparax.training.fit_many`."""
     runs, known = [], set()
@@ -276,7 +278,7 @@ def trained(
             job.check(run)
         known.add(structure)
         runs.append(run)
-    return fit_many(runs, progress=progress, stop=stop, ended=ended)
+    return fit_many(runs, progress=progress, stop=stop, ended=ended, checkpoints=checkpoints)
 
 
 def done_of(jobs: Sequence[Job], results: Sequence[Result], recipe: Recipe) -> FittedModel:

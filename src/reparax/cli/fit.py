@@ -141,8 +141,7 @@ def fit(
             is trained on.
         report: Write report.html into the model folder (the default).
         resume: Go on from the checkpoints in OUT.checkpoints, with the same data and options; the result is the same to
-            the last bit as without the interruption. Without checkpoints, start from the beginning. Not for
-            ensembles.
+            the last bit as without the interruption. Without checkpoints, start from the beginning.
         checkpoint_seconds: How long to train between two checkpoints (default: 60).
         max_time: Stop training after this many seconds and keep the best model; --resume goes on from there.
         history: A .csv file that is written while it trains: a line for each look at the held-out data, with the terms
@@ -191,7 +190,7 @@ def fit(
     if isinstance(dataset, Stream):
         known = f"{len(dataset.rows):,} of {len(dataset):,} rows"
         say(f"note: the data are read in blocks while they are trained on; a sample of {known} is in memory")
-    without = planned.ensemble > 1 or planned.dp > 0
+    without = planned.dp > 0
     saves = _Saves(None if without else checkpoint_folder(out), resume, checkpoint_seconds)
     with stoppable(max_time) as stop:
         try:
@@ -263,7 +262,7 @@ class _Saves:
     """The checkpoints of a fit, as the user asked for them."""
 
     folder: Path | None
-    """None for an ensemble, which has none."""
+    """None for a differentially private fit, which has none."""
     resume: bool
     seconds: float
 

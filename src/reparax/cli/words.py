@@ -98,7 +98,7 @@ def recipe_lines(recipe: "Recipe", chosen: frozenset[str], dataset: "Dataset | S
         names = ", ".join(column.name for column in dataset.schema.given_columns)
         rows.insert(1, ("given", f"{names}: known, not modeled", "chosen"))
     if recipe.ensemble > 1:
-        rows.append(("ensemble", f"{recipe.ensemble} models at once, without checkpoints", "chosen"))
+        rows.append(("ensemble", f"{recipe.ensemble} models at once", "chosen"))
     if recipe.dp:
         rows.append(("privacy", f"epsilon {recipe.dp:g}, delta {recipe.dp_delta:g}, without checkpoints", "chosen"))
     if recipe.binarize != "none":

@@ -4,6 +4,7 @@ from reparax.pytrees import BATCH as BATCH
 from reparax.training._checkpoints import SECONDS as SECONDS
 from reparax.training._checkpoints import Checkpoints as Checkpoints
 from reparax.training._checkpoints import has_checkpoints as has_checkpoints
+from reparax.training._checkpoints import history_in as history_in
 from reparax.training._checkpoints import remove as remove
 from reparax.training._curve import LEAST_RISE as LEAST_RISE
 from reparax.training._curve import LEVELED as LEVELED

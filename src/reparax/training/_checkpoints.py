@@ -2,17 +2,17 @@
 
 import time
 import warnings
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from reparax.disk import delete, owned, unwritable
 from reparax.errors import ArtifactError, CheckpointWarning, OutputError
 from reparax.training._devices import num_devices
-from reparax.training._saved import DEVICES, Damaged, libraries, read, write
-from reparax.training._state import TrainState
+from reparax.training._record import Record
+from reparax.training._saved import DEVICES, Damaged, Kind, State, libraries, read, read_history, write
 
 SECONDS = 60.0
 LEAST_RATIO = 50
@@ -20,6 +20,8 @@ LEAST_RATIO = 50
 KEPT = 2
 LOCK = "lock"
 PREFIX = "checkpoint-"
+PART = "models-"
+"""What the names of the folders of checkpoints of several models begin with."""
 
 
 @dataclass(frozen=True)
@@ -43,20 +45,79 @@ class Checkpoints:
 
 
 def has_checkpoints(folder: str | Path) -> bool:
-    """Whether there is something in a folder to resume."""
-    return bool(_paths(Path(folder).expanduser()))
+    """Whether there is something in a folder to resume: of one model, or of several in folders inside of it."""
+    path = Path(folder).expanduser()
+    return any(_paths(part) for part in (path, *_parts(path)))
 
 
 def remove(folder: str | Path) -> None:
     """Deletes the checkpoints of a folder, and the folder if nothing else is in it; another process's stay."""
     path = Path(folder).expanduser()
-    if not (path / LOCK).is_file():
-        return
-    with owned(path / LOCK) as free:
-        if free:
-            for checkpoint in _paths(path):
-                delete(checkpoint)
-            _leave(path)
+    for part in (*_parts(path), path):
+        if not (part / LOCK).is_file():
+            continue
+        with owned(part / LOCK) as free:
+            if free:
+                for checkpoint in _paths(part):
+                    delete(checkpoint)
+                _leave(part)
+    with suppress(OSError):  # what else is in it stays
+        path.rmdir()
+
+
+@contextmanager
+def opened_part(checkpoints: Checkpoints, places: Sequence[int]) -> Generator["Store"]:
+    """The folder of the checkpoints of some of many models, inside that of all; see `opened`.
+
+    Args:
+        checkpoints: Those of all models.
+        places: The numbers of the models.
+    """
+    whole = Path(checkpoints.folder).expanduser()
+    numbers = "-".join(str(place + 1) for place in dict.fromkeys((places[0], places[-1])))
+    identity = {**checkpoints.identity, "models": [place + 1 for place in places]}
+    if checkpoints.resume and _paths(whole):
+        raise _other_kind(whole, "of a single model", "of several models")
+    try:
+        whole.mkdir(exist_ok=True)
+    except OSError as error:
+        raise unwritable(whole, error) from error
+    try:
+        with opened(replace(checkpoints, folder=whole / f"{PART}{numbers}", identity=identity)) as store:
+            yield store
+    finally:
+        with suppress(OSError):  # with checkpoints in it, it stays
+            whole.rmdir()
+
+
+def prepare_parts(checkpoints: Checkpoints) -> None:
+    """Says that there is nothing to resume; or deletes what models that went on alone have left of another run.
+
+    Warns:
+        CheckpointWarning: There is nothing to resume.
+    """
+    folder = Path(checkpoints.folder).expanduser()
+    if not checkpoints.resume:
+        for part in _parts(folder):
+            if part.name[len(PART) :].isdigit():
+                remove(part)
+    elif not has_checkpoints(folder):
+        _warn(f"nothing to resume in {folder}: training starts from the beginning")
+
+
+def history_in(checkpoints: Checkpoints) -> list[Record]:
+    """The records of the newest intact checkpoint of many models, which a resumed run goes on from.
+
+    Raises:
+        ArtifactError: It is of another fit.
+    """
+    for part in _parts(Path(checkpoints.folder).expanduser()):
+        for path in reversed(_paths(part)):
+            try:
+                return read_history(path, checkpoints.identity, besides="models")
+            except Damaged:
+                continue
+    return []
 
 
 @contextmanager
@@ -67,6 +128,8 @@ def opened(checkpoints: Checkpoints) -> Generator["Store"]:
         OutputError: It cannot be written, or another process writes to it.
     """
     folder = Path(checkpoints.folder).expanduser()
+    if checkpoints.resume and _parts(folder):
+        raise _other_kind(folder, "of several models", "of a single model")
     try:
         folder.mkdir(exist_ok=True)
         (folder / LOCK).touch()
@@ -97,6 +160,14 @@ def _leave(folder: Path) -> None:
             folder.rmdir()
 
 
+def _other_kind(folder: Path, found: str, asked: str) -> ArtifactError:
+    return ArtifactError(
+        expected=f"the fit {found} whose checkpoints are in {folder}",
+        got=f"one {asked}",
+        cure="resume with the same options, or start from the beginning, without resuming",
+    )
+
+
 class Store:
     """The checkpoints of a running fit."""
 
@@ -107,7 +178,12 @@ class Store:
         before = _paths(folder)
         self._number = _number(before[-1]) + 1 if before else 1
 
-    def newest(self, first: TrainState) -> TrainState | None:
+    @property
+    def is_empty(self) -> bool:
+        """Whether there are no checkpoints."""
+        return not _paths(self._folder)
+
+    def newest(self, first: Kind) -> Kind | None:
         """The state of the newest intact checkpoint; None if training is to begin.
 
         Args:
@@ -144,16 +220,16 @@ class Store:
             cure="start from the beginning, without resuming",
         )
 
-    def when_due(self, state: TrainState) -> None:
+    def when_due(self, state: State) -> None:
         """Saves the state if it is time to."""
         if time.monotonic() - self._saved >= self._seconds:
             self._save(state)
 
-    def at_end(self, state: TrainState) -> None:
+    def at_end(self, state: State) -> None:
         """Saves the last state."""
         self._save(state)
 
-    def _save(self, state: TrainState) -> None:
+    def _save(self, state: State) -> None:
         """Writes a checkpoint and deletes older ones; if that fails, those of before stay.
 
         Warns:
@@ -178,14 +254,14 @@ class Others:
     def __init__(self, checkpoints: Checkpoints) -> None:
         self._store = Store(checkpoints, Path(checkpoints.folder).expanduser())
 
-    def newest(self, first: TrainState) -> TrainState | None:
+    def newest(self, first: Kind) -> Kind | None:
         """The state of the newest intact checkpoint; see `Store.newest`."""
         return self._store.newest(first)
 
-    def when_due(self, state: TrainState) -> None:
+    def when_due(self, state: State) -> None:
         """Saves nothing."""
 
-    def at_end(self, state: TrainState) -> None:
+    def at_end(self, state: State) -> None:
         """Saves nothing."""
 
 
@@ -195,6 +271,11 @@ def _paths(folder: Path) -> list[Path]:
         return []
     found = [path for path in folder.iterdir() if path.name.startswith(PREFIX) and path.name[len(PREFIX) :].isdigit()]
     return sorted(found, key=_number)
+
+
+def _parts(folder: Path) -> list[Path]:
+    """The folders of checkpoints inside of one."""
+    return sorted(path for path in folder.glob(f"{PART}*") if path.is_dir() and _paths(path))
 
 
 def _number(path: Path) -> int:

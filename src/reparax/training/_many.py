@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Hashable, Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 from jaxtyping import PyTree
@@ -10,9 +10,10 @@ from jaxtyping import PyTree
 from reparax.compiler import effort_for
 from reparax.errors import DataError, TrainingError
 from reparax.pytrees import partition
+from reparax.training._checkpoints import Checkpoints, opened_part, prepare_parts
 from reparax.training._feed import Streamed
 from reparax.training._fit import FitResult, Nowhere, Run, ignored, never, result_of
-from reparax.training._loop import Stop, Task, run
+from reparax.training._loop import Stop, Task, Trainee, run
 from reparax.training._record import Progress
 from reparax.training._stack import signature
 from reparax.training._state import TrainState
@@ -36,6 +37,7 @@ def fit_many(
     stop: Stop | None = None,
     ended: Ended | None = None,
     most: int | None = None,
+    checkpoints: Checkpoints | None = None,
 ) -> list[Result]:
     """Trains many models; each one as `fit` would train it alone, up to rounding.
 
@@ -50,22 +52,28 @@ def fit_many(
         stop: As for `fit`; ends all of them.
         ended: Called with the place of a model and its result, as soon as its group has ended.
         most: The largest number of models in a group; by default as many as fit into half of the free memory.
+        checkpoints: Where to save the state of training, in a folder for each group, and whether to go on from there.
 
     Returns:
         For each model its result, or the error with which `fit` would have ended.
 
     Raises:
         DataError: As for `fit`; or examples are not in memory.
+        ArtifactError: As for `fit`.
+        OutputError: As for `fit`.
     """
     if any(isinstance(each.data, Streamed) for each in runs):
         raise DataError(
             expected="examples in memory, to train many models at once", got="examples that are read while training",
             cure="train one model at a time",
         )  # fmt: skip
+    if checkpoints is not None:
+        prepare_parts(checkpoints)
     results: dict[int, Result] = {}
     tasks = [each.task() for each in runs]
     for group in _groups(runs, tasks, most):
-        for place, result in _fitted(group, runs, tasks, progress or ignored, stop or never):
+        how = _How(progress or ignored, stop or never, checkpoints)
+        for place, result in _fitted(group, runs, tasks, how):
             results[place] = result
             if ended is not None:
                 ended(place, result)
@@ -133,46 +141,67 @@ def _free_memory() -> float:
         return float(1 << 30)
 
 
+Trained = TypeVar("Trained", TrainState, TogetherState)
+
+
+class _How(NamedTuple):
+    """What follows and ends training, and where its state is saved."""
+
+    progress: Progress
+    stop: Stop
+    checkpoints: Checkpoints | None
+
+    def run(self, task: Trainee[Trained], state: Trained, places: Sequence[int]) -> Trained:
+        """Trains some of the models, from their newest checkpoint if they are to be resumed."""
+        if self.checkpoints is None:
+            return run(task, state, progress=self.progress, stop=self.stop, saves=Nowhere())
+        with opened_part(self.checkpoints, places) as store:
+            # One that goes on alone has none of its own at first.
+            found = None if self.checkpoints.resume and store.is_empty else store.newest(state)
+            state = (found or state).on(task.devices)
+            return run(task, state, progress=self.progress, stop=self.stop, saves=store)
+
+
 def _fitted(
-    group: list[int], runs: Sequence[Run[Any]], tasks: Sequence[Task], progress: Progress, stop: Stop
+    group: list[int], runs: Sequence[Run[Any]], tasks: Sequence[Task], how: _How
 ) -> Iterator[tuple[int, Result]]:
     """The results of a group; a group that does not fit into memory is divided."""
     if len(group) == 1:
         task, model = tasks[group[0]], runs[group[0]].model
         start = TrainState.first(task.program.start(model, task.data, task.plan.batch_size))
-        yield group[0], _alone(task, model, start, progress, stop)
+        yield group[0], _alone(task, model, start, how, group[0])
         return
     try:
-        state, first = _together([tasks[place] for place in group], group, runs, progress, stop)
+        state, first = _together([tasks[place] for place in group], group, runs, how)
     except (RuntimeError, MemoryError) as error:
         if "RESOURCE_EXHAUSTED" not in str(error) and not isinstance(error, MemoryError):
             raise
         for half in (group[: len(group) // 2], group[len(group) // 2 :]):
-            yield from _fitted(half, runs, tasks, progress, stop)
+            yield from _fitted(half, runs, tasks, how)
         return
     for index, place in enumerate(group):
         of_member, model = state.of_member(index), runs[place].model
         if of_member.status is None:
-            yield place, _alone(tasks[place], model, of_member, progress, stop)
+            yield place, _alone(tasks[place], model, of_member, how, place)
         else:
             yield place, _result(model, of_member, first[index])
 
 
 def _together(
-    tasks: list[Task], group: list[int], runs: Sequence[Run[Any]], progress: Progress, stop: Stop
+    tasks: list[Task], group: list[int], runs: Sequence[Run[Any]], how: _How
 ) -> tuple[TogetherState, list[float | None]]:
     """Trains a group: its state at the end, and the held-out bounds before training."""
     models = [partition(runs[place].model)[0] for place in group]
     values = len(group) * tasks[0].plan.epochs * sum(leaf.size for leaf in jax.tree.leaves(tasks[0].data))
     together = Together(tasks, effort_for(values))
-    state = run(together, together.start(models), progress=progress, stop=stop, saves=Nowhere())
+    state = how.run(together, together.start(models), group)
     if tasks[0].held_out is None or not state.history:
         return state, [None] * len(group)
     return state, [terms["bound"] for terms in together.judged(together.stacked(models), state.look)]
 
 
-def _alone(task: Task, model: PyTree, state: TrainState, progress: Progress, stop: Stop) -> Result:
-    state = run(task, state, progress=progress, stop=stop, saves=Nowhere())
+def _alone(task: Task, model: PyTree, state: TrainState, how: _How, place: int) -> Result:
+    state = how.run(task, state, [place])
     looked = task.held_out is not None and bool(state.history)
     return _result(model, state, task.look_of(model, state.look)["bound"] if looked else None)
 

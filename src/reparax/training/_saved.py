@@ -1,12 +1,11 @@
 """One checkpoint: a folder with the arrays of a state of training, everything else as JSON, and checksums."""
 
 import json
-from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, Self, TypeVar
 
 import jax
 import msgspec
@@ -26,8 +25,7 @@ from reparax.tensors import (
     unpacked,
 )
 from reparax.training._devices import num_devices
-from reparax.training._record import Record, Status
-from reparax.training._state import Best, TrainState
+from reparax.training._record import Record
 
 FORMAT = "reparax checkpoint"
 FORMAT_VERSION = 2
@@ -44,19 +42,28 @@ class Damaged(Exception):
     """A checkpoint that is torn or was altered."""
 
 
-class _Numbers(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The numbers of a state, without its arrays."""
+class State(Protocol):
+    """A state of training, of one model or of several."""
 
-    step: int
-    look: int
-    returns: int
-    is_careful: bool
-    seconds: float
-    status: Status | None
-    trouble: str
-    best_bound: str
-    best_step: int
-    best_epoch: float
+    @property
+    def carry(self) -> Any: ...
+
+    @property
+    def history(self) -> tuple[Record, ...]: ...
+
+    @property
+    def kind_of_numbers(self) -> type: ...
+
+    def numbers(self) -> Any: ...
+
+    def arrays(self) -> dict[str, Any]: ...
+
+    def with_numbers(self, numbers: Any, history: Sequence[Record]) -> Self: ...
+
+    def with_arrays(self, arrays: Mapping[str, Any]) -> Self: ...
+
+
+Kind = TypeVar("Kind", bound=State)
 
 
 class _Description(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -66,33 +73,28 @@ class _Description(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     format_version: int
     libraries: dict[str, str]
     identity: dict[str, Any]
-    state: _Numbers
+    state: dict[str, Any]
     history: list[dict[str, Any]]
     arrays: dict[str, Leaf]
     files: dict[str, FileSeal]
     checksum: str
 
 
-def write(folder: Path, state: TrainState, identity: Mapping[str, Any]) -> None:
+def write(folder: Path, state: State, identity: Mapping[str, Any]) -> None:
     """Writes a checkpoint, completely or not at all.
 
     Raises:
         OutputError: The folder cannot be written.
     """
-    arrays, _ = leaves_of(_arrays(state))
+    arrays, _ = leaves_of(state.arrays())
     content = packed(arrays)
-    best = state.best
-    numbers = _Numbers(
-        state.step, state.look, state.returns, state.is_careful, state.seconds, state.status, state.trouble,
-        repr(best.bound), best.step, best.epoch,
-    )  # fmt: skip
     text = sealed(
         _Description(
             format=FORMAT,
             format_version=FORMAT_VERSION,
             libraries=libraries() | {DEVICES: str(num_devices(state.carry))},
             identity=_plain(identity),
-            state=numbers,
+            state=msgspec.to_builtins(state.numbers()),
             history=[record.as_json() for record in state.history],
             arrays=described(arrays),
             files={ARRAYS: FileSeal.of(content)},
@@ -106,7 +108,7 @@ def write(folder: Path, state: TrainState, identity: Mapping[str, Any]) -> None:
         (temporary / DESCRIPTION).write_bytes(text)
 
 
-def read(folder: Path, first: TrainState, identity: Mapping[str, Any]) -> tuple[TrainState, dict[str, str]]:
+def read(folder: Path, first: Kind, identity: Mapping[str, Any]) -> tuple[Kind, dict[str, str]]:
     """The state of a checkpoint, and the versions of the libraries that wrote it.
 
     Args:
@@ -124,16 +126,23 @@ def read(folder: Path, first: TrainState, identity: Mapping[str, Any]) -> tuple[
     seal = found.files.get(ARRAYS)
     if broken := "no checksum" if seal is None else seal.broken_by(content):
         raise Damaged(f"{ARRAYS}: {broken}")
-    numbers = found.state
-    state = replace(
-        first, step=numbers.step, look=numbers.look, returns=numbers.returns, is_careful=numbers.is_careful,
-        seconds=numbers.seconds, status=numbers.status, trouble=numbers.trouble,
-        history=tuple(Record.from_json(record) for record in found.history),
-    )  # fmt: skip
-    arrays = filled(_arrays(state), unpacked(content), found.arrays, {}, folder)
-    best = Best(arrays["best"], float(numbers.best_bound), numbers.best_step, numbers.best_epoch)
-    good = arrays["good"] if "good" in arrays else arrays["now"].copied()
-    return replace(state, carry=arrays["now"], good=good, best=best), found.libraries
+    numbers = msgspec.convert(found.state, first.kind_of_numbers, strict=False)
+    state = first.with_numbers(numbers, [Record.from_json(record) for record in found.history])
+    arrays = filled(state.arrays(), unpacked(content), found.arrays, {}, folder)
+    return state.with_arrays(arrays), found.libraries
+
+
+def read_history(folder: Path, identity: Mapping[str, Any], besides: str) -> list[Record]:
+    """The records of a checkpoint; the arguments and the errors are those of `read`.
+
+    Args:
+        folder: The checkpoint.
+        identity: What must be the same.
+        besides: A name that the identity of the checkpoint has in addition.
+    """
+    found = _described(folder)
+    _require_same(identity, {name: value for name, value in found.identity.items() if name != besides}, folder.parent)
+    return [Record.from_json(record) for record in found.history]
 
 
 def _require_same(asked: Mapping[str, Any], saved: Mapping[str, Any], folder: Path) -> None:
@@ -150,12 +159,6 @@ def _require_same(asked: Mapping[str, Any], saved: Mapping[str, Any], folder: Pa
             got="; ".join(f"{name} {new}" for name, _, new in others),
             cure="resume with the same data and the same options, or start from the beginning, without resuming",
         )
-
-
-def _arrays(state: TrainState) -> dict[str, Any]:
-    """The arrays of a state; those at the last look only if they differ from the present ones."""
-    arrays = {"now": state.carry, "best": state.best.trainable}
-    return arrays if state.step == state.look else arrays | {"good": state.good}
 
 
 def _described(folder: Path) -> _Description:

@@ -1,10 +1,12 @@
 """The state of training: all that a resumed run needs to go on as if it had never ended."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Self
+from typing import Any, ClassVar, Self
 
 import jax
 import jax.numpy as jnp
+import msgspec
 import numpy as np
 from jaxtyping import PyTree
 
@@ -43,6 +45,21 @@ class Best:
         return bool(bound > self.bound or bound == np.inf or record.epoch <= warmup)
 
 
+class Numbers(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The numbers of a state of training, without its arrays and its records."""
+
+    step: int
+    look: int
+    returns: int
+    is_careful: bool
+    seconds: float
+    status: Status | None
+    trouble: str
+    best_bound: str
+    best_step: int
+    best_epoch: float
+
+
 @dataclass(frozen=True)
 class TrainState:
     """The state of training between two compiled calls.
@@ -73,6 +90,8 @@ class TrainState:
     status: Status | None = None
     trouble: str = ""
 
+    kind_of_numbers: ClassVar[type] = Numbers
+
     @classmethod
     def first(cls, carry: Carry) -> Self:
         """The state before the first step."""
@@ -91,3 +110,30 @@ class TrainState:
     def at_last_look(self) -> Self:
         """The state at the last look, from which the same steps can be taken again."""
         return replace(self, carry=self.good.copied(), step=self.look)
+
+    def numbers(self) -> Numbers:
+        """What a checkpoint saves besides arrays and records."""
+        best = self.best
+        return Numbers(
+            self.step, self.look, self.returns, self.is_careful, self.seconds, self.status, self.trouble,
+            repr(best.bound), best.step, best.epoch,
+        )  # fmt: skip
+
+    def arrays(self) -> dict[str, Any]:
+        """The arrays that a checkpoint saves; those at the last look only if they differ from the present ones."""
+        arrays = {"now": self.carry, "best": self.best.trainable}
+        return arrays if self.step == self.look else arrays | {"good": self.good}
+
+    def with_numbers(self, numbers: Numbers, history: Sequence[Record]) -> Self:
+        """The state of a checkpoint, without its arrays."""
+        best = Best(self.best.trainable, float(numbers.best_bound), numbers.best_step, numbers.best_epoch)
+        return replace(
+            self, best=best, step=numbers.step, look=numbers.look, returns=numbers.returns,
+            is_careful=numbers.is_careful, seconds=numbers.seconds, status=numbers.status, trouble=numbers.trouble,
+            history=tuple(history),
+        )  # fmt: skip
+
+    def with_arrays(self, arrays: Mapping[str, Any]) -> Self:
+        """The same with the arrays of a checkpoint."""
+        good = arrays["good"] if "good" in arrays else arrays["now"].copied()
+        return replace(self, carry=arrays["now"], good=good, best=replace(self.best, trainable=arrays["best"]))

@@ -1,17 +1,19 @@
 """Models of equal structure trained as one: the same steps, with one more axis, over models."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import msgspec
 import numpy as np
 from jaxtyping import Array, PyTree
 
 from reparax.compiler import Effort, compiled
+from reparax.training._devices import Devices
 from reparax.training._examples import take
 from reparax.training._loop import Sums, Task, held_out_terms
 from reparax.training._program import Carry, Chunk, chunk_steps, evaluation, keys_of, parts_of
@@ -19,7 +21,29 @@ from reparax.training._record import Record, Status
 from reparax.training._recover import recovered
 from reparax.training._schedule import Pace, Plan
 from reparax.training._stack import Stacked, at
-from reparax.training._state import Best, TrainState
+from reparax.training._state import Best, Numbers, TrainState
+
+
+class MemberNumbers(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a checkpoint saves of one of several models besides its arrays."""
+
+    history: list[dict[str, Any]]
+    status: Status | None
+    seconds: float
+    best_bound: str
+    best_step: int
+    best_epoch: float
+    alone: Numbers | None
+
+
+class TogetherNumbers(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a checkpoint saves of several models besides their arrays."""
+
+    step: int
+    look: int
+    seconds: float
+    status: Status | None
+    members: list[MemberNumbers]
 
 
 @dataclass(frozen=True)
@@ -44,6 +68,39 @@ class Member:
     def goes_on(self) -> bool:
         """Whether the next steps count for it."""
         return self.status is None and self.alone is None
+
+    def on(self, devices: Devices) -> Self:
+        """The same with its arrays on the devices."""
+        best = replace(self.best, trainable=devices.copied(self.best.trainable))
+        return replace(self, best=best, alone=None if self.alone is None else self.alone.on(devices))
+
+    def numbers(self) -> MemberNumbers:
+        """What a checkpoint saves besides arrays."""
+        history, best = [record.as_json() for record in self.history], self.best
+        alone = None if self.alone is None else self.alone.numbers()
+        return MemberNumbers(history, self.status, self.seconds, repr(best.bound), best.step, best.epoch, alone)
+
+    def arrays(self) -> dict[str, Any]:
+        """The arrays that a checkpoint saves."""
+        arrays: dict[str, Any] = {"best": self.best.trainable}
+        return arrays if self.alone is None else arrays | {"alone": self.alone.arrays()}
+
+    def with_numbers(self, numbers: MemberNumbers, carry: Carry) -> Self:
+        """The member of a checkpoint, without its arrays.
+
+        Args:
+            numbers: What was saved.
+            carry: What steps change of a model of its structure.
+        """
+        history = tuple(Record.from_json(record) for record in numbers.history)
+        best = Best(self.best.trainable, float(numbers.best_bound), numbers.best_step, numbers.best_epoch)
+        alone = None if numbers.alone is None else TrainState.first(carry).with_numbers(numbers.alone, history)
+        return replace(self, best=best, history=history, status=numbers.status, alone=alone, seconds=numbers.seconds)
+
+    def with_arrays(self, arrays: Mapping[str, Any]) -> Self:
+        """The same with the arrays of a checkpoint."""
+        alone = None if self.alone is None else self.alone.with_arrays(arrays["alone"])
+        return replace(self, best=replace(self.best, trainable=arrays["best"]), alone=alone)
 
 
 @dataclass(frozen=True)
@@ -70,6 +127,8 @@ class TogetherState:
     seconds: float = 0.0
     status: Status | None = None
 
+    kind_of_numbers: ClassVar[type] = TogetherNumbers
+
     @property
     def rate(self) -> float:
         """What the updates are scaled by."""
@@ -78,6 +137,39 @@ class TogetherState:
     def at_last_look(self) -> Self:
         """The state at the last look."""
         return replace(self, carry=self.good.copied(), step=self.look)
+
+    def on(self, devices: Devices) -> Self:
+        """The same with its arrays on the devices."""
+        members = tuple(member.on(devices) for member in self.members)
+        return replace(self, carry=devices.copied(self.carry), good=devices.copied(self.good), members=members)
+
+    def numbers(self) -> TogetherNumbers:
+        """What a checkpoint saves besides arrays and the means over the models."""
+        members = [member.numbers() for member in self.members]
+        return TogetherNumbers(self.step, self.look, self.seconds, self.status, members)
+
+    def arrays(self) -> dict[str, Any]:
+        """The arrays that a checkpoint saves; those at the last look only if they differ from the present ones."""
+        members = {str(place): member.arrays() for place, member in enumerate(self.members)}
+        arrays = {"now": self.carry, "members": members}
+        return arrays if self.step == self.look else arrays | {"good": self.good}
+
+    def with_numbers(self, numbers: TogetherNumbers, history: Sequence[Record]) -> Self:
+        """The state of a checkpoint, without its arrays."""
+        members = tuple(
+            member.with_numbers(of_member, at(self.carry, place))
+            for place, (member, of_member) in enumerate(zip(self.members, numbers.members, strict=True))
+        )
+        return replace(
+            self, step=numbers.step, look=numbers.look, seconds=numbers.seconds, status=numbers.status,
+            members=members, history=tuple(history),
+        )  # fmt: skip
+
+    def with_arrays(self, arrays: Mapping[str, Any]) -> Self:
+        """The same with the arrays of a checkpoint."""
+        members = tuple(member.with_arrays(arrays["members"][str(place)]) for place, member in enumerate(self.members))
+        good = arrays["good"] if "good" in arrays else arrays["now"].copied()
+        return replace(self, carry=arrays["now"], good=good, members=members)
 
     def of_member(self, place: int) -> TrainState:
         """The state of one model, as if it had been trained alone; without a status if it goes on alone."""
