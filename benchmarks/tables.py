@@ -3,7 +3,7 @@
 python benchmarks/tables.py anomalies    the tables of shared/data/adbench beside IsolationForest, with three seeds
 python benchmarks/tables.py synthetic    rows drawn from fits to 80 % of five tables, compared with the other 20 %
 python benchmarks/tables.py private      the price of differential privacy, for two tables (half an hour and more)
-python benchmarks/tables.py imputation   20 % of the cells hidden at random (50 % of breast cancer)
+python benchmarks/tables.py imputation   hidden cells of five tables beside three other methods, three seeds each
 python benchmarks/tables.py speed        rows scored and drawn per second
 """
 
@@ -18,13 +18,12 @@ import jax
 import numpy as np
 import polars as pl
 from anomaly_scores import anomalies
-from sklearn.datasets import load_breast_cancer
+from imputation import print_imputation
 from synthetic_rows import print_all, print_private
 
 import reparax as rx
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
-HIDDEN = 0.2
 NUM_SEEDS = 3
 
 
@@ -44,35 +43,8 @@ def private(seed: int) -> None:
 
 
 def imputation(seed: int) -> None:
-    """RMSE over the standard deviation of each numeric column, and the accuracy of categories."""
-    tables = {
-        "winequality-white": (pl.read_csv(DATA / "tables" / "winequality-white.csv", has_header=False), HIDDEN),
-        "adult, 10,000 rows": (pl.read_csv(DATA / "tables" / "adult.csv").sample(10_000, seed=seed), HIDDEN),
-        "mpg": (pl.read_csv(DATA / "tables" / "mpg.csv").drop("name").drop_nulls(), HIDDEN),
-        "breast cancer": (pl.DataFrame(load_breast_cancer().data), 0.5),
-    }
-    print("| table | hidden | RMSE of numbers | accuracy of categories | fit, s |\n|---|--:|--:|--:|--:|")
-    for name, (table, fraction) in tables.items():
-        hidden = np.random.default_rng(seed).random(table.shape) < fraction
-        cut = table.with_columns(
-            pl.when(pl.Series(hidden[:, index])).then(None).otherwise(pl.col(column)).alias(column)
-            for index, column in enumerate(table.columns)
-        )
-        began = time.perf_counter()
-        fitted = rx.fit(cut, seed=seed)
-        seconds = time.perf_counter() - began
-        filled = rx.impute(fitted, cut, seed=seed)
-        squares, right = [], []
-        for index, column in enumerate(table.columns):
-            truth, guess = table[column].to_numpy(), filled[column].to_numpy()
-            where = hidden[:, index]
-            if table[column].dtype.is_numeric():
-                squares.append((((truth - guess.astype(float)) / truth.std())[where]) ** 2)
-            else:
-                right.append(truth[where] == guess[where])
-        error = np.sqrt(np.concatenate(squares).mean())
-        accuracy = f"{np.mean([some.mean() for some in right]):.3f}" if right else ""
-        print(f"| {name} | {fraction:.0%} | {error:.3f} | {accuracy} | {seconds:.0f} |", flush=True)
+    """Five tables with three seeds each, by `imputation.METHODS`."""
+    print_imputation(DATA / "tables", range(seed, seed + NUM_SEEDS))
 
 
 def speed(seed: int) -> None:
