@@ -1,5 +1,6 @@
 """Arrays that are not trained, and the partition of a pytree into trainable and other leaves."""
 
+import math
 from collections.abc import Callable
 from typing import Any, Self, TypeVar
 
@@ -98,6 +99,12 @@ def soft_bound(x: Float[Array, "*s"], low: float, high: float) -> Float[Array, "
     # Far outside, the softplus terms would cancel (to NaN at infinity), and the map is flat.
     x = jnp.clip(x, low - 40.0, high + 40.0)
     return low + jax.nn.softplus(x - low) - jax.nn.softplus(x - high)
+
+
+def exp_soft_bound(x: Float[Array, "*s"], low: float, high: float) -> Float[Array, "*s"]:
+    """exp(soft_bound(x, low, high)) by one exponential instead of five: (e^low + e^x) / (1 + e^(x - high))."""
+    grown = jnp.exp(jnp.clip(x, low - 40.0, high + 40.0))
+    return (grown + math.exp(low)) / (1.0 + grown * math.exp(-high))
 
 
 def _is_derived(leaf: Any) -> bool:

@@ -52,14 +52,29 @@ def test_mean_counts_the_edge_bins(parameters):
     assert abs(float(law.mean) - np.arange(low, high + 1) @ exact(*parameters)) < 1e-5 * (high - low)
 
 
-def test_slopes_are_those_of_the_exact_logarithm():
-    loc, scale, low, high = 3.2, 0.7, 0, 7
+@pytest.mark.parametrize("parameters", [(3.2, 0.7, 0, 7), (-4.0, 2.0, -10, 3), (0.5, 0.5, 0, 1)])
+def test_slopes_are_those_of_the_exact_logarithm(parameters):
+    loc, scale, low, high = parameters
     law = lambda p: DiscretizedLogistic(p[0], p[1], low, high).log_prob(jnp.arange(low, high + 1))  # noqa: E731
     found = jax.jacfwd(law)(jnp.array([loc, scale]))
     step = 1e-6
     by_loc = (np.log(exact(loc + step, scale, low, high)) - np.log(exact(loc - step, scale, low, high))) / (2 * step)
     by_scale = (np.log(exact(loc, scale + step, low, high)) - np.log(exact(loc, scale - step, low, high))) / (2 * step)
     np.testing.assert_allclose(found, np.stack([by_loc, by_scale], axis=1), rtol=2e-4, atol=2e-4)
+
+
+def test_slopes_hold_far_out_in_the_tails():
+    """There, P(x) is 2 sinh(1 / (2 scale)) exp(-|x - loc| / scale)."""
+    low, high = 0, 1_000_000
+    x, loc, scale = jnp.array([400_000.0, 600_000.0]), 500_000.0, jnp.array([0.3, 40.0])
+    value = lambda *p: jnp.sum(DiscretizedLogistic(p[1], p[2], low, high).log_prob(p[0]))  # noqa: E731
+    of_x, of_loc, of_scale = jax.grad(value, argnums=(0, 1, 2))(x, jnp.full(2, loc), scale)
+    rate, side = 1 / np.float64(scale), np.array([1.0, -1.0])
+    np.testing.assert_allclose(of_x, side * rate, rtol=1e-5)
+    np.testing.assert_allclose(of_loc, -side * rate, rtol=1e-5)
+    np.testing.assert_allclose(of_scale, rate**2 * (1e5 - 0.5 / np.tanh(rate / 2)), rtol=1e-5)
+    curvature = jax.grad(lambda s: jax.grad(value, argnums=2)(x[0], jnp.float32(loc), s))(jnp.float32(40.0))
+    assert float(curvature) == pytest.approx(-2e5 / 40.0**3, rel=1e-3)
 
 
 def test_samples_have_the_frequencies_of_the_probabilities():

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from reparax.pytrees import Frozen, combine, num_parameters, partition, soft_bound
+from reparax.pytrees import Frozen, combine, exp_soft_bound, num_parameters, partition, soft_bound
 
 
 class Holder(eqx.Module):
@@ -37,6 +37,17 @@ def test_soft_bound_holds_at_any_size(x):
     exact = LOW + np.logaddexp(0, x - LOW) - np.logaddexp(0, x - HIGH) if abs(x) < 1e3 else (HIGH if x > 0 else LOW)
     assert LOW - 1e-5 <= found <= HIGH + 1e-5
     assert abs(found - exact) < 1e-5
+
+
+def test_the_exponential_of_a_soft_bound_has_its_values_and_slopes():
+    x = np.array([-60.0, -15.0, -14.0, -3.0, 0.0, 7.5, 8.0, 20.0, 47.0])
+    value, slope = jax.vmap(jax.value_and_grad(lambda x: exp_soft_bound(x, LOW, HIGH)))(jnp.float32(x))
+    expected = np.exp(LOW + np.logaddexp(0, x - LOW) - np.logaddexp(0, x - HIGH))
+    np.testing.assert_allclose(value, expected, rtol=1e-5)
+    share = 1 / (1 + np.exp(LOW - x)) - 1 / (1 + np.exp(HIGH - x))
+    np.testing.assert_allclose(slope, np.where(x < LOW - 40, 0.0, expected * share), rtol=1e-3, atol=1e-9)
+    ends = jax.vmap(lambda x: exp_soft_bound(x, LOW, HIGH))(jnp.array([-np.inf, -1e30, 1e30, np.inf]))
+    np.testing.assert_allclose(ends, np.exp([LOW, LOW, HIGH, HIGH]), rtol=1e-5)
 
 
 def test_soft_bound_is_the_identity_inside_and_never_falls():

@@ -4,10 +4,11 @@ import jax
 import jax.numpy as jnp
 import numpyro.distributions as dist
 from jax import lax
-from jax.nn import log_sigmoid
 from jaxtyping import Array, Float, Num
 from numpyro.distributions import constraints
 from numpyro.distributions.util import promote_shapes, validate_sample
+
+from reparax.distributions._logistic import log_mass_of_rounded_logistic
 
 
 class Bernoulli(dist.BernoulliLogits):
@@ -150,7 +151,6 @@ class DiscretizedLogistic(dist.Distribution):
     P(x) = sigmoid((x + 1/2 - loc) / scale) - sigmoid((x - 1/2 - loc) / scale) inside, and the tail probabilities at the
     edges: Kingma et al. (2016), "Improved variational inference with inverse autoregressive flow", equation 12;
     Salimans et al. (2017), equation 2.
-    The difference is computed as sigmoid(b) sigmoid(-a) (1 - exp(-1 / scale)), without cancellation.
 
     Args:
         loc: The location, in the user's units, of the batch shape.
@@ -184,12 +184,8 @@ class DiscretizedLogistic(dist.Distribution):
     @validate_sample
     def log_prob(self, value: Float[Array, "*sample"]) -> Float[Array, "*sample"]:
         value = jnp.asarray(value, self.loc.dtype)
-        above = log_sigmoid((value + 0.5 - self.loc) / self.scale)
-        below = log_sigmoid((self.loc - value + 0.5) / self.scale)
-        above = jnp.where(value >= self.high, 0.0, above)
-        below = jnp.where(value <= self.low, 0.0, below)
-        inside = (value > self.low) & (value < self.high)
-        log_mass = above + below + jnp.where(inside, jnp.log(-jnp.expm1(-1 / self.scale)), 0.0)
+        value, loc, scale = jnp.broadcast_arrays(value, self.loc, self.scale)
+        log_mass = log_mass_of_rounded_logistic(value, loc, scale, self.low, self.high)
         return jnp.where((value >= self.low) & (value <= self.high), log_mass, -jnp.inf)
 
     def sample(self, key: jax.Array, sample_shape: tuple[int, ...] = ()) -> Float[Array, "*sample"]:

@@ -8,6 +8,7 @@ from jaxtyping import Array, Float
 from numpyro.distributions import constraints
 from numpyro.distributions.util import validate_sample
 
+from reparax.distributions._logistic import log_mass_of_rounded_logistic
 from reparax.distributions.discrete import DiscretizedLogistic
 
 
@@ -52,15 +53,19 @@ class DiscretizedLogisticMixture(dist.Distribution):
 
     @validate_sample
     def log_prob(self, value: Float[Array, "*sample c"]) -> Float[Array, "*sample"]:
-        value = jnp.asarray(value, self.loc.dtype)[..., None]
-        shape = lax.broadcast_shapes(jnp.shape(value)[:-2], self.batch_shape)
-        deviations = jnp.broadcast_to(value, (*shape, *value.shape[-2:])) - self._wide(self.loc, shape)
-        total = self._wide(jax.nn.log_softmax(self.logits), shape)
-        for channel in range(self.event_shape[0]):
-            loc = self._wide(self.loc[..., channel, :], shape) + self._shift(deviations, channel, shape)
-            law = DiscretizedLogistic(loc, self._wide(self.scale[..., channel, :], shape), self.low, self.high)
-            total = total + law.log_prob(jnp.broadcast_to(value[..., channel, :], loc.shape))
-        return jax.nn.logsumexp(total, axis=-1)
+        x = jnp.asarray(value, self.loc.dtype)
+        shape = lax.broadcast_shapes(jnp.shape(x)[:-1], self.batch_shape)
+        locs, scales, slopes = (_rows(self._wide(each, shape)) for each in (self.loc, self.scale, self.slopes))
+        channels = [jnp.broadcast_to(x[..., channel], locs[0].shape) for channel in range(self.event_shape[0])]
+        total = jax.nn.log_softmax(_first(self._wide(self.logits, shape)), axis=0)
+        deviations: list[Array] = []
+        for channel, (x_j, loc, scale) in enumerate(zip(channels, locs, scales, strict=True)):
+            of_those_before = (slopes[at] * each for at, each in zip(_places(channel), deviations, strict=True))
+            shifted = sum(of_those_before, start=loc)
+            total = total + log_mass_of_rounded_logistic(x_j, shifted, scale, self.low, self.high)
+            deviations.append(x_j - loc)
+        inside = jnp.all((x >= self.low) & (x <= self.high), axis=-1)
+        return jnp.where(inside, jax.nn.logsumexp(total, axis=0), -jnp.inf)
 
     def sample(self, key: jax.Array, sample_shape: tuple[int, ...] = ()) -> Float[Array, "*sample c"]:
         shape = (*sample_shape, *self.batch_shape)
@@ -90,13 +95,18 @@ class DiscretizedLogisticMixture(dist.Distribution):
         """A parameter of every element of a sample."""
         return jnp.broadcast_to(parameter, (*shape, *parameter.shape[len(self.batch_shape) :]))
 
-    def _shift(self, deviations: Array, channel: int, shape: tuple[int, ...]) -> Array:
-        """What the channels before add to a location."""
-        if not channel:
-            return jnp.zeros_like(deviations[..., 0, :])
-        places = _places(channel)
-        slopes = self._wide(self.slopes[..., places.start : places.stop, :], shape)
-        return jnp.sum(slopes * deviations[..., :channel, :], axis=-2)
+
+def _rows(parameter: Float[Array, "*batch r k"]) -> list[Float[Array, "k *batch"]]:
+    """The rows, with the components first, so that neighbors in memory are pixels, of which there are more.
+
+    They are split at once, because the derivatives of indices would be added to zeros one by one.
+    """
+    count = parameter.shape[-2]
+    return [_first(jnp.squeeze(row, -2)) for row in jnp.split(parameter, count, axis=-2)] if count else []
+
+
+def _first(parameter: Float[Array, "*batch k"]) -> Float[Array, "k *batch"]:
+    return jnp.moveaxis(parameter, -1, 0)
 
 
 def _places(channel: int) -> range:

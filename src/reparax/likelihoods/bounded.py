@@ -12,7 +12,7 @@ from reparax.distributions import IntegerCategorical
 from reparax.distributions.discrete import Bernoulli as BernoulliDistribution
 from reparax.likelihoods._base import AbstractLikelihood, Likelihood, MakeDecoder, require
 from reparax.networks import Network
-from reparax.pytrees import Frozen, soft_bound
+from reparax.pytrees import Frozen, exp_soft_bound, soft_bound
 from reparax.summary import Summary
 
 
@@ -131,5 +131,5 @@ class DiscretizedLogisticDecoder(Likelihood):
         location, log_scale = self.network(jnp.ravel(z))
         half = 0.5 * (self.high - self.low)
         loc = self.low + half + half * location
-        scale = half * jnp.exp(soft_bound(log_scale - 2.0, -7.0, 2.0))
+        scale = half * exp_soft_bound(log_scale - 2.0, -7.0, 2.0)
         return DiscretizedLogisticDistribution(loc, scale, self.low, self.high).to_event(loc.ndim)

@@ -11,7 +11,7 @@ from reparax.errors import DataError
 from reparax.likelihoods._base import AbstractLikelihood, Likelihood, MakeDecoder, require
 from reparax.networks import Network
 from reparax.parts import option
-from reparax.pytrees import soft_bound
+from reparax.pytrees import exp_soft_bound
 from reparax.summary import Summary
 
 SPREAD = 0.5
@@ -66,14 +66,24 @@ class DiscretizedLogisticMixtureDecoder(Likelihood):
     def __call__(self, z: Float[Array, "*latent"]) -> dist.Distribution:
         (outputs,) = self.network(jnp.ravel(z))
         count, half = self.num_channels, 0.5 * (self.high - self.low)
-        groups = outputs.reshape(*outputs.shape[:-1], -1, self.num_components)
-        logits, loc, log_scale, slopes = jnp.split(groups, [1, 1 + count, 1 + 2 * count], axis=-2)
-        first = jnp.linspace(-SPREAD, SPREAD, self.num_components) if self.num_components > 1 else jnp.zeros(1)
+        # Components come first and all rows are split at once, so that neighbors in memory are pixels, of which there
+        # are many, and derivatives are put together in one piece.
+        first = jnp.moveaxis(outputs, -1, 0)
+        logits, *rows = jnp.split(first, len(first) // self.num_components)
+        places = jnp.linspace(-SPREAD, SPREAD, self.num_components) if self.num_components > 1 else jnp.zeros(1)
+        middles = 1.0 + places.reshape(-1, *(1,) * (outputs.ndim - 1))
         return Distribution(
-            logits[..., 0, :],
-            self.low + half * (1.0 + loc + first.reshape((1,) * (loc.ndim - 1) + (-1,))),
-            half * jnp.exp(soft_bound(log_scale - 2.0, -7.0, 2.0)),
-            jnp.tanh(slopes),
+            jnp.moveaxis(logits, 0, -1),
+            _stacked([self.low + half * (middles + row) for row in rows[:count]], logits),
+            _stacked([half * exp_soft_bound(row - 2.0, -7.0, 2.0) for row in rows[count : 2 * count]], logits),
+            _stacked([jnp.tanh(row) for row in rows[2 * count :]], logits),
             self.low,
             self.high,
         ).to_event(outputs.ndim - 1)
+
+
+def _stacked(rows: list[Float[Array, "k *batch"]], like: Float[Array, "k *batch"]) -> Float[Array, "*batch r k"]:
+    """The rows of the pixels, none of them if there is a single channel."""
+    if not rows:
+        return jnp.zeros((*like.shape[1:], 0, like.shape[0]), like.dtype)
+    return jnp.stack([jnp.moveaxis(row, 0, -1) for row in rows], axis=-2)

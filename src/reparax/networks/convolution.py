@@ -64,14 +64,14 @@ def same(x: Float[Array, "h w c"], weight: Float[Array, "3 3 c o"]) -> Float[Arr
 
 
 def enlarge(x: Float[Array, "h w c"], weight: Float[Array, "3 3 c o"]) -> Float[Array, "h2 w2 o"]:
-    """The image at twice its size, each pixel a block of four, and a 3x3 convolution of that: no grid can be seen.
+    """The image at twice its size, each pixel a block of four, and a 3x3 convolution of that: no grid on even areas.
 
-    It is a transposed convolution by the kernel that has been convolved with a block. Odena et al. (2016),
-    "Deconvolution and checkerboard artifacts".
+    It is a transposed convolution by the kernel that has been convolved with a block, of an image that goes on beyond
+    its border as it ends. Odena et al. (2016), "Deconvolution and checkerboard artifacts".
     """
     wide = jnp.pad(weight, ((1, 1), (1, 1), (0, 0), (0, 0)))
     kernel = wide[:-1, :-1] + wide[1:, :-1] + wide[:-1, 1:] + wide[1:, 1:]
-    return double(_continued(x), kernel[::-1, ::-1])[2:-2, 2:-2]
+    return lax.platform_dependent(_continued(x), kernel[::-1, ::-1], cpu=double_by_product, default=double_natively)
 
 
 def halve(x: Float[Array, "h w c"], weight: Float[Array, "4 4 c o"]) -> Float[Array, "h2 w2 o"]:
@@ -96,27 +96,20 @@ def halve_natively(x: Float[Array, "h w c"], weight: Float[Array, "4 4 c o"]) ->
     return lax.conv_general_dilated(x[None], weight, (2, 2), "VALID", dimension_numbers=LAYOUT)[0]
 
 
-def double(x: Float[Array, "h w c"], weight: Float[Array, "4 4 c o"]) -> Float[Array, "h2 w2 o"]:
-    """The 4x4 transposed convolution of stride 2: (h, w, c) to (2 h, 2 w, o)."""
-    return lax.platform_dependent(x, weight, cpu=double_by_product, default=double_natively)
-
-
 def double_by_product(x: Float[Array, "h w c"], weight: Float[Array, "4 4 c o"]) -> Float[Array, "h2 w2 o"]:
-    """The transposed convolution as patches times a matrix, its rows spread over space."""
+    """The padded image's transposed convolution of stride 2 as patches times a matrix, its rows spread over space."""
     height, width, channels = x.shape
     out = weight.shape[-1]
-    patches = _patches(jnp.pad(x, ((1, 1), (1, 1), (0, 0))))
     kernel = weight.reshape(2, 2, 2, 2, channels, out)[::-1, :, ::-1].transpose(0, 2, 4, 1, 3, 5)
-    spread = (patches @ kernel.reshape(4 * channels, 4 * out)).reshape(height + 1, width + 1, 2, 2, out)
-    image = spread.transpose(0, 2, 1, 3, 4).reshape(2 * height + 2, 2 * width + 2, out)
-    return image[1:-1, 1:-1]
+    spread = _patches(x) @ kernel.reshape(4 * channels, 4 * out)
+    spread = spread.reshape(height - 1, width - 1, 2, 2, out).transpose(0, 2, 1, 3, 4)
+    return spread.reshape(2 * height - 2, 2 * width - 2, out)[1:-1, 1:-1]
 
 
 def double_natively(x: Float[Array, "h w c"], weight: Float[Array, "4 4 c o"]) -> Float[Array, "h2 w2 o"]:
-    """The transposed convolution by XLA."""
-    padding = ((2, 2), (2, 2))
-    flipped = weight[::-1, ::-1]
-    return lax.conv_general_dilated(x[None], flipped, (1, 1), padding, lhs_dilation=(2, 2), dimension_numbers=LAYOUT)[0]
+    """The padded image's transposed convolution by XLA: (h, w, c) to (2 h - 4, 2 w - 4, o)."""
+    flipped, none = weight[::-1, ::-1], ((0, 0), (0, 0))
+    return lax.conv_general_dilated(x[None], flipped, (1, 1), none, lhs_dilation=(2, 2), dimension_numbers=LAYOUT)[0]
 
 
 def _continued(x: Float[Array, "h w c"]) -> Float[Array, "h2 w2 c"]:

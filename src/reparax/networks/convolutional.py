@@ -7,7 +7,7 @@ from jaxtyping import Array, Float
 
 from reparax.errors import RecipeError
 from reparax.networks._base import AbstractArchitecture, Affine, lecun_normal
-from reparax.networks.convolution import double, halve
+from reparax.networks.convolution import enlarge, halve
 from reparax.networks.mlp import Perceptron
 
 VECTOR_UNITS = 128
@@ -32,10 +32,10 @@ class ConvolutionalEncoder(eqx.Module):
 
 
 class ConvolutionalDecoder(eqx.Module):
-    """One affine layer, then 4x4 transposed convolutions of stride 2 with GELU, cropped to the image's size."""
+    """One affine layer, then 3x3 convolutions of images enlarged by two, with GELU, cropped to the image's size."""
 
     stem: Affine
-    kernels: tuple[Float[Array, "4 4 c o"], ...]
+    kernels: tuple[Float[Array, "3 3 c o"], ...]
     biases: tuple[Float[Array, " o"], ...]
     sizes: tuple[tuple[int, int], ...] = eqx.field(static=True)
     out_shape: tuple[int, ...] = eqx.field(static=True)
@@ -46,7 +46,7 @@ class ConvolutionalDecoder(eqx.Module):
             if index:
                 x = jax.nn.gelu(x)
             height, width = self.sizes[index + 1]
-            x = double(x, kernel)[:height, :width] + bias[None, None]
+            x = enlarge(x, kernel)[:height, :width] + bias[None, None]
         parameters, height, width, channels = self.out_shape
         return x.reshape(height, width, parameters, channels).transpose(2, 0, 1, 3)
 
@@ -54,7 +54,7 @@ class ConvolutionalDecoder(eqx.Module):
 class Convolutional(AbstractArchitecture):
     """Convolutions that halve the image ``depth`` times, with ``width`` channels that double each time.
 
-    Small images are halved less often.
+    Small images are halved less often. The decoder draws no border, and no grid on even areas.
 
     Raises:
         RecipeError: One example is not an image (height, width, channels).
@@ -79,7 +79,7 @@ class Convolutional(AbstractArchitecture):
         sizes, channels = sizes[::-1], [*channels[:0:-1], out_shape[0] * out_shape[-1]]
         keys = jax.random.split(key, len(channels))
         pairs = zip(keys[1:], channels[:-1], channels[1:], strict=True)
-        kernels = tuple(initialize(k, a, b) for k, a, b in pairs)
+        kernels = tuple(lecun_normal(k, (3, 3, a, b), 9 * a) for k, a, b in pairs)
         biases = tuple(jnp.zeros(count) for count in channels[1:])
         height, width = sizes[0]
         stem = Affine(in_size, height * width * channels[0], key=keys[0])

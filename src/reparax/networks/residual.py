@@ -63,7 +63,7 @@ class ResidualDecoder(eqx.Module):
 
 
 class Residual(AbstractArchitecture):
-    """Like the convolutional network, with a residual block at each size, and no grid or border in what it draws.
+    """Like the convolutional network, with a residual block at each size.
 
     Images are halved ``depth`` times (small ones less often), with ``width`` channels that double each time.
 
