@@ -153,6 +153,39 @@ def test_rules_follow_the_kind_of_values():
     assert suggest(SCHEMA, 9, latent_dim=None).latent_dim == suggest(SCHEMA, 9).latent_dim
 
 
+def pictures(side: int, channels: int = 3) -> Schema:
+    rng = np.random.default_rng(0)
+    return from_array(rng.integers(0, 256, (9, side, side, channels)).astype(np.uint8)).schema
+
+
+def test_large_pictures_of_colors_have_the_mixture_and_convolutions():
+    assert suggest(pictures(32), 9).likelihood == "discretized-logistic-mixture"
+    assert suggest(pictures(32), 9, network="mlp").likelihood == "discretized-logistic"
+    assert suggest(pictures(32), 9, binarize="dynamic").likelihood == "bernoulli"
+    assert suggest(pictures(8), 9).likelihood == "discretized-logistic"
+    assert suggest(pictures(40, channels=1), 9).likelihood == "discretized-logistic"
+    assert suggest(pictures(40, channels=4), 9).likelihood == "discretized-logistic"
+
+
+@pytest.mark.parametrize(
+    ("side", "examples", "seen"),
+    [(32, 19_000, 390_625), (32, 50_000, 390_625), (64, 19_000, 97_657), (128, 5000, 64_000), (32, 10**6, 10**6),
+     (32, 1000, 390_625), (32, 200, 256_000)],
+)  # fmt: skip
+def test_the_length_of_a_fit_of_pictures_follows_from_their_pixels_and_number(side, examples, seen):
+    recipe = suggest(pictures(side), examples)
+    assert recipe.batch_size == 32
+    assert seen <= recipe.epochs * examples < seen + examples
+    assert suggest(pictures(side), examples, epochs=3).epochs == 3
+
+
+def test_networks_without_convolutions_see_images_as_often_as_before():
+    recipe = suggest(pictures(32), 50_000, network="mlp")
+    assert (recipe.batch_size, recipe.epochs) == (100, 20)
+    small = suggest(pictures(8), 1797, network="convolutional")
+    assert (small.batch_size, small.epochs) == (64, -(-8000 * 64 // 1797))
+
+
 def test_a_private_fit_warms_up_within_its_epochs():
     for chosen in ({}, {"epochs": 6}, {"batch_size": 10}):
         recipe = suggest(SCHEMA, 1000, dp=3.0, valid=0.0, **chosen)

@@ -1,5 +1,6 @@
 """The rules that choose a recipe from the data."""
 
+import math
 from typing import Any
 
 import msgspec
@@ -14,6 +15,13 @@ from reparax.tables import chosen_views, is_for_rows
 
 LONG_RUN = 8000
 """Training steps of a default model."""
+
+PIXELS_SEEN = 400_000_000
+"""The most pixels that it sees with convolutions: about ten minutes on two cores, for colors in 8-bit levels."""
+SHORTEST_RUN = 2000
+"""The fewest training steps that this leaves, however large the images are."""
+LARGE_IMAGE = 1024
+"""The number of pixels from which batches for convolutions have 32 images: more steps in the same time."""
 
 LARGE_TABLE = 100_000
 """The number of rows from which batches have 256 rows: then an epoch is what costs."""
@@ -64,6 +72,10 @@ def suggest(schema: Schema, num_examples: int, **chosen: Any) -> Recipe:
     (64 or 32 for small data), and epochs make about 8000 steps but are at least 20; training may stop earlier. The
     learning rate is 0.001, or 0.003 for perceptrons on 10,000 examples or more.
 
+    With convolutions, batches of images of 1024 pixels and more have 32 of them, and a fit sees at most 400 million
+    pixels, but at least all images once, and takes at least 2000 steps. Whole levels of three channels have a
+    mixture of discretized logistics.
+
     Tables are trained for 4000 to 10,000 steps in batches of 32 to 256, with a warm-up of the KL, and with more weight
     decay for fewer rows; from 2000 rows on, the prior is a coupling flow. If hardly any cells are missing, some are
     hidden from the encoder. If rows are trimmed, a small network with the plain prior is trained for about 500 steps
@@ -109,7 +121,7 @@ def _of_all_views(likelihood: Choice, schema: Schema) -> Choice:
             expected="the by-view likelihood, with one for each of the views", got=name_of(likelihood),
             cure=f"choose those of views: --likelihood.views {schema.views[0][0]}={name_of(likelihood)}",
         )  # fmt: skip
-    own = {name: _likelihood(view) for name, view in schema.views}
+    own = {name: _likelihood(view, OF_VIEWS) for name, view in schema.views}
     chosen = chosen_views(options_in(likelihood).get("views", ""))
     if unknown := [name for name in chosen if name not in own]:
         raise RecipeError(
@@ -159,6 +171,10 @@ def _more_draws(recipe: dict[str, Any]) -> dict[str, Any]:
     return recipe | {"objective": with_options("objective", objective, {"num_samples": 4})}
 
 
+COLORS = 3
+"""The channels of images of colors."""
+OF_VIEWS = "mlp"
+"""The network of each of several views."""
 CONVOLUTIONAL = frozenset({"convolutional", "residual"})
 PRIVATE_RATE = 0.03
 PRIVATE_STEPS = 2000
@@ -178,13 +194,15 @@ def _rules(schema: Schema, num_examples: int, given: dict[str, Any]) -> dict[str
     posterior = given.get("posterior", "class-normal" if schema.classes else plain)
     if schema.classes and has_option("posterior", posterior, "num_classes"):
         posterior = with_options("posterior", posterior, {"num_classes": len(schema.classes)})
-    likelihood = "bernoulli" if given.get("binarize", "none") != "none" else _likelihood(schema)
+    network = given.get("network", _network(schema, schema.summary().size))
+    binarizes = given.get("binarize", "none") != "none"
+    likelihood = "bernoulli" if binarizes else _likelihood(schema, name_of(network))
     parts = {
         "objective": objective,
         "posterior": posterior,
         "prior": registry.load("posteriors", name_of(posterior)).default_prior,
         "likelihood": given.get("likelihood", likelihood),
-        "network": given.get("network", _network(schema, schema.summary().size)),
+        "network": network,
     }
     # Gradients through discrete latent variables are noisier and need a lower rate.
     discrete = registry.load("posteriors", name_of(posterior)).latent_space in DISCRETE_SPACES
@@ -259,9 +277,14 @@ def _hidden_cells(schema: Schema) -> float:
 
 
 def _rules_for_arrays(schema: Schema, num_examples: int, given: dict[str, Any], *, discrete: bool) -> dict[str, Any]:
-    batch_size = given.get("batch_size", 100 if num_examples >= 10_000 else 64 if num_examples >= 500 else 32)
+    convolves, pixels = name_of(given["network"]) in CONVOLUTIONAL, math.prod(schema.event_shape[:2])
     is_large_perceptron = name_of(given["network"]) == "mlp" and num_examples >= 10_000
-    epochs = given.get("epochs", min(2000, max(20, -(-LONG_RUN * batch_size // max(1, num_examples)))))
+    usual = 100 if num_examples >= 10_000 else 64 if num_examples >= 500 else 32
+    batch_size = given.get("batch_size", 32 if convolves and pixels >= LARGE_IMAGE else usual)
+    seen, least_epochs = LONG_RUN * given.get("batch_size", usual), 20
+    if convolves:
+        seen, least_epochs = max(SHORTEST_RUN * batch_size, min(seen, PIXELS_SEEN // pixels)), 1
+    epochs = given.get("epochs", min(2000, max(least_epochs, -(-seen // max(1, num_examples)))))
     posterior = registry.load("posteriors", name_of(given["posterior"]))
     hides = schema.views and not posterior.trains_each_view and not _has_companion(given["objective"])
     return {
@@ -276,7 +299,7 @@ def _rules_for_arrays(schema: Schema, num_examples: int, given: dict[str, Any], 
     }
 
 
-def _likelihood(schema: Schema) -> str:
+def _likelihood(schema: Schema, network: str) -> str:
     if schema.views:
         return "by-view"
     summary = schema.summary()
@@ -289,7 +312,9 @@ def _likelihood(schema: Schema) -> str:
         return "bernoulli"
     if schema.kind == "images":
         if schema.value_kind == "integer":
-            return "discretized-logistic"
+            # Its parameters are many for each pixel, which are outputs of all of the last layer of a perceptron.
+            is_mixture = schema.event_shape[-1] == COLORS and network in CONVOLUTIONAL
+            return "discretized-logistic-mixture" if is_mixture else "discretized-logistic"
         return "continuous-bernoulli" if (low, high) == (0, 1) else "normal"
     if schema.value_kind == "integer":
         return "negative-binomial" if low >= 0 else "discretized-logistic"
