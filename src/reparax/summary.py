@@ -30,7 +30,8 @@ class Column(msgspec.Struct, frozen=True, kw_only=True):
             `reparax.tables.Categories`, `Numbers` or `Cyclic`. Within `Numbers` the density follows from the fields
             below: ``"positive"`` and ``"continuous"`` have the same one, and ``"count"`` and ``"datetime"`` differ from
             them by their step only.
-        dtype: The data type it came with and is given back in: ``"int64"``, ``"float32"``, ``"string"``, ``"boolean"``,
+        dtype: The data type it came with and is given back in: ``"int64"``, ``"float32"``, ``"string"``,
+            ``"string:.2f"`` (texts of numbers with two decimals), ``"string:%d.%m.%Y"`` (of dates), ``"boolean"``,
             ``"date"``, ``"datetime"``, ``"category"``, ...
         missing: The fraction of missing cells.
         missing_with: The name of the first column that was missing in exactly the same rows, so that both are missing

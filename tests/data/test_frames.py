@@ -275,3 +275,23 @@ def test_every_table_comes_back_as_it_was(frame, order):
     np.testing.assert_array_equal(read_as(frame.select(names), dataset.schema).values, dataset.values)
     np.testing.assert_array_equal(dataset.schema.check(dataset), dataset.values)
     assert fill(dataset, dataset.values).equals(frame)
+
+
+@st.composite
+def texts_of_numbers(draw):
+    """A column of numbers written as text, all with the same number of decimals, with gaps."""
+    decimals, largest = draw(st.integers(0, 4)), draw(st.sampled_from([1, 3, 1000, 10**6]))
+    numbers = draw(st.lists(st.one_of(st.integers(-largest, largest), st.none()), min_size=1, max_size=12))
+    texts = [None if number is None else f"{number / 10**decimals:.{decimals}f}" for number in numbers]
+    return pl.Series("a", texts, dtype=pl.String)
+
+
+@settings(max_examples=150, deadline=None)
+@given(column=texts_of_numbers())
+def test_numbers_written_as_text_come_back_with_their_decimals(column):
+    frame = pl.DataFrame([column, pl.Series("b", [float(place) for place in range(len(column))])])
+    dataset = read(frame)
+    kept = frame.drop([name for name, _ in dataset.schema.excluded])
+    back = to_frame(dataset.values, dataset.schema)
+    assert back.equals(kept)
+    assert back.schema == kept.schema

@@ -114,6 +114,9 @@ def _categories(values: np.ndarray, column: Column) -> "pl.Series":
     series = categories.gather(places).alias(column.name)
     if column.dtype == "category" and series.dtype == pl.String:
         return series.cast(pl.Enum(sorted(map(str, column.categories)))).cast(pl.Categorical)
+    if column.dtype.startswith("string") and series.dtype.is_numeric():
+        texts = [_text(value, column) for value in series.cast(pl.Float64).fill_null(np.nan).to_list()]
+        return pl.Series(column.name, texts, dtype=pl.String)
     if column.dtype in {"category", "string"} and series.dtype != pl.Boolean:
         return series
     if column.dtype == "string":
@@ -147,8 +150,8 @@ def _numbers(values: np.ndarray, column: Column) -> "pl.Series":
 
     missing = np.isnan(values)
     dtype = number_type(column.dtype)
-    if column.dtype == "string":
-        texts = [_text(value, is_integer=column.step >= 1) for value in values.tolist()]
+    if column.dtype.startswith("string"):
+        texts = [_text(value, column) for value in values.tolist()]
         return pl.Series(column.name, texts, dtype=pl.String)
     if dtype is None or dtype.is_float():
         series = pl.Series(column.name, values + 0.0, dtype=dtype or pl.Float64)  # no negative zeros
@@ -161,10 +164,14 @@ def _numbers(values: np.ndarray, column: Column) -> "pl.Series":
     return series.set(pl.Series(missing), None) if missing.any() else series
 
 
-def _text(value: float, *, is_integer: bool) -> str | None:
+def _text(value: float, column: Column) -> str | None:
+    """A number as the texts of the column are written: with their decimals, if all have the same number of these."""
     if np.isnan(value):
         return None
-    return str(int(value)) if is_integer else repr(value)
+    _, colon, form = column.dtype.partition(":")
+    if colon:
+        return format(value + 0.0, form)
+    return str(int(value)) if value == int(value) and (column.step >= 1 or column.is_category) else repr(value)
 
 
 def number_type(name: str) -> "pl.DataType | None":

@@ -204,7 +204,7 @@ def cells_of_texts(unique: Distinct, date_format: str | None = None) -> Cells:
     missing = lower.is_in(sorted(MISSING_NUMBERS)).to_numpy()
     numbers = _numbers(stripped, missing)
     if numbers is not None:
-        return Cells("number", _spread(numbers, unique.codes), "string")
+        return Cells("number", _spread(numbers, unique.codes), _number_format(stripped.filter(~missing)))
     missing = stripped.is_in(sorted(MISSING_TEXT)).to_numpy()
     words = lower.filter(~missing)
     if words.is_in(["true", "false"]).all():
@@ -237,6 +237,14 @@ def _numbers(stripped: "pl.Series", missing: np.ndarray) -> np.ndarray | None:
     if (numbers.is_null().to_numpy() & ~missing).any() or stripped.str.contains(LEADING_ZERO).any():
         return None
     return values
+
+
+def _number_format(texts: "pl.Series") -> str:
+    """The data type of texts that are numbers: with their decimals, if all have the same number of these."""
+    decimals = texts.str.extract(r"^[+-]?\d*\.(\d+)$").str.len_chars()
+    if not len(texts) or decimals.null_count() or decimals.n_unique() > 1:
+        return "string"
+    return f"string:.{decimals[0]}f"
 
 
 def _spread(values: np.ndarray, codes: np.ndarray) -> np.ndarray:
