@@ -101,13 +101,18 @@ def test_imputed_arrays_are_those_of_memory(tmp_path, make_model, monkeypatch):
         assert paths[0].read_bytes() == paths[1].read_bytes()
 
 
-@pytest.mark.parametrize("kind", ["table", "images"])
+@pytest.mark.parametrize("kind", ["table", "images", "large whole numbers"])
 def test_reconstructions_are_those_of_memory(kind, rows, model, make_model, tmp_path, monkeypatch):
     path, suffix = rows, "csv"
     if kind == "images":
         monkeypatch.setattr(source, "PIECE_VALUES", 600)
         path, suffix = tmp_path / "x.npy", "npy"
         np.save(path, np.random.default_rng(0).integers(0, 17, (60, 6, 5)).astype(np.uint8))
+        model = make_model(tmp_path / "model", path)
+    elif kind == "large whole numbers":  # whose means are real numbers, which their data type would cut off
+        monkeypatch.setattr(source, "PIECE_VALUES", 300)
+        path, suffix = tmp_path / "x.npy", "npy"
+        np.save(path, np.random.default_rng(0).integers(1 << 25, 1 << 30, (60, 3, 2, 2, 2)))
         model = make_model(tmp_path / "model", path)
     paths = both(["reconstruct", model, path], tmp_path / f"r.{suffix}")
     if suffix == "npy":
@@ -209,6 +214,9 @@ def test_rows_held_out_of_a_fit_are_found_again(fit, rows, make_model, tmp_path,
         found = json.loads(path.read_text())
         assert found["num_examples"] == 30
         assert found["elbo"] == pytest.approx(expected.elbo, rel=1e-6)
+    paths = both(["reconstruct", model, rows, "--held-out"], tmp_path / "r.csv")
+    assert len(pl.read_csv(paths[0])) == 30
+    assert paths[0].read_bytes() == paths[1].read_bytes()
     pl.read_parquet(rows).reverse().write_parquet(rows)
     for memory in ("1", "1GB"):
         assert main([*map(str, argv), "--memory", memory]) == 2

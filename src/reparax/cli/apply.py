@@ -166,7 +166,7 @@ def classify(
     seen: list[tuple[float, int]] = []
     in_blocks = None if held_out else applied_in_blocks(source, fitted, say, memory=memory, label=label)
     if in_blocks is None:
-        dataset = open_data(source, fitted, say, label=label, held_out=held_out)
+        dataset = open_data(source, fitted, say, label=label, held_out=held_out, memory=memory)
         files.write(out, with_ids(_classes(fitted, dataset, out, seen), dataset, out))
         count = len(dataset)
     else:
@@ -242,7 +242,7 @@ def reconstruct(
         refuse_beside_unknown(held_out=held_out, memory=memory is not None)
         dataset = open_filled(source, fitted, say, label=label)
     else:
-        dataset = open_data(source, fitted, say, held_out=held_out, label=label)
+        dataset = open_data(source, fitted, say, held_out=held_out, label=label, memory=memory)
     from reparax import applications
 
     if out.lower().endswith(".png"):

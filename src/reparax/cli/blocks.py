@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from reparax.cli.model import known_held_out, require_held_out
+from reparax.cli.model import labeled
 from reparax.cli.terminal import Say
 
 if TYPE_CHECKING:
@@ -52,20 +52,10 @@ class Applied:
     def opened(self, raw: Any) -> "Dataset":
         """Rows of the files in the form that the model takes."""
         from reparax.applications import dataset_of
-        from reparax.data import read
 
-        return dataset_of(self.fitted, raw if self.label is None else read(raw, label=self.label))
+        return dataset_of(self.fitted, labeled(raw, self.label))
 
-    def held_out(self) -> "Dataset":
-        """The rows that were held out of the fit to these files.
-
-        Raises:
-            DataError: The files are others, or none were held out.
-        """
-        require_held_out(self.fitted)
-        return known_held_out(self.fitted, len(self.blocks), self.found_held_out())
-
-    def found_held_out(self) -> "Dataset | None":
+    def held_out(self) -> "Dataset | None":
         """The rows that were held out of the fit to these files; None if they are others, or none were held out."""
         from reparax.applications import held_out_of_blocks
 

@@ -93,16 +93,16 @@ def evaluate(
     in_blocks = None
     if any(asked.values()):
         _refuse_memory(memory)
-    elif not impute_given:
+    elif not (impute_given or held_out):
         in_blocks = applied_in_blocks(source, fitted, say, memory=memory, label=label)
     unknown: Unknown = "average" if impute_given else "refuse"
     rows: Any
     if in_blocks is not None:
-        rows = in_blocks.held_out() if held_out else in_blocks.datasets()
+        rows = in_blocks.datasets()
     elif impute_given:
         rows, _ = open_to_average(source, fitted, say, label=label)
     else:
-        rows = open_data(source, fitted, say, held_out=held_out, label=label)
+        rows = open_data(source, fitted, say, held_out=held_out, label=label, memory=memory)
     found = applications.evaluate(fitted, rows, num_samples=samples, seed=seed, unknown=unknown)
     evaluation = found.as_dict()
     members = evaluation.pop("members", None)
@@ -287,7 +287,7 @@ def _training(training: dict[str, Any], recipe: dict[str, Any] | None) -> str:
 
 def _shown(in_blocks: Applied) -> "Dataset":
     """The rows of a large file that a report is on."""
-    total, held_out = len(in_blocks.blocks), in_blocks.found_held_out()
+    total, held_out = len(in_blocks.blocks), in_blocks.held_out()
     rows = in_blocks.sample() if held_out is None else held_out
     which = "drawn at random" if held_out is None else "that were held out of the fit"
     in_blocks.say(f"note: the report is on {len(rows):,} of the {total:,} rows, {which}")

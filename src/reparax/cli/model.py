@@ -192,8 +192,21 @@ Label = Annotated[str | None, Parameter(help="Where the labels are, if they are 
 """Where the labels of data are."""
 
 
+def labeled(rows: Any, label: str | None) -> Any:
+    """Rows with labels from where the user says; by default they have those of the fit, if these are there."""
+    from reparax.data import read
+
+    return rows if label is None else read(rows, label=label)
+
+
 def open_data(
-    source: Any, fitted: "FittedModel", say: Say, *, held_out: bool = False, label: str | None = None
+    source: Any,
+    fitted: "FittedModel",
+    say: Say,
+    *,
+    held_out: bool = False,
+    label: str | None = None,
+    memory: str | None = None,
 ) -> "Dataset":
     """The data in the form that the model takes.
 
@@ -203,39 +216,43 @@ def open_data(
         say: Shows notes on the data.
         label: Where the labels are; None for where they were in the fit, if there.
         held_out: Use only the rows that were held out of the fit to these data.
+        memory: The most memory that the values may take where held-out rows of a file are asked for.
 
     Raises:
         DataError: The data do not match the model, or are not those of the fit if held-out rows are asked for.
     """
-    from reparax.applications import dataset_of, held_out_of, held_out_of_blocks
-    from reparax.data import blocks_of, read
-
-    def opened(rows: Any) -> "Dataset":
-        return dataset_of(fitted, rows if label is None else read(rows, label=label))
+    from reparax.applications import dataset_of
 
     if held_out:
-        require_held_out(fitted)
-    dataset = opened(source)
+        return _open_held_out(source, fitted, say, label, memory)
+    dataset = dataset_of(fitted, labeled(source, label))
     notes(say, dataset.notes)
-    if not held_out:
-        return dataset
-    rest = held_out_of(fitted, dataset)
-    # A fit that read the file in blocks held out others than one in memory does.
-    blocks = blocks_of(source, memory=1) if rest is None and isinstance(source, str) else None
-    return known_held_out(fitted, len(dataset), rest if blocks is None else held_out_of_blocks(fitted, blocks, opened))
+    return dataset
 
 
-def require_held_out(fitted: "FittedModel") -> None:
-    """Refuses a model whose fit held out no rows.
+def _open_held_out(source: Any, fitted: "FittedModel", say: Say, label: str | None, memory: str | None) -> "Dataset":
+    from reparax.applications import dataset_of, held_out_of, held_out_of_blocks
+    from reparax.data import blocks_of
 
-    Raises:
-        DataError: It held out none.
-    """
     if fitted.recipe is None or fitted.recipe.valid == 0:
         raise DataError(
             expected="a model whose fit held out some rows", got="a model whose fit held out none",
             cure="omit --held-out, or fit with --valid 0.1",
         )  # fmt: skip
+
+    def opened(rows: Any) -> "Dataset":
+        return dataset_of(fitted, labeled(rows, label))
+
+    is_path = isinstance(source, str)
+    blocks = blocks_of(source, memory=memory) if is_path else None
+    if blocks is not None:
+        return known_held_out(fitted, len(blocks), held_out_of_blocks(fitted, blocks, opened))
+    dataset = opened(source)
+    notes(say, dataset.notes)
+    rest = held_out_of(fitted, dataset)
+    # A fit that read the file in blocks held out others than one in memory does.
+    blocks = blocks_of(source, memory=1) if rest is None and is_path else None
+    return known_held_out(fitted, len(dataset), rest if blocks is None else held_out_of_blocks(fitted, blocks, opened))
 
 
 def known_held_out(fitted: "FittedModel", count: int, rest: "Dataset | None") -> "Dataset":
@@ -260,9 +277,8 @@ ImputeGiven = Annotated[bool, Parameter(negative=())]
 def open_filled(source: Any, fitted: "FittedModel", say: Say, *, label: str | None = None) -> "Dataset":
     """The data with what is unknown of what is given filled in; the arguments are those of `open_data`."""
     from reparax.applications import impute_given
-    from reparax.data import read
 
-    dataset = impute_given(fitted, source if label is None else read(source, label=label))
+    dataset = impute_given(fitted, labeled(source, label))
     notes(say, dataset.notes)
     return dataset
 
@@ -270,9 +286,8 @@ def open_filled(source: Any, fitted: "FittedModel", say: Say, *, label: str | No
 def open_to_average(source: Any, fitted: "FittedModel", say: Say, *, label: str | None = None) -> tuple[Any, "Dataset"]:
     """What to score with ``unknown="average"``, and its rows; the arguments are those of `open_data`."""
     from reparax.applications import completions_of, notes_on_unknown
-    from reparax.data import read
 
-    source = source if label is None else read(source, label=label)
+    source = labeled(source, label)
     found = completions_of(fitted, source)
     notes(say, (*found.rows.notes, *notes_on_unknown(found, "over whose values in the fit an average is taken")))
     return source, found.rows

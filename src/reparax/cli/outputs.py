@@ -121,9 +121,10 @@ def _written(examples: "Dataset", *, is_whole: bool) -> Any:
     schema = examples.schema
     if schema.kind == "table":
         return to_frame(joint_values(examples), schema.joint)
-    if not (is_whole and np.dtype(schema.dtype).kind in "iu"):
-        is_real = examples.values.dtype.kind == "f" and schema.value_kind == "real"
-        return examples.values.astype(schema.dtype, copy=False) if is_real else examples.values
+    if np.dtype(schema.dtype).kind not in "iu":
+        return _as_stored(examples)
+    if not is_whole:
+        return examples.values
     stored = _as_stored(examples)
     if stored.dtype != schema.dtype:
         raise NotWholeError
