@@ -161,6 +161,14 @@ def errors(table: pl.DataFrame, hidden: np.ndarray, filled: list[np.ndarray]) ->
     return float(np.sqrt(np.concatenate(squares).mean())), float(np.mean(right)) if right else np.nan
 
 
+def without(table: pl.DataFrame, hidden: np.ndarray) -> pl.DataFrame:
+    """A table without its hidden cells."""
+    return table.with_columns(
+        pl.when(pl.Series(hidden[:, index])).then(None).otherwise(pl.col(column)).alias(column)
+        for index, column in enumerate(table.columns)
+    )
+
+
 def print_imputation(folder: Path, seeds: Iterable[int], only: str = "") -> None:
     """Prints the errors of all methods, with the mean and the spread over seeds of the hidden cells.
 
@@ -181,10 +189,7 @@ def print_imputation(folder: Path, seeds: Iterable[int], only: str = "") -> None
                 if method.startswith("ensemble") and len(table) > MOST_ROWS_OF_ENSEMBLES:
                     continue
                 hidden = np.random.default_rng(seed).random(table.shape) < fraction
-                cut = table.with_columns(
-                    pl.when(pl.Series(hidden[:, index])).then(None).otherwise(pl.col(column)).alias(column)
-                    for index, column in enumerate(table.columns)
-                )
+                cut = without(table, hidden)
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore", ConvergenceWarning)
                     found.append(errors(table, hidden, fill(cut, seed)))

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+from imputation import MEMBERS, errors, tables, without
 from sklearn.metrics import average_precision_score, roc_auc_score
 from sklearn.model_selection import train_test_split
 
@@ -24,8 +25,6 @@ import reparax as rx
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 MODELS, WIDTH = 16, 64
-MEMBERS = 4
-HIDDEN = 0.2
 ANOMALIES = ("cardio", "Pima", "vowels")
 """Three of the tables on which the anomaly score was chosen: their figures say what an ensemble adds, not how good the
 score is elsewhere."""
@@ -58,33 +57,21 @@ def sweep(seed: int) -> None:
 
 
 def ensemble(seed: int) -> None:
-    """RMSE over the standard deviation of each numeric column, and the accuracy of categories."""
+    """Imputation by one fit and by an ensemble, as `imputation.errors` measures it, and the time of both."""
     print("| table | seed | model | RMSE of numbers | accuracy of categories | fit, s |\n|---|--:|---|--:|--:|--:|")
-    for name in ("german", "winequality-white"):
-        table = without_header(name)
-        hidden = np.random.default_rng(seed).random(table.shape) < HIDDEN
-        cut = table.with_columns(
-            pl.when(pl.Series(hidden[:, index])).then(None).otherwise(pl.col(column)).alias(column)
-            for index, column in enumerate(table.columns)
-        )
+    known = tables(DATA / "tables", seed)
+    for name in ("german credit", "white wine"):
+        table, fraction = known[name]
+        hidden = np.random.default_rng(seed).random(table.shape) < fraction
+        cut = without(table, hidden)
         one_seconds, one = timed(lambda cut=cut: rx.fit(cut, seed=seed))
         seconds, together = timed(lambda cut=cut: rx.fit(cut, seed=seed, ensemble=MEMBERS))
         rows = [("one", one, one_seconds), (f"ensemble of {MEMBERS}", together, seconds)]
         for words, fitted, took in rows:
-            error, accuracy = _errors(table, rx.impute(fitted, cut, seed=seed), hidden)
+            filled = rx.impute(fitted, cut, seed=seed)
+            error, accuracy = errors(table, hidden, [column.to_numpy() for column in filled.get_columns()])
             print(f"| {name} | {seed} | {words} | {error:.3f} | {accuracy:.3f} | {took:.0f} |", flush=True)
         print(f"| {name} | {seed} | ratio | | | {seconds / one_seconds:.2f} |", flush=True)
-
-
-def _errors(table: pl.DataFrame, filled: pl.DataFrame, hidden: np.ndarray) -> tuple[float, float]:
-    squares, right = [], []
-    for index, column in enumerate(table.columns):
-        truth, guess, where = table[column].to_numpy(), filled[column].to_numpy(), hidden[:, index]
-        if table[column].dtype.is_numeric():
-            squares.append(((truth - guess.astype(float)) / truth.std())[where] ** 2)
-        else:
-            right.append((truth[where] == guess[where]).mean())
-    return float(np.sqrt(np.concatenate(squares).mean())), float(np.mean(right)) if right else float("nan")
 
 
 def anomalies(seed: int) -> None:

@@ -13,7 +13,7 @@ from reparax.applications._mixture import mixed
 from reparax.applications._rows import Terms, terms_of
 from reparax.applications._score import Unknown, is_averaged
 from reparax.applications._unknown import averaged_terms, completions_of
-from reparax.data import Blocks, Dataset
+from reparax.data import Blocks, Dataset, Spread
 from reparax.errors import DataError
 from reparax.notebook import table
 from reparax.recipe import FittedModel
@@ -134,57 +134,22 @@ def evaluate(
 
 
 @dataclass(frozen=True)
-class _Moments:
-    """The means of columns of numbers, and what else can be computed a few rows at a time.
-
-    Attributes:
-        count: The number of rows.
-        mean: The mean of each column.
-        squares: The sum of the squared deviations from it.
-        low: The smallest number.
-        high: The largest number.
-    """
-
-    count: int
-    mean: Float[np.ndarray, " k"]
-    squares: Float[np.ndarray, " k"]
-    low: Float[np.ndarray, " k"]
-    high: Float[np.ndarray, " k"]
-
-    @classmethod
-    def of(cls, numbers: Float[np.ndarray, "n k"]) -> Self:
-        numbers = numbers.astype(np.float64)
-        mean = numbers.mean(axis=0)
-        return cls(len(numbers), mean, ((numbers - mean) ** 2).sum(axis=0), numbers.min(axis=0), numbers.max(axis=0))
-
-    def joined(self, other: Self) -> Self:
-        """Those of both; Chan et al. (1979), equation 2.1."""
-        count, apart = self.count + other.count, other.mean - self.mean
-        mean = self.mean + apart * (other.count / count)
-        squares = self.squares + other.squares + apart**2 * (self.count * other.count / count)
-        low, high = np.minimum(self.low, other.low), np.maximum(self.high, other.high)
-        return type(self)(count, mean, squares, low, high)
-
-    def standard_error(self, column: int) -> float | None:
-        """The standard error of a mean; None of a single number."""
-        if self.count < 2:
-            return None
-        return float(np.sqrt(self.squares[column] / (self.count - 1) / self.count))
-
-
-@dataclass(frozen=True)
 class _Sums:
     """What an evaluation needs of the terms of rows, a few at a time.
 
     Attributes:
-        terms: The moments of the ELBO, the importance-weighted bound, the KL and the reconstruction.
-        codes: The moments of the codes.
+        terms: The means and deviations of the ELBO, the importance-weighted bound, the KL and the reconstruction.
+        codes: Those of the codes.
+        low: The smallest of each number of the codes.
+        high: The largest.
         by_column: The sums of log p(x_j | z) over the rows where column j is observed, and the number of these; None
             where there are no columns.
     """
 
-    terms: _Moments
-    codes: _Moments
+    terms: Spread
+    codes: Spread
+    low: Float[np.ndarray, " latent"]
+    high: Float[np.ndarray, " latent"]
     by_column: Float[np.ndarray, "2 d"] | None
 
     @classmethod
@@ -196,26 +161,28 @@ class _Sums:
         if terms.by_column is not None:
             observed = adapter_of(fitted.model.likelihood).observed(dataset.values).sum(axis=0)
             by_column = np.stack([terms.by_column.sum(axis=0, dtype=np.float64), observed])
-        return cls(_Moments.of(numbers), _Moments.of(terms.mean), by_column)
+        low, high = terms.mean.min(axis=0), terms.mean.max(axis=0)
+        return cls(Spread.of(numbers), Spread.of(terms.mean), low, high, by_column)
 
     def joined(self, other: Self) -> Self:
         """Those of both."""
         columns = None if self.by_column is None or other.by_column is None else self.by_column + other.by_column
-        return type(self)(self.terms.joined(other.terms), self.codes.joined(other.codes), columns)
+        low, high = np.minimum(self.low, other.low), np.maximum(self.high, other.high)
+        return type(self)(self.terms.joined(other.terms), self.codes.joined(other.codes), low, high, columns)
 
     def evaluation(self, fitted: FittedModel, num_samples: int) -> Evaluation:
         """The figures."""
-        codes = self.codes
-        active = is_active(fitted.model.posterior, codes.squares / codes.count, codes.high - codes.low)
+        variances = self.codes.squares / self.codes.count
+        active = is_active(fitted.model.posterior, variances, self.high - self.low)
         elbo, iwae, kl, reconstruction = self.terms.mean.tolist()
         density = fitted.model.posterior.has_density
         is_image = density and fitted.schema.kind == "images"
         return Evaluation(
             num_examples=self.terms.count,
             elbo=elbo if density else None,
-            elbo_standard_error=self.terms.standard_error(0) if density else None,
+            elbo_standard_error=self._standard_error(0) if density else None,
             iwae=iwae if density else None,
-            iwae_standard_error=self.terms.standard_error(1) if density else None,
+            iwae_standard_error=self._standard_error(1) if density else None,
             num_samples=num_samples,
             kl=kl if density else None,
             reconstruction=reconstruction,
@@ -224,6 +191,11 @@ class _Sums:
             bits_per_dim=-iwae / (fitted.units.summary.size * np.log(2)) if is_image else None,
             columns=self._of_columns(fitted),
         )
+
+    def _standard_error(self, place: int) -> float | None:
+        """The standard error of the mean of a term; None of a single row."""
+        count = self.terms.count
+        return float(np.sqrt(self.terms.squares[place] / (count - 1) / count)) if count > 1 else None
 
     def _of_columns(self, fitted: FittedModel) -> dict[str, float] | None:
         if self.by_column is None:

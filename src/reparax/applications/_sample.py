@@ -140,12 +140,11 @@ def _drawing(
             return _drawn(fitted, num_samples, key, contexts_of(fitted, context, num_samples)), lambda places: None
         _refuse_both(fitted)
         return drawn_where(fitted, num_samples, _conditions(fitted, where), key)[0], lambda places: None
-    conditions, modeled = (None, {}) if context is not None else conditions_where(fitted, where)
-    if modeled and conditions is not None:
+    if context is None and (conditioned := conditions_where(fitted, where))[1]:
         # What is given and not chosen is resampled along with z: it is drawn from p(given, z | cells).
-        found = conditions
-        draw, chosen = drawn_where(fitted, num_samples, _conditions(fitted, modeled), key, found)
-        return draw, lambda places: found.at(chosen[places])
+        conditions, modeled = conditioned
+        draw, chosen = drawn_where(fitted, num_samples, _conditions(fitted, modeled), key, conditions)
+        return draw, lambda places: conditions.at(chosen[places])
     given = given_of(fitted, num_samples, key, where, context)
     return _drawn(fitted, num_samples, key, given_numbers(given.schema, given.values)), given.take
 

@@ -17,7 +17,7 @@ from reparax.data.related import RelationLine, fractions_held, related, relation
 from reparax.data.relations import Extension, Relation
 from reparax.data.restore import ColumnLine, cell_text, cell_texts, cell_value, column_lines, fill, to_frame, unrounded
 from reparax.data.schema import Schema, joint_values, left_out
-from reparax.data.sources import Blocks, Reader, Stream, blocks_of, opened, related_stream
+from reparax.data.sources import Blocks, Reader, Spread, Stream, blocks_of, opened, related_stream
 from reparax.data.sparse import SparseRows, dense
 from reparax.data.split import described, require_fit, split, with_schema
 from reparax.data.text import MISSING_TEXT
@@ -28,8 +28,8 @@ from reparax.data.write import WRITABLE, write
 
 __all__ = [
     "BATCHES", "BUILTIN", "MISSING_TEXT", "UNLABELED", "WRITABLE", "Blocks", "ColumnLine", "Dataset", "Extension",
-    "FrameKind", "Noise", "Reader", "Relation", "RelationLine", "Release", "Schema", "SparseRows", "Stream", "Views",
-    "as_stored", "batches_to", "blocks_of", "by_view", "cell_text", "cell_texts", "cell_value", "check_output",
+    "FrameKind", "Noise", "Reader", "Relation", "RelationLine", "Release", "Schema", "SparseRows", "Spread", "Stream",
+    "Views", "as_stored", "batches_to", "blocks_of", "by_view", "cell_text", "cell_texts", "cell_value", "check_output",
     "column_lines", "conditions_as", "content_of", "dense", "described", "described_rows", "fill", "formulas_of",
     "fractions_held", "from_array", "grid", "joint_values", "kinds_of", "label_names", "left_out",
     "marginal_oddity", "num_histograms", "opened", "present", "privately_described", "read", "read_as", "read_npy",

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Protocol, Self
 
 import jax
 import jax.numpy as jnp
@@ -30,6 +30,14 @@ class Best:
     bound: float = -np.inf
     step: int = 0
     epoch: float = 0.0
+
+    def on(self, devices: Devices) -> "Best":
+        """The same with its arrays on the devices."""
+        return replace(self, trainable=devices.copied(self.trainable))
+
+    def with_numbers(self, bound: str, step: int, epoch: float) -> "Best":
+        """The same arrays with the numbers of a checkpoint."""
+        return Best(self.trainable, float(bound), step, epoch)
 
     def updated(self, record: Record, trainable: PyTree, warmup: int) -> "Best":
         """The better one of this and the parameters of a record."""
@@ -104,8 +112,8 @@ class TrainState:
 
     def on(self, devices: Devices) -> Self:
         """The same with its arrays on the devices."""
-        best = replace(self.best, trainable=devices.copied(self.best.trainable))
-        return replace(self, carry=devices.copied(self.carry), good=devices.copied(self.good), best=best)
+        carry, good = devices.copied(self.carry), devices.copied(self.good)
+        return replace(self, carry=carry, good=good, best=self.best.on(devices))
 
     def at_last_look(self) -> Self:
         """The state at the last look, from which the same steps can be taken again."""
@@ -121,12 +129,11 @@ class TrainState:
 
     def arrays(self) -> dict[str, Any]:
         """The arrays that a checkpoint saves; those at the last look only if they differ from the present ones."""
-        arrays = {"now": self.carry, "best": self.best.trainable}
-        return arrays if self.step == self.look else arrays | {"good": self.good}
+        return {"best": self.best.trainable} | saved_carries(self)
 
     def with_numbers(self, numbers: Numbers, history: Sequence[Record]) -> Self:
         """The state of a checkpoint, without its arrays."""
-        best = Best(self.best.trainable, float(numbers.best_bound), numbers.best_step, numbers.best_epoch)
+        best = self.best.with_numbers(numbers.best_bound, numbers.best_step, numbers.best_epoch)
         return replace(
             self, best=best, step=numbers.step, look=numbers.look, returns=numbers.returns,
             is_careful=numbers.is_careful, seconds=numbers.seconds, status=numbers.status, trouble=numbers.trouble,
@@ -135,5 +142,32 @@ class TrainState:
 
     def with_arrays(self, arrays: Mapping[str, Any]) -> Self:
         """The same with the arrays of a checkpoint."""
-        good = arrays["good"] if "good" in arrays else arrays["now"].copied()
-        return replace(self, carry=arrays["now"], good=good, best=replace(self.best, trainable=arrays["best"]))
+        carry, good = carries_in(arrays)
+        return replace(self, carry=carry, good=good, best=replace(self.best, trainable=arrays["best"]))
+
+
+class Carried(Protocol):
+    """A state between two compiled calls."""
+
+    @property
+    def carry(self) -> Carry: ...
+
+    @property
+    def good(self) -> Carry: ...
+
+    @property
+    def step(self) -> int: ...
+
+    @property
+    def look(self) -> int: ...
+
+
+def saved_carries(state: Carried) -> dict[str, Carry]:
+    """What steps have changed of a state, to be saved; at the last look only if that differs from now."""
+    return {"now": state.carry} if state.step == state.look else {"now": state.carry, "good": state.good}
+
+
+def carries_in(arrays: Mapping[str, Any]) -> tuple[Carry, Carry]:
+    """What steps have changed now and at the last look, from what was saved."""
+    now = arrays["now"]
+    return now, arrays["good"] if "good" in arrays else now.copied()

@@ -21,7 +21,7 @@ from reparax.training._record import Record, Status
 from reparax.training._recover import recovered
 from reparax.training._schedule import Pace, Plan
 from reparax.training._stack import Stacked, at
-from reparax.training._state import Best, Numbers, TrainState
+from reparax.training._state import Best, Numbers, TrainState, carries_in, saved_carries
 
 
 class MemberNumbers(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -71,8 +71,8 @@ class Member:
 
     def on(self, devices: Devices) -> Self:
         """The same with its arrays on the devices."""
-        best = replace(self.best, trainable=devices.copied(self.best.trainable))
-        return replace(self, best=best, alone=None if self.alone is None else self.alone.on(devices))
+        alone = None if self.alone is None else self.alone.on(devices)
+        return replace(self, best=self.best.on(devices), alone=alone)
 
     def numbers(self) -> MemberNumbers:
         """What a checkpoint saves besides arrays."""
@@ -93,7 +93,7 @@ class Member:
             carry: What steps change of a model of its structure.
         """
         history = tuple(Record.from_json(record) for record in numbers.history)
-        best = Best(self.best.trainable, float(numbers.best_bound), numbers.best_step, numbers.best_epoch)
+        best = self.best.with_numbers(numbers.best_bound, numbers.best_step, numbers.best_epoch)
         alone = None if numbers.alone is None else TrainState.first(carry).with_numbers(numbers.alone, history)
         return replace(self, best=best, history=history, status=numbers.status, alone=alone, seconds=numbers.seconds)
 
@@ -151,8 +151,7 @@ class TogetherState:
     def arrays(self) -> dict[str, Any]:
         """The arrays that a checkpoint saves; those at the last look only if they differ from the present ones."""
         members = {str(place): member.arrays() for place, member in enumerate(self.members)}
-        arrays = {"now": self.carry, "members": members}
-        return arrays if self.step == self.look else arrays | {"good": self.good}
+        return {"members": members} | saved_carries(self)
 
     def with_numbers(self, numbers: TogetherNumbers, history: Sequence[Record]) -> Self:
         """The state of a checkpoint, without its arrays."""
@@ -168,8 +167,8 @@ class TogetherState:
     def with_arrays(self, arrays: Mapping[str, Any]) -> Self:
         """The same with the arrays of a checkpoint."""
         members = tuple(member.with_arrays(arrays["members"][str(place)]) for place, member in enumerate(self.members))
-        good = arrays["good"] if "good" in arrays else arrays["now"].copied()
-        return replace(self, carry=arrays["now"], good=good, members=members)
+        carry, good = carries_in(arrays)
+        return replace(self, carry=carry, good=good, members=members)
 
     def of_member(self, place: int) -> TrainState:
         """The state of one model, as if it had been trained alone; without a status if it goes on alone."""
