@@ -130,6 +130,17 @@ def test_the_other_fits_start(script):
     found = module.measure(range(1), images(80), images(20), module.Size(60, 1, 10, 2, 8))
     assert len(found.rows) == 6
     assert len(found.notes) == 4
+    module = script("frey_faces")
+    faces = images(80) / np.float32(255)
+    found = module.measure(range(1), faces, module.Size((2, 3), (320, 6400), 8, 16))
+    assert [row.what for row in found.rows[:2]] == [
+        f"2 dimensions, 320 samples, {part}" for part in ("training", "held out")
+    ]
+    assert len({row.values for row in found.rows}) == len(found.rows) == 8
+    module = script("held_out_counts")
+    found = module.measure(range(1), {"made up": RNG.poisson(2.0, (80, 5))}, epochs=1, width=8)
+    assert all(row.values[0] < 0 for row in found.rows)
+    assert found.notes == ("made up: 80 cells, 5 genes.",)
     module = script("few_labels")
     labels = np.arange(200) % 10
     ours, simple = module.accuracies(images(200), labels, images(40), np.arange(40) % 10, 0, 1)

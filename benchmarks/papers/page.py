@@ -40,6 +40,8 @@ SECTIONS = (
     Section("few_labels", ("few_labels",), "python benchmarks/papers/few_labels.py"),
     Section("miwae", ("miwae",), "python benchmarks/papers/miwae.py"),
     Section("hi_vae", ("hi_vae",), "python benchmarks/papers/hi_vae.py FOLDER"),
+    Section("held_out_counts", ("held_out_counts",), "python benchmarks/papers/held_out_counts.py FILE FILE"),
+    Section("frey_faces", ("frey_faces",), "python benchmarks/papers/frey_faces.py FILE"),
     Section("binary_gradients", ("binary_gradients",), "python benchmarks/papers/binary_gradients.py"),
     Section("hyperspherical", ("hyperspherical",), "python benchmarks/papers/hyperspherical.py"),
     Section(
@@ -54,19 +56,10 @@ SECTIONS = (
     ),
 )  # fmt: skip
 
-ABSENT = {
-    "Kingma & Welling (2014), figure 2: the bound during training on Frey faces": "The images are not at hand.",
-    "Counts held out, negative binomial against zero-inflated on starmap": (
-        "The counts are not at hand; `benchmarks/counts.py` compares the likelihoods on simulated counts, or on files."
-    ),
-}
-"""What has no script, and why."""
-
 
 def page() -> str:
     """The text of the page."""
-    absent = [f"- {what}. {why}" for what, why in ABSENT.items()]
-    return "\n".join([INTRODUCTION, *map(section, SECTIONS), "## Without a script\n", *absent, ""])
+    return "\n".join([INTRODUCTION, *map(section, SECTIONS)])
 
 
 def section(of: Section) -> str:

@@ -11,12 +11,16 @@ from numpyro.distributions import constraints
 
 from reparax import registry
 from reparax.data import from_array
-from reparax.errors import DataError
+from reparax.errors import DataError, RecipeError
 from reparax.summary import Summary
 
 # Rows of tables have a density on a mixed space: their contract is in test_columns.py.
 # Those of several views, in test_views.py.
-NAMES = tuple(name for name in registry.names("likelihoods") if name not in {"columns", "by-view"})
+WITH_OPTIONS = {
+    "normal, scale of z": ("normal", {"scale": "decoder"}),
+    "student-t, scale of z": ("student-t", {"scale": "decoder"}),
+}
+NAMES = (*(name for name in registry.names("likelihoods") if name not in {"columns", "by-view"}), *WITH_OPTIONS)
 RNG = np.random.default_rng(0)
 DATA = {
     "bits": RNG.integers(0, 2, (40, 2)),
@@ -51,7 +55,8 @@ def make(name: str, summary: Summary, size: float = 0.5):
         shape = (parameters, *(summary.event_shape if shape is None else shape))
         return Fixed(jnp.asarray(size * np.random.default_rng(parameters).normal(size=shape), jnp.float32))
 
-    return registry.load("likelihoods", name)().create(make_decoder, summary, key=jax.random.key(0))
+    name, options = WITH_OPTIONS.get(name, (name, {}))
+    return registry.load("likelihoods", name)(**options).create(make_decoder, summary, key=jax.random.key(0))
 
 
 def accepted(name: str) -> list[str]:
@@ -202,3 +207,14 @@ def test_dimensions_are_independent_given_z():
         corners = [likelihood(Z).log_prob(jnp.stack([rows[i, 0], rows[j, 1]]))
                    for i, j in itertools.product((0, 1), repeat=2)]  # fmt: skip
         assert abs(float(corners[0] + corners[3] - corners[1] - corners[2])) < 2e-4, (name, kind)
+
+
+@pytest.mark.parametrize("name", ["normal", "student-t"])
+def test_scales_of_z_are_the_outputs_of_the_decoder(name):
+    values = DATA["odd units"]
+    likelihood = make(f"{name}, scale of z", summary_of(values))
+    of_z = np.asarray(likelihood.network(Z))[1]
+    expected = values.std(axis=0) * np.exp(-0.5 + of_z)
+    np.testing.assert_allclose(likelihood(Z).base_dist.scale, expected, rtol=0.1)  # softly bounded
+    with pytest.raises(RecipeError, match=f"scale constant or decoder for the {name} likelihood; got scale 'both'"):
+        registry.load("likelihoods", name)(scale="both").create(lambda *_, **__: None, None, key=jax.random.key(0))

@@ -303,6 +303,7 @@ class TableSettings(TypedDict, total=False):
     variance_weight: float | None
     num_rows: int | None
     library_size: str | None
+    scale: str | None
     num_labeled: int | None
     repeats: int | None
     num_bounds: int | None
