@@ -1,6 +1,7 @@
 """Imputation: the missing cells of a table given the observed ones."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Literal, get_args
 
 import equinox as eqx
@@ -10,10 +11,11 @@ import numpy as np
 from jaxtyping import Array, PyTree
 
 from reparax.applications._door import dataset_of
+from reparax.applications._duplicates import from_duplicates
 from reparax.applications._form import drawn_views, filled_views
 from reparax.applications._mixture import over_members
 from reparax.applications._rows import importance_samples, map_with_samples, require_samples
-from reparax.data import Dataset, fill, unrounded
+from reparax.data import Column, Dataset, Unique, fill, rounded, unrounded
 from reparax.errors import RecipeError
 from reparax.model import Model
 from reparax.recipe import FittedModel
@@ -21,6 +23,8 @@ from reparax.tables import adapter_of
 
 Missing = Literal["at-random", "not-at-random"]
 """What is assumed of the cells that are missing; see `impute`."""
+Duplicates = Literal["use", "ignore"]
+"""What is done with rows that occur more than once; see `impute`."""
 FOR_MEMBER = 3
 """Folded into the key of a row to choose members of an ensemble; the other numbers are those of its draws."""
 
@@ -33,6 +37,7 @@ def impute(
     seed: int = 0,
     context: Any = None,
     missing: Missing = "at-random",
+    duplicates: Duplicates = "use",
     at_once: int | None = None,
 ) -> Any:
     """The table with its missing cells filled by E[x_j | observed cells], or by the most probable category.
@@ -51,6 +56,11 @@ def impute(
     Of several views, missing ones are filled, and missing cells of tables, given those that an example has: the view
     ``protein`` given ``rna`` is ``rx.impute(fitted, rx.Views({"rna": data}))["protein"]``.
 
+    Many tables have rows that occur more than once. What is missing of a row is first taken from other rows of the same
+    table that agree with it in all that is known of both, in the columns in which this gives nine of ten known cells,
+    left out in turn, and 95 % in all; the rest is given these cells. In most tables there are no such rows or columns.
+    ``duplicates="ignore"`` leaves the rows independent of each other.
+
     An ensemble takes the mean over its members: of a row, they give 1/N sum_i p_i(missing cells | observed cells), of
     which these are the expected numbers and the most probable categories.
 
@@ -61,6 +71,8 @@ def impute(
         seed: The seed of the importance samples.
         context: For a conditional model, one row of numbers for each row of the table.
         missing: ``"at-random"`` or ``"not-at-random"``: whether to ignore which cells are missing, or to use it.
+        duplicates: ``"use"`` or ``"ignore"``: whether cells may be taken from rows that are the same. Of several views
+            they are not.
         at_once: The most rows that are computed at once, as of `reparax.score`.
 
     Returns:
@@ -74,7 +86,8 @@ def impute(
     """
     function = _Expect(num_samples, _uses_gaps(fitted, missing))
     dataset = dataset_of(fitted, data, context)
-    values = _filled(fitted, dataset, function, num_samples, seed, at_once)
+    known, _ = _with_duplicates(dataset, duplicates)
+    values = _filled(fitted, known, function, num_samples, seed, at_once)
     return filled_views(dataset, values) if dataset.schema.views else fill(unrounded(dataset), values)
 
 
@@ -87,12 +100,13 @@ def impute_draws(
     seed: int = 0,
     context: Any = None,
     missing: Missing = "at-random",
+    duplicates: Duplicates = "use",
 ) -> list[Any]:
     """Multiple imputation: tables whose missing cells are drawn from p(x_missing | observed).
 
     Each draw resamples one z by its importance weight and draws the cells given z (Mattei & Frellsen 2019, section
     3.2), so that the variation between the tables is the uncertainty of the cells. Each row of an ensemble is drawn
-    from a random member.
+    from a random member. Cells of duplicates (see `impute`) are taken as often as such cells are right.
 
     Args:
         fitted: A model with the columns likelihood.
@@ -102,6 +116,7 @@ def impute_draws(
         seed: The seed of everything random.
         context: For a conditional model, one row of numbers for each row of the table.
         missing: Whether to ignore which cells are missing, or to use it, as in `impute`.
+        duplicates: Whether cells may be taken from rows that are the same, as in `impute`.
 
     Raises:
         DataError: The data have other columns than in the fit.
@@ -112,6 +127,11 @@ def impute_draws(
     function = _Draws(num_samples, _uses_gaps(fitted, missing), num_draws)
     dataset = dataset_of(fitted, data, context)
     values = _filled(fitted, dataset, function, num_samples * num_draws, seed)
+    known, accuracy = _with_duplicates(dataset, duplicates)
+    if known is not dataset:
+        of_known = _filled(fitted, known, function, num_samples * num_draws, seed)
+        takes = np.random.default_rng(seed).random((len(values), num_draws, 1)) < accuracy
+        values = np.where(takes, of_known, values)
     filled = drawn_views if dataset.schema.views else fill
     return [filled(dataset, values[:, index]) for index in range(num_draws)]
 
@@ -165,6 +185,35 @@ def _weighted(model: Model, x: Array, key: Array, num_samples: int, uses_gaps: b
         return distribution.log_prob(x) if uses_gaps else adapter.log_prob_of_cells(distribution, x)
 
     return z, jax.vmap(log_likelihood)(z) - kl
+
+
+def _with_duplicates(dataset: Dataset, duplicates: Duplicates) -> tuple[Dataset, float]:
+    """The rows with cells of their duplicates, the same ones if there are none, and how often such cells are right.
+
+    Raises:
+        RecipeError: The choice is unknown.
+    """
+    if duplicates not in get_args(Duplicates):
+        raise RecipeError(
+            expected=f"duplicates to be {' or '.join(get_args(Duplicates))}", got=repr(duplicates),
+            cure="choose one of them",
+        )  # fmt: skip
+    schema = dataset.schema
+    if duplicates == "ignore" or schema.views or schema.columns is None or dataset.values.dtype.kind != "f":
+        return dataset, 1.0
+    keys = {name for rule in schema.constraints if isinstance(rule, Unique) for name in rule.columns}
+    ignored = frozenset(at for at, column in enumerate(schema.columns) if column.name in keys)
+    found = from_duplicates(dataset.values, dataset.context, ignored)
+    taken = np.isnan(dataset.values) & ~np.isnan(found.values)
+    if not taken.any():
+        return dataset, 1.0
+    values = np.stack([_exact(found.values[:, at], column) for at, column in enumerate(schema.columns)], axis=1)
+    return replace(dataset, values=np.where(taken, values, dataset.values)), found.accuracy
+
+
+def _exact(values: np.ndarray, column: Column) -> np.ndarray:
+    """Numbers with their decimals, which single precision cuts off."""
+    return values if column.is_category or column.kind == "datetime" else rounded(values, column.step)
 
 
 def _uses_gaps(fitted: FittedModel, missing: Missing) -> bool:

@@ -117,6 +117,7 @@ def impute(
     row_id: Id = None,
     draws: int | None = None,
     missing: Literal["at-random", "not-at-random"] = "at-random",
+    duplicates: Literal["use", "ignore"] = "use",
     samples: int = 400,
     seed: int = 0,
     label: Label = None,
@@ -134,6 +135,8 @@ def impute(
         draws: Write this many tables with randomly drawn cells instead (multiple imputation), to OUT numbered 1, 2, ...
         missing: Whether to ignore which cells are missing, or to use what it says of the missing ones (gaps and cells
             are then taken to be independent given the latent variables).
+        duplicates: Whether cells are taken from rows that agree in all else, where known cells, left out in turn, show
+            that this is right in 95 %; a table larger than --memory is not searched for them.
         samples: The number of importance samples for each row.
         seed: The random seed.
         label: Where the labels are, if they are given to the model.
@@ -156,17 +159,25 @@ def impute(
         files.check_output(name, TABLES)
     from reparax import applications
 
-    def filled(rows: "Dataset") -> "Sequence[Any]":
+    def filled(rows: "Dataset", of_duplicates: Literal["use", "ignore"] = duplicates) -> "Sequence[Any]":
         if draws is None:
-            return [applications.impute(fitted, rows, num_samples=samples, seed=seed, missing=missing)]
-        return applications.impute_draws(fitted, rows, draws, num_samples=samples, seed=seed, missing=missing)
+            return [
+                applications.impute(
+                    fitted, rows, num_samples=samples, seed=seed, missing=missing, duplicates=of_duplicates
+                )
+            ]
+        return applications.impute_draws(
+            fitted, rows, draws, num_samples=samples, seed=seed, missing=missing, duplicates=of_duplicates
+        )
 
     what = "filled" if draws is None else "drawn"
     if impute_given:
         refuse_beside_unknown(memory=memory is not None)
     in_blocks = None if impute_given else applied_in_blocks(source, fitted, say, memory=memory, label=label)
     if in_blocks is not None:
-        _impute_in_blocks(in_blocks, names, filled, what)
+        if duplicates == "use":
+            say("rows that occur more than once are not searched for, as the table is larger than --memory")
+        _impute_in_blocks(in_blocks, names, lambda rows: filled(rows, "ignore"), what)
         return
     dataset = (open_filled if impute_given else open_data)(source, fitted, say, label=label)
     for name, table in zip(names, filled(dataset), strict=True):

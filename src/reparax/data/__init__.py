@@ -3,7 +3,8 @@
 from reparax.data.arrays import BUILTIN, read_npy
 from reparax.data.batches import BATCHES, batches_to
 from reparax.data.classes import UNLABELED, label_names, repeated_labels, with_classes
-from reparax.data.columns import marginal_oddity
+from reparax.data.columns import Column, marginal_oddity
+from reparax.data.constraints import Unique
 from reparax.data.dataset import Dataset, FrameKind, Release, from_array
 from reparax.data.files import check_output, content_of
 from reparax.data.formulas import formulas_of
@@ -27,13 +28,12 @@ from reparax.data.views import Views, as_stored, by_view, present, separate
 from reparax.data.write import WRITABLE, write
 
 __all__ = [
-    "BATCHES", "BUILTIN", "MISSING_TEXT", "UNLABELED", "WRITABLE", "Blocks", "ColumnLine", "Dataset", "Extension",
-    "FrameKind", "Noise", "Reader", "Relation", "RelationLine", "Release", "Schema", "SparseRows", "Spread", "Stream",
-    "Views", "as_stored", "batches_to", "blocks_of", "by_view", "cell_text", "cell_texts", "cell_value", "check_output",
-    "column_lines", "conditions_as", "content_of", "dense", "described", "described_rows", "fill", "formulas_of",
-    "fractions_held", "from_array", "grid", "joint_values", "kinds_of", "label_names", "left_out",
-    "marginal_oddity", "num_histograms", "opened", "present", "privately_described", "read", "read_as", "read_npy",
-    "read_with_unknown",
-    "related", "related_stream", "relation_lines", "repeated_labels", "require_fit", "rounded", "separate", "split",
-    "to_frame", "unrounded", "with_classes", "with_schema", "write",
+    "BATCHES", "BUILTIN", "MISSING_TEXT", "UNLABELED", "WRITABLE", "Blocks", "Column", "ColumnLine", "Dataset",
+    "Extension", "FrameKind", "Noise", "Reader", "Relation", "RelationLine", "Release", "Schema", "SparseRows",
+    "Spread", "Stream", "Unique", "Views", "as_stored", "batches_to", "blocks_of", "by_view", "cell_text", "cell_texts",
+    "cell_value", "check_output", "column_lines", "conditions_as", "content_of", "dense", "described", "described_rows",
+    "fill", "formulas_of", "fractions_held", "from_array", "grid", "joint_values", "kinds_of", "label_names",
+    "left_out", "marginal_oddity", "num_histograms", "opened", "present", "privately_described", "read", "read_as",
+    "read_npy", "read_with_unknown", "related", "related_stream", "relation_lines", "repeated_labels", "require_fit",
+    "rounded", "separate", "split", "to_frame", "unrounded", "with_classes", "with_schema", "write",
 ]  # fmt: skip

@@ -154,7 +154,9 @@ class Questions:
         missing = np.isnan(np.asarray(data.values, np.float64))[0]
         if not missing.any():
             return {}
-        frame = applications.impute(self.subject.fitted, replace(data, frame_kind="polars"), at_once=AT_ONCE)
+        frame = applications.impute(
+            self.subject.fitted, replace(data, frame_kind="polars"), duplicates="ignore", at_once=AT_ONCE
+        )
         cells = frame.row(0, named=True)
         names = [column.name for column, gap in zip(self.columns.columns, missing, strict=True) if gap]
         return {name: _text(cells[name]) for name in names}

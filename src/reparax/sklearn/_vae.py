@@ -156,7 +156,12 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixin, BaseE
         drawn = applications.sample_dataset(self.model_, n_samples, key=jax.random.key(seed))
         return self._shape.drawn(joint_values(drawn), self.model_.schema.joint)
 
-    def impute(self, X: Any, missing: Literal["at-random", "not-at-random"] = "at-random") -> Any:
+    def impute(
+        self,
+        X: Any,
+        missing: Literal["at-random", "not-at-random"] = "at-random",
+        duplicates: Literal["use", "ignore"] = "use",
+    ) -> Any:
         """X with its missing cells filled by E[x_j | observed cells], or by the most probable category.
 
         Observed cells are not changed. Mattei & Frellsen (2019), "MIWAE", equation 13, with
@@ -165,12 +170,15 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixin, BaseE
         Args:
             X: The rows.
             missing: Whether to ignore which cells are missing, or to use what it says of them; see `reparax.impute`.
+            duplicates: Whether cells may be taken from rows that are the same; see `reparax.impute`.
 
         Raises:
             ValueError: Data with other columns than in the fit, or a model without the columns likelihood.
         """
         rows = admitted(self, X, fitting=False)
-        return applications.impute(self.model_, rows, num_samples=self.importance_samples, missing=missing)
+        return applications.impute(
+            self.model_, rows, num_samples=self.importance_samples, missing=missing, duplicates=duplicates
+        )
 
     @property
     def _n_features_out(self) -> int:
