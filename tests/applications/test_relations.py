@@ -128,6 +128,16 @@ def test_they_can_be_turned_off():
         rx.fit(TABLE.select("fare", "total").to_numpy(), epochs=1, likelihood="normal", relations="found")
 
 
+@pytest.mark.parametrize("memory", [None, 1])
+def test_data_without_columns_have_none(memory, tmp_path):
+    np.save(tmp_path / "x.npy", np.arange(40 * 9, dtype=np.uint8).reshape(40, 3, 3))
+    data = rx.read(tmp_path / "x.npy") if memory is None else rx.data.opened(tmp_path / "x.npy", memory=memory)
+    with pytest.raises(
+        RecipeError, match="expected a table, to keep relations between its columns; got data of kind images"
+    ):
+        rx.fit(data, epochs=1, relations="found")
+
+
 def test_stated_relations_hold_in_every_row():
     stated = {
         "end": {"after": "start"},

@@ -142,7 +142,7 @@ REFUSED = {
     "data of one kind, as in the fit; got several views": lambda m: rx.data.read_as(DATA, rx.read(LEVELS).schema),
     "a table for scikit-learn": lambda m: rx.VAE().fit(DATA),
     "compare the views one by one": lambda m: rx.compare_samples(DATA, DATA),
-    "no relations between columns of several views": lambda m: rx.fit(DATA, relations="found", epochs=1),
+    "keep relations between its columns; got several views": lambda m: rx.fit(DATA, relations="found", epochs=1),
     "at least 2 views": lambda m: rx.fit(rx.Views({"photo": LEVELS})),
     "equally many rows": lambda m: rx.read(rx.Views({"photo": LEVELS, "tree": TABLE[:3]})),
     "got 'a' more than once": lambda m: rx.read(rx.Views({"tree": TABLE[:2]}, id={"tree": ["a", "a"]})),

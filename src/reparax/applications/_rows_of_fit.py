@@ -7,7 +7,7 @@ import msgspec
 import numpy as np
 
 from reparax import registry
-from reparax.applications._stream import rows_of_stream
+from reparax.applications._stream import require_columns, rows_of_stream
 from reparax.data import (
     Dataset,
     Stream,
@@ -80,13 +80,8 @@ def related_rows(dataset: Dataset, recipe: Recipe) -> Dataset:
     Raises:
         RecipeError: Relations are asked for, but the data are not modeled column by column.
     """
-    columns = dataset.schema.columns
-    if dataset.schema.views and recipe.relations != "none":
-        raise RecipeError(
-            expected="no relations between columns of several views", got=f"relations={recipe.relations}",
-            cure="leave --relations out, or fit a model of the table alone",
-        )  # fmt: skip
-    if columns is None:
+    require_columns(dataset.schema, recipe)
+    if dataset.schema.columns is None:
         return dataset
     if recipe.relations == "none":
         return replace(dataset, schema=msgspec.structs.replace(dataset.schema, relations=(), constraints=()))

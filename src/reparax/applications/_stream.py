@@ -6,7 +6,7 @@ from typing import Any
 from msgspec import structs
 
 from reparax import registry
-from reparax.data import Dataset, Reader, Stream, related_stream, with_schema
+from reparax.data import Dataset, Reader, Schema, Stream, related_stream, with_schema
 from reparax.errors import RecipeError
 from reparax.recipe import Recipe, Units
 from reparax.tables import is_for_rows
@@ -58,12 +58,28 @@ def rows_of_stream(stream: Stream, recipe: Recipe) -> tuple[Stream, Dataset | No
     """
     _refuse(recipe)
     part, held_out = (stream, None) if recipe.valid == 0 else stream.split(recipe.valid, recipe.seed)
+    require_columns(part.schema, recipe)
     if part.schema.columns is not None and recipe.relations == "found":
         _require_rows(recipe)
         part = part.with_schema(related_stream(part))
     elif part.schema.columns is not None:
         part = part.with_schema(structs.replace(part.schema, relations=(), constraints=()))
     return part, None if held_out is None else with_schema(held_out, part.schema)
+
+
+def require_columns(schema: Schema, recipe: Recipe) -> None:
+    """Refuses relations between columns where there are none.
+
+    Raises:
+        RecipeError: The data are not a table, or a table of views.
+    """
+    if schema.columns is None and recipe.relations != "none":
+        kind = "several views" if schema.views else f"data of kind {schema.kind}"
+        raise RecipeError(
+            expected="a table, to keep relations between its columns",
+            got=f"{kind} with relations={recipe.relations}",
+            cure="leave --relations out",
+        )
 
 
 def shown_rows(stream: Stream, recipe: Recipe) -> Dataset:
