@@ -56,18 +56,35 @@ def test_contamination_sets_the_threshold_alone(detector, contamination, anomali
     assert (detector.predict(data) == -1).sum() == 15
 
 
-def test_rows_off_the_line_are_found():
-    """Each single cell is common; the dependence between columns reveals the anomalies."""
+@pytest.mark.parametrize(("trim", "least"), [(0.1, 0.95), (0.0, 0.97)])
+def test_rows_off_the_line_are_found(trim, least):
+    """Each single cell is common; the dependence between columns reveals the anomalies.
+
+    Trimming takes none of these away, but the ends of the columns.
+    """
     data, anomalies = contaminated()
     settings = TINY | {"epochs": 60, "latent_dim": 1, "width": 32, "learning_rate": 0.01, "importance_samples": 50}
-    detector = rx.AnomalyDetector(**settings, contamination=0.05).fit(data)
-    assert roc_auc_score(anomalies, -detector.score_samples(data)) > 0.97
+    detector = rx.AnomalyDetector(**settings, contamination=0.05, trim=trim).fit(data)
+    assert roc_auc_score(anomalies, -detector.score_samples(data)) > least
     shares = detector.column_shares(data)[anomalies]
     assert (shares.argmax(axis=1) == 1).mean() > 0.6
 
 
 def test_training_leaves_out_anomalous_rows(detector):
     assert detector.model_.recipe.trim == 0.1
+
+
+def test_scales_and_shares_are_those_of_the_rows_that_are_left():
+    rng = np.random.default_rng(0)
+    sizes, kinds = rng.normal(size=200), rng.choice(["a", "b"], 200)
+    sizes[:10], kinds[:10] = 1000.0, "c"
+    detector = rx.AnomalyDetector(**TINY).fit(pl.DataFrame({"size": sizes, "kind": kinds}))
+    size, kind = detector.model_.schema.columns
+    assert size.std < 2
+    assert size.mean == pytest.approx(0, abs=0.3)
+    assert size.high == 1000
+    assert kind.category_fractions[kind.categories.index("c")] == 0
+    assert detector.model_.schema.num_examples == 200
 
 
 def test_frames_with_categories_and_gaps():

@@ -11,6 +11,7 @@ from reparax.applications._stream import require_columns, rows_of_stream
 from reparax.data import (
     Dataset,
     Stream,
+    described,
     described_rows,
     marginal_oddity,
     related,
@@ -36,7 +37,11 @@ def rows_of(dataset: Dataset | Stream, recipe: Recipe) -> tuple[Dataset | Stream
         return rows_of_stream(dataset, recipe)
     dataset = classified(dataset, recipe.objective)
     part, held_out = (dataset, None) if recipe.valid == 0 else split(dataset, recipe.valid, recipe.seed)
-    part, held_out = trimmed(part, recipe.trim), None if held_out is None else trimmed(held_out, recipe.trim)
+    if recipe.trim:
+        part, held_out = trimmed(part, recipe.trim), None if held_out is None else trimmed(held_out, recipe.trim)
+        # The scales and shares of all rows would be those of the anomalies too.
+        schema = msgspec.structs.replace(described(part), num_examples=part.schema.num_examples)
+        part, held_out = with_schema(part, schema), None if held_out is None else with_schema(held_out, schema)
     return with_given_numbers(drawn_rows(related_rows(part, recipe), recipe), held_out)
 
 
