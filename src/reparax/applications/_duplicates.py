@@ -18,7 +18,9 @@ BLOCK = 40
 """How many known cells, in the order of the evidence, are judged together."""
 LEAST_OF_BLOCK = 0.9
 LEAST_OF_ALL = 0.95
-"""The least fraction of right cells: in every block, and in all of them with two wrong ones added."""
+"""The least fraction of right cells: in every block, and in all of them with some wrong ones added."""
+WRONG_ADDED = 8
+"""How many: the evidence is chosen on the cells that judge it, and few cells say little."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,7 @@ class _Pairs:
     Attributes:
         row: The row, shape (pairs,).
         donor: The other row.
+        only: The column without which they would not be compared, or -1.
         wrong: In how many columns they differ, of those that both know.
         last_wrong: The last column in which they differ, or -1.
         evidence: How surprising the values are that they share: the sum of ``-log frequency``, nats.
@@ -49,6 +52,7 @@ class _Pairs:
 
     row: np.ndarray
     donor: np.ndarray
+    only: np.ndarray
     wrong: np.ndarray
     last_wrong: np.ndarray
     evidence: np.ndarray
@@ -64,7 +68,8 @@ def from_duplicates(
 
     A cell is taken where this is right often enough: each known cell of the column is left out in turn, and compared
     with that of the row which agrees with the rest and shares the most surprising values. The evidence that is needed
-    is the least above which nine of ten such cells are right in each block of forty, and 95 % in all.
+    is the least above which nine of ten such cells are right in each block of forty, and 95 % in all with eight wrong
+    ones added.
 
     Args:
         values: Rows, shape (n, columns), NaN where a cell is missing.
@@ -99,8 +104,8 @@ def _codes(table: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return codes, surprise
 
 
-def _candidates(codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Pairs of different rows of which the first shares one of its rarest values with the second."""
+def _candidates(codes: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Pairs of different rows of which the first shares its rarest values with the second; the column if only one."""
     shared = np.zeros(codes.shape, np.int64)
     for column, cells in enumerate(codes.T):
         known = cells >= 0
@@ -112,9 +117,12 @@ def _candidates(codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     order = order[np.cumsum(shared[row, column][order]) <= MOST_PAIRS]
     row, column = row[order], column[order]
     found = [_sharing(codes[:, one], row[column == one]) for one in range(codes.shape[1])]
-    pairs = np.unique(np.concatenate([np.zeros(0, np.int64), *found]))
-    first, second = pairs // len(codes), pairs % len(codes)
-    return first[first != second], second[first != second]
+    by = np.repeat(np.arange(codes.shape[1]), [len(one) for one in found])
+    pairs, place, counts = np.unique(
+        np.concatenate([np.zeros(0, np.int64), *found]), return_index=True, return_counts=True
+    )
+    first, second, only = pairs // len(codes), pairs % len(codes), np.where(counts == 1, by[place], -1)
+    return first[first != second], second[first != second], only[first != second]
 
 
 def _sharing(cells: np.ndarray, rows: np.ndarray) -> np.ndarray:
@@ -128,7 +136,7 @@ def _sharing(cells: np.ndarray, rows: np.ndarray) -> np.ndarray:
 
 def _compared(codes: np.ndarray, surprise: np.ndarray) -> _Pairs:
     """The pairs that differ in one column at most."""
-    row, donor = _candidates(codes)
+    row, donor, only = _candidates(codes)
     wrong, last_wrong = np.zeros(len(row), np.int64), np.full(len(row), -1)
     evidence = np.zeros(len(row))
     for column, cells in enumerate(codes.T):
@@ -138,16 +146,17 @@ def _compared(codes: np.ndarray, surprise: np.ndarray) -> _Pairs:
         wrong += differs
         last_wrong[differs] = column
         evidence += np.where(known & ~differs, surprise[row, column], 0.0)
-    return _Pairs(row, donor, wrong, last_wrong, evidence).take(wrong <= 1)
+    return _Pairs(row, donor, only, wrong, last_wrong, evidence).take(wrong <= 1)
 
 
 def _left_out(pairs: _Pairs, codes: np.ndarray, surprise: np.ndarray, column: int) -> tuple[np.ndarray, np.ndarray]:
     """Each known cell of a column as if it were not: the evidence of the best duplicate, and whether it is right.
 
-    Where duplicates with the same evidence disagree, the cell counts as wrong.
+    Where duplicates with the same evidence disagree, the cell counts as wrong. Rows that are compared because of this
+    cell alone do not count: rows that differ in it are not compared, and neither are any where it is missing.
     """
     cells = codes[:, column]
-    known = (cells[pairs.row] >= 0) & (cells[pairs.donor] >= 0)
+    known = (cells[pairs.row] >= 0) & (cells[pairs.donor] >= 0) & (pairs.only != column)
     some = pairs.take(known & ((pairs.wrong == 0) | (pairs.last_wrong == column)))
     is_right = some.wrong == 0
     evidence = some.evidence - np.where(is_right, surprise[some.row, column], 0.0)
@@ -164,7 +173,7 @@ def _least_evidence(left_out: tuple[np.ndarray, np.ndarray]) -> tuple[float, flo
     number = 0
     while number < len(order) and is_right[number : number + BLOCK].mean() >= LEAST_OF_BLOCK:
         number = min(number + BLOCK, len(order))
-    if is_right[:number].sum() < LEAST_OF_ALL * (number + 2):
+    if is_right[:number].sum() < LEAST_OF_ALL * (number + WRONG_ADDED):
         return np.inf, 0.0
     return float(evidence[number - 1]), float(is_right[:number].mean())
 
