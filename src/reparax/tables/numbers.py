@@ -191,7 +191,9 @@ class NumberCells(AbstractCells):
         if not self.family.spikes:
             return smooth
         spikes = jax.vmap(lambda radius: self._spikes_near(near.x, radius))(near.radii)
-        return jnp.logaddexp(smooth, jnp.log(spikes + 1e-30))
+        # Without one nearby the interval may be as improbable as it is: a cell far out, farther than another one.
+        has_spikes = spikes > 0
+        return jnp.where(has_spikes, jnp.logaddexp(smooth, jnp.log(jnp.where(has_spikes, spikes, 1.0))), smooth)
 
     def sample(self, key: jax.Array) -> Float[Array, " m"]:
         family = self.family
