@@ -14,6 +14,7 @@ NUM_RAREST = 4
 MOST_SHARED = 100
 """The most rows that share a value, for a value by which rows are compared."""
 MOST_PAIRS = 2_000_000
+"""The most pairs of rows that are compared, those that share the rarest values first."""
 BLOCK = 40
 """How many known cells, in the order of the evidence, are judged together."""
 LEAST_OF_BLOCK = 0.9
@@ -82,8 +83,10 @@ def from_duplicates(
     if not gaps.any():
         return Copied(values)
     table = parts if given is None else np.concatenate([parts, given.astype(np.float64)], axis=1)
-    codes, surprise = _codes(table)
-    pairs = _compared(codes, surprise)
+    codes, shared = _codes(table)
+    known = codes >= 0
+    surprise = np.where(known, -np.log(np.where(known, shared, 1) / np.maximum(known.sum(axis=0), 1)), 0.0)
+    pairs = _compared(codes, shared, surprise)
     least = [_least_evidence(_left_out(pairs, codes, surprise, column)) for column in range(len(compared))]
     filled, used = _filled(parts, pairs.take(pairs.wrong == 0), codes, np.array([one for one, _ in least]))
     result = values.astype(np.float64)
@@ -92,34 +95,28 @@ def from_duplicates(
 
 
 def _codes(table: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """For each cell the place of its value among those of the column, -1 if missing; and -log of its frequency."""
-    codes, surprise = np.full(table.shape, -1, np.int64), np.zeros(table.shape)
+    """For each cell the place of its value among those of the column, -1 if missing; and how many rows have it."""
+    codes, shared = np.full(table.shape, -1, np.int64), np.zeros(table.shape, np.int64)
     for column, cells in enumerate(table.T):
         known = ~np.isnan(cells)
-        if not known.any():
-            continue
-        _, place, counts = np.unique(cells[known], return_inverse=True, return_counts=True)
-        codes[known, column] = place
-        surprise[known, column] = -np.log(counts[place] / known.sum())
-    return codes, surprise
+        if known.any():
+            _, place, counts = np.unique(cells[known], return_inverse=True, return_counts=True)
+            codes[known, column], shared[known, column] = place, counts[place]
+    return codes, shared
 
 
-def _candidates(codes: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _candidates(codes: np.ndarray, shared: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Pairs of different rows of which the first shares its rarest values with the second; the column if only one."""
-    shared = np.zeros(codes.shape, np.int64)
-    for column, cells in enumerate(codes.T):
-        known = cells >= 0
-        shared[known, column] = np.bincount(cells[known])[cells[known]]
     usable = (shared > 1) & (shared <= MOST_SHARED)
     ranks = np.argsort(np.argsort(np.where(usable, shared, MOST_SHARED + 1), axis=1, kind="stable"), axis=1)
     row, column = np.nonzero(usable & (ranks < NUM_RAREST))
     order = np.lexsort((row, shared[row, column], ranks[row, column]))
     order = order[np.cumsum(shared[row, column][order]) <= MOST_PAIRS]
     row, column = row[order], column[order]
-    found = [_sharing(codes[:, one], row[column == one]) for one in range(codes.shape[1])]
-    by = np.repeat(np.arange(codes.shape[1]), [len(one) for one in found])
+    of_columns = [_sharing(codes[:, one], row[column == one]) for one in range(codes.shape[1])]
+    by = np.repeat(np.arange(codes.shape[1]), [len(one) for one in of_columns])
     pairs, place, counts = np.unique(
-        np.concatenate([np.zeros(0, np.int64), *found]), return_index=True, return_counts=True
+        np.concatenate([np.zeros(0, np.int64), *of_columns]), return_index=True, return_counts=True
     )
     first, second, only = pairs // len(codes), pairs % len(codes), np.where(counts == 1, by[place], -1)
     return first[first != second], second[first != second], only[first != second]
@@ -134,9 +131,9 @@ def _sharing(cells: np.ndarray, rows: np.ndarray) -> np.ndarray:
     return np.repeat(rows, counts) * len(cells) + order[np.repeat(first, counts) + within]
 
 
-def _compared(codes: np.ndarray, surprise: np.ndarray) -> _Pairs:
+def _compared(codes: np.ndarray, shared: np.ndarray, surprise: np.ndarray) -> _Pairs:
     """The pairs that differ in one column at most."""
-    row, donor, only = _candidates(codes)
+    row, donor, only = _candidates(codes, shared)
     wrong, last_wrong = np.zeros(len(row), np.int64), np.full(len(row), -1)
     evidence = np.zeros(len(row))
     for column, cells in enumerate(codes.T):
@@ -182,7 +179,8 @@ def _filled(table: np.ndarray, pairs: _Pairs, codes: np.ndarray, least: np.ndarr
     """The table with cells of duplicates, of the ones with the most evidence first, and the columns that have some."""
     result, codes, used = table.copy(), codes.copy(), np.zeros(len(least), bool)
     may_take = np.isnan(table)[pairs.row] & ~np.isnan(table)[pairs.donor] & (pairs.evidence[:, None] >= least)
-    for index in sorted(np.flatnonzero(may_take.any(axis=1)), key=lambda pair: (-pairs.evidence[pair], pair)):
+    usable = np.flatnonzero(may_take.any(axis=1))
+    for index in usable[np.argsort(-pairs.evidence[usable], kind="stable")]:
         row, donor = pairs.row[index], pairs.donor[index]
         both = (codes[row] >= 0) & (codes[donor] >= 0)
         if (codes[row] == codes[donor])[both].all():  # also with what was taken from others

@@ -193,22 +193,28 @@ def _with_duplicates(dataset: Dataset, duplicates: Duplicates) -> tuple[Dataset,
     Raises:
         RecipeError: The choice is unknown.
     """
-    if duplicates not in get_args(Duplicates):
-        raise RecipeError(
-            expected=f"duplicates to be {' or '.join(get_args(Duplicates))}", got=repr(duplicates),
-            cure="choose one of them",
-        )  # fmt: skip
+    _require_one_of("duplicates", get_args(Duplicates), duplicates)
     schema = dataset.schema
     if duplicates == "ignore" or schema.views or schema.columns is None or dataset.values.dtype.kind != "f":
         return dataset, 1.0
     keys = {name for rule in schema.constraints if isinstance(rule, Unique) for name in rule.columns}
     ignored = frozenset(at for at, column in enumerate(schema.columns) if column.name in keys)
-    found = from_duplicates(dataset.values, dataset.context, ignored)
-    taken = np.isnan(dataset.values) & ~np.isnan(found.values)
+    copied = from_duplicates(dataset.values, dataset.context, ignored)
+    taken = np.isnan(dataset.values) & ~np.isnan(copied.values)
     if not taken.any():
         return dataset, 1.0
-    values = np.stack([_exact(found.values[:, at], column) for at, column in enumerate(schema.columns)], axis=1)
-    return replace(dataset, values=np.where(taken, values, dataset.values)), found.accuracy
+    values = np.stack([_exact(copied.values[:, at], column) for at, column in enumerate(schema.columns)], axis=1)
+    return replace(dataset, values=np.where(taken, values, dataset.values)), copied.accuracy
+
+
+def _require_one_of(name: str, known: Sequence[str], got: str) -> None:
+    """Refuses an unknown choice.
+
+    Raises:
+        RecipeError: The choice is unknown.
+    """
+    if got not in known:
+        raise RecipeError(expected=f"{name} to be {' or '.join(known)}", got=repr(got), cure="choose one of them")
 
 
 def _exact(values: np.ndarray, column: Column) -> np.ndarray:
@@ -222,10 +228,7 @@ def _uses_gaps(fitted: FittedModel, missing: Missing) -> bool:
     Raises:
         RecipeError: The assumption is unknown, or gaps do not depend on z, so that it makes no difference.
     """
-    if missing not in get_args(Missing):
-        raise RecipeError(
-            expected=f"missing to be {' or '.join(get_args(Missing))}", got=repr(missing), cure="choose one of them"
-        )
+    _require_one_of("missing", get_args(Missing), missing)
     if missing == "at-random":
         return False
     if not any(column.missing_depends for column in fitted.schema.columns or ()):
