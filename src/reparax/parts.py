@@ -18,7 +18,9 @@ def option(default: Any, *, low: float = -UNBOUNDED, high: float = UNBOUNDED) ->
         low: The smallest allowed number.
         high: The largest allowed number.
     """
-    return eqx.field(default=default, static=True, metadata={"low": low, "high": high})
+    # Models that differ in real numbers alone can be trained as one program, if no branch depends on these.
+    is_static = not isinstance(default, float)
+    return eqx.field(default=default, static=is_static, metadata={"low": low, "high": high})
 
 
 class Part(eqx.Module):

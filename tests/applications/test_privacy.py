@@ -1,17 +1,24 @@
 """Privacy: a model that copies its rows is caught, one that knows only their distribution is not."""
 
+from dataclasses import replace
+
 import jax
 import numpy as np
 import polars as pl
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec import structs
 from scipy import stats
 from sklearn.metrics import roc_auc_score
 
 import reparax as rx
 from reparax.applications import comparable, known_by, parts_of, privacy, separation
-from reparax.applications._distances import Space, closest, neighbor_weights
+from reparax.applications._distances import Space, closest, equal_rows, neighbor_weights
 from reparax.applications._measured import fraction
 from reparax.applications._privacy import _distances, _membership
+from reparax.data import blocks_of
+from reparax.data.sources import source, stream
 from reparax.errors import DataError
 from reparax.recipe import build
 
@@ -155,3 +162,54 @@ def test_without_held_out_rows_it_says_how_to_get_them(data, fitted):
         privacy(fitted, data.head(100))
     with pytest.raises(DataError, match="other data"):
         privacy(fitted, data.with_columns(size=pl.col("size") + 1))
+
+
+@pytest.fixture
+def in_blocks(data, tmp_path, monkeypatch):
+    """The rows in a file of several row groups, read a few rows at a time."""
+    monkeypatch.setattr(source, "PIECE_ROWS", 37)
+    data.write_parquet(tmp_path / "rows.parquet", row_group_size=90)
+    return blocks_of(tmp_path / "rows.parquet", memory=1)
+
+
+def test_privacy_of_rows_in_blocks_is_that_of_memory(data, fitted, in_blocks):
+    assert privacy(fitted, in_blocks, num_samples=2) == privacy(fitted, data, num_samples=2)
+    part, _ = parts_of(fitted, rx.applications.dataset_of(fitted, data))
+    found = privacy(fitted, in_blocks, synthetic=part, num_samples=2)
+    assert (found.num_fitted, found.copies, found.held_out_copies) == (300, 1.0, 0.0)
+
+
+def test_copies_of_rows_outside_of_the_sample_are_caught(data, fitted, in_blocks, monkeypatch):
+    monkeypatch.setattr(stream, "SAMPLE_ROWS", 200)
+    monkeypatch.setattr(stream, "FEWEST_SAMPLED", 100)
+    # A fit in blocks holds out rows of its sample, of which fewer than half of the rows are.
+    places = stream.places_held_out(200, 100, fitted.recipe.seed)
+    dataset = rx.applications.dataset_of(fitted, data)
+    numbers = in_blocks.sampled()[places]
+    own = known_by(fitted, dataset.take(numbers))
+    rest = dataset.take(np.setdiff1d(np.arange(400), numbers))
+    found = privacy(own, in_blocks, synthetic=rest, num_samples=2)
+    assert (found.num_fitted, found.num_held_out, found.copies, found.held_out_copies) == (300, 100, 1.0, 0.0)
+    assert found.distance > 0  # to the closest row of the sample, which has a third of them
+    with pytest.raises(DataError, match="other data"):
+        privacy(own, data, num_samples=2)
+
+
+def test_rows_that_were_not_drawn_for_the_fit_are_not_of_it(data, fitted, in_blocks):
+    drawn = replace(fitted, recipe=structs.replace(fitted.recipe, rows=50))
+    part, _ = parts_of(fitted, rx.applications.dataset_of(fitted, data))
+    found = privacy(drawn, data, synthetic=part, num_samples=2)
+    assert (found.num_fitted, found.copies) == (50, 1 / 6)
+    with pytest.raises(DataError, match="rows=50"):
+        privacy(drawn, in_blocks, num_samples=2)
+
+
+@given(st.integers(0, 10**9), st.integers(1, 4))
+def test_equal_rows_are_those_of_equal_cells(seed, width):
+    rng = np.random.default_rng(seed)
+    cells = np.asarray([0.0, 1.0, 2.0, 0.5, np.nan, np.inf, -1.0, float(1 << 40)])
+    rows, to = (rng.choice(cells, (30, width)) for _ in range(2))
+    same = ((rows[:, None] == to) | (np.isnan(rows[:, None]) & np.isnan(to))).all(axis=2).any(axis=1)
+    finite = ~np.isinf(rows).any(axis=1)
+    found = equal_rows(rows, np.split(to, [7, 7, 20]))
+    assert (found[finite] == same[finite]).all()

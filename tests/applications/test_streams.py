@@ -7,20 +7,25 @@ import sys
 import time
 from pathlib import Path
 
+import equinox as eqx
 import jax
 import numpy as np
+import optax
 import polars as pl
 import pyarrow as pa
 import pytest
 
 import reparax as rx
 from reparax import applications
+from reparax.applications import _job
 from reparax.data import Stream, opened
 from reparax.data.sources import describe, npy, source, stream
 from reparax.errors import DataError, RecipeError
 from reparax.recipe import build
 
 SMALL = {"width": 8, "depth": 1, "latent_dim": 2, "epochs": 3, "batch_size": 32, "prior": "standard-normal"}
+
+PLAIN = SMALL | {"likelihood": "normal", "relations": "none", "memory": 1}
 
 
 @pytest.fixture
@@ -46,6 +51,12 @@ def table(n: int = 2000) -> pl.DataFrame:
 def path(tmp_path):
     table().write_parquet(tmp_path / "t.parquet", row_group_size=150)
     return str(tmp_path / "t.parquet")
+
+
+@pytest.fixture
+def numbers(tmp_path):
+    np.save(tmp_path / "n.npy", np.random.default_rng(0).normal(size=(2000, 3)))
+    return str(tmp_path / "n.npy")
 
 
 def bits(fitted):
@@ -92,14 +103,86 @@ def test_other_rows_are_not_gone_on_with(tmp_path, small):
 @pytest.mark.parametrize(
     ("options", "named"),
     [
-        ({"trim": 0.1}, "--trim"), ({"ensemble": 2}, "--ensemble"), ({"rows": 100}, "--rows"),
-        ({"objective": "semi-supervised"}, "takes labels"), ({"given": ["word"]}, "--given"),
+        ({"trim": 0.1}, "--trim"), ({"rows": 100}, "--rows"), ({"objective": "semi-supervised"}, "takes labels"),
+        ({"given": ["word"]}, "--given"),
     ],
 )  # fmt: skip
 def test_what_needs_all_rows_is_refused(options, named, path, small):
     with pytest.raises((RecipeError, DataError), match=named) as error:
         rx.fit(path, **SMALL | options, memory=1)
     assert "memory=" in error.value.cure
+
+
+@pytest.fixture
+def plain_descent(monkeypatch):
+    """Steps of plain gradient descent: Adam would divide differences of rounding by their own size."""
+    descent = optax.sgd(1e-3)
+    monkeypatch.setattr(_job, "cosine_adam", lambda *numbers: descent)
+
+
+@pytest.fixture
+def reads(monkeypatch):
+    """What is read of files in blocks while models are trained."""
+    read, seen = stream.Reader.read, []
+    monkeypatch.setattr(
+        stream.Reader, "read", lambda self, *place: (seen.append(place), read(self, *place))[1]
+    )  # fmt: skip
+    return seen
+
+
+def assert_same_fit(fitted, own):
+    assert fitted.schema == own.schema
+    for leaf, other in zip(
+        *(jax.tree.leaves(eqx.filter(one.model, eqx.is_array)) for one in (fitted, own)), strict=True
+    ):
+        np.testing.assert_allclose(leaf, other, rtol=0, atol=1e-5)
+    assert [each.step for each in fitted.history] == [each.step for each in own.history]
+
+
+@pytest.mark.usefixtures("plain_descent")
+def test_an_ensemble_reads_a_file_once_and_its_first_member_is_the_single_model(numbers, small, reads, tmp_path):
+    own = rx.fit(numbers, **PLAIN)
+    of_one = sorted(reads)
+    reads.clear()
+    saves = {"checkpoints": tmp_path / "c", "checkpoint_seconds": 0.0}
+    fitted = rx.fit(numbers, **PLAIN, ensemble=3, **saves)
+    assert sorted(reads) == of_one
+    assert_same_fit(fitted.members[0], own)
+    weights = [np.concatenate([np.ravel(leaf) for leaf in bits_of(member)]) for member in fitted.members]
+    assert all(np.nanmax(np.abs(weights[0] - other)) > 0.01 for other in weights[1:])
+    asked = iter([False] * 2 + [True] * 99)
+    saves["checkpoints"] = tmp_path / "d"
+    first = rx.fit(numbers, **PLAIN, ensemble=3, **saves, stop=lambda: next(asked))
+    assert first.status == "interrupted"
+    again = rx.fit(numbers, **PLAIN, ensemble=3, **saves, resume=True)
+    assert [bits(member) for member in again.members] == [bits(member) for member in fitted.members]
+
+
+def bits_of(fitted):
+    return jax.tree.leaves(eqx.filter(fitted.model, eqx.is_inexact_array))
+
+
+@pytest.mark.usefixtures("plain_descent")
+def test_a_sweep_of_a_file_in_blocks(numbers, small, reads, tmp_path):
+    options = {"beta": [0.5, 2.0]}
+    swept = rx.sweep(numbers, options, seeds=2, folder=tmp_path / "s", **PLAIN)
+    found = len(reads)
+    reads.clear()
+    own = [rx.fit(numbers, **PLAIN, beta=0.5, seed=seed) for seed in range(2)]
+    assert found == len(reads)
+    for place, fitted in enumerate(own):
+        assert_same_fit(rx.load(tmp_path / "s" / "models" / f"{place + 1:04}"), fitted)
+    bounds = {
+        trial.seed: trial.bound for one in swept.leaderboard if one.options["beta"] == 0.5 for trial in one.trials
+    }
+    for seed, fitted in enumerate(own):
+        assert bounds[seed] == pytest.approx(max(each.valid["bound"] for each in fitted.history), rel=1e-4)
+    reads.clear()
+    again = rx.sweep(numbers, options, seeds=2, folder=tmp_path / "s", resume=True, **PLAIN)
+    assert not reads
+    assert again.leaderboard == swept.leaderboard
+    with pytest.raises(rx.errors.ArtifactError, match="data"):
+        rx.sweep(numbers, options, seeds=2, folder=tmp_path / "s", resume=True, **PLAIN | {"memory": "1GB"})
 
 
 def test_images_are_read_in_blocks(tmp_path, small):

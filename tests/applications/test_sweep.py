@@ -1,6 +1,7 @@
 """Many fits at once: each is its own fit, and the leaderboard is what their held-out bounds say."""
 
 import csv
+import dataclasses
 import itertools
 import json
 import math
@@ -14,9 +15,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import reparax as rx
+from reparax import registry
 from reparax.applications import _job, _sweep
+from reparax.applications._rows_of_fit import rows_of
 from reparax.applications._sweep import _standings
 from reparax.errors import ArtifactError, OutputError, RecipeError, TrainingError
+from reparax.training._many import _groups, _tasks
 
 ROWS = np.random.default_rng(0).normal(size=(90, 3)).astype(np.float32) @ np.asarray(
     [[1, 2, 0], [0, 1, 1], [0, 0, 0.3]], np.float32
@@ -51,6 +55,26 @@ def test_each_of_many_is_its_own_fit():
             np.testing.assert_allclose(leaf, other, rtol=0, atol=1e-5)
         for record, other in zip(fitted.history, own.history, strict=True):
             assert record.valid["bound"] == pytest.approx(other.valid["bound"], rel=1e-5)
+
+
+def weights() -> list[tuple[str, str]]:
+    """The options of objectives that are real numbers."""
+    found = [(name, option) for name in registry.names("objectives") for option in dataclasses.fields(
+        registry.load("objectives", name)
+    )]  # fmt: skip
+    return [(name, option.name) for name, option in found if isinstance(option.default, float)]
+
+
+# Free bits of 0 are other code; labels are needed for the last.
+@pytest.mark.parametrize(
+    ("name", "option"), sorted({*weights()} - {("elbo", "free_bits"), ("semi-supervised", "weight")})
+)
+def test_fits_that_differ_in_a_weight_are_one_program(name, option):
+    dataset = rx.read(ROWS)
+    recipes = [rx.plan(dataset, **SMALL, objective={"name": name, option: weight}) for weight in (0.25, 0.75)]
+    runs = [_job.Job.of(rows_of(dataset, recipe), recipe).run() for recipe in recipes]
+    assert [run.objective == runs[0].objective for run in runs] == [True, False]
+    assert list(_groups(runs, _tasks(runs), None)) == [[0, 1]]
 
 
 @pytest.mark.full

@@ -235,5 +235,34 @@ def test_a_report_on_a_large_file(words, held_out, rows, model, make_model, tmp_
 
 
 def test_what_needs_all_rows_is_refused_in_blocks(rows, model, capsys):
-    assert main(["evaluate", str(model), str(rows), "--privacy", "--memory", "1"]) == 2
-    assert "--privacy" in capsys.readouterr().err
+    assert main(["evaluate", str(model), str(rows), "--factors", str(rows), "--memory", "1"]) == 2
+    assert "--factors" in capsys.readouterr().err
+
+
+def test_privacy_of_a_fit_in_blocks_however_the_file_is_read_later(rows, tmp_path, monkeypatch, capsys):
+    small_sample(monkeypatch)
+    size = ["--width", "4", "--latent-dim", "1", "--epochs", "1", "--likelihood", "normal", "--relations", "none"]
+    size += ["--prior", "standard-normal", "--no-report", "--quiet"]
+    assert main(["fit", str(rows), "--out", str(tmp_path / "model"), "--memory", "1", *size]) == 0
+    found = []
+    for memory in ("1", "1GB"):
+        capsys.readouterr()
+        argv = ["evaluate", tmp_path / "model", rows, "--privacy", "--samples", 2, "--memory", memory, "--quiet"]
+        assert main(list(map(str, argv))) == 0
+        found.append(json.loads(capsys.readouterr().out)["privacy"])
+    assert found[0] == found[1]
+    assert (found[0]["num_fitted"], found[0]["num_held_out"]) == (270, 30)
+
+
+def test_ensembles_and_sweeps_of_a_file_in_blocks(rows, tmp_path, monkeypatch, capsys):
+    small_sample(monkeypatch)
+    size = ["--width", "4", "--latent-dim", "1", "--epochs", "1", "--memory", "1"]
+    size += ["--likelihood", "normal", "--relations", "none", "--prior", "standard-normal"]
+    argv = ["fit", rows, "--out", tmp_path / "model", "--ensemble", 2, "--no-report", *size]
+    assert main(list(map(str, argv))) == 0
+    assert "in blocks" in capsys.readouterr().err
+    assert len(rx.load(tmp_path / "model").members) == 2
+    argv = ["sweep", rows, "--out", tmp_path / "swept", "--beta", "0.5,2", "--seeds", 2, *size]
+    assert main(list(map(str, argv))) == 0
+    assert "in blocks" in capsys.readouterr().err
+    assert len(json.loads((tmp_path / "swept" / "leaderboard.json").read_text())["leaderboard"]) == 2

@@ -14,6 +14,7 @@ from reparax.errors import DataError
 from reparax.training import Checkpoints, Run, Streamed, _feed, _schedule, fit, fit_many
 
 ROWS, BATCH, EPOCHS = 230, 8, 7
+SGD = optax.sgd(0.01)
 DATA = np.random.default_rng(0).normal(1.0, 1.0, (ROWS, 3)).astype(np.float32)
 
 
@@ -48,7 +49,7 @@ class Reading:
         return ordered(self.seed, epoch)[start:stop]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Rows(Streamed):
     seen: list = field(default_factory=list)
     is_broken: bool = False
@@ -141,7 +142,82 @@ def test_an_error_while_reading_is_that_of_the_fit():
     assert not any(thread.name.startswith("reparax-reader") for thread in threading.enumerate())
 
 
-def test_many_models_need_examples_in_memory():
-    run = Run(jnp.zeros(3), squares, Rows(), jax.random.key(0), optax.sgd(0.1), 1, 8)
-    with pytest.raises(DataError, match="examples in memory"):
-        fit_many([run, run])
+def a_run(seed, data, order=None, objective=squares):
+    return Run(
+        jnp.full(3, 0.1 * seed), objective, data, jax.random.key(seed), SGD, EPOCHS, BATCH,
+        valid=DATA[:20], order=order,
+    )  # fmt: skip
+
+
+def assert_each_is_its_own_fit(results, runs):
+    for result, run in zip(results, runs, strict=True):
+        own = fit(**vars(run))
+        np.testing.assert_allclose(result.model, own.model, rtol=0, atol=1e-5)
+        assert (result.status, result.best_step) == (own.status, own.best_step)
+        assert [each.step for each in result.history] == [each.step for each in own.history]
+
+
+@pytest.mark.parametrize(("values", "steps"), [(1 << 23, 500), (200, 500), (1 << 23, 9)])
+def test_many_models_in_one_order_read_once_what_one_model_reads(values, steps, monkeypatch):
+    monkeypatch.setattr(_feed, "WINDOW_VALUES", values)
+    monkeypatch.setattr(_feed, "MOST_STEPS", steps)
+    order, rows = jax.random.key(7), Rows()
+    runs = [a_run(seed, rows, order) for seed in range(4)]
+    results = fit_many(runs)
+    read = list(rows.seen)
+    rows.seen.clear()
+    fit(**vars(runs[0]))
+    assert sorted(read) == sorted(rows.seen)
+    assert_each_is_its_own_fit(results, runs)
+    assert not any(thread.name.startswith("reparax-reader") for thread in threading.enumerate())
+
+
+def test_many_models_in_their_own_orders_and_on_their_own_rows(monkeypatch):
+    monkeypatch.setattr(_feed, "MOST_STEPS", 9)
+    rows, others = Rows(), Rows()
+    runs = [a_run(0, rows), a_run(1, rows), a_run(2, others), a_run(0, rows), a_run(4, DATA)]
+    results = fit_many(runs)
+    # Those of one seed read the same once.
+    assert len(rows.seen) == 2 * len(others.seen)
+    assert_each_is_its_own_fit(results, runs)
+
+
+@pytest.mark.filterwarnings("ignore:.*steps were not finite")
+def test_many_models_one_of_which_goes_on_alone(monkeypatch):
+    monkeypatch.setattr(_feed, "MOST_STEPS", 9)
+
+    def nan_far_out(model, x, *, key, step):
+        terms = squares(model, x, key=key, step=step)
+        return Terms(jnp.where((step == 150) & (model[0] > 50), jnp.nan, terms.objective), terms.bound)
+
+    rows = Rows()
+    runs = [a_run(seed, rows, jax.random.key(7), nan_far_out) for seed in (0, 1, 20_000)]
+    results = fit_many(runs)
+    assert [any(record.skipped for record in result.history) for result in results] == [False, False, True]
+    assert_each_is_its_own_fit(results, runs)
+
+
+@pytest.mark.parametrize("calls", [1, 7])
+def test_many_interrupted_models_go_on_with_the_same_bits(calls, tmp_path, monkeypatch):
+    monkeypatch.setattr(_schedule, "FIRST_PIECE", 11)
+    monkeypatch.setattr(_schedule, "FASTEST_GROWTH", 1)
+    monkeypatch.setattr(_feed, "MOST_STEPS", 9)
+    rows = Rows()
+    runs = [a_run(0, rows, jax.random.key(7)), a_run(1, rows, jax.random.key(7)), a_run(2, rows)]
+    expected = fit_many(runs)
+    left = [calls]
+
+    def stop():
+        left[0] -= 1
+        return left[0] < 0
+
+    first = fit_many(runs, stop=stop, checkpoints=Checkpoints(tmp_path / "c", seconds=0.0))
+    assert {result.status for result in first} == {"interrupted"}
+    again = fit_many(runs, checkpoints=Checkpoints(tmp_path / "c", seconds=0.0, resume=True))
+    assert list(map(bits, again)) == list(map(bits, expected))
+
+
+def test_an_error_while_reading_is_that_of_many_fits():
+    with pytest.raises(DataError, match="bring it back"):
+        fit_many([a_run(seed, Rows(is_broken=True)) for seed in range(2)])
+    assert not any(thread.name.startswith("reparax-reader") for thread in threading.enumerate())

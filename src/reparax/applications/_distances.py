@@ -1,9 +1,9 @@
 """How far rows of a table are from each other, for columns of numbers, categories and gaps together."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, UInt64
 
 from reparax.summary import Column
 
@@ -30,10 +30,27 @@ def comparable(values: np.ndarray, columns: tuple[Column, ...] | None) -> Float[
     return np.stack(cells, axis=1).astype(np.float64) + 0.0  # no negative zeros
 
 
-def equal_rows(rows: Float[np.ndarray, "m d"], to: Float[np.ndarray, "n d"]) -> np.ndarray:
-    """Whether each row equals one of the others; gaps are equal to gaps. Both from `comparable`."""
-    known = {row.tobytes() for row in np.nan_to_num(to, nan=np.inf)}
-    return np.asarray([row.tobytes() in known for row in np.nan_to_num(rows, nan=np.inf)], bool)
+def equal_rows(rows: Float[np.ndarray, "m d"], to: Iterable[Float[np.ndarray, "n d"]]) -> np.ndarray:
+    """Whether each row equals one of the others; gaps are equal to gaps. All from `comparable`.
+
+    Args:
+        rows: The rows.
+        to: The others, some at a time.
+    """
+    own, checksums = np.nan_to_num(rows, nan=np.inf), _checksums(rows)
+    equal: set[bytes] = set()
+    for some in to:
+        alike = some[np.isin(_checksums(some), checksums)]
+        equal.update(row.tobytes() for row in np.nan_to_num(alike, nan=np.inf))
+    return np.asarray([row.tobytes() in equal for row in own], bool)
+
+
+def _checksums(rows: Float[np.ndarray, "n d"]) -> UInt64[np.ndarray, " n"]:
+    """A number for each row, the same for equal ones and rarely for others."""
+    bits = np.ascontiguousarray(np.nan_to_num(rows, nan=np.inf)).view(np.uint64)
+    factors = np.random.default_rng(0).integers(1 << 63, size=rows.shape[1], dtype=np.uint64) * np.uint64(2)
+    # The low bits of round numbers are zeros, and products keep them.
+    return ((bits ^ (bits >> np.uint64(32))) * (factors + np.uint64(1))).sum(axis=1, dtype=np.uint64)
 
 
 class Space:

@@ -123,7 +123,7 @@ def fit(
         _refuse_for_ensembles(model)
         jobs = [Job.of(rows, recipe, member=member, objective=ready) for member in range(recipe.ensemble)]
         first = jobs[0]
-        identity = partial(identity_of, first.fitted.model, recipe, first.part, first.held_out)
+        identity = partial(identity_of, first.fitted.model, recipe, first.stream or first.part, first.held_out)
         saves = checkpoints_in(checkpoints, identity, checkpoint_seconds, resume=resume)
         return done_of(jobs, _trained_together(jobs, watch, progress, stop, among, saves), recipe)
     if recipe.dp:

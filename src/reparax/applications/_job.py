@@ -61,6 +61,9 @@ COMPANION = 1 << 30
 MEMBER = 1 << 29
 """Folded into the key of the seed, plus its number, for all random numbers of a member of an ensemble but the first."""
 
+ORDER = 1 << 28
+"""Folded into the key of the seed for the order of a stream, which members of an ensemble share: they read it once."""
+
 LABELED_SHARE = 0.1
 """The fraction of labeled examples in a fit that takes labels; where fewer are labeled, they are repeated."""
 
@@ -160,7 +163,7 @@ class Job:
         return Run(
             _with_companion(self.fitted.model, self.objective, self.key),
             seen.objective,
-            seen.examples if self.stream is None else StreamedRows(self.stream, self.fitted.units),
+            seen.examples if self.stream is None else StreamedRows(self.stream, self.fitted.binarize),
             key=self.key,
             optimizer=cosine_adam(recipe.learning_rate, seen.steps_per_epoch * recipe.epochs, recipe.weight_decay),
             epochs=recipe.epochs,
@@ -172,6 +175,7 @@ class Job:
             transform=seen.transform,
             private=None if self.budget is None else self.budget.private,
             devices=devices,
+            order=None if self.stream is None else jax.random.fold_in(jax.random.key(recipe.seed), ORDER),
         )
 
     def _seen(self) -> "_Seen":

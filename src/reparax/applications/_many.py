@@ -7,7 +7,7 @@ from typing import Any, Unpack
 from reparax.applications._fit import plan
 from reparax.applications._job import Job, done_of, trained
 from reparax.applications._rows_of_fit import row_settings, rows_of
-from reparax.data import Dataset, Stream, read, require_fit
+from reparax.data import Dataset, Stream, opened, require_fit
 from reparax.errors import RecipeError, TrainingError
 from reparax.objectives import AbstractObjective
 from reparax.recipe import Chosen, FittedModel, Recipe
@@ -35,6 +35,7 @@ def fit_many(
     *,
     given: Iterable[str] = (),
     context: Any = None,
+    memory: str | float | None = None,
     progress: Progress | None = None,
     stop: Stop | None = None,
     ended: Callable[[int, FittedModel], None] | None = None,
@@ -50,6 +51,7 @@ def fit_many(
         settings: For each model what is chosen in addition: ``[{"beta": 0.5}, {"beta": 4.0, "seed": 1}]``.
         given: As of `fit`.
         context: As of `fit`.
+        memory: As of `fit`. Of a file that is read in blocks, models of one seed read them once.
         progress: Called after each look at the held-out data with a record of the means over the models that are
             trained side by side.
         stop: As of `fit`; ends all of them.
@@ -61,8 +63,8 @@ def fit_many(
         RecipeError: As of `fit`.
         TrainingError: One of them could not be trained; after the others are fitted, so that ``ended`` had these.
     """
-    dataset = read(data, given=given, context=context)
-    require_fit(dataset)
+    dataset = opened(data, memory=memory, given=given, context=context)
+    require_fit(dataset.sample if isinstance(dataset, Stream) else dataset)
     planned = [planned_of(dataset, {**chosen, **each}) for each in settings]
     errors: list[TrainingError] = []
 
@@ -78,7 +80,7 @@ def fit_many(
     return [one for one in fitted if isinstance(one, FittedModel)]
 
 
-def planned_of(dataset: Dataset, chosen: Mapping[str, Any]) -> Planned:
+def planned_of(dataset: Dataset | Stream, chosen: Mapping[str, Any]) -> Planned:
     """What is to be fitted with some choices.
 
     Raises:
@@ -92,7 +94,7 @@ def planned_of(dataset: Dataset, chosen: Mapping[str, Any]) -> Planned:
 
 
 def fit_planned(
-    dataset: Dataset,
+    dataset: Dataset | Stream,
     planned: Sequence[Planned],
     *,
     progress: Progress | None,

@@ -57,12 +57,20 @@ def held_out_of_blocks(fitted: FittedModel, blocks: Blocks, opened: Callable[[An
         blocks: The rows of the files.
         opened: Gives rows in the form that the model takes; see `dataset_of`.
     """
+    found = numbered_held_out(fitted, blocks, opened)
+    return None if found is None else found[1]
+
+
+def numbered_held_out(
+    fitted: FittedModel, blocks: Blocks, opened: Callable[[Any], Dataset]
+) -> tuple[np.ndarray, Dataset] | None:
+    """The same, with their numbers in the files, in order."""
     recipe = fitted.recipe
     if recipe is None or recipe.valid == 0 or len(blocks) < 2:
         return None
     candidates = blocks.held_out(recipe.valid, recipe.seed, fitted.schema.left_out_as_asked)
-    found = (opened(blocks.at(rows)) for rows in candidates)
-    return next((rows for rows in found if _are_held_out(fitted, trimmed(rows, recipe.trim))), None)
+    found = ((places, opened(blocks.at(places))) for places in candidates)
+    return next((each for each in found if _are_held_out(fitted, trimmed(each[1], recipe.trim))), None)
 
 
 def parts_of(fitted: FittedModel, dataset: Dataset) -> tuple[Dataset, Dataset] | None:

@@ -1,7 +1,8 @@
 """Whether a model and its synthetic rows give away the rows of the fit."""
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -10,14 +11,14 @@ from reparax.applications._distances import Space, closest, comparable, equal_ro
 from reparax.applications._door import dataset_of
 from reparax.applications._measured import Measured, fraction, separation
 from reparax.applications._mixture import mixed
-from reparax.applications._parts import parts_of
+from reparax.applications._parts import numbered_held_out, parts_of
 from reparax.applications._rows import terms_of
-from reparax.applications._rows_of_fit import trimmed
+from reparax.applications._rows_of_fit import drawn_rows, trimmed
 from reparax.applications._sample import sample_dataset
-from reparax.data import Dataset, joint_values
+from reparax.data import Blocks, Dataset, joint_values
 from reparax.errors import DataError, RecipeError
 from reparax.networks import context_size
-from reparax.recipe import FittedModel
+from reparax.recipe import FittedModel, Recipe
 
 MOST_SYNTHETIC = 2000
 MOST_SCORED = 1000
@@ -62,6 +63,22 @@ class Privacy:
     membership: Measured
 
 
+class _Sides(NamedTuple):
+    """The rows of the fit and those that were held out of it.
+
+    Attributes:
+        fitted: The rows of the fit, or a uniform sample of them.
+        num_fitted: How many rows of the fit there are.
+        held_out: The rows that were held out.
+        all_fitted: All rows of the fit, some at a time.
+    """
+
+    fitted: Dataset
+    num_fitted: int
+    held_out: Dataset
+    all_fitted: Iterable[Dataset]
+
+
 def privacy(fitted: FittedModel, data: Any, *, synthetic: Any = None, num_samples: int = 100, seed: int = 0) -> Privacy:
     """Whether a model and its synthetic rows give away the rows of the fit: copies, closest rows, membership.
 
@@ -70,7 +87,9 @@ def privacy(fitted: FittedModel, data: Any, *, synthetic: Any = None, num_sample
 
     Args:
         fitted: The fitted model.
-        data: The data of the fit: anything `reparax.data.read` reads, or a `Dataset`.
+        data: The data of the fit: anything `reparax.data.read` reads, or a `Dataset`. Of rows that are too many for
+            memory, what `reparax.data.blocks_of` gives: copies are looked for among all of them, and distances and
+            membership measured on a uniform sample, as they are of many rows in memory.
         synthetic: Synthetic rows, likewise; by default, 2,000 new ones are drawn.
         num_samples: K, the importance samples of each row for the membership.
         seed: The seed of synthetic rows and importance samples.
@@ -86,7 +105,7 @@ def privacy(fitted: FittedModel, data: Any, *, synthetic: Any = None, num_sample
             got="a conditional model with a context of numbers, whose rows cannot be drawn by themselves",
             cure="fit with given=[...] to measure privacy",
         )
-    part, held_out = _sides(fitted, dataset_of(fitted, data))
+    sides = _sides_of_blocks(fitted, data) if isinstance(data, Blocks) else _sides(fitted, dataset_of(fitted, data))
     drawn = (
         sample_dataset(fitted, MOST_SYNTHETIC, key=jax.random.key(seed))
         if synthetic is None
@@ -94,21 +113,72 @@ def privacy(fitted: FittedModel, data: Any, *, synthetic: Any = None, num_sample
     )
     # What is given belongs to the rows that are handed out.
     columns = fitted.schema.joint.columns if fitted.binarize == "none" else None
-    made, seen, unseen = (comparable(joint_values(rows), columns) for rows in (drawn, part, held_out))
+    rows = (drawn, sides.fitted, sides.held_out)
+    made, seen, unseen = (comparable(joint_values(some), columns) for some in rows)
     distance, held_out_distance, nearer = _distances(made, seen, unseen, columns)
+    everything = (comparable(joint_values(some), columns) for some in sides.all_fitted)
+    copied = equal_rows(np.concatenate([made, unseen]), everything)
     return Privacy(
-        num_fitted=len(part), num_held_out=len(held_out), num_synthetic=len(made),
-        copies=float(equal_rows(made, seen).mean()), held_out_copies=float(equal_rows(unseen, seen).mean()),
+        num_fitted=sides.num_fitted, num_held_out=len(unseen), num_synthetic=len(made),
+        copies=float(copied[: len(made)].mean()), held_out_copies=float(copied[len(made) :].mean()),
         distance=distance, held_out_distance=held_out_distance, nearer=nearer,
-        membership=_membership(fitted, part, held_out, num_samples, seed),
+        membership=_membership(fitted, sides.fitted, sides.held_out, num_samples, seed),
     )  # fmt: skip
 
 
-def _sides(fitted: FittedModel, dataset: Dataset) -> tuple[Dataset, Dataset]:
-    """The rows of the fit and those held out, after trimming.
+def _sides(fitted: FittedModel, dataset: Dataset) -> _Sides:
+    """Those of data in memory, after trimming.
 
     Raises:
         DataError: None were held out, or these are other data.
+    """
+    recipe = _require_held_out(fitted)
+    parts = parts_of(fitted, dataset)
+    if parts is None:
+        raise _other_data(fitted, len(dataset))
+    fitted_on, held_out = (trimmed(part, recipe.trim) for part in parts)
+    fitted_on = drawn_rows(fitted_on, recipe)
+    return _Sides(fitted_on, len(fitted_on), held_out, [fitted_on])
+
+
+def _sides_of_blocks(fitted: FittedModel, blocks: Blocks) -> _Sides:
+    """Those of rows in blocks.
+
+    Raises:
+        DataError: None were held out, or these are other data; or not all of the others were fitted to.
+    """
+    recipe = _require_held_out(fitted)
+    if recipe.trim or recipe.rows:
+        raise DataError(
+            expected="a fit to all rows but those held out, as rows in blocks are not ordered or drawn",
+            got=f"trim={recipe.trim:g}" if recipe.trim else f"rows={recipe.rows}",
+            cure="give the data more --memory (in Python, the data themselves)",
+        )
+
+    def opened(raw: Any) -> Dataset:
+        return dataset_of(fitted, raw)
+
+    found = numbered_held_out(fitted, blocks, opened)
+    if found is None:
+        raise _other_data(fitted, len(blocks))
+    places, held_out = found
+
+    def all_fitted() -> Iterator[Dataset]:
+        before = 0
+        for raw in blocks:
+            rows = np.arange(before, before + len(raw))
+            yield opened(raw).take(np.flatnonzero(~np.isin(rows, places)))
+            before += len(raw)
+
+    sample = opened(blocks.at(np.setdiff1d(blocks.sampled(fitted.schema.left_out_as_asked), places)))
+    return _Sides(sample, len(blocks) - len(places), held_out, all_fitted())
+
+
+def _require_held_out(fitted: FittedModel) -> Recipe:
+    """The recipe of a fit that held out rows.
+
+    Raises:
+        DataError: None were held out.
     """
     recipe = fitted.recipe
     if recipe is None or recipe.valid == 0:
@@ -117,15 +187,15 @@ def _sides(fitted: FittedModel, dataset: Dataset) -> tuple[Dataset, Dataset]:
             got="a fit that held out none",
             cure="fit again with --valid 0.1 (valid=0.1 in Python)",
         )
-    parts = parts_of(fitted, dataset)
-    if parts is None:
-        raise DataError(
-            expected=f"the data of the fit: {fitted.schema.num_examples} rows, besides those held out",
-            got=f"other data, of {len(dataset)} rows",
-            cure="give the data that the model was fitted to",
-        )
-    fitted_on, held_out = (trimmed(part, recipe.trim) for part in parts)
-    return fitted_on, held_out
+    return recipe
+
+
+def _other_data(fitted: FittedModel, count: int) -> DataError:
+    return DataError(
+        expected=f"the data of the fit: {fitted.schema.num_examples} rows, besides those held out",
+        got=f"other data, of {count} rows",
+        cure="give the data that the model was fitted to",
+    )
 
 
 def _evenly(count: int, most: int) -> np.ndarray:

@@ -1,6 +1,7 @@
 """Fitting to data that are read in blocks: what is trained on, what is held out, and what is refused."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from msgspec import structs
@@ -8,22 +9,27 @@ from msgspec import structs
 from reparax import registry
 from reparax.data import Dataset, Reader, Schema, Stream, related_stream, with_schema
 from reparax.errors import RecipeError
-from reparax.recipe import Recipe, Units
+from reparax.recipe import Binarize, Recipe, Units
 from reparax.tables import is_for_rows
 from reparax.training import Streamed
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class StreamedRows(Streamed):
-    """The rows of a stream as training stores them.
+    """The rows of a stream as training stores them; equal if these are.
 
     Attributes:
         stream: The rows of the fit.
-        units: The conversion of the user's values.
+        binarize: Whether intensities become bits.
     """
 
     stream: Stream
-    units: Units
+    binarize: Binarize
+
+    @cached_property
+    def units(self) -> Units:
+        """The conversion of the user's values."""
+        return Units.of(self.stream.schema, self.binarize)
 
     @property
     def num_examples(self) -> int:
@@ -33,6 +39,11 @@ class StreamedRows(Streamed):
     def some(self) -> Any:
         """A row."""
         return self.units.trained_on(self.stream.sample.values[:1])
+
+    @property
+    def num_bytes(self) -> int:
+        """The memory of the rows that are shuffled at once, and of as many while they are put in order."""
+        return self.stream.buffer_bytes
 
     def opened(self, seed: tuple[int, ...]) -> "_Opened":
         """The rows in an order of a seed."""
@@ -100,7 +111,6 @@ def _refuse(recipe: Recipe) -> None:
     takes_labels = registry.load("objectives", recipe.name("objective")).takes_labels
     asked = {
         "--trim (trim), which orders all rows by how odd they are": recipe.trim > 0,
-        "--ensemble (ensemble), whose members are trained at once": recipe.ensemble > 1,
         "--rows (rows), a part of the rows": recipe.rows > 0,
         f"the objective {recipe.name('objective')}, which takes labels": takes_labels,
     }

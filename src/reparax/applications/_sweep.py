@@ -15,7 +15,7 @@ from reparax import artifact
 from reparax.applications._many import Fitted, Planned, fit_planned, planned_of
 from reparax.applications._rows_of_fit import classified
 from reparax.applications._saves import fingerprint
-from reparax.data import Dataset, read, require_fit
+from reparax.data import Dataset, Stream, opened, require_fit
 from reparax.disk import atomic_write
 from reparax.errors import ArtifactError, OutputError, RecipeError, TrainingError
 from reparax.recipe import Chosen, FittedModel, Recipe
@@ -111,6 +111,7 @@ def sweep(
     resume: bool = False,
     given: Iterable[str] = (),
     context: Any = None,
+    memory: str | float | None = None,
     progress: Progress | None = None,
     stop: Stop | None = None,
     ended: Callable[[Trial], None] | None = None,
@@ -131,6 +132,7 @@ def sweep(
         resume: Go on with the sweep in the folder: finished fits are not repeated.
         given: As of `fit`.
         context: As of `fit`.
+        memory: As of `fit_many`.
         progress: As of `fit_many`.
         stop: As of `fit`; the sweep then ends, and what has been finished can be resumed.
         ended: Called with each trial as soon as it has ended.
@@ -142,9 +144,11 @@ def sweep(
         OutputError: The folder cannot be written, or is not empty and nothing is to be resumed.
         ArtifactError: The folder holds a sweep of other data or settings.
     """
-    # Labels that the objective takes are part of the data, which a resumed sweep must have too.
-    dataset = classified(read(data, given=given, context=context), chosen.get("objective"))
-    require_fit(dataset)
+    dataset = opened(data, memory=memory, given=given, context=context)
+    if isinstance(dataset, Dataset):
+        # Labels that the objective takes are part of the data, which a resumed sweep must have too.
+        dataset = classified(dataset, chosen.get("objective"))
+    require_fit(dataset.sample if isinstance(dataset, Stream) else dataset)
     combinations, planned = _planned(dataset, options, seeds, chosen)
     store = None if folder is None else _Store(Path(folder).expanduser(), dataset, planned, resume=resume)
     if resume and store is None:
@@ -182,7 +186,7 @@ def sweep(
 
 
 def _planned(
-    dataset: Dataset, options: Mapping[str, Sequence[Any]], seeds: int, chosen: Mapping[str, Any]
+    dataset: Dataset | Stream, options: Mapping[str, Sequence[Any]], seeds: int, chosen: Mapping[str, Any]
 ) -> tuple[list[dict[str, Any]], list[Planned]]:
     """The combinations, and the fits: of each combination one for each seed.
 
@@ -299,7 +303,7 @@ class _Store:
         ArtifactError: It holds another sweep, or none.
     """
 
-    def __init__(self, folder: Path, dataset: Dataset, planned: Sequence[Planned], *, resume: bool) -> None:
+    def __init__(self, folder: Path, dataset: Dataset | Stream, planned: Sequence[Planned], *, resume: bool) -> None:
         self._folder = folder
         self._identity = {
             "data": fingerprint(dataset),

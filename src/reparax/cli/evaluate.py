@@ -71,7 +71,8 @@ def evaluate(
             numbers or categories: add how the codes relate to them (MIG, SAP, DCI, FactorVAE score).
         privacy: Add what the model and its synthetic rows give away of the rows of the fit: copies, closest rows,
             membership, each beside held-out rows. The data are those of the fit.
-        memory: The most memory that the values may take; not beside factors or privacy, which need all rows at once.
+        memory: The most memory that the values may take, such as 2GB (default: a quarter of what is available); not
+            beside factors, which need all rows at once.
         out: Write to a .json file instead of stdout.
         view: In place of DATA, one of several views: NAME=FILE; once for each view.
         row_id: Of views, the column or array that names their rows; by default they belong together in their order.
@@ -87,13 +88,14 @@ def evaluate(
     source = source_of(data, view, row_id)
     from reparax import applications
 
-    asked = {"factors": factors is not None, "privacy": privacy}
     if impute_given:
-        refuse_beside_unknown(held_out=held_out, memory=memory is not None, **asked)
-    in_blocks = None
-    if any(asked.values()):
+        refuse_beside_unknown(
+            held_out=held_out, memory=memory is not None, factors=factors is not None, privacy=privacy
+        )
+    if factors is not None:
         _refuse_memory(memory)
-    elif not (impute_given or held_out):
+    in_blocks = None
+    if not (impute_given or held_out or factors is not None):
         in_blocks = applied_in_blocks(source, fitted, say, memory=memory, label=label)
     unknown: Unknown = "average" if impute_given else "refuse"
     rows: Any
@@ -112,7 +114,7 @@ def evaluate(
     if members is not None:
         numbers["members"] = [{name: _number(value) for name, value in one.items()} for one in members]
     if privacy:
-        whole = open_data(source, fitted, speaker(quiet=True), label=label) if held_out else rows
+        whole = _data_of_fit(fitted, source, label, memory)
         secrecy = applications.privacy(fitted, whole, num_samples=samples, seed=seed)
         numbers["privacy"] = dataclasses.asdict(secrecy)
     _write_json(numbers, out)
@@ -123,10 +125,25 @@ def evaluate(
 def _refuse_memory(memory: str | None) -> None:
     if memory is not None:
         raise DataError(
-            expected="no --memory beside --factors and --privacy, which need all rows at once",
+            expected="no --memory beside --factors, which need all rows at once",
             got=f"--memory {memory}",
             cure="leave it out, or run the command twice",
         )
+
+
+def _data_of_fit(fitted: "FittedModel", source: Any, label: str | None, memory: str | None) -> Any:
+    """The data of the fit: in blocks if they take too much memory, or if the fit read them in blocks."""
+    from reparax.applications import parts_of
+    from reparax.data import blocks_of
+
+    is_plain = isinstance(source, str) and label is None
+    blocks = blocks_of(source, memory=memory) if is_plain else None
+    if blocks is not None:
+        return blocks
+    whole = open_data(source, fitted, speaker(quiet=True), label=label)
+    # Which rows a fit holds out depends on how it reads them.
+    blocks = blocks_of(source, memory=1) if is_plain and parts_of(fitted, whole) is None else None
+    return whole if blocks is None else blocks
 
 
 def _write_json(numbers: dict[str, Any], out: str | None) -> None:

@@ -18,7 +18,7 @@ from reparax.cli.evaluate import say_verdict
 from reparax.cli.model import Data, Id, View, origin_of, prepare_jax, see_working_folder, source_of, streamed
 from reparax.cli.options import RecipeOptions
 from reparax.cli.terminal import Say, Stop, bound_name, notes, speaker, stoppable, warn, warnings_as_lines, watch
-from reparax.cli.words import columns_text, recipe_lines, relations_text
+from reparax.cli.words import blocks_text, columns_text, recipe_lines, relations_text
 from reparax.disk import unwritable
 from reparax.errors import CheckpointWarning, TrainingError, TrainingWarning
 
@@ -188,8 +188,7 @@ def fit(
     for line in columns_text(dataset.schema):
         say(line)
     if isinstance(dataset, Stream):
-        known = f"{len(dataset.rows):,} of {len(dataset):,} rows"
-        say(f"note: the data are read in blocks while they are trained on; a sample of {known} is in memory")
+        say(f"note: {blocks_text(dataset)}")
     without = planned.dp > 0
     saves = _Saves(None if without else checkpoint_folder(out), resume, checkpoint_seconds)
     with stoppable(max_time) as stop:

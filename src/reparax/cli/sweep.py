@@ -12,6 +12,7 @@ from reparax.cli.fit import names_in
 from reparax.cli.model import Data, prepare_jax, see_working_folder, streamed
 from reparax.cli.options import SweepOptions
 from reparax.cli.terminal import Say, bound_name, notes, speaker, stoppable, warn, warnings_as_lines
+from reparax.cli.words import blocks_text
 from reparax.errors import TrainingError, TrainingWarning
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ def sweep(
     schema: str | None = None,
     exclude: Annotated[tuple[str, ...], Parameter(consume_multiple=True)] = (),
     given: Annotated[tuple[str, ...], Parameter(consume_multiple=True)] = (),
+    memory: str | None = None,
     recipe: SweepOptions = SweepOptions(),
     resume: bool = False,
     max_time: Annotated[float, Parameter(validator=Number(gt=0))] = math.inf,
@@ -54,17 +56,19 @@ def sweep(
         schema: A .json or .toml file with the kinds of columns of a table, as of reparax fit.
         exclude: Columns of a table to ignore.
         given: Columns that are known and not modeled, as of reparax fit.
+        memory: The most memory that the values of the data may take, such as 2GB, as of reparax fit; a file with more
+            is read in blocks, once for all models of one seed.
         recipe: The choices about models and their training; several values with commas.
         resume: Go on with the sweep in OUT, with the same data and options: finished fits are not repeated.
         max_time: Stop after this many seconds; --resume goes on from there.
         quiet: Show no progress and no notes.
     """
-    from reparax.data import check_output, left_out, read
+    from reparax.data import Stream, check_output, left_out, opened
 
     say = speaker(quiet)
     check_output(out, ())
     varied, chosen = recipe.varied()
-    dataset = read(data, label=label, schema=schema, exclude=exclude, given=names_in(given))
+    dataset = opened(data, memory=memory, label=label, schema=schema, exclude=exclude, given=names_in(given))
     prepare_jax()
     from reparax import applications
 
@@ -75,6 +79,8 @@ def sweep(
     notes(say, [note for note in dataset.notes if note not in dropped])
     for line in dropped:
         warn(f"warning: {line}")
+    if isinstance(dataset, Stream):
+        say(f"note: {blocks_text(dataset)}")
     count = math.prod(map(len, varied.values())) * seeds
     say(f"sweep       {count} fits: {_words(varied)}{seeds} seed{'s' if seeds > 1 else ''}")
     ended = _Counted(count, say)

@@ -158,3 +158,9 @@ def _network(recipe: "Recipe") -> str:
 def _objective(recipe: "Recipe") -> str:
     warmup = [f"KL warm-up over {recipe.warmup_epochs} epochs"] if recipe.warmup_epochs else []
     return ", ".join([_part(recipe, "objective"), *warmup])
+
+
+def blocks_text(stream: "Stream") -> str:
+    """That data are read in blocks, and what of them is in memory."""
+    known = f"{len(stream.rows):,} of {len(stream):,} rows"
+    return f"the data are read in blocks while they are trained on; a sample of {known} is in memory"

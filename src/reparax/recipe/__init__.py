@@ -9,6 +9,7 @@ from reparax.recipe._given import given_numbers as given_numbers
 from reparax.recipe._given import given_size as given_size
 from reparax.recipe._guarantee import Guarantee as Guarantee
 from reparax.recipe._recipe import DELTA as DELTA
+from reparax.recipe._recipe import Binarize as Binarize
 from reparax.recipe._recipe import Choice as Choice
 from reparax.recipe._recipe import Chosen as Chosen
 from reparax.recipe._recipe import ChosenPart as ChosenPart

@@ -339,10 +339,8 @@ def private(study: Study) -> tuple[Finding, ...]:
     """Whether synthetic rows and bounds give away the rows of the fit."""
     found, rows = study.privacy, study.rows_word()
     if found is None:
-        sentence = (
-            f"Whether {rows} of the fit are given away cannot be measured without {rows} that were held out of it."
-        )
-        cure = "Fit with --valid 0.1, and make the report on the data of the fit."
+        why, cure = study.without_privacy
+        sentence = f"Whether {rows} of the fit are given away is not measured: {why}."
         return (Finding(sentence, "privacy", None, "unknown", cure=cure),)
     nearer, member = found.nearer, found.membership
     levels = (

@@ -10,10 +10,8 @@ def secrecy(study: Study) -> Section:
     """Copies, distances to the closest rows and the membership attack, each beside held-out rows."""
     found, rows = study.privacy, study.rows_word()
     if found is None:
-        words = (
-            f"Not measured. Whether a model gives away the {rows} it was fitted to shows only beside {rows} that it "
-            "has not seen. Fit with --valid 0.1, which holds out a tenth, and make the report on the data of the fit."
-        )
+        why, cure = study.without_privacy
+        words = f"Whether the model gives away the {rows} it was fitted to is not measured: {why}. {cure}"
         return Section("privacy", "Privacy", (Text(words),))
     words = (
         f"{found.num_synthetic:,} synthetic {rows} and {found.num_held_out:,} held-out ones, each compared with "

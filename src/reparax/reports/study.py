@@ -296,6 +296,16 @@ class Study:
             return np.arange(count)
         return np.sort(np.argsort(-largest_correlations(self.compared[0]), kind="stable")[:MAX_RELATED])
 
+    @property
+    def without_privacy(self) -> tuple[str, str]:
+        """Why the privacy is not measured, and what to do."""
+        rows = self.rows_word()
+        if self.held_out is not None:
+            why = f"this report has the {rows} that were held out, and not those of the fit"
+            return why, "Run reparax evaluate MODEL DATA --privacy on the data of the fit."
+        why = f"it shows only beside {rows} that were held out of the fit"
+        return why, "Fit with --valid 0.1, and make the report on the data of the fit."
+
     @cached_property
     def privacy(self) -> Privacy | None:
         """What the model gives away of the rows of the fit; None without these and held-out rows to compare with."""

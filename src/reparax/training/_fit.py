@@ -74,6 +74,7 @@ def fit(
     stop: Stop | None = None,
     checkpoints: Checkpoints | None = None,
     watch: Watch | None = None,
+    order: jax.Array | None = None,
 ) -> FitResult[Tree]:
     """Maximizes the mean over examples of an objective, by stochastic gradient ascent.
 
@@ -113,6 +114,8 @@ def fit(
         stop: Asked several times a minute; when it is true, training ends with the best model so far.
         checkpoints: Where to save the state of training, and whether to go on from there.
         watch: What else follows the run.
+        order: The key of the order of the examples, if it is not to follow from ``key``: models that `fit_many` trains
+            on the same streamed examples in one order read them once.
 
     Raises:
         DataError: No examples, different numbers of them in different arrays, or held-out ones of another structure.
@@ -140,6 +143,7 @@ def fit(
         transform,
         private,
         devices,
+        order,
     )
     task = Run(*whole).task()
     state = TrainState.first(task.program.start(model, task.data, task.plan.batch_size))
@@ -175,23 +179,32 @@ class Run(Generic[Tree]):
     transform: Transform | None = None
     private: Private | None = None
     devices: Devices = ONE
+    order: jax.Array | None = None
 
-    def task(self) -> Task:
+    @property
+    def keys(self) -> tuple[jax.Array, jax.Array, jax.Array]:
+        """The keys of the order of the examples, of the noise, and of the noise of looks."""
+        order, noise, of_look = jax.random.split(self.key, 3)
+        return order if self.order is None else self.order, noise, of_look
+
+    def task(self, feed: Feed | None = None) -> Task:
         """What the loop trains.
+
+        Args:
+            feed: The examples, if another model has the same in the same order.
 
         Raises:
             DataError: As for `fit`.
         """
-        feed = self._feed()
+        feed = feed or self._feed()
         held_out = _held_out(self.valid, feed.some if isinstance(self.data, Streamed) else self.data, self.devices)
         effort = effort_for(self.epochs * feed.num_values)
         transform = self.transform or _keep
         model, devices = self.devices.copied(self.model), self.devices
         program = Program.of(model, self.objective, self.optimizer, transform, effort, self.private, devices)
         judging = Program.of(model, self.judge or self.objective, self.optimizer, transform, effort, None, devices)
-        order, noise, of_look = jax.random.split(self.key, 3)
         plan = self._plan(feed.num_examples)
-        return Task(program, judging, feed, held_out, plan, (order, noise, of_look), self.patience, self.warmup)
+        return Task(program, judging, feed, held_out, plan, self.keys, self.patience, self.warmup)
 
     def _feed(self) -> Feed:
         if isinstance(self.data, Streamed):

@@ -2,16 +2,19 @@
 
 import os
 from collections.abc import Callable, Hashable, Iterator, Sequence
+from contextlib import ExitStack
 from typing import Any, NamedTuple, TypeVar
 
 import jax
+import numpy as np
 from jaxtyping import PyTree
 
 from reparax.compiler import effort_for
-from reparax.errors import DataError, TrainingError
+from reparax.errors import TrainingError
 from reparax.pytrees import partition
 from reparax.training._checkpoints import Checkpoints, opened_part, prepare_parts
-from reparax.training._feed import Streamed
+from reparax.training._examples import num_examples
+from reparax.training._feed import Feed, Streamed
 from reparax.training._fit import FitResult, Nowhere, Run, ignored, never, result_of
 from reparax.training._loop import Stop, Task, Trainee, run
 from reparax.training._record import Progress
@@ -58,26 +61,38 @@ def fit_many(
         For each model its result, or the error with which `fit` would have ended.
 
     Raises:
-        DataError: As for `fit`; or examples are not in memory.
+        DataError: As for `fit`.
         ArtifactError: As for `fit`.
         OutputError: As for `fit`.
     """
-    if any(isinstance(each.data, Streamed) for each in runs):
-        raise DataError(
-            expected="examples in memory, to train many models at once", got="examples that are read while training",
-            cure="train one model at a time",
-        )  # fmt: skip
     if checkpoints is not None:
         prepare_parts(checkpoints)
     results: dict[int, Result] = {}
-    tasks = [each.task() for each in runs]
+    tasks = _tasks(runs)
     for group in _groups(runs, tasks, most):
         how = _How(progress or ignored, stop or never, checkpoints)
-        for place, result in _fitted(group, runs, tasks, how):
-            results[place] = result
-            if ended is not None:
-                ended(place, result)
+        with ExitStack() as stack:
+            for place in group:
+                stack.callback(tasks[place].feed.close)
+            for place, result in _fitted(group, runs, tasks, how):
+                results[place] = result
+                if ended is not None:
+                    ended(place, result)
     return [results[place] for place in range(len(runs))]
+
+
+def _tasks(runs: Sequence[Run[Any]]) -> list[Task]:
+    """What the loop trains; runs that read the same examples in the same order read them once."""
+    feeds: dict[Hashable, Feed] = {}
+    tasks = []
+    for each in runs:
+        order = np.asarray(jax.random.key_data(each.keys[0])).tobytes()
+        same = (each.data, order, each.batch_size, each.epochs, each.devices) if isinstance(each.data, Streamed) else ()
+        task = each.task(feeds.get(same))
+        if same:
+            feeds[same] = task.feed
+        tasks.append(task)
+    return tasks
 
 
 def _groups(runs: Sequence[Run[Any]], tasks: Sequence[Task], most: int | None) -> Iterator[list[int]]:
@@ -87,7 +102,7 @@ def _groups(runs: Sequence[Run[Any]], tasks: Sequence[Task], most: int | None) -
             same, lambda place: _structure(tasks[place], runs[place].model, numbers=True)
         )  # fmt: skip
         for group in exact:
-            size = max(1, most or _fitting(tasks[group[0]], runs[group[0]].model))
+            size = max(1, most or _fitting([tasks[place] for place in group], runs[group[0]].model))
             number = -(-len(group) // size)
             for part in range(number):  # of about equal sizes
                 yield group[part * len(group) // number : (part + 1) * len(group) // number]
@@ -104,7 +119,8 @@ def _by(places: Sequence[int], key: Callable[[int], Hashable]) -> list[list[int]
 def _structure(task: Task, model: PyTree, *, numbers: bool) -> Hashable:
     plan = task.plan
     trees = ((task.program, task.judging), partition(model)[0], (task.data, task.held_out))
-    return *(signature(tree, numbers=numbers) for tree in trees), plan.num_examples, plan.batch_size, plan.epochs
+    of_plan = plan.num_examples, plan.batch_size, plan.epochs
+    return *(signature(tree, numbers=numbers) for tree in trees), *of_plan, type(task.feed)
 
 
 def _is_general(places: Sequence[int], tasks: Sequence[Task], runs: Sequence[Run[Any]]) -> bool:
@@ -121,12 +137,15 @@ def _is_general(places: Sequence[int], tasks: Sequence[Task], runs: Sequence[Run
     return True
 
 
-def _fitting(task: Task, model: PyTree) -> int:
+def _fitting(tasks: Sequence[Task], model: PyTree) -> int:
     """How many models of a group fit into memory, roughly: their state, and what their steps hold."""
-    free = MEMORY * _free_memory()
+    free, task = MEMORY * _free_memory(), tasks[0]
     state = COPIES * sum(leaf.nbytes for leaf in jax.tree.leaves(partition(model)[0]))
-    data = sum(leaf.nbytes for leaf in jax.tree.leaves((task.data, task.held_out)))
-    batch = 4 * VALUES_PER_VALUE * data // max(1, task.plan.num_examples) * task.plan.batch_size
+    held_out = sum(leaf.nbytes for leaf in jax.tree.leaves(task.held_out))
+    shared = len({id(each.feed) for each in tasks}) / len(tasks)  # of what is read for one, by how many models
+    data = held_out + shared * task.feed.num_bytes
+    of_one = sum(leaf.nbytes for leaf in jax.tree.leaves(task.data)) // num_examples(task.data)
+    batch = 4 * VALUES_PER_VALUE * of_one * task.plan.batch_size
     return max(1, int(free // max(1, state + data + batch)))
 
 
@@ -192,7 +211,7 @@ def _together(
 ) -> tuple[TogetherState, list[float | None]]:
     """Trains a group: its state at the end, and the held-out bounds before training."""
     models = [partition(runs[place].model)[0] for place in group]
-    values = len(group) * tasks[0].plan.epochs * sum(leaf.size for leaf in jax.tree.leaves(tasks[0].data))
+    values = len(group) * tasks[0].plan.epochs * tasks[0].feed.num_values
     together = Together(tasks, effort_for(values))
     state = how.run(together, together.start(models), group)
     if tasks[0].held_out is None or not state.history:

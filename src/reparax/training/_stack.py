@@ -35,6 +35,17 @@ class Stacked(NamedTuple):
         shared = [leaves[0] if same else None for leaves, same in zip(columns, is_shared, strict=True)]
         return cls(jax.tree.unflatten(structure, own), jax.tree.unflatten(structure, shared))
 
+    @classmethod
+    def same(cls, tree: PyTree) -> "Stacked":
+        """The same pytree for all."""
+        return cls(jax.tree.map(lambda _: None, tree), tree)
+
+    @classmethod
+    def each(cls, trees: Sequence[PyTree[Array]]) -> "Stacked":
+        """Pytrees of arrays, of which every one differs."""
+        stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
+        return cls(stacked, jax.tree.map(lambda _: None, stacked))
+
     def member(self, own: PyTree) -> Any:
         """One of the pytrees, from its leaves of ``own``."""
         return eqx.combine(own, self.shared)

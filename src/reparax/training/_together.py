@@ -15,6 +15,7 @@ from jaxtyping import Array, PyTree
 from reparax.compiler import Effort, compiled
 from reparax.training._devices import Devices
 from reparax.training._examples import take
+from reparax.training._feed import Abreast
 from reparax.training._loop import Sums, Task, held_out_terms
 from reparax.training._program import Carry, Chunk, chunk_steps, evaluation, keys_of, parts_of
 from reparax.training._record import Record, Status
@@ -197,11 +198,10 @@ class Together:
 
     def __init__(self, tasks: Sequence[Task], effort: Effort) -> None:
         self._tasks, self._effort = tuple(tasks), effort
-        self._steps = Stacked.of([(task.program, task.data) for task in tasks])
+        self._programs = Stacked.of([task.program for task in tasks])
+        self._feeds = Abreast([task.feed for task in tasks], [task.keys[0] for task in tasks])
         self._look = Stacked.of([(task.judging, task.held_out) for task in tasks])
-        self._order, self._noise, self._of_look = (
-            jnp.stack(keys) for keys in zip(*(t.keys for t in tasks), strict=True)
-        )
+        self._noise, self._of_look = (jnp.stack([task.keys[place] for task in tasks]) for place in (1, 2))
         self.devices = tasks[0].program.devices
         self.plan: Plan = tasks[0].plan
 
@@ -215,7 +215,7 @@ class Together:
             TrainingError: As for `Program.start`.
         """
         trainable = self.stacked(models)
-        optimizer, totals = _started(self._steps, trainable, self.plan.batch_size)
+        optimizer, totals = _started(self._programs, self._feeds.some, trainable, self.plan.batch_size)
         count = len(models)
         norms = {name: jnp.zeros(count) for name in parts_of(trainable)}
         carry = Carry(
@@ -232,22 +232,24 @@ class Together:
 
     def traced(self, models: Sequence[PyTree]) -> Any:
         """The terms and the update of one step of all models; only to be traced."""
+        some = self._feeds.some
 
-        def one(own: PyTree, trainable: PyTree, key: jax.Array) -> Any:
-            program, data = self._steps.member(own)
-            batch = take(data, jnp.zeros(self.plan.batch_size, jnp.int32))
+        def one(own: PyTree, own_data: PyTree, trainable: PyTree, key: jax.Array) -> Any:
+            program = self._programs.member(own)
+            batch = take(some.member(own_data), jnp.zeros(self.plan.batch_size, jnp.int32))
             loss = program.loss(trainable, batch, keys_of(key, self.plan.batch_size), jnp.asarray(0))
             return loss, program.optimizer.update(trainable, program.optimizer.init(trainable), trainable)
 
         with jax.numpy_dtype_promotion("standard"):
-            return _mapped(one)(self._steps.own, self.stacked(models), self._noise)
+            return _mapped(one)(self._programs.own, some.own, self.stacked(models), self._noise)
 
     def steps(self, state: TogetherState, pace: Pace) -> TogetherState:
         """The state after one compiled call; models with a step that is not finite are left out."""
         count = min(pace.steps, self.plan.next_look(state.look) - state.step)
-        chunk = jax.tree.map(jnp.asarray, self.plan.chunk(self._order, state.step, count))
+        data, chunk = self._feeds.chunk(self.plan, state.step, count)
+        count, chunk = chunk.count, jax.tree.map(jnp.asarray, chunk)
         began = time.perf_counter()
-        carry, is_healthy = _CHUNK[self._effort]((self._steps, chunk, self._noise), state.carry)
+        carry, is_healthy = _CHUNK[self._effort]((self._programs, data, chunk, self._noise), state.carry)
         healthy = np.asarray(is_healthy)
         pace.took(count, time.perf_counter() - began)
         members = [
@@ -331,24 +333,24 @@ def _mean(records: Sequence[Record]) -> Record:
 
 
 @eqx.filter_jit
-def _started(stacked: Stacked, trainable: PyTree, batch_size: int) -> tuple[PyTree, Any]:
+def _started(programs: Stacked, data: Stacked, trainable: PyTree, batch_size: int) -> tuple[PyTree, Any]:
     """The first state of each optimizer, and zeros for the sums of the terms."""
 
-    def one(own: PyTree, trainable: PyTree) -> tuple[PyTree, Any]:
-        program, data = stacked.member(own)
-        return program.optimizer.init(trainable), program.outline(trainable, data, batch_size)[0]
+    def one(own: PyTree, own_data: PyTree, trainable: PyTree) -> tuple[PyTree, Any]:
+        program = programs.member(own)
+        return program.optimizer.init(trainable), program.outline(trainable, data.member(own_data), batch_size)[0]
 
-    return _mapped(one)(stacked.own, trainable)
+    return _mapped(one)(programs.own, data.own, trainable)
 
 
-def _chunk(given: tuple[Stacked, Chunk, jax.Array], carry: Carry) -> tuple[Carry, Array]:
-    stacked, chunk, keys = given
+def _chunk(given: tuple[Stacked, Stacked, Chunk, jax.Array], carry: Carry) -> tuple[Carry, Array]:
+    programs, data, chunk, keys = given
 
-    def one(own: PyTree, batches: Array, key: jax.Array, carry: Carry) -> tuple[Carry, Array]:
-        program, data = stacked.member(own)
-        return chunk_steps((program, data, chunk._replace(batches=batches), key), carry)
+    def one(own: PyTree, own_data: PyTree, batches: Array, key: jax.Array, carry: Carry) -> tuple[Carry, Array]:
+        program, examples = programs.member(own), data.member(own_data)
+        return chunk_steps((program, examples, chunk._replace(batches=batches), key), carry)
 
-    return _mapped(one)(stacked.own, chunk.batches, keys, carry)
+    return _mapped(one)(programs.own, data.own, chunk.batches, keys, carry)
 
 
 def _evaluate(stacked: Stacked, trainable: PyTree, keys: jax.Array, step: Array, batch_size: int) -> Any:

@@ -74,6 +74,11 @@ class Stream:
         return False
 
     @property
+    def buffer_bytes(self) -> int:
+        """The memory of the rows that a reader shuffles at once, about, and of as many while they are put in order."""
+        return 2 * BUFFER_VALUES * np.dtype(self.schema.dtype).itemsize
+
+    @property
     def fingerprint(self) -> str:
         """What tells these data from others: their number, the files and a checksum of all cells."""
         checksum = "" if self.account is None else self.account.checksum
