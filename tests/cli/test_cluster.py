@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import time
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
@@ -15,6 +16,39 @@ from hypothesis import strategies as st
 
 from reparax.cli.cluster import Cluster
 from reparax.errors import RecipeError
+
+STAND_IN = """
+import os
+from types import SimpleNamespace as Some
+
+from jax._src.clusters.k8s_cluster import K8sCluster
+
+
+class CoreV1Api:
+    def list_namespaced_pod(self, **chosen):
+        return Some(items=[Some(metadata=Some(labels={"job-name": "fit"}))])
+
+
+class BatchV1Api:
+    def read_namespaced_job(self, name, namespace):
+        return Some(spec=Some(parallelism=2))
+
+
+client = Some(CoreV1Api=CoreV1Api, BatchV1Api=BatchV1Api, exceptions=Some(ApiException=OSError))
+
+
+def load_incluster_config():
+    if "COORDINATOR" not in os.environ:
+        raise KeyError("no certificate of this pod")
+
+
+config = Some(load_incluster_config=load_incluster_config)
+K8sCluster._namespace = classmethod(lambda cls: "default")
+K8sCluster.get_coordinator_address = classmethod(lambda cls, **_: os.environ["COORDINATOR"])  # has the names of pods
+"""
+"""In place of the package kubernetes, and of a cluster with a job of two pods."""
+
+POD = {"KUBERNETES_SERVICE_HOST": "10.0.0.1", "JOB_COMPLETION_INDEX": "0"}
 
 SLURM = {"SLURM_STEP_NUM_TASKS": "4", "SLURM_PROCID": "2", "SLURM_NTASKS": "4"}
 
@@ -34,6 +68,14 @@ SLURM = {"SLURM_STEP_NUM_TASKS": "4", "SLURM_PROCID": "2", "SLURM_NTASKS": "4"}
 )
 def test_processes_are_those_that_are_given_or_that_a_scheduler_started(given, environment, found):
     assert Cluster.of(*given, environment) == found
+
+
+@pytest.mark.skipif(find_spec("kubernetes") is not None, reason="the package kubernetes is installed")
+def test_pods_that_cannot_find_each_other_are_told_of(capsys):
+    assert Cluster.of(None, None, None, POD) is None
+    assert "each pod fits a model of its own" in capsys.readouterr().err
+    assert Cluster.of(None, 1, None, POD) is None
+    assert not capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -142,13 +184,33 @@ def wait_for_looks(folder, processes):
     time.sleep(1)
 
 
+def pod_of(folder):
+    """The environment of a pod, with a stand-in for the package kubernetes."""
+    (folder / "stand in").mkdir()
+    (folder / "stand in" / "kubernetes.py").write_text(STAND_IN)
+    return POD | {"PYTHONPATH": str(folder / "stand in")}
+
+
 @pytest.mark.full
-@pytest.mark.parametrize("scheduler", ["none", "slurm"])
+def test_a_pod_that_may_not_ask_is_told_what_to_do(folder):
+    ((text, code),) = ended(started(folder, environments=[pod_of(folder)], datas=["rows.npy"]), 100)
+    assert code == 2
+    assert "no certificate of this pod" in text
+    assert "--coordinator" in text
+    assert "Traceback" not in text
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("scheduler", ["none", "slurm", "kubernetes"])
 def test_two_processes_write_the_model_of_one(folder, scheduler):
     if scheduler == "slurm":
         slurm = {"SLURM_JOB_ID": "7", "SLURM_STEP_NODELIST": "localhost", "SLURM_NTASKS": "2",
                  "SLURM_STEP_NUM_TASKS": "2"}  # fmt: skip
         both = [slurm | {"SLURM_PROCID": str(number), "SLURM_LOCALID": str(number)} for number in (0, 1)]
+        processes = started(folder, "--epochs", "4", environments=both)
+    elif scheduler == "kubernetes":
+        pod = pod_of(folder) | {"COORDINATOR": f"localhost:{port()}", "HOSTNAME": "localhost"}
+        both = [pod | {"JOB_COMPLETION_INDEX": str(number)} for number in (0, 1)]
         processes = started(folder, "--epochs", "4", environments=both)
     else:
         processes = together(folder, "--epochs", "4")

@@ -1,11 +1,12 @@
 """Small fits on some devices of a CPU, or in one of two processes; `test_devices.py` compares what it prints.
 
-The arguments are ``quick``, or ``full FOLDER``, or ``process NUMBER PORT``.
+The arguments are ``quick``, or ``full FOLDER``, or ``process NUMBER PORT DEVICES FOLDER``.
 """
 
 import json
 import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import equinox as eqx
 import jax
@@ -15,19 +16,21 @@ import optax
 
 from reparax.errors import RecipeError
 from reparax.pytrees import BATCH
-from reparax.training import Checkpoints, Devices, Private, Run, Streamed, fit, fit_many
+from reparax.training import Checkpoints, Devices, Private, Run, Streamed, _devices, fit, fit_many
 from reparax.training._program import _CHUNK
+from reparax.training._schedule import Pace
 from reparax.training._state import TrainState
 
-jax.config.update("jax_num_cpu_devices", 1 if sys.argv[1] == "process" else 3)
+IN_PROCESS = sys.argv[1] == "process"
+jax.config.update("jax_num_cpu_devices", int(sys.argv[4]) if IN_PROCESS else 3)
 
 BATCH_SIZE, FEATURES, HIDDEN = 32, 7, 5
 DATA = np.random.default_rng(0).normal(1.0, 1.0, (101, FEATURES)).astype(np.float32)
 
 
-def model():
+def model(hidden=HIDDEN):
     a, b = jax.random.split(jax.random.key(0))
-    return {"a": jax.random.normal(a, (HIDDEN, FEATURES)), "b": jax.random.normal(b, (FEATURES, HIDDEN))}
+    return {"a": jax.random.normal(a, (hidden, FEATURES)), "b": jax.random.normal(b, (FEATURES, hidden))}
 
 
 class Terms(eqx.Module):
@@ -92,6 +95,29 @@ def trained(devices, **changed):
     return fit(model(), **settings(**changed), devices=devices if isinstance(devices, Devices) else Devices.of(devices))
 
 
+def in_parts(devices, folder, hidden=12):
+    """A fit whose weights are divided among devices: what it gives, what each device keeps, and both gone on with."""
+    _devices.LARGE, kept = 64, _devices.LARGE
+    devices = Devices.of(devices)
+    common = settings(optimizer=optax.adam(0.003), devices=devices, epochs=20)
+    task = Run(model(hidden), **common).task()
+    state = TrainState.first(task.program.start(model(hidden), task.data, task.plan.batch_size))
+    shapes = [leaf.addressable_shards[0].data.shape for leaf in jax.tree.leaves(state.carry)]
+    for _ in range(2):
+        state = task.steps(state, Pace())
+    after = [leaf.addressable_shards[0].data.shape for leaf in jax.tree.leaves(state.carry)]
+    whole = fit(model(hidden), **common)
+    calls = iter([False, True])
+    places = Checkpoints(folder / f"{devices.count} parts", seconds=0.0)
+    first = fit(model(hidden), **common, stop=lambda: next(calls), checkpoints=places)
+    again = fit(model(hidden), **common, checkpoints=Checkpoints(places.folder, seconds=0.0, resume=True))
+    runs = [Run(model(hidden), **common), Run(model(hidden), **common | {"key": jax.random.key(5)})]
+    members = [] if IN_PROCESS else fit_many(runs)[:1]  # many models are of one process
+    _devices.LARGE = kept
+    found = [numbers(result) for result in (whole, again, *members)]
+    return {"shapes": shapes, "after": after, "status": first.status, "numbers": found}
+
+
 def numbers(result):
     """The weights and the last held-out bound."""
     return [np.ravel(leaf).tolist() for leaf in jax.tree.leaves(result.model)], result.history[-1].valid["bound"]
@@ -130,7 +156,9 @@ def refused(devices):
 
 def quick():
     equal = {name: [numbers(trained(n, **SETTINGS[name])) for n in (1, 3)] for name in ("a batch that is seen",)}
-    return {"equal": equal, "program": shapes_in_program(2), "refused": [refused(n) for n in (0, 4)]}
+    with TemporaryDirectory() as folder:
+        parts = [in_parts(n, Path(folder)) for n in (1, 3)]
+    return {"equal": equal, "program": shapes_in_program(2), "refused": [refused(n) for n in (0, 4)], "parts": parts}
 
 
 def full(folder):
@@ -142,13 +170,14 @@ def full(folder):
     }
 
 
-def process(number, port):
+def process(number, port, devices, folder):
     jax.distributed.initialize(f"localhost:{port}", 2, int(number), cluster_detection_method="deactivate")
     names = ("plain", "an odd batch", "a batch that is seen", "a step that is not finite", "read in blocks")
     found = {
         "in processes": {name: numbers(trained(None, **SETTINGS[name])) for name in names},
         "program": shapes_in_program(None),
         "devices": [jax.local_device_count(), Devices.of().count],
+        "parts": in_parts(None, Path(folder)),
     }
     jax.distributed.shutdown()
     return (

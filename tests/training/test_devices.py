@@ -40,6 +40,18 @@ def assert_equal(found, start):
             np.testing.assert_allclose(bound, one[1], rtol=1e-5, err_msg=name)
 
 
+def assert_in_parts(several, one, count):
+    """Each device keeps its part of weights and moments, and the result is that of one device."""
+    for shapes in (several["shapes"], several["after"]):
+        expected = [[12 // count, 7], [7, 12 // count]]
+        assert [shape for shape in shapes if len(shape) == 2 and 7 in shape] == 3 * expected, "weights and two moments"
+    assert several["status"] == "interrupted"
+    for weights, bound in several["numbers"]:
+        np.testing.assert_allclose(flat(weights), flat(one["numbers"][0][0]), rtol=1e-4, atol=1e-4)
+        np.testing.assert_allclose(bound, one["numbers"][0][1], rtol=1e-4)
+    assert several["numbers"][0] == several["numbers"][1]
+
+
 def test_a_batch_is_divided_among_devices_and_the_result_is_that_of_one():
     found = ran(started("quick"))
     assert_equal(found["equal"], found["start"])
@@ -49,6 +61,7 @@ def test_a_batch_is_divided_among_devices_and_the_result_is_that_of_one():
     assert {shape for shape in shapes if "32" in shape} <= {("9", "32")}
     assert "expected 1 to 3 of the devices of kind cpu" in found["refused"][0]
     assert "got 4; choose fewer" in found["refused"][1]
+    assert_in_parts(found["parts"][1], found["parts"][0], 3)
 
 
 @pytest.mark.full
@@ -60,16 +73,18 @@ def test_all_kinds_of_training_are_equal_on_several_devices_and_resumed_on_other
 
 
 @pytest.mark.full
-def test_two_processes_have_half_of_each_batch_and_the_result_of_one():
+@pytest.mark.parametrize("devices", [1, 2])
+def test_processes_have_their_share_of_each_batch_and_the_result_of_one(devices, tmp_path):
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = free.getsockname()[1]
-    first, other = (ran(process) for process in [started("process", number, port) for number in (0, 1)])
+    processes = [started("process", number, port, devices, tmp_path) for number in (0, 1)]
+    first, other = (ran(process) for process in processes)
     assert first["in processes"] == other["in processes"]
     assert_equal({name: [*one, first["in processes"][name]] for name, one in first["equal"].items()}, first["start"])
     for found in (first, other):
-        assert found["devices"] == [1, 2]
+        assert found["devices"] == [devices, 2 * devices]
         shapes = shapes_of(found["program"])
-        assert ("16", "7") in shapes
+        assert (str(16 // devices), "7") in shapes
         assert {shape for shape in shapes if "32" in shape} <= {("9", "32")}
         assert ("72",) in shapes  # 70 weights and 2 terms, summed over the processes at once

@@ -90,12 +90,14 @@ class Cluster:
         # Its handler of SIGTERM would take the place of ours.
         jax.config.update("jax_enable_preemption_service", False)
         _say_on_abort(str(_apart("some that did not come or cannot be reached")))
+        # jax has a name for that of Slurm, and none for that of Kubernetes, which it finds by itself.
+        method = None if self.method == "k8s" else self.method
         try:
             jax.distributed.initialize(
-                self.coordinator, self.num_processes, self.process_id, cluster_detection_method=self.method,
+                self.coordinator, self.num_processes, self.process_id, cluster_detection_method=method,
                 heartbeat_timeout_seconds=HEARTBEAT,
             )  # fmt: skip
-        except (RuntimeError, ValueError) as error:
+        except Exception as error:  # those of asking Kubernetes have no base in common
             raise _apart(str(error).splitlines()[0]) from None
         from reparax.training import lost
 
@@ -129,8 +131,16 @@ def _scheduler(environment: Mapping[str, str]) -> str | None:
     """Who has started several processes, if somebody has."""
     if (_number(environment.get("SLURM_STEP_NUM_TASKS")) or 1) > 1:  # in an srun, not in the script around it
         return "slurm"
-    is_indexed = "KUBERNETES_SERVICE_HOST" in environment and "JOB_COMPLETION_INDEX" in environment
-    return "k8s" if is_indexed and find_spec("kubernetes") is not None else None
+    if "KUBERNETES_SERVICE_HOST" not in environment or "JOB_COMPLETION_INDEX" not in environment:
+        return None
+    if find_spec("kubernetes") is None:
+        warn(
+            "warning: in this indexed job of Kubernetes each pod fits a model of its own (--num-processes 1 says that "
+            "it should); for one model of all pods: pip install 'reparax[kubernetes]', or --coordinator and "
+            "--num-processes"
+        )
+        return None
+    return "k8s"
 
 
 def _number(text: str | None) -> int | None:

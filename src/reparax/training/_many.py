@@ -151,7 +151,7 @@ def _fitting(tasks: Sequence[Task], model: PyTree) -> int:
 
 def _free_memory() -> float:
     """Bytes of the device that are free."""
-    stats = jax.devices()[0].memory_stats()
+    stats = jax.local_devices()[0].memory_stats()
     if stats and "bytes_limit" in stats:
         return stats["bytes_limit"] - stats.get("bytes_in_use", 0)
     try:

@@ -13,7 +13,7 @@ from jax.experimental import multihost_utils
 from jaxtyping import PyTree
 
 from reparax.errors import ProcessLost, RecipeError
-from reparax.training._devices import Devices
+from reparax.training._devices import Devices, whole
 
 LOST = "Gloo", "NCCL", "UNAVAILABLE", "coordination"
 """Words in the errors of a step of which another process is no longer there."""
@@ -31,7 +31,7 @@ def digest(tree: PyTree) -> str:
     checksum = hashlib.sha256()
     for leaf in jax.tree.leaves(eqx.filter(tree, eqx.is_array)):
         data = jax.random.key_data(leaf) if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key) else leaf
-        checksum.update(np.ascontiguousarray(np.asarray(data)).tobytes())
+        checksum.update(np.ascontiguousarray(whole(data)).tobytes())
     return checksum.hexdigest()
 
 

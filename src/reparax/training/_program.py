@@ -270,7 +270,7 @@ def chunk_steps(given: tuple[Program, PyTree[Array], Chunk, jax.Array], carry: C
         step = _step(*given, carry, index)
         trainable = optax.apply_updates(carry.trainable, step.updates)
         totals = jax.tree.map(jnp.add, (carry.totals, carry.norms), (step.means, norms_of(step.gradient)))
-        return devices.alike(Carry(trainable, step.optimizer, *totals, carry.skipped, carry.trouble))
+        return devices.kept(Carry(trainable, step.optimizer, *totals, carry.skipped, carry.trouble))
 
     carry = jax.lax.fori_loop(0, given[2].count, one, carry)
     # Whatever is not finite stays so, in the parameters, in the optimizer's state (some begin with infinities) or in
@@ -292,7 +292,7 @@ def _careful(given: tuple[Program, PyTree[Array], Chunk, jax.Array, Array, Array
             before.trainable, jax.tree.map(lambda update: update * rate.astype(update.dtype), step.updates)
         )
         totals = jax.tree.map(jnp.add, (before.totals, before.norms), (step.means, norms_of(step.gradient)))
-        after = program.devices.alike(Carry(trainable, step.optimizer, *totals, before.skipped, before.trouble))
+        after = program.devices.kept(Carry(trainable, step.optimizer, *totals, before.skipped, before.trouble))
         whole = _num_infinite(step.optimizer) <= _num_infinite(before.optimizer)
         fine = (
             _is_finite(step.means.objective),
@@ -311,17 +311,16 @@ def _careful(given: tuple[Program, PyTree[Array], Chunk, jax.Array, Array, Array
 
 def _step(program: Program, data: PyTree[Array], chunk: Chunk, key: jax.Array, carry: Carry, index: Array) -> _Step:
     step, rows = chunk.step + index, chunk.batches[chunk.start + index]
-    of_step = jax.random.fold_in(key, step)
+    of_step, trainable = jax.random.fold_in(key, step), program.devices.used(carry.trainable)
     if program.private is not None:
         of_example = partial(program.one, step=step)
-        gradient, means = program.private.gradient(of_example, carry.trainable, data, rows, of_step, program.devices)
-    elif program.is_summed_at_once(carry.trainable, data, chunk):
-        gradient, means = program.summed_at_once(carry.trainable, data, rows, keys_of(of_step, len(rows)), step)
+        gradient, means = program.private.gradient(of_example, trainable, data, rows, of_step, program.devices)
+    elif program.is_summed_at_once(trainable, data, chunk):
+        gradient, means = program.summed_at_once(trainable, data, rows, keys_of(of_step, len(rows)), step)
     else:
         batch = take(data, program.devices.divided(rows))
-        gradient, means = jax.grad(program.loss, has_aux=True)(
-            carry.trainable, batch, keys_of(of_step, len(rows)), step
-        )
+        gradient, means = jax.grad(program.loss, has_aux=True)(trainable, batch, keys_of(of_step, len(rows)), step)
+    gradient = program.devices.kept(gradient)
     with jax.numpy_dtype_promotion("standard"):  # optax raises a float to a whole number
         updates, optimizer = program.optimizer.update(gradient, carry.optimizer, carry.trainable)
     return _Step(means, gradient, updates, optimizer)

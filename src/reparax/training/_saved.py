@@ -24,7 +24,7 @@ from reparax.tensors import (
     sealed,
     unpacked,
 )
-from reparax.training._devices import num_devices
+from reparax.training._devices import is_entire, num_devices, whole
 from reparax.training._record import Record
 
 FORMAT = "reparax checkpoint"
@@ -86,7 +86,8 @@ def write(folder: Path, state: State, identity: Mapping[str, Any]) -> None:
     Raises:
         OutputError: The folder cannot be written.
     """
-    arrays, _ = leaves_of(state.arrays())
+    # Of a fit in several processes an array of jax in parts cannot be converted by itself.
+    arrays, _ = leaves_of(jax.tree.map(lambda leaf: leaf if is_entire(leaf) else whole(leaf), state.arrays()))
     content = packed(arrays)
     text = sealed(
         _Description(

@@ -142,7 +142,8 @@ class TogetherState:
     def on(self, devices: Devices) -> Self:
         """The same with its arrays on the devices."""
         members = tuple(member.on(devices) for member in self.members)
-        return replace(self, carry=devices.copied(self.carry), good=devices.copied(self.good), members=members)
+        carry, good = devices.copied(self.carry, stacked=1), devices.copied(self.good, stacked=1)
+        return replace(self, carry=carry, good=good, members=members)
 
     def numbers(self) -> TogetherNumbers:
         """What a checkpoint saves besides arrays and the means over the models."""
@@ -222,7 +223,7 @@ class Together:
             trainable, optimizer, totals, norms, jnp.zeros(count, jnp.int32), jnp.zeros((count, 2), jnp.int32)
         )
         members = tuple(Member(Best(jax.tree.map(jnp.asarray, model))) for model in models)
-        carry = self.devices.copied(carry)
+        carry = self.devices.copied(carry, stacked=1)
         return TogetherState(carry, carry.copied(), members)
 
     @staticmethod
@@ -299,7 +300,7 @@ class Together:
     def judged(self, trainable: PyTree, step: int) -> list[dict[str, float]]:
         """The mean terms of each model over its held-out examples, by name."""
         size = self.plan.batch_size
-        trainable = self.devices.copied(trainable)
+        trainable = self.devices.copied(trainable, stacked=1)
         terms = _EVALUATE[self._effort](self._look, trainable, self._of_look, jnp.asarray(step), size)
         means, errors = jax.device_get(terms)
         return [
