@@ -65,8 +65,8 @@ def test_every_library_is_in_the_extra_that_is_named():
     for library, extra in EXTRA_OF.items():
         listed = [line.split(">")[0] for line in project["optional-dependencies"][extra]]
         assert distributions.get(library, library) in listed
-    # Nothing of the extra cuda is imported by name: jax finds it; and Ray imports what is sent to it.
-    assert set(EXTRA_OF.values()) | {"all", "cuda", "ray"} == set(project["optional-dependencies"])
+    # Nothing of the extras cuda and kubernetes is imported by name: jax finds it; and Ray imports what is sent to it.
+    assert set(EXTRA_OF.values()) | {"all", "cuda", "kubernetes", "ray"} == set(project["optional-dependencies"])
 
 
 def test_other_missing_modules_stay_what_they_are():
