@@ -98,7 +98,7 @@ def trained(devices, **changed):
 def in_parts(devices, folder, hidden=12):
     """A fit whose weights are divided among devices: what it gives, what each device keeps, and both gone on with."""
     _devices.LARGE, kept = 64, _devices.LARGE
-    devices = Devices.of(devices)
+    devices = devices if isinstance(devices, Devices) else Devices.of(devices)
     common = settings(optimizer=optax.adam(0.003), devices=devices, epochs=20)
     task = Run(model(hidden), **common).task()
     state = TrainState.first(task.program.start(model(hidden), task.data, task.plan.batch_size))
@@ -180,11 +180,10 @@ def process(number, port, devices, folder):
         "parts": in_parts(None, Path(folder)),
     }
     jax.distributed.shutdown()
-    return (
-        found | {"equal": {name: [numbers(trained(Devices(), **SETTINGS[name]))] for name in names}}
-        if number == "0"
-        else found
-    )
+    if number != "0":
+        return found
+    alone = {name: [numbers(trained(Devices(), **SETTINGS[name]))] for name in names}
+    return found | {"equal": alone, "whole": in_parts(Devices(), Path(folder))}
 
 
 MODES = {"quick": quick, "full": full, "process": process}

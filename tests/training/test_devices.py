@@ -87,4 +87,5 @@ def test_processes_have_their_share_of_each_batch_and_the_result_of_one(devices,
         shapes = shapes_of(found["program"])
         assert (str(16 // devices), "7") in shapes
         assert {shape for shape in shapes if "32" in shape} <= {("9", "32")}
+        assert_in_parts(found["parts"], first["whole"], devices)
         assert ("72",) in shapes  # 70 weights and 2 terms, summed over the processes at once
