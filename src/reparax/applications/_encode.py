@@ -15,6 +15,7 @@ from reparax.applications._door import contexts_of, dataset_of, in_context, some
 from reparax.applications._form import by_name
 from reparax.applications._mixture import over_members
 from reparax.applications._rows import batch_size, batches, map_rows
+from reparax.compiler import in_float32
 from reparax.data import Dataset
 from reparax.errors import DataError, RecipeError
 from reparax.model import Model
@@ -149,11 +150,13 @@ def _with_embeddings(model: Model, codes: Float[np.ndarray, "n k"]) -> Float[np.
 
 
 @eqx.filter_jit
+@in_float32
 def _embedded(posterior: CodePosterior, indices: Array) -> Array:
     return jax.vmap(posterior.embedded)(indices)
 
 
 @eqx.filter_jit
+@in_float32
 def _decoded(model: Model, codes: Array, contexts: Array | None) -> Array:
     return jax.vmap(lambda z, context: in_context(model, context).expected(z))(codes, contexts)
 

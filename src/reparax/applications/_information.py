@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from reparax.applications._encode import drawn_std, encode_std
+from reparax.compiler import in_float32
 from reparax.data import Dataset, dense
 from reparax.distributions import has_analytic_kl, has_conditional_kl, kl_per_dimension, kl_terms
 from reparax.errors import NoClosedForm
@@ -77,6 +78,7 @@ def _key() -> Array:
 
 
 @eqx.filter_jit
+@in_float32
 def _kl_of_rows(model: Model, rows: Array, contexts: Array | None, expected: Any) -> Array:
     def one(example: tuple[Array, Array | None]) -> Array:
         x, context = example

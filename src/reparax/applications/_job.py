@@ -31,8 +31,10 @@ from reparax.objectives import (
     Accompanied,
     ByDimension,
     InContext,
+    InPrecision,
     Penalized,
     check_objective,
+    with_low_networks,
 )
 from reparax.objectives.labels import SemiSupervised, WithLabels
 from reparax.parts import option_names
@@ -162,7 +164,7 @@ class Job:
         seen = self._with_labels() if part.classes is not None else self._seen()
         return Run(
             _with_companion(self.fitted.model, self.objective, self.key),
-            seen.objective,
+            self._in_precision(seen.objective),
             seen.examples if self.stream is None else StreamedRows(self.stream, self.fitted.binarize),
             key=self.key,
             optimizer=cosine_adam(recipe.learning_rate, seen.steps_per_epoch * recipe.epochs, recipe.weight_decay),
@@ -225,6 +227,17 @@ class Job:
                 cure="leave --hide out",
             )
         return self._wrap._replace(hide=self.recipe.hide, penalized=True)(self.objective)
+
+    def _in_precision(self, objective: Any) -> Any:
+        """The objective, with the products of the recipe's precision; looks and all that is reported have float32.
+
+        Raises:
+            RecipeError: The model has no layer for that precision.
+        """
+        precision = self.recipe.precision
+        if precision == "bfloat16":
+            with_low_networks(self.fitted.model)
+        return objective if precision == "float32" else InPrecision(objective, precision)
 
     def check(self, run: Run[Any]) -> None:
         """Refuses wrong gradients of an objective that sees its batch; depends on the structure alone.

@@ -7,6 +7,7 @@ from jaxtyping import Float
 
 from reparax.applications._parts import parts_of
 from reparax.applications._score import score
+from reparax.compiler import in_float32
 from reparax.data import Dataset, by_view, dense
 from reparax.errors import TrainingError
 from reparax.recipe import FittedModel, Units
@@ -46,7 +47,7 @@ def _of_marginals(units: Units, adapter: Adapter, part: Dataset, rows: Dataset) 
     if isinstance(adapter, TableAdapter):
         alone = RowDistribution.of_data(adapter.layout.value)
         stored = adapter.stored(units.stored(rows.values))
-        return np.asarray(jax.jit(jax.vmap(alone.log_prob))(jnp.asarray(stored)), np.float64)
+        return np.asarray(jax.jit(in_float32(jax.vmap(alone.log_prob)))(jnp.asarray(stored)), np.float64)
     if part.is_sparse:  # a sample is enough to compare with
         part = part.take(np.arange(0, len(part), -(-len(part) // MOST_ROWS)))
     stored = (units.stored(dense(data.values)) for data in (rows, part))

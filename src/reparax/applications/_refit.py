@@ -15,6 +15,7 @@ from reparax import registry
 from reparax.applications._door import dataset_of
 from reparax.applications._parts import parts_of
 from reparax.applications._rows import map_with_samples
+from reparax.compiler import in_float32
 from reparax.data import Dataset, split
 from reparax.errors import RecipeError
 from reparax.model import Model
@@ -186,6 +187,7 @@ def _log_density(model: Model, codes: Any) -> float:
 
 
 @eqx.filter_jit
+@in_float32
 def _densities(model: Model, codes: Any) -> Float[Array, " n"]:
     density, nothing = _PriorDensity(model.posterior), jax.random.key(0)
     return jax.lax.map(lambda one: density(model.prior, one, key=nothing, step=jnp.int32(0)).bound, codes)

@@ -14,7 +14,7 @@ import numpy as np
 import numpyro.distributions as dist
 from jaxtyping import Array, Float, Int, PyTree, PyTreeDef, UInt32
 
-from reparax.compiler import Effort, effort_for_rows, options
+from reparax.compiler import Effort, effort_for_rows, in_float32, options
 from reparax.data import Dataset, dense
 from reparax.errors import RecipeError
 from reparax.estimators import log_mean_exp, sample_with_log_prob
@@ -163,6 +163,7 @@ def _compiled(
 
 
 @partial(jax.jit, static_argnums=0)
+@in_float32
 def _batch(
     static: tuple[PyTreeDef, tuple], arrays: tuple, key: Array, rows: tuple[Array, Array | None], marks: Array
 ) -> PyTree:

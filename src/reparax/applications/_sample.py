@@ -15,6 +15,7 @@ from reparax.applications._form import by_name, in_form_of_data
 from reparax.applications._given import conditions_where, given_of
 from reparax.applications._rows import batch_size, batches, require_samples
 from reparax.applications._where import SAME_LATENT, by_member, drawn_where, keys_at, members_of
+from reparax.compiler import in_float32
 from reparax.data import Dataset, FrameKind, cell_value
 from reparax.errors import DataError, RecipeError
 from reparax.model import Model
@@ -295,6 +296,7 @@ def _drawn(fitted: FittedModel, num_samples: int, key: jax.Array, contexts: np.n
 
 
 @eqx.filter_jit
+@in_float32
 def _batch(model: Model, keys: Array, attempt: Array, contexts: Array | None) -> Array:
     """Draws from the model; those of the first attempt are those of `Model.sample`."""
 
@@ -316,6 +318,7 @@ def _other_if(condition: Array, key: Array, attempt: Array) -> Array:
 
 
 @eqx.filter_jit
+@in_float32
 def _expected(model: Model, keys: Array, contexts: Array | None) -> Array:
     """E[x | z] for draws of z from the prior."""
 

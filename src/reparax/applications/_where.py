@@ -12,6 +12,7 @@ from jaxtyping import Array, Int
 from reparax.applications._door import in_context, some_of
 from reparax.applications._given import Conditions
 from reparax.applications._rows import LARGEST_BATCH, batch_size, batches
+from reparax.compiler import in_float32
 from reparax.errors import DataError, RecipeError
 from reparax.model import Model
 from reparax.recipe import FittedModel, given_numbers
@@ -195,6 +196,7 @@ def _contexts(conditions: Conditions | None, count: int, key: Array) -> tuple[Ar
 
 
 @eqx.filter_jit
+@in_float32
 def _proposed(model: Model, x: Array, keys: Array, contexts: Array | None) -> tuple[Array, Array]:
     """Draws of z from the prior, and the log density of a condition x given each."""
     adapter = adapter_of(model.likelihood)
@@ -218,6 +220,7 @@ def _proposed(model: Model, x: Array, keys: Array, contexts: Array | None) -> tu
 
 
 @eqx.filter_jit
+@in_float32
 def _given(model: Model, z: Array, keys: Array, observed: Array, contexts: Array | None) -> Array:
     adapter = adapter_of(model.likelihood)
 

@@ -32,6 +32,7 @@ KINDS = {
     "float": float,
     "Binarize": Literal["dynamic", "threshold"],
     "Relations": Literal["none", "stated", "found"],
+    "Precision": Literal["float32", "tensorfloat32", "bfloat16"],
     **dict(zip((f"Choice of {part}" for part in registry.ROOM_OF), CHOICES, strict=True)),
 }
 """The type of an option, by the type of the field of the recipe."""

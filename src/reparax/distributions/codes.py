@@ -37,7 +37,9 @@ class Embedding(eqx.Module):
         stages, count, _ = self.codebooks.shape
         e = jnp.asarray(e, self.codebooks.dtype)
         embedding = jnp.einsum("lmk,mkd->ld", e.reshape(-1, stages, count), self.codebooks)
-        return jnp.concatenate([e @ jnp.arange(count, dtype=e.dtype), jnp.ravel(embedding)]), jnp.zeros((), e.dtype)
+        return jnp.concatenate(
+            [jnp.sum(e * jnp.arange(count, dtype=e.dtype)[None], axis=-1), jnp.ravel(embedding)]
+        ), jnp.zeros((), e.dtype)
 
     def inverse_and_log_det(self, z: Float[Array, " z"]) -> tuple[Float[Array, "p k"], Float[Array, ""]]:
         """The one-hot vectors of the indices in z; infinite, so that their probability is 0, if one is no index."""

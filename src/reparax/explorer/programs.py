@@ -9,6 +9,7 @@ import equinox as eqx
 import jax
 from jaxtyping import PyTree, PyTreeDef
 
+from reparax.compiler import in_float32
 from reparax.model import Model
 
 OPTIONS: Mapping[str, Any] = {"xla_backend_optimization_level": 1}
@@ -47,6 +48,7 @@ class Programs:
 
 
 @partial(jax.jit, static_argnums=0)
+@in_float32
 def _called(static: tuple[Callable, PyTreeDef, tuple], arrays: tuple, arguments: tuple) -> PyTree:
     function, structure, rest = static
     return function(jax.tree.unflatten(structure, eqx.combine(arrays, rest)), *arguments)

@@ -4,6 +4,7 @@ import jax
 from jax import export
 from jax.errors import InconclusiveDimensionOperation
 
+from reparax.compiler import in_float32
 from reparax.errors import RecipeError
 from reparax.exports._functions import Function
 
@@ -18,7 +19,9 @@ def stablehlo(function: Function) -> bytes:
     """
     (batch,) = export.symbolic_shape("batch")
     try:
-        exported = export.export(jax.jit(jax.vmap(function.call)), platforms=PLATFORMS)(*function.specs(batch))
+        exported = export.export(jax.jit(in_float32(jax.vmap(function.call))), platforms=PLATFORMS)(
+            *function.specs(batch)
+        )
     except (ValueError, NotImplementedError, InconclusiveDimensionOperation) as error:
         raise RecipeError(
             expected=f"{function.name} to be compiled for batches of any size",

@@ -14,6 +14,9 @@ from reparax.networks._context import beside_context as beside_context
 from reparax.networks._context import conditioned as conditioned
 from reparax.networks._context import context_size as context_size
 from reparax.networks._context import given as given
+from reparax.networks._precision import Feedforward as Feedforward
+from reparax.networks._precision import in_dtype_of as in_dtype_of
+from reparax.networks._precision import with_bfloat16 as with_bfloat16
 from reparax.networks._views import OfViews as OfViews
 from reparax.networks._views import of_each_view as of_each_view
 from reparax.registry import lazy_parts

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Num
 
+from reparax.networks._precision import in_dtype_of
 from reparax.pytrees import Frozen
 
 STD_OF_TRUNCATED = 0.87962566103423978
@@ -72,7 +73,7 @@ class Affine(eqx.Module):
         self.bias = jax.numpy.zeros(out_size)
 
     def __call__(self, x: Float[Array, " in"]) -> Float[Array, " out"]:
-        return x @ self.weight + self.bias
+        return in_dtype_of(self.weight, x) @ self.weight + self.bias
 
 
 class LastOf(eqx.Module):

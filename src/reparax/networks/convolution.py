@@ -7,6 +7,8 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
+from reparax.networks._precision import in_dtype_of
+
 LAYOUT = ("NHWC", "HWIO", "NHWC")
 
 
@@ -28,7 +30,7 @@ def convolve(
     def natively(x: Array, weight: Array) -> Array:
         return convolve_natively(x, weight, stride=stride, dilation=dilation)
 
-    return lax.platform_dependent(x, weight, cpu=by_product, default=natively)
+    return lax.platform_dependent(in_dtype_of(weight, x), weight, cpu=by_product, default=natively)
 
 
 def convolve_by_product(
@@ -71,14 +73,15 @@ def enlarge(x: Float[Array, "h w c"], weight: Float[Array, "3 3 c o"]) -> Float[
     """
     wide = jnp.pad(weight, ((1, 1), (1, 1), (0, 0), (0, 0)))
     kernel = wide[:-1, :-1] + wide[1:, :-1] + wide[:-1, 1:] + wide[1:, 1:]
-    return lax.platform_dependent(_continued(x), kernel[::-1, ::-1], cpu=double_by_product, default=double_natively)
+    seen = _continued(in_dtype_of(weight, x))
+    return lax.platform_dependent(seen, kernel[::-1, ::-1], cpu=double_by_product, default=double_natively)
 
 
 def halve(x: Float[Array, "h w c"], weight: Float[Array, "4 4 c o"]) -> Float[Array, "h2 w2 o"]:
     """A 4x4 convolution of stride 2: (h, w, c) to (ceil(h / 2), ceil(w / 2), o)."""
     height, width, _ = x.shape
     rows, columns = -(-height // 2), -(-width // 2)
-    x = jnp.pad(x, ((1, 2 * rows + 1 - height), (1, 2 * columns + 1 - width), (0, 0)))
+    x = jnp.pad(in_dtype_of(weight, x), ((1, 2 * rows + 1 - height), (1, 2 * columns + 1 - width), (0, 0)))
     return lax.platform_dependent(x, weight, cpu=halve_by_product, default=halve_natively)
 
 

@@ -30,6 +30,9 @@ class ConvolutionalEncoder(eqx.Module):
             x = jax.nn.gelu(halve(x, kernel) + bias[None, None])
         return self.head(jnp.ravel(x))
 
+    def last_layer(self) -> Affine:
+        return self.head
+
 
 class ConvolutionalDecoder(eqx.Module):
     """One affine layer, then 3x3 convolutions of images enlarged by two, with GELU, cropped to the image's size."""
@@ -49,6 +52,9 @@ class ConvolutionalDecoder(eqx.Module):
             x = enlarge(x, kernel)[:height, :width] + bias[None, None]
         parameters, height, width, channels = self.out_shape
         return x.reshape(height, width, parameters, channels).transpose(2, 0, 1, 3)
+
+    def last_layer(self) -> tuple[Array, Array]:
+        return self.kernels[-1], self.biases[-1]
 
 
 class Convolutional(AbstractArchitecture):

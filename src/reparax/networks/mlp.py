@@ -28,6 +28,9 @@ class Perceptron(eqx.Module):
             hidden = jax.nn.gelu(layer(hidden))
         return self.layers[-1](hidden).reshape(self.out_shape)
 
+    def last_layer(self) -> Affine:
+        return self.layers[-1]
+
 
 def zero_at_first(network: Perceptron) -> Perceptron:
     """The network with weights of zero in its last layer, so that a map that it parametrizes is the identity."""

@@ -42,6 +42,9 @@ class ResidualEncoder(eqx.Module):
             x = block(halve(x, kernel) + bias[None, None])
         return self.head(jax.nn.gelu(jnp.ravel(x)))
 
+    def last_layer(self) -> Affine:
+        return self.head
+
 
 class ResidualDecoder(eqx.Module):
     """One affine layer, then blocks, each before an enlargement by two, cropped to the image's size."""
@@ -60,6 +63,9 @@ class ResidualDecoder(eqx.Module):
             x = enlarge(jax.nn.gelu(block(x)), kernel)[:height, :width] + bias[None, None]
         parameters, height, width, channels = self.out_shape
         return x.reshape(height, width, parameters, channels).transpose(2, 0, 1, 3)
+
+    def last_layer(self) -> tuple[Array, Array]:
+        return self.kernels[-1], self.biases[-1]
 
 
 class Residual(AbstractArchitecture):

@@ -8,6 +8,8 @@ from reparax.objectives._base import Penalized as Penalized
 from reparax.objectives._base import Terms as Terms
 from reparax.objectives._base import check_objective as check_objective
 from reparax.objectives._by_dimension import ByDimension as ByDimension
+from reparax.objectives._precision import InPrecision as InPrecision
+from reparax.objectives._precision import with_low_networks as with_low_networks
 from reparax.objectives.adversarial import Adversarial as Adversarial
 from reparax.objectives.adversarial import FactorVAE as FactorVAE
 from reparax.objectives.bounds import ELBO as ELBO

@@ -149,7 +149,7 @@ class LatticeEncoder(CodePosterior):
         strides = jnp.asarray(np.cumprod([1, *numbers[:0:-1]])[::-1].copy(), jnp.float32)
         latents = jnp.tanh(self.network(x)).reshape(-1, len(numbers))
         level = jnp.floor(jax.lax.stop_gradient(latents + 1) * (top / 2)[None] + 0.5)
-        indices = jnp.asarray(level @ strides, jnp.int32)
+        indices = jnp.asarray(jnp.sum(level * strides[None], axis=-1), jnp.int32)
         embedding = self.codebooks[0][indices]
         return RoundedCodes(
             indices.astype(latents.dtype), jnp.ravel(embedding), jnp.ravel(latents), num_codes=int(np.prod(numbers))

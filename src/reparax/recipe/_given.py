@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from reparax.compiler import in_float32
 from reparax.data import Schema
 from reparax.recipe._fitted import Units
 from reparax.tables import Layout, condition_features, num_condition_features
@@ -38,5 +39,6 @@ def _layout(units: Units) -> Layout:
 
 
 @eqx.filter_jit
+@in_float32
 def _features(layout: Layout, rows: Float[Array, "n g"]) -> Float[Array, "n c"]:
     return jax.vmap(lambda row: condition_features(layout, row))(rows)

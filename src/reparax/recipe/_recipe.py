@@ -98,6 +98,7 @@ def _joined(name: str, options: Mapping[str, Any]) -> Choice:
 Binarize = Literal["none", "dynamic", "threshold"]
 
 Relations = Literal["none", "stated", "found"]
+Precision = Literal["float32", "tensorfloat32", "bfloat16"]
 
 LARGEST = 1_000_000_000
 DELTA = 1e-6
@@ -158,6 +159,9 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             fit without such a guarantee (default).
         dp_delta: The probability with which single rows may matter more than that (default: 0.000001).
         clip_norm: The norm to which a private fit clips the gradient of each row (default: 1).
+        precision: How training computes products: in float32 (default), or with less, which is faster on GPUs: in
+            tensorfloat32, or the hidden layers of encoder and decoder in bfloat16 and the rest in tensorfloat32.
+            Weights, held-out bounds and all that is reported stay in float32.
         seed: The random seed (default: 0). A private fit draws its noise from the system, and differs each time.
 
     Raises:
@@ -189,6 +193,7 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     dp: float = 0.0
     dp_delta: float = DELTA
     clip_norm: float = 1.0
+    precision: Precision = "float32"
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -199,7 +204,7 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         estimator = self.option("objective", "estimator", "auto")
         if estimator != "auto" and estimator not in registry.names("estimators"):
             registry.load("estimators", estimator)
-        for name, kind in (("binarize", Binarize), ("relations", Relations)):
+        for name, kind in (("binarize", Binarize), ("relations", Relations), ("precision", Precision)):
             known = get_args(kind)
             if getattr(self, name) not in known:
                 raise RecipeError(
@@ -322,6 +327,7 @@ class _Settings(TableSettings, total=False):
     dp: float | None
     dp_delta: float | None
     clip_norm: float | None
+    precision: Precision | None
     seed: int | None
     estimator: str | None
     views: str | None

@@ -10,6 +10,7 @@ from jaxtyping import Array
 from markupsafe import Markup
 
 from reparax import applications
+from reparax.compiler import in_float32
 from reparax.data import Dataset, cell_text
 from reparax.model import Model
 from reparax.recipe import given_numbers
@@ -110,6 +111,7 @@ def traversals(study: Study) -> Section:
 
 
 @eqx.filter_jit
+@in_float32
 def _decoded(model: Model, z: Array, context: Array | None) -> Array:
     return jax.vmap((model if context is None else model.given(context)).expected)(z)
 
