@@ -26,13 +26,14 @@ fetch_uv = test -x $(1)/bin/uv || $(PYTHON) -m pip --python $(1)/bin/python inst
 install = if test -x $(1)/bin/uv; then $(1)/bin/uv pip install -q --compile-bytecode --python $(1)/bin/python $(2); \
 	else $(PYTHON) -m pip --python $(1)/bin/python install -q $(2); fi
 
-.PHONY: help install demo test test-all bench bench-tables bench-gradients bench-serve bench-explorer papers unbiasedness explorer docs format clean
+.PHONY: help install demo test test-all bench bench-gpu bench-tables bench-gradients bench-serve bench-explorer papers unbiasedness explorer docs format clean
 
 help:
 	@echo "make demo             train on handwritten digits; pictures and numbers in $(DEMO)/"
 	@echo "make test             lint, types and the tests: what must pass before every change"
 	@echo "make test-all         the same, with the full-size statistical checks"
 	@echo "make bench            speed beside a bare JAX loop and PyTorch; files in blocks beside memory; two processes beside one; drawn bits"
+	@echo "make bench-gpu        speed of training on a GPU in float32, TF32 and bfloat16 beside PyTorch; a sweep of 16"
 	@echo "make bench-tables     anomalies, synthetic rows, imputation and speed on real tables"
 	@echo "make bench-gradients  speed of reparameterized gradients beside numpyro and PyTorch; programs beside code by hand"
 	@echo "make bench-serve      requests per second and latencies of reparax serve beside direct calls"
@@ -93,6 +94,9 @@ bench: $(INSTALLED) $(TORCH_INSTALLED)
 	$(BIN)/python benchmarks/streams.py
 	$(BIN)/python benchmarks/devices.py
 	$(BIN)/python benchmarks/binarization.py
+
+bench-gpu: $(INSTALLED) $(TORCH_INSTALLED)
+	$(BIN)/python benchmarks/vae.py --device gpu
 
 bench-tables: $(INSTALLED)
 	$(BIN)/python benchmarks/tables.py

@@ -1,13 +1,19 @@
-"""How long one epoch of a variational autoencoder takes, beside the least it could take; ratios from one run.
+"""How long a step of training takes in `reparax.fit`, held-out looks and all, beside the least it could take.
 
-Three loops train the same model (784-512-16, GELU, Bernoulli, Adam, batch 128) on the same data, in turn, several
-times:
-reparax, a bare scanned JAX loop with nothing around it, and a careful PyTorch loop in an environment of its own
-(``.venv-torch``; left out, with a word, where it is absent). Then the command line: ``--help``, and a first and a
-second fit.
+python benchmarks/vae.py                          all of the below, on the CPU
+python benchmarks/vae.py mlp --repeats 6          a perceptron on MNIST (784-512-16, GELU, Bernoulli, Adam, batch 128)
+python benchmarks/vae.py convolutional            4x4 convolutions of stride 2 and back, at two sizes and three batches
+python benchmarks/vae.py command-line             ``--help``, and a first and a second fit
+python benchmarks/vae.py --device gpu             the models on a GPU, in float32, TF32 and bfloat16, and a sweep of 16
+
+Other loops train the same model on the same data, in turn, several times: a bare scanned JAX loop with nothing around
+it (the perceptron), and careful PyTorch loops in an environment of their own (``.venv-torch``; left out, with a word,
+where it is absent): eager, compiled, and on a GPU captured as a CUDA graph. All ratios are within one run. Compilation
+does not count.
 """
 
 import argparse
+import json
 import os
 import statistics
 import subprocess
@@ -22,23 +28,19 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+import reparax as rx
 from reparax.data import read
-from reparax.likelihoods.bounded import BernoulliDecoder
-from reparax.model import Model
-from reparax.networks.mlp import MLP
-from reparax.objectives import ELBO
-from reparax.posteriors import DiagonalNormal, Encoder
-from reparax.priors import StandardNormal
-from reparax.recipe import Units
-from reparax.training._program import Program
-from reparax.training._schedule import Plan
 
 ROOT = Path(__file__).resolve().parents[1]
 MNIST = ROOT.parent / "shared" / "data" / "mnist" / "train-images-idx3-ubyte.gz"
+TORCH = ROOT / ".venv-torch" / "bin" / "python"
 BATCH, HIDDEN, LATENT, PIXELS = 128, 512, 16, 784
+SIZES, BATCHES = ((28, 28, 1), (32, 32, 3)), (32, 128, 1024)
+PRECISIONS = {"cpu": ("float32",), "gpu": ("float32", "tensorfloat32", "bfloat16")}
+MODES = {"cpu": ("eager", "compiled"), "gpu": ("eager", "compiled", "graph")}
 
 
-def images() -> np.ndarray:
+def digits() -> np.ndarray:
     """60,000 binary images: MNIST cut at the middle where it is at hand, else as many random ones."""
     if MNIST.exists():
         return (read(str(MNIST)).values > 127).astype(np.uint8)
@@ -46,29 +48,26 @@ def images() -> np.ndarray:
     return (np.random.default_rng(0).random((60_000, 28, 28, 1)) < 0.13).astype(np.uint8)
 
 
-def reparax_epoch(data: np.ndarray) -> Callable[[], None]:
-    """The training program of `reparax.fit`, an epoch at a call."""
-    units = Units.of(read(data).schema)
-    architecture, keys = MLP(HIDDEN, 1), jax.random.split(jax.random.key(0), 4)
-    posterior = Encoder(DiagonalNormal(), architecture.encoder((28, 28, 1), 2 * LATENT, key=keys[0]), LATENT)
-    likelihood = BernoulliDecoder(architecture.decoder(LATENT, (1, 28, 28, 1), key=keys[2]))
-    model = Model(posterior, StandardNormal(), likelihood)
-    program = Program.of(model, ELBO(), optax.adam(1e-3), units.transform)
-    plan = Plan(len(data), BATCH, 1)
-    stored = jnp.asarray(units.trained_on(data))
-    carry = program.start(model, stored, BATCH)
+def patterns(count: int, shape: tuple[int, int, int]) -> np.ndarray:
+    """Binary images with something to learn."""
+    rng = np.random.default_rng(0)
+    logits = rng.normal(size=(count, 4)) @ rng.normal(size=(4, np.prod(shape)))
+    return (rng.random(logits.shape) < 1 / (1 + np.exp(-logits))).astype(np.uint8).reshape(-1, *shape)
 
-    def epoch() -> None:
-        nonlocal carry
-        step = 0
-        while step < plan.steps:
-            look = plan.next_look(step)
-            chunk = plan.chunk(jax.random.key(1), step, look - step)
-            carry, healthy = program.chunk(carry, stored, chunk, jax.random.key(2))
-            assert healthy
-            carry, step = carry.looked_at(), look
 
-    return epoch
+def fit_steps(images: np.ndarray, device: str, **chosen: object) -> Callable[[], float]:
+    """The seconds of a step of `reparax.fit`, from its first look at the held-out data to the last one."""
+
+    def steps() -> float:
+        marks: list[tuple[float, int]] = []
+        rx.fit(
+            images, likelihood="bernoulli", latent_dim=LATENT, epochs=3, patience=100, warmup_epochs=0, device=device,
+            progress=lambda record: marks.append((time.perf_counter(), record.step)), **chosen,
+        )  # fmt: skip
+        (began, first), (ended, last) = marks[0], marks[-1]
+        return (ended - began) / (last - first)
+
+    return steps
 
 
 def bare_epoch(data: np.ndarray) -> Callable[[], None]:
@@ -114,62 +113,105 @@ def bare_epoch(data: np.ndarray) -> Callable[[], None]:
     return epoch
 
 
-class TorchLoop:
-    """A PyTorch process that trains one epoch whenever it is asked to, and says how long it took."""
+class Torch:
+    """A PyTorch process that makes steps of training whenever it is asked to, and says how long they took."""
 
-    def __init__(self, data: np.ndarray) -> None:
-        python = ROOT / ".venv-torch" / "bin" / "python"
-        self.process = None
-        if not python.exists():
-            print("no PyTorch to compare with: `make .venv-torch` installs it")
-            return
+    def __init__(self, images: np.ndarray, network: str, batch: int, mode: str, device: str, precision: str) -> None:
         with tempfile.NamedTemporaryFile(suffix=".npy", delete=False) as file:
-            np.save(file, data.reshape(len(data), -1))
+            np.save(file, images)
+        settings = json.dumps([file.name, network, batch, mode, "cuda" if device == "gpu" else device, precision])
         self.process = subprocess.Popen(
-            [str(python), str(ROOT / "benchmarks" / "torch_vae.py"), file.name],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+            [str(TORCH), str(ROOT / "benchmarks" / "torch_vae.py"), settings],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
         )  # fmt: skip
         self.process.stdout.readline()
         os.unlink(file.name)
 
-    def epoch(self) -> float:
-        self.process.stdin.write("epoch\n")
+    def seconds(self, steps: int) -> float:
+        """The seconds of a step."""
+        self.process.stdin.write(f"{steps}\n")
         self.process.stdin.flush()
-        return float(self.process.stdout.readline())
+        return float(self.process.stdout.readline()) / steps
 
     def close(self) -> None:
-        if self.process is not None:
-            self.process.stdin.close()
-            self.process.wait()
+        self.process.stdin.close()
+        self.process.wait()
 
 
-def seconds(work: Callable[[], None]) -> float:
+def seconds(work: Callable[[], object]) -> float:
     began = time.perf_counter()
     work()
     return time.perf_counter() - began
 
 
-def bench_epochs(repeats: int) -> None:
-    data = images()
-    ours, bare, torch = reparax_epoch(data), bare_epoch(data), TorchLoop(data)
-    ours(), bare()
-    loops: dict[str, Callable[[], float]] = {"reparax": lambda: seconds(ours), "bare JAX": lambda: seconds(bare)}
-    if torch.process is not None:
-        loops["PyTorch"] = torch.epoch
+def compare(title: str, loops: dict[str, Callable[[], float]], repeats: int) -> None:
+    """Prints the milliseconds of a step of each loop, and the ratios of the first one to the others."""
+    for once in loops.values():
+        once()
     times: dict[str, list[float]] = {name: [] for name in loops}
     for repeat in range(repeats):
         # Whoever comes first in a round finds caches and clocks as the last one left them: they take turns.
         names = [*list(loops)[repeat % len(loops) :], *list(loops)[: repeat % len(loops)]]
         for name in names:
             times[name].append(loops[name]())
-    torch.close()
-    print(f"one epoch, MNIST MLP 784-{HIDDEN}-{LATENT}, batch {BATCH}, median of {repeats}:")
-    for name, found in times.items():
-        ratio = statistics.median(a / b for a, b in zip(times["reparax"], found, strict=True))
-        print(f"  {name:10s} {statistics.median(found):7.2f} s   reparax / {name}: {ratio:.2f}")
+    print(f"{title}, median of {repeats} (least to most):")
+    ours = next(iter(times.values()))
+    for name, of_loop in times.items():
+        ratios = sorted(a / b for a, b in zip(ours, of_loop, strict=True))
+        spread = f"{statistics.median(ratios):.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f})"
+        print(f"  {name:24s} {1e3 * statistics.median(of_loop):8.2f} ms a step   reparax / it: {spread}", flush=True)
 
 
-def bench_command_line() -> None:
+def bench(network: str, images: np.ndarray, batch: int, device: str, repeats: int) -> None:
+    """Compares all loops of a model, in each precision of the device."""
+    steps = max(1, (len(images) - 1000) // batch)
+    of_network = {"width": HIDDEN, "depth": 1} if network == "mlp" else {"width": 32, "depth": 2}
+    chosen = {"network": network, "batch_size": batch, **of_network}
+    shape = "x".join(map(str, images.shape[1:]))
+    for precision in PRECISIONS[device]:
+        loops = {"reparax.fit": fit_steps(images, device, precision=precision, **chosen)}
+        if network == "mlp" and precision == "float32":
+            epoch = bare_epoch(images.reshape(len(images), -1)[: steps * batch])
+            loops["bare JAX"] = lambda epoch=epoch: seconds(epoch) / steps
+        torch: list[Torch] = []
+        for mode in MODES[device] if TORCH.exists() else ():
+            torch.append(Torch(images, network, batch, mode, device, precision))
+            loops[f"PyTorch, {mode}"] = lambda loop=torch[-1]: loop.seconds(steps)
+        compare(f"{network} {shape}, batch {batch}, {precision} on the {device}", loops, repeats)
+        for loop in torch:
+            loop.close()
+
+
+def mlp(device: str, repeats: int) -> None:
+    bench("mlp", digits(), BATCH, device, repeats)
+
+
+def convolutional(device: str, repeats: int) -> None:
+    for shape in SIZES:
+        images = patterns(11_000, shape)
+        for batch in BATCHES:
+            bench("convolutional", images, batch, device, repeats)
+
+
+def sweep(device: str, repeats: int) -> None:
+    """16 models of width 64 at once beside one of them, compiled: a small table's worth of examples."""
+    images = digits()[:2000]
+    settings = [{"seed": seed} for seed in range(16)]
+    common = {"network": "mlp", "width": 64, "depth": 2, "likelihood": "bernoulli", "epochs": 30, "patience": 100}
+
+    def one() -> object:
+        return rx.fit(images, device=device, **common)
+
+    def many() -> object:
+        return rx.fit_many(images, settings, **common)
+
+    one(), many()
+    pairs = [(seconds(one), seconds(many)) for _ in range(repeats)]
+    ratios = sorted(together / (16 * alone) for alone, together in pairs)
+    print(f"16 models at once, of 16 fits: {statistics.median(ratios):.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f})")
+
+
+def command_line(device: str, repeats: int) -> None:
     command = [sys.executable, "-m", "reparax"]
     helps = [seconds(lambda: subprocess.run([*command, "--help"], capture_output=True, check=True)) for _ in range(7)]
     print(f"reparax --help: {statistics.median(helps):.2f} s")
@@ -182,9 +224,23 @@ def bench_command_line() -> None:
     print(f"a first fit {first:.1f} s, a second one of the same shape {second:.1f} s: ratio {second / first:.2f}")
 
 
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    jobs = {"mlp": mlp, "convolutional": convolutional, "sweep": sweep, "command-line": command_line}
+    parser.add_argument("job", nargs="?", choices=jobs, help="what to measure (default: all)")
+    parser.add_argument("--device", choices=("cpu", "gpu"), default="cpu")
+    parser.add_argument("--repeats", type=int, default=3)
+    options = parser.parse_args()
+    if options.device == "gpu" and jax.default_backend() != "gpu":
+        print("not run: jax sees no GPU")
+        return
+    if not TORCH.exists():
+        print("no PyTorch to compare with: `make .venv-torch/.installed` installs it")
+    left_out = {"command-line"} if options.device == "gpu" else {"sweep"}  # on a CPU, benchmarks/many.py has it
+    for name, job in jobs.items():
+        if options.job == name or (options.job is None and name not in left_out):
+            job(options.device, options.repeats)
+
+
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--repeats", type=int, default=6)
-    arguments = parser.parse_args()
-    bench_epochs(arguments.repeats)
-    bench_command_line()
+    main()

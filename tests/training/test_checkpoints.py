@@ -147,9 +147,9 @@ def test_another_format_is_refused_and_another_version_of_a_library_is_told(tmp_
             path.write_bytes(text.replace(b"0" * 64, sha256(text).hexdigest().encode()))
 
     rewrite(format_version=7)
-    with pytest.raises(ArtifactError, match=r"expected format version 2 .* version 7; resume with the version"):
+    with pytest.raises(ArtifactError, match=r"expected format version 3 .* version 7; resume with the version"):
         train(tmp_path, resume=True)
-    rewrite(format_version=2, libraries={"jax": "0.1"})
+    rewrite(format_version=3, libraries={"jax": "0.1"})
     with pytest.warns(CheckpointWarning, match=r"jax 0\.1, now"):
         assert bits(train(tmp_path, resume=True)) == whole
 

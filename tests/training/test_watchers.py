@@ -79,6 +79,21 @@ def test_norms_of_gradients_and_the_rate_are_those_of_the_steps():
     assert plain.history[0].learning_rate is None
 
 
+@pytest.mark.parametrize(("steps", "expected"), [(1, 0.0), (11, 5.0), (25, 10.0)])
+def test_norms_are_the_mean_over_every_tenth_step(steps, expected):
+    """The gradient of step number times a is the number of the step."""
+
+    def objective(model, x, *, key, step):
+        value = model.slope * step.astype(jnp.float32) + 0 * x
+        return Terms(value, value)
+
+    result = fit(
+        Two(jnp.zeros(()), {}), objective, np.zeros(4, np.float32), key=jax.random.key(0), optimizer=optax.sgd(0.1),
+        epochs=steps, batch_size=4,
+    )  # fmt: skip
+    assert result.history[-1].gradients == {"slope": expected}
+
+
 def test_the_rate_is_the_one_that_the_next_step_takes():
     """The rate of a record, from a step of the optimizer itself: Adam's first steps have the length of the rate."""
     optimizer = cosine_adam(0.25, 2000)

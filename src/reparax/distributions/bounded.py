@@ -8,6 +8,7 @@ from jaxtyping import Array, Float
 from numpyro.distributions import constraints
 from numpyro.distributions.util import promote_shapes, validate_sample
 
+from reparax.distributions._elementwise import along_one_axis
 from reparax.distributions.kl import analytic_kl
 from reparax.reparameterization import declared, rsample, rule
 
@@ -62,10 +63,7 @@ class ContinuousBernoulli(dist.Distribution):
 
     @validate_sample
     def log_prob(self, value: Float[Array, "*sample"]) -> Float[Array, "*sample"]:
-        width = self.high - self.low
-        position = (value - self.low) / width
-        density = self.logits * (position - 0.5) - log_sinhc(0.5 * self.logits) - jnp.log(width)
-        return jnp.where((value >= self.low) & (value <= self.high), density, -jnp.inf)
+        return along_one_axis(_log_density_of_continuous_bernoulli, value, self.logits, self.low, self.high)
 
     def icdf(self, q: Float[Array, "*sample"]) -> Float[Array, "*sample"]:
         """The quantile function, in the user's units: differentiable in every parameter."""
@@ -92,6 +90,12 @@ class ContinuousBernoulli(dist.Distribution):
         t = jnp.where(flat, 1.0, half)
         curve = jnp.where(flat, half / 3 - half**3 / 45, 1 / jnp.tanh(t) - 1 / t)
         return jnp.broadcast_to(self.low + (self.high - self.low) * (0.5 + 0.5 * curve), self.batch_shape)
+
+
+def _log_density_of_continuous_bernoulli(value: Array, logit: Array, low: Array, high: Array) -> Array:
+    width = high - low
+    density = logit * ((value - low) / width - 0.5) - log_sinhc(0.5 * logit) - jnp.log(width)
+    return jnp.where((value >= low) & (value <= high), density, -jnp.inf)
 
 
 @rule(ContinuousBernoulli, declare=declared("inverse CDF", "logits", "low", "high"))

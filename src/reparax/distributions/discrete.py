@@ -8,6 +8,7 @@ from jaxtyping import Array, Float, Num
 from numpyro.distributions import constraints
 from numpyro.distributions.util import promote_shapes, validate_sample
 
+from reparax.distributions._elementwise import along_one_axis
 from reparax.distributions._logistic import log_mass_of_rounded_logistic
 
 
@@ -31,7 +32,8 @@ class Bernoulli(dist.BernoulliLogits):
 
 def bernoulli_log_prob(logits: Float[Array, "*batch"], value: Num[Array, "*sample"]) -> Float[Array, "*sample"]:
     """x logit - softplus(logit), element by element."""
-    return jnp.asarray(value, jnp.result_type(logits)) * logits - jax.nn.softplus(logits)
+    value = jnp.asarray(value, jnp.result_type(logits))
+    return along_one_axis(lambda x, logit: x * logit - jax.nn.softplus(logit), value, logits)
 
 
 class IntegerCategorical(dist.Distribution):
@@ -184,9 +186,12 @@ class DiscretizedLogistic(dist.Distribution):
     @validate_sample
     def log_prob(self, value: Float[Array, "*sample"]) -> Float[Array, "*sample"]:
         value = jnp.asarray(value, self.loc.dtype)
-        value, loc, scale = jnp.broadcast_arrays(value, self.loc, self.scale)
-        log_mass = log_mass_of_rounded_logistic(value, loc, scale, self.low, self.high)
-        return jnp.where((value >= self.low) & (value <= self.high), log_mass, -jnp.inf)
+
+        def of_elements(value: Array, loc: Array, scale: Array) -> Array:
+            log_mass = log_mass_of_rounded_logistic(value, loc, scale, self.low, self.high)
+            return jnp.where((value >= self.low) & (value <= self.high), log_mass, -jnp.inf)
+
+        return along_one_axis(of_elements, value, self.loc, self.scale)
 
     def sample(self, key: jax.Array, sample_shape: tuple[int, ...] = ()) -> Float[Array, "*sample"]:
         noise = jax.random.logistic(key, sample_shape + self.batch_shape, self.loc.dtype)

@@ -1,7 +1,7 @@
 """The only loop: compiled calls of many steps, looks at fixed steps, saves and stops by time."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -16,7 +16,7 @@ from reparax.training._devices import Devices
 from reparax.training._feed import Feed
 from reparax.training._optimizer import learning_rate_at
 from reparax.training._processes import largest, losses_told
-from reparax.training._program import Carry, Program
+from reparax.training._program import Carry, Norms, Program
 from reparax.training._record import Progress, Record, Status
 from reparax.training._recover import MOST_SKIPPED, note_of, recovered
 from reparax.training._schedule import Pace, Plan
@@ -173,11 +173,11 @@ class Task:
             held_out: The mean terms over the held-out examples.
             speed: The steps per second since the last look, and the share of the time outside of them.
         """
-        means = sums.divided(np.float32(state.step - state.look - skipped))
+        terms = sums.mean_terms(np.float32(state.step - state.look - skipped))
         rate = learning_rate_at(self.program.optimizer, state.step)
         return Record(
-            state.step / self.plan.steps_per_epoch, state.step, means.terms, held_out, state.seconds, skipped,
-            gradients=means.norms, learning_rate=None if rate is None else rate * state.rate,
+            state.step / self.plan.steps_per_epoch, state.step, terms, held_out, state.seconds, skipped,
+            gradients=sums.mean_norms(), learning_rate=None if rate is None else rate * state.rate,
             examples_per_second=speed[0] * self.plan.batch_size, outside=speed[1],
         )  # fmt: skip
 
@@ -228,19 +228,27 @@ class Sums(NamedTuple):
     Attributes:
         terms: Of the terms of the objective, by name.
         norms: Of the norms of the gradient of each part.
+        num_norms: Of how many steps these are.
     """
 
     terms: dict[str, float]
     norms: dict[str, float]
+    num_norms: int
 
     @classmethod
-    def of(cls, totals: Any, norms: Mapping[str, Any]) -> Self:
+    def of(cls, totals: Any, norms: Norms) -> Self:
         """The sums in a `Carry`."""
-        return cls(floats(totals), {name: float(norm) for name, norm in norms.items()})
+        return cls(floats(totals), {name: float(norm) for name, norm in norms.sums.items()}, int(norms.count))
 
-    def divided(self, count: np.float32) -> "Sums":
-        """The means over so many steps."""
-        return Sums(*({name: float(np.float32(total) / count) for name, total in each.items()} for each in self))
+    def mean_terms(self, count: np.float32) -> dict[str, float]:
+        """The means of the terms over so many steps."""
+        return {name: float(np.float32(total) / count) for name, total in self.terms.items()}
+
+    def mean_norms(self) -> dict[str, float]:
+        """The means of the norms; none if they were taken of no step."""
+        if not self.num_norms:
+            return {}
+        return {name: float(np.float32(total) / np.float32(self.num_norms)) for name, total in self.norms.items()}
 
 
 def held_out_terms(means: Any, error: Any) -> dict[str, float]:

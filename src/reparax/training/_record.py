@@ -23,7 +23,7 @@ class Record:
             autoencoder ``kl_per_dimension[0]`` and so on, where they are known.
         seconds: Since training began.
         skipped: The steps since the last record that were not applied, because they were not finite.
-        gradients: The mean norm of the gradient of each part of the model since the last record.
+        gradients: The mean norm of the gradient of each part of the model since the last record, over every tenth step.
         learning_rate: The rate of the next step; None for an optimizer whose rate is not known.
         examples_per_second: Of the steps since the last record, compiling included; depends on the machine.
         outside: The share of the time since the last record that was not spent in compiled steps, but on the held-out

@@ -28,7 +28,7 @@ from reparax.training._devices import is_entire, num_devices, whole
 from reparax.training._record import Record
 
 FORMAT = "reparax checkpoint"
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 DESCRIPTION = "checkpoint.json"
 ARRAYS = "state.safetensors"
 LIBRARIES = ("reparax", "jax", "equinox", "optax", "numpyro", "numpy")

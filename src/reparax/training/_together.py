@@ -17,7 +17,7 @@ from reparax.training._devices import Devices
 from reparax.training._examples import take
 from reparax.training._feed import Abreast
 from reparax.training._loop import Sums, Task, held_out_terms
-from reparax.training._program import Carry, Chunk, chunk_steps, evaluation, keys_of, parts_of
+from reparax.training._program import Carry, Chunk, Norms, chunk_steps, evaluation, keys_of, parts_of
 from reparax.training._record import Record, Status
 from reparax.training._recover import recovered
 from reparax.training._schedule import Pace, Plan
@@ -218,7 +218,7 @@ class Together:
         trainable = self.stacked(models)
         optimizer, totals = _started(self._programs, self._feeds.some, trainable, self.plan.batch_size)
         count = len(models)
-        norms = {name: jnp.zeros(count) for name in parts_of(trainable)}
+        norms = Norms({name: jnp.zeros(count) for name in parts_of(trainable)}, jnp.zeros(count, jnp.int32))
         carry = Carry(
             trainable, optimizer, totals, norms, jnp.zeros(count, jnp.int32), jnp.zeros((count, 2), jnp.int32)
         )
@@ -327,7 +327,8 @@ def _mean(records: Sequence[Record]) -> Record:
     """The means of records of the same look."""
 
     def mean(each: Sequence[dict[str, float]]) -> dict[str, float]:
-        return {name: float(np.mean([terms[name] for terms in each])) for name in each[0]}
+        common = [name for name in each[0] if all(name in terms for terms in each)]
+        return {name: float(np.mean([terms[name] for terms in each])) for name in common}
 
     kinds = ("train", "valid", "gradients")
     return replace(records[0], **{kind: mean([getattr(record, kind) for record in records]) for kind in kinds})
