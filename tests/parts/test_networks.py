@@ -52,7 +52,7 @@ def test_halving_is_the_convolution_done_by_hand(size, channels):
     np.testing.assert_allclose(jax.jit(halve)(x, weight), expected, atol=2e-5)
 
 
-@pytest.mark.parametrize("channels", [(3, 2)])
+@pytest.mark.parametrize("channels", [(3, 2), (9, 2)])
 @pytest.mark.parametrize("size", SIZES)
 def test_doubling_is_the_adjoint_of_halving(size, channels):
     """<halve(u), x> = <u, doubled x> for every u, with the kernel's channels exchanged."""
@@ -67,9 +67,10 @@ def test_doubling_is_the_adjoint_of_halving(size, channels):
 
 @pytest.mark.parametrize("pair", [(halve_by_product, halve_natively, 2), (double_by_product, double_natively, 2)])
 @pytest.mark.parametrize("size", [(2, 2), (4, 6)])
-def test_matrix_products_and_native_convolutions_agree_with_their_gradients(pair, size):
+@pytest.mark.parametrize("channels", [(3, 2), (9, 2)], ids=["few channels", "much in and little out"])
+def test_matrix_products_and_native_convolutions_agree_with_their_gradients(pair, size, channels):
     by_product, natively, padding = pair
-    x, weight = arrays((size[0] + padding, size[1] + padding, 3), (4, 4, 3, 2))
+    x, weight = arrays((size[0] + padding, size[1] + padding, channels[0]), (4, 4, *channels))
 
     def value_and_slopes(convolution, x: jax.Array, weight: jax.Array) -> tuple[jax.Array, ...]:
         out, back = jax.vjp(convolution, x, weight)
