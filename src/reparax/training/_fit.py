@@ -202,8 +202,10 @@ class Run(Generic[Tree]):
         transform = self.transform or _keep
         model, devices = self.devices.copied(self.model), self.devices
         program = Program.of(model, self.objective, self.optimizer, transform, effort, self.private, devices)
-        judging = Program.of(model, self.judge or self.objective, self.optimizer, transform, effort, None, devices)
         plan = self._plan(feed.num_examples)
+        num_judged = sum(leaf.size for leaf in jax.tree.leaves(held_out))
+        effort = effort_for(plan.num_looks * num_judged)
+        judging = Program.of(model, self.judge or self.objective, self.optimizer, transform, effort, None, devices)
         return Task(program, judging, feed, held_out, plan, self.keys, self.patience, self.warmup)
 
     def _feed(self) -> Feed:

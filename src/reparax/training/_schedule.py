@@ -45,6 +45,11 @@ class Plan:
         """The number of all steps."""
         return self.epochs * self.steps_per_epoch
 
+    @property
+    def num_looks(self) -> int:
+        """About how often the held-out examples are looked at, if training does not end early."""
+        return math.ceil(self.steps / self._between_looks)
+
     def next_look(self, step: int) -> int:
         """The number of steps at the first look after a step."""
         group_steps = self._epochs_per_group * self.steps_per_epoch
