@@ -390,7 +390,8 @@ def evaluation(
     """The mean terms over held-out examples, and the standard error of the bound; see `Program.evaluate`."""
     count = num_examples(data)
     nothing, sees_batch = program.outline(trainable, data, min(count, batch_size))
-    size = min(count, batch_size if sees_batch else LARGEST_EVALUATED)
+    # Batches of about equal size, so that few rows are computed twice.
+    size = min(count, batch_size) if sees_batch else -(-count // -(-count // LARGEST_EVALUATED))
 
     def sums(first: Array) -> tuple[Any, _Spread]:
         # The last batch ends with the last row, and counts only rows that are not in the batch before it, so that all
