@@ -282,6 +282,7 @@ class TableSettings(TypedDict, total=False):
     relations: Relations | None
     rows: int | None
     ensemble: int | None
+    precision: Precision | None
 
     beta: float | None
     free_bits: float | None
@@ -327,7 +328,6 @@ class _Settings(TableSettings, total=False):
     dp: float | None
     dp_delta: float | None
     clip_norm: float | None
-    precision: Precision | None
     seed: int | None
     estimator: str | None
     views: str | None
