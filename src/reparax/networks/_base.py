@@ -21,11 +21,12 @@ STD_OF_TRUNCATED = 0.87962566103423978
 def lecun_normal(key: jax.Array, shape: tuple[int, ...], fan_in: int) -> Float[Array, "..."]:
     """Draws of a Normal of variance 1 / fan_in, truncated at two standard deviations: LeCun et al. (1998), section 4.6.
 
-    The same bits as ``jax.nn.initializers.lecun_normal``. Only a few sizes are compiled, for all shapes (the draws of a
-    shape are the first ones of a longer array), because compiling would take most of the time of building a model.
+    The same bits as ``jax.nn.initializers.lecun_normal``. One size is compiled for all shapes of up to 65,536 numbers
+    (the draws of a shape are the first ones of a longer array), because compiling would take most of the time of
+    building a model.
     """
     count = math.prod(shape)
-    longer = 16 ** max(2, math.ceil(math.log(max(count, 1), 16)))
+    longer = 16 ** max(4, math.ceil(math.log(max(count, 1), 16)))
     return _cut(_truncated_normal(key, longer), jnp.sqrt(1 / max(1, fan_in)) / STD_OF_TRUNCATED, shape)
 
 

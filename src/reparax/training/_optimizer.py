@@ -1,11 +1,12 @@
 """The default optimizer."""
 
+from functools import partial
 from typing import Any
 
 import jax
-import numpy as np
+import jax.numpy as jnp
 import optax
-from jaxtyping import PyTree
+from jaxtyping import Array, Float, Int, PyTree
 
 
 def cosine_adam(learning_rate: float, steps: int, weight_decay: float = 0.0) -> optax.GradientTransformation:
@@ -31,7 +32,7 @@ def learning_rate_at(optimizer: optax.GradientTransformation, step: int) -> floa
     if not isinstance(update, jax.tree_util.Partial) or update.func is not _update:
         return None
     highest, steps = update.keywords["learning_rate"], int(update.keywords["steps"])
-    return float(highest) * float(np.asarray(_shape(steps)(step)))
+    return float(highest) * float(_shape_at(steps, step))
 
 
 def _init(parameters: PyTree, **numbers: Any) -> PyTree:
@@ -58,6 +59,11 @@ def _transformation(learning_rate: Any, steps: int, weight_decay: float) -> opta
 def _shape(steps: int) -> optax.Schedule:
     rise = min(200, max(1, steps // 10))
     return optax.warmup_cosine_decay_schedule(0.1, 1.0, rise, max(steps, rise + 1), 0.01)
+
+
+@partial(jax.jit, static_argnums=0)
+def _shape_at(steps: int, step: Int[Array, ""]) -> Float[Array, ""]:
+    return jnp.asarray(_shape(steps)(step))
 
 
 def _matrices(parameters: PyTree) -> PyTree:

@@ -248,7 +248,7 @@ class Program(eqx.Module):
         Raises:
             TrainingError: They depend on other examples in a way whose gradient would be wrong.
         """
-        arguments = (trainable, take(data, jnp.asarray(0)), jax.random.split(jax.random.key(0)), jnp.asarray(0))
+        arguments = (trainable, *jax.eval_shape(_first_example, data), jax.ShapeDtypeStruct((), jnp.int32))
         try:
             return _zeros(jax.eval_shape(self.one, *arguments)), False
         except NameError as error:
@@ -265,6 +265,11 @@ class Program(eqx.Module):
 def keys_of(key: jax.Array, batch_size: int) -> jax.Array:
     """The keys of the examples of a batch: of each one for the transform and one for the objective."""
     return jax.random.split(key, (batch_size, 2))
+
+
+def _first_example(data: PyTree[Array]) -> tuple[Any, jax.Array]:
+    """An example and keys for it."""
+    return take(data, jnp.asarray(0)), jax.random.split(jax.random.key(0))
 
 
 def _zeros(shapes: PyTree[jax.ShapeDtypeStruct]) -> PyTree[Array]:
