@@ -10,24 +10,30 @@ from reparax.errors import RecipeError
 UNBOUNDED = float("inf")
 
 
-def option(default: Any, *, low: float = -UNBOUNDED, high: float = UNBOUNDED) -> Any:
+def option(
+    default: Any, *, low: float = -UNBOUNDED, high: float = UNBOUNDED, choices: tuple[str, ...] = (), cure: str = ""
+) -> Any:
     """An option of a part: a field with a default, whose values are numbers in a range, names, or true and false.
 
     Args:
         default: The default value; its type is the type of the option.
         low: The smallest allowed number.
         high: The largest allowed number.
+        choices: The allowed names; any by default.
+        cure: What to do about another one, if it is not only to choose one of these.
     """
     # Models that differ in real numbers alone can be trained as one program, if no branch depends on these.
     is_static = not isinstance(default, float)
-    return eqx.field(default=default, static=is_static, metadata={"low": low, "high": high})
+    return eqx.field(
+        default=default, static=is_static, metadata={"low": low, "high": high, "choices": choices, "cure": cure}
+    )
 
 
 class Part(eqx.Module):
     """A frozen set of options.
 
     Raises:
-        RecipeError: An option has another type than its default, or is out of its range.
+        RecipeError: An option has another type than its default, is out of its range, or is none of its choices.
     """
 
     def __check_init__(self) -> None:
@@ -51,13 +57,15 @@ def checked_option(field: dataclasses.Field, value: Any, owner: str) -> Any:
     """The value of an option as a Python number, text or bool.
 
     Raises:
-        RecipeError: The type is not that of the default, or the number is out of its range.
+        RecipeError: The type is not that of the default, the number is out of its range, or the name is no choice.
     """
     kind: Any = type(field.default)
+    choices = field.metadata["choices"]
     if kind in (bool, str):
-        if isinstance(value, kind):
+        if isinstance(value, kind) and (not choices or value in choices):
             return value
-        raise _refused(field, value, owner, "True or False" if kind is bool else "a name")
+        names = " or ".join(choices) or "a name"
+        raise _refused(field, value, owner, "True or False" if kind is bool else names)
     number = as_number(value, kind)
     low, high = field.metadata["low"], field.metadata["high"]
     if number is None or not low <= number <= high:
@@ -83,7 +91,7 @@ def _refused(field: dataclasses.Field, value: Any, owner: str, expected: str) ->
     return RecipeError(
         expected=f"{field.name} of {owner} to be {expected}",
         got=repr(value),
-        cure=f"choose another {field.name.replace('_', '-')}",
+        cure=field.metadata["cure"] or f"choose another {field.name.replace('_', '-')}",
     )
 
 

@@ -1,6 +1,7 @@
 """A user's own likelihood, posterior and network, in their own file, through the whole of the library."""
 
 import importlib
+import sys
 from pathlib import Path
 
 import jax
@@ -23,6 +24,7 @@ def parts():
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(Path(__file__).parent)
         yield importlib.import_module("my_parts")
+        sys.modules.pop("my_parts")  # another test has a module of this name
 
 
 @pytest.fixture(scope="module")

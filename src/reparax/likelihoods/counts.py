@@ -12,7 +12,6 @@ from jax.tree_util import Partial
 from jaxtyping import Array, Float
 
 from reparax import distributions as counts
-from reparax.errors import RecipeError
 from reparax.likelihoods._base import AbstractLikelihood, Likelihood, MakeDecoder, require
 from reparax.networks import Network
 from reparax.parts import option
@@ -89,21 +88,12 @@ class MeansOfSize(Means):
         return counts.OfTotal(log_shares, total, make, exact=self.exact)
 
 
-SIZES = ("none", "observed", "latent")
+SIZES = ("none", "observed")
+LATENT = "choose one of these; a latent size is integrated out in closed form for Poisson counts only"
 
 
-def means_of(size: str, summary: Summary, *, likelihood: str, known: tuple[str, ...] = SIZES[:2]) -> Means:
-    """The means for a ``library_size``.
-
-    Raises:
-        RecipeError: The likelihood has no such.
-    """
-    if size not in known:
-        raise RecipeError(
-            expected=f"library_size {' or '.join(known)} for the {likelihood} likelihood",
-            got=repr(size),
-            cure="choose one of these; a latent size is integrated out in closed form for Poisson counts only",
-        )
+def means_of(size: str, summary: Summary) -> Means:
+    """The means for a ``library_size``."""
     if size == "none":
         return FreeMeans()
     total = jnp.sum(jnp.broadcast_to(jnp.asarray(summary.mean, jnp.float32), summary.event_shape))
@@ -146,12 +136,12 @@ class Poisson(AbstractLikelihood):
             negative binomial distribution and x given it a multinomial one; or ``"observed"`` as of `NegativeBinomial`.
     """
 
-    library_size: str = option("none")
+    library_size: str = option("none", choices=(*SIZES, "latent"))
     of_counts: ClassVar[bool] = True
 
     def create(self, make_decoder: MakeDecoder, summary: Summary, *, key: jax.Array) -> "PoissonDecoder":
         require_counts(summary, "poisson")
-        means = means_of(self.library_size, summary, likelihood="poisson", known=SIZES)
+        means = means_of(self.library_size, summary)
         return PoissonDecoder(make_decoder(1, key=key), log_mean(summary), means)
 
 
@@ -179,12 +169,12 @@ class NegativeBinomial(AbstractLikelihood):
             log p(l) + log p(x | z, l) at l = sum_d x_d.
     """
 
-    library_size: str = option("none")
+    library_size: str = option("none", choices=SIZES, cure=LATENT)
     of_counts: ClassVar[bool] = True
 
     def create(self, make_decoder: MakeDecoder, summary: Summary, *, key: jax.Array) -> "NegativeBinomialDecoder":
         require_counts(summary, "negative-binomial")
-        means = means_of(self.library_size, summary, likelihood="negative-binomial")
+        means = means_of(self.library_size, summary)
         return NegativeBinomialDecoder(
             make_decoder(1, key=key), log_concentrations(summary), log_mean(summary), means
         )  # fmt: skip
@@ -214,12 +204,12 @@ class ZeroInflatedPoisson(AbstractLikelihood):
         library_size: As for `NegativeBinomial`.
     """
 
-    library_size: str = option("none")
+    library_size: str = option("none", choices=SIZES, cure=LATENT)
     of_counts: ClassVar[bool] = True
 
     def create(self, make_decoder: MakeDecoder, summary: Summary, *, key: jax.Array) -> "ZeroInflatedPoissonDecoder":
         require_counts(summary, "zero-inflated-poisson")
-        means = means_of(self.library_size, summary, likelihood="zero-inflated-poisson")
+        means = means_of(self.library_size, summary)
         return ZeroInflatedPoissonDecoder(make_decoder(2, key=key), log_mean(summary), means)
 
 
@@ -245,15 +235,14 @@ class ZeroInflatedNegativeBinomial(AbstractLikelihood):
         library_size: As for `NegativeBinomial`.
     """
 
-    library_size: str = option("none")
+    library_size: str = option("none", choices=SIZES, cure=LATENT)
     of_counts: ClassVar[bool] = True
 
     def create(
         self, make_decoder: MakeDecoder, summary: Summary, *, key: jax.Array
     ) -> "ZeroInflatedNegativeBinomialDecoder":
-        name = "zero-inflated-negative-binomial"
-        require_counts(summary, name)
-        means = means_of(self.library_size, summary, likelihood=name)
+        require_counts(summary, "zero-inflated-negative-binomial")
+        means = means_of(self.library_size, summary)
         return ZeroInflatedNegativeBinomialDecoder(
             make_decoder(2, key=key), log_concentrations(summary), log_mean(summary), means
         )

@@ -5,7 +5,6 @@ import jax.numpy as jnp
 import numpyro.distributions as dist
 from jaxtyping import Array, Float
 
-from reparax.errors import RecipeError
 from reparax.likelihoods._base import AbstractLikelihood, Likelihood, MakeDecoder
 from reparax.networks import Network
 from reparax.parts import option
@@ -15,21 +14,6 @@ from reparax.summary import Summary
 LOG_SCALE_BOUNDS = (-7.0, 3.0)
 NUM_PARAMETERS = {"constant": 1, "decoder": 2}
 """For each kind of scale, how many outputs the network has for each value of x."""
-
-
-def num_parameters(scale: str, likelihood: str) -> int:
-    """How many outputs the network has for each value of x.
-
-    Raises:
-        RecipeError: There is no such kind of scale.
-    """
-    if scale not in NUM_PARAMETERS:
-        raise RecipeError(
-            expected=f"scale {' or '.join(NUM_PARAMETERS)} for the {likelihood} likelihood",
-            got=f"scale {scale!r}",
-            cure="choose one of these",
-        )
-    return NUM_PARAMETERS[scale]
 
 
 def first_log_scale(summary: Summary) -> Float[Array, "..."]:
@@ -56,10 +40,10 @@ class Normal(AbstractLikelihood):
             ``"decoder"``: sigma_d(z) is an output of the decoder (Kingma & Welling 2014, appendix C.2, equation 12).
     """
 
-    scale: str = option("constant")
+    scale: str = option("constant", choices=tuple(NUM_PARAMETERS))
 
     def create(self, make_decoder: MakeDecoder, summary: Summary, *, key: jax.Array) -> "NormalDecoder":
-        network = make_decoder(num_parameters(self.scale, "normal"), key=key)
+        network = make_decoder(NUM_PARAMETERS[self.scale], key=key)
         mean, std = jnp.asarray(summary.mean, jnp.float32), jnp.asarray(summary.std, jnp.float32)
         return NormalDecoder(network, first_log_scale(summary), Frozen(mean), Frozen(std))
 
@@ -90,10 +74,10 @@ class StudentT(AbstractLikelihood):
             as in the source.
     """
 
-    scale: str = option("constant")
+    scale: str = option("constant", choices=tuple(NUM_PARAMETERS))
 
     def create(self, make_decoder: MakeDecoder, summary: Summary, *, key: jax.Array) -> "StudentTDecoder":
-        network = make_decoder(num_parameters(self.scale, "student-t"), key=key)
+        network = make_decoder(NUM_PARAMETERS[self.scale], key=key)
         mean, std = jnp.asarray(summary.mean, jnp.float32), jnp.asarray(summary.std, jnp.float32)
         first = first_log_scale(summary)
         return StudentTDecoder(network, first, jnp.full(first.shape, 1.5), Frozen(mean), Frozen(std))

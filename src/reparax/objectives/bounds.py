@@ -7,7 +7,6 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Num
 
 from reparax.distributions import Slices, has_analytic_kl, has_conditional_kl, kl_per_dimension, kl_terms
-from reparax.errors import RecipeError
 from reparax.estimators import AssumedContinuous, base_of, expectation, iwae_estimate, path_only, sample_with_log_prob
 from reparax.model import Model
 from reparax.objectives._base import MOST_SAMPLES, AbstractObjective, Terms, estimator_for
@@ -48,16 +47,11 @@ class ELBO(AbstractObjective):
     beta: float = option(1.0, low=0, high=1e6)
     warmup_steps: int = option(0, low=0, high=MOST_STEPS)
     free_bits: float = option(0.0, low=0, high=1e6)
-    free_bits_of: str = option("dimension")
+    free_bits_of: str = option(
+        "dimension", choices=GROUPS, cure="choose layer for posteriors of several layers, such as ladder"
+    )
     num_samples: int = option(1, low=1, high=MOST_SAMPLES)
     estimator: str = option("auto")
-
-    def __check_init__(self) -> None:
-        if self.free_bits_of not in GROUPS:
-            raise RecipeError(
-                expected=f"free_bits_of to be one of {', '.join(GROUPS)}", got=repr(self.free_bits_of),
-                cure="choose layer for posteriors of several layers, such as ladder",
-            )  # fmt: skip
 
     def weight(self, step: Int[Array, ""]) -> Float[Array, ""]:
         """The weight of the KL at a training step."""
