@@ -122,12 +122,14 @@ class Transforms(eqx.Module):
         return below, above
 
 
+@jax.jit
 def along(
     x: Float[Array, " m"], knots: Float[Array, "p m"], slopes: Float[Array, "q m"], outer: Float[Array, " m"]
 ) -> Float[Array, " m"]:
     """The increase of a piecewise linear function from its first knot to x.
 
-    Piece by piece, as XLA's sums over an axis take five times as long on a CPU.
+    Piece by piece, as XLA's sums over an axis take five times as long on a CPU. Compiled by itself so that its many
+    operations are traced once, not at each of its uses.
     """
     climbed = outer * (jnp.minimum(x - knots[0], 0.0) + jnp.maximum(x - knots[-1], 0.0))
     for low, high, slope in zip(knots[:-1], knots[1:], slopes, strict=True):
