@@ -9,7 +9,6 @@ import jax
 import numpy as np
 from jaxtyping import PyTree
 
-from reparax.compiler import effort_for
 from reparax.errors import TrainingError
 from reparax.pytrees import partition
 from reparax.training._checkpoints import Checkpoints, opened_part, prepare_parts
@@ -130,7 +129,7 @@ def _is_general(places: Sequence[int], tasks: Sequence[Task], runs: Sequence[Run
         return True
     models = [partition(runs[place].model)[0] for place in places]
     try:
-        together = Together(some, some[0].program.effort)
+        together = Together(some)
         jax.eval_shape(together.traced, models)
     except jax.errors.ConcretizationTypeError:
         return False
@@ -211,8 +210,7 @@ def _together(
 ) -> tuple[TogetherState, list[float | None]]:
     """Trains a group: its state at the end, and the held-out bounds before training."""
     models = [partition(runs[place].model)[0] for place in group]
-    values = len(group) * tasks[0].plan.epochs * tasks[0].feed.num_values
-    together = Together(tasks, effort_for(values))
+    together = Together(tasks)
     state = how.run(together, together.start(models), group)
     if tasks[0].held_out is None or not state.history:
         return state, [None] * len(group)

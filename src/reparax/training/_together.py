@@ -12,7 +12,7 @@ import msgspec
 import numpy as np
 from jaxtyping import Array, PyTree
 
-from reparax.compiler import Effort, compiled
+from reparax.compiler import compiled, effort_for
 from reparax.training._devices import Devices
 from reparax.training._examples import take
 from reparax.training._feed import Abreast
@@ -194,11 +194,13 @@ class Together:
 
     Args:
         tasks: The tasks; their programs, their data and their plans have the same structure.
-        effort: How much the compiler optimizes.
     """
 
-    def __init__(self, tasks: Sequence[Task], effort: Effort) -> None:
-        self._tasks, self._effort = tuple(tasks), effort
+    def __init__(self, tasks: Sequence[Task]) -> None:
+        self._tasks = tuple(tasks)
+        first, judged = tasks[0], sum(leaf.size for leaf in jax.tree.leaves(tasks[0].held_out))
+        self._effort = effort_for(len(tasks) * first.plan.epochs * first.feed.num_values)
+        self._effort_of_look = effort_for(len(tasks) * first.plan.num_looks * judged)
         self._programs = Stacked.of([task.program for task in tasks])
         self._feeds = Abreast([task.feed for task in tasks], [task.keys[0] for task in tasks])
         self._look = Stacked.of([(task.judging, task.held_out) for task in tasks])
@@ -301,7 +303,7 @@ class Together:
         """The mean terms of each model over its held-out examples, by name."""
         size = self.plan.batch_size
         trainable = self.devices.copied(trainable, stacked=1)
-        terms = _EVALUATE[self._effort](self._look, trainable, self._of_look, jnp.asarray(step), size)
+        terms = _EVALUATE[self._effort_of_look](self._look, trainable, self._of_look, jnp.asarray(step), size)
         means, errors = jax.device_get(terms)
         return [
             held_out_terms(jax.tree.map(lambda leaf, place=place: leaf[place], means), errors[place])
