@@ -23,6 +23,11 @@ def _divided_by_others(x):
 
 
 MORE_JUMPS = {
+    "a tiny jump in large units": lambda x: jnp.where(x[0] > 0, 1.38e-23 * x[1], 0.0) / 4e-21,
+    "a tiny jump scaled back": lambda x: jnp.where(x[0] > 0, 1e-30 * x[1], 0.0) * 1e30,
+    "a jump of one if a variable is huge": lambda x: jnp.where(x[0] > 0, 1 + 1e-9 * x[1], 1.0),
+    "a complex pole": lambda x: (1 / (0j + x)).real,
+    "a complex sign": lambda x: jnp.sign(x[0] + 1j * x[1]).real,
     "piecewise": lambda x: jnp.piecewise(x, [x < 0, x >= 0], [lambda v: -1.0 + 0 * v, lambda v: 1.0 + 0 * v]),
     "trunc": jnp.trunc,
     "isclose": lambda x: jnp.isclose(x, 0.3, atol=0.1).astype(float),

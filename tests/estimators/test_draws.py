@@ -361,6 +361,37 @@ def test_probabilities_of_zero_and_one_have_their_derivative(name):
     assert z_score(found, jax.grad(exact)(p)) < 5
 
 
+@pytest.mark.parametrize("name", ["arms", "measure-valued"])
+def test_large_values_and_second_derivatives_are_right_at_probabilities_of_zero_and_one(name):
+    p = jnp.array([0.0, 0.5])
+
+    def hessian(key):
+        return jax.hessian(
+            lambda p: rx.expectation(
+                lambda z: 50.0 + 3.0 * (z[0] * z[1]).astype(float) - 2.0 * z[1].astype(float),
+                dist.Bernoulli(probs=p).to_event(1),
+                key=key,
+                num_samples=4,
+                estimator=name,
+            )
+        )(p)
+
+    def gradient(key):
+        return jax.grad(
+            lambda p: rx.expectation(
+                lambda z: 50.0 + z[0].astype(float),
+                dist.Bernoulli(probs=p).to_event(1),
+                key=key,
+                num_samples=4,
+                estimator=name,
+            )
+        )(p)
+
+    keys = jax.random.split(jax.random.key(0), 1000)
+    np.testing.assert_allclose(jax.vmap(gradient)(keys).mean(axis=0), [1.0, 0.0], atol=0.15)
+    np.testing.assert_allclose(jax.vmap(hessian)(keys).mean(axis=0), [[0.0, 3.0], [3.0, 0.0]], atol=0.5)
+
+
 def test_a_saturated_sigmoid_is_no_false_alarm():
     """Its probability is 1 in floats, and does not move."""
 

@@ -262,11 +262,13 @@ def _comparison(analysis: Analysis, number: int, node: Node, parts: list[Facts])
     if not analysis.varies(result):
         known = None if result.depends or result.pending else _decided(node, one, other)
         return result if known is None else Facts(0, iv.point(float(known)))
-    decided = _decided(node, one, other)
-    if decided is None and node.op in {"eq", "ne"} and _infinite_constant(one, other) and not result.poles:
-        # Without a pole no random value is infinite: only a constant can be.
+    to_infinity = node.op in {"eq", "ne"} and _infinite_constant(one, other)
+    # A value that is infinite in some places only is equal to infinity there, whatever else is added to it.
+    decided = None if to_infinity and _switches(result) else _decided(node, one, other)
+    if decided is None and to_infinity and not _switches(result):
+        # Without a pole or a switch no random value is infinite: only a constant can be.
         return Facts(result.depends & ~analysis.variables, iv.BOOLEAN, pending=result.pending, jumps=result.jumps)
-    if decided is None and any(analysis.graph.nodes[a].op in {"add", "sub"} for a in node.args):
+    if decided is None and not to_infinity and any(analysis.graph.nodes[a].op in {"add", "sub"} for a in node.args):
         one, other = (analysis.cancelled(a) for a in node.args)
         decided = _decided(node, one, other)
     if decided is not None:
@@ -279,6 +281,11 @@ def _comparison(analysis: Analysis, number: int, node: Node, parts: list[Facts])
 
 
 _PARTIAL = "a test of a value that may be undefined makes it jump in z"
+
+
+def _switches(result: Facts) -> bool:
+    """Whether a random value may be a constant that is infinite or undefined in some places only."""
+    return bool(result.poles or result.pending or result.jumps)
 
 
 def _infinite_constant(one: Facts, other: Facts) -> bool:
@@ -298,6 +305,10 @@ def _known(analysis: Analysis, result: Facts, value: bool) -> Facts:
     poles = result.poles
     if any(pole.variables & analysis.variables for pole in poles):
         return result
+    if poles and any(change.variables & analysis.variables for change in (*result.pending, *result.jumps)):
+        # A constant that is not a number, in some places only: the test says where.
+        place = Jump(-1, result.depends, "is_finite", _PARTIAL)
+        return result.also_jumping(frozenset([place]))
     if poles or result.depends & ~analysis.variables:
         return Facts(result.depends & ~analysis.variables, iv.BOOLEAN, jumps=result.jumps)
     return Facts(0, iv.point(float(value)), jumps=result.jumps)

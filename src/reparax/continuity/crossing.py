@@ -144,6 +144,8 @@ def _boundaries(trial: Trial, place: int, side: int) -> list[Solution] | None:
     expression = trial.expression
     node, children = expression.node(place), expression.elements[place].children
     zero = (np.float64(0.0), np.float64(0.0))
+    if not children:  # complex numbers, which are not followed
+        return None
     if node.op in COMPARISONS:
         if side == 2:
             # Both sides are set to the same value, and their operands are free.

@@ -23,8 +23,11 @@ VIEWS = {
     "broadcast_in_dim", "reshape", "squeeze", "expand_dims", "transpose", "rev", "slice", "dynamic_slice", "gather",
 }  # fmt: skip
 TRIALS, MAXIMUM_BITS, MAXIMUM_SIZE = 256, 6, 1500
+_LARGER = 100.0
 # Half a unit in the last place of single precision: the error that a constant in the code may have.
 ROUNDING = 2.0**-24
+# Double precision loses this part of what single precision does, with room for a few operations.
+_LOST, _MOST_DIGITS = 1e-6, 300
 Number = Any
 Estimate = tuple[Number, Number]
 
@@ -225,6 +228,8 @@ class Trial:
         if node.dtype == np.bool_:
             return self.noise.integers(0, 2, TRIALS).astype(np.float64)
         size = 10 ** self.noise.uniform(*self.decades, TRIALS)
+        # Some far larger ones, for small differences between large values, such as masses and numbers of particles.
+        size[-TRIALS // 4 :] *= _LARGER
         if math.isfinite(interval.low) and math.isfinite(interval.high):
             return interval.low + (interval.high - interval.low) * self.noise.uniform(0.0, 1.0, TRIALS)
         if math.isfinite(interval.low):
@@ -374,10 +379,22 @@ class Trial:
 
 
 def _collapsed(value: Number, error: Number) -> Estimate:
-    """One number instead of an array of equal ones, if random terms have cancelled."""
-    if np.ndim(value) and np.isfinite(value[0]) and np.ptp(value) <= 1e-13 * (1 + abs(value[0])):
-        return np.float64(np.round(np.mean(value), 12)), np.max(error)
-    return value, error if np.ndim(value) else np.max(error)
+    """One number instead of an array of equal ones, if random terms have cancelled.
+
+    Equal are those that differ by what double precision loses where single precision loses ``error``.
+    """
+    most = np.max(error)
+    if np.ndim(value) and np.isfinite(value[0]) and np.isfinite(most) and np.ptp(value) <= _LOST * most:
+        return np.float64(_without_noise(float(np.mean(value)), float(_LOST * most))), most
+    return value, error if np.ndim(value) else most
+
+
+def _without_noise(value: float, noise: float) -> float:
+    """A number rounded to the digits that are above its noise."""
+    if noise <= 0 or not math.isfinite(value):
+        return value
+    digits = -math.floor(math.log10(noise))
+    return round(value, digits) if digits < _MOST_DIGITS else value
 
 
 def _alike(a: Number, b: Number) -> bool:

@@ -19,6 +19,7 @@ from numpyro.distributions import constraints
 from reparax.continuity import ELEMENTWISE, AssumedContinuous, Interval, Reason, Variable, Verdict, guarded, judge
 from reparax.errors import InvalidEstimator
 from reparax.estimators._replay import Replay, Step, bind
+from reparax.estimators._smoothness import checked, kink, not_smooth
 from reparax.estimators.draws import atoms, draw, num_states
 from reparax.reparameterization import innermost, is_discrete
 
@@ -277,7 +278,9 @@ class Inspected:
             _variable(q) if moves or not is_discrete(q) else None for q, moves in zip(flat, differentiated, strict=True)
         )
         self._traces: dict[Any, tuple[ClosedJaxpr, Any]] = {}
+        self._kinks: dict[int, Reason | None] = {}
         self.handled = 0
+        self.differentiated = tuple(differentiated)
 
     @functools.cached_property
     def verdict(self) -> Verdict:
@@ -301,7 +304,18 @@ class Inspected:
         return separation_of(traced, len(elements_of(self._flat[place]))) is not None
 
     def __call__(self, z: Any, key: jax.Array) -> Any:
-        """f at one draw; values that move a jump cannot be differentiated."""
+        """f at one draw; values that move a jump cannot be differentiated, nor derivatives that jump."""
+        return checked(self._at(z, key), self._check_derivatives)
+
+    def _check_derivatives(self, order: int) -> None:
+        if order not in self._kinks:
+            closed, _ = self._trace(self._shapes, jax.random.key(0))
+            self._kinks[order] = kink(closed, self._variables, self.differentiated, order)
+        reason = self._kinks[order]
+        if reason is not None:
+            raise not_smooth(reason, order)
+
+    def _at(self, z: Any, key: jax.Array) -> Any:
         if not self._moves(self.verdict.moving):
             return self._f(z, key)
         closed, structure = self._trace(z, key)

@@ -256,6 +256,8 @@ def planned(f: Any, q: Any, estimator: Any, num_samples: int) -> Plan:
             )
             for place, (choice, leaf, reason) in enumerate(zip(choices, flat, jumps, strict=True))
         ]
+    estimators = [choice.estimator for choice in choices]
+    inspected.differentiated = tuple(part.differentiates_the_sample or part.counts_jumps for part in estimators)
     inspected.handled = sum(1 << place for place, choice in enumerate(choices) if choice.estimator.counts_jumps)
     return Plan(flat, choices, inspected, jumps, messages)
 

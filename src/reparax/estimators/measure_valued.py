@@ -12,7 +12,16 @@ from reparax.distributions.discrete import Bernoulli
 from reparax.errors import InvalidEstimator
 from reparax.estimators._base import AbstractEstimator, Integrand, Level
 from reparax.estimators.draws import draw, is_distribution, leaves, log_prob
-from reparax.estimators.scores import as_floating, evaluate, evaluate_common, not_differentiable, with_gradient
+from reparax.estimators.scores import (
+    as_floating,
+    at_edge,
+    evaluate,
+    evaluate_common,
+    held_at_edges,
+    not_differentiable,
+    with_edges,
+    with_gradient,
+)
 from reparax.reparameterization import innermost
 from reparax.reparameterization.numerics import widened
 
@@ -79,9 +88,10 @@ def _bernoulli(base: dist.BernoulliLogits, shape: tuple[int, ...]) -> Family:
 
 
 def _bernoulli_probs(base: dist.BernoulliProbs, shape: tuple[int, ...]) -> Family:
-    # Differentiated in the probability, not in its logit, so that it is also right at 0 and 1.
+    # Differentiated in the probability, not in its logit. What probabilities of 0 and 1 give is added by `with_edges`.
     def pairs(parameters: list[Array], z: Array, key: jax.Array) -> list[Pair]:
-        return [Pair(jnp.ones_like(parameters[0]), jnp.ones_like(z), jnp.zeros_like(z))]
+        inside = ~at_edge(dist.BernoulliProbs(parameters[0]))
+        return [Pair(inside.astype(parameters[0].dtype), jnp.ones_like(z), jnp.zeros_like(z))]
 
     return Family(_broadcast(shape, base.probs), lambda p: dist.Bernoulli(probs=p[0]), pairs)
 
@@ -177,11 +187,12 @@ class MeasureValued(AbstractEstimator):
         def density(flat: list[Array], values: list[Array]) -> Array:
             rest = iter(flat)
             rebuilt = [family.rebuild([next(rest) for _ in family.parameters]) for family in families]
-            return log_prob(rebuilt, values)
+            return log_prob(held_at_edges(rebuilt), values)
 
         gradients = jax.vmap(slopes)(z, jax.random.split(pair_key, num_samples), keys)
         flat = [parameter for group in parameters for parameter in group]
-        return with_gradient(evaluate(g, z, keys), density, z, flat, gradients)
+        values = with_edges(evaluate(g, z, keys), f, q, jax.random.fold_in(key, 1))
+        return with_gradient(values, density, z, flat, gradients)
 
     def evaluations(self, q: Any, num_samples: int) -> int:
         elements = sum(parameter.size for family in _families(q) for parameter in family.parameters)

@@ -281,9 +281,10 @@ class ARMS(AbstractCoupledBits):
     def estimate(self, f: Integrand, q: Any, *, key: jax.Array, num_samples: int) -> Any:
         structure = jax.tree.structure(q, is_leaf=is_distribution)
         draw_key, f_key = jax.random.split(key)
-        logits = logits_of(q)
+        logits = logits_of(held_at_edges(q))
         draws = threshold(_grids(logits, draw_key, num_samples), logits)
         values = evaluate(f, jax.tree.unflatten(structure, draws), jax.random.split(f_key, num_samples))
+        values = with_edges(values, f, q, jax.random.fold_in(key, 1))
         factors = [_arms_factor(b, jax.lax.stop_gradient(logit)) for b, logit in zip(draws, logits, strict=True)]
 
         def gradient(value: Array) -> list[Array]:

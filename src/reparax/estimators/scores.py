@@ -196,11 +196,11 @@ def _held(node: Any) -> Any:
     if type(node) not in _BY_PROBABILITY:
         return node
     flat, structure = jax.tree.flatten(node)
-    probs = jnp.where(_at_edge(node), jax.lax.stop_gradient(node.probs), node.probs)
+    probs = jnp.where(at_edge(node), jax.lax.stop_gradient(node.probs), node.probs)
     return jax.tree.unflatten(structure, [probs if leaf is node.probs else leaf for leaf in flat])
 
 
-def _at_edge(q: dist.Distribution) -> Bool[Array, "*p"]:
+def at_edge(q: dist.Distribution) -> Bool[Array, "*p"]:
     """Which probabilities are 0 or 1; for classes only 0, as a probability of 1 makes all others 0."""
     limits = jnp.finfo(jnp.result_type(q.probs, float))
     low = jnp.asarray(q.probs) <= limits.tiny
@@ -228,7 +228,7 @@ def _edge_term(f: Integrand, flat: list[Any], place: int, key: jax.Array) -> Any
     z = jax.tree.map(lambda leaf: leaf[0], z)
     with numpyro_rules():
         wide = (*q.shape(), *jnp.shape(base.probs)[len(base.batch_shape) :])
-        edge = jnp.broadcast_to(_at_edge(base), wide).reshape(-1)
+        edge = jnp.broadcast_to(at_edge(base), wide).reshape(-1)
         probs = jnp.broadcast_to(jnp.asarray(base.probs), wide)
     count = jnp.sum(edge)
     logits = jnp.where(edge | (count == 0), 0.0, -jnp.inf)
@@ -267,7 +267,7 @@ def _rate(base: dist.Distribution, probs: Array, z: Array, chosen: Array) -> Flo
 def unknown_at_edges(value: Float[Array, ""], q: Any) -> Float[Array, ""]:
     """The value, with a derivative of NaN if a probability of q is exactly 0 or 1, as draws do not determine it."""
     nodes = jax.tree.leaves(q, is_leaf=lambda node: isinstance(node, _BY_PROBABILITY))
-    flags = [jnp.any(_at_edge(node)) for node in nodes if type(node) in _BY_PROBABILITY]
+    flags = [jnp.any(at_edge(node)) for node in nodes if type(node) in _BY_PROBABILITY]
     return _unknown_where(value, jnp.any(jnp.stack(flags))) if flags else value
 
 
