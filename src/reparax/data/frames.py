@@ -12,6 +12,7 @@ from reparax.data.arrays import labels_of_column, read_labels
 from reparax.data.columns import exclusions, too_large
 from reparax.data.dataset import Dataset, FrameKind, as_matched, from_cells
 from reparax.data.files import LabelNotFoundError
+from reparax.data.labels import is_absent
 from reparax.data.match import match_table, quoted
 from reparax.data.overrides import NOTHING, Overrides
 from reparax.data.schema import Schema
@@ -172,7 +173,7 @@ def object_series(name: str, objects: Sequence[Any]) -> "pl.Series":
     """
     import polars as pl
 
-    values = [None if value is None or value != value else value for value in objects]
+    values = [None if is_absent(value) else value for value in objects]
     container = next((value for value in values if isinstance(value, list | tuple | dict | set | bytes)), None)
     if container is not None:
         raise _unsupported(name, container)
