@@ -16,7 +16,7 @@ from reparax.data.labels import is_absent
 from reparax.data.match import match_table, quoted
 from reparax.data.overrides import NOTHING, Overrides
 from reparax.data.schema import Schema
-from reparax.data.text import datetime_cells_days, hint_on, refuse_separators, refuse_typos, text_cells, word_cells
+from reparax.data.text import datetime_cells_days, hint_on, refuse_misread, text_cells, word_cells
 from reparax.data.values import LARGEST_EXACT, Cells
 from reparax.errors import DataError
 from reparax.summary import Column
@@ -256,7 +256,7 @@ class Frame:
         cells = cells_of_all({self.names[index]: columns[index] for index in read})
         for name, column in cells.items():
             if column.is_text and name not in overrides.kinds:
-                refuse_typos(name, column)
+                refuse_misread(name, column)
         excluded = {name: reason for name, reason in exclusions(cells).items() if name not in overrides.kinds}
         excluded |= overrides.excluded
         kinds, hints = examined({name: cells[name] for name in cells if name not in {*excluded, *overrides.kinds}})
@@ -284,16 +284,11 @@ class Frame:
 
 
 def examined(cells: Mapping[str, Cells]) -> tuple[dict[str, str], list[str]]:
-    """The kinds of columns whose cells are misleading, and hints on columns that may be misread.
-
-    Raises:
-        DataError: A column has numbers with thousands separators or decimal commas,.
-    """
+    """The kinds of columns whose cells are misleading, and hints on columns that may be misread."""
     kinds: dict[str, str] = {}
     hints = []
     for name, column in cells.items():
         if column.is_text:
-            refuse_separators(name, column)
             hint = hint_on(column)
             hints += [f"column {name!r} was read as {hint}"] if hint else []
         elif too_large(column):
