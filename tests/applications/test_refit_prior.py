@@ -4,11 +4,13 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+import polars as pl
 import pytest
 from sklearn.mixture import GaussianMixture
 
 import reparax as rx
 from reparax.applications import _refit, code_log_density, dataset_of
+from reparax.applications._parts import parts_of
 from reparax.applications._refit import _codes
 from reparax.errors import RecipeError
 
@@ -107,3 +109,35 @@ def test_a_custom_model_is_refused(fitted):
     custom = rx.FittedModel(fitted.model, fitted.schema)
     with pytest.raises(RecipeError, match="custom"):
         rx.refit_prior(custom, two_groups())
+
+
+LAYERED = ["ladder", *(pytest.param(name, marks=pytest.mark.full) for name in ("top-down-residual", "codebook-ladder"))]
+
+
+@pytest.mark.parametrize("posterior", LAYERED)
+def test_layers_that_prior_and_posterior_share_see_the_context_of_each_row(posterior, monkeypatch):
+    monkeypatch.setattr(_refit, "STEPS", 20)
+    monkeypatch.setattr(_refit, "CANDIDATES", ("normal-mixture", "independent-codes"))
+    rng = np.random.default_rng(0)
+    group = rng.choice(["a", "b"], 60)
+    rows = pl.DataFrame({"group": group, "x": rng.normal(size=60), "y": rng.normal(size=60) + 5 * (group == "a")})
+    conditional = rx.fit(
+        rows, given="group", posterior=posterior, likelihood="normal", latent_dim=4, epochs=1, learning_rate=0.05
+    )
+    dataset = dataset_of(conditional, rows)
+    codes, contexts = _codes(conditional, dataset, 0)
+
+    @jax.jit
+    def density(z, context):
+        plain = conditional.model.given(context)
+        return jax.vmap(plain.prior(plain.posterior).log_prob)(z)
+
+    by_hand = np.mean([density(z, context) for z, context in zip(codes, contexts, strict=True)])
+    of_others = np.mean([density(z, 1 - context) for z, context in zip(codes, contexts, strict=True)])
+    assert code_log_density(conditional, rows) == pytest.approx(by_hand, abs=1e-4)
+    assert abs(by_hand - of_others) > 0.01
+    found = rx.refit_prior(conditional, rows)
+    parts = parts_of(conditional, dataset)
+    assert parts is not None
+    # The better of the two by the log density of held-out codes, whichever that is.
+    assert code_log_density(found, parts[1]) >= code_log_density(conditional, parts[1])

@@ -88,6 +88,26 @@ def test_whole_numbers_that_float32_does_not_carry_are_real():
     assert "treated as real" in dataset.notes[0]
 
 
+@pytest.mark.parametrize("spread", [100, 10**5, 10**9])
+@pytest.mark.parametrize("start", [2**53 + 1, 2**60, -(2**62), 2**63 + 5])
+def test_whole_numbers_that_floats_merge_are_refused_and_others_are_read(start, spread):
+    """Against the exact rounding errors in Python's whole numbers."""
+    exact = [start + int(each) for each in np.random.default_rng(0).integers(0, spread, 300)]
+    column = np.array(exact, np.uint64 if start > 2**63 else np.int64)
+    lost = max(abs(int(float(each)) - each) for each in exact)
+    array = np.stack([column, np.arange(300, dtype=column.dtype)], axis=1)
+    if lost > 1e-4 * np.std([each - start for each in exact]):
+        with pytest.raises(DataError, match=rf"up to 2\*\*53.*; got {min(exact)} to {max(exact)} in column 'column_0'"):
+            read(array)
+    else:
+        assert read(array).schema.columns[0].std == pytest.approx(np.std([each - start for each in exact]), rel=1e-3)
+    assert read(array, exclude=["column_0"]).schema.event_shape == (1,)
+    assert read(array, schema={"column_0": "categorical"}).schema.columns[0].kind == "categorical"
+    assert read(array - array.min(axis=0)).schema.columns[0].mean == pytest.approx(
+        np.mean([each - min(exact) for each in exact])
+    )
+
+
 def test_reading_neither_copies_into_nor_freezes_the_users_array():
     array = np.random.default_rng(0).normal(size=(4, 2)).astype(np.float32)
     dataset = read(array)

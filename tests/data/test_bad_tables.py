@@ -1,5 +1,6 @@
 """Tables that are not what they should be: each gets a sentence that a person understands; nothing is lost silently."""
 
+import re
 import time
 
 import numpy as np
@@ -154,3 +155,53 @@ def test_many_categories():
     assert column.category_fractions[0] == counts[0] / 300_000
     train, _ = split(dataset, 0.1, seed=0)
     assert len(train.schema.columns[0].category_fractions) == len(column.categories)
+
+
+SEPARATED, SIGNED = "thousands separators or a decimal comma", "a percent or currency sign"
+MARKS = {
+    "comma": (SEPARATED, lambda x: f"{x:,.2f}"),
+    "space": (SEPARATED, lambda x: f"{x:,.1f}".replace(",", " ")),
+    "no-break space": (SEPARATED, lambda x: f"{x:,.1f}".replace(",", "\u202f")),
+    "apostrophe": (SEPARATED, lambda x: f"{x:,.0f}".replace(",", "’")),
+    "decimal comma": (SEPARATED, lambda x: f"{x:.2f}".replace(".", ",")),
+    "percent": (SIGNED, lambda x: f"{x / 1000:.2f}%"),
+    "percent and space": (SIGNED, lambda x: f"{x / 1000:.1f} %"),
+    "dollar": (SIGNED, lambda x: f"${x:,.2f}"),
+    "minus": (SIGNED, lambda x: f"-${x:.0f}"),
+    "euro": (SIGNED, lambda x: f"{x:.2f} €".replace(".", ",")),
+}
+BESIDE = {"nothing": (1, None), "gaps": (2, ""), "plain numbers": (2, "512.3"), "a few words": (20, "on request")}
+
+
+@pytest.mark.parametrize("beside", BESIDE)
+@pytest.mark.parametrize("mark", MARKS)
+def test_distinct_numbers_with_marks_stop_the_fit_and_are_no_identifiers(mark, beside):
+    values = np.random.default_rng(0).uniform(1000, 99_999, 300)
+    every, other = BESIDE[beside]
+    first = next(row for row in range(300) if other is None or row % every)
+    kind, written = MARKS[mark]
+    cells = [other if other is not None and row % every == 0 else written(x) for row, x in enumerate(values)]
+    frame = pl.DataFrame({"a": cells, "b": values})
+    with pytest.raises(
+        DataError, match=rf"{re.escape(repr(cells[first]))} in row {first + 1}, with {kind}.*--exclude a"
+    ):
+        read(frame)
+    assert dict(read(frame, exclude=["a"]).schema.excluded) == {"a": "as asked"}
+    assert read(frame, schema={"a": "categorical"}).schema.columns[0].kind == "categorical"
+
+
+CODES = {
+    "telephone numbers": lambda rng: f"{rng.integers(200, 999)} {rng.integers(200, 999)} {rng.integers(200, 999)}",
+    "with leading zeros": lambda rng: f"0{rng.integers(20, 99)} {rng.integers(200, 999)} {rng.integers(2000, 9999)}",
+    "addresses": lambda rng: ".".join(map(str, rng.integers(0, 256, 4))),
+    "places": lambda rng: f"{rng.normal():.4f},{rng.normal():.4f}",
+    "names": lambda rng: f"Mx {rng.integers(10**6)}",
+    "cells of a grid": lambda rng: f"R{rng.integers(1000)}, {rng.integers(10)}%",
+}
+
+
+@pytest.mark.parametrize("code", CODES)
+def test_identifiers_with_digits_are_left_out_as_before(code):
+    rng = np.random.default_rng(0)
+    dataset = read(pl.DataFrame({"a": [CODES[code](rng) for _ in range(300)], "b": rng.normal(size=300)}))
+    assert "identifier" in dict(dataset.schema.excluded)["a"]

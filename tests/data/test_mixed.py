@@ -3,6 +3,7 @@
 import datetime as dt
 
 import numpy as np
+import pandas as pd
 import polars as pl
 import pyarrow as pa
 import pytest
@@ -283,5 +284,38 @@ def test_columns_of_arrow_types():
 
 @pytest.mark.parametrize("cells", [[[1], [2]], [{"a": 1}, {"a": 2}], [b"x", b"y"], [dt.timedelta(1)] * 2], ids=str)
 def test_cells_that_have_no_place_in_a_table(cells):
-    with pytest.raises(DataError, match=r"column 'a' with values such as .*convert it, or leave it out"):
+    with pytest.raises(
+        DataError, match=r"column 'a' with values such as .*convert it to text or numbers, or leave it out"
+    ):
         read(pl.DataFrame({"a": cells, "b": [1, 2]}))
+
+
+PERIODS = pd.period_range("2020-01", periods=2, freq="M")
+
+
+@pytest.mark.parametrize("with_gap", [True, False])
+@pytest.mark.parametrize(("categories", "shown"), [
+    (pd.interval_range(0, 2), r"\(Interval\)"), (pd.date_range("2020-01-01", periods=2), "Timestamp"),
+    ([dt.date(2020, 1, 1), dt.date(2020, 1, 2)], r"\(date\)"), (PERIODS, "Period"),
+    (pd.to_timedelta([1, 2], "D"), "Timedelta"), (pd.Index([("a", 1), ("b", 2)], tupleize_cols=False), "tuple"),
+    (pd.Index([frozenset([1]), frozenset([2])]), "frozenset"), (["a", 1], r"\) and '(1|a)'"),
+])  # fmt: skip
+def test_categories_that_would_not_come_back_are_refused(categories, shown, with_gap):
+    column = pd.Categorical.from_codes([1, 0, -1 if with_gap else 1] * 4, categories)
+    with pytest.raises(DataError, match=f"column 'a' with values such as .*{shown}"):
+        read(pd.DataFrame({"a": column, "b": np.arange(12.0)}))
+
+
+@pytest.mark.parametrize("categories", [["u", "v"], [0.5, 1.5], [5, 7], [False, True]])
+def test_categories_of_pandas_come_back_with_their_gaps_filled(categories):
+    column = pd.Categorical.from_codes([1, 0, -1] * 4, categories)
+    dataset = read(pd.DataFrame({"a": column, "b": np.arange(12.0)}))
+    filled = fill(dataset, np.nan_to_num(dataset.values))
+    assert filled["a"].dtype == column.dtype
+    most = dataset.schema.columns[0].categories[0]
+    assert filled["a"].to_list() == [categories[1], categories[0], most] * 4
+
+
+def test_arrays_in_cells_are_refused():
+    with pytest.raises(DataError, match="ndarray"):
+        read(pd.DataFrame({"a": [np.arange(2.0)] * 3, "b": [1, 2, 3]}))

@@ -334,3 +334,11 @@ def test_too_many_held_out_rows_are_fewer(tmp_path, small):
     assert data.held_out_share(0.9) == pytest.approx(750 / 4000)
     with pytest.raises(DataError, match="at most 750 of 4,000 rows"):
         data.split(0.9, 0)
+
+
+def test_numbers_with_marks_stop_the_description_and_are_no_identifiers(tmp_path, small):
+    frame = pl.DataFrame({"a": [f"{x:,.2f}" for x in 1234.5 + 7 * np.arange(3000)], "b": np.arange(3000) / 7})
+    path = written(tmp_path / "table.parquet", frame)
+    with pytest.raises(DataError, match="with thousands separators"):
+        opened(path, memory=1)
+    assert isinstance(opened(path, memory=1, exclude=["a"]), Stream)

@@ -1,12 +1,13 @@
 """Views that are joined by names: against dictionaries, for random names, orders and gaps."""
 
 import numpy as np
+import pandas as pd
 import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reparax.data import Views, by_view, read
+from reparax.data import Views, by_view, label_names, read
 from reparax.errors import DataError
 
 NAMES = st.lists(st.text("abc", min_size=1, max_size=3), min_size=2, max_size=8, unique=True)
@@ -51,3 +52,45 @@ def test_rows_without_a_view_are_gaps_and_rows_without_any_are_refused(gone):
     assert found["a"].rows.tolist() == np.flatnonzero(~gone[:, 0]).tolist()
     assert found["b"].rows.tolist() == np.flatnonzero(~gone[:, 1]).tolist()
     assert found["b"].dataset.schema.columns[0].missing == 0
+
+
+ABSENT = [None, np.nan, pd.NA, pd.NaT, "", "  ", "NA"]
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    absent=st.sampled_from(ABSENT),
+    names=st.sampled_from(["text", "number", "date"]),
+    held=st.sampled_from([pd.DataFrame, pl.DataFrame, list, pd.Series, np.array]),
+    row=st.integers(0, 4),
+)
+def test_rows_without_a_name_are_refused_whatever_holds_them(absent, names, held, row):
+    """Absent names become text such as "nan" in some libraries, which would be one thing in all views."""
+    values = {"text": ["p1", "p2", "p3", "p4", "p5"], "number": [1.0, 2.0, 3.0, 4.0, 5.0]}.get(names)
+    values = values or pd.date_range("2020-01-01", periods=5).to_list()
+    some = [absent if place == row else value for place, value in enumerate(values)]
+    x = np.arange(5) + 0.5
+    if held is pl.DataFrame:
+        some = [None if place == row and not isinstance(absent, str) else value for place, value in enumerate(some)]
+        tables = (pl.DataFrame({"part": pl.Series(each, strict=False), "x": x}) for each in (some, values))
+    elif held is pd.DataFrame:
+        tables = (pd.DataFrame({"part": each, "x": x}) for each in (some, values))
+    else:
+        kind = {"dtype": object} if held is not list else {}
+        ids = {"a": held(some, **kind), "b": held(values, **kind)}
+        with pytest.raises(DataError, match=f"view 'a'; got row {row + 1} without one"):
+            read(Views({"a": x[:, None], "b": x[:, None]}, id=ids))
+        return
+    first, second = tables
+    with pytest.raises(DataError, match=f"view 'a'; got row {row + 1} without one"):
+        read(Views({"a": first, "b": second}, id="part"))
+
+
+@pytest.mark.parametrize("absent", [None, np.nan, pd.NA, pd.NaT])
+def test_labels_of_pandas_that_are_absent_are_none(absent):
+    frame = pd.DataFrame({"x": np.arange(4.0), "words": ["u", "v", absent, "u"], "numbers": [0.0, 1.0, np.nan, 1.0]})
+    assert label_names(read(frame[["x", "words"]], label="words").labels) == ["u", "v", None, "u"]
+    assert label_names(read(frame[["x", "numbers"]], label="numbers").labels) == ["0", "1", None, "1"]
+    assert read(np.array([[absent, 1.0], [2.0, 3.0]], object)).values[0].tolist() == pytest.approx(
+        [np.nan, 1.0], nan_ok=True
+    )

@@ -118,7 +118,7 @@ class _PriorDensity(eqx.Module):
     """E_q[log p(z)] of the codes of one row, in their context if there is one.
 
     Attributes:
-        posterior: The posterior, of which a prior may look at the shape of z.
+        posterior: The posterior, of which a prior may look at the shape of z, or share the layers.
     """
 
     posterior: Posterior
@@ -126,8 +126,9 @@ class _PriorDensity(eqx.Module):
     def __call__(self, model: Any, x: Any, *, key: jax.Array, step: Int[Array, ""]) -> _PriorTerms:
         """The terms of a prior, ``model``; the key and the step are not used."""
         z, context = x if isinstance(x, tuple) else (x, None)
-        plain = model if context is None else given(model, context)
-        value = jnp.mean(jax.vmap(plain(self.posterior).log_prob)(z))
+        # Layers that the prior shares with the posterior see the context too.
+        prior, posterior = (model, self.posterior) if context is None else given((model, self.posterior), context)
+        value = jnp.mean(jax.vmap(prior(posterior).log_prob)(z))
         return _PriorTerms(value, value)
 
 

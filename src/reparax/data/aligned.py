@@ -11,8 +11,10 @@ from jaxtyping import Int
 from reparax.data.arrays import Arrays, Read
 from reparax.data.dataset import Dataset
 from reparax.data.frames import Frame
+from reparax.data.labels import label_text
 from reparax.data.sparse import Sparse
 from reparax.data.split import described
+from reparax.data.text import MISSING_TEXT
 from reparax.data.views import ViewRows
 from reparax.errors import DataError
 
@@ -60,12 +62,13 @@ def identified(loaded: Loaded, view: str, names: Any) -> Identified:
     Raises:
         DataError: There is another number of names, one is missing, or occurs twice.
     """
-    count, values = _num_rows(loaded), np.asarray(names).ravel().tolist()
-    texts = [_text(value) for value in values]
+    count, values = _num_rows(loaded), _objects(names)
+    texts = [_name(value) for value in values]
     if len(texts) != count:
         got = f"{len(texts)} names for {count} rows"
     elif None in texts:
-        got = f"row {texts.index(None) + 1} without one"
+        token = label_text(values[texts.index(None)])
+        got = f"row {texts.index(None) + 1} without one" + (f" ({token!r} stands for none)" if token else "")
     elif len(set(texts)) < count:
         got = f"{next(text for text in texts if texts.count(text) > 1)!r} more than once"
     else:
@@ -75,11 +78,17 @@ def identified(loaded: Loaded, view: str, names: Any) -> Identified:
     )
 
 
-def _text(value: Any) -> str | None:
-    """A name as text; 7.0 is 7, as a column of whole numbers may come as one of real numbers."""
-    if value is None or value != value or value == "":
-        return None
-    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+def _objects(names: Any) -> list[Any]:
+    """Names as Python objects: an array of text has no place for NaN, nor one of nanoseconds for NaT."""
+    if isinstance(names, np.ndarray) and names.dtype.kind == "M":
+        names = names.astype("datetime64[us]")
+    return np.asarray(names, object).ravel().tolist()
+
+
+def _name(value: Any) -> str | None:
+    """A name as text; None for what stands for a missing cell in a table, by which strangers would be one thing."""
+    text = label_text(value)
+    return None if text in MISSING_TEXT else text
 
 
 def aligned(

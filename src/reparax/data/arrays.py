@@ -16,6 +16,7 @@ import numpy as np
 from reparax.data.dataset import Dataset, FrameKind, array_cells, as_matched, from_array, from_cells
 from reparax.data.delimited import read_csv
 from reparax.data.files import LabelNotFoundError, content_of, damaged, missing, read_bytes, wrong_content
+from reparax.data.labels import label_text
 from reparax.data.match import match_table
 from reparax.data.overrides import NOTHING, Overrides
 from reparax.data.schema import Schema
@@ -353,7 +354,7 @@ def labels_of_column(column: Any) -> np.ndarray:
     numeric = column.dtype.is_numeric() or str(column.dtype) == "Boolean"
     if numeric and not column.null_count():
         return text_or_numbers(np.asarray(column.to_numpy()))
-    texts = ["" if value is None else str(value).strip() for value in column.to_list()]
+    texts = [label_text(value) or "" for value in column.to_list()]
     if {text.lower() for text in texts} <= {"true", "false"}:
         return np.array([int(text.lower() == "true") for text in texts])
     return np.array(texts)

@@ -6,6 +6,7 @@ import msgspec
 import numpy as np
 
 from reparax.data.dataset import Dataset
+from reparax.data.labels import is_absent
 from reparax.errors import DataError
 
 MOST_CLASSES = 1000
@@ -66,7 +67,7 @@ def repeated_labels(dataset: Dataset, share: float, repeats: int) -> tuple[Datas
 
 
 def _is_missing(label: object) -> bool:
-    return label is None or label != label or label == "" or (isinstance(label, int) and label == UNLABELED)
+    return is_absent(label) or label == "" or (isinstance(label, int) and label == UNLABELED)
 
 
 def _name(label: object) -> str:

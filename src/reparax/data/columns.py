@@ -8,7 +8,7 @@ from jaxtyping import Float
 from msgspec.structs import replace
 
 from reparax.data.facts import Facts
-from reparax.data.values import LARGEST_EXACT, Category, Cells, Levels, coarse_step_of, spikes_of
+from reparax.data.values import LARGEST_EXACT, LOST_DIGITS, Category, Cells, Levels, coarse_step_of, spikes_of
 from reparax.errors import DataError
 from reparax.summary import CATEGORY_LIKE, Column
 
@@ -349,6 +349,30 @@ def too_large(cells: Cells) -> bool:
     if cells.kind != "number" or cells.values.dtype.kind not in "iu":
         return False
     return max(-float(cells.values.min()), float(cells.values.max())) > LARGEST_EXACT
+
+
+def refuse_merged(cells: Cells, column: Column) -> None:
+    """Refuses whole numbers beyond 2**53 as amounts if floating-point numbers do not tell them apart.
+
+    Their rounding may change a value by at most 1e-4 standard deviations, as of `reparax.data.values.as_real`.
+
+    Raises:
+        DataError: It changes them more.
+    """
+    if column.is_category or not too_large(cells):
+        return
+    low, high = int(cells.values.min()), int(cells.values.max())
+    # Differences of 64-bit numbers wrap around in signed ones and are exact in unsigned ones.
+    from_low = cells.values.astype(np.uint64) - np.uint64(low % 2**64)
+    rounding = float(np.spacing(float(max(abs(low), abs(high))))) / 2
+    if low == high or rounding <= LOST_DIGITS * float(from_low.astype(np.float64).std()):
+        return
+    raise DataError(
+        expected="whole numbers up to 2**53, beyond which floating-point numbers are not exact",
+        got=f"{low} to {high} in column {column.name!r}, which would be rounded to multiples of {2 * rounding:.0f}",
+        cure="subtract the smallest one before they become floating-point numbers; if they are names and not amounts, "
+        f"make the column categorical or leave it out (--exclude {column.name}, exclude=[{column.name!r}])",
+    )
 
 
 def notes_on(excluded: Mapping[str, str], most: int = 10) -> list[str]:

@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 from scipy import sparse
 
-from reparax.data.columns import EMPTY, column_of, notes_on
+from reparax.data.columns import EMPTY, column_of, notes_on, refuse_merged
 from reparax.data.gaps import with_gaps_described
 from reparax.data.match import Matched, refuse_infinite
 from reparax.data.schema import Schema, describe_shape
@@ -293,6 +293,8 @@ def from_cells(
     for name, column in kept.items():
         refuse_infinite(column, name)
     columns = tuple(column_of(name, column, kinds.get(name)) for name, column in kept.items())
+    for described, exact in zip(columns, kept.values(), strict=True):
+        refuse_merged(exact, described)
     names = tuple(kept) if named else None
     if all(itertools.starmap(is_plain, zip(kept.values(), columns, strict=True))):
         if array is None or len(kept) < len(cells):

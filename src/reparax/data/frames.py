@@ -12,10 +12,11 @@ from reparax.data.arrays import labels_of_column, read_labels
 from reparax.data.columns import exclusions, too_large
 from reparax.data.dataset import Dataset, FrameKind, as_matched, from_cells
 from reparax.data.files import LabelNotFoundError
+from reparax.data.labels import is_absent
 from reparax.data.match import match_table, quoted
 from reparax.data.overrides import NOTHING, Overrides
 from reparax.data.schema import Schema
-from reparax.data.text import datetime_cells_days, hint_on, refuse_separators, refuse_typos, text_cells, word_cells
+from reparax.data.text import datetime_cells_days, hint_on, refuse_misread, text_cells, word_cells
 from reparax.data.values import LARGEST_EXACT, Cells
 from reparax.errors import DataError
 from reparax.summary import Column
@@ -52,7 +53,7 @@ def cells_of(column: "nw.Series", name: str, fitted: Column | None = None) -> Ce
         days, step = datetime_cells_days(column.to_polars())
         return Cells("datetime", days, _name_of(dtype), step=step)
     if dtype in (nw.Categorical, nw.Enum):
-        return _declared(column)
+        return _declared(column, name)
     if dtype == nw.String:
         if fitted is not None and fitted.is_category and fitted.dtype == "string":
             return word_cells(column.to_polars())  # a few of many words can look like numbers, or like missing cells
@@ -92,11 +93,12 @@ def cells_of_all(columns: Mapping[str, "nw.Series"]) -> dict[str, Cells]:
     return cells
 
 
-def _unsupported(name: str, example: object) -> UnsupportedCellsError:
+def _unsupported(name: str, *examples: object) -> UnsupportedCellsError:
+    listed = " and ".join(f"{str(example)[:40]!r} ({type(example).__name__})" for example in examples[:2])
     return UnsupportedCellsError(
         expected="columns of numbers, text, booleans, categories or dates",
-        got=f"column {name!r} with values such as {str(example)[:40]!r} ({type(example).__name__})",
-        cure=f"convert it, or leave it out: --exclude {name}, exclude=[{name!r}]",
+        got=f"column {name!r} with values such as {listed}",
+        cure=f"convert it to text or numbers, or leave it out: --exclude {name}, exclude=[{name!r}]",
     )
 
 
@@ -133,9 +135,20 @@ def _name_of(dtype: "nw.dtypes.DType") -> str:
     return f"datetime[{dtype.time_unit}{zone}]"
 
 
-def _declared(column: "nw.Series") -> Cells:
-    """The cells of a categorical column, with the most frequent category first and without unused ones."""
-    array = column.to_arrow()
+def _declared(column: "nw.Series", name: str) -> Cells:
+    """The cells of a categorical column, with the most frequent category first and without unused ones.
+
+    Raises:
+        DataError: Categories are intervals, times or other values that would not come back as they are.
+    """
+    present = column.unique().drop_nulls().to_list()
+    examples = list({type(value): value for value in present}.values())
+    try:
+        array = column.to_arrow()
+    except (TypeError, ValueError):  # categories of types that Arrow cannot hold beside each other
+        raise _unsupported(name, *examples) from None
+    if not all(isinstance(value, str | bool | int | float | np.number | np.bool) for value in examples):
+        raise _unsupported(name, *examples)
     chunk = array.combine_chunks() if hasattr(array, "combine_chunks") else array
     if not hasattr(chunk, "dictionary"):
         chunk = chunk.dictionary_encode()
@@ -145,8 +158,7 @@ def _declared(column: "nw.Series") -> Cells:
     order = sorted(np.flatnonzero(counts).tolist(), key=lambda code: (-counts[code], str(declared[code])))
     rank = np.full(len(declared) + 1, np.nan)
     rank[order] = np.arange(len(order))
-    plain = [value if isinstance(value, str | int | float) else str(value) for value in declared]
-    return Cells("category", rank[codes], "category", tuple(plain[code] for code in order))
+    return Cells("category", rank[codes], "category", tuple(declared[code] for code in order))
 
 
 def columns_of(frame: "Frame") -> dict[str, "nw.Series"]:
@@ -164,6 +176,9 @@ def polars_series(column: "nw.Series") -> "pl.Series":
     return object_series(str(column.name), column.to_list())
 
 
+_CONTAINERS = list | tuple | dict | set | bytes | np.ndarray
+
+
 def object_series(name: str, objects: Sequence[Any]) -> "pl.Series":
     """Python objects as a series: objects of one type keep it, mixtures become text.
 
@@ -172,8 +187,8 @@ def object_series(name: str, objects: Sequence[Any]) -> "pl.Series":
     """
     import polars as pl
 
-    values = [None if value is None or value != value else value for value in objects]
-    container = next((value for value in values if isinstance(value, list | tuple | dict | set | bytes)), None)
+    values = [None if is_absent(value) else value for value in objects]
+    container = next((value for value in values if isinstance(value, _CONTAINERS)), None)
     if container is not None:
         raise _unsupported(name, container)
     kinds = {type(value) for value in values if value is not None}
@@ -241,7 +256,7 @@ class Frame:
         cells = cells_of_all({self.names[index]: columns[index] for index in read})
         for name, column in cells.items():
             if column.is_text and name not in overrides.kinds:
-                refuse_typos(name, column)
+                refuse_misread(name, column)
         excluded = {name: reason for name, reason in exclusions(cells).items() if name not in overrides.kinds}
         excluded |= overrides.excluded
         kinds, hints = examined({name: cells[name] for name in cells if name not in {*excluded, *overrides.kinds}})
@@ -269,16 +284,11 @@ class Frame:
 
 
 def examined(cells: Mapping[str, Cells]) -> tuple[dict[str, str], list[str]]:
-    """The kinds of columns whose cells are misleading, and hints on columns that may be misread.
-
-    Raises:
-        DataError: A column has numbers with thousands separators or decimal commas,.
-    """
+    """The kinds of columns whose cells are misleading, and hints on columns that may be misread."""
     kinds: dict[str, str] = {}
     hints = []
     for name, column in cells.items():
         if column.is_text:
-            refuse_separators(name, column)
             hint = hint_on(column)
             hints += [f"column {name!r} was read as {hint}"] if hint else []
         elif too_large(column):

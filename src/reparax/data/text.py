@@ -143,15 +143,19 @@ MISSING_TEXT = frozenset({"", "NA", "N/A", "n/a", "#N/A", "NaN", "nan", "NAN", "
 """Texts that stand for a missing cell among words."""
 
 LEADING_ZERO = r"^[+-]?0\d"
-GROUPED = re.compile(r"[+-]?\d{1,3}([,.' ]\d{3})*([.,]\d+)?|[+-]?\d+,\d+")
 EXAMINED = 1000
 MOST = 0.9
 FEWEST_NUMBERS = 10
 MOST_TYPOS = 0.01
 _PLAIN = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.IGNORECASE)
-_GROUPED = re.compile(r"[+-]?\d{1,3}((,\d{3})+(\.\d+)?|(\.\d{3})+(,\d+)?|([ '\u00a0]\d{3})+([.,]\d+)?)")
-_COMMA = re.compile(r"[+-]?\d+,\d+")
-_SIGNED = re.compile(r"([$€£¥]\s*[+-]?[\d.,]+|[+-]?[\d.,]+\s*[%$€£¥])")
+_SPACES = " \u00a0\u202f"
+_GROUPED = re.compile(
+    rf"[+-]?(?!0\d)\d{{1,3}}((,\d{{3}})+(\.\d+)?|(\.\d{{3}})+(,\d+)?|([{_SPACES}'’]\d{{3}})+([.,]\d+)?)"
+)
+_COMMA = re.compile(r"[+-]?(?!0\d)\d+,\d+")
+_AMOUNT = rf"(\d[\d.,'’{_SPACES}]*|\.\d+)"
+_SIGNS = "$€£¥%"
+_SIGNED = re.compile(rf"[+-]?\s*[$€£¥]\s*[+-]?{_AMOUNT}|[+-]?{_AMOUNT}\s*[{_SIGNS}]")
 
 
 class Distinct(NamedTuple):
@@ -271,25 +275,53 @@ def _words(unique: Distinct, stripped: "pl.Series", missing: np.ndarray) -> Cell
     return Cells("category", _spread(rank, codes), "string", kept, is_text=True, notes=notes)
 
 
-def refuse_separators(name: str, cells: Cells) -> None:
-    """Refuses columns of numbers with thousands separators or decimal commas.
+def refuse_misread(name: str, cells: Cells) -> None:
+    """Refuses columns of text that were meant as numbers.
+
+    Raises:
+        DataError: A few cells are not numbers, or numbers have thousands separators, decimal commas or signs.
+    """
+    _refuse_typos(name, cells)
+    _refuse_marks(name, cells)
+
+
+def _refuse_marks(name: str, cells: Cells) -> None:
+    """Refuses columns of numbers with thousands separators, decimal commas, or percent or currency signs.
+
+    All texts are numbers, of which some have such marks; or most are numbers with marks, beside a few words. Numbers
+    with signs of which there are few may well be categories.
 
     Raises:
         DataError: The column is such.
     """
     texts = _examined(cells)
-    grouped = [code for code, text in enumerate(texts) if _GROUPED.fullmatch(text) or _COMMA.fullmatch(text)]
-    if not grouped or len(grouped) + sum(bool(_PLAIN.fullmatch(text)) for text in texts) < len(texts):
+    grouped = {code for code, text in enumerate(texts) if _GROUPED.fullmatch(text) or _COMMA.fullmatch(text)}
+    signed = {code for code, text in enumerate(texts) if _SIGNED.fullmatch(text)}
+    marked = grouped | signed if len(signed) >= FEWEST_NUMBERS else grouped
+    plain = sum(bool(_PLAIN.fullmatch(text)) for text in texts)
+    if not marked or _are_codes([texts[code] for code in marked]):
         return
-    row = int(np.argmax(np.isin(cells.values, grouped)))
+    if len(marked) + plain < len(texts) and len(marked) < max(FEWEST_NUMBERS, MOST * len(texts)):
+        return
+    row = int(np.argmax(np.isin(cells.values, sorted(marked))))
+    text = texts[int(cells.values[row])]
+    signs = any(sign in text for sign in _SIGNS)
+    marks = "a percent or currency sign" if signs else "thousands separators or a decimal comma"
     raise DataError(
         expected=f"numbers in column {name!r}, such as 1234.5",
-        got=f"{texts[int(cells.values[row])]!r} in row {row + 1}, with thousands separators or a decimal comma",
-        cure="remove them (tables with decimal commas need ; between cells), or make the column categorical",
+        got=f"{text!r} in row {row + 1}, with {marks}",
+        cure="write them without (tables with decimal commas need ; between cells), leave the column out "
+        f"(--exclude {name}, exclude=[{name!r}]), or state that it is categorical",
     )
 
 
-def refuse_typos(name: str, cells: Cells) -> None:
+def _are_codes(texts: list[str]) -> bool:
+    """Whether digits in groups are codes, such as telephone numbers: all of one length, with spaces alone."""
+    groups = all(re.fullmatch(rf"\d+([{_SPACES}]\d+)+", text) for text in texts)
+    return groups and len(texts) >= FEWEST_NUMBERS and len({len(text) for text in texts}) == 1
+
+
+def _refuse_typos(name: str, cells: Cells) -> None:
     """Refuses columns of numbers in which a few cells are not numbers.
 
     Raises:

@@ -26,7 +26,7 @@ from reparax.data.overrides import Overrides
 from reparax.data.schema import Schema
 from reparax.data.sources.assemble import Told, as_counts, mixed_schema, plain_schema
 from reparax.data.sources.tally import Counts, NumberTally, TextTally, with_codes
-from reparax.data.text import refuse_typos
+from reparax.data.text import refuse_misread
 from reparax.data.values import Cells, Levels
 from reparax.errors import DataError
 from reparax.summary import Column
@@ -106,6 +106,7 @@ class TableAccount:
         told = {name: self._told(name, cells.get(name)) for name in self._tallies}
         excluded = self._excluded(told, cells, overrides)
         kept = {name: each for name, each in told.items() if name not in excluded}
+        self._refuse_misread(overrides)
         if not kept:
             raise DataError(
                 expected="columns to learn from", got=f"none: {'; '.join(notes_on(excluded, 3))}", cure="check the data"
@@ -192,26 +193,32 @@ class TableAccount:
         return {name: reason for name, reason in reasons.items() if reason} | dict(overrides.excluded)
 
     def _kinds(self, kept: Mapping[str, Told], overrides: Overrides) -> tuple[dict[str, str], list[str]]:
-        """The kinds that are known, and hints on columns that may be misread.
-
-        Raises:
-            DataError: A column looks like numbers, but is text.
-        """
+        """The kinds that are known, and hints on columns that may be misread."""
         tallies = {name: tally for name, tally in self._tallies.items() if name in kept and name not in overrides.kinds}
         cells = {
             name: tally.cells()[0]
             for name, tally in tallies.items()
             if isinstance(tally, TextTally) and not tally.declared
         }
-        texts = {name: each for name, each in cells.items() if each.is_text}
-        try:
-            for name, each in texts.items():
-                refuse_typos(name, each)
-            kinds, hints = examined(texts)
-        except DataError as error:  # these are distinct texts and not rows
-            got = re.sub(r" in row \d+", "", error.got)
-            raise DataError(expected=error.expected, got=got, cure=error.cure) from None
+        kinds, hints = examined({name: each for name, each in cells.items() if each.is_text})
         return kinds | overrides.kinds, hints
+
+    def _refuse_misread(self, overrides: Overrides) -> None:
+        """Refuses columns that look like numbers, but are text.
+
+        Raises:
+            DataError: There is one; what is to be left out anyway is not asked.
+        """
+        for name, tally in self._tallies.items():
+            if not isinstance(tally, TextTally) or tally.declared or name in {*overrides.kinds, *overrides.excluded}:
+                continue
+            cells = tally.cells()[0]
+            try:
+                if cells.is_text:
+                    refuse_misread(name, cells)
+            except DataError as error:  # these are distinct texts and not rows
+                got = re.sub(r" in row \d+", "", error.got)
+                raise DataError(expected=error.expected, got=got, cure=error.cure) from None
 
 
 def _is_text(column: "nw.Series") -> bool:
