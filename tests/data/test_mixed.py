@@ -319,3 +319,19 @@ def test_categories_of_pandas_come_back_with_their_gaps_filled(categories):
 def test_arrays_in_cells_are_refused():
     with pytest.raises(DataError, match="ndarray"):
         read(pd.DataFrame({"a": [np.arange(2.0)] * 3, "b": [1, 2, 3]}))
+
+
+def test_large_whole_numbers_with_gaps_come_back_exactly_in_pandas():
+    frame = pd.DataFrame({"a": pd.array([2**62 + 1, 2**62, None] * 6, dtype="Int64"), "b": np.arange(18.0)})
+    dataset = read(frame)
+    pd.testing.assert_frame_equal(to_frame(dataset.values, dataset.schema, like="pandas"), frame)
+
+
+@pytest.mark.parametrize("dtype", ["Int64", "Int8", "UInt16", "boolean"])
+def test_rows_in_pandas_have_the_data_types_of_columns_with_gaps(dtype):
+    column = pd.array([1, 0, None, 1] * 4, dtype=dtype)
+    frame = pd.DataFrame({"a": column, "b": np.arange(16.0)})
+    dataset = read(frame)
+    back = to_frame(dataset.values, dataset.schema, like="pandas")
+    pd.testing.assert_frame_equal(back, frame)
+    assert to_frame(dataset.values[:2], dataset.schema, like="pandas")["a"].dtype == dtype

@@ -1,6 +1,7 @@
 """From the matrix of a model back to the user's table: names, types, categories, rounding, dates, missing cells."""
 
 import difflib
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -35,14 +36,33 @@ def to_frame(values: np.ndarray, schema: Schema, *, like: FrameKind = "polars") 
     Raises:
         DataError: The values are not a matrix with these columns, or the schema is not that of a table.
     """
-    frame = as_kind(polars_frame(values, schema), like)
+    made = polars_frame(values, schema)
+    frame = as_kind(made, like)
     if like != "pandas":
         return frame
     declared = {column.name: "category" for column in schema.columns or () if column.dtype == "category"}
-    frame = frame.astype(declared)
+    frame = _with_gaps_as_such(frame.astype(declared), made, schema.columns or ())
     if schema.names is None:
         numbers = [name.removeprefix("column_") for name in frame.columns]
         frame.columns = [int(name) if name.isdecimal() else name for name in numbers]
+    return frame
+
+
+def _with_gaps_as_such(frame: Any, made: "pl.DataFrame", columns: Iterable[Column]) -> Any:
+    """The pandas frame with columns of whole numbers and booleans that have gaps in the data types of pandas for these.
+
+    They are made from the polars frame, as pandas has made floating-point numbers or objects of them.
+    """
+    import pandas as pd
+
+    for column in columns:
+        if column.missing > 0 and column.dtype.startswith(("int", "uint")):
+            dtype = column.dtype.replace("uint", "UInt").replace("int", "Int")
+        elif column.missing > 0 and column.dtype == "boolean":
+            dtype = "boolean"
+        else:
+            continue
+        frame[column.name] = pd.array(made[column.name].to_list(), dtype=dtype)
     return frame
 
 
