@@ -23,7 +23,7 @@ from reparax.tables import adapter_of
 
 PROPOSALS = 20_000
 """The number of draws from the prior that are resampled to meet a condition."""
-PROPOSALS_TO_SOLVE = 100_000
+PROPOSALS_TO_SOLVE = 60_000
 """The same where a child of a relation is chosen: of these draws, many have no parents from which it follows."""
 SAME_LATENT = 20
 """The attempts with the same latent variable, so that the distribution of these hardly changes."""
@@ -32,7 +32,7 @@ FOR_MEMBERS = (1 << 31) - 2
 FOR_SOLVED = 1 << 29
 """Folded into keys for rows in which relations are solved for parents, beside those of attempts."""
 FOR_ACCEPT = (1 << 30) + 1
-MOVES = 16
+MOVES = 12
 """The moves away from a row that was resampled."""
 MIN_EFFECTIVE = 20.0
 """The smallest effective number of proposals: with fewer, rows would repeat a few latent points."""

@@ -6,7 +6,7 @@ the row has an importance weight with the probability of the solution: `Solved.l
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -21,13 +21,18 @@ CONTINUOUS = 1e-9
 than any other number."""
 
 
+SLACK = 1e-3
+"""The error of a number in steps of its column, as numbers are stored: those at the ends of an interval are tried."""
+
+
 class Solution(NamedTuple):
     """A relation solved for one of several parents, chosen at random.
 
     Attributes:
         rows: The rows in which it is.
         places: The parents.
-        log_counts: The log of the number of values of each that give the child, as it is rounded.
+        log_counts: The log of the number of values of each that give the child, as it is rounded; NaN where it
+            was drawn instead, and the row is possible only if s is as it should be.
     """
 
     rows: Int[np.ndarray, " m"]
@@ -65,7 +70,8 @@ class Solved(NamedTuple):
         with np.errstate(invalid="ignore"):
             result = np.where(self.fixed, log_probabilities, 0.0).sum(axis=1) + self.log_volume
         for rows, places, log_counts in self.solutions:
-            terms = -(log_probabilities[rows[:, None], places] + log_counts)
+            # Where s is zero, none of the parents was solved for.
+            terms = np.where(np.isnan(log_counts), 0.0, -(log_probabilities[rows[:, None], places] + log_counts))
             result[rows] += np.log(len(places)) - np.logaddexp.reduce(terms, axis=1)
         return np.where(self.possible & ~np.isnan(result), result, -np.inf)
 
@@ -210,23 +216,18 @@ class _Group:
         self.forward()
         columns = self.extension.columns
         which = np.minimum(self.noise[:, index, 0] * len(candidates), len(candidates) - 1).astype(np.int64)
-        spread = (self.noise[:, index, 1] - 0.5) * columns[child].step
+        target = _as_recorded(self.cells[:, child], columns[child]) - self.left[:, index]
         for number, parent in enumerate(candidates):
             some = np.flatnonzero(which == number)
-            target = self.cells[some, child] - self.left[some, index]
-            others, place = self.cells[some[:, None], parents], parents.index(parent)
-            exact = relation.form.parent(place, target, others)
-            # A child that is rounded more coarsely has several parents: one of them, at random.
-            several = _slope(relation.form, place, exact, target) * columns[child].step > columns[parent].step
-            value = np.where(several, relation.form.parent(place, target + spread[some], others), exact)
-            value = _as_recorded(value, columns[parent])
-            self.possible[some] &= ~np.isnan(value) & _in_range(value, columns[parent])
-            self.cells[some, parent] = np.where(np.isnan(value), self.cells[some, parent], value)
-        target = self.cells[:, child] - self.left[:, index]
+            found = _Values.of(relation.form, parents.index(parent), target[some], self.cells[some[:, None], parents],
+                               columns[parent], columns[child])  # fmt: skip
+            value = _as_recorded(found.at(self.noise[some, index, 1]), columns[parent])
+            value = np.where(np.isnan(value), self.cells[some, parent], value)  # `check` finds whether it is one
+            self.possible[some] &= _in_range(value, columns[parent])
+            self.cells[some, parent] = value
         counts = np.stack([
-            _log_count(
-                relation.form, parents.index(parent), self.cells[:, parent], target, columns[parent], columns[child]
-            )
+            _Values.of(relation.form, parents.index(parent), target, self.cells[:, parents], columns[parent],
+                       columns[child]).log_count
             for parent in candidates
         ], axis=1)  # fmt: skip
         (first, *_) = candidates
@@ -261,6 +262,67 @@ class _Group:
             self.possible &= np.abs(y - drawn[:, index]) <= np.maximum(noise, self.extension.columns[child].step / 2)
 
 
+class _Values(NamedTuple):
+    """The values of a parent for which s, rounded like the child, is what it should be.
+
+    Attributes:
+        low: The least; NaN where there are none, or no bounds.
+        high: The greatest.
+        step: The rounding of the parent; 0 for none.
+        log_count: The log of their number; that of the length of the interval over `grid` where they are not rounded.
+    """
+
+    low: Float[np.ndarray, " n"]
+    high: Float[np.ndarray, " n"]
+    step: float
+    log_count: Float[np.ndarray, " n"]
+
+    @classmethod
+    def of(
+        cls,
+        form: Linear | Product,
+        place: int,
+        target: Float[np.ndarray, " n"],
+        parents: Float[np.ndarray, "n k"],
+        parent: Column,
+        child: Column,
+    ) -> Self:
+        """Those of one parent, given the others."""
+        half = child.step / 2
+        parents = parents.copy()
+        parents[:, place] = 1.0  # a zero that is replaced must not be divided by
+        if isinstance(form, Product):  # s is zero for values without bounds: these are drawn
+            target = np.where(np.abs(target) <= half * (1 + SLACK), np.nan, target)
+        ends = np.stack([form.parent(place, target + side * half, parents) for side in (-1, 1)])
+        low, high = ends.min(axis=0), ends.max(axis=0)
+        if parent.step <= 0 or child.step <= 0:
+            exact = form.parent(place, target, parents)
+            with np.errstate(all="ignore"):
+                count = np.log(_slope(form, place, exact, target) * grid(child) / grid(parent))
+            return cls(low, high, 0.0, np.maximum(count, 0.0) if parent.step > 0 else count)
+        first, last = np.ceil(low / parent.step - SLACK), np.floor(high / parent.step + SLACK)
+
+        def fits(number: Float[np.ndarray, " n"]) -> Bool[np.ndarray, " n"]:
+            cells = parents.copy()
+            cells[:, place] = _as_recorded(number * parent.step, parent)
+            return np.abs(predicted(form, cells, child) - target) < half
+
+        first, last = np.where(fits(first), first, first + 1), np.where(fits(last), last, last - 1)
+        with np.errstate(all="ignore"):
+            count = np.log(np.where(last >= first, last - first + 1, np.nan))
+        some = ~np.isnan(count)
+        return cls(
+            np.where(some, first * parent.step, np.nan), np.where(some, last * parent.step, np.nan), parent.step, count
+        )
+
+    def at(self, uniform: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
+        """One of them, all alike probable."""
+        if self.step <= 0:
+            return self.low + uniform * (self.high - self.low)
+        count = np.rint((self.high - self.low) / self.step) + 1
+        return self.low + np.minimum(np.floor(uniform * count), count - 1) * self.step
+
+
 def _slope(
     form: Linear | Product, place: int, value: Float[np.ndarray, " n"], target: Float[np.ndarray, " n"]
 ) -> Float[np.ndarray, " n"]:
@@ -269,20 +331,6 @@ def _slope(
         return np.full(len(value), 1 / abs(form.weights[place]))
     with np.errstate(all="ignore"):
         return np.abs(value / (form.powers[place] * target))
-
-
-def _log_count(
-    form: Linear | Product,
-    place: int,
-    value: Float[np.ndarray, " n"],
-    target: Float[np.ndarray, " n"],
-    parent: Column,
-    child: Column,
-) -> Float[np.ndarray, " n"]:
-    """The log of the number of a parent's values that give the child, as both are rounded."""
-    with np.errstate(all="ignore"):
-        count = np.log(_slope(form, place, value, target) * grid(child) / grid(parent))
-    return np.maximum(count, 0.0) if parent.step > 0 else count
 
 
 def _as_recorded(values: Float[np.ndarray, " n"], column: Column) -> Float[np.ndarray, " n"]:
