@@ -14,8 +14,7 @@ from reparax.applications._mixture import over_members
 from reparax.applications._rows import batch_size, batches, importance_samples, map_with_samples
 from reparax.applications._solved import particles
 from reparax.compiler import in_float32
-from reparax.data import Dataset, Relation, cell_text, is_solved
-from reparax.data.relations import Linear, Product
+from reparax.data import Dataset, Relation, cell_text, holds_unrounded, is_solved
 from reparax.errors import DataError
 from reparax.model import Model
 from reparax.recipe import FittedModel
@@ -197,23 +196,11 @@ def _middle(
             is_rounded = column.step > 0 and not column.dtype.startswith("float")
             result[place] = np.rint(mean / column.step) * column.step if is_rounded else mean
             distances += ((cells - mean) / column.spread) ** 2
-    if _holds_unrounded(fitted, result) and fitted.schema.holds(result[None]).all():
+    if holds_unrounded(extension, result) and fitted.schema.holds(result[None]).all():
         return result
     nearest = values[np.argmin(np.where(weights > 0, distances, np.inf))]
     related = np.asarray([column.name in names for column in extension.columns])
     return np.where(related & np.isnan(known), nearest, result)
-
-
-def _holds_unrounded(fitted: FittedModel, row: Float[np.ndarray, " d"]) -> bool:
-    """Whether the relations hold in a row, exact ones before rounding too: means of ratios are no ratios of means."""
-    extension = fitted.schema.extension
-    for relation in extension.relations:
-        if relation.rule == "exact" and isinstance(relation.form, Linear | Product):
-            s = relation.form.predicted(row[None, extension.parents(relation)])[0]
-            place = extension.places[relation.child]
-            if abs(row[place] - s) > 1e-6 * (abs(s) + extension.columns[place].spread):
-                return False
-    return bool(extension.holds(row[None]).all())
 
 
 class _Latent(eqx.Module):

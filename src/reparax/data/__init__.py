@@ -28,7 +28,7 @@ from reparax.data.restore import (
     unrounded,
 )
 from reparax.data.schema import Schema, joint_values, left_out
-from reparax.data.solve import Solved, is_solved, log_probabilities, solved
+from reparax.data.solve import Solved, holds_unrounded, is_solved, log_probabilities, solved
 from reparax.data.sources import Blocks, Reader, Spread, Stream, blocks_of, opened, related_stream
 from reparax.data.sparse import SparseRows, dense
 from reparax.data.split import described, require_fit, split, with_schema
@@ -43,9 +43,9 @@ __all__ = [
     "Extension", "FrameKind", "Noise", "Reader", "Relation", "RelationLine", "Release", "Schema", "Solved",
     "SparseRows", "Spread", "Stream", "Unique", "Views", "as_stored", "batches_to", "blocks_of", "by_view",
     "cell_text", "cell_texts", "cell_value", "check_output", "column_lines", "conditions_as", "content_of", "dense",
-    "described", "described_rows", "fill", "formulas_of", "fractions_held", "from_array", "grid", "is_solved",
-    "joint_values", "kinds_of", "label_names", "left_out", "log_probabilities", "marginal_oddity", "num_histograms",
-    "opened", "possible_value", "present", "privately_described", "read", "read_as", "read_npy", "read_with_unknown",
-    "related", "related_stream", "relation_lines", "repeated_labels", "require_fit", "rounded", "separate", "solved",
-    "split", "to_frame", "unrounded", "with_classes", "with_schema", "write",
+    "described", "described_rows", "fill", "formulas_of", "fractions_held", "from_array", "grid", "holds_unrounded",
+    "is_solved", "joint_values", "kinds_of", "label_names", "left_out", "log_probabilities", "marginal_oddity",
+    "num_histograms", "opened", "possible_value", "present", "privately_described", "read", "read_as", "read_npy",
+    "read_with_unknown", "related", "related_stream", "relation_lines", "repeated_labels", "require_fit", "rounded",
+    "separate", "solved", "split", "to_frame", "unrounded", "with_classes", "with_schema", "write",
 ]  # fmt: skip

@@ -111,6 +111,22 @@ def is_solved(extension: Extension, known: Bool[np.ndarray, " d"]) -> bool:
     )
 
 
+def holds_unrounded(extension: Extension, row: Float[np.ndarray, " d"]) -> bool:
+    """Whether the relations hold in a row, exact formulas before rounding too: means of ratios are no ratios of means.
+
+    Args:
+        extension: The relations.
+        row: Expected cells, which need not be rounded.
+    """
+    places = extension.places
+    for relation in extension.relations:
+        if relation.rule == "exact" and isinstance(relation.form, Linear | Product):
+            (s,), place = relation.form.predicted(row[None, extension.parents(relation)]), places[relation.child]
+            if abs(row[place] - s) > 1e-6 * (abs(s) + extension.columns[place].spread):
+                return False
+    return bool(extension.holds(row[None]).all())
+
+
 def solved(
     extension: Extension,
     rows: Float[np.ndarray, "n e"],
