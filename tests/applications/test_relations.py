@@ -97,6 +97,75 @@ def test_imputed_cells_agree_with_the_known_ones(fitted, hidden):
         assert set(filled.select("zone", "borough").unique().rows()) <= pairs
 
 
+@pytest.mark.parametrize(
+    ("where", "words"),
+    [
+        ({"total": 12.5, "fare": 10, "tip": 1.5}, "can occur together: total is .*; leave one of total, "),
+        ({"borough": "north", "zone": "zone 1"}, "can occur together: borough follows from zone"),
+        ({"start": "2024-03-10 12:00", "end": "2024-03-10 11:59"}, "end is not below start"),
+        ({"total": 12.503}, "multiples of 0.01; got '12.503'; use 12.5 or 12.51"),
+        ({"fare": 7.55}, "multiples of 0.1; got '7.55'"),
+        ({"total": 0.5}, "too rare"),
+    ],
+)
+def test_what_cannot_be_is_refused(fitted, where, words):
+    with pytest.raises(DataError, match=words):
+        rx.sample(fitted, 10, key=jax.random.key(0), where=where)
+
+
+def compared(fitted, where: dict, draws: pl.DataFrame, statistics: list[pl.Expr]) -> None:
+    """Conditional draws against unconditional ones that meet the condition: means within five standard errors."""
+    drawn = rx.sample(fitted, 2000, key=jax.random.key(8), where=where)
+    for name, value in where.items():
+        assert (drawn[name] == value).all()
+    for statistic in statistics:
+        one, other = (rows.select(statistic.cast(pl.Float64).alias("x"))["x"] for rows in (drawn, draws))
+        # Rows that share a latent variable are not independent: a quarter of the conditional ones are counted.
+        error = np.sqrt(one.var() / (len(one) / 4) + other.var() / len(other))
+        assert abs(one.mean() - other.mean()) <= 5 * error + 1e-3, (where, str(statistic), one.mean(), other.mean())
+
+
+@pytest.mark.full
+def test_rows_with_a_known_child_are_those_that_happen_to_have_it(fitted):
+    draws = rx.sample(fitted, 100_000, key=jax.random.key(7))
+    fare, cash = pl.col("fare"), pl.col("paid") == "cash"
+    compared(fitted, {"total": 9.0}, draws.filter((pl.col("total") - 9.0).abs() < 1e-6), [fare, cash])
+    compared(
+        fitted, {"borough": "north"}, draws.filter(pl.col("borough") == "north"), [fare, pl.col("zone") == "zone 2"]
+    )
+
+
+def test_imputed_parents_are_in_the_range_of_the_fit(fitted):
+    gaps = TABLE.head(80).with_columns(pl.lit(None, pl.Float64).alias(name) for name in ("fare", "tip"))
+    for filled in (impute(fitted, gaps, num_samples=50), *impute_draws(fitted, gaps, 2, num_samples=50)):
+        for name in ("fare", "tip"):
+            assert filled[name].min() >= TABLE[name].min() - 1e-6
+            assert filled[name].max() <= TABLE[name].max() + 1e-6
+        assert ((filled["fare"] + filled["tip"] - filled["total"]).abs() < 1e-6).all()
+    impossible = gaps.with_columns(pl.lit(-500.0).alias("total"))
+    with pytest.raises(DataError, match="total=-500, for which no values in the range of the fit were found"):
+        impute(fitted, impossible.head(3), num_samples=20)
+
+
+@pytest.mark.full
+def test_sums_of_numbers_and_of_counts_have_the_parents_of_unconditional_draws():
+    rng = np.random.default_rng(0)
+    first, second = (np.round(rng.gamma(2, 10, 2000), 2) for _ in range(2))
+    fitted = rx.fit(pl.DataFrame({"a": first, "b": second, "s": np.round(first + second, 2)}), epochs=30, latent_dim=2)
+    draws = rx.sample(fitted, 400_000, key=jax.random.key(7))
+    for value, width in ((10.0, 0.2), (40.0, 0.1)):
+        near = draws.filter((pl.col("s") - value).abs() < width)
+        compared(fitted, {"s": value}, near, [pl.col("a"), pl.col("a") < value / 4, pl.col("b") < 0])
+    group = rng.choice(["p", "q"], 2000, p=[0.1, 0.9])
+    x, k = np.where(group == "p", rng.poisson(6, 2000), rng.poisson(2, 2000)), rng.integers(0, 8, 2000)
+    fitted = rx.fit(pl.DataFrame({"x": x, "k": k, "g": group, "s": x + k}), epochs=30, latent_dim=2)
+    draws = rx.sample(fitted, 400_000, key=jax.random.key(7))
+    is_p = pl.col("g") == "p"
+    for where in ({"s": 9, "k": 3}, {"s": 4}, {"s": 12}, {"x": 6, "k": 3}):
+        met = draws.filter(*(pl.col(name) == value for name, value in where.items()))
+        compared(fitted, where, met, [is_p, pl.col("k"), pl.col("x")])
+
+
 def test_a_row_that_breaks_a_relation_is_anomalous(fitted):
     broken = TABLE.head(40).with_columns(
         pl.col("start").alias("end"), pl.col("end").alias("start"), (pl.col("total") + 3).alias("total")

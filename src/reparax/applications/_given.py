@@ -8,7 +8,7 @@ import jax
 import numpy as np
 from jaxtyping import Float, Int
 
-from reparax.data import Dataset, Schema, cell_text, cell_value, conditions_as
+from reparax.data import Dataset, Schema, cell_text, conditions_as, possible_value
 from reparax.errors import DataError
 from reparax.recipe import FittedModel
 
@@ -74,7 +74,7 @@ def notes_on_where(fitted: FittedModel, where: Mapping[str, Any]) -> list[str]:
 def _chosen(schema: Schema, where: Mapping[str, Any]) -> dict[int, float]:
     """The given columns that have a chosen value, by their places, and that value as a cell."""
     columns = enumerate(schema.columns or ())
-    return {place: cell_value(column, str(where[column.name])) for place, column in columns if column.name in where}
+    return {place: possible_value(column, str(where[column.name])) for place, column in columns if column.name in where}
 
 
 def _schema(fitted: FittedModel) -> Schema:

@@ -13,6 +13,7 @@ from jaxtyping import Array, PyTree
 from reparax.applications._door import dataset_of
 from reparax.applications._duplicates import from_duplicates
 from reparax.applications._form import drawn_views, filled_views
+from reparax.applications._impute_solved import drawn_rows, expected_rows, rows_to_solve
 from reparax.applications._mixture import over_members
 from reparax.applications._rows import importance_samples, map_with_samples, require_samples
 from reparax.data import Column, Dataset, Unique, fill, rounded, unrounded
@@ -253,11 +254,22 @@ def _filled(
         values.astype(np.float64).reshape(len(values), *(1 for _ in inner), values.shape[1]),
         (len(values), *inner, values.shape[1]),
     ).copy()
-    if has_gaps.any():
+    solve = rows_to_solve(fitted, values)
+    if (alone := has_gaps & ~solve).any():
         models = tuple(member.model for member in fitted.members)
-        some = dataset.take(np.flatnonzero(has_gaps))
+        some = dataset.take(np.flatnonzero(alone))
         rows = map_with_samples(function, fitted, some, work * len(models), seed, at_once, model=models)
-        given = result[has_gaps]
+        given = result[alone]
         whole = fitted.units.restored(rows.reshape(-1, rows.shape[-1]), given.reshape(-1, given.shape[-1]))
-        result[has_gaps] = whole.reshape(given.shape)
+        result[alone] = whole.reshape(given.shape)
+    if solve.any():
+        some = dataset.take(np.flatnonzero(solve))
+        if isinstance(function, _Draws):
+            result[solve] = drawn_rows(
+                fitted, some, function.num_samples, seed, function.num_draws, uses_gaps=function.uses_gaps
+            )
+        else:
+            result[solve] = expected_rows(
+                fitted, some, function.num_samples, seed, at_once, uses_gaps=function.uses_gaps
+            )
     return result

@@ -16,7 +16,7 @@ from reparax.applications._given import conditions_where, given_of
 from reparax.applications._rows import batch_size, batches, require_samples
 from reparax.applications._where import SAME_LATENT, by_member, drawn_where, keys_at, members_of
 from reparax.compiler import in_float32
-from reparax.data import Dataset, FrameKind, cell_value
+from reparax.data import Column, Dataset, FrameKind, cell_text, possible_value
 from reparax.errors import DataError, RecipeError
 from reparax.model import Model
 from reparax.networks import context_size
@@ -243,7 +243,37 @@ def _conditions(fitted: FittedModel, where: Mapping[str, Any]) -> dict[int, floa
             got=", ".join(map(repr, unknown)),
             cure="name a column that the model was fitted on",
         )
-    return {places[name]: cell_value(columns[places[name]], str(value)) for name, value in where.items()}
+    cells = {places[name]: possible_value(columns[places[name]], str(value)) for name, value in where.items()}
+    _refuse_contradictory(fitted, cells)
+    return cells
+
+
+def _refuse_contradictory(fitted: FittedModel, cells: Mapping[int, float]) -> None:
+    """Refuses values of a child and of all its parents that are not as their relation says.
+
+    Raises:
+        DataError: The values contradict each other.
+    """
+    columns, extension = fitted.schema.columns or (), fitted.schema.extension
+    row = np.full((1, len(columns)), np.nan)
+    row[0, list(cells)] = list(cells.values())
+    left = extension.remainders(row)[0]
+    for relation, held, y in zip(extension.relations, extension.holds(row)[0], left, strict=True):
+        # What was found may have exceptions in the data: these have occurred.
+        if not held and (relation.stated or not _has_occurred(relation.remainder, y)):
+            places = (extension.places[relation.child], *extension.parents(relation))
+            raise DataError(
+                expected=f"values that can occur together: {relation}",
+                got=", ".join(f"{columns[place].name}={cell_text(columns[place], row[0, place])}" for place in places),
+                cure=f"leave one of {', '.join(columns[place].name for place in places)} out, which then follows",
+            )
+
+
+def _has_occurred(column: Column, value: float) -> bool:
+    """Whether a value is a category, or in the range, of the fit."""
+    if column.is_category:
+        return value in column.categories
+    return column.low <= value <= column.high
 
 
 def _until_held(fitted: FittedModel, rows: np.ndarray, draw_again: Draw) -> np.ndarray:

@@ -2,17 +2,20 @@
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Int
+from jaxtyping import Array, Float, Int
 
 from reparax.applications._door import in_context, some_of
 from reparax.applications._given import Conditions
 from reparax.applications._rows import LARGEST_BATCH, batch_size, batches
+from reparax.applications._solved import Particles, particles
 from reparax.compiler import in_float32
+from reparax.data import is_solved
 from reparax.errors import DataError, RecipeError
 from reparax.model import Model
 from reparax.recipe import FittedModel, given_numbers
@@ -20,10 +23,17 @@ from reparax.tables import adapter_of
 
 PROPOSALS = 20_000
 """The number of draws from the prior that are resampled to meet a condition."""
+PROPOSALS_TO_SOLVE = 60_000
+"""The same where a child of a relation is chosen: of these draws, many have no parents from which it follows."""
 SAME_LATENT = 20
 """The attempts with the same latent variable, so that the distribution of these hardly changes."""
 FOR_MEMBERS = (1 << 31) - 2
 """Folded into the key of a sample to choose the members of an ensemble."""
+FOR_SOLVED = 1 << 29
+"""Folded into keys for rows in which relations are solved for parents, beside those of attempts."""
+FOR_ACCEPT = (1 << 30) + 1
+MOVES = 12
+"""The moves away from a row that was resampled."""
 MIN_EFFECTIVE = 20.0
 """The smallest effective number of proposals: with fewer, rows would repeat a few latent points."""
 
@@ -141,21 +151,25 @@ def drawn_where(
         row[0, column] = value
     seen = jnp.asarray(fitted.units.stored(row)[0], jnp.float32)
     for_z, for_choice, for_x = jax.random.split(key, 3)
-    keys = jax.random.split(for_z, -(-max(PROPOSALS, 2 * num_samples) // LARGEST_BATCH))
-    contexts, of_proposals = _contexts(conditions, len(keys) * LARGEST_BATCH, key)
+    is_related = fitted.units.extension is not None and is_solved(fitted.units.extension, ~np.isnan(row[0]))
+    proposed = PROPOSALS_TO_SOLVE if is_related else PROPOSALS
+    keys = jax.random.split(for_z, -(-max(proposed, 2 * num_samples) // LARGEST_BATCH))
+    per_member = len(keys) * LARGEST_BATCH
+    contexts, of_proposals = _contexts(conditions, per_member, key)
     # Of an ensemble, the proposals of all members: those that make the cells more probable are drawn more often.
     z, log_weights = map(np.concatenate, zip(*(
         tuple(map(np.asarray, _proposed(member.model, seen, keys, contexts))) for member in fitted.members
     ), strict=True))  # fmt: skip
-    per_member = len(keys) * LARGEST_BATCH
-    weights = np.exp(np.asarray(log_weights, np.float64) - float(np.max(log_weights)))
-    effective = float(weights.sum() ** 2 / (weights**2).sum()) if np.isfinite(weights).all() else 0.0
-    if effective < MIN_EFFECTIVE:
-        raise DataError(
-            expected=f"a condition that at least {MIN_EFFECTIVE:g} of {len(weights)} draws from the prior meet",
-            got=f"one that {effective:.1f} of them meet, which is too rare under the model",
-            cure="condition on fewer columns, or on more common values",
-        )
+    numbers = (
+        None if contexts is None else np.tile(np.asarray(contexts).reshape(per_member, -1), (len(fitted.members), 1))
+    )
+    proposals = _Proposals(fitted, row, z, per_member, numbers)
+    first = None
+    if is_related:
+        whole = np.arange(len(z))
+        first = proposals.solved(whole, keys_at(jax.random.fold_in(for_x, FOR_SOLVED), whole, LARGEST_BATCH))
+        log_weights = first.log_weights
+    weights = _weights(log_weights)
     picked = jax.random.choice(for_choice, len(weights), (num_samples,), p=jnp.asarray(weights / weights.sum()))
     of_proposals = np.tile(of_proposals, len(fitted.members))
     chosen = np.asarray(picked)
@@ -164,26 +178,99 @@ def drawn_where(
     def draw(places: np.ndarray, attempt: int) -> np.ndarray:
         of_attempt = for_x if attempt == 0 else jax.random.fold_in(for_x, LARGEST_BATCH + attempt)
         # A z that does not lead to rows that meet the constraints is given up for another one.
-        other = places if attempt <= SAME_LATENT else (places + attempt) % num_samples
-        used[places] = of_proposals[chosen[other]]
-        observed, of_rows = ~jnp.isnan(seen), chosen[other]
-        given = None if contexts is None else np.asarray(contexts).reshape(per_member, -1)[of_rows % per_member]
+        other = chosen[places if attempt <= SAME_LATENT else (places + attempt) % num_samples]
+        used[places] = of_proposals[other]
+        if first is not None:
+            return proposals.moved(Particles(*(part[other] for part in first)), other, places, of_attempt, size)
+        return proposals.drawn(other, keys_at(of_attempt, places, size), size)
+
+    return draw, used
+
+
+def _weights(log_weights: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
+    """Importance weights but for a factor.
+
+    Raises:
+        DataError: They are those of too few proposals.
+    """
+    largest = float(np.max(log_weights))
+    weights = np.exp(np.asarray(log_weights, np.float64) - largest) if np.isfinite(largest) else np.zeros(1)
+    effective = float(weights.sum() ** 2 / (weights**2).sum()) if weights.any() and np.isfinite(weights).all() else 0.0
+    if effective < MIN_EFFECTIVE:
+        raise DataError(
+            expected=f"a condition that at least {MIN_EFFECTIVE:g} of {len(log_weights)} draws from the prior meet",
+            got=f"one that {effective:.1f} of them meet, which is too rare under the model",
+            cure="condition on fewer columns, or on more common values",
+        )
+    return weights
+
+
+class _Proposals(NamedTuple):
+    """Draws of z from the prior, and rows given them that have the chosen cells.
+
+    Attributes:
+        fitted: The fitted model.
+        row: The chosen cells, NaN elsewhere.
+        z: The draws, those of one member of an ensemble after those of another.
+        per_member: How many each has.
+        contexts: What is given of each draw of a member as numbers, if anything is.
+    """
+
+    fitted: FittedModel
+    row: Float[np.ndarray, "1 d"]
+    z: np.ndarray
+    per_member: int
+    contexts: np.ndarray | None
+
+    def drawn(self, of_rows: Int[np.ndarray, " n"], keys: Array, size: int) -> Float[np.ndarray, "n d"]:
+        """Rows given draws of z, by their indices."""
+        observed = ~np.isnan(self.fitted.units.stored(self.row)[0])
+        given = None if self.contexts is None else self.contexts[of_rows % self.per_member]
 
         def of_member(model: Model, rows: np.ndarray) -> np.ndarray:
-            keys = keys_at(of_attempt, places[rows], size)
             return np.concatenate([
-                np.asarray(
-                    _given(model, jnp.asarray(z[of_rows[rows[some]]]), keys[some], observed, some_of(given, rows[some]))
-                )[:kept]
+                np.asarray(_given(
+                    model, jnp.asarray(self.z[of_rows[rows[some]]]), keys[rows[some]], jnp.asarray(observed),
+                    some_of(given, rows[some]),
+                ))[:kept]
                 for _, some, kept in batches(len(rows), size)
             ])  # fmt: skip
 
-        pieces = by_member(fitted, of_rows // per_member, np.arange(len(places)), of_member)
-        known = np.full((len(places), row.shape[1]), np.nan)
-        known[:, list(cells)] = list(cells.values())
-        return fitted.units.restored(pieces.astype(np.float64), known)
+        pieces = by_member(self.fitted, of_rows // self.per_member, np.arange(len(of_rows)), of_member)
+        return self.fitted.units.restored(pieces.astype(np.float64), np.tile(self.row, (len(of_rows), 1)))
 
-    return draw, used
+    def solved(self, of_rows: Int[np.ndarray, " n"], keys: Array) -> Particles:
+        """Rows given draws of z in which the relations of chosen children hold, with their weights."""
+        given = np.tile(self.row, (len(of_rows), 1))
+        contexts = None if self.contexts is None else self.contexts[of_rows % self.per_member]
+
+        def of_member(model: Model, rows: np.ndarray) -> np.ndarray:
+            found = particles(
+                self.fitted, model, self.z[of_rows[rows]], keys[rows], given[rows],
+                None if contexts is None else contexts[rows], gaps=True,
+            )  # fmt: skip
+            return np.concatenate([found.values, found.log_weights[:, None]], axis=1)
+
+        both = by_member(self.fitted, of_rows // self.per_member, np.arange(len(of_rows)), of_member)
+        return Particles(both[:, :-1], both[:, -1])
+
+    def moved(
+        self, start: Particles, of_rows: Int[np.ndarray, " n"], places: Int[np.ndarray, " n"], key: Array, size: int
+    ) -> Float[np.ndarray, "n d"]:
+        """Other rows with the same z: proposals are accepted with probability min(1, w' / w), Metropolis & Hastings.
+
+        Resampling alone would give several rows that are the same; these moves keep p(row | z, chosen cells).
+        """
+        values, log_weights = start
+        for move in range(MOVES):
+            keys = keys_at(jax.random.fold_in(key, FOR_SOLVED + move), places, size)
+            other = self.solved(of_rows, keys)
+            uniform = np.asarray(jax.vmap(lambda key: jax.random.uniform(jax.random.fold_in(key, FOR_ACCEPT)))(keys))
+            with np.errstate(divide="ignore"):
+                accepted = np.log(uniform) < other.log_weights - log_weights
+            values = np.where(accepted[:, None], other.values, values)
+            log_weights = np.where(accepted, other.log_weights, log_weights)
+        return values
 
 
 def _contexts(conditions: Conditions | None, count: int, key: Array) -> tuple[Array | None, np.ndarray]:

@@ -16,8 +16,19 @@ from reparax.data.private import Noise, num_histograms, privately_described
 from reparax.data.read import read, read_as
 from reparax.data.related import RelationLine, fractions_held, related, relation_lines
 from reparax.data.relations import Extension, Relation
-from reparax.data.restore import ColumnLine, cell_text, cell_texts, cell_value, column_lines, fill, to_frame, unrounded
+from reparax.data.restore import (
+    ColumnLine,
+    cell_text,
+    cell_texts,
+    cell_value,
+    column_lines,
+    fill,
+    possible_value,
+    to_frame,
+    unrounded,
+)
 from reparax.data.schema import Schema, joint_values, left_out
+from reparax.data.solve import Solved, holds_unrounded, is_solved, log_probabilities, solved
 from reparax.data.sources import Blocks, Reader, Spread, Stream, blocks_of, opened, related_stream
 from reparax.data.sparse import SparseRows, dense
 from reparax.data.split import described, require_fit, split, with_schema
@@ -29,11 +40,12 @@ from reparax.data.write import WRITABLE, write
 
 __all__ = [
     "BATCHES", "BUILTIN", "MISSING_TEXT", "UNLABELED", "WRITABLE", "Blocks", "Column", "ColumnLine", "Dataset",
-    "Extension", "FrameKind", "Noise", "Reader", "Relation", "RelationLine", "Release", "Schema", "SparseRows",
-    "Spread", "Stream", "Unique", "Views", "as_stored", "batches_to", "blocks_of", "by_view", "cell_text", "cell_texts",
-    "cell_value", "check_output", "column_lines", "conditions_as", "content_of", "dense", "described", "described_rows",
-    "fill", "formulas_of", "fractions_held", "from_array", "grid", "joint_values", "kinds_of", "label_names",
-    "left_out", "marginal_oddity", "num_histograms", "opened", "present", "privately_described", "read", "read_as",
-    "read_npy", "read_with_unknown", "related", "related_stream", "relation_lines", "repeated_labels", "require_fit",
-    "rounded", "separate", "split", "to_frame", "unrounded", "with_classes", "with_schema", "write",
+    "Extension", "FrameKind", "Noise", "Reader", "Relation", "RelationLine", "Release", "Schema", "Solved",
+    "SparseRows", "Spread", "Stream", "Unique", "Views", "as_stored", "batches_to", "blocks_of", "by_view",
+    "cell_text", "cell_texts", "cell_value", "check_output", "column_lines", "conditions_as", "content_of", "dense",
+    "described", "described_rows", "fill", "formulas_of", "fractions_held", "from_array", "grid", "holds_unrounded",
+    "is_solved", "joint_values", "kinds_of", "label_names", "left_out", "log_probabilities", "marginal_oddity",
+    "num_histograms", "opened", "possible_value", "present", "privately_described", "read", "read_as", "read_npy",
+    "read_with_unknown", "related", "related_stream", "relation_lines", "repeated_labels", "require_fit", "rounded",
+    "separate", "solved", "split", "to_frame", "unrounded", "with_classes", "with_schema", "write",
 ]  # fmt: skip

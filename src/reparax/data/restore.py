@@ -312,6 +312,9 @@ def _filled(series: "pl.Series", filling: "pl.Series", gaps: np.ndarray) -> "pl.
 
 SHOWN = 3
 
+GRID_SLACK = 1e-3
+"""A number this fraction of a step from a multiple of it is the multiple: texts of numbers and dates are cut off."""
+
 
 class ColumnLine(NamedTuple):
     """A description of one column.
@@ -398,6 +401,46 @@ def cell_value(column: Column, text: str) -> float:
         got=repr(text),
         cure=f"did you mean {' or '.join(near)}?" if near else "use one that occurred in the fit",
     )
+
+
+def possible_value(column: Column, text: str) -> float:
+    """`cell_value` of a cell that new rows are to have: a number that the rounding of the column allows.
+
+    Rows of another number would be weighted by its density and written as the nearest one that is possible.
+
+    Raises:
+        DataError: The text cannot be read, or numbers of the column are never like this.
+    """
+    value, step = cell_value(column, text), column.step
+    if column.is_category or step <= 0 or not np.isfinite(value):
+        return value
+    near = _nearest(value, column)
+    if abs(value - near) <= GRID_SLACK * step + 4 * np.finfo(np.float64).eps * abs(value):
+        return near
+    below, above = (_nearest(near + side * step, column) for side in (-1, 1))
+    others = (near, above) if value > near else (below, near)
+    numbers = "whole numbers" if step == 1 else f"multiples of {step:g}"
+    raise DataError(
+        expected=f"a value that column {column.name!r} can have: all of its values in the fit are "
+        + (f"multiples of {_duration(step)}" if column.kind == "datetime" else numbers),
+        got=repr(text),
+        cure=f"use {' or '.join(_written(column, other) for other in others)}",
+    )
+
+
+def _nearest(value: float, column: Column) -> float:
+    """The multiple of the column's step that is nearest."""
+    values = np.asarray([value])
+    near = rounded_days(values, column.step) if column.kind == "datetime" else rounded(values, column.step)
+    return float(near[0]) + 0.0
+
+
+def _written(column: Column, value: float) -> str:
+    return cell_text(column, value) if column.kind == "datetime" else f"{value:.15g}"
+
+
+def _duration(days: float) -> str:
+    return f"{days:g} days" if days >= 1 else f"{days * 86400:g} seconds"
 
 
 def _number(column: Column, text: str) -> float:

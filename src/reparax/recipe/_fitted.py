@@ -222,7 +222,7 @@ class Units:
                 view.restored(block, some) for (view, block), some in zip(self._by_view(values), known, strict=True)
             ]
             return np.concatenate([piece.reshape(len(values), -1) for piece in pieces], axis=1)
-        shifted = values if self.offset is None else self._shifted_back(values)
+        shifted = self.shifted_back(values)
         if self.extension is None:
             return shifted if given is None else np.where(np.isnan(given), shifted, given)
         whole = self.extension.collapsed(shifted, given)
@@ -238,8 +238,14 @@ class Units:
             for view, block, shape in zip(self.views, blocks, shapes, strict=True)
         ]
 
-    def _shifted_back(self, values: np.ndarray) -> np.ndarray:
-        assert self.offset is not None
+    def shifted_back(self, values: np.ndarray) -> np.ndarray:
+        """Values of the model without the shift; columns that follow from others are not put together.
+
+        Args:
+            values: Values of the model.
+        """
+        if self.offset is None:
+            return values
         shifted = values + self.offset
         if values.ndim != 2 or not self.summary.columns:
             return shifted

@@ -21,6 +21,7 @@ from reparax.tables._layout import Layout as Layout
 from reparax.tables._score import NUM_PRIOR_DRAWS as NUM_PRIOR_DRAWS
 from reparax.tables._score import RADII as RADII
 from reparax.tables._score import prior_draws as prior_draws
+from reparax.tables._transform import rounding as rounding
 from reparax.tables._views import ViewsAdapter as ViewsAdapter
 from reparax.tables.categories import Categories as Categories
 from reparax.tables.columns import Columns as Columns
