@@ -116,3 +116,12 @@ def test_third_derivatives_need_continuous_second_ones():
 def test_what_is_assumed_to_be_smooth_is_not_inspected():
     assumed = rx.estimators.AssumedContinuous(jax.nn.relu)
     assert jax.hessian(mean_of(assumed))(0.3) == 0.0
+
+
+def test_programs_keep_no_traced_value_for_the_check():
+    def loss(t):
+        return rx.expectation(lambda z: jnp.sin(z * t), dist.Normal(t, 1.0), key=KEY, num_samples=4)
+
+    with jax.checking_leaks():
+        jax.jit(jax.grad(loss))(0.3)
+        jax.hessian(loss)(0.3)

@@ -19,7 +19,7 @@ from numpyro.distributions import constraints
 from reparax.continuity import ELEMENTWISE, AssumedContinuous, Interval, Reason, Variable, Verdict, guarded, judge
 from reparax.errors import InvalidEstimator
 from reparax.estimators._replay import Replay, Step, bind
-from reparax.estimators._smoothness import checked, kink, not_smooth
+from reparax.estimators._smoothness import Smoothness, checked
 from reparax.estimators.draws import atoms, draw, num_states
 from reparax.reparameterization import innermost, is_discrete
 
@@ -278,7 +278,6 @@ class Inspected:
             _variable(q) if moves or not is_discrete(q) else None for q, moves in zip(flat, differentiated, strict=True)
         )
         self._traces: dict[Any, tuple[ClosedJaxpr, Any]] = {}
-        self._kinks: dict[int, Reason | None] = {}
         self.handled = 0
         self.differentiated = tuple(differentiated)
 
@@ -305,15 +304,12 @@ class Inspected:
 
     def __call__(self, z: Any, key: jax.Array) -> Any:
         """f at one draw; values that move a jump cannot be differentiated, nor derivatives that jump."""
-        return checked(self._at(z, key), self._check_derivatives)
+        return checked(self._at(z, key), self._smoothness.check)
 
-    def _check_derivatives(self, order: int) -> None:
-        if order not in self._kinks:
-            closed, _ = self._trace(self._shapes, jax.random.key(0))
-            self._kinks[order] = kink(closed, self._variables, self.differentiated, order)
-        reason = self._kinks[order]
-        if reason is not None:
-            raise not_smooth(reason, order)
+    @functools.cached_property
+    def _smoothness(self) -> Smoothness:
+        closed, _ = self._trace(self._shapes, jax.random.key(0))
+        return Smoothness(closed, self._variables, self.differentiated)
 
     def _at(self, z: Any, key: jax.Array) -> Any:
         if not self._moves(self.verdict.moving):

@@ -29,7 +29,7 @@ def checked(results: Any, check: Check, order: int = 0) -> Any:
         return results
 
     @same.defjvp
-    def _derivative(primals: Any, tangents: Any) -> Any:
+    def _differentiated(primals: Any, tangents: Any) -> Any:
         if order:
             check(order)
         return checked(primals[0], check, order + 1), tangents[0]
@@ -37,41 +37,61 @@ def checked(results: Any, check: Check, order: int = 0) -> Any:
     return same(results)
 
 
-def kink(
-    closed: ClosedJaxpr, variables: Sequence[Variable | None], differentiated: Sequence[bool], order: int
-) -> Reason | None:
-    """Why the derivatives of f of an order are not shown to be continuous; ``None`` if they are.
+class Smoothness:
+    """What is known of the derivatives of f.
 
-    They may jump at fixed places in draws that are constants for differentiation, but not at places that move with
-    a value that f closes over.
+    It keeps no value that f closes over and that is traced, as it lives as long as programs that contain f.
 
     Args:
         closed: f, as a function of its draws and a key.
-        variables: What is known of each draw; ``None`` for those in which it need not be continuous.
+        variables: What is known of each draw; ``None`` for those in which f need not be continuous.
         differentiated: Which draws are differentiated.
-        order: The order, at least 1.
     """
-    is_traced = [isinstance(value, Tracer) for value in closed.consts]
-    found: list[Reason | None] = []
 
-    def judged(traced: list[Any]) -> None:
-        rest = iter(traced)
-        consts = [next(rest) if moves else value for value, moves in zip(closed.consts, is_traced, strict=True)]
-        derivative = _derivative(closed, consts, len(variables), order)
-        others = [None] * (len(derivative.in_avals) - len(variables))
-        verdict = judge(derivative, [*variables, *others])
-        moving = [reason for reason in verdict.variables if verdict.moving]
-        jumping = [r for r, moves in zip(verdict.variables, differentiated, strict=False) if moves]
-        found.append(next((reason for reason in [*jumping, *moving] if reason is not None), None))
+    def __init__(
+        self, closed: ClosedJaxpr, variables: Sequence[Variable | None], differentiated: Sequence[bool]
+    ) -> None:
+        self._jaxpr, self._variables, self._differentiated = closed.jaxpr, tuple(variables), tuple(differentiated)
+        self._consts = [_outline(value) if isinstance(value, Tracer) else value for value in closed.consts]
+        self._kinks: dict[int, Reason | None] = {}
 
-    # Others stand for the values that f closes over: the trace to which these belong may have ended.
-    traced = [value for value, moves in zip(closed.consts, is_traced, strict=True) if moves]
-    jax.eval_shape(judged, [_outline(value) for value in traced])
-    return found[0]
+    def check(self, order: int) -> None:
+        """Refuses to differentiate the derivatives of an order once more.
+
+        Raises:
+            InvalidEstimator: They are not shown to be continuous.
+        """
+        if order not in self._kinks:
+            self._kinks[order] = self._kink(order)
+        reason = self._kinks[order]
+        if reason is not None:
+            raise _not_smooth(reason, order)
+
+    def _kink(self, order: int) -> Reason | None:
+        """Why the derivatives of an order are not shown to be continuous; ``None`` if they are.
+
+        They may jump at fixed places in draws that are constants for differentiation, but not at places that move with
+        a value that f closes over.
+        """
+        found: list[Reason | None] = []
+
+        def judged(traced: list[Any]) -> None:
+            rest, count = iter(traced), len(self._variables)
+            consts = [next(rest) if _is_outline(value) else value for value in self._consts]
+            derivative = _derivative(ClosedJaxpr(self._jaxpr, consts), count, order)
+            verdict = judge(derivative, [*self._variables, *[None] * (len(derivative.in_avals) - count)])
+            moving = [reason for reason in verdict.variables if verdict.moving]
+            jumping = [r for r, moves in zip(verdict.variables, self._differentiated, strict=False) if moves]
+            found.append(next((reason for reason in [*jumping, *moving] if reason is not None), None))
+
+        # Others stand for the traced values.
+        jax.eval_shape(judged, [value for value in self._consts if _is_outline(value)])
+        return found[0]
 
 
-def _derivative(closed: ClosedJaxpr, consts: Sequence[Any], count: int, order: int) -> ClosedJaxpr:
-    """The derivatives of f in its draws and in the traced values among ``consts``, one direction for each order."""
+def _derivative(closed: ClosedJaxpr, count: int, order: int) -> ClosedJaxpr:
+    """The derivatives of f in its draws and in the traced values that it closes over, a direction for each order."""
+    consts = closed.consts
     draws = [_outline(aval) for aval in closed.in_avals]
     of_draws = [place for place, draw in enumerate(draws[:count]) if _is_real(draw)]
     of_consts = [place for place, value in enumerate(consts) if isinstance(value, Tracer) and _is_real(value)]
@@ -103,11 +123,15 @@ def _outline(value: Any) -> jax.ShapeDtypeStruct:
     return jax.ShapeDtypeStruct(value.shape, value.dtype)
 
 
+def _is_outline(value: Any) -> bool:
+    return isinstance(value, jax.ShapeDtypeStruct)
+
+
 def _is_real(value: Any) -> bool:
     return jnp.issubdtype(value.dtype, jnp.inexact)
 
 
-def not_smooth(reason: Reason, order: int) -> InvalidEstimator:
+def _not_smooth(reason: Reason, order: int) -> InvalidEstimator:
     """The error for an integrand with a kink, of which a second or higher derivative is asked for."""
     lower, higher = (_ORDINALS[place] if place < len(_ORDINALS) else f"{place + 1}th" for place in (order - 1, order))
     return InvalidEstimator(
