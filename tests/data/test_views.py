@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from reparax.data import Views, by_view, label_names, read
@@ -66,6 +66,7 @@ ABSENT = [None, np.nan, pd.NA, pd.NaT, "", "  ", "NA"]
 )
 def test_rows_without_a_name_are_refused_whatever_holds_them(absent, names, held, row):
     """Absent names become text such as "nan" in some libraries, which would be one thing in all views."""
+    assume(not (held is pl.DataFrame and names == "date" and isinstance(absent, str)))  # polars cannot hold these
     values = {"text": ["p1", "p2", "p3", "p4", "p5"], "number": [1.0, 2.0, 3.0, 4.0, 5.0]}.get(names)
     values = values or pd.date_range("2020-01-01", periods=5).to_list()
     some = [absent if place == row else value for place, value in enumerate(values)]

@@ -81,6 +81,7 @@ def test_kinks_that_a_parameter_moves_are_refused_and_others_are_not():
         jax.jacfwd(jax.grad(lambda t, c: mean_of(lambda z: jax.nn.relu(z + c))(t)), argnums=1)(0.3, 0.1)
 
 
+@pytest.mark.full
 def test_the_estimators_of_the_message_are_right():
     wanted = np.exp(-(0.3**2) / 2) / np.sqrt(2 * np.pi)
     keys = jax.random.split(KEY, 400)
@@ -95,7 +96,12 @@ def test_the_estimators_of_the_message_are_right():
     assert abs(found.mean() - wanted) < 5 * found.std() / np.sqrt(len(found))
 
 
-@pytest.mark.parametrize("name", SMOOTH)
+QUICK = ("square", "relu squared", "huber")
+
+
+@pytest.mark.parametrize(
+    "name", [name if name in QUICK else pytest.param(name, marks=pytest.mark.full) for name in SMOOTH]
+)
 def test_smooth_functions_have_their_second_derivative(name):
     f, wanted = SMOOTH[name]
     found = jax.hessian(mean_of(f, num_samples=20_000))(0.3)

@@ -248,7 +248,7 @@ def test_free_bits_of_a_layer_are_those_of_its_dimensions_together(part, prior_p
 
 
 def test_free_bits_belong_to_a_dimension_or_a_layer():
-    with pytest.raises(RecipeError, match="dimension, layer"):
+    with pytest.raises(RecipeError, match="dimension or layer"):
         ELBO(free_bits_of="group")
 
 
