@@ -36,6 +36,8 @@ from reparax.applications._fit import plan as plan
 from reparax.applications._given import notes_on_where as notes_on_where
 from reparax.applications._impute import impute as impute
 from reparax.applications._impute import impute_draws as impute_draws
+from reparax.applications._impute_solved import contradiction as contradiction
+from reparax.applications._impute_solved import rows_to_solve as rows_to_solve
 from reparax.applications._information import information as information
 from reparax.applications._information import posterior_std as posterior_std
 from reparax.applications._many import fit_many as fit_many
@@ -62,6 +64,7 @@ from reparax.applications._sample import sample_values as sample_values
 from reparax.applications._score import Scores as Scores
 from reparax.applications._score import Unknown as Unknown
 from reparax.applications._score import score as score
+from reparax.applications._solved import particles as particles
 from reparax.applications._stream import shown_rows as shown_rows
 from reparax.applications._sweep import NOTE as NOTE
 from reparax.applications._sweep import Standing as Standing

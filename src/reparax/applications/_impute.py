@@ -13,7 +13,7 @@ from jaxtyping import Array, PyTree
 from reparax.applications._door import dataset_of
 from reparax.applications._duplicates import from_duplicates
 from reparax.applications._form import drawn_views, filled_views
-from reparax.applications._impute_solved import drawn_rows, expected_rows, rows_to_solve
+from reparax.applications._impute_solved import drawn_rows, expected_rows, refuse_impossible, rows_to_solve
 from reparax.applications._mixture import over_members
 from reparax.applications._rows import importance_samples, map_with_samples, require_samples
 from reparax.data import Column, Dataset, Unique, fill, rounded, unrounded
@@ -272,4 +272,7 @@ def _filled(
             result[solve] = expected_rows(
                 fitted, some, function.num_samples, seed, at_once, uses_gaps=function.uses_gaps
             )
+        impossible = solve & np.isnan(result).any(axis=tuple(range(1, result.ndim)))
+        if impossible.any():
+            refuse_impossible(fitted, dataset, np.flatnonzero(impossible))
     return result

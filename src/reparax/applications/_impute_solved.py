@@ -1,13 +1,13 @@
 """Imputation of rows in which a child of a relation is known and a parent is not: weighted rows that were solved."""
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple, Self
+from typing import NamedTuple, NoReturn, Self
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, PyTree
+from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from reparax.applications._door import in_context, some_of
 from reparax.applications._mixture import over_members
@@ -22,9 +22,10 @@ from reparax.tables import RowDistribution, adapter_of
 
 AT_ONCE = 1 << 17
 """The most weighted rows in memory at once."""
+MOST_LISTED = 5
 FEWEST_EFFECTIVE = 20.0
 MORE = 16
-"""So many rows are drawn given each z where fewer of one are effective."""
+"""So many times the rows are drawn where fewer of one are effective."""
 FOR_ROWS = 4
 """Folded into the key of a row for its draws."""
 
@@ -41,27 +42,38 @@ def rows_to_solve(fitted: FittedModel, values: Float[np.ndarray, "n d"]) -> Bool
 def expected_rows(
     fitted: FittedModel, dataset: Dataset, num_samples: int, seed: int, at_once: int | None, *, uses_gaps: bool
 ) -> Float[np.ndarray, "n d"]:
-    """Rows filled by expected numbers and most probable categories; the arguments are those of `Weighted.of`."""
-    return np.concatenate([
-        Weighted.of(fitted, some, num_samples, seed, at_once, uses_gaps=uses_gaps).expected(fitted, some)
-        for some in _pieces(fitted, dataset, num_samples)
-    ])  # fmt: skip
+    """Rows filled by expected numbers and most probable categories; the arguments are those of `Weighted.of`.
+
+    Rows that are not possible keep their gaps, NaN.
+    """
+    result = np.array(dataset.values, np.float64)
+    for places in _pieces(fitted, len(dataset), num_samples):
+        some = dataset.take(places)
+        whole = Weighted.of(fitted, some, num_samples, seed, at_once, uses_gaps=uses_gaps)
+        kept = np.flatnonzero(whole.possible)
+        if len(kept):
+            result[places[kept]] = whole.take(kept).expected(fitted, some.take(kept))
+    return result
 
 
 def drawn_rows(
     fitted: FittedModel, dataset: Dataset, num_samples: int, seed: int, num_draws: int, *, uses_gaps: bool
 ) -> Float[np.ndarray, "n s d"]:
-    """Rows filled by draws, several of each; the arguments are those of `Weighted.of`."""
-    return np.concatenate([
-        Weighted.of(fitted, some, num_samples, seed, None, uses_gaps=uses_gaps).drawn(num_draws)
-        for some in _pieces(fitted, dataset, num_samples)
-    ])  # fmt: skip
+    """Rows filled by draws, several of each; otherwise like `expected_rows`."""
+    result = np.repeat(np.array(dataset.values, np.float64)[:, None], num_draws, axis=1)
+    for places in _pieces(fitted, len(dataset), num_samples):
+        whole = Weighted.of(fitted, dataset.take(places), num_samples, seed, None, uses_gaps=uses_gaps)
+        kept = np.flatnonzero(whole.possible)
+        if len(kept):
+            result[places[kept]] = whole.take(kept).drawn(num_draws)
+    return result
 
 
-def _pieces(fitted: FittedModel, dataset: Dataset, num_samples: int) -> Iterator[Dataset]:
+def _pieces(fitted: FittedModel, count: int, num_samples: int) -> Iterator[Int[np.ndarray, " m"]]:
+    """The places of a few rows at a time."""
     size = max(1, AT_ONCE // (num_samples * len(fitted.members)))
-    for start in range(0, len(dataset), size):
-        yield dataset.take(np.arange(start, min(start + size, len(dataset))))
+    for start in range(0, count, size):
+        yield np.arange(start, min(start + size, count))
 
 
 class Weighted(NamedTuple):
@@ -70,47 +82,50 @@ class Weighted(NamedTuple):
     Attributes:
         z: The latent variables of one member of an ensemble after those of another.
         values: The rows, in the user's units.
-        log_weights: Their log importance weights, normalized within each member.
+        log_weights: Their log importance weights, normalized within each member; minus infinity where none is possible.
         keys: The key of each row of the table, as numbers.
+        effective: The effective number of the rows of each member that were weighted; 0 where none is possible.
     """
 
     z: Float[np.ndarray, "n m k *latent"]
     values: Float[np.ndarray, "n m k d"]
     log_weights: Float[np.ndarray, "n m k"]
     keys: np.ndarray
+    effective: Float[np.ndarray, "n m"]
 
     @classmethod
     def of(
         cls, fitted: FittedModel, dataset: Dataset, num_samples: int, seed: int, at_once: int | None, *, uses_gaps: bool
     ) -> Self:
-        """Weighted rows that agree with the known cells.
+        """Weighted rows that agree with the known cells; `possible` says of which rows there are any.
 
-        Raises:
-            DataError: No row that is possible was found for one of them.
+        Args:
+            fitted: The fitted model, of a table with relations.
+            dataset: The rows, with missing cells.
+            num_samples: The number of importance samples for each row.
+            seed: Their seed.
+            at_once: The most rows that are computed at once.
+            uses_gaps: Whether weights contain the probability of the gaps.
         """
-        models = tuple(member.model for member in fitted.members)
-        function = _Latent(num_samples, uses_gaps)
-        z, log_base, keys = map_with_samples(
-            function, fitted, dataset, num_samples * len(models), seed, at_once, model=models
-        )
-        whole = cls._with(fitted, dataset, z, log_base, keys, 1)
+        whole = cls._drawn(fitted, dataset, num_samples, seed, at_once, uses_gaps=uses_gaps)
         few = np.flatnonzero((whole.effective < FEWEST_EFFECTIVE).any(axis=1))
-        step = max(1, AT_ONCE // (MORE * num_samples * len(models)))
+        step = max(1, AT_ONCE // (MORE * num_samples * len(fitted.members)))
         for start in range(0, len(few), step):
             some = few[start : start + step]
-            more = cls._with(fitted, dataset.take(some), z[some], log_base[some], keys[some], MORE)
-            _require_possible(fitted, dataset.take(some), more.effective.min(axis=1))
-            kept = more._resampled(num_samples)
-            for own, other in zip(whole[:3], kept[:3], strict=True):
+            more = cls._drawn(fitted, dataset.take(some), MORE * num_samples, seed, at_once, uses_gaps=uses_gaps)
+            for own, other in zip(whole, more._resampled(num_samples), strict=True):
                 own[some] = other
         return whole
 
     @classmethod
-    def _with(
-        cls, fitted: FittedModel, dataset: Dataset, z: np.ndarray, log_base: np.ndarray, keys: np.ndarray, times: int
+    def _drawn(
+        cls, fitted: FittedModel, dataset: Dataset, num_samples: int, seed: int, at_once: int | None, *, uses_gaps: bool
     ) -> Self:
-        """Weighted rows with several for each draw of z."""
-        z, log_base = np.repeat(z, times, axis=2), np.repeat(log_base, times, axis=2)
+        """One row for each draw of z."""
+        models = tuple(member.model for member in fitted.members)
+        z, log_base, keys = map_with_samples(
+            _Latent(num_samples, uses_gaps), fitted, dataset, num_samples * len(models), seed, at_once, model=models
+        )
         count, _, draws = log_base.shape
         known = np.repeat(np.asarray(dataset.values, np.float64), draws, axis=0)
         contexts = None if dataset.context is None else np.repeat(dataset.context, draws, axis=0)
@@ -124,13 +139,19 @@ class Weighted(NamedTuple):
             weights[:, number] = found.log_weights.reshape(count, draws) + log_base[:, number]
         with np.errstate(invalid="ignore"):
             weights -= np.logaddexp.reduce(weights, axis=2, keepdims=True)
-        return cls(z, values, np.where(np.isnan(weights), -np.inf, weights), keys)
+        weights = np.where(np.isnan(weights), -np.inf, weights)
+        squares = (np.exp(weights) ** 2).sum(axis=2)
+        effective = np.where(squares > 0, 1 / np.where(squares > 0, squares, 1.0), 0.0)
+        return cls(z, values, weights, keys, effective)
 
     @property
-    def effective(self) -> Float[np.ndarray, "n m"]:
-        """The effective number of rows of each member; 0 where none is possible."""
-        squares = (np.exp(self.log_weights) ** 2).sum(axis=2)
-        return np.where(squares > 0, 1 / np.where(squares > 0, squares, 1.0), 0.0)
+    def possible(self) -> Bool[np.ndarray, " n"]:
+        """Of which rows all members found one that is possible."""
+        return np.all(self.effective > 0, axis=1)
+
+    def take(self, places: Int[np.ndarray, " m"]) -> Self:
+        """The weighted rows of some rows of the table."""
+        return type(self)(*(part[places] for part in self))
 
     def _resampled(self, count: int) -> Self:
         """As many rows of each, all of the same weight: at even steps of the cumulative weights."""
@@ -139,7 +160,8 @@ class Weighted(NamedTuple):
         chosen = (cumulative[:, :, None, :] <= steps[None, None, :, None] * cumulative[:, :, -1:, None]).sum(axis=3)
         chosen = np.minimum(chosen, cumulative.shape[2] - 1)
         pick = (np.arange(len(chosen))[:, None, None], np.arange(chosen.shape[1])[None, :, None], chosen)
-        return type(self)(self.z[pick], self.values[pick], np.full(chosen.shape, -np.log(count)), self.keys)
+        weights = np.where(self.effective[:, :, None] > 0, np.full(chosen.shape, -np.log(count)), -np.inf)
+        return type(self)(self.z[pick], self.values[pick], weights, self.keys, np.minimum(self.effective, count))
 
     def drawn(self, num_draws: int) -> Float[np.ndarray, "n s d"]:
         """Rows drawn by their weights, each of a random member."""
@@ -257,28 +279,40 @@ def _typical(models: Sequence[Model], z: Array, log_weights: Array, contexts: Ar
     return jax.vmap(one)(z, log_weights, contexts)
 
 
-def _require_possible(fitted: FittedModel, dataset: Dataset, effective: Float[np.ndarray, " n"]) -> None:
+def refuse_impossible(fitted: FittedModel, dataset: Dataset, places: Int[np.ndarray, " m"]) -> NoReturn:
     """Refuses rows of which no possible one was found.
 
+    Args:
+        fitted: The fitted model.
+        dataset: The rows of a table.
+        places: Which of them these are.
+
     Raises:
-        DataError: There is such a row.
+        DataError: Always.
     """
-    if (effective > 0).all():
-        return
-    (first, *_) = np.flatnonzero(effective == 0)
-    known, extension = dataset.values[first], fitted.schema.extension
-    relations = [relation for relation in extension.relations if _is_open(fitted, relation, known)]
-    columns = [extension.columns[extension.places[relation.child]] for relation in relations]
-    cells = [f"{column.name}={cell_text(column, known[extension.places[column.name]])}" for column in columns]
+    rules = dict.fromkeys(str(rule) for place in places for rule in _open_relations(fitted, dataset.values[place]))
+    listed = [f"row {place + 1} ({contradiction(fitted, dataset.values[place])})" for place in places[:MOST_LISTED]]
+    listed += [f"and {len(places) - MOST_LISTED:,} more"] if len(places) > MOST_LISTED else []
     raise DataError(
-        expected=f"known cells from which the others can follow: {', '.join(map(str, relations))}",
-        got=f"{', '.join(cells)}, for which no values in the range of the fit were found, in "
-        f"{int((effective == 0).sum())} of the rows",
+        expected=f"known cells from which the others can follow: {', '.join(rules)}",
+        got=f"{len(places):,} of {len(dataset):,} rows for which no values in the range of the fit were found: "
+        f"{', '.join(listed)}",
         cure="correct or clear these cells, give what they follow from, or fit with --relations none",
     )
 
 
-def _is_open(fitted: FittedModel, relation: Relation, known: Float[np.ndarray, " d"]) -> bool:
+def contradiction(fitted: FittedModel, known: Float[np.ndarray, " d"]) -> str:
+    """The known cells of a row that follow from missing ones, such as ``total=-500``."""
     extension = fitted.schema.extension
-    is_known = not np.isnan(known[extension.places[relation.child]])
-    return bool(is_known and np.isnan(known[extension.parents(relation)]).any())
+    children = [extension.places[relation.child] for relation in _open_relations(fitted, known)]
+    return ", ".join(f"{extension.columns[at].name}={cell_text(extension.columns[at], known[at])}" for at in children)
+
+
+def _open_relations(fitted: FittedModel, known: Float[np.ndarray, " d"]) -> list[Relation]:
+    """The relations of which the child is known and a parent is not."""
+    extension = fitted.schema.extension
+    return [
+        relation
+        for relation in extension.relations
+        if not np.isnan(known[extension.places[relation.child]]) and np.isnan(known[extension.parents(relation)]).any()
+    ]

@@ -4,7 +4,7 @@ A density is evaluated at points that suit it: some are spread over the column's
 quantiles of draws, so that a narrow density is resolved as well as a wide one.
 """
 
-from collections.abc import Collection
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -57,6 +57,18 @@ class Found(NamedTuple):
     observed: Any
     draws: Any
     weights: Any
+
+
+class Draws(NamedTuple):
+    """Weighted draws of one column, in the user's units.
+
+    Attributes:
+        values: The draws; NaN for none.
+        weights: Their weights.
+    """
+
+    values: Float[np.ndarray, " m"]
+    weights: Float[np.ndarray, " m"]
 
 
 @dataclass(frozen=True)
@@ -235,8 +247,7 @@ class Columns:
         self,
         found: Found,
         typical: Float[np.ndarray, " d"],
-        rows: Float[np.ndarray, "m d"],
-        from_draws: Collection[int],
+        draws: Mapping[int, Draws],
         *,
         gaps: bool,
     ) -> list[dict[str, Any]]:
@@ -245,23 +256,31 @@ class Columns:
         Args:
             found: The distributions.
             typical: The expected row in the user's units.
-            rows: The draws in the user's units.
-            from_draws: The places of columns whose distribution is that of the draws, as relations change it.
+            draws: The draws of columns whose distribution is that of these, as relations change it, by their places.
             gaps: Whether to say how probable it is that a cell is missing.
         """
         result = []
         for place, column in enumerate(self.columns):
-            entry: dict[str, Any] = {"name": column.name, "kind": kind_of(column)}
+            entry = self.entry(place, draws.get(place, found), float(typical[place]))
             if gaps and column.missing:
                 entry["mass_missing"] = float(1 - found.observed[place])
-            if place in from_draws:
-                entry |= _of_draws(column, rows[:, place], found.weights[place])
-            else:
-                entry |= self._of_points(place, found)
-            likeliest = entry.get("categories")
-            entry["text"] = likeliest[0]["name"] if likeliest else cell_text(column, float(typical[place]))
             result.append(entry)
         return result
+
+    def entry(self, place: int, found: Found | Draws, typical: float) -> dict[str, Any]:
+        """What is shown of one column.
+
+        Args:
+            place: The column.
+            found: The distributions of all columns, or draws of this one.
+            typical: The expected number, or the code of the most probable category, in the user's units.
+        """
+        column = self.columns[place]
+        entry: dict[str, Any] = {"name": column.name, "kind": kind_of(column)}
+        entry |= _of_draws(column, found) if isinstance(found, Draws) else self._of_points(place, found)
+        likeliest = entry.get("categories")
+        entry["text"] = likeliest[0]["name"] if likeliest else cell_text(column, typical)
+        return entry
 
     def _of_points(self, place: int, found: Found) -> dict[str, Any]:
         column, fixed = self.columns[place], self.num_points
@@ -314,10 +333,11 @@ def _density_of(column: Column, x: np.ndarray, y: np.ndarray, step: float = 0.0)
     return density
 
 
-def _of_draws(column: Column, values: np.ndarray, weights: np.ndarray) -> dict[str, Any]:
+def _of_draws(column: Column, draws: Draws) -> dict[str, Any]:
     """The distribution of a column that follows from others, from draws."""
-    kept = ~np.isnan(values)
-    values, weights = values[kept], weights[kept] / max(float(weights[kept].sum()), 1e-30)
+    kept = ~np.isnan(draws.values)
+    values, weights = draws.values[kept], draws.weights[kept]
+    weights = weights / max(float(weights.sum()), 1e-30)
     if column.is_category:
         seen = values < len(column.categories)
         codes = values[seen].astype(np.int64)

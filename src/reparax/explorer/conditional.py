@@ -15,7 +15,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, PyTree
 
 from reparax.errors import NoClosedForm
 from reparax.estimators import sample_with_log_prob
@@ -38,12 +38,15 @@ class Weighted(NamedTuple):
         weights: For each column, the weight of each draw; they sum to one; shape (d, n).
         rows: One random row for each draw; shape (n, d).
         typical: The expected number, or the code of the most probable category, of each cell; shape (d,).
+        log_base: For each column, log p(z) / m(z) of each draw, minus infinity for draws that do not serve it; shape
+            (d, n).
     """
 
     z: Any
     weights: Any
     rows: Any
     typical: Any
+    log_base: Any
 
 
 class Conditional(eqx.Module):
@@ -94,25 +97,22 @@ class Conditional(eqx.Module):
         for_z, for_prior, for_rows = jax.random.split(jax.random.key(SEED), 3)
         if not plain.posterior.has_density:
             z = jax.vmap(plain.posterior.code)(rows)
-            log_weights = jnp.log(jnp.eye(self.num_cells))
+            log_base = log_weights = jnp.log(jnp.eye(self.num_cells))
         else:
-            z, log_weights = self._drawn(plain, rows, for_z, for_prior)
+            z, log_base, of_cells = self._drawn(plain, rows, for_z, for_prior)
+            log_weights = log_base + of_cells
         weights = jax.nn.softmax(log_weights, axis=1)
         distributions = jax.vmap(lambda one: plain.likelihood(one).parameters)(z)
         keys = jax.random.split(for_rows, len(z))
         sampled = jax.vmap(lambda p, key: RowDistribution(p, layout).sample_whole(key))(distributions, keys)
         statistics = jax.vmap(lambda p: RowDistribution(p, layout).statistics())(distributions)
-        typical = jax.vmap(lambda of_column: self._typical(plain, statistics, of_column))(weights)
-        return Weighted(z, weights, sampled, jnp.diagonal(typical[:, : self.num_cells]))
-
-    def _typical(self, model: Model, statistics: object, weights: Float[Array, " n"]) -> Float[Array, " d"]:
-        mean = jax.tree.map(lambda of_z: jnp.tensordot(weights, of_z, axes=1), statistics)
-        return adapter_of(model.likelihood).typical(mean)
+        typical = jax.vmap(lambda of_column: _typical(plain, statistics, of_column))(weights)
+        return Weighted(z, weights, sampled, jnp.diagonal(typical[:, : self.num_cells]), log_base)
 
     def _drawn(
         self, model: Model, rows: Float[Array, "d c"], for_z: Array, for_prior: Array
-    ) -> tuple[Float[Array, "n *latent"], Float[Array, "d n"]]:
-        """Draws of z, and their log weight for each column."""
+    ) -> tuple[Float[Array, "n *latent"], Float[Array, "d n"], Float[Array, "d n"]]:
+        """Draws of z; for each column, the log of p(z) over their density, and of p(x_-j | z)."""
         count = max(FEWEST, -(-DRAWS // len(rows)))
         prior = model.prior(model.posterior)
         keys = jax.random.split(for_z, len(rows))
@@ -120,9 +120,9 @@ class Conditional(eqx.Module):
         z = drawn.reshape(-1, *drawn.shape[2:])
         if not self.pools:
             log_prior = jax.vmap(prior.log_prob)(z).reshape(len(rows), count)
-            own = log_prior - log_q + jax.vmap(lambda row, z: _log_prob(model, row[None], z)[0])(rows, drawn)
-            blocks = jnp.where(jnp.eye(len(rows), dtype=bool)[:, :, None], own[None], -jnp.inf)
-            return z, blocks.reshape(len(rows), -1)
+            of_cells = jax.vmap(lambda row, z: _log_prob(model, row[None], z)[0])(rows, drawn)
+            own = jnp.where(jnp.eye(len(rows), dtype=bool)[:, :, None], (log_prior - log_q)[None], -jnp.inf)
+            return z, own.reshape(len(rows), -1), jnp.broadcast_to(of_cells.reshape(1, -1), (len(rows), len(z)))
         from_prior = prior.sample(for_prior, (PRIOR_DRAWS,))
         z = jnp.concatenate([z, jnp.asarray(from_prior, z.dtype)])
         log_prior = jax.vmap(prior.log_prob)(z)
@@ -132,7 +132,19 @@ class Conditional(eqx.Module):
             of_rows + np.log(count / total).astype(np.float32),
             log_prior[None] + np.log(PRIOR_DRAWS / total).astype(np.float32),
         ])  # fmt: skip
-        return z, log_prior - jax.nn.logsumexp(parts, axis=0) + _log_prob(model, rows, z)
+        log_base = log_prior - jax.nn.logsumexp(parts, axis=0)
+        return z, jnp.broadcast_to(log_base, (len(rows), len(z))), _log_prob(model, rows, z)
+
+
+def typical(model: Model, context: Array | None, z: Array, weights: Array) -> Float[Array, " d"]:
+    """The expected number, or the code of the most probable category, of each column under weighted draws of z."""
+    plain = model if context is None else model.given(context)
+    return _typical(plain, jax.vmap(lambda one: plain.likelihood(one).statistics())(z), weights)
+
+
+def _typical(model: Model, statistics: PyTree[Array], weights: Float[Array, " n"]) -> Float[Array, " d"]:
+    mean = jax.tree.map(lambda of_z: jnp.tensordot(weights, of_z, axes=1), statistics)
+    return adapter_of(model.likelihood).typical(mean)
 
 
 def _log_prob(model: Model, rows: Float[Array, "d c"], z: Float[Array, "n *latent"]) -> Float[Array, "d n"]:

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from reparax.data import Dataset, cell_text, cell_texts, dense, joint_values
-from reparax.explorer.cells import DRAWS, DRAWS_OF_RELATED, Columns, Found, found_at, log_prob_of_cells
+from reparax.explorer.cells import DRAWS, DRAWS_OF_RELATED, Columns, Draws, Found, found_at, log_prob_of_cells
 from reparax.explorer.frames import Answer
 from reparax.explorer.subject import Subject
 from reparax.model import Model
@@ -104,7 +104,8 @@ class Things:
         found = self.subject.programs(program, context, shaped, self.columns.probes.points)
         typical = self.units.restored(np.asarray(found.typical)[None])[0]
         rows = self.units.restored(np.asarray(found.draws)) if children else found.draws
-        shown = self.columns.shown(found, typical, rows, children, gaps=True)
+        draws = {place: Draws(rows[:, place], found.weights[place]) for place in children}
+        shown = self.columns.shown(found, typical, draws, gaps=True)
         return Answer({"kind": "row", "columns": shown})
 
     def series(self, points: Float[np.ndarray, "s k"], given: Mapping[str, str] | None) -> Answer:

@@ -1,6 +1,6 @@
 """What if a cell were another one: the score, the imputation and the conditional distributions of a changed row."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -11,11 +11,13 @@ from jaxtyping import Array, Float
 from reparax import applications
 from reparax.data import Dataset, cell_value
 from reparax.errors import DataError
-from reparax.explorer.cells import Columns, Found, density
+from reparax.explorer.cells import Columns, Draws, Found, density, kind_of
 from reparax.explorer.conditional import Conditional, Weighted, effective
+from reparax.explorer.conditional import typical as of_weighted
 from reparax.explorer.frames import Answer
 from reparax.explorer.messages import WhatIf
 from reparax.explorer.scores import SAMPLES, SEED, Scoring
+from reparax.explorer.solved import SolvedCell, solved_cells, solved_places
 from reparax.explorer.subject import Subject
 from reparax.model import Model
 
@@ -23,6 +25,8 @@ AT_ONCE = 16
 """Rows that are computed at once, so that the answer on one row does not take as long as that on many."""
 FEW_DRAWS = 20.0
 """With a smaller effective number of draws, a distribution is said to be uncertain."""
+
+Context = Float[np.ndarray, " c"] | None
 
 
 class Questions:
@@ -104,50 +108,89 @@ class Questions:
         Args:
             data: One row, as `reparax.applications.dataset_of` gives it.
         """
-        units, columns = self.subject.fitted.units, self.columns
-        stored = np.asarray(units.stored(data.values), np.float32)[0]
+        fitted = self.subject.fitted
+        stored = np.asarray(fitted.units.stored(data.values), np.float32)[0]
         context = None if data.context is None else np.asarray(data.context[0], np.float32)
-        programs = self.subject.member_programs
-        drawn: list[Weighted] = [member(self._conditional, context, stored) for member in programs]
+        drawn: list[Weighted] = [member(self._conditional, context, stored) for member in self.subject.member_programs]
+        places = solved_places(fitted, data)
+        shown = self._shown(data, context, drawn, self.columns.related - set(places.tolist()))
+        for place, cell in solved_cells(fitted, data, places, drawn).items():
+            shown[place] = self._of_solved(place, cell, context)
+        return shown
+
+    def _shown(
+        self, data: Dataset, context: Context, drawn: list[Weighted], related: Collection[int]
+    ) -> list[dict[str, Any]]:
+        """The distributions where no relation is solved for a cell.
+
+        Args:
+            data: One row.
+            context: What is given of it as numbers, if anything is.
+            drawn: Draws of z for each member.
+            related: The columns that relations change.
+        """
+        columns = self.columns
         rows = np.concatenate([each.rows for each in drawn])
         weights = np.concatenate([each.weights for each in drawn], axis=1) / len(drawn)
-        whole = np.zeros((rows.shape[1], len(rows)), np.float32)
-        whole[: len(weights)] = weights
+        whole = _padded(weights, rows.shape[1])
         points = columns.points_for(rows, whole)
         densities = [
             member(_density, context, each.z, _padded(each.weights, len(whole)), points)
-            for member, each in zip(programs, drawn, strict=True)
+            for member, each in zip(self.subject.member_programs, drawn, strict=True)
         ]
-        typical, restored = self._typical(drawn), self._restored(rows, data)
-        for place in columns.related:  # relations change them
-            typical[place] = _mean(restored[:, place], weights[place])
+        typical = self._typical([each.typical for each in drawn])
+        draws = {place: Draws(self._restored(rows, data, place), whole[place]) for place in related}
+        for place, of_column in draws.items():
+            typical[place] = _mean(*of_column)
         found = Found(typical, points, np.mean(densities, axis=0), np.ones(len(whole)), rows, whole)
-        shown = columns.shown(found, typical, restored, columns.related, gaps=False)
         counts = np.sum([effective(each.weights) for each in drawn], axis=0)
+        shown = columns.shown(found, typical, draws, gaps=False)
         for entry, count in zip(shown, counts.tolist(), strict=True):
-            entry["effective_draws"] = round(count, 1)
-            entry["uncertain"] = count < FEW_DRAWS and self.subject.model.posterior.has_density
+            entry |= _certainty(count, can_be_few=self.subject.model.posterior.has_density)
         return shown
 
-    def _typical(self, drawn: list[Weighted]) -> Float[np.ndarray, " d"]:
+    def _of_solved(self, place: int, cell: SolvedCell, context: Context) -> dict[str, Any]:
+        """The distribution of one cell for which relations are solved; a text alone if no value is possible."""
+        columns = self.columns
+        draws = Draws(*cell.draws(place))
+        counts = [effective(member.weights[None]).item() for member in cell.members]
+        certainty = _certainty(sum(counts), can_be_few=True)
+        if cell.contradiction:
+            column = columns.columns[place]
+            text = f"none was found that gives {cell.contradiction}"
+            return {"name": column.name, "kind": kind_of(column), "text": text, **_certainty(0.0, can_be_few=True)}
+        if place in columns.related:
+            return columns.entry(place, draws, _mean(*draws)) | certainty
+        programs = self.subject.member_programs
+        rows = np.asarray(self.subject.fitted.units.stored(np.concatenate([each.rows for each in cell.members])))
+        size, weights = rows.shape[1], [each.weights.astype(np.float32) for each in cell.members]
+        points = columns.points_for(rows, np.tile(draws.weights, (size, 1)))
+        densities = [
+            member(_density, context, each.z, np.tile(own, (size, 1)), points)
+            for member, each, own in zip(programs, cell.members, weights, strict=True)
+        ]
+        typical = self._typical([
+            member(of_weighted, context, each.z, own)[: len(columns.columns)]
+            for member, each, own in zip(programs, cell.members, weights, strict=True)
+        ])  # fmt: skip
+        found = Found(typical, points, np.mean(densities, axis=0), np.ones(size), rows, draws.weights)
+        return columns.entry(place, found, float(typical[place])) | certainty
+
+    def _typical(self, of_members: list[Float[np.ndarray, " d"]]) -> Float[np.ndarray, " d"]:
         """The expected cells in the user's units.
 
         Of an ensemble, expected numbers are averaged; directions, which cannot be, are those of the first member.
         """
         columns = self.columns
-        mean = np.mean([each.typical for each in drawn], axis=0, dtype=np.float64)
+        mean = np.mean(of_members, axis=0, dtype=np.float64)
         cyclic = np.asarray([column.kind in CYCLIC for column in columns.columns])
-        return np.where(cyclic, drawn[0].typical, mean) + columns.offset[: len(columns.columns)]
+        return np.where(cyclic, of_members[0], mean) + columns.offset[: len(columns.columns)]
 
-    def _restored(self, rows: Float[np.ndarray, "m e"], data: Dataset) -> Float[np.ndarray, "m d"]:
-        """Draws of the cells that relations change: of each, with the other cells as they are in the row."""
-        units, columns = self.subject.fitted.units, self.columns
-        result = np.zeros((len(rows), len(columns.columns)))
-        for place in columns.related:
-            known = np.array(data.values, np.float64)
-            known[0, place] = np.nan
-            result[:, place] = units.restored(rows, np.repeat(known, len(rows), axis=0))[:, place]
-        return result
+    def _restored(self, rows: Float[np.ndarray, "m e"], data: Dataset, place: int) -> Float[np.ndarray, " m"]:
+        """Draws of a cell that relations change, with the other cells as they are in the row."""
+        known = np.array(data.values, np.float64)
+        known[0, place] = np.nan
+        return self.subject.fitted.units.restored(rows, np.repeat(known, len(rows), axis=0))[:, place]
 
     def _imputed(self, data: Dataset) -> dict[str, str]:
         """The cells that ``reparax impute`` fills in."""
@@ -171,12 +214,17 @@ def _mean(values: Float[np.ndarray, " n"], weights: Float[np.ndarray, " n"]) -> 
     return float(np.average(values[kept], weights=weights[kept])) if weights[kept].sum() > 0 else float("nan")
 
 
+def _certainty(count: float, *, can_be_few: bool) -> dict[str, Any]:
+    """The effective number of draws, and whether they are too few."""
+    return {"effective_draws": round(count, 1), "uncertain": can_be_few and count < FEW_DRAWS}
+
+
 def _text(cell: Any) -> str:
     return f"{cell:.6g}" if isinstance(cell, float) else "" if cell is None else str(cell).strip()
 
 
 def _padded(weights: Float[np.ndarray, "d n"], size: int) -> Float[np.ndarray, "e n"]:
-    """Weights of all columns of the model, nothing for remainders."""
+    """Weights of all columns of the model; none for remainders."""
     return np.concatenate([weights, np.zeros((size - len(weights), weights.shape[1]), weights.dtype)])
 
 
