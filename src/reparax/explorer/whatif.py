@@ -113,6 +113,8 @@ class Questions:
         context = None if data.context is None else np.asarray(data.context[0], np.float32)
         drawn: list[Weighted] = [member(self._conditional, context, stored) for member in self.subject.member_programs]
         places = solved_places(fitted, data)
+        if not self.subject.model.posterior.has_density:  # one z, of which many rows are drawn
+            places = np.union1d(places, np.asarray(sorted(self.columns.related), np.int64))
         shown = self._shown(data, context, drawn, self.columns.related - set(places.tolist()))
         for place, cell in solved_cells(fitted, data, places, drawn).items():
             shown[place] = self._of_solved(place, cell, context)
