@@ -64,6 +64,22 @@ class ColumnsLeftOut(UserWarning):
     """Columns of the user's table are not modeled; to silence it, leave them out explicitly: ``exclude=[...]``."""
 
 
+class RowsNotFilled(UserWarning):
+    """Rows whose missing cells stay missing, as no values agree with the known ones.
+
+    Args:
+        text: Which rows these are.
+        num_cells: How many of their cells are missing.
+    """
+
+    def __init__(self, text: str, num_cells: int) -> None:
+        self.num_cells = num_cells
+        super().__init__(text)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (str(self), self.num_cells)
+
+
 class TrainingWarning(UserWarning):
     """Training went wrong in part: steps that were not finite, or a model that is no better than it should be."""
 

@@ -11,9 +11,10 @@ import pytest
 
 import reparax as rx
 from reparax.applications import impute, impute_draws, sample_values, score
+from reparax.cli import main
 from reparax.data import fractions_held, read, related, relation_lines
 from reparax.data.constraints import Unique
-from reparax.errors import DataError, RecipeError
+from reparax.errors import DataError, RecipeError, RowsNotFilled
 from reparax.recipe import Units
 from reparax.tables import Layout, RowDistribution
 
@@ -142,9 +143,59 @@ def test_imputed_parents_are_in_the_range_of_the_fit(fitted):
             assert filled[name].min() >= TABLE[name].min() - 1e-6
             assert filled[name].max() <= TABLE[name].max() + 1e-6
         assert ((filled["fare"] + filled["tip"] - filled["total"]).abs() < 1e-6).all()
-    impossible = gaps.with_columns(pl.lit(-500.0).alias("total"))
-    with pytest.raises(DataError, match=r"3 of 3 rows for which no values .*: row 1 \(total=-500\), row 2"):
-        impute(fitted, impossible.head(3), num_samples=20)
+
+
+@pytest.fixture(scope="module")
+def impossible():
+    """Rows without their fare and tip, of which six have a total that follows from no fare and tip."""
+    total = pl.when(pl.int_range(pl.len()).is_in([1, 4, 5, 7, 8, 11])).then(-500.0).otherwise(pl.col("total"))
+    return TABLE.head(12).with_columns(total.alias("total"), fare=pl.lit(None, pl.Float64), tip=None)
+
+
+def test_all_impossible_rows_are_named_at_once(fitted, impossible):
+    named = (
+        r"6 of 12 rows \(row 2 \(total=-500\), row 5 \(total=-500\), .*, row 9 \(total=-500\) and 1 more\) for which"
+    )
+    with pytest.raises(DataError, match=named):
+        impute(fitted, impossible, num_samples=20)
+    with pytest.raises(DataError, match="--impossible leave"):
+        impute_draws(fitted, impossible, 2, num_samples=20)
+    with pytest.raises(RecipeError, match="impossible to be refuse or leave"):
+        impute(fitted, impossible, impossible="keep")
+
+
+@pytest.mark.parametrize("form", [pl.DataFrame.clone, pl.DataFrame.to_pandas, pl.DataFrame.to_arrow])
+def test_impossible_rows_may_keep_their_gaps(fitted, impossible, form):
+    for function, more in ((impute, ()), (impute_draws, (2,))):
+        with pytest.warns(RowsNotFilled, match=r"6 of 12 rows \(row 2 .* keep their gaps") as caught:
+            found = function(fitted, form(impossible), *more, num_samples=20, impossible="leave")
+        assert caught[0].message.num_cells == 12
+        assert caught[0].filename == __file__
+        for filled in found if more else [found]:
+            rows = pl.from_pandas(filled) if hasattr(filled, "iloc") else pl.DataFrame(filled)
+            kept = impossible["total"] == -500
+            assert rows.filter(kept)["fare"].is_null().all()
+            assert rows.filter(kept)["tip"].is_null().all()
+            assert rows.filter(~kept).null_count().sum_horizontal().item() == 0
+            assert rows.select("zone", "total").equals(impossible.select("zone", "total"))
+
+
+@pytest.mark.parametrize("memory", [(), ("--memory", "0.1KB")])
+def test_the_command_line_says_which_rows_keep_their_gaps(fitted, impossible, tmp_path, capsys, memory):
+    rx.save(fitted, tmp_path / "model")
+    impossible.with_columns(pl.col("tip").cast(pl.Float64)).write_parquet(tmp_path / "gaps.parquet", row_group_size=6)
+    command = ["impute", str(tmp_path / "model"), str(tmp_path / "gaps.parquet"), "-o", str(tmp_path / "out.csv")]
+    command += ["--samples", "20", *memory]
+    assert main(command) == 2
+    assert "(row 2 (total=-500), row 5" in capsys.readouterr().err
+    assert main([*command, "--impossible", "leave"]) == 0
+    err = capsys.readouterr().err
+    assert "keep their gaps, as no values" in err
+    assert "out.csv: 12 cells filled" in err
+    if memory:
+        assert "rows 7 to 12: 3 of 6 rows (row 2 (total=-500), row 3" in err
+    found = pl.read_csv(tmp_path / "out.csv")
+    assert (found["fare"].is_null() == (impossible["total"] == -500)).all()
 
 
 @pytest.mark.full

@@ -13,7 +13,13 @@ from jaxtyping import Array, PyTree
 from reparax.applications._door import dataset_of
 from reparax.applications._duplicates import from_duplicates
 from reparax.applications._form import drawn_views, filled_views
-from reparax.applications._impute_solved import drawn_rows, expected_rows, refuse_impossible, rows_to_solve
+from reparax.applications._impute_solved import (
+    drawn_rows,
+    expected_rows,
+    refuse_impossible,
+    rows_to_solve,
+    warn_of_impossible,
+)
 from reparax.applications._mixture import over_members
 from reparax.applications._rows import importance_samples, map_with_samples, require_samples
 from reparax.data import Column, Dataset, Unique, fill, rounded, unrounded
@@ -26,6 +32,8 @@ Missing = Literal["at-random", "not-at-random"]
 """What is assumed of the cells that are missing; see `impute`."""
 Duplicates = Literal["use", "ignore"]
 """What is done with rows that occur more than once; see `impute`."""
+Impossible = Literal["refuse", "leave"]
+"""What is done with rows whose missing cells have no values that agree with the known ones; see `impute`."""
 FOR_MEMBER = 3
 """Folded into the key of a row to choose members of an ensemble; the other numbers are those of its draws."""
 
@@ -39,6 +47,7 @@ def impute(
     context: Any = None,
     missing: Missing = "at-random",
     duplicates: Duplicates = "use",
+    impossible: Impossible = "refuse",
     at_once: int | None = None,
 ) -> Any:
     """The table with its missing cells filled by E[x_j | observed cells], or by the most probable category.
@@ -74,6 +83,9 @@ def impute(
         missing: ``"at-random"`` or ``"not-at-random"``: whether to ignore which cells are missing, or to use it.
         duplicates: ``"use"`` or ``"ignore"``: whether cells may be taken from rows that are the same. Of several views
             they are not.
+        impossible: ``"refuse"`` or ``"leave"``: what is done with rows in which relations between columns leave no
+            values in the range of the fit for what is missing, such as a total below each of its parts. Left ones
+            keep their gaps, and are named in a warning, `reparax.errors.RowsNotFilled`.
         at_once: The most rows that are computed at once, as of `reparax.score`.
 
     Returns:
@@ -81,14 +93,16 @@ def impute(
         the array, of each by its name, with the examples in the order of ``rx.read(data)``.
 
     Raises:
-        DataError: The data have other columns than in the fit.
+        DataError: The data have other columns than in the fit, or rows are impossible.
         RecipeError: The model lacks the columns likelihood, the number of samples is below 1, or cells are said to be
             not missing at random for a model of a table whose gaps do not depend on the row.
     """
+    _require_one_of("impossible", get_args(Impossible), impossible)
     function = _Expect(num_samples, _uses_gaps(fitted, missing))
     dataset = dataset_of(fitted, data, context)
     known, _ = _with_duplicates(dataset, duplicates)
     values = _filled(fitted, known, function, num_samples, seed, at_once)
+    _check_filled(fitted, known, values, impossible)
     return filled_views(dataset, values) if dataset.schema.views else fill(unrounded(dataset), values)
 
 
@@ -102,6 +116,7 @@ def impute_draws(
     context: Any = None,
     missing: Missing = "at-random",
     duplicates: Duplicates = "use",
+    impossible: Impossible = "refuse",
 ) -> list[Any]:
     """Multiple imputation: tables whose missing cells are drawn from p(x_missing | observed).
 
@@ -118,13 +133,15 @@ def impute_draws(
         context: For a conditional model, one row of numbers for each row of the table.
         missing: Whether to ignore which cells are missing, or to use it, as in `impute`.
         duplicates: Whether cells may be taken from rows that are the same, as in `impute`.
+        impossible: What is done with rows that no values agree with, as in `impute`.
 
     Raises:
-        DataError: The data have other columns than in the fit.
+        DataError: The data have other columns than in the fit, or rows are impossible.
         RecipeError: The model lacks the columns likelihood, one of the numbers is below 1, or ``missing`` is refused.
     """
     if num_draws < 1:
         raise RecipeError(expected="a number of draws from 1 up", got=f"{num_draws}", cure="ask for at least one")
+    _require_one_of("impossible", get_args(Impossible), impossible)
     function = _Draws(num_samples, _uses_gaps(fitted, missing), num_draws)
     dataset = dataset_of(fitted, data, context)
     values = _filled(fitted, dataset, function, num_samples * num_draws, seed)
@@ -133,6 +150,7 @@ def impute_draws(
         of_known = _filled(fitted, known, function, num_samples * num_draws, seed)
         takes = np.random.default_rng(seed).random((len(values), num_draws, 1)) < accuracy
         values = np.where(takes, of_known, values)
+    _check_filled(fitted, dataset, values, impossible)
     filled = drawn_views if dataset.schema.views else fill
     return [filled(dataset, values[:, index]) for index in range(num_draws)]
 
@@ -208,6 +226,18 @@ def _with_duplicates(dataset: Dataset, duplicates: Duplicates) -> tuple[Dataset,
     return replace(dataset, values=np.where(taken, values, dataset.values)), copied.accuracy
 
 
+def _check_filled(fitted: FittedModel, dataset: Dataset, values: np.ndarray, impossible: Impossible) -> None:
+    """Refuses rows that relations leave no values for, or warns that they keep their gaps.
+
+    Raises:
+        DataError: There are such rows, and they are refused.
+    """
+    keeps_gaps = np.isnan(values).any(axis=tuple(range(1, values.ndim)))
+    places = np.flatnonzero(keeps_gaps & rows_to_solve(fitted, dataset.values))
+    if len(places):
+        (refuse_impossible if impossible == "refuse" else warn_of_impossible)(fitted, dataset, places)
+
+
 def _require_one_of(name: str, known: Sequence[str], got: str) -> None:
     """Refuses an unknown choice.
 
@@ -272,7 +302,4 @@ def _filled(
             result[solve] = expected_rows(
                 fitted, some, function.num_samples, seed, at_once, uses_gaps=function.uses_gaps
             )
-        impossible = solve & np.isnan(result).any(axis=tuple(range(1, result.ndim)))
-        if impossible.any():
-            refuse_impossible(fitted, dataset, np.flatnonzero(impossible))
     return result

@@ -1,5 +1,7 @@
 """``reparax sample`` and ``impute``: new examples, and what is missing of given ones, to a file."""
 
+import warnings
+from contextlib import contextmanager
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -34,10 +36,10 @@ from reparax.cli.outputs import (
     write_pieces,
     write_values,
 )  # fmt: skip
-from reparax.cli.terminal import notes, speaker
+from reparax.cli.terminal import notes, speaker, warn
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Generator, Sequence
 
     from reparax.data import Dataset
 
@@ -118,6 +120,7 @@ def impute(
     draws: int | None = None,
     missing: Literal["at-random", "not-at-random"] = "at-random",
     duplicates: Literal["use", "ignore"] = "use",
+    impossible: Literal["refuse", "leave"] = "refuse",
     samples: int = 400,
     seed: int = 0,
     label: Label = None,
@@ -137,6 +140,8 @@ def impute(
             are then taken to be independent given the latent variables).
         duplicates: Whether cells are taken from rows that agree in all else, where known cells, left out in turn, show
             that this is right in 95 %; a table larger than --memory is not searched for them.
+        impossible: Whether rows in which relations between columns leave no values for what is missing (a total below
+            its parts) are refused, or keep their gaps, with a warning.
         samples: The number of importance samples for each row.
         seed: The random seed.
         label: Where the labels are, if they are given to the model.
@@ -160,15 +165,13 @@ def impute(
     from reparax import applications
 
     def filled(rows: "Dataset", of_duplicates: Literal["use", "ignore"] = duplicates) -> "Sequence[Any]":
+        chosen: dict[str, Any] = {
+            "num_samples": samples, "seed": seed, "missing": missing, "duplicates": of_duplicates,
+            "impossible": impossible,
+        }  # fmt: skip
         if draws is None:
-            return [
-                applications.impute(
-                    fitted, rows, num_samples=samples, seed=seed, missing=missing, duplicates=of_duplicates
-                )
-            ]
-        return applications.impute_draws(
-            fitted, rows, draws, num_samples=samples, seed=seed, missing=missing, duplicates=of_duplicates
-        )
+            return [applications.impute(fitted, rows, **chosen)]
+        return applications.impute_draws(fitted, rows, draws, **chosen)
 
     what = "filled" if draws is None else "drawn"
     if impute_given:
@@ -180,23 +183,52 @@ def impute(
         _impute_in_blocks(in_blocks, names, lambda rows: filled(rows, "ignore"), what)
         return
     dataset = (open_filled if impute_given else open_data)(source, fitted, say, label=label)
-    for name, table in zip(names, filled(dataset), strict=True):
-        write_filled(name, table, dataset, f"{_gaps(dataset)} cells {what}", say)
+    with _showing_gaps_that_stay() as left:
+        tables = filled(dataset)
+    for name, table in zip(names, tables, strict=True):
+        write_filled(name, table, dataset, f"{_gaps(dataset) - sum(left)} cells {what}", say)
 
 
 def _impute_in_blocks(
     in_blocks: Applied, names: "Sequence[str]", filled: "Callable[[Dataset], Sequence[Any]]", what: str
 ) -> None:
     """Writes rows in blocks without gaps."""
-    gaps = [0]
+    gaps, before = 0, 0
 
     def counted(rows: "Dataset") -> "Sequence[Any]":
-        gaps[0] += _gaps(rows)
-        return filled(rows)
+        nonlocal gaps, before
+        with _showing_gaps_that_stay(f"rows {before + 1:,} to {before + len(rows):,}: ") as left:
+            tables = filled(rows)
+        gaps, before = gaps + _gaps(rows) - sum(left), before + len(rows)
+        return tables
 
     in_blocks.write_all(names, counted)
     for name in names:
-        in_blocks.say(f"wrote {name}: {gaps[0]} cells {what}")
+        in_blocks.say(f"wrote {name}: {gaps} cells {what}")
+
+
+@contextmanager
+def _showing_gaps_that_stay(which: str = "") -> "Generator[list[int]]":
+    """Shows which rows keep their gaps, as lines that begin with the rows that are meant; gives the numbers of gaps.
+
+    Raises:
+        DataError: Such rows are refused; its message begins with the rows that are meant too.
+    """
+    from reparax.errors import DataError, RowsNotFilled
+
+    left: list[int] = []
+    try:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", RowsNotFilled)
+            yield left
+    except DataError as error:
+        raise DataError(expected=error.expected, got=f"{which}{error.got}", cure=error.cure) from None
+    for each in caught:
+        if isinstance(each.message, RowsNotFilled):
+            warn(f"warning: {which}{each.message}")
+            left.append(each.message.num_cells)
+        else:
+            warnings.warn_explicit(each.message, each.category, each.filename, each.lineno)
 
 
 def _gaps(dataset: "Dataset") -> int:

@@ -225,7 +225,7 @@ def fill(dataset: Dataset, values: np.ndarray, *, like: FrameKind | None = None)
 
     Args:
         dataset: A dataset from `reparax.data.read` or `read_as`.
-        values: A matrix of the shape of the dataset, without NaN where cells are missing.
+        values: A matrix of the shape of the dataset. Missing cells for which it has NaN stay as they are.
         like: The library of the frame; by default that of the user's frame, and polars for files.
 
     Raises:
@@ -239,6 +239,7 @@ def fill(dataset: Dataset, values: np.ndarray, *, like: FrameKind | None = None)
             cure="use the table that the values were computed from",
         )
     gaps = np.isnan(dataset.values) if dataset.values.dtype.kind == "f" else np.zeros(values.shape, bool)
+    gaps &= ~np.isnan(values)
     like = like or dataset.frame_kind or "polars"
     if dataset.native is None:
         return to_frame(np.where(gaps, values, dataset.values), dataset.schema, like=like)
@@ -292,9 +293,14 @@ def _with_pandas_columns(native: Any, changed: "dict[int, pl.Series]", gaps: dic
 
 
 def _with_arrow_columns(native: Any, changed: "dict[int, pl.Series]") -> Any:
+    import pyarrow as pa
+
     for place, column in changed.items():
-        field = native.schema.field(place)
-        native = native.set_column(place, field, column.to_arrow().cast(field.type))
+        field, filled = native.schema.field(place), column.to_arrow()
+        if pa.types.is_null(field.type):
+            filled = _arrow(column.to_frame()).column(0)
+            field = field.with_type(filled.type)
+        native = native.set_column(place, field, filled.cast(field.type))
     return native
 
 
@@ -303,6 +309,8 @@ def _filled(series: "pl.Series", filling: "pl.Series", gaps: np.ndarray) -> "pl.
     import polars as pl
 
     choose = pl.Series(gaps)
+    if series.dtype == pl.Null:  # a column without any value has no type of its own
+        return filling.zip_with(choose, pl.Series([None] * len(filling), dtype=filling.dtype))
     if series.dtype in (pl.Categorical, pl.Enum, pl.String):
         return filling.cast(pl.String).zip_with(choose, series.cast(pl.String)).cast(series.dtype)
     if series.dtype.is_integer() and filling.dtype.is_float():

@@ -1,5 +1,6 @@
 """What if a cell were another one: the score, the imputation and the conditional distributions of a changed row."""
 
+import warnings
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Any
@@ -10,7 +11,7 @@ from jaxtyping import Array, Float
 
 from reparax import applications
 from reparax.data import Dataset, cell_value
-from reparax.errors import DataError
+from reparax.errors import DataError, RowsNotFilled
 from reparax.explorer.cells import Columns, Draws, Found, density, kind_of
 from reparax.explorer.conditional import Conditional, Weighted, effective
 from reparax.explorer.conditional import typical as of_weighted
@@ -199,9 +200,12 @@ class Questions:
         missing = np.isnan(np.asarray(data.values, np.float64))[0]
         if not missing.any():
             return {}
-        frame = applications.impute(
-            self.subject.fitted, replace(data, frame_kind="polars"), duplicates="ignore", at_once=AT_ONCE
-        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RowsNotFilled)  # which is said beside the cell
+            frame = applications.impute(
+                self.subject.fitted, replace(data, frame_kind="polars"), duplicates="ignore", impossible="leave",
+                at_once=AT_ONCE,
+            )  # fmt: skip
         cells = frame.row(0, named=True)
         names = [column.name for column, gap in zip(self.columns.columns, missing, strict=True) if gap]
         return {name: _text(cells[name]) for name in names}
