@@ -97,6 +97,48 @@ def test_one_view_is_generated_from_another_in_its_units(model):
     assert all(one["photo"].max() <= 4 for one in from_table)
 
 
+@pytest.mark.parametrize("form", ["polars", "pandas", "pyarrow", "files"])
+def test_observed_values_come_back_as_they_were_given(form, tmp_path):
+    """Numbers with more digits than single precision has, or than those of the fit; categories that it did not have."""
+    rng = np.random.default_rng(1)
+    photo, waves = rng.random((COUNT, 2, 3)), rng.normal(size=(COUNT, 3))
+    table = TABLE.with_columns(
+        width=pl.Series(rng.normal(3.0, 1.0, COUNT)), count=pl.Series(rng.integers(0, 9, COUNT)),
+        day=pl.lit(np.datetime64("2024-01-01")) + pl.duration(days=pl.Series(rng.integers(0, 500, COUNT))),
+    )  # fmt: skip
+    fitted = made(rx.Views({"photo": photo, "waves": waves, "tree": table}))
+    first = pl.int_range(pl.len()) == 0
+    table = table.with_columns(
+        kind=pl.when(first).then(pl.lit("yew")).otherwise(pl.col("kind").replace("elm", None)),
+        height=pl.when(first).then(20.123456789).otherwise("height"),
+        count=pl.col("count").replace(3, None),
+    )[WITH]
+    waves = np.where(rng.random(waves.shape) < 0.2, np.nan, waves)
+    given = {"photo": photo[WITH[5:]], "waves": waves, "tree": table}
+    if form == "files":
+        np.save(tmp_path / "photo.npy", given["photo"])
+        table.write_parquet(tmp_path / "tree.parquet")
+        given |= {name: tmp_path / f"{name}.{end}" for name, end in (("photo", "npy"), ("tree", "parquet"))}
+    elif form != "polars":
+        given["tree"] = table.to_pandas() if form == "pandas" else table.to_arrow()
+    data = rx.Views(given, id={"photo": NAMES[WITH[5:]], "waves": NAMES, "tree": NAMES[WITH]})
+    place = {name: row for row, name in enumerate(rx.read(data).ids.tolist())}
+    rows = {"photo": WITH[5:], "waves": np.arange(COUNT), "tree": WITH}
+    rows = {name: [place[one] for one in NAMES[which]] for name, which in rows.items()}
+    for filled in (rx.impute(fitted, data, num_samples=3), *rx.impute_draws(fitted, data, 1, num_samples=3)):
+        np.testing.assert_array_equal(filled["photo"][rows["photo"], :, :, 0], photo[WITH[5:]])
+        known = ~np.isnan(waves)
+        np.testing.assert_array_equal(filled["waves"][rows["waves"]][known], waves[known])
+        tree = filled["tree"]
+        assert type(tree).__module__.split(".")[0] == (form if form != "files" else "polars")
+        tree = pl.from_pandas(tree) if form == "pandas" else pl.DataFrame(tree)
+        assert tree.null_count().sum_horizontal().item() == 0
+        for name in table.columns:
+            is_known = table[name].is_not_null()
+            kept = tree[name][rows["tree"]].filter(is_known)
+            assert kept.cast(table[name].dtype).to_list() == table[name].filter(is_known).to_list(), name
+
+
 def test_samples_reconstructions_and_decoded_codes_have_every_view(model):
     drawn = rx.sample(model, 4, key=KEY)
     assert drawn["photo"].shape == (4, 2, 2, 1)

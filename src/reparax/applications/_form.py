@@ -5,7 +5,17 @@ from typing import Any
 
 import numpy as np
 
-from reparax.data import Dataset, FrameKind, as_stored, fill, joint_values, separate, to_frame, unrounded
+from reparax.data import (
+    Dataset,
+    FrameKind,
+    as_stored,
+    fill,
+    joint_values,
+    separate,
+    to_frame,
+    unrounded,
+    with_observed,
+)
 
 
 def in_form_of_data(drawn: Dataset, like: FrameKind | None) -> Any:
@@ -36,8 +46,11 @@ def by_name(drawn: Dataset) -> Any:
 
 def filled_views(dataset: Dataset, values: np.ndarray) -> dict[str, Any]:
     """The views of examples with their missing values filled from a matrix; expectations are not rounded."""
-    filled = separate(replace(dataset, values=values))
-    return {name: _filled(view, filled[name].values) for name, view in separate(dataset).items()}
+    filled, given = separate(replace(dataset, values=values)), dataset.native or {}
+    return {
+        name: with_observed(_filled(view, filled[name].values), view, given.get(name))
+        for name, view in separate(dataset).items()
+    }
 
 
 def _filled(view: Dataset, values: np.ndarray) -> Any:
@@ -51,4 +64,5 @@ def _filled(view: Dataset, values: np.ndarray) -> Any:
 def drawn_views(dataset: Dataset, values: np.ndarray) -> dict[str, Any]:
     """The same with values that were drawn, which are like those of the data."""
     whole = np.where(np.isnan(dataset.values), values, dataset.values)
-    return in_form_of_data(replace(dataset, values=whole), None)
+    drawn, given = in_form_of_data(replace(dataset, values=whole), None), dataset.native or {}
+    return {name: with_observed(drawn[name], view, given.get(name)) for name, view in separate(dataset).items()}

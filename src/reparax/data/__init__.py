@@ -11,6 +11,7 @@ from reparax.data.formulas import formulas_of
 from reparax.data.given import described_rows
 from reparax.data.images import grid
 from reparax.data.named import conditions_as
+from reparax.data.observed import with_observed
 from reparax.data.overrides import kinds_of
 from reparax.data.private import Noise, num_histograms, privately_described
 from reparax.data.read import read, read_as
@@ -47,5 +48,5 @@ __all__ = [
     "is_solved", "joint_values", "kinds_of", "label_names", "left_out", "log_probabilities", "marginal_oddity",
     "num_histograms", "opened", "possible_value", "present", "privately_described", "read", "read_as", "read_npy",
     "read_with_unknown", "related", "related_stream", "relation_lines", "repeated_labels", "require_fit", "rounded",
-    "separate", "solved", "split", "to_frame", "unrounded", "with_classes", "with_schema", "write",
+    "separate", "solved", "split", "to_frame", "unrounded", "with_classes", "with_observed", "with_schema", "write",
 ]  # fmt: skip

@@ -129,6 +129,8 @@ def _of_those_present(name: str, loaded: Loaded, read: Callable[[str, Loaded], D
         rows = np.flatnonzero(~np.isnan(loaded.array).all(axis=tuple(range(1, loaded.array.ndim))))
         loaded = loaded if len(rows) == len(loaded.array) else _taken(loaded, rows)
     dataset = read(name, loaded)
+    if isinstance(loaded, Arrays) and dataset.native is None:
+        dataset = replace(dataset, native=loaded.array)
     if dataset.values.dtype.kind != "f" or isinstance(loaded, Sparse):
         return ViewRows(dataset, rows)
     there = np.flatnonzero(~np.isnan(dataset.values).reshape(len(dataset), -1).all(axis=1))

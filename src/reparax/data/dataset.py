@@ -110,7 +110,8 @@ class Dataset:
         ids: One name for each example (the files of a folder of images), or None.
         notes: Sentences for the user on what was noticed or decided while reading.
         frame_kind: The library of the data frame that the user gave, or ``"numpy"`` for an array; None for files.
-        native: The table as given, including columns that are not modeled; None for images and for subsets of data.
+        native: The table as given, including columns that are not modeled; None for images and for subsets of data. Of
+            several views, what was given of those whose numbers single precision may round: `Observed` by their names.
         context: Numbers that are known of each example and not modeled, shape ``(n, c)``, such as labels or covariates;
             None without a context.
         conditions: What is given of each example and not modeled, by name: a table of its own with the schema

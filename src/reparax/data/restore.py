@@ -272,7 +272,7 @@ def _filled_frame(
         index = places.get(str(name) if named else f"column_{place}")
         if index is not None and gaps[:, index].any():
             series = polars_series(table[:, place])
-            changed[place] = _filled(series, restored(values[:, index], columns[index]), gaps[:, index])
+            changed[place] = filled_series(series, restored(values[:, index], columns[index]), gaps[:, index])
             holes[place] = gaps[:, index]
     if like == "pandas" and dataset.frame_kind == "pandas":
         return _with_pandas_columns(dataset.native, changed, holes)
@@ -304,7 +304,7 @@ def _with_arrow_columns(native: Any, changed: "dict[int, pl.Series]") -> Any:
     return native
 
 
-def _filled(series: "pl.Series", filling: "pl.Series", gaps: np.ndarray) -> "pl.Series":
+def filled_series(series: "pl.Series", filling: "pl.Series", gaps: np.ndarray) -> "pl.Series":
     """The series with its missing cells filled, in its data type."""
     import polars as pl
 

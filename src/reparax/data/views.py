@@ -11,6 +11,7 @@ from msgspec import structs
 from scipy import sparse
 
 from reparax.data.dataset import Dataset
+from reparax.data.observed import Observed, worth_keeping
 from reparax.data.schema import Schema
 from reparax.errors import DataError
 
@@ -97,7 +98,11 @@ def joined(views: Mapping[str, ViewRows], count: int, ids: np.ndarray | None, sc
     kinds = {view.dataset.frame_kind for view in views.values()} - {None, "numpy"}
     notes = tuple(f"{name}: {note}" for name, view in views.items() for note in view.dataset.notes)
     kind = kinds.pop() if len(kinds) == 1 else None
-    return Dataset(values, schema, ids=ids, notes=(*notes, *_notes_on(views, count)), frame_kind=kind)
+    given = {name: Observed(view.dataset.native, view.rows) for name, view in views.items()}
+    native = {name: each for name, each in given.items() if worth_keeping(each.native)}
+    return Dataset(
+        values, schema, ids=ids, notes=(*notes, *_notes_on(views, count)), frame_kind=kind, native=native or None
+    )
 
 
 def _notes_on(views: Mapping[str, ViewRows], count: int) -> list[str]:
