@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 import reparax as rx
-from reparax.errors import ColumnsLeftOut, RecipeError
+from reparax.errors import ColumnsLeftOut, DataError, RecipeError
 from reparax.reports import study_of
 
 ROWS = 300
@@ -69,6 +69,46 @@ def test_samples_are_frames_of_the_library_of_the_fit(make):
     table = make({"x": rng.normal(size=80), "y": rng.normal(size=80)})
     drawn = rx.sample(rx.fit(table, epochs=1, width=4, hide=0.0), 3, key=jax.random.key(0))
     assert type(drawn) is type(table)
+
+
+LABELS = [
+    pd.MultiIndex.from_tuples([("a", "x"), ("a", "y"), ("b", "x")], names=["place", "what"]),
+    pd.Index([30, 10, 20], name="year"),
+]
+
+
+@pytest.mark.parametrize("labels", LABELS)
+def test_labels_of_columns_that_are_no_text_come_back(labels):
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame({"p": rng.normal(size=80), "q": rng.choice(["u", "v"], 80), "r": rng.normal(size=80)})
+    table.columns = labels
+    chosen = {"schema": {labels[0]: "continuous"}, "epochs": 1, "width": 4, "random_state": 0}
+    estimator = rx.VAE(**chosen).fit(table)
+    gaps = table.mask(rng.random(table.shape) < 0.1)
+    frames = [
+        rx.sample(estimator.model_, 3, key=jax.random.key(0)),
+        estimator.sample(3),
+        estimator.inverse_transform(estimator.transform(table)[:3]),
+        estimator.impute(gaps),
+        rx.impute(estimator.model_, rx.read(gaps).take(np.arange(3)), num_samples=3),
+    ]
+    for frame in frames:
+        pd.testing.assert_index_equal(frame.columns, labels)
+
+
+@pytest.mark.full
+def test_such_labels_are_taken_where_names_are():
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame({30: rng.normal(size=80), 10: rng.choice(["u", "v"], 80), 20: rng.normal(size=80)})
+    fitted = rx.fit(rx.read(table, label=30), epochs=1, width=4)
+    drawn = rx.sample(fitted, 3, key=jax.random.key(0), where={10: "u"})
+    assert (drawn[10] == "u").all()
+    assert drawn.columns.tolist() == [10, 20]
+
+
+def test_labels_that_are_written_alike_are_refused():
+    with pytest.raises(DataError, match="'1' as text and as something else"):
+        rx.read(pd.DataFrame({1: [1.0, 2.0], "1": [2.0, 3.0]}))
 
 
 def test_columns_that_are_left_out_are_said():

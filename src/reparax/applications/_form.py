@@ -36,7 +36,7 @@ def in_form_of_data(drawn: Dataset, like: FrameKind | None) -> Any:
     if like is None and schema.names is None and schema.value_kind != "mixed":
         return values if schema.given is None else to_frame(values, schema.joint, like="numpy")
     fitted_to = drawn.frame_kind if drawn.frame_kind != "numpy" else None
-    return to_frame(values, schema.joint, like=like or fitted_to or "polars")
+    return to_frame(values, schema.joint, like=like or fitted_to or "polars", labels=drawn.frame_labels)
 
 
 def by_name(drawn: Dataset) -> Any:

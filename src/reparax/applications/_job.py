@@ -132,11 +132,13 @@ class Job:
             # What is given by name is standardized by its schema.
             contexts = part.context if part.conditions is None else None
             untrained = build(recipe, part.schema, key=initial, contexts=contexts)
-            fitted = FittedModel(untrained, part.schema, recipe, frame_kind=part.frame_kind)
+            fitted = FittedModel(
+                untrained, part.schema, recipe, frame_kind=part.frame_kind, frame_labels=part.frame_labels
+            )
         else:
             _refuse_parts(chosen or {}, recipe)
             require_context(context_size(model), recipe.context_dim)
-            fitted = FittedModel(model, part.schema, frame_kind=part.frame_kind)
+            fitted = FittedModel(model, part.schema, frame_kind=part.frame_kind, frame_labels=part.frame_labels)
         labeled = 0 if part.classes is None else int((part.classes >= 0).sum())
         steps = _steps_per_epoch(recipe, all_rows)
         ready = recipe_objective(recipe, steps, objective, num_examples=len(all_rows), num_labeled=labeled)

@@ -66,7 +66,7 @@ def sample(
         DataError: A condition names an unknown column or category, or is too rare to sample from.
     """
     drawn = sample_dataset(fitted, num_samples, key=key, where=where, context=context)
-    return in_form_of_data(replace(drawn, frame_kind=fitted.frame_kind), like)
+    return in_form_of_data(replace(drawn, frame_kind=fitted.frame_kind, frame_labels=fitted.frame_labels), like)
 
 
 def sample_values(
@@ -136,6 +136,7 @@ def _drawing(
     fitted: FittedModel, num_samples: int, key: jax.Array, where: Mapping[str, Any], context: Any
 ) -> tuple[Draw, Callable[[np.ndarray], Dataset | None]]:
     """What draws examples by their indices, and what is given of these once they are drawn."""
+    where = {str(name): value for name, value in where.items()}
     if fitted.schema.given is None:
         if not where:
             return _drawn(fitted, num_samples, key, contexts_of(fitted, context, num_samples)), lambda places: None
@@ -187,7 +188,8 @@ def means_dataset(
     require_samples(num_samples, fitted.units.summary.size)
     given = None
     if fitted.schema.given is not None:
-        given = given_of(fitted, num_samples, key, where or {}, context)
+        named = {str(name): value for name, value in (where or {}).items()}
+        given = given_of(fitted, num_samples, key, named, context)
         contexts = given_numbers(given.schema, given.values)
     else:
         if where:

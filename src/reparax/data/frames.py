@@ -248,6 +248,11 @@ class Frame:
         """The table as the user gave it, or as read from a file."""
         return self.table.to_native() if self.original is None else self.original
 
+    @property
+    def labels_of_columns(self) -> Any:
+        """The labels of the columns of a pandas frame of the user: text, numbers, tuples of several levels, ..."""
+        return self.native.columns if self.kind == "pandas" else None
+
     def dataset(self, overrides: Overrides = NOTHING) -> Dataset:
         """The dataset of the columns, whose kinds are inferred from their cells or set by the user."""
         overrides = overrides.checked([self.names[index] for index in self.kept], self.label)
@@ -265,7 +270,7 @@ class Frame:
             kinds=kinds | overrides.kinds,
             excluded={name: excluded[name] for name in self.names if name in excluded},
         )  # fmt: skip
-        return replace(dataset, frame_kind=self.kind, native=self.native)
+        return replace(dataset, frame_kind=self.kind, frame_labels=self.labels_of_columns, native=self.native)
 
     def matched(self, schema: Schema, *, allow_missing: bool = False) -> Dataset:
         """The dataset of the columns, matched to those of the fit."""
@@ -279,7 +284,10 @@ class Frame:
 
         table = match_table(schema, names, len(self.table), cells, named=self.named, labels=self.labels)
         match = schema.finished(table, allow_missing=allow_missing)
-        read = Dataset(match.values, schema, self.labels, notes=self.notes, frame_kind=self.kind, native=self.native)
+        read = Dataset(
+            match.values, schema, self.labels, notes=self.notes, frame_kind=self.kind,
+            frame_labels=self.labels_of_columns, native=self.native,
+        )  # fmt: skip
         return as_matched(read, schema, match)
 
 
@@ -331,6 +339,12 @@ def load_frame(
         table = table.drop(PANDAS_INDEX)
         notes.append("the row index that pandas saved was ignored")
     names = [str(name) for name in table.columns]
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise DataError(
+            expected="columns with different names", got=f"{twice!r} as text and as something else that is written so",
+            cure="rename or drop one of them",
+        )  # fmt: skip
     if named and names == [str(index) for index in range(len(names))]:
         named = False
     labels, key = None, None

@@ -74,7 +74,7 @@ def overrides(schema: "str | Path | Mapping[str, Any] | Schema | None", exclude:
     elif isinstance(schema, Schema):
         said = kinds_of(schema)
     else:
-        said = dict(schema or {})
+        said = {str(name): kind for name, kind in (schema or {}).items()}
     said, statements = statements_in(_short_form(said))
     kinds = {name: _kind(name, kind) for name, kind in said.items() if kind != EXCLUDE}
     left_out = [name for name, kind in said.items() if kind == EXCLUDE]

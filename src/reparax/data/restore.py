@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import polars as pl
 
 
-def to_frame(values: np.ndarray, schema: Schema, *, like: FrameKind = "polars") -> Any:
+def to_frame(values: np.ndarray, schema: Schema, *, like: FrameKind = "polars", labels: Any = None) -> Any:
     """Rows of a model in the form of the user's table.
 
     Codes become categories and days become dates; numbers are rounded like those of the data, and to whole numbers for
@@ -32,6 +32,7 @@ def to_frame(values: np.ndarray, schema: Schema, *, like: FrameKind = "polars") 
         schema: The schema of a table.
         like: The library of the frame; ``"numpy"`` gives an array of numbers if every column is numeric, else of
             objects.
+        labels: `Dataset.frame_labels`, for frames of pandas.
 
     Raises:
         DataError: The values are not a matrix with these columns, or the schema is not that of a table.
@@ -42,7 +43,11 @@ def to_frame(values: np.ndarray, schema: Schema, *, like: FrameKind = "polars") 
         return frame
     declared = {column.name: "category" for column in schema.columns or () if column.dtype == "category"}
     frame = _with_gaps_as_such(frame.astype(declared), made, schema.columns or ())
-    if schema.names is None:
+    if labels is not None:
+        places = {str(label): place for place, label in enumerate(labels)}
+        own = [name if schema.names is not None else name.removeprefix("column_") for name in frame.columns]
+        frame.columns = labels.take([places[name] for name in own])
+    elif schema.names is None:
         numbers = [name.removeprefix("column_") for name in frame.columns]
         frame.columns = [int(name) if name.isdecimal() else name for name in numbers]
     return frame
@@ -242,7 +247,8 @@ def fill(dataset: Dataset, values: np.ndarray, *, like: FrameKind | None = None)
     gaps &= ~np.isnan(values)
     like = like or dataset.frame_kind or "polars"
     if dataset.native is None:
-        return to_frame(np.where(gaps, values, dataset.values), dataset.schema, like=like)
+        whole = np.where(gaps, values, dataset.values)
+        return to_frame(whole, dataset.schema, like=like, labels=dataset.frame_labels)
     if isinstance(dataset.native, np.ndarray):
         return _filled_array(dataset, columns, values, gaps)
     return _filled_frame(dataset, columns, values, gaps, like)

@@ -320,6 +320,7 @@ class FittedModel:
         status: How training ended.
         companion: What was trained along with the model but is not used to apply it, such as a critic or a classifier.
         frame_kind: The library of the frame that the model was fitted to; None for no frame, and after loading.
+        frame_labels: The labels of the columns of a pandas frame that it was fitted to; None likewise.
         others: The other members of an ensemble, of which ``model`` is the first: models of the same recipe, with other
             random numbers. The fitted model is then their mixture, p(x) = 1/N sum_i p_i(x).
         guarantee: What a differentially private fit guarantees; its history is empty, as figures of training are not
@@ -335,6 +336,7 @@ class FittedModel:
     status: Literal["all epochs done", "stopped early", "interrupted", "diverged"] = "all epochs done"
     companion: PyTree = None
     frame_kind: FrameKind | None = None
+    frame_labels: Any = field(default=None, compare=False)
     others: tuple["FittedModel", ...] = ()
     guarantee: Guarantee | None = None
     fingerprint: str | None = None

@@ -105,30 +105,34 @@ class Shape(NamedTuple):
         numbers: Whether it was an array of numbers.
         width: The number of its columns, including those that are not modeled.
         dtype: The data type of an array of numbers.
+        labels: The labels of the columns of a pandas frame.
     """
 
     kind: FrameKind
     numbers: bool
     width: int
     dtype: str
+    labels: Any
 
     @classmethod
     def of(cls, dataset: Dataset, width: int) -> Self:
         """The shape of the table from which a dataset was read."""
         native = dataset.native
         numbers = isinstance(native, np.ndarray) and native.dtype.kind in "biuf"
-        return cls(dataset.frame_kind or "numpy", numbers, width, native.dtype.name if numbers else "")
+        return cls(
+            dataset.frame_kind or "numpy", numbers, width, native.dtype.name if numbers else "", dataset.frame_labels
+        )
 
     def expected(self, values: np.ndarray, schema: Schema) -> Any:
         """Expected rows: unrounded numbers if `fit` was given an array of numbers, else a frame of the user's kind."""
         if not self.numbers:
-            return to_frame(values, schema, like=self.kind)
+            return to_frame(values, schema, like=self.kind, labels=self.labels)
         dtype = np.float32 if self.dtype == "float32" else np.float64
         return self._widened(np.column_stack(_numbers(values, schema)).astype(dtype), schema)
 
     def drawn(self, values: np.ndarray, schema: Schema) -> Any:
         """Sampled rows with the data types, rounding and categories of the user's table."""
-        frame = to_frame(values, schema, like=self.kind)
+        frame = to_frame(values, schema, like=self.kind, labels=self.labels)
         return self._widened(frame.astype(self.dtype), schema) if self.numbers else frame
 
     def _widened(self, rows: np.ndarray, schema: Schema) -> np.ndarray:
