@@ -291,7 +291,7 @@ def refuse_impossible(fitted: FittedModel, dataset: Dataset, places: Int[np.ndar
     Raises:
         DataError: Always.
     """
-    relations = (relation for place in places for relation in _open_relations(fitted, dataset.values[place]))
+    relations = (relation for place in places for relation in open_relations(fitted, dataset.values[place]))
     raise DataError(
         expected=f"known cells from which the others can follow: {', '.join(dict.fromkeys(map(str, relations)))}",
         got=f"{_listed(fitted, dataset, places)} for which no values in the range of the fit were found",
@@ -317,11 +317,11 @@ def _listed(fitted: FittedModel, dataset: Dataset, places: Int[np.ndarray, " m"]
 def contradiction(fitted: FittedModel, known: Float[np.ndarray, " d"]) -> str:
     """The known cells of a row that follow from missing ones, such as ``total=-500``."""
     extension = fitted.schema.extension
-    children = [extension.places[relation.child] for relation in _open_relations(fitted, known)]
+    children = [extension.places[relation.child] for relation in open_relations(fitted, known)]
     return ", ".join(f"{extension.columns[at].name}={cell_text(extension.columns[at], known[at])}" for at in children)
 
 
-def _open_relations(fitted: FittedModel, known: Float[np.ndarray, " d"]) -> list[Relation]:
+def open_relations(fitted: FittedModel, known: Float[np.ndarray, " d"]) -> list[Relation]:
     """The relations of which the child is known and a parent is not."""
     extension = fitted.schema.extension
     return [

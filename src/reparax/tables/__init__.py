@@ -8,6 +8,7 @@ from reparax.tables._adapter import TableAdapter as TableAdapter
 from reparax.tables._adapter_of import adapter_of as adapter_of
 from reparax.tables._adapter_of import is_for_rows as is_for_rows
 from reparax.tables._distribution import RowDistribution as RowDistribution
+from reparax.tables._donors import Donors as Donors
 from reparax.tables._family import AbstractCells as AbstractCells
 from reparax.tables._family import AbstractColumnFamily as AbstractColumnFamily
 from reparax.tables._features import TableFeatures as TableFeatures

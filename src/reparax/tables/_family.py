@@ -94,3 +94,12 @@ class AbstractColumnFamily(eqx.Module):
     @abstractmethod
     def typical(self, statistics: PyTree[Float[Array, "..."]]) -> Float[Array, " c"]:
         """The expected number, the most probable category, or the like, from expectations."""
+
+    @abstractmethod
+    def with_known(self, x: Float[Array, " c"], statistics: PyTree[Float[Array, "..."]]) -> PyTree[Float[Array, "..."]]:
+        """The statistics of cells that are known, in the place of expectations.
+
+        Args:
+            x: The cells, NaN for those that are not known.
+            statistics: The expectations, as `AbstractCells.statistics` gives them, which are kept for these.
+        """

@@ -79,6 +79,14 @@ class Categories(AbstractColumnFamily):
         codes = [jnp.argmax(probabilities, axis=1) for probabilities in statistics]
         return jnp.concatenate(codes).astype(statistics[0].dtype)
 
+    def with_known(self, x: Float[Array, " c"], statistics: list[Float[Array, "c k"]]) -> list[Float[Array, "c k"]]:
+        """Ones for the categories, zeros for the others."""
+        groups = zip(self.groups, self.split(x), statistics, strict=True)
+        return [
+            jnp.where(jnp.isnan(cell)[:, None], others, jax.nn.one_hot(group.state(cell), others.shape[1]))
+            for group, cell, others in groups
+        ]
+
     def split(self, x: Array) -> list[Array]:
         """One value per column, group by group."""
         return jnp.split(x, np.cumsum([len(group.columns) for group in self.groups], dtype=int)[:-1])

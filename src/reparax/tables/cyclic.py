@@ -138,6 +138,12 @@ class Cyclic(AbstractColumnFamily):
         turn = jnp.arctan2(statistics[:, 1], statistics[:, 0]) / (2 * jnp.pi)
         return self.within_range(self.start + self.period * jnp.mod(turn, 1.0))
 
+    def with_known(self, x: Float[Array, " c"], statistics: Float[Array, "c 2"]) -> Float[Array, "c 2"]:
+        """The points on the circle."""
+        angle = 2 * jnp.pi * self.position(x)
+        points = jnp.stack([jnp.cos(angle), jnp.sin(angle)], axis=1)
+        return jnp.where(jnp.isnan(x)[:, None], statistics, points)
+
     def position(self, x: Float[Array, " c"]) -> Float[Array, " c"]:
         """How far along the circle a number is, from 0 to 1."""
         return jnp.mod(x - self.start, self.period) / self.period

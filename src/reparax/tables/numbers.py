@@ -136,6 +136,10 @@ class Numbers(AbstractColumnFamily):
         """The expected numbers."""
         return statistics
 
+    def with_known(self, x: Float[Array, " m"], statistics: Float[Array, " m"]) -> Float[Array, " m"]:
+        """The numbers."""
+        return jnp.where(jnp.isnan(x), statistics, x)
+
     def of_spikes(self, x: Array) -> list[Array]:
         """Of one value per column those of the columns with spikes, group by group."""
         return jnp.split(x, np.cumsum([len(group.columns) for group in self.spikes], dtype=int))[:-1]
