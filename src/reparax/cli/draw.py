@@ -120,6 +120,7 @@ def impute(
     draws: int | None = None,
     missing: Literal["at-random", "not-at-random"] = "at-random",
     duplicates: Literal["use", "ignore"] = "use",
+    neighbors: Literal["use", "ignore"] = "use",
     impossible: Literal["refuse", "leave"] = "refuse",
     samples: int = 400,
     seed: int = 0,
@@ -140,6 +141,7 @@ def impute(
             are then taken to be independent given the latent variables).
         duplicates: Whether cells are taken from rows that agree in all else, where known cells, left out in turn, show
             that this is right in 95 %; a table larger than --memory is not searched for them.
+        neighbors: Whether rows that resemble a row count, beside the model; not in a table larger than --memory.
         impossible: Whether rows in which relations between columns leave no values for what is missing (a total below
             its parts) are refused, or keep their gaps, with a warning.
         samples: The number of importance samples for each row.
@@ -164,10 +166,10 @@ def impute(
         files.check_output(name, TABLES)
     from reparax import applications
 
-    def filled(rows: "Dataset", of_duplicates: Literal["use", "ignore"] = duplicates) -> "Sequence[Any]":
+    def filled(rows: "Dataset", *, in_blocks: bool = False) -> "Sequence[Any]":
         chosen: dict[str, Any] = {
-            "num_samples": samples, "seed": seed, "missing": missing, "duplicates": of_duplicates,
-            "impossible": impossible,
+            "num_samples": samples, "seed": seed, "missing": missing, "impossible": impossible,
+            "duplicates": "ignore" if in_blocks else duplicates, "neighbors": "ignore" if in_blocks else neighbors,
         }  # fmt: skip
         if draws is None:
             return [applications.impute(fitted, rows, **chosen)]
@@ -178,9 +180,9 @@ def impute(
         refuse_beside_unknown(memory=memory is not None)
     in_blocks = None if impute_given else applied_in_blocks(source, fitted, say, memory=memory, label=label)
     if in_blocks is not None:
-        if duplicates == "use":
-            say("rows that occur more than once are not searched for, as the table is larger than --memory")
-        _impute_in_blocks(in_blocks, names, lambda rows: filled(rows, "ignore"), what)
+        if "use" in (duplicates, neighbors):
+            say("no cells are taken from rows that are the same or resemble a row, as the table is larger than --memory")
+        _impute_in_blocks(in_blocks, names, lambda rows: filled(rows, in_blocks=True), what)
         return
     dataset = (open_filled if impute_given else open_data)(source, fitted, say, label=label)
     with _showing_gaps_that_stay() as left:

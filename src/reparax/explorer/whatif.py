@@ -203,8 +203,8 @@ class Questions:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", RowsNotFilled)  # which is said beside the cell
             frame = applications.impute(
-                self.subject.fitted, replace(data, frame_kind="polars"), duplicates="ignore", impossible="leave",
-                at_once=AT_ONCE,
+                self.subject.fitted, replace(data, frame_kind="polars"), duplicates="ignore", neighbors="ignore",
+                impossible="leave", at_once=AT_ONCE,
             )  # fmt: skip
         cells = frame.row(0, named=True)
         names = [column.name for column, gap in zip(self.columns.columns, missing, strict=True) if gap]

@@ -273,7 +273,7 @@ def _impute(fitted: FittedModel, work: Work) -> dict[str, Any]:
     assert work.request.samples is not None
     filled = applications.impute(
         fitted, work.data, num_samples=work.request.samples, seed=work.request.seed, duplicates="ignore",
-        at_once=AT_ONCE,
+        neighbors="ignore", at_once=AT_ONCE,
     )  # fmt: skip
     return {"frame": filled} if hasattr(filled, "columns") else {"values": np.asarray(filled)}
 

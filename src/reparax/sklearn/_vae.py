@@ -161,6 +161,7 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixin, BaseE
         X: Any,
         missing: Literal["at-random", "not-at-random"] = "at-random",
         duplicates: Literal["use", "ignore"] = "use",
+        neighbors: Literal["use", "ignore"] = "use",
         impossible: Literal["refuse", "leave"] = "refuse",
     ) -> Any:
         """X with its missing cells filled by E[x_j | observed cells], or by the most probable category.
@@ -172,6 +173,7 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixin, BaseE
             X: The rows.
             missing: Whether to ignore which cells are missing, or to use what it says of them; see `reparax.impute`.
             duplicates: Whether cells may be taken from rows that are the same; see `reparax.impute`.
+            neighbors: Whether rows that resemble a row count, beside the model; see `reparax.impute`.
             impossible: What is done with rows that no values agree with; see `reparax.impute`.
 
         Raises:
@@ -181,7 +183,7 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixin, BaseE
         rows = admitted(self, X, fitting=False)
         return applications.impute(
             self.model_, rows, num_samples=self.importance_samples, missing=missing, duplicates=duplicates,
-            impossible=impossible,
+            neighbors=neighbors, impossible=impossible,
         )  # fmt: skip
 
     @property
