@@ -185,4 +185,4 @@ def test_the_command_searches_them_in_memory_alone(frame, tmp_path, capsys):
     alone = out.read_bytes()
     assert main([*map(str, argv), "--memory", "1"]) == 0
     assert out.read_bytes() == alone
-    assert "no cells are taken from rows that are the same" in capsys.readouterr().err
+    assert "no cells are taken from the same or similar rows" in capsys.readouterr().err

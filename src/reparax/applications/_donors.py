@@ -59,5 +59,9 @@ def _lends(fitted: FittedModel, size: int) -> np.ndarray:
 @eqx.filter_jit
 @in_float32
 def _with_draws(model: Model, rows: Float[Array, "n d"], lends: np.ndarray, keys: Array, count: int) -> Donors:
-    z = jax.vmap(lambda row, key: model.posterior(row).sample(key, (count,)))(rows, keys)
+    def draws(row: Float[Array, " d"], key: Array) -> Array:
+        posterior = model.posterior(row)
+        return jax.vmap(posterior.sample)(jax.random.split(key, count))
+
+    z = jax.vmap(draws)(rows, keys)
     return Donors.of(model.likelihood, rows, lends, z)  # ty: ignore[invalid-argument-type]

@@ -181,7 +181,7 @@ def impute(
     in_blocks = None if impute_given else applied_in_blocks(source, fitted, say, memory=memory, label=label)
     if in_blocks is not None:
         if "use" in (duplicates, neighbors):
-            say("no cells are taken from rows that are the same or resemble a row, as the table is larger than --memory")
+            say("no cells are taken from the same or similar rows, as the table is larger than --memory")
         _impute_in_blocks(in_blocks, names, lambda rows: filled(rows, in_blocks=True), what)
         return
     dataset = (open_filled if impute_given else open_data)(source, fitted, say, label=label)

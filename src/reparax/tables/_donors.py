@@ -19,8 +19,8 @@ FEW_ROWS = 100
 FEWEST_EFFECTIVE = 4.0
 """The least effective number of neighbors: a row with many known cells resembles hardly any other one as the model,
 which knows the cells by z alone, weighs them."""
-HALVINGS = 12
-"""How often the interval of the exponent is halved."""
+LEAST_LOG_POWER, HALVINGS = -14.0, 14
+"""The interval in which the logarithm of the power is looked for, and how often it is halved."""
 
 
 class Donors(eqx.Module):
@@ -61,8 +61,7 @@ class Donors(eqx.Module):
             z: The draws.
         """
         layout = likelihood.layout.value
-        unseen = jax.vmap(lambda row: _unseen(layout, row))(rows)
-        lent = jnp.where(unseen | ~lends, jnp.nan, rows)
+        lent = jax.vmap(lambda row: jnp.where(_unseen(layout, row) | ~lends, jnp.nan, row))(rows)
         return cls(likelihood.layout, rows, lent, jax.vmap(jax.vmap(lambda one: likelihood(one).parameters))(z))
 
     @property
@@ -154,8 +153,8 @@ def _with_effective(log_weights: Float[Array, " n"], count: float) -> Float[Arra
     finite = jnp.isfinite(log_weights)
     shifted = jnp.where(finite, log_weights - jnp.max(log_weights), 0.0)
 
-    def effective(t: Float[Array, ""]) -> Float[Array, ""]:
-        weights = jnp.where(finite, jnp.exp(t * shifted), 0.0)
+    def effective(log_power: Float[Array, ""]) -> Float[Array, ""]:
+        weights = jnp.where(finite, jnp.exp(jnp.exp(log_power) * shifted), 0.0)
         return jnp.sum(weights) ** 2 / jnp.sum(weights**2)
 
     def halved(_: int, ends: tuple[Array, Array]) -> tuple[Array, Array]:
@@ -164,7 +163,7 @@ def _with_effective(log_weights: Float[Array, " n"], count: float) -> Float[Arra
         enough = effective(middle) >= count
         return jnp.where(enough, middle, low), jnp.where(enough, high, middle)
 
-    one = jnp.ones((), log_weights.dtype)
-    low, _ = jax.lax.fori_loop(0, HALVINGS, halved, (jnp.zeros_like(one), one))
-    t = jnp.where(effective(one) >= count, one, low)
-    return jnp.where(finite, t * shifted, -jnp.inf)
+    none = jnp.zeros((), log_weights.dtype)
+    low, _ = jax.lax.fori_loop(0, HALVINGS, halved, (none + LEAST_LOG_POWER, none))
+    log_power = jnp.where(effective(none) >= count, none, low)
+    return jnp.where(finite, jnp.exp(log_power) * shifted, -jnp.inf)
