@@ -95,6 +95,9 @@ def test_what_is_missing_is_said(fitted):
         rx.fit(ROWS, objective="semi-supervised")
     with pytest.raises(RecipeError, match="class-normal"):
         rx.fit(data, objective="semi-supervised", posterior="diagonal-normal", **(SMALL | {"hidden_units": None}))
+    for classes in ({"num_classes": 2}, {"posterior": {"name": "class-normal", "num_classes": 5}}):
+        with pytest.raises(RecipeError, match="as many classes as the labels have, 3"):
+            rx.fit(data, objective="semi-supervised", **(SMALL | classes))
     plain = rx.fit(ROWS, epochs=1, width=4, depth=1)
     with pytest.raises(RecipeError, match="semi-supervised"):
         rx.classify(plain, ROWS)

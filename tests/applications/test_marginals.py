@@ -7,7 +7,9 @@ import scipy.stats as stats
 
 import reparax as rx
 from reparax.applications import known_by, marginal_bound, marginal_log_density
+from reparax.applications._job import Job
 from reparax.applications._marginals import require_sense
+from reparax.applications._rows_of_fit import rows_of
 from reparax.data import split
 from reparax.errors import TrainingError
 from reparax.recipe import build
@@ -45,6 +47,17 @@ def test_of_bits_counts_and_numbers():
         expected += np.log([(np.sum(given == value) + 1) / (len(given) + 17) for value in x])
     np.testing.assert_allclose(marginal_log_density(fitted, part, rest), expected)
     assert marginal_bound(fitted, rx.read(COUNTS)) == pytest.approx(expected.mean())
+
+
+@pytest.mark.parametrize(
+    "context", [{"kind": np.tile(["a", "b"], 100)}, RNG.normal(size=(200, 1))], ids=["names", "numbers"]
+)
+def test_sense_is_asked_in_the_context_of_each_row(context):
+    dataset = rx.read(TABLE, context=context)
+    with jax.numpy_rank_promotion("allow"), jax.numpy_dtype_promotion("standard"):
+        recipe = rx.plan(dataset, width=4, latent_dim=2, likelihood="normal")
+        job = Job.of(rows_of(dataset, recipe), recipe)
+        require_sense(job.fitted, job.part, job.held_out, chosen=1e-3)
 
 
 @pytest.mark.parametrize("data", [COUNTS, TABLE], ids=["images", "table"])

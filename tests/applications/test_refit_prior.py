@@ -91,6 +91,18 @@ def test_a_deterministic_autoencoder_no_longer_draws_rows_between_the_groups(cho
     assert between[1] < 0.05
 
 
+def test_the_moments_of_the_codes_are_a_refit_too():
+    """A prior without weights to train is fitted, not left as it starts."""
+    plain = rx.fit(
+        two_groups(), likelihood="normal", network="linear", latent_dim=2, epochs=1, valid=0.0,
+        posterior="deterministic", objective="reconstruction",
+    )  # fmt: skip
+    codes = rx.encode(plain, two_groups())
+    found = rx.refit_prior(plain, two_groups(1), prior="fitted-normal", seed=1).model.prior
+    np.testing.assert_allclose(found.loc.value, codes.mean(axis=0), atol=0.5)
+    np.testing.assert_allclose(found.scale_tril.value @ found.scale_tril.value.T, np.cov(codes.T), rtol=0.3, atol=0.05)
+
+
 def test_the_same_seed_gives_the_same_bits(fitted):
     choice = {"name": "normal-mixture", "num_components": 2}
     first, second = (rx.refit_prior(fitted, two_groups(), prior=choice, seed=3).model.prior for _ in range(2))

@@ -1,5 +1,6 @@
 """``fit --given`` and what comes after it, in the terminal: files in, files out, and wrong words."""
 
+import inspect
 import json
 
 import jax
@@ -8,6 +9,7 @@ import polars as pl
 import pytest
 
 from reparax.cli import main
+from reparax.cli.app import COMMANDS
 
 FAST = ["--epochs", "1", "--width", "4", "--depth", "1", "--latent-dim", "1", "--hide", "0", "--no-report", "--quiet"]
 SPECIES, ISLANDS = ["Adelie", "Gentoo", "Chinstrap"], ["Biscoe", "Dream"]
@@ -65,6 +67,8 @@ def test_labels_travel_with_images(folder, tmp_path, capsys):
     assert run(folder, f"encode @p {tmp_path}/fours.npz -o {tmp_path}/codes.npy") == 0
     assert run(folder, f"encode @p @pictures.npy --label @labels.npy -o {tmp_path}/codes.npy") == 0
     assert np.load(tmp_path / "codes.npy").shape == (60, 1)
+    assert run(folder, f"refit-prior @p @pictures.npy --label @labels.npy --prior standard-normal -o {tmp_path}/q") == 0
+    assert run(folder, f"export {tmp_path}/q @pictures.npy --label @labels.npy -f html -o {tmp_path}/q.html") == 0
     assert run(folder, "info @p") == 0
     assert "label" in capsys.readouterr().out
 
@@ -113,3 +117,11 @@ def test_wrong_words_end_in_a_sentence(folder, line, sentence, capsys):
     assert sentence in captured.err
     assert "Traceback" not in captured.err + captured.out
     assert not (folder / "x").exists()
+
+
+def test_wherever_a_model_meets_data_labels_can_be_named():
+    """What is given by label is needed there: errors name the option."""
+    parameters = {command.__name__: set(inspect.signature(command).parameters) for command in COMMANDS}
+    meets = {name for name, those in parameters.items() if {"model", "data"} <= those}
+    assert len(meets) > 8
+    assert {name for name in meets if "label" not in parameters[name]} == set()

@@ -37,6 +37,10 @@ def test_one_member_encodes(ensemble, data, tmp_path, refused):
     assert "--member 1" in said
     assert "a member from 1 to 2" in refused("encode", ensemble, table, "-o", out, "--member", "3")
     assert main(["encode", str(ensemble), table, "-o", out, "--member", "2", "--quiet"]) == 0
+    words = ["refit-prior", str(ensemble), table, "-o", str(tmp_path / "one"), "--prior", "standard-normal", "--quiet"]
+    assert "--member 1" in refused(*words)
+    assert main([*words, "--member", "2"]) == 0
+    assert len(rx.load(tmp_path / "one").members) == 1
 
 
 def test_a_sweep_prints_and_writes_its_leaderboard(data, tmp_path, capsys):

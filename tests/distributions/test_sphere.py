@@ -143,3 +143,18 @@ def test_second_derivatives_and_batches():
     # Per-sample spread of the second derivative is below one here.
     assert jnp.abs(second[0] - exact) < 5 / np.sqrt(2000)
     assert second[1] == 0
+
+
+def test_a_circle_is_a_sphere_in_a_compiled_program_too():
+    """The smallest sphere has a normalizer of its own: 2 pi I_0(kappa)."""
+    kappa, mean = 3.0, jnp.array([0.6, 0.8])
+
+    @jax.jit
+    def of(kappa):
+        q = VonMisesFisher(mean, kappa)
+        return q.log_prob(mean), rsample(q, jax.random.key(0), (2000,)) @ mean
+
+    density, cosines = of(kappa)
+    assert density == pytest.approx(kappa - np.log(2 * np.pi * special.i0(kappa)), abs=1e-5)
+    expected = special.i1(kappa) / special.i0(kappa)
+    assert abs(float(cosines.mean()) - expected) < 5 * float(cosines.std()) / np.sqrt(2000)

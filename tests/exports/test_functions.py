@@ -146,6 +146,35 @@ def test_conditional_models_take_what_is_given():
     np.testing.assert_allclose(found["z"], rx.encode(model.fitted, rows), rtol=1e-5, atol=1e-5)
 
 
+def priors_of(posterior):
+    """The names of the priors that are exported to ONNX with a posterior for rows of a table."""
+    space = registry.load("posteriors", posterior).latent_space
+    return [
+        name for name in registry.names("priors")
+        if name not in {"vamp", "fitted-normal", "flow-matching"}
+        and space in registry.load("priors", name).latent_spaces
+    ]  # fmt: skip
+
+
+QUICK_TABLES = {("poisson", "unit-poisson"), ("vq", "autoregressive-codes")}
+ONE_OF_EACH_SPACE = ("bernoulli", "class-normal", "diagonal-normal", "poisson", "vq")
+
+
+@pytest.mark.parametrize(("posterior", "prior"), [
+    pytest.param(posterior, prior, marks=[] if (posterior, prior) in QUICK_TABLES else pytest.mark.full)
+    for posterior in ONE_OF_EACH_SPACE for prior in priors_of(posterior)
+])  # fmt: skip
+def test_scores_of_conditional_tables_have_the_draws_of_any_prior(posterior, prior):
+    """The score of a row has draws from the prior: of whole numbers too, and drawn one after the other."""
+    model = made(TABLE, given=["kind"], num_samples=2, posterior=posterior, prior=prior)
+    function, rng = model.functions["score"], np.random.default_rng(0)
+    values = {
+        port.name: rng.integers(0, 2, (ROWS, *port.shape)).astype(np.float32)
+        for port in function.inputs if port.name != "x"
+    } | {"x": model.rows}  # fmt: skip
+    assert_same(in_onnxruntime(function, values), outputs_of(model, "score", values), tolerance=1e-4)
+
+
 def test_pieces_of_no_length_are_no_pieces():
     """`jnp.pad` with the mode "edge" makes them where an axis is not padded; ONNX would repeat an edge instead."""
     call = lambda x: {"y": jnp.pad(x, ((0, 0), (1, 2), (2, 0)), mode="edge")}  # noqa: E731

@@ -129,7 +129,7 @@ def data_for(likelihood: str) -> tuple[np.ndarray, Schema]:
     pytest.fail(f"no data here suit the {likelihood} likelihood: add some")
 
 
-def train_a_little(combination: tuple[str, ...]) -> None:
+def train_a_little(combination: tuple[str, ...], latent_dim: int = 2) -> None:
     posterior, prior, likelihood, name, network = combination
     values, schema = data_for(likelihood)
     options = option_names(registry.load("priors", prior))
@@ -137,7 +137,7 @@ def train_a_little(combination: tuple[str, ...]) -> None:
     few |= dict.fromkeys({"num_samples", "num_bounds"} & set(option_names(registry.load("objectives", name))), 2)
     recipe = suggest(
         schema, len(values), posterior=posterior, prior=prior, likelihood=likelihood, objective=name, network=network,
-        latent_dim=2, width=4, depth=1, **few,
+        latent_dim=latent_dim, width=4, depth=1, **few,
     )  # fmt: skip
     made: AbstractObjective = objective(recipe, 10)
     x = jnp.asarray(values, jnp.float32)
@@ -185,6 +185,23 @@ def test_covering_combinations_train(combination):
 @pytest.mark.parametrize("combination", thorough(), ids="-".join)
 def test_many_more_combinations_train(combination):
     train_a_little(combination)
+
+
+QUICK_ALONE = {"dirichlet", "von-mises-fisher"}
+
+
+@pytest.mark.parametrize("posterior", [
+    pytest.param(name, marks=[] if name in QUICK_ALONE else pytest.mark.full) for name in registry.names("posteriors")
+])  # fmt: skip
+def test_one_latent_dimension_is_enough_or_refused(posterior):
+    part = registry.load("posteriors", posterior)
+    name = "elbo" if part.has_density else "reconstruction"
+    combination = posterior, part.default_prior, "normal", name, "linear"
+    if posterior == "dirichlet":  # a single proportion is 1
+        with pytest.raises(RecipeError, match="logistic-normal"):
+            train_a_little(combination, latent_dim=1)
+    else:
+        train_a_little(combination, latent_dim=1)
 
 
 def test_every_part_is_covered():

@@ -16,6 +16,7 @@ from reparax.likelihoods import Normal as NormalLikelihood
 from reparax.model import Model, check_latent_space
 from reparax.networks import MLP
 from reparax.objectives import ELBO, Reconstruction, check_objective
+from reparax.objectives._base import DISCRETE
 from reparax.parts import option_names
 from reparax.posteriors import Categorical, NormalMixture
 from reparax.priors import FittedNormal, Vamp
@@ -332,6 +333,9 @@ def test_objectives_that_need_a_density_refuse_a_posterior_without_one(objective
         assert objective in caught.value.expected
     elif part.takes_labels and kind.latent_space != "class and real":
         with pytest.raises(RecipeError, match="class-normal"):
+            check_objective(part, model)
+    elif part.differentiates_draws and kind.latent_space in DISCRETE:
+        with pytest.raises(RecipeError, match="--posterior diagonal-normal"):
             check_objective(part, model)
     elif num_parameters(prior) and not part.trains_prior:
         with pytest.raises(RecipeError, match="does not train"):

@@ -36,7 +36,7 @@ from reparax.objectives import (
     check_objective,
     with_low_networks,
 )
-from reparax.objectives.labels import SemiSupervised, WithLabels
+from reparax.objectives.labels import SemiSupervised, WithLabels, check_classes
 from reparax.parts import option_names
 from reparax.priors.learned import Moments
 from reparax.recipe import BesideContext, FittedModel, Recipe, build, part_of
@@ -143,6 +143,8 @@ class Job:
         steps = _steps_per_epoch(recipe, all_rows)
         ready = recipe_objective(recipe, steps, objective, num_examples=len(all_rows), num_labeled=labeled)
         check_objective(ready, fitted.model)
+        if part.classes is not None:
+            check_classes(*_typical(fitted, recipe), part.schema.classes)
         training = training if budget is None else budget.key
         return cls(fitted, recipe, ready, part, held_out, training, budget, stream)
 
@@ -397,6 +399,13 @@ def _with_companion(model: Model, objective: AbstractObjective, key: jax.Array) 
     return Accompanied(model, objective.companion(model, key=jax.random.fold_in(key, COMPANION)))
 
 
+def _typical(fitted: FittedModel, recipe: Recipe) -> tuple[Model, jax.Array]:
+    """The plain model of some context, and an example in the middle of the data."""
+    summary, model = fitted.units.summary, fitted.model
+    middle = jnp.broadcast_to(jnp.asarray(summary.mean, jnp.float32), summary.event_shape)
+    return (model.given(jnp.zeros(recipe.context_dim)) if recipe.context_dim else model), middle
+
+
 def _refuse_other_estimators(
     fitted: FittedModel,
     objective: AbstractObjective,
@@ -418,8 +427,8 @@ def _refuse_other_estimators(
         return
     name = getattr(objective, "estimator", "auto")
     through_draws = name == "auto" or registry.load("estimators", name)().differentiates_the_sample
-    middle = jnp.broadcast_to(jnp.asarray(fitted.units.summary.mean, jnp.float32), fitted.units.summary.event_shape)
-    q = (model if recipe.context_dim == 0 else model.given(jnp.zeros(recipe.context_dim))).posterior(middle)
+    plain, middle = _typical(fitted, recipe)
+    q = plain.posterior(middle)
     if through_draws and (is_reparameterizable(q) or not model.posterior.has_density):
         return
     raise RecipeError(

@@ -102,7 +102,7 @@ def require_sense(fitted: FittedModel, part: Dataset, rows: Dataset, *, chosen: 
         TrainingError: It does.
     """
     rows = rows.take(np.arange(min(len(rows), MOST_ROWS)))
-    found = score(fitted, rows, num_samples=SAMPLES, context=rows.context).log_density
+    found = score(fitted, rows, num_samples=SAMPLES).log_density
     if found is None:
         return
     alone = marginal_log_density(fitted, part, rows)

@@ -22,6 +22,7 @@ from reparax.model import Model
 from reparax.networks import given
 from reparax.posteriors import Posterior
 from reparax.priors import RegressedPrior
+from reparax.priors.learned import Moments
 from reparax.pytrees import num_parameters
 from reparax.recipe import Choice, FittedModel, build, held_out_share, part_of
 from reparax.training import cosine_adam
@@ -170,6 +171,8 @@ def _fitted_to(fitted: FittedModel, choice: Choice, codes: Any, held_out: Any, s
     prior, objective, steps = build(recipe, fitted.schema, key=initial, contexts=contexts).prior, None, STEPS
     if isinstance(prior, RegressedPrior):
         prior, objective, steps = prior.started_at(np.concatenate(draws)), _Regression(), REGRESSION_STEPS
+    if isinstance(prior, Moments):
+        prior = prior.fitted_to(draws.reshape(-1, draws.shape[-1]))
     if num_parameters(prior):
         count = len(draws)
         size = min(BATCH_SIZE, count)

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from reparax.cli.model import Allow, member_of, open_data, open_model
+from reparax.cli.model import Allow, Label, member_of, open_data, open_model
 from reparax.cli.terminal import speaker
 
 
@@ -17,6 +17,7 @@ def export(
     out: Annotated[str, Parameter(name=["--out", "-o"], allow_leading_hyphen=True)],
     samples: int = 100,
     member: int | None = None,
+    label: Label = None,
     allow: Allow = (),
     quiet: bool = False,
 ) -> None:
@@ -32,6 +33,7 @@ def export(
         out: The folder to write, or the .html file.
         samples: The number of draws of z for each example in score.
         member: Of an ensemble, the member that is exported, from 1 on.
+        label: Where the labels of the data are, if they are given to the model.
         allow: Modules with custom parts that may be imported.
         quiet: Show no notes.
     """
@@ -40,7 +42,7 @@ def export(
     check_output(out, (".html", ".htm") if format == "html" else ())
     say = speaker(quiet)
     fitted = member_of(open_model(model, allow), member, "to export")
-    dataset = None if data is None else open_data(data, fitted, say)
+    dataset = None if data is None else open_data(data, fitted, say, label=label)
     from reparax import exports
 
     exports.export(fitted, out, format=format, data=dataset, num_samples=samples)

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from reparax.cli.model import Allow, Data, Id, View, open_data, open_model, source_of, streamed
+from reparax.cli.model import Allow, Data, Id, Label, View, member_of, open_data, open_model, source_of, streamed
 from reparax.cli.options import choice_of
 from reparax.cli.terminal import speaker
 
@@ -21,6 +21,8 @@ def refit_prior(
     row_id: Id = None,
     prior: str | None = None,
     seed: int = 0,
+    member: int | None = None,
+    label: Label = None,
     allow: Allow = (),
     quiet: bool = False,
 ) -> None:
@@ -36,16 +38,18 @@ def refit_prior(
         row_id: Of views, the column or array that names their rows; by default they belong together in their order.
         prior: The prior, by name or as JSON with its options (default: the best of several on held-out rows).
         seed: The random seed.
+        member: Of an ensemble, the member whose prior is fitted, from 1 on; it is written alone.
+        label: Where the labels are, if they are given to the model.
         allow: Modules with custom parts that may be imported.
         quiet: Show no notes.
     """
     say = speaker(quiet)
-    fitted = open_model(model, allow)
+    fitted = member_of(open_model(model, allow), member, "to refit the prior of")
     from reparax import applications, artifact
 
     folder = Path(out).expanduser()
     artifact.check_folder(folder)
-    dataset = open_data(source_of(data, view, row_id), fitted, say)
+    dataset = open_data(source_of(data, view, row_id), fitted, say, label=label)
     refitted = applications.refit_prior(
         fitted, dataset, prior=None if prior is None else choice_of("prior", prior), seed=seed
     )

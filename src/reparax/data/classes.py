@@ -67,11 +67,13 @@ def repeated_labels(dataset: Dataset, share: float, repeats: int) -> tuple[Datas
 
 
 def _is_missing(label: object) -> bool:
-    return is_absent(label) or label == "" or (isinstance(label, int) and label == UNLABELED)
+    return is_absent(label) or label == "" or (isinstance(label, int | float) and label == UNLABELED)
 
 
 def _name(label: object) -> str:
-    return f"{label:g}" if isinstance(label, float) else str(label)
+    if not isinstance(label, float):
+        return str(label)
+    return str(int(label)) if label.is_integer() else f"{label:g}"
 
 
 def _order(name: str) -> tuple[int, float, str]:

@@ -193,8 +193,10 @@ class OfTotal(dist.Distribution):
         made = self.make(jnp.exp(self.log_shares + jnp.log(size)))
         return made.to_event(self.log_shares.ndim)
 
-    def log_prob(self, value: Num[Array, "*event"]) -> Float[Array, ""]:
+    def log_prob(self, value: Num[Array, "*sample"]) -> Float[Array, "*s"]:
         x = jnp.asarray(value, self.log_shares.dtype)
+        if x.ndim > self.event_dim:  # the size is that of each example
+            return jax.vmap(self.log_prob)(x)
         total = jnp.sum(x)
         joint = self.total.log_prob(total) + self.given(total).log_prob(x)
         return joint - Poisson(jnp.maximum(total, SMALLEST_SIZE)).log_prob(total) if self.exact else joint

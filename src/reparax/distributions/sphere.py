@@ -319,7 +319,7 @@ def log_shifted_normalizer(kappa: Float[Array, "*s"], dimension: int) -> Float[A
     logs = kappa[..., None] * beyond + (dimension - 2) * jnp.log(jnp.sin(angle) / reference)
     integral = jnp.sum(jnp.exp(logs) * weights * (high - low), -1)
     at_mode = -2 * kappa * jnp.sin(mode[..., 0] / 2) ** 2 + (dimension - 2) * jnp.log(reference[..., 0])
-    ring = log_area(dimension - 1) if dimension > 2 else float(jnp.log(2.0))
+    ring = log_area(dimension - 1) if dimension > 2 else math.log(2.0)
     return ring + at_mode + jnp.log(integral)
 
 

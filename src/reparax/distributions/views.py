@@ -130,7 +130,9 @@ class JointOfViews(dist.Distribution):
         terms = [view.log_prob(x) for view, x in zip(self.views, views, strict=True)]
         return jnp.where(present, jnp.stack(terms), 0.0)
 
-    def log_prob(self, value: Float[Array, " d"]) -> Float[Array, ""]:
+    def log_prob(self, value: Float[Array, "*s d"]) -> Float[Array, "*s"]:
+        if jnp.ndim(value) > 1:
+            return jax.vmap(self.log_prob)(jnp.asarray(value))
         return jnp.sum(self.log_prob_of_views(value))
 
     def sample(self, key: jax.Array, sample_shape: tuple[int, ...] = ()) -> Float[Array, "*s d"]:

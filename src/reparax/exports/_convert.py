@@ -45,7 +45,7 @@ def _evaluated(graph: Graph, jaxpr: Jaxpr, constants: Sequence[Any], inputs: Seq
     values: dict[Any, Any] = dict(zip([*jaxpr.constvars, *jaxpr.invars], [*constants, *inputs], strict=True))
 
     def read(atom: Any) -> Any:
-        return np.asarray(atom.val) if isinstance(atom, Literal) else values[atom]
+        return _constant(atom.val) if isinstance(atom, Literal) else values[atom]
 
     for equation in jaxpr.eqns:
         results = _converted(graph, equation, [read(atom) for atom in equation.invars])
@@ -131,7 +131,13 @@ def _computed(equation: Any, operands: list[Any]) -> list[Any]:
     params = equation.primitive.get_bind_params(equation.params)
     results = equation.primitive.bind(*map(_as_array, operands), **params)
     results = results if equation.primitive.multiple_results else [results]
-    return [each if jnp.issubdtype(each.dtype, jax.dtypes.prng_key) else np.asarray(each) for each in results]
+    return [_constant(each) for each in results]
+
+
+def _constant(value: Any) -> Any:
+    """A constant as NumPy has it, except for random keys."""
+    is_key = isinstance(value, jax.Array) and jnp.issubdtype(value.dtype, jax.dtypes.prng_key)
+    return value if is_key else np.asarray(value)
 
 
 def _as_array(value: Any) -> Any:
@@ -140,7 +146,7 @@ def _as_array(value: Any) -> Any:
 
 def _inlined(graph: Graph, inner: Any, operands: Sequence[Any]) -> list[Any]:
     if isinstance(inner, ClosedJaxpr):
-        return _evaluated(graph, inner.jaxpr, [np.asarray(each) for each in inner.consts], operands)
+        return _evaluated(graph, inner.jaxpr, [_constant(each) for each in inner.consts], operands)
     return _evaluated(graph, inner, [], operands)
 
 
@@ -174,7 +180,7 @@ def _unrolled(graph: Graph, params: Any, operands: list[Any]) -> list[Any]:
 
 def _at(graph: Graph, sequence: Any, step: int) -> Any:
     if not isinstance(sequence, Tensor):
-        return np.asarray(sequence)[step]
+        return _constant(sequence)[step]
     return _inlined(
         graph, jax.make_jaxpr(lambda x: x[step])(jax.ShapeDtypeStruct(sequence.shape, sequence.dtype)), [sequence]
     )[0]

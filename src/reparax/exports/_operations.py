@@ -271,12 +271,22 @@ def _cumulative(op: str) -> Handler:
 
 def _dot(graph: Graph, operands: Sequence[Operand], params: Mapping[str, Any], out: Any) -> Operand:
     (left_sum, right_sum), (left_batch, right_batch) = params["dimension_numbers"]
-    left, left_free = _as_matrices(graph, operands[0], left_batch, left_sum, summed_last=True)
-    right, right_free = _as_matrices(graph, operands[1], right_batch, right_sum, summed_last=False)
+    # Of JAX, one may be of whole numbers and the other one not.
+    first, second = (_of_type(graph, operand, out.dtype) for operand in operands)
+    left, left_free = _as_matrices(graph, first, left_batch, left_sum, summed_last=True)
+    right, right_free = _as_matrices(graph, second, right_batch, right_sum, summed_last=False)
     batch = [shape_of(operands[0])[axis] for axis in left_batch]
     shape = (*([math.prod(batch)] if batch else []), math.prod(left_free), math.prod(right_free))
     product = graph.add("MatMul", [left, right], shape, out.dtype)
     return reshaped(graph, product, out.shape)
+
+
+def _of_type(graph: Graph, operand: Operand, dtype: Any) -> Operand:
+    if operand.dtype == dtype:
+        return operand
+    return (
+        operand.astype(dtype) if isinstance(operand, np.ndarray) else graph.add("Cast", [operand], operand.shape, dtype)
+    )
 
 
 def _as_matrices(

@@ -42,11 +42,13 @@ class AbstractObjective(Part):
         needs_density: Whether the posterior must have a density.
         trains_prior: Whether the weights of a prior have a gradient.
         takes_labels: Whether labels are known classes of some examples; the posterior then needs a class.
+        differentiates_draws: Whether draws of z are differentiated, which those of discrete variables cannot be.
     """
 
     needs_density: eqx.AbstractClassVar[bool]
     trains_prior: eqx.AbstractClassVar[bool]
     takes_labels: ClassVar[bool] = False
+    differentiates_draws: ClassVar[bool] = False
 
     @abstractmethod
     def __call__(self, model: Model, x: Num[Array, "*event"], *, key: jax.Array, step: Int[Array, ""]) -> Terms:
@@ -72,6 +74,12 @@ def check_objective(objective: AbstractObjective, model: Model) -> None:
             got=registry.part_name(type(model.posterior.part)),
             cure="choose --posterior class-normal, or another objective",
         )
+    if objective.differentiates_draws and model.posterior.latent_space in DISCRETE:
+        raise RecipeError(
+            expected=f"a posterior of continuous variables for the {name} objective, which differentiates draws",
+            got=registry.part_name(type(model.posterior.part)),
+            cure="choose --posterior diagonal-normal, or --objective elbo",
+        )
     _check_relaxed_codes(objective, model)
     if num_parameters(model.prior) and not objective.trains_prior:
         raise RecipeError(
@@ -81,6 +89,8 @@ def check_objective(objective: AbstractObjective, model: Model) -> None:
         )
 
 
+DISCRETE = frozenset({"binary", "class and real", "codes", "count", "one-hot"})
+"""The spaces with discrete variables, alone or among others."""
 RELAXING = frozenset({"gumbel-softmax", "rebar", "straight-through"})
 """Estimators that evaluate, or differentiate, between the values of a discrete variable."""
 CLOSED_KL = frozenset({"elbo", "reconstruction"})

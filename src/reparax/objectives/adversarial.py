@@ -57,6 +57,7 @@ class Adversarial(AbstractCompanionObjective):
 
     needs_density: ClassVar[bool] = False
     trains_prior: ClassVar[bool] = False
+    differentiates_draws: ClassVar[bool] = True
     weight: float = option(10.0, low=0, high=LARGEST_WEIGHT)
     hidden_units: int = option(64, low=1, high=MOST_UNITS)
 
@@ -90,6 +91,7 @@ class FactorVAE(AbstractCompanionObjective):
 
     needs_density: ClassVar[bool] = True
     trains_prior: ClassVar[bool] = True
+    differentiates_draws: ClassVar[bool] = True
     weight: float = option(10.0, low=0, high=LARGEST_WEIGHT)
     hidden_units: int = option(64, low=1, high=MOST_UNITS)
 

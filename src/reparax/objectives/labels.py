@@ -1,5 +1,6 @@
 """Bounds of models with a class as latent variable, of which some examples are labeled."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -16,6 +17,7 @@ from reparax.objectives._base import AbstractObjective, Terms
 from reparax.objectives.bounds import ELBO
 from reparax.parts import option
 from reparax.posteriors import Posterior
+from reparax.priors import Prior
 
 MOST = 1_000_000_000
 
@@ -63,7 +65,9 @@ class OfLabel(eqx.Module):
     def __call__(self, model: Model, x: Num[Array, "*event"], *, key: jax.Array, step: Int[Array, ""]) -> Terms:
         """The terms; the bound is that on log p(x, y) where y is known."""
         objective, is_labeled = self.objective, self.label >= 0
-        known = replace(model, posterior=KnownClass.of(model.posterior, self.label))
+        # The prior stays that of all classes, also one that is made of the posterior.
+        prior = MadeOf(prior=model.prior, posterior=model.posterior)
+        known = replace(model, posterior=KnownClass.of(model.posterior, self.label), prior=prior)
         terms = ELBO()(known, x, key=key, step=step)
         log_probs = jax.nn.log_softmax(classes_of(model.posterior(x)).logits)
         right = log_probs[jnp.maximum(self.label, 0)]
@@ -108,13 +112,43 @@ class KnownClass(Posterior):
         """The posterior with this class."""
         return cls(posterior=posterior, label=label, part=posterior.part, latent_shape=posterior.latent_shape)
 
-    @property
-    def of_classes(self) -> Any:
-        """What a prior that shares layers with the posterior asks it for."""
-        return getattr(self.posterior, "of_classes")  # noqa: B009
-
     def __call__(self, x: Float[Array, "*event"]) -> dist.Distribution:
         return with_class(classes_of(self.posterior(x)), self.label)
+
+
+class MadeOf(Prior):
+    """A prior of one posterior, whichever it is asked for: p(y, u) is the same whether y is known or not.
+
+    Attributes:
+        prior: The prior.
+        posterior: The posterior whose pseudo-inputs or layers it has, if any.
+    """
+
+    latent_spaces: ClassVar[frozenset[str]] = frozenset({"class and real"})
+    prior: Prior
+    posterior: Posterior
+
+    def __call__(self, posterior: Posterior) -> dist.Distribution:
+        return self.prior(self.posterior)
+
+
+def check_classes(model: Model, x: Num[Array, "*event"], names: Sequence[str]) -> None:
+    """Refuses a posterior with other classes than the labels, some of which would be none or have no name.
+
+    Args:
+        model: The model; a plain one for some context.
+        x: Any example.
+        names: The classes of the labels.
+
+    Raises:
+        RecipeError: Their numbers differ.
+    """
+    logits = eqx.filter_eval_shape(lambda some: classes_of(some.posterior(x)).logits, model)
+    if logits.shape[-1] != len(names):
+        raise RecipeError(
+            expected=f"as many classes as the labels have, {len(names)}: {', '.join(names[:12])}",
+            got=f"a posterior with {logits.shape[-1]}", cure="leave num_classes (--posterior.num-classes) out",
+        )  # fmt: skip
 
 
 def classes_of(q: dist.Distribution) -> ClassNormal:

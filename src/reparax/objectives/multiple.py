@@ -63,7 +63,8 @@ class CIWAE(AbstractObjective):
 class PIWAE(AbstractObjective):
     """The decoder and the prior learn from the IWAE of M K samples, the encoder from the mean of M IWAEs of K samples.
 
-    Rainforth et al. (2018), equations 12 and 13. The reported bound is the IWAE of M K samples.
+    Rainforth et al. (2018), equations 12 and 13. The reported bound is the IWAE of M K samples. Layers that the
+    prior shares with the posterior (`ladder`, `top-down-residual`, `codebook-ladder`) learn as the encoder does.
 
     Args:
         num_samples: K, the samples of each bound of the encoder.

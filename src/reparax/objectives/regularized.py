@@ -61,6 +61,7 @@ class TotalCorrelation(AbstractObjective):
 
     needs_density: ClassVar[bool] = True
     trains_prior: ClassVar[bool] = True
+    differentiates_draws: ClassVar[bool] = True
     weight: float = option(5.0, low=0, high=LARGEST_WEIGHT)
     num_rows: int = option(0, low=0, high=MOST_STEPS)
 
@@ -106,6 +107,7 @@ class DIP(AbstractObjective):
 
     needs_density: ClassVar[bool] = True
     trains_prior: ClassVar[bool] = True
+    differentiates_draws: ClassVar[bool] = True
     weight: float = option(10.0, low=0, high=LARGEST_WEIGHT)
     variance_weight: float = option(10.0, low=0, high=LARGEST_WEIGHT)
 
@@ -133,6 +135,7 @@ class InfoVAE(AbstractObjective):
 
     needs_density: ClassVar[bool] = False
     trains_prior: ClassVar[bool] = False
+    differentiates_draws: ClassVar[bool] = True
     weight: float = option(100.0, low=0, high=LARGEST_WEIGHT)
     kl_weight: float = option(0.0, low=0, high=LARGEST_WEIGHT)
 

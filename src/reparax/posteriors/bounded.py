@@ -8,6 +8,7 @@ import numpyro.distributions as dist
 from jaxtyping import Array, Float
 
 from reparax.distributions.bounded import LogisticNormal as LogisticNormalDistribution
+from reparax.errors import RecipeError
 from reparax.posteriors._base import AbstractFamily, LatentSpace
 from reparax.pytrees import soft_bound
 
@@ -63,6 +64,11 @@ class Dirichlet(AbstractFamily):
     default_prior: ClassVar[str] = "uniform-dirichlet"
 
     def num_outputs(self, latent_dim: int) -> int:
+        if latent_dim < 2:
+            raise RecipeError(
+                expected="two proportions or more, which add up to 1", got=f"a latent_dim of {latent_dim}",
+                cure="choose --latent-dim 2, or --posterior logistic-normal, which has one proportion more",
+            )  # fmt: skip
         return latent_dim
 
     def distribution(self, outputs: Float[Array, " outputs"], latent_dim: int) -> dist.Distribution:

@@ -192,7 +192,8 @@ def _rules(schema: Schema, num_examples: int, given: dict[str, Any]) -> dict[str
     usual = "product-of-experts" if schema.views else "diagonal-normal"
     plain = "deterministic" if name_of(objective) == "reconstruction" else usual
     posterior = given.get("posterior", "class-normal" if schema.classes else plain)
-    if schema.classes and has_option("posterior", posterior, "num_classes"):
+    counts = has_option("posterior", posterior, "num_classes") and "num_classes" not in options_in(posterior)
+    if schema.classes and counts:
         posterior = with_options("posterior", posterior, {"num_classes": len(schema.classes)})
     network = given.get("network", _network(schema, schema.summary().size))
     binarizes = given.get("binarize", "none") != "none"
