@@ -40,8 +40,8 @@ ROUNDS_TO_SOLVE = 4
 """The same where a child of a relation is chosen, which takes longer."""
 FOR_ROUNDS = 1 << 28
 """Folded into keys for the rounds after the first."""
-ENOUGH = 500.0
-"""The effective number of proposals above which no more are drawn, whatever the number of rows."""
+ENOUGH = 100.0, 500.0
+"""As many effective proposals as rows are enough, but not fewer than the first number nor more than the second."""
 FEW_EFFECTIVE = 200.0
 """With fewer, and fewer than rows, these are said to be alike."""
 MIN_EFFECTIVE = 20.0
@@ -246,8 +246,7 @@ def _proposed_until_enough(
         more = _Proposals.of(fitted, row, count, of_round, conditions, is_related=is_related)
         whole = more if whole is None else whole.joined(more)
         _, effective = _weights(whole.log_weights)
-        is_enough = effective >= max(MIN_EFFECTIVE, min(num_samples, ENOUGH))
-        if is_enough or effective * most < MIN_EFFECTIVE * (number + 1):
+        if effective >= np.clip(num_samples, *ENOUGH) or effective * most < MIN_EFFECTIVE * (number + 1):
             break
     assert whole is not None
     return whole
