@@ -80,6 +80,10 @@ class RowsNotFilled(UserWarning):
         return type(self), (str(self), self.num_cells)
 
 
+class FewDraws(UserWarning):
+    """Rows that meet a condition come from few draws of the latent variable, so that they resemble each other."""
+
+
 class TrainingWarning(UserWarning):
     """Training went wrong in part: steps that were not finite, or a model that is no better than it should be."""
 

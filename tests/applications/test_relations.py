@@ -10,11 +10,11 @@ import polars as pl
 import pytest
 
 import reparax as rx
-from reparax.applications import impute, impute_draws, sample_values, score
+from reparax.applications import _where, impute, impute_draws, sample_values, score
 from reparax.cli import main
 from reparax.data import fractions_held, read, related, relation_lines
 from reparax.data.constraints import Unique
-from reparax.errors import DataError, RecipeError, RowsNotFilled
+from reparax.errors import DataError, FewDraws, RecipeError, RowsNotFilled
 from reparax.recipe import Units
 from reparax.tables import Layout, RowDistribution
 
@@ -339,3 +339,29 @@ def test_what_categories_have_in_common_is_a_parameter_of_its_own():
     np.testing.assert_allclose(ratio[first], ratio[first][0], rtol=1e-4)
     np.testing.assert_allclose(ratio[~first], ratio[~first][0], rtol=1e-4)
     assert ratio[first][0] / ratio[~first][0] == pytest.approx(np.exp(2.0), rel=1e-2)
+
+
+@pytest.mark.parametrize(("where", "most"), [({"fare": 30.0}, "32,768"), ({"total": 25.0}, "8,192")])
+def test_more_draws_are_proposed_while_few_meet_a_condition(fitted, monkeypatch, where, most):
+    """And if they remain few, this is said."""
+    monkeypatch.setattr(_where, "PROPOSALS", 2048)
+    monkeypatch.setattr(_where, "PROPOSALS_TO_SOLVE", 2048)
+    monkeypatch.setattr(_where, "MIN_EFFECTIVE", 2.0)
+    with pytest.warns(FewDraws, match=f"an effective number of .* of {most} draws .*: the 300 rows come from so few"):
+        drawn = rx.sample(fitted, 300, key=jax.random.key(1), where=where)
+    for name, value in where.items():
+        assert (drawn[name] == value).all()
+
+
+def test_draws_of_more_rounds_stay_with_their_member(fitted):
+    """Of an ensemble, the draws of one member come after those of another."""
+    both = replace(fitted, others=(fitted,))
+
+    def of_round(number: int) -> _where._Proposals:
+        marks, used = 10.0 * np.repeat([0, 1], 3) + number, np.full(3, number)
+        return _where._Proposals(both, np.zeros((1, 8)), marks, 3, used[:, None], used, marks, None)
+
+    whole = of_round(1).joined(of_round(2))
+    assert whole.z.tolist() == whole.log_weights.tolist() == [1, 1, 1, 2, 2, 2, 11, 11, 11, 12, 12, 12]
+    assert whole.per_member == 6
+    assert whole.used.tolist() == whole.contexts[:, 0].tolist() == [1, 1, 1, 2, 2, 2]

@@ -83,7 +83,7 @@ def test_conditional_samples_have_the_condition_and_what_follows_from_it(fitted)
 def test_a_condition_that_is_too_rare_is_refused(fitted):
     with pytest.raises(DataError, match="too rare"):
         rx.sample(
-            fitted, 10, key=jax.random.key(0), where={"height": 140.0, "weight": 120.0, "sex": "m", "children": 8}
+            fitted, 10, key=jax.random.key(0), where={"height": 120.0, "weight": 120.0, "sex": "m", "children": 8}
         )
 
 

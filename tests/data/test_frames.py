@@ -4,6 +4,7 @@ import datetime as dt
 import string
 
 import numpy as np
+import pandas as pd
 import polars as pl
 import pyarrow as pa
 import pytest
@@ -295,3 +296,33 @@ def test_numbers_written_as_text_come_back_with_their_decimals(column):
     back = to_frame(dataset.values, dataset.schema)
     assert back.equals(kept)
     assert back.schema == kept.schema
+
+
+@pytest.mark.parametrize("zone", ["America/New_York", "Europe/Berlin", "UTC"])
+@pytest.mark.parametrize("form", [pl.DataFrame.clone, pl.DataFrame.to_pandas, pl.DataFrame.to_arrow])
+def test_times_of_any_zone_come_back(zone, form):
+    times = pl.Series("t", np.datetime64("2024-01-01T00:00:00.000000") + np.arange(20).astype("timedelta64[h]"))
+    table = pl.DataFrame({"t": times.dt.replace_time_zone(zone), "x": np.arange(20.0)})
+    dataset = read(form(table.with_columns(t=pl.when(pl.col("x") > 0).then("t"))))
+    assert dataset.schema.columns[0].kind == "datetime"
+    filled = fill(dataset, read(table).values)
+    assert type(filled) is type(form(table))
+    back = pl.from_pandas(filled) if hasattr(filled, "iloc") else pl.DataFrame(filled)
+    assert back.equals(table)
+
+
+@pytest.mark.parametrize("values", [["a", "b", "c"], [3, 1, 2]])
+def test_categories_that_the_data_do_not_declare_can_be_filled_in(values):
+    """Of pandas categories and polars enums, which refuse values that they do not list."""
+    fitted = read(pd.DataFrame({"g": pd.Categorical(values * 5), "x": np.arange(15.0)})).schema
+    cells = [None, values[0], None]
+    frames = [pd.DataFrame({"g": pd.Categorical(cells, categories=values[:1]), "x": [1.0, 2.0, 3.0]})]
+    if values[0] == "a":
+        frames.append(pl.DataFrame({"g": pl.Series(cells, dtype=pl.Enum(["a"])), "x": [1.0, 2.0, 3.0]}))
+    codes = {category: code for code, category in enumerate(fitted.columns[0].categories)}
+    for frame in frames:
+        dataset = read_as(frame, fitted, allow_missing=True)
+        whole = np.array([[codes[values[1]], 1.0], [codes[values[0]], 2.0], [codes[values[2]], 3.0]])
+        filled = fill(dataset, whole)["g"]
+        assert list(filled) == [values[1], values[0], values[2]]
+        assert str(filled.dtype).lower().startswith(("category", "enum"))

@@ -98,9 +98,10 @@ def impute(
         duplicates: ``"use"`` or ``"ignore"``: whether cells may be taken from rows that are the same. Of several views
             they are not.
         neighbors: ``"use"`` or ``"ignore"``: whether rows that resemble a row count, beside the model.
-        impossible: ``"refuse"`` or ``"leave"``: what is done with rows in which relations between columns leave no
-            values in the range of the fit for what is missing, such as a total below each of its parts. Left ones
-            keep their gaps, and are named in a warning, `reparax.errors.RowsNotFilled`.
+        impossible: ``"refuse"`` or ``"leave"``: what is done with rows in which stated relations between columns leave
+            no values in the range of the fit for what is missing, such as a total below each of its parts. Left ones
+            keep their gaps, and are named in a warning, `reparax.errors.RowsNotFilled`. Where only relations that were
+            found do, rows are imputed without these.
         at_once: The most rows that are computed at once, as of `reparax.score`.
 
     Returns:

@@ -1,5 +1,6 @@
 """Sampling new examples from the prior and the likelihood."""
 
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
@@ -17,7 +18,7 @@ from reparax.applications._rows import batch_size, batches, require_samples
 from reparax.applications._where import SAME_LATENT, by_member, drawn_where, keys_at, members_of
 from reparax.compiler import in_float32
 from reparax.data import Column, Dataset, FrameKind, cell_text, possible_value
-from reparax.errors import DataError, RecipeError
+from reparax.errors import DataError, FewDraws, RecipeError
 from reparax.model import Model
 from reparax.networks import context_size
 from reparax.recipe import FittedModel, given_numbers
@@ -64,8 +65,13 @@ def sample(
     Raises:
         RecipeError: The number of samples is below 1, or there is a condition but no table.
         DataError: A condition names an unknown column or category, or is too rare to sample from.
+
+    Warns:
+        FewDraws: Few draws from the prior meet the condition, so that rows resemble each other.
     """
     drawn = sample_dataset(fitted, num_samples, key=key, where=where, context=context)
+    for note in drawn.notes:
+        warnings.warn(note, FewDraws, stacklevel=2)
     return in_form_of_data(replace(drawn, frame_kind=fitted.frame_kind, frame_labels=fitted.frame_labels), like)
 
 
@@ -93,7 +99,7 @@ def sample_dataset(
     where: Mapping[str, Any] | None = None,
     context: Any = None,
 ) -> Dataset:
-    """`sample` as a dataset: the values, and what is given of each example; the arguments are those of `sample`."""
+    """`sample` as a dataset: the values, what is given, and notes; the arguments are those of `sample`."""
     return next(sample_pieces(fitted, num_samples, key=key, where=where, context=context, rows=num_samples))
 
 
@@ -125,30 +131,31 @@ def sample_pieces(
     require_samples(num_samples)
     rows = num_samples if fitted.schema.compares_rows else min(rows, num_samples)
     require_samples(rows, size)
-    draw, given_at = _drawing(fitted, num_samples, key, where or {}, context)
+    draw, given_at, notes = _drawing(fitted, num_samples, key, where or {}, context)
     for start in range(0, num_samples, rows):
         places = np.arange(start, min(start + rows, num_samples))
         values = _until_held(fitted, draw(places, 0), lambda some, attempt, of=places: draw(of[some], attempt))
-        yield Dataset(values, fitted.schema, conditions=given_at(places))
+        yield Dataset(values, fitted.schema, conditions=given_at(places), notes=notes)
 
 
 def _drawing(
     fitted: FittedModel, num_samples: int, key: jax.Array, where: Mapping[str, Any], context: Any
-) -> tuple[Draw, Callable[[np.ndarray], Dataset | None]]:
-    """What draws examples by their indices, and what is given of these once they are drawn."""
+) -> tuple[Draw, Callable[[np.ndarray], Dataset | None], tuple[str, ...]]:
+    """What draws examples by their indices, what is given of these once they are drawn, and notes for the user."""
     where = {str(name): value for name, value in where.items()}
     if fitted.schema.given is None:
         if not where:
-            return _drawn(fitted, num_samples, key, contexts_of(fitted, context, num_samples)), lambda places: None
+            return _drawn(fitted, num_samples, key, contexts_of(fitted, context, num_samples)), lambda places: None, ()
         _refuse_both(fitted)
-        return drawn_where(fitted, num_samples, _conditions(fitted, where), key)[0], lambda places: None
+        met = drawn_where(fitted, num_samples, _conditions(fitted, where), key)
+        return met.draw, lambda places: None, met.notes
     if context is None and (conditioned := conditions_where(fitted, where))[1]:
         # What is given and not chosen is resampled along with z: it is drawn from p(given, z | cells).
         conditions, modeled = conditioned
-        draw, chosen = drawn_where(fitted, num_samples, _conditions(fitted, modeled), key, conditions)
-        return draw, lambda places: conditions.at(chosen[places])
+        met = drawn_where(fitted, num_samples, _conditions(fitted, modeled), key, conditions)
+        return met.draw, lambda places: conditions.at(met.used[places]), met.notes
     given = given_of(fitted, num_samples, key, where, context)
-    return _drawn(fitted, num_samples, key, given_numbers(given.schema, given.values)), given.take
+    return _drawn(fitted, num_samples, key, given_numbers(given.schema, given.values)), given.take, ()
 
 
 def sample_means(

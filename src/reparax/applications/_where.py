@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import equinox as eqx
 import jax
@@ -34,6 +34,16 @@ FOR_SOLVED = 1 << 29
 FOR_ACCEPT = (1 << 30) + 1
 MOVES = 12
 """The moves away from a row that was resampled."""
+ROUNDS = 16
+"""So many times the proposals are drawn at most, while few meet the condition."""
+ROUNDS_TO_SOLVE = 4
+"""The same where a child of a relation is chosen, which takes longer."""
+FOR_ROUNDS = 1 << 28
+"""Folded into keys for the rounds after the first."""
+ENOUGH = 100.0, 500.0
+"""As many effective proposals as rows are enough, but not fewer than the first number nor more than the second."""
+FEW_EFFECTIVE = 200.0
+"""With fewer, and fewer than rows, these are said to be alike."""
 MIN_EFFECTIVE = 20.0
 """The smallest effective number of proposals: with fewer, rows would repeat a few latent points."""
 
@@ -133,76 +143,113 @@ def by_member(
     return whole
 
 
+class Where(NamedTuple):
+    """Draws of rows that meet a condition.
+
+    Attributes:
+        draw: Draws rows by their indices, and the number of the attempt.
+        used: Which of the conditions each row has; drawing changes that along with the latent variable.
+        notes: A sentence for the user if the rows come from few draws of the latent variable.
+    """
+
+    draw: Callable[[np.ndarray, int], np.ndarray]
+    used: np.ndarray
+    notes: tuple[str, ...]
+
+
 def drawn_where(
     fitted: FittedModel,
     num_samples: int,
     cells: Mapping[int, float],
     key: jax.Array,
     conditions: Conditions | None = None,
-) -> tuple[Callable[[np.ndarray, int], np.ndarray], np.ndarray]:
+) -> Where:
     """Draws rows whose latent variable is resampled from the prior with the probability of the cells as weight.
 
-    Returns:
-        The function that draws rows by their indices, and for each row which of the conditions it has; the function
-        changes that along with the latent variable.
+    Raises:
+        DataError: Too few draws from the prior meet the condition.
     """
     row = np.full((1, len(fitted.schema.columns or ())), np.nan)
     for column, value in cells.items():
         row[0, column] = value
-    seen = jnp.asarray(fitted.units.stored(row)[0], jnp.float32)
     for_z, for_choice, for_x = jax.random.split(key, 3)
-    is_related = fitted.units.extension is not None and is_solved(fitted.units.extension, ~np.isnan(row[0]))
-    proposed = PROPOSALS_TO_SOLVE if is_related else PROPOSALS
-    keys = jax.random.split(for_z, -(-max(proposed, 2 * num_samples) // LARGEST_BATCH))
-    per_member = len(keys) * LARGEST_BATCH
-    contexts, of_proposals = _contexts(conditions, per_member, key)
-    # Of an ensemble, the proposals of all members: those that make the cells more probable are drawn more often.
-    z, log_weights = map(np.concatenate, zip(*(
-        tuple(map(np.asarray, _proposed(member.model, seen, keys, contexts))) for member in fitted.members
-    ), strict=True))  # fmt: skip
-    numbers = (
-        None if contexts is None else np.tile(np.asarray(contexts).reshape(per_member, -1), (len(fitted.members), 1))
-    )
-    proposals = _Proposals(fitted, row, z, per_member, numbers)
-    first = None
-    if is_related:
-        whole = np.arange(len(z))
-        first = proposals.solved(whole, keys_at(jax.random.fold_in(for_x, FOR_SOLVED), whole, LARGEST_BATCH))
-        log_weights = first.log_weights
-    weights = _weights(log_weights)
+    proposals = _proposed_until_enough(fitted, num_samples, row, (for_z, for_x, key), conditions)
+    weights, effective = _weights(proposals.log_weights)
+    if effective < MIN_EFFECTIVE:
+        raise DataError(
+            expected=f"a condition that at least {MIN_EFFECTIVE:g} of {len(weights)} draws from the prior meet",
+            got=f"one that {effective:.1f} of them meet, which is too rare under the model",
+            cure="condition on fewer columns, or on more common values",
+        )
     picked = jax.random.choice(for_choice, len(weights), (num_samples,), p=jnp.asarray(weights / weights.sum()))
-    of_proposals = np.tile(of_proposals, len(fitted.members))
     chosen = np.asarray(picked)
-    size, used = batch_size(fitted), of_proposals[chosen]
+    size, used = batch_size(fitted), proposals.used[chosen % proposals.per_member]
 
     def draw(places: np.ndarray, attempt: int) -> np.ndarray:
         of_attempt = for_x if attempt == 0 else jax.random.fold_in(for_x, LARGEST_BATCH + attempt)
         # A z that does not lead to rows that meet the constraints is given up for another one.
         other = chosen[places if attempt <= SAME_LATENT else (places + attempt) % num_samples]
-        used[places] = of_proposals[other]
-        if first is not None:
-            return proposals.moved(Particles(*(part[other] for part in first)), other, places, of_attempt, size)
+        used[places] = proposals.used[other % proposals.per_member]
+        if proposals.rows is not None:
+            start = Particles(proposals.rows[other], proposals.log_weights[other])
+            return proposals.moved(start, other, places, of_attempt, size)
         return proposals.drawn(other, keys_at(of_attempt, places, size), size)
 
-    return draw, used
+    return Where(draw, used, _notes(effective, len(weights), num_samples))
 
 
-def _weights(log_weights: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
-    """Importance weights but for a factor.
+def _notes(effective: float, count: int, num_samples: int) -> tuple[str, ...]:
+    if effective >= min(num_samples, FEW_EFFECTIVE):
+        return ()
+    return (
+        f"an effective number of {effective:.0f} of {count:,} draws from the prior meet the condition: the "
+        f"{num_samples:,} rows come from so few latent points, resemble each other and may repeat; "
+        "for others, condition on fewer columns or on more common values",
+    )
 
-    Raises:
-        DataError: They are those of too few proposals.
-    """
+
+def _weights(log_weights: Float[np.ndarray, " n"]) -> tuple[Float[np.ndarray, " n"], float]:
+    """Importance weights but for a factor, and the effective number of draws."""
     largest = float(np.max(log_weights))
-    weights = np.exp(np.asarray(log_weights, np.float64) - largest) if np.isfinite(largest) else np.zeros(1)
-    effective = float(weights.sum() ** 2 / (weights**2).sum()) if weights.any() and np.isfinite(weights).all() else 0.0
-    if effective < MIN_EFFECTIVE:
-        raise DataError(
-            expected=f"a condition that at least {MIN_EFFECTIVE:g} of {len(log_weights)} draws from the prior meet",
-            got=f"one that {effective:.1f} of them meet, which is too rare under the model",
-            cure="condition on fewer columns, or on more common values",
-        )
-    return weights
+    if not np.isfinite(largest):
+        return np.zeros(len(log_weights)), 0.0
+    weights = np.exp(np.asarray(log_weights, np.float64) - largest)
+    effective = float(weights.sum() ** 2 / (weights**2).sum())
+    return weights, effective if np.isfinite(effective) else 0.0
+
+
+def _proposed_until_enough(
+    fitted: FittedModel,
+    num_samples: int,
+    row: Float[np.ndarray, "1 d"],
+    keys: tuple[Array, Array, Array],
+    conditions: Conditions | None,
+) -> "_Proposals":
+    """Draws from the prior: more of them while few meet the condition, unless hardly any do.
+
+    Args:
+        fitted: The fitted model.
+        num_samples: The number of rows that are asked for.
+        row: The chosen cells, NaN elsewhere.
+        keys: Those for z, for rows, and for what is given.
+        conditions: What is given of rows, if anything is.
+    """
+    extension = fitted.units.extension
+    is_related = extension is not None and is_solved(extension, ~np.isnan(row[0]))
+    usual, most = (PROPOSALS_TO_SOLVE, ROUNDS_TO_SOLVE) if is_related else (PROPOSALS, ROUNDS)
+    count = -(-max(usual, 2 * num_samples) // LARGEST_BATCH)
+    most = -(-most * usual // (count * LARGEST_BATCH))
+    whole = None
+    for number in range(most):
+        # The keys of the first round do not depend on how many there are.
+        of_round = tuple(jax.random.fold_in(key, FOR_ROUNDS + number) if number else key for key in keys)
+        more = _Proposals.of(fitted, row, count, of_round, conditions, is_related=is_related)
+        whole = more if whole is None else whole.joined(more)
+        _, effective = _weights(whole.log_weights)
+        if effective >= np.clip(num_samples, *ENOUGH) or effective * most < MIN_EFFECTIVE * (number + 1):
+            break
+    assert whole is not None
+    return whole
 
 
 class _Proposals(NamedTuple):
@@ -214,6 +261,9 @@ class _Proposals(NamedTuple):
         z: The draws, those of one member of an ensemble after those of another.
         per_member: How many each has.
         contexts: What is given of each draw of a member as numbers, if anything is.
+        used: Which of the conditions that is.
+        log_weights: The log importance weights of all draws.
+        rows: A row given each in which the relations of chosen children hold; None if there is none to solve.
     """
 
     fitted: FittedModel
@@ -221,6 +271,53 @@ class _Proposals(NamedTuple):
     z: np.ndarray
     per_member: int
     contexts: np.ndarray | None
+    used: np.ndarray
+    log_weights: Float[np.ndarray, " n"]
+    rows: Float[np.ndarray, "n d"] | None
+
+    @classmethod
+    def of(
+        cls,
+        fitted: FittedModel,
+        row: Float[np.ndarray, "1 d"],
+        count: int,
+        keys: tuple[Array, ...],
+        conditions: Conditions | None,
+        *,
+        is_related: bool,
+    ) -> Self:
+        """Some batches of draws; of an ensemble, of all members: those that make the cells more probable count more."""
+        for_z, for_x, for_conditions = keys
+        seen = jnp.asarray(fitted.units.stored(row)[0], jnp.float32)
+        of_batches = jax.random.split(for_z, count)
+        contexts, used = _contexts(conditions, count * LARGEST_BATCH, for_conditions)
+        z, log_weights = map(np.concatenate, zip(*(
+            tuple(map(np.asarray, _proposed(member.model, seen, of_batches, contexts))) for member in fitted.members
+        ), strict=True))  # fmt: skip
+        numbers = None if contexts is None else np.asarray(contexts).reshape(len(used), -1)
+        made = cls(fitted, row, z, len(used), numbers, used, log_weights, None)
+        if not is_related:
+            return made
+        whole = np.arange(len(z))
+        found = made.solved(whole, keys_at(jax.random.fold_in(for_x, FOR_SOLVED), whole, LARGEST_BATCH))
+        return made._replace(log_weights=found.log_weights, rows=found.values)
+
+    def joined(self, other: Self) -> Self:
+        """These draws and others, those of each member together."""
+
+        def both(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+            size = len(self.fitted.members)
+            pieces = [part.reshape(size, -1, *part.shape[1:]) for part in (first, second)]
+            return np.concatenate(pieces, axis=1).reshape(-1, *first.shape[1:])
+
+        return self._replace(
+            z=both(self.z, other.z),
+            per_member=self.per_member + other.per_member,
+            contexts=_together(self.contexts, other.contexts),
+            used=np.concatenate([self.used, other.used]),
+            log_weights=both(self.log_weights, other.log_weights),
+            rows=None if self.rows is None or other.rows is None else both(self.rows, other.rows),
+        )
 
     def drawn(self, of_rows: Int[np.ndarray, " n"], keys: Array, size: int) -> Float[np.ndarray, "n d"]:
         """Rows given draws of z, by their indices."""
@@ -263,7 +360,7 @@ class _Proposals(NamedTuple):
         """
         values, log_weights = start
         for move in range(MOVES):
-            keys = keys_at(jax.random.fold_in(key, FOR_SOLVED + move), places, size)
+            keys = keys_at(jax.random.fold_in(key, FOR_SOLVED + 1 + move), places, size)
             other = self.solved(of_rows, keys)
             uniform = np.asarray(jax.vmap(lambda key: jax.random.uniform(jax.random.fold_in(key, FOR_ACCEPT)))(keys))
             with np.errstate(divide="ignore"):
@@ -271,6 +368,10 @@ class _Proposals(NamedTuple):
             values = np.where(accepted[:, None], other.values, values)
             log_weights = np.where(accepted, other.log_weights, log_weights)
         return values
+
+
+def _together(first: np.ndarray | None, second: np.ndarray | None) -> np.ndarray | None:
+    return None if first is None or second is None else np.concatenate([first, second])
 
 
 def _contexts(conditions: Conditions | None, count: int, key: Array) -> tuple[Array | None, np.ndarray]:

@@ -39,7 +39,7 @@ from reparax.cli.outputs import (
 from reparax.cli.terminal import notes, speaker, warn
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Sequence
+    from collections.abc import Callable, Generator, Iterator, Sequence
 
     from reparax.data import Dataset
 
@@ -91,13 +91,20 @@ def sample(
     cells = applications.conditions_in(fitted, where) if where else {}
     rows = max(1, min(PIECE_ROWS, PIECE_VALUES // fitted.units.summary.size))
     if not shows_means and count > rows and can_be_written_in_pieces(fitted, out):
-        write_pieces(out, count, lambda: applications.sample_pieces(fitted, count, key=key, where=cells, rows=rows))
-        notes(speaker(quiet), applications.notes_on_where(fitted, cells))
+        said: list[str] = []
+
+        def pieces() -> "Iterator[Dataset]":
+            for piece in applications.sample_pieces(fitted, count, key=key, where=cells, rows=rows):
+                said[:] = piece.notes
+                yield piece
+
+        write_pieces(out, count, pieces)
+        notes(speaker(quiet), (*applications.notes_on_where(fitted, cells), *said))
         speaker(quiet)(f"wrote {out}: {count} samples")
         return
     draw = applications.means_dataset if shows_means else applications.sample_dataset
     drawn = draw(fitted, count, key=key, where=cells)
-    notes(speaker(quiet), applications.notes_on_where(fitted, cells))
+    notes(speaker(quiet), (*applications.notes_on_where(fitted, cells), *drawn.notes))
     if is_picture:
         files.write(out, framed(enlarged(pixels(fitted, drawn.values))))
         what = "means given z, without the noise of pixels (--no-means)" if shows_means else "samples"

@@ -63,6 +63,9 @@ def cells_of(column: "nw.Series", name: str, fitted: Column | None = None) -> Ce
         return Cells("number", np.full(len(column), np.nan), "float64")
     if dtype == nw.Object:
         return cells_of(nw.from_native(polars_series(column), series_only=True), name, fitted)
+    # narwhals does not know zones of pandas whose name has an underscore.
+    if str(getattr(column.to_native(), "dtype", "")).startswith("datetime64["):
+        return cells_of(nw.from_native(column.to_polars(), series_only=True), name, fitted)
     raise _unsupported(name, column.drop_nulls()[0])
 
 

@@ -293,7 +293,11 @@ def _with_pandas_columns(native: Any, changed: "dict[int, pl.Series]", gaps: dic
     frame = native.copy()
     for place, column in changed.items():
         series, filled = frame.iloc[:, place].copy(), column.to_list()
-        series.iloc[np.flatnonzero(gaps[place])] = [filled[row] for row in np.flatnonzero(gaps[place])]
+        values = [filled[row] for row in np.flatnonzero(gaps[place])]
+        if hasattr(series, "cat"):
+            known = set(series.cat.categories)
+            series = series.cat.add_categories([each for each in dict.fromkeys(values) if each not in known])
+        series.iloc[np.flatnonzero(gaps[place])] = values
         frame.isetitem(place, series)
     return frame
 
@@ -317,6 +321,10 @@ def filled_series(series: "pl.Series", filling: "pl.Series", gaps: np.ndarray) -
     choose = pl.Series(gaps)
     if series.dtype == pl.Null:  # a column without any value has no type of its own
         return filling.zip_with(choose, pl.Series([None] * len(filling), dtype=filling.dtype))
+    if isinstance(series.dtype, pl.Enum):  # which may lack what occurred in the fit
+        texts = filling.cast(pl.String).filter(choose).drop_nulls().unique(maintain_order=True)
+        known = series.dtype.categories
+        series = series.cast(pl.Enum(pl.concat([known, texts.filter(~texts.is_in(known.implode()))])))
     if series.dtype in (pl.Categorical, pl.Enum, pl.String):
         return filling.cast(pl.String).zip_with(choose, series.cast(pl.String)).cast(series.dtype)
     if series.dtype.is_integer() and filling.dtype.is_float():

@@ -71,7 +71,7 @@ class Ask:
         where = applications.conditions_of(self.subject.fitted, message.where)
         draw = applications.means_dataset if message.means else applications.sample_dataset
         drawn = draw(self.subject.fitted, message.n, key=jax.random.key(message.seed), where=where)
-        notes = applications.notes_on_where(self.subject.fitted, where)
+        notes = [*applications.notes_on_where(self.subject.fitted, where), *drawn.notes]
         answer = shown_examples(self.things, drawn, of_model=True)
         return Answer({**answer.fields, "notes": notes}, answer.arrays)
 
