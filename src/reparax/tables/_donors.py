@@ -29,8 +29,8 @@ class Donors(eqx.Module):
     Of a row x of which some cells are known, row i is the neighbor with a probability in proportion to
     E_q(z | x_i)[p(known cells of x | z)] to the power of t. With t = 1 it is that of the model in which z is drawn from
     the mixture of q(z | x_i) (Norouzi, Fleet & Norouzi 2020, "Exemplar VAE", equation 4), and the cells are those of
-    the row itself. t is 1, or less if the neighbors are effectively fewer than four. Cells that the neighbor lacks have
-    their distribution given its z.
+    the row itself. t is 1, or less if the neighbors are effectively fewer than four. Cells that the neighbor lacks are
+    left to the model.
 
     Attributes:
         layout: The columns.
@@ -85,7 +85,12 @@ class Donors(eqx.Module):
         log_weights, share = self._log_weights(x, uses_gaps=uses_gaps)
         weights = jax.nn.softmax(log_weights)
         layout = self.layout.value
-        of_rows = jax.vmap(lambda row, parameters: _statistics(layout, row, parameters))(self.lent, self.parameters)
+
+        def lent(row: Float[Array, " d"]) -> list[PyTree[Array]]:
+            families = zip(layout.families, layout.split(row), statistics, strict=True)
+            return [family.with_known(cells, own) for family, cells, own in families]
+
+        of_rows = jax.vmap(lent)(self.lent)
         return jax.tree.map(
             lambda own, others: (1 - share) * own + share * jnp.tensordot(weights, others, axes=1), statistics, of_rows
         )
@@ -104,13 +109,9 @@ class Donors(eqx.Module):
         log_weights, share = self._log_weights(x, uses_gaps=uses_gaps)
 
         def one(own: Float[Array, " d"], key: Array) -> Float[Array, " d"]:
-            for_share, for_row, for_z, for_cells = jax.random.split(key, 4)
-            chosen = jax.random.categorical(for_row, log_weights)
-            parameters = jax.random.choice(for_z, self.parameters[chosen])
-            others = RowDistribution(parameters, self.layout.value).sample_whole(for_cells)
-            row = self.lent[chosen]
-            row = jnp.where(jnp.isnan(row), others, row)
-            return jnp.where(jax.random.uniform(for_share) < share, row, own)
+            for_share, for_row = jax.random.split(key)
+            row = self.lent[jax.random.categorical(for_row, log_weights)]
+            return jnp.where(jnp.isnan(row) | (jax.random.uniform(for_share) >= share), own, row)
 
         return jax.vmap(one)(drawn, jax.random.split(key, len(drawn)))
 
@@ -138,14 +139,6 @@ def _unseen(layout: Layout, row: Float[Array, " d"]) -> Bool[Array, " d"]:
 
 def _same(one: Float[Array, " d"], other: Float[Array, " d"]) -> Bool[Array, ""]:
     return jnp.all((one == other) | (jnp.isnan(one) & jnp.isnan(other)))
-
-
-def _statistics(layout: Layout, row: Float[Array, " d"], parameters: Float[Array, "s p"]) -> list[PyTree[Array]]:
-    """The statistics of a row's own cells; of those that it lacks, the expectations over its draws of z."""
-    of_draws = jax.vmap(lambda each: RowDistribution(each, layout).statistics())(parameters)
-    of_gaps = jax.tree.map(lambda of_draw: jnp.mean(of_draw, axis=0), of_draws)
-    families = zip(layout.families, layout.split(row), of_gaps, strict=True)
-    return [family.with_known(cells, others) for family, cells, others in families]
 
 
 def _with_effective(log_weights: Float[Array, " n"], count: float) -> Float[Array, " n"]:
