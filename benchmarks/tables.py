@@ -3,7 +3,7 @@
 python benchmarks/tables.py anomalies    the tables of shared/data/adbench beside IsolationForest, with three seeds
 python benchmarks/tables.py synthetic    rows drawn from fits to 80 % of five tables, compared with the other 20 %
 python benchmarks/tables.py private      the price of differential privacy, for two tables (half an hour and more)
-python benchmarks/tables.py imputation   hidden cells of five tables beside three other methods, three seeds each
+python benchmarks/tables.py imputation   hidden cells of eleven tables beside three other methods, three seeds each
 python benchmarks/tables.py speed        rows scored and drawn per second
 """
 
@@ -28,7 +28,7 @@ NUM_SEEDS = 3
 
 
 def synthetic(seed: int) -> None:
-    """Five tables with three seeds each, by `synthetic_rows.Measures`; and how fast rows are drawn."""
+    """Eleven tables with three seeds each, by `synthetic_rows.Measures`; and how fast rows are drawn."""
     print_all(DATA / "tables", range(seed, seed + NUM_SEEDS))
     fitted = rx.fit(pl.read_csv(DATA / "tables" / "adult.csv"), epochs=2, seed=seed)
     rx.sample(fitted, 10_000, key=jax.random.key(seed))
@@ -43,7 +43,7 @@ def private(seed: int) -> None:
 
 
 def imputation(seed: int) -> None:
-    """Five tables with three seeds each, by `imputation.METHODS`."""
+    """Eleven tables with three seeds each, by `imputation.METHODS`."""
     print_imputation(DATA / "tables", range(seed, seed + NUM_SEEDS))
 
 

@@ -153,6 +153,7 @@ def test_without_neighbors_rows_are_independent_of_each_other(table, fitted):
         impute(fitted, table, neighbors="some")
 
 
+@pytest.mark.full
 def test_unseen_categories_are_not_lent(table, fitted):
     strange = table.with_columns(group=pl.lit("z"))
     strange[0, "group"] = None

@@ -178,7 +178,14 @@ def test_all_impossible_rows_are_named_at_once(stated, impossible):
         impute(stated, impossible, impossible="keep")
 
 
-@pytest.mark.parametrize("form", [pl.DataFrame.clone, pl.DataFrame.to_pandas, pl.DataFrame.to_arrow])
+@pytest.mark.parametrize(
+    "form",
+    [
+        pl.DataFrame.clone,
+        pytest.param(pl.DataFrame.to_pandas, marks=pytest.mark.full),
+        pytest.param(pl.DataFrame.to_arrow, marks=pytest.mark.full),
+    ],
+)
 def test_impossible_rows_may_keep_their_gaps(stated, impossible, form):
     for function, more in ((impute, ()), (impute_draws, (2,))):
         with pytest.warns(RowsNotFilled, match=r"6 of 12 rows \(row 2 .* keep their gaps") as caught:
@@ -194,7 +201,7 @@ def test_impossible_rows_may_keep_their_gaps(stated, impossible, form):
             assert rows.select("zone", "total").equals(impossible.select("zone", "total"))
 
 
-@pytest.mark.parametrize("memory", [(), ("--memory", "0.1KB")])
+@pytest.mark.parametrize("memory", [pytest.param((), marks=pytest.mark.full), ("--memory", "0.1KB")])
 def test_the_command_line_says_which_rows_keep_their_gaps(stated, impossible, tmp_path, capsys, memory):
     rx.save(stated, tmp_path / "model")
     impossible.with_columns(pl.col("tip").cast(pl.Float64)).write_parquet(tmp_path / "gaps.parquet", row_group_size=6)

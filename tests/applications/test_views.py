@@ -97,7 +97,9 @@ def test_one_view_is_generated_from_another_in_its_units(model):
     assert all(one["photo"].max() <= 4 for one in from_table)
 
 
-@pytest.mark.parametrize("form", ["polars", "pandas", "pyarrow", "files"])
+@pytest.mark.parametrize(
+    "form", ["pandas", *(pytest.param(form, marks=pytest.mark.full) for form in ("polars", "pyarrow", "files"))]
+)
 def test_observed_values_come_back_as_they_were_given(form, tmp_path):
     """Numbers with more digits than single precision has, or than those of the fit; categories that it did not have."""
     rng = np.random.default_rng(1)
