@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from reparax.compiler import in_float32
-from reparax.data import Dataset, Unique
+from reparax.data import Dataset
 from reparax.model import Model
 from reparax.recipe import FittedModel
 from reparax.tables import ColumnsDecoder, Donors
@@ -49,10 +49,8 @@ def donors_of(fitted: FittedModel, dataset: Dataset, seed: int) -> tuple[Donors,
 
 def _lends(fitted: FittedModel, size: int) -> np.ndarray:
     """Which columns of the model others may take: no keys, of which each row has its own."""
-    keys = {name for rule in fitted.schema.constraints if isinstance(rule, Unique) for name in rule.columns}
-    names = [column.name for column in fitted.schema.columns or ()]
-    lends = np.ones(size, bool)
-    lends[: len(names)] = [name not in keys for name in names]
+    lends, columns = np.ones(size, bool), fitted.schema.columns or ()
+    lends[: len(columns)] = [column.name not in fitted.schema.keys for column in columns]
     return lends
 
 

@@ -24,7 +24,7 @@ from reparax.applications._impute_solved import (
 )
 from reparax.applications._mixture import over_members
 from reparax.applications._rows import importance_samples, map_with_samples, require_samples
-from reparax.data import Column, Dataset, Unique, fill, rounded, unrounded
+from reparax.data import Column, Dataset, fill, rounded, unrounded
 from reparax.errors import RecipeError
 from reparax.model import Model
 from reparax.recipe import FittedModel
@@ -114,10 +114,9 @@ def impute(
             not missing at random for a model of a table whose gaps do not depend on the row.
     """
     _require_one_of("impossible", get_args(Impossible), impossible)
-    _require_one_of("neighbors", get_args(Neighbors), neighbors)
     uses_gaps, dataset = _uses_gaps(fitted, missing), dataset_of(fitted, data, context)
     known, _ = _with_duplicates(dataset, duplicates)
-    function = _Expect(num_samples, uses_gaps, donors_of(fitted, known, seed) if neighbors == "use" else ())
+    function = _Expect(num_samples, uses_gaps, _neighbors(fitted, known, seed, neighbors))
     values = _filled(fitted, known, function, num_samples, seed, at_once)
     _check_filled(fitted, known, values, impossible)
     return filled_views(dataset, values) if dataset.schema.views else fill(unrounded(dataset), values)
@@ -161,10 +160,8 @@ def impute_draws(
     if num_draws < 1:
         raise RecipeError(expected="a number of draws from 1 up", got=f"{num_draws}", cure="ask for at least one")
     _require_one_of("impossible", get_args(Impossible), impossible)
-    _require_one_of("neighbors", get_args(Neighbors), neighbors)
     uses_gaps, dataset = _uses_gaps(fitted, missing), dataset_of(fitted, data, context)
-    donors = donors_of(fitted, dataset, seed) if neighbors == "use" else ()
-    function = _Draws(num_samples, uses_gaps, num_draws, donors)
+    function = _Draws(num_samples, uses_gaps, num_draws, _neighbors(fitted, dataset, seed, neighbors))
     values = _filled(fitted, dataset, function, num_samples * num_draws, seed)
     known, accuracy = _with_duplicates(dataset, duplicates)
     if known is not dataset:
@@ -192,7 +189,7 @@ class _Expect(eqx.Module):
             own = adapter.statistics(model.likelihood, z, log_weights)
             return own if donors is None else donors.mixed(x, own, uses_gaps=self.uses_gaps)
 
-        members = list(zip(models, self.donors or (None,) * len(models), strict=True))
+        members = _members(models, self.donors)
         if len(models) == 1:
             return adapter.typical(statistics(members[0]))
         return adapter.typical(jax.tree.map(lambda of_all: jnp.mean(of_all, axis=0), over_members(members, statistics)))
@@ -218,11 +215,16 @@ class _Draws(eqx.Module):
                 return own
             return donors.replaced(x, own, jax.random.fold_in(key, FOR_NEIGHBORS), uses_gaps=self.uses_gaps)
 
-        members = list(zip(models, self.donors or (None,) * len(models), strict=True))
+        members = _members(models, self.donors)
         if len(models) == 1:
             return drawn(members[0])
         which = jax.random.randint(jax.random.fold_in(key, FOR_MEMBER), (self.num_draws,), 0, len(models))
         return over_members(members, drawn)[which, jnp.arange(self.num_draws)]
+
+
+def _members(models: Sequence[Model], donors: tuple[Donors, ...]) -> list[tuple[Model, Donors | None]]:
+    """Each model with the rows that others may take cells from in it, if there are any."""
+    return list(zip(models, donors or (None,) * len(models), strict=True))
 
 
 def _weighted(model: Model, x: Array, key: Array, num_samples: int, uses_gaps: bool) -> tuple[Array, Array]:
@@ -247,8 +249,7 @@ def _with_duplicates(dataset: Dataset, duplicates: Duplicates) -> tuple[Dataset,
     schema = dataset.schema
     if duplicates == "ignore" or schema.views or schema.columns is None or dataset.values.dtype.kind != "f":
         return dataset, 1.0
-    keys = {name for rule in schema.constraints if isinstance(rule, Unique) for name in rule.columns}
-    ignored = frozenset(at for at, column in enumerate(schema.columns) if column.name in keys)
+    ignored = frozenset(at for at, column in enumerate(schema.columns) if column.name in schema.keys)
     copied = from_duplicates(dataset.values, dataset.context, ignored)
     taken = np.isnan(dataset.values) & ~np.isnan(copied.values)
     if not taken.any():
@@ -257,16 +258,32 @@ def _with_duplicates(dataset: Dataset, duplicates: Duplicates) -> tuple[Dataset,
     return replace(dataset, values=np.where(taken, values, dataset.values)), copied.accuracy
 
 
+def _neighbors(fitted: FittedModel, dataset: Dataset, seed: int, neighbors: Neighbors) -> tuple[Donors, ...]:
+    """The rows that others may take cells from, if they may.
+
+    Raises:
+        RecipeError: The choice is unknown.
+    """
+    _require_one_of("neighbors", get_args(Neighbors), neighbors)
+    return donors_of(fitted, dataset, seed) if neighbors == "use" else ()
+
+
 def _check_filled(fitted: FittedModel, dataset: Dataset, values: np.ndarray, impossible: Impossible) -> None:
     """Refuses rows that relations leave no values for, or warns that they keep their gaps.
 
     Raises:
         DataError: There are such rows, and they are refused.
     """
-    keeps_gaps = np.isnan(values).any(axis=tuple(range(1, values.ndim)))
-    places = np.flatnonzero(keeps_gaps & rows_to_solve(fitted, dataset.values))
+    places = np.flatnonzero(_keeps_gaps(values))
+    if len(places):
+        places = places[rows_to_solve(fitted, dataset.values[places])]
     if len(places):
         (refuse_impossible if impossible == "refuse" else warn_of_impossible)(fitted, dataset, places)
+
+
+def _keeps_gaps(values: np.ndarray) -> np.ndarray:
+    """Of which rows, or of any of their draws, cells are missing."""
+    return np.asarray(np.isnan(values).reshape(len(values), -1).any(axis=1))
 
 
 def _require_one_of(name: str, known: Sequence[str], got: str) -> None:
@@ -326,7 +343,7 @@ def _filled(
             result[solve] = expected_rows(
                 fitted, some, function.num_samples, seed, at_once, uses_gaps=function.uses_gaps
             )
-    impossible = solve & np.isnan(result).any(axis=tuple(range(1, result.ndim)))
+    impossible = solve & _keeps_gaps(result)
     if (alone := has_gaps & ~solve | _only_found(fitted, values, impossible)).any():
         models = tuple(member.model for member in fitted.members)
         some = dataset.take(np.flatnonzero(alone))

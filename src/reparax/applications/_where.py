@@ -299,8 +299,8 @@ class _Proposals(NamedTuple):
         if not is_related:
             return made
         whole = np.arange(len(z))
-        found = made.solved(whole, keys_at(jax.random.fold_in(for_x, FOR_SOLVED), whole, LARGEST_BATCH))
-        return made._replace(log_weights=found.log_weights, rows=found.values)
+        solved = made.solved(whole, keys_at(jax.random.fold_in(for_x, FOR_SOLVED), whole, LARGEST_BATCH))
+        return made._replace(log_weights=solved.log_weights, rows=solved.values)
 
     def joined(self, other: Self) -> Self:
         """These draws and others, those of each member together."""

@@ -64,9 +64,9 @@ def _numbers(view: Dataset, observed: Observed) -> np.ndarray | None:
         is_plain = isinstance(native, np.ndarray) and native.dtype.kind in "biuf"
         given = as_examples(native).values if is_plain else None
         return given if given is not None and given.shape == stored.shape and _are(given, stored) else None
-    found = [_column(view, native, place) for place in range(len(columns))]
-    kept = [each for each in found if each is not None and each.dtype.is_numeric()]
-    if len(kept) < len(found):
+    series = [_column(view, native, place) for place in range(len(columns))]
+    kept = [each for each in series if each is not None and each.dtype.is_numeric()]
+    if len(kept) < len(series):
         return None
     given = np.stack([each.to_numpy() for each in kept], axis=1)
     return given if _are(given, stored) else None

@@ -194,7 +194,12 @@ class Schema(msgspec.Struct, frozen=True):
     @property
     def compares_rows(self) -> bool:
         """Whether it depends on other rows if `holds` is true of one: values that are different in every row."""
-        return any(isinstance(constraint, Unique) for constraint in self.constraints)
+        return bool(self.keys)
+
+    @property
+    def keys(self) -> frozenset[str]:
+        """The names of the columns, alone or with others, of which no two rows are the same."""
+        return frozenset(name for rule in self.constraints if isinstance(rule, Unique) for name in rule.columns)
 
     @property
     def left_out_as_asked(self) -> tuple[str, ...]:

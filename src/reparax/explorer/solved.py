@@ -80,7 +80,7 @@ def solved_cells(
     rows = _without_each(np.asarray(data.values, np.float64), places)
     _, first, which = np.unique(np.isnan(rows), axis=0, return_index=True, return_inverse=True)
     most = max(FEWEST_ROWS, MOST_ROWS // max(1, len(first)))
-    found = [
+    of_kinds = [
         tuple(
             _of_member(fitted, member.model, rows[at], of_member.z, of_member.log_base[places[at]], most, data.context)
             for member, of_member in zip(fitted.members, drawn, strict=True)
@@ -89,8 +89,8 @@ def solved_cells(
     ]
     return {
         place: SolvedCell(
-            found[number],
-            "" if all(member.weights.any() for member in found[number]) else applications.contradiction(fitted, row),
+            of_kinds[number],
+            "" if all(member.weights.any() for member in of_kinds[number]) else applications.contradiction(fitted, row),
         )
         for place, number, row in zip(places.tolist(), which.ravel().tolist(), rows, strict=True)
     }
@@ -120,13 +120,13 @@ def _of_member(
     own = np.random.default_rng(SEED).permutation(np.tile(own, -(-FEWEST_ROWS // len(own))))[:most]
     keys = jax.random.split(jax.random.key(SEED), len(own))
     contexts = None if context is None else np.repeat(context, len(own), axis=0)
-    found = applications.particles(
+    solved = applications.particles(
         fitted, model, z[own], keys, np.repeat(row[None], len(own), axis=0), contexts, gaps=False
     )
-    log_weights = found.log_weights + log_base[own]
+    log_weights = solved.log_weights + log_base[own]
     largest = log_weights.max()
     weights = np.exp(log_weights - largest) if np.isfinite(largest) else np.zeros(len(own))
-    return OfMember(z[own], found.values, weights / max(float(weights.sum()), 1.0))
+    return OfMember(z[own], solved.values, weights / max(float(weights.sum()), 1.0))
 
 
 def _without_each(row: Float[np.ndarray, "1 d"], places: Int[np.ndarray, " s"]) -> Float[np.ndarray, "s d"]:

@@ -124,7 +124,7 @@ class Donors(eqx.Module):
 
         of_draws = jax.vmap(jax.vmap(log_prob))(self.parameters)
         # A row with the same known cells and the same gaps, such as x itself, has nothing to lend.
-        same = jax.vmap(lambda row: _same(row, x))(self.rows)
+        same = jax.vmap(lambda row: jnp.array_equal(row, x, equal_nan=True))(self.rows)
         log_weights = jnp.where(same, -jnp.inf, jax.scipy.special.logsumexp(of_draws, axis=1))
         others = jnp.any(~same)
         log_weights = _with_effective(jnp.where(others, log_weights, 0.0), FEWEST_EFFECTIVE)
@@ -135,10 +135,6 @@ def _unseen(layout: Layout, row: Float[Array, " d"]) -> Bool[Array, " d"]:
     """Which cells hold a value of which nothing is known."""
     cells = zip(layout.families, layout.split(jnp.where(jnp.isnan(row), 0.0, row)), strict=True)
     return layout.joined([family.is_unseen(cell) for family, cell in cells])
-
-
-def _same(one: Float[Array, " d"], other: Float[Array, " d"]) -> Bool[Array, ""]:
-    return jnp.all((one == other) | (jnp.isnan(one) & jnp.isnan(other)))
 
 
 def _with_effective(log_weights: Float[Array, " n"], count: float) -> Float[Array, " n"]:
