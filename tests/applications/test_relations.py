@@ -164,6 +164,8 @@ def test_rows_that_break_what_was_found_are_imputed_without_it(fitted, impossibl
     for filled in (impute(fitted, impossible, num_samples=20), *impute_draws(fitted, impossible, 2, num_samples=20)):
         assert filled.null_count().sum_horizontal().item() == 0
         assert filled.select("zone", "total").equals(impossible.select("zone", "total"))
+        for name in ("fare", "tip"):
+            assert filled[name].is_between(TABLE[name].min() - 1e-6, TABLE[name].max() + 1e-6).all()
 
 
 def test_all_impossible_rows_are_named_at_once(stated, impossible):

@@ -1,6 +1,6 @@
 """Imputation: the missing cells of a table given the observed ones."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, Literal, get_args
 
@@ -19,6 +19,7 @@ from reparax.applications._impute_solved import (
     expected_rows,
     open_relations,
     refuse_impossible,
+    rows_that_may_hold,
     rows_to_solve,
     warn_of_impossible,
 )
@@ -332,27 +333,45 @@ def _filled(
         values.astype(np.float64).reshape(len(values), *(1 for _ in inner), values.shape[1]),
         (len(values), *inner, values.shape[1]),
     ).copy()
+
+    def alone(which: np.ndarray, whole: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> None:
+        if which.any():
+            given = result[which].reshape(-1, values.shape[1])
+            rows = _of_model(fitted, dataset.take(np.flatnonzero(which)), function, work, seed, at_once)
+            result[which] = whole(rows.reshape(len(given), -1), given).reshape(-1, *result.shape[1:])
+
     solve = rows_to_solve(fitted, values)
+    may_hold = rows_that_may_hold(fitted, values)
+    alone(has_gaps & ~solve | may_hold, fitted.units.restored)
+    solve &= ~(may_hold & _holds(fitted, result))
     if solve.any():
-        some = dataset.take(np.flatnonzero(solve))
-        if isinstance(function, _Draws):
-            result[solve] = drawn_rows(
-                fitted, some, function.num_samples, seed, function.num_draws, uses_gaps=function.uses_gaps
-            )
-        else:
-            result[solve] = expected_rows(
-                fitted, some, function.num_samples, seed, at_once, uses_gaps=function.uses_gaps
-            )
-    impossible = solve & _keeps_gaps(result)
-    if (alone := has_gaps & ~solve | _only_found(fitted, values, impossible)).any():
-        models = tuple(member.model for member in fitted.members)
-        some = dataset.take(np.flatnonzero(alone))
-        work = max([work, *(donors.num_draws for donors in function.donors)])
-        rows = map_with_samples(function, fitted, some, work * len(models), seed, at_once, model=models)
-        given = result[alone]
-        whole = fitted.units.restored(rows.reshape(-1, rows.shape[-1]), given.reshape(-1, given.shape[-1]))
-        result[alone] = whole.reshape(given.shape)
+        result[solve] = _with_relations(fitted, dataset.take(np.flatnonzero(solve)), function, seed, at_once)
+    alone(_only_found(fitted, values, solve & _keeps_gaps(result)), fitted.units.reconciled)
     return result
+
+
+def _of_model(
+    fitted: FittedModel, some: Dataset, function: Any, work: int, seed: int, at_once: int | None
+) -> np.ndarray:
+    """A function of all members applied to rows: what the model says of each cell."""
+    models = tuple(member.model for member in fitted.members)
+    work = max([work, *(donors.num_draws for donors in function.donors)])
+    return map_with_samples(function, fitted, some, work * len(models), seed, at_once, model=models)
+
+
+def _with_relations(fitted: FittedModel, some: Dataset, function: Any, seed: int, at_once: int | None) -> np.ndarray:
+    """Rows whose parents are solved for."""
+    if isinstance(function, _Draws):
+        return drawn_rows(fitted, some, function.num_samples, seed, function.num_draws, uses_gaps=function.uses_gaps)
+    return expected_rows(fitted, some, function.num_samples, seed, at_once, uses_gaps=function.uses_gaps)
+
+
+def _holds(fitted: FittedModel, rows: np.ndarray) -> np.ndarray:
+    """In which rows, in all of their draws, all relations hold."""
+    if fitted.units.extension is None:
+        return np.ones(len(rows), bool)
+    held = fitted.units.extension.holds(rows.reshape(-1, rows.shape[-1]))
+    return np.asarray(held.reshape(len(rows), -1).all(axis=1))
 
 
 def _only_found(fitted: FittedModel, values: np.ndarray, impossible: np.ndarray) -> np.ndarray:

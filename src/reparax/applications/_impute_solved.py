@@ -27,6 +27,8 @@ MOST_LISTED = 5
 FEWEST_EFFECTIVE = 20.0
 MORE = 16
 """So many times the rows are drawn where fewer of one are effective."""
+OFTEN = 0.05
+"""The least fraction of gaps from which a density of a column for rows with that gap is learned."""
 FOR_ROWS = 4
 """Folded into the key of a row for its draws."""
 
@@ -38,6 +40,25 @@ def rows_to_solve(fitted: FittedModel, values: Float[np.ndarray, "n d"]) -> Bool
         return np.zeros(len(values), bool)
     kinds, of_rows = np.unique(np.isnan(values), axis=0, return_inverse=True)
     return np.asarray([is_solved(extension, ~kind) for kind in kinds])[of_rows.ravel()]
+
+
+def rows_that_may_hold(fitted: FittedModel, values: Float[np.ndarray, "n d"]) -> Bool[np.ndarray, " n"]:
+    """Which rows to solve may agree with their relations without it: those that are to be solved for orders alone.
+
+    Two columns that are imputed one by one are mostly in order. The child then has a density of its own, which is
+    learned from rows without the parent: enough of the fit must have been such.
+    """
+    solve = rows_to_solve(fitted, values)
+    result = np.zeros(len(values), bool)
+    for place in np.flatnonzero(solve):
+        result[place] = all(_may_hold(fitted, relation) for relation in open_relations(fitted, values[place]))
+    return result
+
+
+def _may_hold(fitted: FittedModel, relation: Relation) -> bool:
+    columns = fitted.schema.extension.columns
+    places = fitted.schema.extension.parents(relation)
+    return relation.is_order and min(columns[place].missing for place in places) >= OFTEN
 
 
 def expected_rows(

@@ -21,6 +21,8 @@ from reparax.summary import Column
 
 Rule = Literal["after", "before", "exact", "near"]
 
+PLAUSIBLE = 4.0
+"""The most spreads by which a number that a found relation gives may be out of the range of the data."""
 TOLERANCE = 4.0
 """Differences below this many roundings of float32 are none: data are mostly stored in it."""
 
@@ -141,13 +143,18 @@ class Relation(msgspec.Struct, frozen=True, kw_only=True):
     remainder: Column
     stated: bool = False
 
+    @property
+    def is_order(self) -> bool:
+        """Whether it holds on one side of the parent, without an end."""
+        return self.rule in {"after", "before"}
+
     def __str__(self) -> str:
         """The relation in words."""
         named = " and ".join(self.parents)
         if isinstance(self.form, Implied | Lookup):
             verb = "follows from" if self.rule == "exact" else "depends on"
             return f"{self.child} {verb} {named}"
-        if self.rule in {"after", "before"}:
+        if self.is_order:
             return f"{self.child} is not {'below' if self.rule == 'after' else 'above'} {named}"
         verb = "is" if self.rule == "exact" else "is near"
         return f"{self.child} {verb} {_formula(self.form, self.parents)}"
@@ -197,6 +204,19 @@ def restored(
     return rounded(s + y, child.step) + 0.0
 
 
+def in_range(values: Float[np.ndarray, " n"], column: Column) -> Bool[np.ndarray, " n"]:
+    """Which values of a column are in the range of the data."""
+    slack = column.step / 2 if column.step > 0 else 1e-6 * max(column.spread, 1e-12)
+    return (values >= column.low - slack) & (values <= column.high + slack)
+
+
+def is_plausible(values: Float[np.ndarray, " n"], column: Column) -> Bool[np.ndarray, " n"]:
+    """Which values are not far out of the range of the data, nor negative if the data are not."""
+    beyond = PLAUSIBLE * column.spread
+    low = column.low - beyond
+    return (values >= (max(low, 0.0) if column.low >= 0 else low)) & (values <= column.high + beyond)
+
+
 class Extension(NamedTuple):
     """The map between rows of a table and extended rows, which have the remainders of its relations too.
 
@@ -242,8 +262,7 @@ class Extension(NamedTuple):
     ) -> Float[np.ndarray, "n d"]:
         """Rows of the table from extended rows whose cells were drawn or expected one by one.
 
-        Children follow from their parents and remainders. A parent that is not given while its child is, is solved
-        for, so that the relation holds between given and other cells.
+        Children that are not given follow from their parents and remainders.
 
         Args:
             rows: Extended rows.
@@ -251,11 +270,32 @@ class Extension(NamedTuple):
         """
         size = len(self.columns)
         result, left = np.array(rows[:, :size], np.float64), rows[:, size:]
-        free = np.ones(result.shape, bool) if given is None else np.isnan(given)
-        if given is not None:
-            result = np.where(free, result, given)
-            for index in reversed(range(len(self.relations))):
-                self._solve(self.relations[index], left[:, index], result, free)
+        if given is None:
+            return self._forward(result, left, np.ones(result.shape, bool))
+        free = np.isnan(given)
+        return self._forward(np.where(free, result, given), left, free)
+
+    def reconciled(self, rows: Float[np.ndarray, "n e"], given: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n d"]:
+        """`collapsed`, with parents of given children solved for, so that relations hold between given and other cells.
+
+        Orders are left as they are where they hold. By a relation that was only found, a parent is solved for values
+        that are plausible: a row may as well break the relation.
+
+        Args:
+            rows: Extended rows.
+            given: Cells that are known, NaN elsewhere; they are not changed.
+        """
+        size = len(self.columns)
+        free, left = np.isnan(given), rows[:, size:]
+        result = np.where(free, rows[:, :size], given).astype(np.float64)
+        for index in reversed(range(len(self.relations))):
+            self._solve(self.relations[index], left[:, index], result, free)
+        return self._forward(result, left, free)
+
+    def _forward(
+        self, result: Float[np.ndarray, "n d"], left: Float[np.ndarray, "n r"], free: Bool[np.ndarray, "n d"]
+    ) -> Float[np.ndarray, "n d"]:
+        """The rows with free children as they follow from their parents and remainders."""
         for relation, y in zip(self.relations, left.T, strict=True):
             place = self.places[relation.child]
             child = self.columns[place]
@@ -275,7 +315,11 @@ class Extension(NamedTuple):
         """Sets one free parent of each row whose child is known, and marks it as known."""
         places = self.places
         child, parents = places[relation.child], np.asarray(self.parents(relation))
-        rows = np.flatnonzero(~free[:, child] & free[:, parents].any(axis=1))
+        open_ones = ~free[:, child] & free[:, parents].any(axis=1)
+        if relation.is_order:
+            s = predicted(relation.form, result[:, parents], self.columns[child])
+            open_ones &= ~_holds(relation, remainder(relation.form, result[:, child], s, self.columns[child]))
+        rows = np.flatnonzero(open_ones)
         if not len(rows):
             return
         if isinstance(relation.form, Implied):
@@ -290,8 +334,9 @@ class Extension(NamedTuple):
             some = rows[widest == place]
             value = relation.form.parent(place, target[widest == place], result[np.ix_(some, parents)])
             value = rounded(value, 0.0 if self.columns[parent].is_category else self.columns[parent].step)
-            result[some, parent] = np.where(np.isnan(value), result[some, parent], value)
-            free[some, parent] = False
+            is_value = ~np.isnan(value) & (relation.stated | is_plausible(value, self.columns[parent]))
+            result[some[is_value], parent] = value[is_value]
+            free[some[is_value], parent] = False
 
     def _width(self, form: Form, place: int, parent: int) -> float:
         """How much the child varies with a parent: that is the one to solve for."""

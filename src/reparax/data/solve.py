@@ -11,7 +11,7 @@ from typing import NamedTuple, Self
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from reparax.data.relations import TOLERANCE, Extension, Linear, Product, Relation, predicted, restored
+from reparax.data.relations import TOLERANCE, Extension, Linear, Product, Relation, in_range, predicted, restored
 from reparax.data.restore import rounded_days
 from reparax.data.values import rounded
 from reparax.summary import Column
@@ -239,7 +239,7 @@ class _Group:
                                columns[parent], columns[child])  # fmt: skip
             value = _as_recorded(found.at(self.noise[some, index, 1]), columns[parent])
             value = np.where(np.isnan(value), self.cells[some, parent], value)  # `check` finds whether it is one
-            self.possible[some] &= _in_range(value, columns[parent])
+            self.possible[some] &= in_range(value, columns[parent])
             self.cells[some, parent] = value
         counts = np.stack([
             _Values.of(relation.form, parents.index(parent), target, self.cells[:, parents], columns[parent],
@@ -272,7 +272,7 @@ class _Group:
             y, column = left[:, index], relation.remainder
             if self.fixed[len(self.known) + index]:
                 if not column.is_category:
-                    self.possible &= _in_range(y, column)
+                    self.possible &= in_range(y, column)
                 continue
             noise = TOLERANCE * np.finfo(np.float32).eps * np.abs(self.cells[:, child])
             self.possible &= np.abs(y - drawn[:, index]) <= np.maximum(noise, self.extension.columns[child].step / 2)
@@ -351,8 +351,3 @@ def _slope(
 
 def _as_recorded(values: Float[np.ndarray, " n"], column: Column) -> Float[np.ndarray, " n"]:
     return rounded_days(values, column.step) if column.kind == "datetime" else rounded(values, column.step)
-
-
-def _in_range(values: Float[np.ndarray, " n"], column: Column) -> Bool[np.ndarray, " n"]:
-    slack = column.step / 2 if column.step > 0 else 1e-6 * max(column.spread, 1e-12)
-    return (values >= column.low - slack) & (values <= column.high + slack)

@@ -219,7 +219,7 @@ class Units:
         if self.views:
             known = [None] * len(self.views) if given is None else [block for _, block in self._by_view(given)]
             pieces = [
-                view.restored(block, some) for (view, block), some in zip(self._by_view(values), known, strict=True)
+                view.reconciled(block, some) for (view, block), some in zip(self._by_view(values), known, strict=True)
             ]
             return np.concatenate([piece.reshape(len(values), -1) for piece in pieces], axis=1)
         shifted = self.shifted_back(values)
@@ -227,6 +227,17 @@ class Units:
             return shifted if given is None else np.where(np.isnan(given), shifted, given)
         whole = self.extension.collapsed(shifted, given)
         return whole if self.offset is not None or given is not None else whole.astype(values.dtype)
+
+    def reconciled(self, values: np.ndarray, given: np.ndarray | None) -> np.ndarray:
+        """`restored` where no importance weights account for relations: missing parents are solved for.
+
+        Args:
+            values: Values of the model.
+            given: For rows of a table, cells that are known and keep their values, NaN elsewhere.
+        """
+        if given is None or self.extension is None:
+            return self.restored(values, given)
+        return self.extension.reconciled(self.shifted_back(values), given)
 
     def _by_view(self, values: np.ndarray) -> "list[tuple[Units, np.ndarray]]":
         """The units of each view, and its values in their shape."""
