@@ -2,6 +2,7 @@
 
 import re
 import time
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -188,6 +189,38 @@ def test_distinct_numbers_with_marks_stop_the_fit_and_are_no_identifiers(mark, b
         read(frame)
     assert dict(read(frame, exclude=["a"]).schema.excluded) == {"a": "as asked"}
     assert read(frame, schema={"a": "categorical"}).schema.columns[0].kind == "categorical"
+
+
+@pytest.mark.parametrize("delimiter", [";", "\t", "|"])
+@pytest.mark.parametrize("seed", range(6))
+def test_no_number_of_a_text_file_is_read_a_thousandfold_too_small(seed, delimiter, tmp_path):
+    """Marks that may separate thousands are decimal ones only if other cells of the table show that they are."""
+    rng = np.random.default_rng(seed)
+    decimals, thousands = rng.permutation([",", "."])
+
+    def written(x: float, digits: int, mark: str, between: str) -> str:
+        return f"{x:,.{digits}f}".replace(",", "_").replace(".", mark).replace("_", between)
+
+    amounts, prices = rng.integers(100, 99_999, 40), rng.uniform(1, 99, 40)
+    file = tmp_path / "table.csv"
+
+    def table(**columns) -> Path:
+        rows = [columns, *zip(*columns.values(), strict=True)]
+        file.write_text("\n".join(delimiter.join(row) for row in rows))
+        return file
+
+    grouped = [written(x, 0, "?", thousands) for x in amounts]
+    plain = [written(x, 2, decimals, "") for x in prices]
+    with pytest.raises(DataError, match=r"thousand"):
+        read(table(amount=grouped, price=plain))
+    with pytest.raises(DataError, match=r"thousand"):
+        read(table(amount=[written(x, 0, "?", ",") for x in amounts], number=[str(x) for x in amounts]))
+    # The same marks, where they are decimal ones without a doubt: the second column has two digits after them.
+    fractions = [written(x, 3, decimals, "") for x in prices]
+    values = read(table(weight=fractions, price=plain)).values
+    np.testing.assert_allclose(values, np.stack([prices.round(3), prices.round(2)], axis=1), rtol=1e-6)
+    with pytest.raises(DataError, match=r"thousand"):
+        read(table(weight=fractions, price=[text.replace(decimals, thousands) for text in plain]))
 
 
 CODES = {

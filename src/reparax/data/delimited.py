@@ -175,7 +175,16 @@ def _parse(content: bytes, path: Path, delimiter: str, *, header: bool, width: i
         _refuse_short_rows(content, path, delimiter, width)
     _refuse_spaces_between(table, path)
     texts = [column for column in table.get_columns() if column.dtype == pl.String]
-    return table.with_columns(_numbers(column, decimal_comma=delimiter != ",") for column in texts)
+    numbers = table.with_columns(_numbers(column, column) for column in texts)
+    if delimiter == ",":
+        return numbers
+    with_commas = [_numbers(column, column.str.replace(",", ".", literal=True)) for column in texts]
+    of_numbers = [each for each, made in zip(texts, with_commas, strict=True) if made.dtype.is_numeric()]
+    if not any(_is_decimal(column, ",") for column in of_numbers):
+        return numbers
+    floats = [name for name in numbers.columns if numbers[name].dtype.is_float()]
+    _refuse_points(read(infer_schema=False).select(floats), path)
+    return table.with_columns(with_commas)
 
 
 def _has_codes(content: bytes, delimiter: str) -> bool:
@@ -280,18 +289,44 @@ def _ragged(path: Path, width: int, got: str) -> DataError:
     )
 
 
-def _numbers(column: "pl.Series", *, decimal_comma: bool) -> "pl.Series":
-    """A column of text as numbers if all of it is, possibly with spaces around numbers or with decimal commas."""
+def _is_decimal(column: "pl.Series", mark: str) -> bool:
+    """Whether a mark in numbers of a column can be nothing but a decimal one: 1,234 may be more than a thousand."""
+    marked = column.filter(column.str.contains(mark, literal=True).fill_null(value=False))
+    return not marked.str.contains(rf"^\s*[+-]?[1-9]\d{{0,2}}(?:{re.escape(mark)}\d{{3}})+\s*$").all()
+
+
+def _refuse_points(numbers: "pl.DataFrame", path: Path) -> None:
+    """Refuses numbers, as text, whose points may separate thousands, in a table with decimal commas.
+
+    Raises:
+        DataError: There is a column of such.
+    """
+    for column in numbers.get_columns():
+        points = column.str.contains(".", literal=True).fill_null(value=False)
+        if points.any() and not _is_decimal(column, "."):
+            row = points.arg_max() or 0
+            raise DataError(
+                expected=f"numbers in column {column.name!r} of {path} with decimal commas, as in other columns",
+                got=f"{column[row]!r} in row {row + 1}, which may be a fraction or more than a thousand",
+                cure="write all numbers of the table with the same decimal mark, and without thousands separators",
+            )
+
+
+def _numbers(column: "pl.Series", texts: "pl.Series") -> "pl.Series":
+    """A column of text as numbers if all of it is, possibly with spaces around numbers.
+
+    Args:
+        column: The column.
+        texts: It with decimal points.
+    """
     import polars as pl
 
-    text = column.str.strip_chars()
-    lower = text.str.to_lowercase()
-    text = text.set(lower.is_in(sorted(MISSING_NUMBERS)).fill_null(True), None)
+    text = texts.str.strip_chars()
+    text = text.set(text.str.to_lowercase().is_in(sorted(MISSING_NUMBERS)).fill_null(value=True), None)
     if text.str.contains(LEADING_ZERO).any():
         return column
-    pointed = text.str.replace(",", ".", literal=True) if decimal_comma else text
     for dtype in (pl.Int64, pl.Float64):
-        numbers = pointed.cast(dtype, strict=False)
+        numbers = text.cast(dtype, strict=False)
         if numbers.null_count() == text.null_count():
             return numbers
     return column
