@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from reparax.data import is_solved, log_probabilities, solved
 from reparax.data.relations import Extension, Implied, Linear, Lookup, Product, Relation
@@ -32,6 +33,10 @@ def category(name: str, count: int) -> Column:
 def relation(child: str, parents: tuple[str, ...], form, rule: str = "exact") -> Relation:
     column = category("left", 4) if isinstance(form, Implied) else number("left", REMAINDERS[rule])
     return Relation(child=child, parents=parents, form=form, rule=rule, remainder=column)
+
+
+def with_spread(column: Column, rng: np.random.Generator) -> Column:
+    return column if column.is_category else replace(column, spread=rng.choice([0.1, 1.0, 1.0, 1.0, 10.0]))
 
 
 A, B, C = np.arange(0.0, 6.0), np.arange(1.0, 5.0), np.arange(-2.0, 3.0)
@@ -68,7 +73,9 @@ class Model:
         columns = [category(key, len(v)) if key == "g" else number(key, v) for key, v in roots.items()]
         codes = isinstance(relations[0].form, Implied)
         columns += [category(child, 3) if codes else number(child, WIDE) for child in children]
-        self.extension = Extension.of(columns, relations)
+        # What is solved for depends on the spreads, the distribution does not.
+        relations = [replace(one, remainder=with_spread(one.remainder, rng)) for one in relations]
+        self.extension = Extension.of([with_spread(column, rng) for column in columns], relations)
         left = [np.arange(4.0) if codes else REMAINDERS[one.rule] for one in self.extension.relations]
         self.free = [*range(len(roots)), *range(len(columns), len(columns) + len(left))]
         self.values = [*roots.values(), *left]

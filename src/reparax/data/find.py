@@ -32,6 +32,8 @@ FEWEST_CATEGORIES = 20
 NOT_BY_CHANCE = 0.05
 """An order of two numbers is a relation if at least this fraction of the pairs from different rows break it."""
 MOST_PARENTS = 6
+NOISE = 0.1
+"""A part of a sum matters if in more than 1 % of the rows it moves the sum by this fraction of the noise."""
 AMBIGUITY = 1e-6
 """Of formulas that leave as little of a column, the one with the fewest negative terms is taken."""
 MOST_ALIKE = 0.95
@@ -284,7 +286,7 @@ def _linear(
     chosen = _pursued(rows[:, child], rows[:, others])
     if not chosen:
         return None
-    parents = [others[place] for place in chosen]
+    parents = _that_matter(child, [others[place] for place in chosen], rows, columns)
     form = _linear_form(rows[:, child], rows[:, parents])
     kept = [k for k, weight in enumerate(form.weights) if weight]
     if not kept:
@@ -341,6 +343,21 @@ def _pursued(x: Float[np.ndarray, " n"], others: Float[np.ndarray, "n k"]) -> li
         if np.square(rest).sum() < 1e-12 * np.square(target).sum():
             break
     return chosen if np.square(rest).sum() < TIGHT * np.square(target).sum() else []
+
+
+def _that_matter(
+    child: int, parents: list[int], rows: Float[np.ndarray, "n d"], columns: Sequence[Column]
+) -> list[int]:
+    """The parents without those that far outliers alone, or rounding, made part of a weighted sum.
+
+    In nearly all rows the child varies with such a one by less than a tenth of its rounding, or of what is left of it.
+    """
+    x, cells = rows[:, child], rows[:, parents]
+    form = _linear_form(x, cells)
+    least = NOISE * max(columns[child].step, _width(x - form.predicted(cells)))
+    varies = np.quantile(np.abs(cells - np.median(cells, axis=0)), HOLDING, axis=0) * np.abs(form.weights)
+    kept = [parent for parent, contributed in zip(parents, varies, strict=True) if contributed >= least]
+    return kept or parents
 
 
 def _linear_form(x: Float[np.ndarray, " n"], parents: Float[np.ndarray, "n k"]) -> Linear:

@@ -19,8 +19,8 @@ from reparax.summary import Column
 CONTINUOUS = 1e-9
 """Numbers without rounding are taken for multiples of this fraction of their spread: a spike is then far more probable
 than any other number."""
-
-
+NARROW = 0.1
+"""Parents are not solved for if the child varies less with them than this times what it varies with another one."""
 SLACK = 1e-3
 """The error of a number in steps of its column, as numbers are stored: those at the ends of an interval are tried."""
 
@@ -224,7 +224,26 @@ class _Group:
         ]
         if columns[child].step <= 0 and any(columns[parent].step <= 0 for parent in free):
             free = [parent for parent in free if columns[parent].step <= 0]  # no multiple of a step would be a solution
+        free = self.wide(free, relation, child, parents)
         return [parent for parent in free if parent not in self.parents_of] or free[:1]
+
+    def wide(self, free: list[int], relation: Relation, child: int, parents: list[int]) -> list[int]:
+        """The parents with which a child varies most, and at least as much as with its remainder and its rounding.
+
+        A value of something wide is probable, whatever it is; what is narrow is drawn, and hardly ever hit.
+        """
+        form, columns = relation.form, self.extension.columns
+        if not free or not isinstance(form, Linear | Product):
+            return []
+        cells = self.cells[:, parents]
+        s = form.predicted(cells)
+        slopes = [_slope(form, at, cells[:, at], s) for at in map(parents.index, free)]
+        with np.errstate(all="ignore"):
+            middle = [np.median(slope[np.isfinite(slope)]) if np.isfinite(slope).any() else 1.0 for slope in slopes]
+            widths = [columns[parent].spread / slope for parent, slope in zip(free, middle, strict=True)]
+        left = 0.0 if relation.rule == "exact" else relation.remainder.spread
+        least = max(left, columns[child].step, NARROW * max(widths))
+        return [parent for parent, width in zip(free, widths, strict=True) if width >= least]
 
     def solve_for(self, candidates: list[int], index: int, relation: Relation, child: int, parents: list[int]) -> None:
         """Sets one of some parents, at random, so that the relation holds."""
