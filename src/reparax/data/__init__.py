@@ -7,6 +7,7 @@ from reparax.data.columns import Column, marginal_oddity
 from reparax.data.constraints import Unique
 from reparax.data.dataset import Dataset, FrameKind, Release, from_array
 from reparax.data.files import check_output, content_of
+from reparax.data.fill import fill
 from reparax.data.formulas import formulas_of
 from reparax.data.given import described_rows
 from reparax.data.images import grid
@@ -23,7 +24,6 @@ from reparax.data.restore import (
     cell_texts,
     cell_value,
     column_lines,
-    fill,
     possible_value,
     to_frame,
     unrounded,

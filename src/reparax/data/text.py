@@ -101,8 +101,9 @@ def _datetimes(texts: "pl.Series", form: str) -> "pl.Series":
 
 def _exact_format(texts: "pl.Series", times: "pl.Series", form: str) -> str:
     """The format with or without leading zeros, whichever reproduces the texts."""
-    bare = form.replace("%m", "%-m").replace("%d", "%-d")
-    for candidate in (form, bare):
+    padded = form.replace("%-", "%")
+    bare = padded.replace("%m", "%-m").replace("%d", "%-d")
+    for candidate in (form, padded, bare):
         if (times.dt.strftime(candidate) == texts).all():
             return candidate
     return form
@@ -214,7 +215,7 @@ def cells_of_texts(unique: Distinct, date_format: str | None = None) -> Cells:
     if words.is_in(["true", "false"]).all():
         truth = (lower == "true").cast(int).cast(float).to_numpy().copy()
         truth[missing] = np.nan
-        return Cells("boolean", _spread(truth, unique.codes), "string", _spelled_like(stripped.filter(~missing)[0]))
+        return Cells("boolean", _spread(truth, unique.codes), "string", spelled_like(stripped.filter(~missing)[0]))
     dates = dates_of(stripped.filter(~missing), date_format)
     if dates is not None:
         days = np.full(len(stripped), np.nan)
@@ -225,7 +226,7 @@ def cells_of_texts(unique: Distinct, date_format: str | None = None) -> Cells:
     return _words(unique, stripped, missing)
 
 
-def _spelled_like(word: str) -> tuple[str, str]:
+def spelled_like(word: str) -> tuple[str, str]:
     """False and true in the capitalization of one of them."""
     if word.isupper():
         return "FALSE", "TRUE"
