@@ -295,10 +295,6 @@ def test_labels_of_the_columns_of_views_come_back():
     )
     fitted = made(rx.Views({"numbers": numbers, "words": words}))
     gaps = rx.Views({"words": words.mask(RNG.random(words.shape) < 0.1, other=None)[:5]})
-    for found in (
-        rx.sample(fitted, 3, key=KEY),
-        rx.impute(fitted, gaps, num_samples=3),
-        *rx.impute_draws(fitted, gaps, 1, num_samples=3),
-    ):
+    for found in (rx.sample(fitted, 3, key=KEY), rx.impute(fitted, gaps, num_samples=3)):
         pd.testing.assert_index_equal(found["numbers"].columns, years)
         pd.testing.assert_index_equal(found["words"].columns, places)
