@@ -47,7 +47,12 @@ FORMS = {
     ],
     "times": [
         TIMES, TIMES.cast(pl.Datetime("ms")), TIMES.dt.strftime("%Y-%m-%dT%H:%M:%S"),
-        TIMES.dt.strftime("%d.%m.%Y %H:%M"), TIMES.dt.strftime("%Y-%m-%d %H:%M:%SZ"), TIMES.dt.replace_time_zone("UTC"),
+        TIMES.dt.strftime("%Y-%m-%d %H:%M:%S.000"), TIMES.dt.strftime("%d.%m.%Y %H:%M"),
+        TIMES.dt.strftime("%Y-%m-%d %H:%M:%SZ"), TIMES.dt.replace_time_zone("UTC"),
+    ],
+    "times with offsets": [
+        TIMES.dt.strftime("%Y-%m-%d %H:%M:%S+00:00"), TIMES.dt.strftime("%Y-%m-%dT%H:%M:%S.000000+0000"),
+        TIMES.dt.strftime("%Y-%m-%dT%H:%M:%S.000Z"), TIMES.dt.replace_time_zone("UTC"),
     ],
     "times of a zone": [BERLIN, BERLIN.dt.convert_time_zone("UTC"), BERLIN.dt.convert_time_zone("America/New_York")],
     "times on clocks": [BERLIN, TIMES, TIMES.dt.strftime("%d.%m.%Y %H:%M")],

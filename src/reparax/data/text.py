@@ -106,6 +106,16 @@ def _exact_format(texts: "pl.Series", times: "pl.Series", form: str) -> str:
     for candidate in (form, padded, bare):
         if (times.dt.strftime(candidate) == texts).all():
             return candidate
+    return _with_zeros(form, texts)
+
+
+def _with_zeros(form: str, texts: "pl.Series") -> str:
+    """The format with as many digits of fractions of a second, and such offsets from UTC, as all texts have."""
+    digits = texts.str.extract(r"\.(\d+)(?:Z|[+-][\d:]+)?$").str.len_chars()
+    if "%.f" in form and not digits.null_count() and digits.n_unique() == 1 and digits[0] in {3, 6, 9}:
+        form = form.replace("%.f", f"%.{digits[0]}f")
+    if form.endswith("%z") and texts.str.contains(r"[+-]\d\d:\d\d$").all():
+        form = form.removesuffix("%z") + "%:z"
     return form
 
 
@@ -133,7 +143,7 @@ def datetime_cells_days(series: "pl.Series") -> tuple[np.ndarray, float]:
 
 def texts_of(times: "pl.Series", form: str) -> "pl.Series":
     """Times as text in a format."""
-    zoned = times.dt.replace_time_zone("UTC") if "%z" in form else times
+    zoned = times.dt.replace_time_zone("UTC") if form.endswith(("%z", "%:z")) else times
     return zoned.dt.strftime(form)
 
 

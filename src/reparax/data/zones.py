@@ -19,7 +19,7 @@ def zone_of(dtype: str) -> str | None:
         return dtype.removeprefix("datetime[").removesuffix("]").partition(", ")[2] or None
     if not dtype.startswith("string:"):
         return None
-    return OFFSETS if dtype.endswith("%z") else "UTC" if dtype.endswith("%SZ") or dtype.endswith("%.fZ") else None
+    return OFFSETS if dtype.endswith(("%z", "%:z")) else "UTC" if dtype.endswith(("%SZ", "fZ")) else None
 
 
 def as_in_fit(days: Float[np.ndarray, " n"], dtype: str, column: Column) -> Float[np.ndarray, " n"]:
