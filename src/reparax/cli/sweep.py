@@ -58,7 +58,7 @@ def sweep(
         seeds: How many times each combination is fitted, with other seeds.
         label: Where the labels are; they are not modeled.
         schema: A .json or .toml file with the kinds of columns of a table, as of reparax fit.
-        exclude: Columns of a table to ignore.
+        exclude: Columns of a table to ignore: id,town.
         given: Columns that are known and not modeled, as of reparax fit.
         memory: The most memory that the values of the data may take, such as 2GB, as of reparax fit; a file with more
             is read in blocks, once for all models of one seed.
