@@ -38,6 +38,7 @@ from reparax.data.unknown import read_with_unknown
 from reparax.data.values import rounded
 from reparax.data.views import Views, as_stored, by_view, present, separate
 from reparax.data.write import WRITABLE, write
+from reparax.data.zones import zone_of
 
 __all__ = [
     "BATCHES", "BUILTIN", "MISSING_TEXT", "UNLABELED", "WRITABLE", "Blocks", "Column", "ColumnLine", "Dataset",
@@ -49,4 +50,5 @@ __all__ = [
     "num_histograms", "opened", "possible_value", "present", "privately_described", "read", "read_as", "read_npy",
     "read_with_unknown", "related", "related_stream", "relation_lines", "repeated_labels", "require_fit", "rounded",
     "separate", "solved", "split", "to_frame", "unrounded", "with_classes", "with_observed", "with_schema", "write",
+    "zone_of",
 ]  # fmt: skip
