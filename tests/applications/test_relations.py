@@ -1,5 +1,6 @@
 """Models of tables whose columns follow from each other: densities, samples, imputations, scores and saved models."""
 
+import json
 from dataclasses import replace
 
 import jax
@@ -16,6 +17,7 @@ from reparax.data import fractions_held, read, related, relation_lines
 from reparax.data.constraints import Unique
 from reparax.errors import DataError, FewDraws, RecipeError, RowsNotFilled
 from reparax.recipe import Units
+from reparax.serving import Limits, operations
 from reparax.tables import Layout, RowDistribution
 
 ROWS = 500
@@ -210,15 +212,33 @@ def test_the_command_line_says_which_rows_keep_their_gaps(stated, impossible, tm
     command = ["impute", str(tmp_path / "model"), str(tmp_path / "gaps.parquet"), "-o", str(tmp_path / "out.csv")]
     command += ["--samples", "20", *memory]
     assert main(command) == 2
-    assert "(row 2 (total=-500), row 5" in capsys.readouterr().err
+    rows = (impossible["total"] == -500).arg_true() + 1
+    named = f"6 of 12 rows ({', '.join(f'row {row} (total=-500)' for row in rows[:5])} and 1 more)"
+    assert named in capsys.readouterr().err
+    assert {path.name for path in tmp_path.iterdir()} == {"model", "gaps.parquet"}
     assert main([*command, "--impossible", "leave"]) == 0
     err = capsys.readouterr().err
-    assert "keep their gaps, as no values" in err
+    assert err.count("keep their gaps, as no values") == err.count(named) == 1
     assert "out.csv: 12 cells filled" in err
-    if memory:
-        assert "rows 7 to 12: 3 of 6 rows (row 2 (total=-500), row 3" in err
     found = pl.read_csv(tmp_path / "out.csv")
     assert (found["fare"].is_null() == (impossible["total"] == -500)).all()
+
+
+def test_a_request_says_which_rows_keep_their_gaps(stated, impossible):
+    rows = json.loads(impossible.write_json())
+
+    def asked(**options):
+        body = json.dumps({"rows": rows, "samples": 20, **options}).encode()
+        work = operations.work_of(stated, Limits(), "impute", body, {}, is_arrow=False)
+        return json.loads(operations.written(stated, operations.compute(stated, [work])[0], (), as_arrow=False))
+
+    with pytest.raises(DataError, match="6 of 12 rows"):
+        asked()
+    answer = asked(impossible="leave")
+    assert answer["notes"][0].startswith("6 of 12 rows (row 2 (total=-500)")
+    assert [row["fare"] is None for row in answer["rows"]] == (impossible["total"] == -500).to_list()
+    with pytest.raises(DataError, match="impossible"):
+        asked(impossible="keep")
 
 
 @pytest.mark.full

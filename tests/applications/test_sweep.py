@@ -198,6 +198,8 @@ def test_interrupted_it_keeps_what_is_finished():
         ({"seed": [1, 2]}, {}, "repeats every combination"),
         ({"latent_dim": []}, {}, "a list of values"),
         ({"prior": "vamp"}, {}, "a list of values"),
+        ({"latent_dim": 2}, {}, "a list of values"),
+        ("folder", {}, "a mapping from settings"),
         ({"latent_dim": [1, 2]}, {"seeds": 0}, "number of seeds"),
         ({"latent_dim": [1, 2]}, {"ensemble": 2}, "single models"),
         ({"latent_dim": [1, 2]}, {"valid": 0.0}, "held-out rows"),

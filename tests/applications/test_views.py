@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import msgspec
 import numpy as np
+import pandas as pd
 import polars as pl
 import pytest
 from scipy import stats
@@ -29,7 +30,8 @@ def made(data, **chosen):
     dataset = rx.read(data)
     recipe = suggest(dataset.schema, len(dataset), width=4, depth=1, latent_dim=2, valid=0.1, epochs=1, **chosen)
     part, _ = split(dataset, recipe.valid, recipe.seed)
-    return FittedModel(build(recipe, part.schema, key=KEY), part.schema, recipe)
+    of_frame = {"frame_kind": part.frame_kind, "frame_labels": part.frame_labels}
+    return FittedModel(build(recipe, part.schema, key=KEY), part.schema, recipe, **of_frame)
 
 
 @pytest.fixture(scope="module")
@@ -283,3 +285,16 @@ def test_a_killed_fit_of_views_goes_on_to_the_same_bits(tmp_path):
     whole = rx.fit(data, epochs=2, **settings)
     again = rx.fit(data, epochs=2, resume=True, **settings)
     np.testing.assert_array_equal(rx.encode(whole, data), rx.encode(again, data))
+
+
+def test_labels_of_the_columns_of_views_come_back():
+    years, places = pd.Index([2020, 2021], name="year"), pd.MultiIndex.from_tuples([("a", "x"), ("b", 1)])
+    numbers = pd.DataFrame(RNG.normal(size=(COUNT, 2)).round(2), columns=years)
+    words = pd.DataFrame({"kind": TABLE["kind"].to_list(), "height": TABLE["height"].to_list()}).set_axis(
+        places, axis=1
+    )
+    fitted = made(rx.Views({"numbers": numbers, "words": words}))
+    gaps = rx.Views({"words": words.mask(RNG.random(words.shape) < 0.1, other=None)[:5]})
+    for found in (rx.sample(fitted, 3, key=KEY), rx.impute(fitted, gaps, num_samples=3)):
+        pd.testing.assert_index_equal(found["numbers"].columns, years)
+        pd.testing.assert_index_equal(found["words"].columns, places)

@@ -28,6 +28,9 @@ def table():
             "kind": pl.Series(rng.choice(["flat", "house"], count), dtype=pl.Categorical),
             "day": [datetime.date(2024, 1, 1) + datetime.timedelta(days=index) for index in range(count)],
             "new": rng.random(count) < 0.5,
+            "at": pl.Series(
+                [datetime.datetime(2024, 3, 30) + datetime.timedelta(hours=index) for index in range(count)]
+            ).dt.replace_time_zone("America/New_York"),
         }
     )
 

@@ -74,6 +74,14 @@ def test_kinds_as_the_user_says(tmp_path, form):
     assert kinds_of(dataset.schema) == SAID | {"paid": "ordinal"}
 
 
+def test_columns_to_leave_out_may_be_listed_with_commas():
+    frame = FRAME.rename({"age": "age, years"})
+    dataset = read(frame, exclude=["age, years", "town, zip"], schema={"zip": "categorical"})
+    assert {name for name, reason in dataset.schema.excluded if reason == "as asked"} == {"age, years", "town", "zip"}
+    with pytest.raises(DataError, match="got 'tow'; did you mean town"):
+        read(frame, exclude=["tow,zip"])
+
+
 def test_kinds_of_arrays():
     array = np.array([[1.5, 3], [2.5, 4], [3.5, 3]])
     dataset = read(array, schema={"column_1": "categorical"}, exclude=["column_0"])

@@ -1,5 +1,6 @@
 """rx.export and reparax export: what is written, what is refused, and the example that runs without reparax."""
 
+import datetime
 import json
 import subprocess
 import sys
@@ -17,7 +18,9 @@ from jax import export as jax_export
 
 import reparax as rx
 from reparax.cli import main
-from reparax.errors import OutputError, RecipeError
+from reparax.data import cell_text, cell_value
+from reparax.errors import DataError, OutputError, RecipeError
+from reparax.exports import _description
 from reparax.exports._page import page_of
 
 from .conftest import ARRAY, RNG, TABLE, any_relations, made
@@ -136,6 +139,29 @@ def test_the_example_computes_relations_as_reparax_does(step):
     extended = names["extended"](about, rows)
     np.testing.assert_array_equal(extended, extension.extended(rows))
     np.testing.assert_array_equal(names["collapsed"](about, extended), extension.collapsed(extended))
+
+
+@pytest.mark.parametrize(
+    "form",
+    ["%d.%m.%Y %H:%M", "%Y-%m-%d %H:%M:%S.000", "%Y-%m-%dT%H:%M:%S+00:00", "%-m/%-d/%Y", "zone", "offset", "naive"],
+)
+def test_the_example_reads_times_as_reparax_does(form):
+    hours = pl.Series([datetime.datetime(2024, 1, 1) + datetime.timedelta(hours=13 * step) for step in range(40)])
+    zones = {"zone": "Europe/Berlin", "offset": "+01:00", "naive": None}
+    times = hours.dt.replace_time_zone(zones[form]) if form in zones else hours.dt.strftime(form)
+    column = rx.read(pl.DataFrame({"t": times, "x": range(40)}, strict=False)).schema.columns[0]
+    names = {}
+    exec(compile((files("reparax.exports") / "cells.py.txt").read_text(), "cells.py", "exec"), names)
+    about = json.loads(json.dumps(_description._column(column, 0.0)))
+    texts = [cell_text(column, column.high), "2024-02-01 12:00", "2024-02-01T12:00:00Z", "2024-02-01 12:00:00+02:00"]
+    for text in texts:
+        try:
+            wanted = cell_value(column, text)
+        except DataError:
+            with pytest.raises(ValueError, match="offset from UTC, as in the fit"):
+                names["number"](text, about, [])
+        else:
+            assert names["number"](text, about, []) == wanted
 
 
 def test_the_description_says_what_goes_in_and_out(folder):

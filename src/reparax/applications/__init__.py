@@ -40,6 +40,7 @@ from reparax.applications._impute_solved import contradiction as contradiction
 from reparax.applications._impute_solved import rows_to_solve as rows_to_solve
 from reparax.applications._information import information as information
 from reparax.applications._information import posterior_std as posterior_std
+from reparax.applications._left import RowsLeft as RowsLeft
 from reparax.applications._many import fit_many as fit_many
 from reparax.applications._marginals import marginal_bound as marginal_bound
 from reparax.applications._marginals import marginal_log_density as marginal_log_density

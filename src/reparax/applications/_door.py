@@ -33,6 +33,9 @@ def dataset_of(fitted: FittedModel, data: Any, context: Any = None) -> Dataset:
     adapter, named = adapter_of(fitted.model.likelihood), fitted.schema.given is not None
     dataset = read_as(data, fitted.schema, allow_missing=adapter.allows_missing, context=context if named else None)
     dataset = replace(dataset, values=adapter.stored(dataset.values))
+    if dataset.schema.views:  # some of which only the fit had
+        labels = {**(fitted.frame_labels or {}), **(dataset.frame_labels or {})}
+        dataset = replace(dataset, frame_labels=labels or None)
     if dataset.conditions is not None:
         return replace(dataset, context=given_numbers(dataset.conditions.schema, dataset.conditions.values))
     context = data.context if context is None and isinstance(data, Dataset) else context

@@ -18,11 +18,10 @@ from reparax.applications._impute_solved import (
     drawn_rows,
     expected_rows,
     open_relations,
-    refuse_impossible,
     rows_that_may_hold,
     rows_to_solve,
-    warn_of_impossible,
 )
+from reparax.applications._left import RowsLeft
 from reparax.applications._mixture import over_members
 from reparax.applications._rows import importance_samples, map_with_samples, require_samples
 from reparax.data import Column, Dataset, fill, rounded, unrounded
@@ -37,7 +36,7 @@ Duplicates = Literal["use", "ignore"]
 """What is done with rows that occur more than once; see `impute`."""
 Neighbors = Literal["use", "ignore"]
 """What is done with rows that resemble each other; see `impute`."""
-Impossible = Literal["refuse", "leave"]
+Impossible = Literal["refuse", "leave"] | Callable[[RowsLeft], None]
 """What is done with rows whose missing cells have no values that agree with the known ones; see `impute`."""
 FOR_MEMBER, FOR_NEIGHBORS = 3, 5
 """Folded into the key of a row to choose members of an ensemble, and neighbors; the other numbers are those of its
@@ -101,8 +100,9 @@ def impute(
         neighbors: ``"use"`` or ``"ignore"``: whether rows that resemble a row count, beside the model.
         impossible: ``"refuse"`` or ``"leave"``: what is done with rows in which stated relations between columns leave
             no values in the range of the fit for what is missing, such as a total below each of its parts. Left ones
-            keep their gaps, and are named in a warning, `reparax.errors.RowsNotFilled`. Where only relations that were
-            found do, rows are imputed without these.
+            keep their gaps, and are named in a warning, `reparax.errors.RowsNotFilled`; a function is called with them
+            instead, as `reparax.applications.RowsLeft`. Where only relations that were found do, rows are imputed
+            without these.
         at_once: The most rows that are computed at once, as of `reparax.score`.
 
     Returns:
@@ -114,7 +114,7 @@ def impute(
         RecipeError: The model lacks the columns likelihood, the number of samples is below 1, or cells are said to be
             not missing at random for a model of a table whose gaps do not depend on the row.
     """
-    _require_one_of("impossible", get_args(Impossible), impossible)
+    _require_known(impossible)
     uses_gaps, dataset = _uses_gaps(fitted, missing), dataset_of(fitted, data, context)
     known, _ = _with_duplicates(dataset, duplicates)
     function = _Expect(num_samples, uses_gaps, _neighbors(fitted, known, seed, neighbors))
@@ -160,7 +160,7 @@ def impute_draws(
     """
     if num_draws < 1:
         raise RecipeError(expected="a number of draws from 1 up", got=f"{num_draws}", cure="ask for at least one")
-    _require_one_of("impossible", get_args(Impossible), impossible)
+    _require_known(impossible)
     uses_gaps, dataset = _uses_gaps(fitted, missing), dataset_of(fitted, data, context)
     function = _Draws(num_samples, uses_gaps, num_draws, _neighbors(fitted, dataset, seed, neighbors))
     values = _filled(fitted, dataset, function, num_samples * num_draws, seed)
@@ -278,13 +278,30 @@ def _check_filled(fitted: FittedModel, dataset: Dataset, values: np.ndarray, imp
     places = np.flatnonzero(_keeps_gaps(values))
     if len(places):
         places = places[rows_to_solve(fitted, dataset.values[places])]
-    if len(places):
-        (refuse_impossible if impossible == "refuse" else warn_of_impossible)(fitted, dataset, places)
+    if not len(places):
+        return
+    left = RowsLeft.of(fitted, dataset, places)
+    if impossible == "refuse":
+        left.refuse()
+    elif impossible == "leave":
+        left.warn()
+    else:
+        impossible(left)
 
 
 def _keeps_gaps(values: np.ndarray) -> np.ndarray:
     """Of which rows, or of any of their draws, cells are missing."""
     return np.asarray(np.isnan(values).reshape(len(values), -1).any(axis=1))
+
+
+def _require_known(impossible: Impossible) -> None:
+    """Refuses an unknown choice about impossible rows.
+
+    Raises:
+        RecipeError: The choice is unknown.
+    """
+    if not callable(impossible):
+        _require_one_of("impossible", ("refuse", "leave"), impossible)
 
 
 def _require_one_of(name: str, known: Sequence[str], got: str) -> None:

@@ -1,8 +1,7 @@
 """Imputation of rows in which a child of a relation is known and a parent is not: weighted rows that were solved."""
 
-import warnings
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple, NoReturn, Self
+from typing import NamedTuple, Self
 
 import equinox as eqx
 import jax
@@ -16,14 +15,12 @@ from reparax.applications._rows import batch_size, batches, importance_samples, 
 from reparax.applications._solved import particles
 from reparax.compiler import in_float32
 from reparax.data import Dataset, Relation, cell_text, holds_unrounded, is_solved
-from reparax.errors import DataError, RowsNotFilled
 from reparax.model import Model
 from reparax.recipe import FittedModel
 from reparax.tables import RowDistribution, adapter_of
 
 AT_ONCE = 1 << 17
 """The most weighted rows in memory at once."""
-MOST_LISTED = 5
 FEWEST_EFFECTIVE = 20.0
 MORE = 16
 """So many times the rows are drawn where fewer of one are effective."""
@@ -299,40 +296,6 @@ def _typical(models: Sequence[Model], z: Array, log_weights: Array, contexts: Ar
         return adapter.typical(jax.tree.map(lambda *of_all: sum(of_all) / len(of_all), *statistics))
 
     return jax.vmap(one)(z, log_weights, contexts)
-
-
-def refuse_impossible(fitted: FittedModel, dataset: Dataset, places: Int[np.ndarray, " m"]) -> NoReturn:
-    """Refuses rows of which no possible one was found.
-
-    Args:
-        fitted: The fitted model.
-        dataset: The rows of a table.
-        places: Which of them these are.
-
-    Raises:
-        DataError: Always.
-    """
-    relations = (relation for place in places for relation in open_relations(fitted, dataset.values[place]))
-    raise DataError(
-        expected=f"known cells from which the others can follow: {', '.join(dict.fromkeys(map(str, relations)))}",
-        got=f"{_listed(fitted, dataset, places)} for which no values in the range of the fit were found",
-        cure="correct or clear these cells, give what they follow from, leave the gaps of such rows as they are "
-        "(--impossible leave; impossible='leave'), or fit with --relations none",
-    )
-
-
-def warn_of_impossible(fitted: FittedModel, dataset: Dataset, places: Int[np.ndarray, " m"]) -> None:
-    """Warns of rows that keep their gaps; the arguments are those of `refuse_impossible`."""
-    text = f"{_listed(fitted, dataset, places)} keep their gaps, as no values in the range of the fit were found"
-    gaps = int(np.isnan(dataset.values[places]).sum())
-    warnings.warn(RowsNotFilled(text, gaps), stacklevel=4)
-
-
-def _listed(fitted: FittedModel, dataset: Dataset, places: Int[np.ndarray, " m"]) -> str:
-    """How many rows these are of how many, and the first of them with the cells that contradict the others."""
-    named = [f"row {place + 1} ({contradiction(fitted, dataset.values[place])})" for place in places[:MOST_LISTED]]
-    more = f" and {len(places) - MOST_LISTED:,} more" if len(places) > MOST_LISTED else ""
-    return f"{len(places):,} of {len(dataset):,} rows ({', '.join(named)}{more})"
 
 
 def contradiction(fitted: FittedModel, known: Float[np.ndarray, " d"]) -> str:

@@ -193,6 +193,11 @@ def _planned(
     Raises:
         RecipeError: They cannot be compared, or there are too many.
     """
+    if not isinstance(options, Mapping):
+        raise RecipeError(
+            expected="a mapping from settings to lists of their values", got=f"{type(options).__name__} {options!r}",
+            cure='write {"latent_dim": [2, 8]}; the folder is folder=',
+        )  # fmt: skip
     for name, why in NOT_SWEPT.items():
         if name in options:
             raise RecipeError(
@@ -204,7 +209,11 @@ def _planned(
             expected="single models in a sweep", got=f"ensemble={chosen['ensemble']}",
             cure="sweep without it, then fit the best settings with it",
         )  # fmt: skip
-    empty = [name for name, values in options.items() if isinstance(values, str) or not len(values)]
+    empty = [
+        name
+        for name, values in options.items()
+        if isinstance(values, str) or not isinstance(values, Sequence | np.ndarray) or not len(values)
+    ]
     if empty:
         raise RecipeError(
             expected="a list of values for each setting", got=f"{empty[0]}={options[empty[0]]!r}",

@@ -85,12 +85,15 @@ class Applied:
         """
         self.write_all([out], lambda dataset: [rows(dataset)])
 
-    def write_all(self, outs: Sequence[str], rows: Callable[["Dataset"], Sequence[Any]]) -> None:
+    def write_all(
+        self, outs: Sequence[str], rows: Callable[["Dataset"], Sequence[Any]], after: Callable[[], None] | None = None
+    ) -> None:
         """Writes several files at once.
 
         Args:
             outs: The files.
             rows: Gives what is written of some rows to each.
+            after: Called after the last row; if it raises an error, no file is written.
         """
         from reparax.data import batches_to
 
@@ -99,6 +102,8 @@ class Applied:
             for dataset in self.datasets():
                 for table, some in zip(tables, rows(dataset), strict=True):
                     table.add(some)
+            if after is not None:
+                after()
 
     def highest(self, columns: Columns, by: str, count: int) -> "dict[str, np.ndarray]":
         """The columns of the rows with the highest values of one, in descending order, with their numbers from 1 on.

@@ -1,13 +1,13 @@
 """``reparax sample`` and ``impute``: new examples, and what is missing of given ones, to a file."""
 
-import warnings
-from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from reparax.cli.blocks import Applied, Memory, applied_in_blocks
+from reparax.cli.blocks import Memory, applied_in_blocks
 from reparax.cli.model import (
     Allow,
     Data,
@@ -39,8 +39,9 @@ from reparax.cli.outputs import (
 from reparax.cli.terminal import notes, speaker, warn
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
+    from reparax.applications import RowsLeft
     from reparax.data import Dataset
 
 LARGEST_GRID = 64
@@ -173,9 +174,9 @@ def impute(
         files.check_output(name, TABLES)
     from reparax import applications
 
-    def filled(rows: "Dataset", *, in_blocks: bool = False) -> "Sequence[Any]":
+    def filled(rows: "Dataset", left: "Callable[[RowsLeft], None]", *, in_blocks: bool = False) -> "Sequence[Any]":
         chosen: dict[str, Any] = {
-            "num_samples": samples, "seed": seed, "missing": missing, "impossible": impossible,
+            "num_samples": samples, "seed": seed, "missing": missing, "impossible": left,
             "duplicates": "ignore" if in_blocks else duplicates, "neighbors": "ignore" if in_blocks else neighbors,
         }  # fmt: skip
         if draws is None:
@@ -183,61 +184,67 @@ def impute(
         return applications.impute_draws(fitted, rows, draws, **chosen)
 
     what = "filled" if draws is None else "drawn"
+    counts = _Counts(impossible)
     if impute_given:
         refuse_beside_unknown(memory=memory is not None)
     in_blocks = None if impute_given else applied_in_blocks(source, fitted, say, memory=memory, label=label)
     if in_blocks is not None:
         if "use" in (duplicates, neighbors):
             say("no cells are taken from the same or similar rows, as the table is larger than --memory")
-        _impute_in_blocks(in_blocks, names, lambda rows: filled(rows, in_blocks=True), what)
+        in_blocks.write_all(
+            names, lambda rows: counts.of(rows, partial(filled, rows, in_blocks=True)), after=counts.settle
+        )
+        for name in names:
+            say(f"wrote {name}: {counts.filled} cells {what}")
         return
     dataset = (open_filled if impute_given else open_data)(source, fitted, say, label=label)
-    with _showing_gaps_that_stay() as left:
-        tables = filled(dataset)
+    tables = counts.of(dataset, partial(filled, dataset))
+    counts.settle()
     for name, table in zip(names, tables, strict=True):
-        write_filled(name, table, dataset, f"{_gaps(dataset) - sum(left)} cells {what}", say)
+        write_filled(name, table, dataset, f"{counts.filled} cells {what}", say)
 
 
-def _impute_in_blocks(
-    in_blocks: Applied, names: "Sequence[str]", filled: "Callable[[Dataset], Sequence[Any]]", what: str
-) -> None:
-    """Writes rows in blocks without gaps."""
-    gaps, before = 0, 0
+@dataclass
+class _Counts:
+    """What is known of the gaps of a table that is filled, in one block or several.
 
-    def counted(rows: "Dataset") -> "Sequence[Any]":
-        nonlocal gaps, before
-        with _showing_gaps_that_stay(f"rows {before + 1:,} to {before + len(rows):,}: ") as left:
-            tables = filled(rows)
-        gaps, before = gaps + _gaps(rows) - sum(left), before + len(rows)
+    Attributes:
+        impossible: What is done with rows that no values agree with.
+        num_rows: The number of rows.
+        gaps: The number of gaps.
+        left: The rows that keep theirs, with the number of rows before the block that they are in.
+    """
+
+    impossible: Literal["refuse", "leave"]
+    num_rows: int = 0
+    gaps: int = 0
+    left: "list[tuple[int, RowsLeft]]" = field(default_factory=list)
+
+    def of(self, rows: "Dataset", filled: "Callable[[Callable[[RowsLeft], None]], Sequence[Any]]") -> "Sequence[Any]":
+        """The tables that come from more rows, whose gaps are counted."""
+        tables = filled(lambda left: self.left.append((self.num_rows, left)))
+        self.num_rows, self.gaps = self.num_rows + len(rows), self.gaps + _gaps(rows)
         return tables
 
-    in_blocks.write_all(names, counted)
-    for name in names:
-        in_blocks.say(f"wrote {name}: {gaps} cells {what}")
+    @property
+    def filled(self) -> int:
+        """The number of gaps that do not stay."""
+        return self.gaps - sum(left.num_cells for _, left in self.left)
 
+    def settle(self) -> None:
+        """Refuses the rows that keep their gaps, or says which they are: after the last row.
 
-@contextmanager
-def _showing_gaps_that_stay(which: str = "") -> "Generator[list[int]]":
-    """Shows which rows keep their gaps, as lines that begin with the rows that are meant; gives the numbers of gaps.
+        Raises:
+            DataError: There are some, and they are refused.
+        """
+        from reparax.applications import RowsLeft
 
-    Raises:
-        DataError: Such rows are refused; its message begins with the rows that are meant too.
-    """
-    from reparax.errors import DataError, RowsNotFilled
-
-    left: list[int] = []
-    try:
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always", RowsNotFilled)
-            yield left
-    except DataError as error:
-        raise DataError(expected=error.expected, got=f"{which}{error.got}", cure=error.cure) from None
-    for each in caught:
-        if isinstance(each.message, RowsNotFilled):
-            warn(f"warning: {which}{each.message}")
-            left.append(each.message.num_cells)
-        else:
-            warnings.warn_explicit(each.message, each.category, each.filename, each.lineno)
+        if not self.left:
+            return
+        whole = RowsLeft.of_blocks(self.left, self.num_rows)
+        if self.impossible == "refuse":
+            whole.refuse()
+        warn(f"warning: {whole.warning}")
 
 
 def _gaps(dataset: "Dataset") -> int:

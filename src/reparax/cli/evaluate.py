@@ -15,6 +15,8 @@ from reparax.cli.model import (
     Id,
     ImputeGiven,
     Label,
+    NoId,
+    NoView,
     View,
     known_held_out,
     open_data,
@@ -23,6 +25,7 @@ from reparax.cli.model import (
     origin_of,
     prepare_jax,
     refuse_beside_unknown,
+    refuse_view_options,
     source_of,
     streamed,
 )  # fmt: skip
@@ -321,10 +324,12 @@ def say_verdict(study: "Study", say: Say) -> None:
 
 def report(
     model: str,
-    data: str,
+    data: Data | None = None,
     /,
     *,
     out: Annotated[str, Parameter(name=["--out", "-o"])] = "report.html",
+    view: NoView = (),
+    row_id: NoId = None,
     label: str | None = None,
     samples: int = 100,
     seed: int = 0,
@@ -346,11 +351,18 @@ def report(
         seed: The random seed.
         memory: The most memory that the values may take. Of a file with more, the report is on the rows that were held
             out of the fit to it, or else on a random sample of its rows.
+        view: Not taken.
+        row_id: Not taken.
         allow: Modules with custom parts that may be imported.
         quiet: Show no notes.
     """
     from reparax.data import check_output
 
+    refuse_view_options(
+        view, row_id, "to report on", "use reparax evaluate and sample, or report on a model of one of the views"
+    )
+    if data is None:
+        raise DataError(expected="data to report on: a file or a folder", got="none", cure="name them after the model")
     say = speaker(quiet)
     check_output(out, (".html", ".htm", ".json"))
     fitted = open_model(model, allow)

@@ -6,7 +6,17 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from reparax.cli.model import Allow, Data, Label, is_model_folder, open_data, open_model
+from reparax.cli.model import (
+    Allow,
+    Data,
+    Label,
+    NoId,
+    NoView,
+    is_model_folder,
+    open_data,
+    open_model,
+    refuse_view_options,
+)
 from reparax.cli.terminal import end_with_threads, speaker, warn
 
 if TYPE_CHECKING:
@@ -23,6 +33,8 @@ def explore(
     allow_host: tuple[str, ...] = (),
     browser: Annotated[bool | None, Parameter(negative="--no-browser")] = None,
     label: Label = None,
+    view: NoView = (),
+    row_id: NoId = None,
     allow: Allow = (),
     quiet: bool = False,
 ) -> None:
@@ -39,11 +51,16 @@ def explore(
         allow_host: Other names by which browsers may address the page.
         browser: Open the page in a browser, or not (default: if there is one).
         label: Where the labels are, if the map is colored by them.
+        view: Not taken.
+        row_id: Not taken.
         allow: Modules with custom parts that may be imported.
         quiet: Print the address, on standard output, and nothing else.
     """
     from reparax import explorer
 
+    refuse_view_options(
+        view, row_id, "to explore", "use reparax encode and sample, or explore a model of one of the views"
+    )
     say = speaker(quiet)
     if not is_model_folder(model):
         open_model(model, allow)  # says what is wrong with it before a page is shown

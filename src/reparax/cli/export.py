@@ -4,13 +4,13 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from reparax.cli.model import Allow, Label, member_of, open_data, open_model
+from reparax.cli.model import Allow, Data, Label, NoId, NoView, member_of, open_data, open_model, refuse_view_options
 from reparax.cli.terminal import speaker
 
 
 def export(
     model: str,
-    data: str | None = None,
+    data: Data | None = None,
     /,
     *,
     format: Annotated[Literal["onnx", "stablehlo", "html"], Parameter(name=["--format", "-f"])],
@@ -18,6 +18,8 @@ def export(
     samples: int = 100,
     member: int | None = None,
     label: Label = None,
+    view: NoView = (),
+    row_id: NoId = None,
     allow: Allow = (),
     quiet: bool = False,
 ) -> None:
@@ -34,11 +36,16 @@ def export(
         samples: The number of draws of z for each example in score.
         member: Of an ensemble, the member that is exported, from 1 on.
         label: Where the labels of the data are, if they are given to the model.
+        view: Not taken.
+        row_id: Not taken.
         allow: Modules with custom parts that may be imported.
         quiet: Show no notes.
     """
     from reparax.data import check_output
 
+    refuse_view_options(
+        view, row_id, "to export", "use reparax encode, score and impute, or export a model of one of the views"
+    )
     check_output(out, (".html", ".htm") if format == "html" else ())
     say = speaker(quiet)
     fitted = member_of(open_model(model, allow), member, "to export")

@@ -131,7 +131,7 @@ def fit(
         label: Where the labels are; they are not modeled.
         schema: A .json or .toml file with the kinds of columns of a table: {"zip": "categorical", "id": "exclude"}; and
             with what holds in every row: {"dropoff": {"after": "pickup"}, "total": {"sum": ["fare", "tip"]}}.
-        exclude: Columns of a table to ignore.
+        exclude: Columns of a table to ignore: id,town.
         given: Columns that are known and not modeled, such as sex,age, or label for the labels: the model is one of
             p(x | given).
         recipe: The choices about the model and its training.

@@ -111,7 +111,9 @@ def _usage(error: Exception) -> str:
         hint = f' Did you mean "{near[0]}"?' if near else f" The commands are {', '.join(COMMANDS)}."
         sentence = f'Unknown command "{tokens[0]}".{hint}'
     elif tokens:
-        sentence = f"Unexpected {', '.join(map(repr, tokens))}."
+        # After an option that a command lacks, its other words are unused too.
+        strange = [token for token in tokens if token.startswith("--")] or tokens
+        sentence = f"Unexpected {', '.join(map(repr, strange))}."
     else:
         sentence = " ".join(str(error).split())
     return f"{sentence} See {' '.join(('reparax', *chain, '--help'))}."

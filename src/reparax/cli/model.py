@@ -188,6 +188,29 @@ def source_of(data: str | None, views: tuple[str, ...], name: str | None) -> Any
     raise DataError(expected=expected, got=got, cure=cure)
 
 
+NoView = Annotated[tuple[str, ...], Parameter(name="--view", show=False)]
+"""Views, where a command can only say that it takes none."""
+NoId = Annotated[str | None, Parameter(name="--id", show=False)]
+"""What names the rows of views, where a command takes none."""
+
+
+def refuse_view_options(views: tuple[str, ...], name: str | None, purpose: str, cure: str) -> None:
+    """Refuses views where only data of a single kind have a meaning.
+
+    Args:
+        views: The views, as NAME=FILE.
+        name: What names the rows of views.
+        purpose: What the command is for, in words.
+        cure: What to do instead.
+
+    Raises:
+        DataError: There are some.
+    """
+    if views or name is not None:
+        got = " ".join(f"--view {view}" for view in views) or f"--id {name}"
+        raise DataError(expected=f"data of one kind {purpose}, not several views", got=got, cure=cure)
+
+
 Label = Annotated[str | None, Parameter(help="Where the labels are, if they are given to the model, as in the fit.")]
 """Where the labels of data are."""
 

@@ -9,7 +9,7 @@ from cyclopts.validators import Number
 
 from reparax import registry
 from reparax.cli.fit import names_in
-from reparax.cli.model import Data, prepare_jax, see_working_folder, streamed
+from reparax.cli.model import Data, Id, View, prepare_jax, see_working_folder, source_of, streamed
 from reparax.cli.options import SweepOptions
 from reparax.cli.terminal import Say, bound_name, notes, speaker, stoppable, warn, warnings_as_lines
 from reparax.cli.words import blocks_text
@@ -24,10 +24,12 @@ MOST_SHOWN = 20
 
 @streamed
 def sweep(
-    data: Data,
+    data: Data | None = None,
     /,
     *,
     out: Annotated[str, Parameter(name=["--out", "-o"])],
+    view: View = (),
+    row_id: Id = None,
     seeds: Annotated[int, Parameter(validator=Number(gte=1))] = 3,
     label: Annotated[
         str | None, Parameter(help="Labels, which are not modeled: a column, an array of an .npz file, or a file.")
@@ -51,10 +53,12 @@ def sweep(
     Args:
         data: The data, as of reparax fit.
         out: The folder to write.
+        view: In place of DATA, one of several views: NAME=FILE; once for each view.
+        row_id: Of views, the column or array that names their rows; by default they belong together in their order.
         seeds: How many times each combination is fitted, with other seeds.
         label: Where the labels are; they are not modeled.
         schema: A .json or .toml file with the kinds of columns of a table, as of reparax fit.
-        exclude: Columns of a table to ignore.
+        exclude: Columns of a table to ignore: id,town.
         given: Columns that are known and not modeled, as of reparax fit.
         memory: The most memory that the values of the data may take, such as 2GB, as of reparax fit; a file with more
             is read in blocks, once for all models of one seed.
@@ -68,7 +72,8 @@ def sweep(
     say = speaker(quiet)
     check_output(out, ())
     varied, chosen = recipe.varied()
-    dataset = opened(data, memory=memory, label=label, schema=schema, exclude=exclude, given=names_in(given))
+    source = source_of(data, view, row_id)
+    dataset = opened(source, memory=memory, label=label, schema=schema, exclude=exclude, given=names_in(given))
     prepare_jax()
     from reparax import applications
 

@@ -7,6 +7,7 @@ from reparax.data.columns import Column, marginal_oddity
 from reparax.data.constraints import Unique
 from reparax.data.dataset import Dataset, FrameKind, Release, from_array
 from reparax.data.files import check_output, content_of
+from reparax.data.fill import fill
 from reparax.data.formulas import formulas_of
 from reparax.data.given import described_rows
 from reparax.data.images import grid
@@ -23,7 +24,6 @@ from reparax.data.restore import (
     cell_texts,
     cell_value,
     column_lines,
-    fill,
     possible_value,
     to_frame,
     unrounded,
@@ -38,6 +38,7 @@ from reparax.data.unknown import read_with_unknown
 from reparax.data.values import rounded
 from reparax.data.views import Views, as_stored, by_view, present, separate
 from reparax.data.write import WRITABLE, write
+from reparax.data.zones import zone_of
 
 __all__ = [
     "BATCHES", "BUILTIN", "MISSING_TEXT", "UNLABELED", "WRITABLE", "Blocks", "Column", "ColumnLine", "Dataset",
@@ -49,4 +50,5 @@ __all__ = [
     "num_histograms", "opened", "possible_value", "present", "privately_described", "read", "read_as", "read_npy",
     "read_with_unknown", "related", "related_stream", "relation_lines", "repeated_labels", "require_fit", "rounded",
     "separate", "solved", "split", "to_frame", "unrounded", "with_classes", "with_observed", "with_schema", "write",
+    "zone_of",
 ]  # fmt: skip

@@ -110,7 +110,8 @@ class Dataset:
         ids: One name for each example (the files of a folder of images), or None.
         notes: Sentences for the user on what was noticed or decided while reading.
         frame_kind: The library of the data frame that the user gave, or ``"numpy"`` for an array; None for files.
-        frame_labels: The labels of the columns of a pandas frame, which need not be text; None for other data.
+        frame_labels: The labels of the columns of a pandas frame, which need not be text; None for other data. Of
+            several views, a mapping from the names of those that are such frames to their labels.
         native: The table as given, including columns that are not modeled; None for images and for subsets of data. Of
             several views, what was given of those whose numbers single precision may round: `Observed` by their names.
         context: Numbers that are known of each example and not modeled, shape ``(n, c)``, such as labels or covariates;

@@ -50,7 +50,7 @@ def cells_of(column: "nw.Series", name: str, fitted: Column | None = None) -> Ce
         values = column.cast(nw.Float64) if column.null_count() else column.cast(nw.UInt8)
         return Cells("boolean", _numbers(values), "boolean", (False, True))
     if dtype == nw.Date or dtype == nw.Datetime:
-        days, step = datetime_cells_days(column.to_polars())
+        days, step = datetime_cells_days(_times(column, name))
         return Cells("datetime", days, _name_of(dtype), step=step)
     if dtype in (nw.Categorical, nw.Enum):
         return _declared(column, name)
@@ -65,8 +65,27 @@ def cells_of(column: "nw.Series", name: str, fitted: Column | None = None) -> Ce
         return cells_of(nw.from_native(polars_series(column), series_only=True), name, fitted)
     # narwhals does not know zones of pandas whose name has an underscore.
     if str(getattr(column.to_native(), "dtype", "")).startswith("datetime64["):
-        return cells_of(nw.from_native(column.to_polars(), series_only=True), name, fitted)
+        return cells_of(nw.from_native(_times(column, name), series_only=True), name, fitted)
     raise _unsupported(name, column.drop_nulls()[0])
+
+
+def _times(column: "nw.Series", name: str) -> "pl.Series":
+    """A column of times as a polars series.
+
+    Raises:
+        DataError: Their zone is an offset that no place has by that name, such as +05:30.
+    """
+    import polars as pl
+
+    try:
+        return column.to_polars()
+    except pl.exceptions.ComputeError:
+        zone = str(getattr(column.to_native(), "dtype", column.dtype)).partition(", ")[2].rstrip("])")
+        raise DataError(
+            expected=f"times in column {name!r} whose zone has a name, or is whole hours from UTC",
+            got=zone or "another zone",
+            cure="convert them, to UTC or to such a zone (pandas: .dt.tz_convert('UTC'))",
+        ) from None
 
 
 class UnsupportedCellsError(DataError):
@@ -134,8 +153,10 @@ def _name_of(dtype: "nw.dtypes.DType") -> str:
 
     if not isinstance(dtype, nw.Datetime):
         return "date"
-    zone = f", {dtype.time_zone}" if dtype.time_zone else ""
-    return f"datetime[{dtype.time_unit}{zone}]"
+    zone = dtype.time_zone or ""
+    if zone.startswith(("UTC+", "UTC-")):  # as pandas calls an offset, which polars and arrow know without the letters
+        zone = zone.removeprefix("UTC")
+    return f"datetime[{dtype.time_unit}{zone and f', {zone}'}]"
 
 
 def _declared(column: "nw.Series", name: str) -> Cells:

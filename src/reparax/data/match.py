@@ -1,6 +1,6 @@
 """Later data matched to the columns of the training data: by name, category by category, number by number."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import chain
 from typing import NamedTuple, Protocol
 
@@ -8,6 +8,7 @@ import numpy as np
 
 from reparax.data.text import days_of
 from reparax.data.values import LARGEST_REAL, Category, Cells, by_rows, label_cells
+from reparax.data.zones import as_in_fit
 from reparax.errors import DataError
 from reparax.summary import Column
 
@@ -219,6 +220,8 @@ def match(cells: Cells, column: Column) -> Matched:
         if cells.kind == "category":
             came = "categories"
         raise _wrong(column, wanted, came, "convert the column, or fit on such data")
+    if cells.kind == "datetime" and column.kind == "datetime":
+        return Matched(as_in_fit(cells.values, cells.dtype, column))
     if cells.kind != "category":
         return Matched(cells.values)
     return Matched(_parsed(cells, column))
@@ -262,10 +265,8 @@ def _codes(cells: Cells, column: Column) -> Matched:
         return Matched(cells.values)
     if not cells.categories:
         cells = cells.as_categories()
-    exact = {category: code for code, category in enumerate(column.categories)}
-    alike = _by_spelling(column.categories)
     unseen = len(column.categories)
-    codes = [exact.get(category, alike.get(spelling(category), unseen)) for category in cells.categories]
+    codes = codes_of(cells.categories, column)
     missing = np.isnan(cells.values)
     places = np.where(missing, 0, cells.values).astype(np.int64)
     table = np.asarray([*codes, unseen], np.float64)
@@ -276,6 +277,29 @@ def _codes(cells: Cells, column: Column) -> Matched:
     new = [category for category, code in zip(cells.categories, codes, strict=True) if code == unseen]
     many = f"{len(new)} value{'s' if len(new) != 1 else ''} that did not occur in training: {quoted(new)}"
     return Matched(coded, (f"column {column.name!r}: {many} ({rows} row{'s' if rows != 1 else ''})",))
+
+
+def codes_of(categories: Iterable[Category], column: Column) -> list[int]:
+    """The codes of categories in a column of the fit; one more than all of these for those that did not occur."""
+    exact = {category: code for code, category in enumerate(column.categories)}
+    alike, truths, unseen = _by_spelling(column.categories), truth_codes(column.categories), len(column.categories)
+
+    def code(category: Category) -> int:
+        text = spelling(category)
+        return exact.get(category, alike.get(text, truths.get(TRUTH.get(text), unseen)))
+
+    return [code(category) for category in categories]
+
+
+TRUTH = {"true": True, "1.0": True, "false": False, "0.0": False}
+"""What stands for true and false, by its spelling."""
+
+
+def truth_codes(categories: Sequence[Category]) -> dict[bool | None, int]:
+    """The codes of true and false, where all categories are one of these, however they are written."""
+    truths = [TRUTH.get(spelling(category)) for category in categories]
+    is_truth = None not in truths and len(set(truths)) == len(truths)
+    return {truth: code for code, truth in enumerate(truths)} if is_truth else {}
 
 
 def _by_spelling(categories: Sequence[Category]) -> dict[str, int]:
@@ -319,7 +343,7 @@ def _parsed(cells: Cells, column: Column) -> np.ndarray:
         row = int(np.argmax(bad))
         came = f"{str(cells.categories[codes[row]])[:40]!r} in row {row + 1}"
         raise _wrong(column, "dates" if dates else "numbers", came, "mend such cells, or leave them empty")
-    return parsed
+    return as_in_fit(parsed, column.dtype if "%" in column.dtype else "date", column) if dates else parsed
 
 
 def _floats(texts: Sequence[str]) -> np.ndarray:

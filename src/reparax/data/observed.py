@@ -6,8 +6,11 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from reparax.data.dataset import Dataset, as_examples
-from reparax.data.frames import kind_of_frame, object_series, polars_series
-from reparax.data.restore import as_kind, filled_series
+from reparax.data.fill import filled_series
+from reparax.data.forms import restored_like
+from reparax.data.frames import cells_of, kind_of_frame, object_series, polars_series
+from reparax.data.match import match
+from reparax.data.restore import as_kind
 
 if TYPE_CHECKING:
     import polars as pl
@@ -82,7 +85,8 @@ def _frame(filled: Any, view: Dataset, observed: Observed) -> Any:
     import narwhals as nw
     import polars as pl
 
-    table = nw.from_native(filled, eager_only=True)
+    table, fitted = nw.from_native(filled, eager_only=True), view.schema.columns
+    assert fitted is not None
     places = np.full(len(view), len(observed.rows))
     places[observed.rows] = np.arange(len(observed.rows))
     columns = []
@@ -90,7 +94,10 @@ def _frame(filled: Any, view: Dataset, observed: Observed) -> Any:
         series, given = polars_series(table[:, place]), _column(view, observed.native, place)
         if given is not None and _is_column(view, given, stored[observed.rows], place):
             whole = given.extend_constant(None, 1).gather(pl.Series(places, dtype=pl.UInt32))
-            series = filled_series(whole, series, np.isnan(stored))
+            column = fitted[place]
+            cells = cells_of(nw.from_native(series, series_only=True), column.name, column)
+            filling = restored_like(match(cells, column).values, column, whole)
+            series = filled_series(whole, filling, np.isnan(stored))
         columns.append(series.alias(str(name)))
     result = as_kind(pl.DataFrame(columns), kind_of_frame(filled))
     if nw.dependencies.is_pandas_dataframe(result):

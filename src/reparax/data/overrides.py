@@ -34,13 +34,18 @@ class Overrides(NamedTuple):
         return bool(self.kinds or self.excluded or self.statements)
 
     def checked(self, names: Sequence[str], label: str | None) -> "Overrides":
-        """The same overrides, after checking that their columns exist.
+        """The same overrides, after checking that their columns exist; of those to leave out, ``a,b`` may be two.
 
         Raises:
             DataError: There is no such column.
         """
         known = {*names, *([label] if label is not None else [])}
-        for name in (*self.kinds, *self.excluded, *(statement.column for statement in self.statements)):
+        excluded = {
+            part.strip() if name not in known else name: reason
+            for name, reason in self.excluded.items()
+            for part in ([name] if name in known else name.split(","))
+        }
+        for name in (*self.kinds, *excluded, *(statement.column for statement in self.statements)):
             if name not in known:
                 near = difflib.get_close_matches(name, names, n=3)
                 listed = ", ".join(names[:10]) + (", ..." if len(names) > 10 else "")
@@ -49,7 +54,8 @@ class Overrides(NamedTuple):
                     got=repr(name),
                     cure=f"did you mean {' or '.join(near)}?" if near else "give the name of a column",
                 )
-        return self
+        kinds = {name: kind for name, kind in self.kinds.items() if name not in excluded}
+        return self._replace(kinds=kinds, excluded=excluded)
 
 
 NOTHING = Overrides({}, {})

@@ -9,11 +9,11 @@ import msgspec
 import numpy as np
 
 from reparax.data.dataset import Dataset, FrameKind
-from reparax.data.frames import polars_series
-from reparax.data.match import spelling
+from reparax.data.match import TRUTH, spelling, truth_codes
 from reparax.data.schema import Schema
 from reparax.data.text import MICROSECONDS, dates_of, texts_of
 from reparax.data.values import rounded
+from reparax.data.zones import as_in_fit
 from reparax.errors import DataError
 from reparax.summary import Column
 
@@ -90,7 +90,7 @@ def as_kind(frame: "pl.DataFrame", like: FrameKind) -> Any:
     if like == "pandas":
         return frame.to_pandas()
     if like == "pyarrow":
-        return _arrow(frame)
+        return arrow_table(frame)
     if like == "numpy":
         numeric = all(dtype.is_numeric() for dtype in frame.dtypes)
         return frame.to_numpy() if numeric else np.column_stack([_objects(column) for column in frame.get_columns()])
@@ -103,7 +103,7 @@ def _objects(column: "pl.Series") -> np.ndarray:
     return array
 
 
-def _arrow(frame: "pl.DataFrame") -> Any:
+def arrow_table(frame: "pl.DataFrame") -> Any:
     """An arrow table with the usual string type of arrow."""
     import pyarrow as pa
 
@@ -184,7 +184,9 @@ def _numbers(values: np.ndarray, column: Column) -> "pl.Series":
         series = pl.Series(column.name, np.where(missing, 0, values) > 0.5)
     else:
         limits = np.iinfo(column.dtype)
-        bounded = np.clip(np.rint(np.where(missing, 0, values)), float(limits.min), float(limits.max))
+        # The largest number of 64 bits is no floating-point number, and the nearest one is beyond it.
+        most = np.nextafter(float(limits.max), 0) if float(limits.max) > limits.max else float(limits.max)
+        bounded = np.clip(np.rint(np.where(missing, 0, values)), float(limits.min), most)
         series = pl.Series(column.name, bounded).cast(dtype, strict=False)
     return series.set(pl.Series(missing), None) if missing.any() else series
 
@@ -221,115 +223,6 @@ def unrounded(dataset: Dataset) -> Dataset:
         msgspec.structs.replace(column, step=0.0) if column.dtype.startswith("float") else column for column in columns
     )
     return replace(dataset, schema=msgspec.structs.replace(dataset.schema, columns=free or None))
-
-
-def fill(dataset: Dataset, values: np.ndarray, *, like: FrameKind | None = None) -> Any:
-    """The table of a dataset with its missing cells filled from a matrix; no other cell is changed.
-
-    Columns that are not among the values (labels, identifiers) are kept, and so is the order of the columns.
-
-    Args:
-        dataset: A dataset from `reparax.data.read` or `read_as`.
-        values: A matrix of the shape of the dataset. Missing cells for which it has NaN stay as they are.
-        like: The library of the frame; by default that of the user's frame, and polars for files.
-
-    Raises:
-        DataError: The matrix has another shape, or the data are not a table.
-    """
-    columns = dataset.schema.columns
-    if columns is None or values.shape != dataset.values.shape:
-        raise DataError(
-            expected=f"a matrix of shape {dataset.values.shape} that belongs to a table",
-            got=f"shape {values.shape}",
-            cure="use the table that the values were computed from",
-        )
-    gaps = np.isnan(dataset.values) if dataset.values.dtype.kind == "f" else np.zeros(values.shape, bool)
-    gaps &= ~np.isnan(values)
-    like = like or dataset.frame_kind or "polars"
-    if dataset.native is None:
-        whole = np.where(gaps, values, dataset.values)
-        return to_frame(whole, dataset.schema, like=like, labels=dataset.frame_labels)
-    if isinstance(dataset.native, np.ndarray):
-        return _filled_array(dataset, columns, values, gaps)
-    return _filled_frame(dataset, columns, values, gaps, like)
-
-
-def _filled_array(dataset: Dataset, columns: tuple[Column, ...], values: np.ndarray, gaps: np.ndarray) -> np.ndarray:
-    native = dataset.native.copy()
-    places = [int(column.name.removeprefix("column_")) for column in columns]
-    for index, (place, column) in enumerate(zip(places, columns, strict=True)):
-        cells = restored(values[:, index], column).to_numpy()
-        native[gaps[:, index], place] = cells[gaps[:, index]]
-    return native
-
-
-def _filled_frame(
-    dataset: Dataset, columns: tuple[Column, ...], values: np.ndarray, gaps: np.ndarray, like: FrameKind
-) -> Any:
-    import narwhals as nw
-    import polars as pl
-
-    table = nw.from_native(dataset.native, eager_only=True)
-    places = {column.name: index for index, column in enumerate(columns)}
-    named = dataset.schema.names is not None
-    changed: dict[int, pl.Series] = {}
-    holes: dict[int, np.ndarray] = {}
-    for place, name in enumerate(table.columns):
-        index = places.get(str(name) if named else f"column_{place}")
-        if index is not None and gaps[:, index].any():
-            series = polars_series(table[:, place])
-            changed[place] = filled_series(series, restored(values[:, index], columns[index]), gaps[:, index])
-            holes[place] = gaps[:, index]
-    if like == "pandas" and dataset.frame_kind == "pandas":
-        return _with_pandas_columns(dataset.native, changed, holes)
-    if like == "pyarrow" and dataset.frame_kind == "pyarrow":
-        return _with_arrow_columns(dataset.native, changed)
-    filled = [changed.get(place, polars_series(table[:, place])) for place in range(table.shape[1])]
-    names = [str(name) for name in table.columns]
-    return as_kind(pl.DataFrame([series.alias(name) for series, name in zip(filled, names, strict=True)]), like)
-
-
-def _with_pandas_columns(native: Any, changed: "dict[int, pl.Series]", gaps: dict[int, np.ndarray]) -> Any:
-    frame = native.copy()
-    for place, column in changed.items():
-        series, filled = frame.iloc[:, place].copy(), column.to_list()
-        values = [filled[row] for row in np.flatnonzero(gaps[place])]
-        if hasattr(series, "cat"):
-            known = set(series.cat.categories)
-            series = series.cat.add_categories([each for each in dict.fromkeys(values) if each not in known])
-        series.iloc[np.flatnonzero(gaps[place])] = values
-        frame.isetitem(place, series)
-    return frame
-
-
-def _with_arrow_columns(native: Any, changed: "dict[int, pl.Series]") -> Any:
-    import pyarrow as pa
-
-    for place, column in changed.items():
-        field, filled = native.schema.field(place), column.to_arrow()
-        if pa.types.is_null(field.type):
-            filled = _arrow(column.to_frame()).column(0)
-            field = field.with_type(filled.type)
-        native = native.set_column(place, field, filled.cast(field.type))
-    return native
-
-
-def filled_series(series: "pl.Series", filling: "pl.Series", gaps: np.ndarray) -> "pl.Series":
-    """The series with its missing cells filled, in its data type."""
-    import polars as pl
-
-    choose = pl.Series(gaps)
-    if series.dtype == pl.Null:  # a column without any value has no type of its own
-        return filling.zip_with(choose, pl.Series([None] * len(filling), dtype=filling.dtype))
-    if isinstance(series.dtype, pl.Enum):  # which may lack what occurred in the fit
-        texts = filling.cast(pl.String).filter(choose).drop_nulls().unique(maintain_order=True)
-        known = series.dtype.categories
-        series = series.cast(pl.Enum(pl.concat([known, texts.filter(~texts.is_in(known.implode()))])))
-    if series.dtype in (pl.Categorical, pl.Enum, pl.String):
-        return filling.cast(pl.String).zip_with(choose, series.cast(pl.String)).cast(series.dtype)
-    if series.dtype.is_integer() and filling.dtype.is_float():
-        filling = filling.round()
-    return filling.cast(series.dtype, strict=False).zip_with(choose, series)
 
 
 SHOWN = 3
@@ -412,7 +305,8 @@ def cell_value(column: Column, text: str) -> float:
         return _day(column, text) if column.kind == "datetime" else _number(column, text)
     exact = {str(category): code for code, category in enumerate(column.categories)}
     alike = {spelling(category): code for code, category in reversed(list(enumerate(column.categories)))}
-    code = exact.get(text, alike.get(spelling(text)))
+    truths = truth_codes(column.categories)
+    code = exact.get(text, alike.get(spelling(text), truths.get(TRUTH.get(spelling(text)))))
     if code is not None:
         return float(code)
     names = [str(category).strip() for category in column.categories]
@@ -488,4 +382,5 @@ def _day(column: Column, text: str) -> float:
             got=repr(text),
             cure=f"write one like {cell_text(column, column.high)}",
         )
-    return float(dates.days[0])
+    came = "datetime[us, UTC]" if text.strip().endswith(("+00:00", "+0000")) else f"string:{dates.format}"
+    return float(as_in_fit(dates.days, came, column)[0])

@@ -101,10 +101,21 @@ def _datetimes(texts: "pl.Series", form: str) -> "pl.Series":
 
 def _exact_format(texts: "pl.Series", times: "pl.Series", form: str) -> str:
     """The format with or without leading zeros, whichever reproduces the texts."""
-    bare = form.replace("%m", "%-m").replace("%d", "%-d")
-    for candidate in (form, bare):
+    padded = form.replace("%-", "%")
+    bare = padded.replace("%m", "%-m").replace("%d", "%-d")
+    for candidate in (form, padded, bare):
         if (times.dt.strftime(candidate) == texts).all():
             return candidate
+    return _with_zeros(form, texts)
+
+
+def _with_zeros(form: str, texts: "pl.Series") -> str:
+    """The format with as many digits of fractions of a second, and such offsets from UTC, as all texts have."""
+    digits = texts.str.extract(r"\.(\d+)(?:Z|[+-][\d:]+)?$").str.len_chars()
+    if "%.f" in form and not digits.null_count() and digits.n_unique() == 1 and digits[0] in {3, 6, 9}:
+        form = form.replace("%.f", f"%.{digits[0]}f")
+    if form.endswith("%z") and texts.str.contains(r"[+-]\d\d:\d\d$").all():
+        form = form.removesuffix("%z") + "%:z"
     return form
 
 
@@ -132,7 +143,7 @@ def datetime_cells_days(series: "pl.Series") -> tuple[np.ndarray, float]:
 
 def texts_of(times: "pl.Series", form: str) -> "pl.Series":
     """Times as text in a format."""
-    zoned = times.dt.replace_time_zone("UTC") if "%z" in form else times
+    zoned = times.dt.replace_time_zone("UTC") if form.endswith(("%z", "%:z")) else times
     return zoned.dt.strftime(form)
 
 
@@ -214,7 +225,7 @@ def cells_of_texts(unique: Distinct, date_format: str | None = None) -> Cells:
     if words.is_in(["true", "false"]).all():
         truth = (lower == "true").cast(int).cast(float).to_numpy().copy()
         truth[missing] = np.nan
-        return Cells("boolean", _spread(truth, unique.codes), "string", _spelled_like(stripped.filter(~missing)[0]))
+        return Cells("boolean", _spread(truth, unique.codes), "string", spelled_like(stripped.filter(~missing)[0]))
     dates = dates_of(stripped.filter(~missing), date_format)
     if dates is not None:
         days = np.full(len(stripped), np.nan)
@@ -225,7 +236,7 @@ def cells_of_texts(unique: Distinct, date_format: str | None = None) -> Cells:
     return _words(unique, stripped, missing)
 
 
-def _spelled_like(word: str) -> tuple[str, str]:
+def spelled_like(word: str) -> tuple[str, str]:
     """False and true in the capitalization of one of them."""
     if word.isupper():
         return "FALSE", "TRUE"

@@ -100,9 +100,11 @@ def joined(views: Mapping[str, ViewRows], count: int, ids: np.ndarray | None, sc
     kind = kinds.pop() if len(kinds) == 1 else None
     given = {name: Observed(view.dataset.native, view.rows) for name, view in views.items()}
     native = {name: each for name, each in given.items() if worth_keeping(each.native)}
+    labels = {name: view.dataset.frame_labels for name, view in views.items() if view.dataset.frame_labels is not None}
     return Dataset(
-        values, schema, ids=ids, notes=(*notes, *_notes_on(views, count)), frame_kind=kind, native=native or None
-    )
+        values, schema, ids=ids, notes=(*notes, *_notes_on(views, count)), frame_kind=kind, frame_labels=labels or None,
+        native=native or None,
+    )  # fmt: skip
 
 
 def _notes_on(views: Mapping[str, ViewRows], count: int) -> list[str]:
@@ -142,10 +144,16 @@ def by_view(dataset: Dataset) -> dict[str, ViewRows]:
 
 def separate(dataset: Dataset) -> dict[str, Dataset]:
     """The views of examples, with NaN where one is missing."""
-    schema, kind, count = dataset.schema, dataset.frame_kind, len(dataset)
+    schema, kind, labels, count = dataset.schema, dataset.frame_kind, dataset.frame_labels or {}, len(dataset)
     blocks = {name: dataset.values[:, place] for place, (name, _) in zip(schema.view_slices, schema.views, strict=True)}
     return {
-        name: Dataset(blocks[name].reshape(count, *view.event_shape), view, ids=dataset.ids, frame_kind=kind)
+        name: Dataset(
+            blocks[name].reshape(count, *view.event_shape),
+            view,
+            ids=dataset.ids,
+            frame_kind=kind,
+            frame_labels=labels.get(name),
+        )
         for name, view in schema.views
     }
 

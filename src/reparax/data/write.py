@@ -147,7 +147,9 @@ def _write_polars(path: str | Path, suffix: str, table: "pl.DataFrame") -> None:
                 cure="write csv or parquet",
             )
         texts = pl.selectors.by_dtype(pl.Categorical, pl.Enum)
-        table.with_columns(texts.cast(pl.String)).write_excel(stream, autofilter=False)
+        # Excel has no zones: such times become text with their offset from UTC.
+        zoned = pl.selectors.datetime(time_zone="*").dt.to_string("%Y-%m-%d %H:%M:%S%.f%:z")
+        table.with_columns(texts.cast(pl.String), zoned).write_excel(stream, autofilter=False)
     else:
         table.write_ipc(stream)
     with atomic_write(path) as file:

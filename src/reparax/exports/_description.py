@@ -1,9 +1,10 @@
 """What is written beside exported functions: how a user's cells become numbers, and what goes in and out."""
 
+import re
 from importlib.metadata import version
 from typing import Any
 
-from reparax.data import MISSING_TEXT, Schema, formulas_of
+from reparax.data import MISSING_TEXT, Schema, formulas_of, zone_of
 from reparax.exports._functions import Function
 from reparax.recipe import FittedModel, Units
 from reparax.summary import Column
@@ -69,4 +70,10 @@ def _column(column: Column, offset: float) -> dict[str, Any]:
         "what": what,
         "offset": offset,
         "categories": list(column.categories) if column.is_category else [],
-    }
+    } | (_times(column) if column.kind == "datetime" else {})
+
+
+def _times(column: Column) -> dict[str, str | None]:
+    """The zone of times without one, and the format of text as `datetime.strptime` has it."""
+    form = re.sub(r"%\.\d?f", ".%f", column.dtype.removeprefix("string:").replace("%-", "%").replace("%:z", "%z"))
+    return {"zone": zone_of(column.dtype), "format": form if "%" in form else "%Y-%m-%d"}

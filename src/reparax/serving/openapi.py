@@ -62,6 +62,7 @@ def _fields(fitted: FittedModel, limits: Limits) -> dict[str, Any]:
         "where": {"type": "object", "description": "values of columns in every example"},
         "means": {"type": "boolean", "default": False},
         "std": {"type": "boolean", "default": False},
+        "impossible": {"enum": ["refuse", "leave"], "default": "refuse"},
     }
     if fitted.schema.kind == "table":
         row = {"type": "object", "properties": _columns(fitted.schema)}

@@ -3,7 +3,7 @@
 import io
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import msgspec
@@ -36,6 +36,7 @@ class Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         where: Values of columns in every drawn example.
         means: Whether to draw E[x | z] instead of samples.
         std: Whether to give posterior standard deviations too, for encode.
+        impossible: Whether rows that no values agree with are refused, or keep their gaps, for impute.
     """
 
     rows: list[dict[str, Cell]] | None = None
@@ -47,6 +48,7 @@ class Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     where: dict[str, Cell] = {}
     means: bool = False
     std: bool = False
+    impossible: Literal["refuse", "leave"] = "refuse"
 
 
 class Work(NamedTuple):
@@ -82,7 +84,7 @@ OPERATIONS: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "decode": ("E[x | z] at latent vectors.", ("codes",)),
     "score": ("A bound on log p(x) and the anomaly score, for tables with the share of each column.",
               ("rows", "values", "samples", "seed")),
-    "impute": ("A table with its missing cells filled.", ("rows", "samples", "seed")),
+    "impute": ("A table with its missing cells filled.", ("rows", "samples", "seed", "impossible")),
     "reconstruct": ("E[x | z] at the codes of examples.", ("rows", "values")),
     "sample": ("Drawn examples.", ("count", "seed", "where", "means")),
 }  # fmt: skip
@@ -271,11 +273,14 @@ def _score(fitted: FittedModel, work: Work) -> dict[str, np.ndarray]:
 
 def _impute(fitted: FittedModel, work: Work) -> dict[str, Any]:
     assert work.request.samples is not None
+    left: list[applications.RowsLeft] = []
     filled = applications.impute(
         fitted, work.data, num_samples=work.request.samples, seed=work.request.seed, duplicates="ignore",
-        neighbors="ignore", at_once=AT_ONCE,
+        neighbors="ignore", impossible="refuse" if work.request.impossible == "refuse" else left.append,
+        at_once=AT_ONCE,
     )  # fmt: skip
-    return {"frame": filled} if hasattr(filled, "columns") else {"values": np.asarray(filled)}
+    notes = {"notes": [str(each.warning) for each in left]}
+    return notes | ({"frame": filled} if hasattr(filled, "columns") else {"values": np.asarray(filled)})
 
 
 def _sample(fitted: FittedModel, work: Work) -> dict[str, Any]:
@@ -283,8 +288,9 @@ def _sample(fitted: FittedModel, work: Work) -> dict[str, Any]:
     draw = applications.means_dataset if request.means else applications.sample_dataset
     drawn = draw(fitted, request.count, key=jax.random.key(request.seed), where=request.where)
     if drawn.schema.kind == "table":
-        return {"frame": to_frame(joint_values(drawn), drawn.schema.joint, like="polars")}
-    return {"values": drawn.values}
+        frame = to_frame(joint_values(drawn), drawn.schema.joint, like="polars")
+        return {"frame": frame, "notes": list(drawn.notes)}
+    return {"values": drawn.values, "notes": list(drawn.notes)}
 
 
 _COMPUTE: Mapping[str, Callable[[FittedModel, Work], dict[str, Any]]] = {
@@ -296,6 +302,7 @@ _COMPUTE: Mapping[str, Callable[[FittedModel, Work], dict[str, Any]]] = {
 def written(fitted: FittedModel, result: Mapping[str, Any], notes: Sequence[str], *, as_arrow: bool) -> bytes:
     """The body of an answer: JSON, or an Arrow stream with the columns of the command line's tables."""
     result = dict(result)
+    notes = [*notes, *result.pop("notes", ())]
     if "values" in result and fitted.schema.kind == "table":
         modeled = msgspec.structs.replace(fitted.schema, given=None, order=())
         result = {"frame": to_frame(result["values"], modeled, like="polars")}
@@ -308,7 +315,7 @@ def written(fitted: FittedModel, result: Mapping[str, Any], notes: Sequence[str]
     if "shares" in answer:
         answer["columns"] = [column.name for column in fitted.schema.columns or ()]
     if notes:
-        answer["notes"] = list(notes)
+        answer["notes"] = notes
     return msgspec.json.encode(answer)
 
 
