@@ -84,6 +84,11 @@ class Column(msgspec.Struct, frozen=True, kw_only=True):
         """Whether its values are codes."""
         return self.kind in CATEGORY_LIKE
 
+    @property
+    def is_of_bits(self) -> bool:
+        """Whether its values are 0 and 1, numbers or truth values, whose codes are these."""
+        return self.categories == (0, 1)  # True is 1
+
 
 SHOWN_CATEGORIES = 3
 
@@ -155,6 +160,11 @@ class Summary:
     def size(self) -> int:
         """The number of values in one example."""
         return int(np.prod(self.event_shape, dtype=int))
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether every value is a whole number."""
+        return self.kind in {"binary", "integer", "counts"}
 
     @property
     def is_image(self) -> bool:

@@ -10,10 +10,11 @@ import numpy as np
 import polars as pl
 import pytest
 
+import reparax as rx
 from reparax import registry
 from reparax.applications._rows_of_fit import drawn_rows
-from reparax.data import Schema, from_array, read
-from reparax.errors import RecipeError
+from reparax.data import Schema, from_array, read, split
+from reparax.errors import DataError, RecipeError
 from reparax.recipe import Recipe, Units, build, objective, suggest
 from reparax.recipe._fitted import Transform
 
@@ -282,3 +283,40 @@ def test_drawn_bits_are_independent_and_have_their_probabilities():
         correlations = (centered[:, distance:] * centered[:, :-distance]).mean(0)
         assert np.abs(correlations).max() < 5 / np.sqrt(len(bits)) * 4
         assert abs(correlations.mean()) < 5 / np.sqrt(correlations.size * len(bits))
+
+
+GAP = pl.DataFrame({"x": [1, None, 3, 0] * 10, "y": [0, 1, 2, 4] * 10})
+COLOR = pl.DataFrame({"x": ["red", "green", "blue", "red"] * 10, "y": [0, 1, 2, 4] * 10})
+
+
+@pytest.mark.parametrize("name", [n for n in registry.names("likelihoods") if n not in {"columns", "by-view"}])
+@pytest.mark.parametrize(("table", "what"), [(GAP, "missing cells in 'x'"), (COLOR, "categories in 'x'")])
+def test_only_columns_has_a_density_of_gaps_and_categories(table, what, name):
+    dataset = read(table)
+    recipe = suggest(dataset.schema, len(dataset), likelihood=name, latent_dim=2)
+    with pytest.raises(DataError, match=what):
+        build(recipe, dataset.schema, key=jax.random.key(0))
+
+
+def test_gaps_among_the_held_out_rows_alone_are_refused():
+    rows = np.random.default_rng(1).normal(size=(40, 3))
+    dataset = read(rows)
+    held_out = split(dataset, 0.1, 0)[1].values[0]
+    rows[np.abs(rows - held_out).sum(axis=1).argmin(), 1] = np.nan
+    with pytest.raises(DataError, match="1 missing cell in rows that are held out"):
+        rx.fit(rows, likelihood="normal", valid=0.1, latent_dim=2, width=4)
+
+
+@pytest.mark.parametrize("name", ["poisson", "discretized-logistic", "categorical"])
+def test_dates_are_no_whole_numbers(name):
+    dataset = read(pl.DataFrame({"day": np.datetime64("1970-01-01") + np.arange(40), "y": [0, 1, 2, 4] * 10}))
+    recipe = suggest(dataset.schema, len(dataset), likelihood=name, latent_dim=2)
+    with pytest.raises(DataError, match="whole numbers"):
+        build(recipe, dataset.schema, key=jax.random.key(0))
+
+
+def test_counts_are_refused_before_their_logarithms_are_taken():
+    dataset = read(np.arange(-1, 39).reshape(20, 2))
+    recipe = suggest(dataset.schema, len(dataset), likelihood="poisson", latent_dim=2)
+    with pytest.raises(DataError, match="none negative"):  # warnings are errors here
+        build(recipe, dataset.schema, key=jax.random.key(0))

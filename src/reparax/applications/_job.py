@@ -22,7 +22,7 @@ from reparax.data import (
     Stream,
     repeated_labels,
 )
-from reparax.errors import RecipeError, TrainingError
+from reparax.errors import DataError, RecipeError, TrainingError
 from reparax.model import Model
 from reparax.networks import context_size
 from reparax.objectives import (
@@ -135,6 +135,7 @@ class Job:
             fitted = FittedModel(
                 untrained, part.schema, recipe, frame_kind=part.frame_kind, frame_labels=part.frame_labels
             )
+            _refuse_gaps_held_out(fitted, recipe, held_out)
         else:
             _refuse_parts(chosen or {}, recipe)
             require_context(context_size(model), recipe.context_dim)
@@ -390,6 +391,23 @@ class _Seen(NamedTuple):
     held_out: Any
     transform: Any
     steps_per_epoch: int
+
+
+def _refuse_gaps_held_out(fitted: FittedModel, recipe: Recipe, held_out: Dataset | None) -> None:
+    """Refuses gaps among the held-out rows alone, for a model whose examples are never missing anything.
+
+    Raises:
+        DataError: There are such gaps.
+    """
+    if held_out is None or held_out.schema.value_kind != "mixed" or adapter_of(fitted.model.likelihood).allows_missing:
+        return
+    count = int(np.isnan(held_out.values).sum())
+    if count:
+        raise DataError(
+            expected=f"a table of numbers without gaps for the {recipe.name('likelihood')} likelihood",
+            got=f"{count} missing cell{'' if count == 1 else 's'} in rows that are held out",
+            cure="leave --likelihood out (columns takes such tables), or leave such rows out",
+        )
 
 
 def _with_companion(model: Model, objective: AbstractObjective, key: jax.Array) -> Model | Accompanied:

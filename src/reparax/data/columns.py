@@ -135,7 +135,7 @@ def remainder_column(name: str, values: Float[np.ndarray, " n"], child: Column, 
             child.
     """
     present = values[~np.isnan(values)]
-    missing = 1.0 - len(present) / len(values)
+    missing = (len(values) - len(present)) / len(values)
     if is_code:
         categories = ("as implied", *map(str, child.categories))
         counts = np.bincount(present.astype(np.int64), minlength=len(categories))[: len(categories)]
@@ -237,7 +237,7 @@ def refitted(column: Column, values: np.ndarray) -> Column:
         values: The column of a matrix: numbers or codes, NaN where missing.
     """
     present = values[~np.isnan(values)] if values.dtype.kind == "f" else values
-    missing = 1.0 - len(present) / len(values)
+    missing = (len(values) - len(present)) / len(values)
     if column.is_category:
         # The code after the last, of categories that the fit did not have, is in none of these.
         counts = np.bincount(present.astype(np.int64), minlength=len(column.categories))[: len(column.categories)]

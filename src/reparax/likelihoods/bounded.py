@@ -80,7 +80,7 @@ class Categorical(AbstractLikelihood):
     def create(self, make_decoder: MakeDecoder, summary: Summary, *, key: jax.Array) -> "CategoricalDecoder":
         low, high = float(summary.low.min()), float(summary.high.max())
         require(
-            summary.kind != "real" and high - low < MOST_CLASSES,
+            summary.is_whole and high - low < MOST_CLASSES,
             likelihood="categorical",
             expected=f"whole numbers with at most {MOST_CLASSES} different values",
             summary=summary,
@@ -109,7 +109,7 @@ class DiscretizedLogistic(AbstractLikelihood):
 
     def create(self, make_decoder: MakeDecoder, summary: Summary, *, key: jax.Array) -> "DiscretizedLogisticDecoder":
         require(
-            summary.kind != "real",
+            summary.is_whole,
             likelihood="discretized-logistic",
             expected="whole numbers",
             summary=summary,

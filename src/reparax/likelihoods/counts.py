@@ -32,7 +32,7 @@ def require_counts(summary: Summary, likelihood: str) -> None:
         DataError: The data are not counts.
     """
     require(
-        summary.kind != "real" and float(summary.low.min()) >= 0,
+        summary.is_whole and float(summary.low.min()) >= 0,
         likelihood=likelihood,
         expected="counts (whole numbers, none negative)",
         summary=summary,

@@ -35,7 +35,7 @@ class DiscretizedLogisticMixture(AbstractLikelihood):
         self, make_decoder: MakeDecoder, summary: Summary, *, key: jax.Array
     ) -> "DiscretizedLogisticMixtureDecoder":
         require(
-            summary.kind != "real",
+            summary.is_whole,
             likelihood="discretized-logistic-mixture",
             expected="whole numbers",
             summary=summary,

@@ -1,8 +1,9 @@
 """Which adapter a model has: that of tables, of counts, of several views, or of arrays and images."""
 
 from reparax import registry
-from reparax.errors import RecipeError
+from reparax.errors import DataError, RecipeError
 from reparax.likelihoods import AbstractLikelihood, Likelihood
+from reparax.likelihoods.counts import require_counts
 from reparax.pytrees import Derived
 from reparax.summary import Summary
 from reparax.tables._adapter import Adapter, CountsAdapter, TableAdapter
@@ -24,7 +25,8 @@ def adapter_of(likelihood: AbstractLikelihood | Likelihood, summary: Summary | N
         summary: A summary of the data, for a part.
 
     Raises:
-        DataError: The columns likelihood was chosen for data that are not a table.
+        DataError: The columns likelihood was chosen for data that are not a table, another one for a table with
+            missing cells or categories, or one of counts for other numbers.
     """
     if isinstance(likelihood, ByViewDecoder):
         return ViewsAdapter(likelihood.names, tuple(map(adapter_of, likelihood.views)), likelihood.layout)
@@ -42,7 +44,34 @@ def adapter_of(likelihood: AbstractLikelihood | Likelihood, summary: Summary | N
     if isinstance(likelihood, Columns):
         assert summary is not None
         return TableAdapter(layout_of(summary))
-    return CountsAdapter() if likelihood_of_counts(likelihood) else Adapter()
+    if summary is not None:
+        _refuse_gaps_and_codes(registry.part_name(type(likelihood)), summary)
+    if not likelihood_of_counts(likelihood):
+        return Adapter()
+    if summary is not None:  # before the encoder, which takes logarithms
+        require_counts(summary, registry.part_name(type(likelihood)))
+    return CountsAdapter()
+
+
+def _refuse_gaps_and_codes(likelihood: str, summary: Summary) -> None:
+    """Refuses tables whose matrix does not hold numbers alone: NaN for missing cells, codes for categories.
+
+    A density of codes would take the order of the categories for a quantity.
+
+    Raises:
+        DataError: There are missing cells or categories.
+    """
+    coded = [column.name for column in summary.columns if column.is_category and not column.is_of_bits]
+    gaps = [column.name for column in summary.columns if column.missing]
+    if not coded and not gaps:
+        return
+    names = coded or gaps
+    listed = ", ".join(map(repr, names[:5])) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+    raise DataError(
+        expected=f"a table of numbers without gaps for the {likelihood} likelihood",
+        got=f"{'categories' if coded else 'missing cells'} in {listed}",
+        cure="leave --likelihood out (columns takes such tables), or exclude these columns",
+    )
 
 
 def likelihood_of_counts(likelihood: AbstractLikelihood | Likelihood) -> bool:
