@@ -10,9 +10,11 @@ from scipy import special
 from sklearn.datasets import load_wine
 
 import reparax as rx
+from reparax.applications._evaluate import _gives_probabilities
 from reparax.applications._rows import row_hashes
 from reparax.data import split
 from reparax.errors import DataError, RecipeError
+from reparax.recipe import build, suggest
 
 WINE = load_wine().data
 SMALL = {"epochs": 3, "width": 8, "latent_dim": 2, "hide": 0.0}
@@ -145,6 +147,19 @@ def test_bits_per_dim_of_images(dynamic):
     assert found.bits_per_dim == pytest.approx(-found.iwae / (20 * np.log(2)))
     # Fair coins cost one bit; a model of nearly uniform intensities cannot be far from it.
     assert 0.8 < found.bits_per_dim < 1.2
+
+
+@pytest.mark.parametrize(
+    ("likelihood", "is_counted"),
+    [("bernoulli", True), ("discretized-logistic", True), ("categorical", True), ("poisson", True),
+     ("normal", False), ("continuous-bernoulli", False)],
+)  # fmt: skip
+@pytest.mark.parametrize("context_dim", [0, 2])
+def test_only_probabilities_are_counted_in_bits(likelihood, is_counted, context_dim):
+    schema = rx.read(np.random.default_rng(0).integers(0, 2, (20, 3, 4))).schema
+    recipe = suggest(schema, 20, likelihood=likelihood, latent_dim=2, width=4, context_dim=context_dim)
+    model = build(recipe, schema, key=jax.random.key(0), contexts=np.ones((20, 2)) if context_dim else None)
+    assert _gives_probabilities(rx.FittedModel(model, schema, recipe)) == is_counted
 
 
 def test_scores_rise_with_the_number_of_samples_towards_the_bound(wine):

@@ -4,8 +4,10 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Self
 
+import jax
+import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Array, Float
 
 from reparax.applications._codes import is_active
 from reparax.applications._door import dataset_of
@@ -15,8 +17,10 @@ from reparax.applications._score import Unknown, is_averaged
 from reparax.applications._unknown import averaged_terms, completions_of
 from reparax.data import Blocks, Dataset, Spread
 from reparax.errors import DataError
+from reparax.networks import context_size
 from reparax.notebook import table
 from reparax.recipe import FittedModel
+from reparax.reparameterization import is_discrete
 from reparax.tables import adapter_of
 
 
@@ -36,7 +40,8 @@ class Evaluation:
         active_units: The number of latent dimensions whose posterior mean varies over the data, Burda et al. (2016),
             section 5; of codes, the number of indices with more than one value.
         latent_dim: The number of latent dimensions, or of indices.
-        bits_per_dim: For images, -iwae / (values per image) in bits; None for a model without a density.
+        bits_per_dim: For images, -iwae / (values per image) in bits; None for a model without a density, and for one of
+            real numbers, whose density is not a probability and has the unit of the pixels in it.
         columns: For tables, E[log p(x_j | z)] of each column j under the importance-weighted posterior, averaged over
             the rows where it is observed; without the probability of gaps. For several views, the same of each view.
         members: Of an ensemble, the figures of each member; else None.
@@ -133,6 +138,20 @@ def evaluate(
     return replace(of_all, members=tuple(members)) if members else of_all
 
 
+def _gives_probabilities(fitted: FittedModel) -> bool:
+    """Whether p(x | z) is a probability, and not a density."""
+    size = context_size(fitted.model)
+    model = fitted.model.given(jnp.zeros(size)) if size else fitted.model
+    found = []
+
+    def look(z: Array) -> Array:
+        found.append(is_discrete(model.likelihood(z)))
+        return z
+
+    jax.eval_shape(look, jax.ShapeDtypeStruct(model.posterior.latent_shape, jnp.float32))  # computes nothing
+    return found[0]
+
+
 @dataclass(frozen=True)
 class _Sums:
     """What an evaluation needs of the terms of rows, a few at a time.
@@ -176,7 +195,7 @@ class _Sums:
         active = is_active(fitted.model.posterior, variances, self.high - self.low)
         elbo, iwae, kl, reconstruction = self.terms.mean.tolist()
         density = fitted.model.posterior.has_density
-        is_image = density and fitted.schema.kind == "images"
+        in_bits = density and fitted.schema.kind == "images" and _gives_probabilities(fitted)
         return Evaluation(
             num_examples=self.terms.count,
             elbo=elbo if density else None,
@@ -188,7 +207,7 @@ class _Sums:
             reconstruction=reconstruction,
             active_units=int(active.sum()),
             latent_dim=len(active),
-            bits_per_dim=-iwae / (fitted.units.summary.size * np.log(2)) if is_image else None,
+            bits_per_dim=-iwae / (fitted.units.summary.size * np.log(2)) if in_bits else None,
             columns=self._of_columns(fitted),
         )
 
