@@ -91,6 +91,13 @@ class Column(msgspec.Struct, frozen=True, kw_only=True):
 
 
 SHOWN_CATEGORIES = 3
+LONGEST_SHOWN = 24
+
+
+def shown_category(category: object) -> str:
+    """A category in at most 24 characters."""
+    text = str(category).strip()
+    return text if len(text) <= LONGEST_SHOWN else f"{text[: LONGEST_SHOWN - 1].rstrip()}\u2026"
 
 
 def in_words(column: Column) -> str:
@@ -101,7 +108,7 @@ def in_words(column: Column) -> str:
     """
     if column.is_category:
         pairs = zip(column.categories[:SHOWN_CATEGORIES], column.category_fractions[:SHOWN_CATEGORIES], strict=True)
-        listed = ", ".join(f"{str(category).strip()[:24]} {100 * fraction:.0f} %" for category, fraction in pairs)
+        listed = ", ".join(f"{shown_category(category)} {100 * fraction:.0f} %" for category, fraction in pairs)
         more = len(column.categories) - SHOWN_CATEGORIES
         return f"{listed} and {more} more" if more > 0 else listed
     if column.kind == "datetime":

@@ -1,10 +1,14 @@
 """The numbers of a page against scipy, scikit-learn and closed forms."""
 
+import html
 import json
+import re
 
+import hypothesis.strategies as st
 import numpy as np
 import polars as pl
 import pytest
+from hypothesis import given
 from scipy import stats
 from sklearn.decomposition import PCA
 from sklearn.metrics import r2_score
@@ -14,7 +18,7 @@ from reparax.applications import encode, encode_std, known_by
 from reparax.data import split
 from reparax.recipe import suggest
 from reparax.reports import Origin, Study, study_of
-from reparax.reports.charts import Scale, nats, number
+from reparax.reports.charts import FONT, Scale, curves, ems, histograms, nats, number
 from reparax.reports.overview import _option_words, chosen_fields, reproduce
 from reparax.reports.study import (
     association,
@@ -233,3 +237,33 @@ def test_numbers_in_words():
         "1e\u221205",
     ]
     assert nats(-1234.567) == "\u22121,234.57"
+
+
+@pytest.mark.parametrize("center", [8.3177, -1000.0, 0.0, 1e6, -3e-9])
+@pytest.mark.parametrize("width", [1e-7, 1e-3, 1.0])
+def test_labels_of_ticks_differ(center, width):
+    points = [(float(k), center + width * k) for k in range(4)]
+    drawn = str(curves(points, points, 3.0, "a curve")[0])
+    labels = re.findall(r'text-anchor="end" class="t">([^<]*)', drawn)
+    values = [label for label in labels if label not in {"kept", "epochs"}]
+    assert len(set(values)) == len(values) >= 1
+
+
+def test_a_curve_of_one_look_is_seen():
+    drawn = str(curves([(5.0, -3.0)], [(5.0, -4.0)], 5.0, "a curve")[0])
+    assert "<circle" in drawn
+    assert drawn.count('class="real"') == drawn.count('class="made"') == 2
+    assert drawn.count("<path") == 0
+
+
+@given(st.text(max_size=60), st.text(max_size=60))
+def test_the_ends_of_a_histogram_do_not_overlap(first, last):
+    drawn = str(histograms(np.ones(2), np.ones(2), np.arange(3.0), (first, last), "a histogram"))
+    ends = [html.unescape(text) for text in re.findall(r'class="t">([^<]*)</text>', drawn)]
+    assert len(ends) == 2
+    assert FONT * sum(map(ems, ends)) <= 256
+
+
+def test_there_is_no_minus_zero():
+    assert nats(-0.004) == nats(-0.0) == "0.00"
+    assert nats(-0.006) == "\u22120.01"

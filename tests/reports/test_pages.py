@@ -1,19 +1,24 @@
 """Pages: whole, closed, escaped, the same every time; what they say of tables, images and unusual models."""
 
+import html
 import re
 from dataclasses import replace
 
 import equinox as eqx
+import hypothesis.strategies as st
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from hypothesis import given
 
 import reparax as rx
 from reparax import registry
 from reparax.errors import DataError, OutputError, RecipeError
 from reparax.model import Model
 from reparax.reports import Origin, study_of
+from reparax.reports.latent import _of_labels
+from reparax.reports.page import _with_options
 
 LADDER = "ladder"
 SHARED = ["summary", "data", "training", "map", "dimensions"]
@@ -179,3 +184,21 @@ def test_labels_of_bars_are_cut_to_the_room_that_they_have(name):
     short = narrowed(name, 90.0)
     assert 11 * ems(short) <= 90
     assert short == name or (short.endswith("…") and name.startswith(short[:-1].rstrip()) and len(short) > 3)
+
+
+@given(st.text(alphabet="<>&-'\" abE.", max_size=30))
+def test_texts_with_options_of_the_command_line_are_shown_as_they_are(text):
+    shown = _with_options(text)
+    parts = re.split(r'<span class="option">(--[a-z][a-z0-9.-]*)</span>', shown)
+    assert not any("<" in part or ">" in part for part in parts)
+    assert html.unescape("".join(parts)) == text
+
+
+@pytest.mark.parametrize("gap", ["", " ", None])
+def test_labels_that_are_absent_are_said_to_be_missing(gap):
+    labels = np.array(["a", gap, "b", gap, gap], object)
+    coloring = _of_labels("kind", labels)
+    assert coloring.legend == (("a", "a"), ("b", "b"), ("x", "missing"))
+    assert coloring.codes == "axbxx"
+    many = np.array([*map(str, range(12)), gap], object)
+    assert _of_labels("kind", many).legend[-1] == ("x", "3 others, missing")

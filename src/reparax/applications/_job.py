@@ -399,7 +399,9 @@ def _refuse_gaps_held_out(fitted: FittedModel, recipe: Recipe, held_out: Dataset
     Raises:
         DataError: There are such gaps.
     """
-    if held_out is None or held_out.schema.value_kind != "mixed" or adapter_of(fitted.model.likelihood).allows_missing:
+    if held_out is None or held_out.schema.value_kind != "mixed" or held_out.schema.views:
+        return
+    if adapter_of(fitted.model.likelihood).is_table:
         return
     count = int(np.isnan(held_out.values).sum())
     if count:

@@ -15,7 +15,7 @@ from reparax.data.text import MICROSECONDS, dates_of, texts_of
 from reparax.data.values import rounded
 from reparax.data.zones import as_in_fit
 from reparax.errors import DataError
-from reparax.summary import Column
+from reparax.summary import Column, shown_category
 
 if TYPE_CHECKING:
     import polars as pl
@@ -266,7 +266,7 @@ def column_lines(schema: Schema) -> list[ColumnLine]:
 def _values(column: Column) -> str:
     if column.is_category:
         pairs = zip(column.categories[:SHOWN], column.category_fractions[:SHOWN], strict=True)
-        listed = ", ".join(f"{str(category).strip()[:24]} {_percent(share)}" for category, share in pairs)
+        listed = ", ".join(f"{shown_category(category)} {_percent(share)}" for category, share in pairs)
         more = len(column.categories) - SHOWN
         return f"{listed} and {more} more" if more > 0 else listed
     low, high = cell_text(column, column.low), cell_text(column, column.high)

@@ -117,8 +117,8 @@ def number(value: float, digits: int = 3) -> str:
 
 
 def nats(value: float) -> str:
-    """A number of nats with two decimal places."""
-    return f"{value:,.2f}".replace("-", MINUS)
+    """A number of nats with two decimal places; never minus zero."""
+    return f"{round(value, 2) + 0.0:,.2f}".replace("-", MINUS)
 
 
 def percent(fraction: float) -> str:
@@ -157,6 +157,15 @@ class Scale(NamedTuple):
         first = math.ceil(self.low / step - 1e-9)
         last = math.floor(self.high / step + 1e-9)
         return [index * step for index in range(first, last + 1)]
+
+    def labeled_ticks(self, count: int = 4) -> list[tuple[float, str]]:
+        """The ticks with as many digits, four or more, as they need to differ."""
+        ticks = self.ticks(count)
+        for digits in range(4, 12):
+            texts = [number(tick, digits) for tick in ticks]
+            if len(set(texts)) == len(texts):
+                break
+        return list(zip(ticks, texts, strict=True))
 
 
 def in_words(column: Column, value: float) -> str:
@@ -197,15 +206,19 @@ def curves(
     lines = [
         path([(across(x) - LEFT, up(y) - TOP) for x, y in points if np.isfinite(y)], class_)
         for points, class_ in ((train, "real"), (held_out, "made"))
-        if points
+        if len(points) > 1
     ]
     # The nested SVG clips what lies outside the frame.
     clipped = element("svg", *lines, x=LEFT, y=TOP, width=WIDTH - LEFT - RIGHT, height=HEIGHT - TOP - BOTTOM)
-    marks = []
+    marks = [
+        element("circle", cx=across(points[0][0]), cy=up(points[0][1]), r=3, class_=class_)  # a line would not be seen
+        for points, class_ in ((train, "real"), (held_out, "made"))
+        if len(points) == 1
+    ]
     if kept is not None:
         x = across(kept)
         late = x > WIDTH - 70
-        marks = [
+        marks += [
             element("line", x1=x, x2=x, y1=TOP, y2=HEIGHT - BOTTOM, class_="kept"),
             label("kept", x + (-4 if late else 4), HEIGHT - BOTTOM - 5, anchor="end" if late else "start"),
         ]
@@ -222,7 +235,8 @@ def _frame(train: Points, held_out: Points) -> tuple[float, float]:
     last = max(x for x, _ in train)
     later = [y for x, y in [*train, *held_out] if np.isfinite(y) and x >= 0.1 * last]
     low, high = min(later, default=0.0), max(later, default=1.0)
-    room = 0.05 * (high - low) or abs(high) * 0.05 or 1.0
+    # Differences that rounding makes are not to fill the frame.
+    room = max(0.05 * (high - low), 1e-5 * max(abs(low), abs(high))) if high > low else 0.05 * abs(high) or 1.0
     return low - room, high + room
 
 
@@ -233,18 +247,18 @@ def _key(class_: str, text: str, x: float) -> Markup:
 
 def _upward(up: Scale, left: float = LEFT, right: float = WIDTH - RIGHT) -> Markup:
     parts = []
-    for tick in up.ticks(4):
+    for tick, text in up.labeled_ticks():
         y = up(tick)
         parts += [
             element("line", x1=left, x2=right, y1=y, y2=y, class_="grid"),
-            label(number(tick, 4), left - 6, y + 4, anchor="end"),
+            label(text, left - 6, y + 4, anchor="end"),
         ]
     return joined(parts)
 
 
 def _across(across: Scale, unit: str, height: float = HEIGHT, bottom: float = BOTTOM) -> Markup:
     parts = [element("line", x1=across.start, x2=across.end, y1=height - bottom, y2=height - bottom, class_="axis")]
-    parts += [label(number(tick, 4), across(tick), height - bottom + 14, anchor="middle") for tick in across.ticks(4)]
+    parts += [label(text, across(tick), height - bottom + 14, anchor="middle") for tick, text in across.labeled_ticks()]
     return joined([*parts, label(unit, across.end, height - 4, anchor="end")])
 
 
@@ -349,7 +363,7 @@ def _square(matrix: np.ndarray, opacities: np.ndarray, names: Sequence[str], alt
         for other, value in enumerate(matrix[index]):
             if not np.isfinite(value):
                 continue
-            tip = element("title", f"{short[index]}, {short[other]}: {nats(round(float(value), 2) + 0.0)}")
+            tip = element("title", f"{short[index]}, {short[other]}: {nats(float(value))}")
             parts.append(
                 element(
                     "rect", tip, x=left + other * side, y=top + index * side, width=side - 1, height=side - 1, rx=1.5,
@@ -372,6 +386,9 @@ def histograms(real: np.ndarray, synthetic: np.ndarray, edges: np.ndarray, ends:
     width, height, bottom = 260.0, 132.0, 18.0
     across = Scale(float(edges[0]), float(edges[-1]), 2.0, width - 2.0)
     up = Scale(0.0, float(max(real.max(), synthetic.max(), 1e-9)), height - bottom, 6.0)
+    room = width - 4.0
+    if FONT * sum(map(ems, ends)) > room - FONT:
+        ends = narrowed(ends[0], room / 2 - FONT), narrowed(ends[1], room / 2 - FONT)
     area = [*_steps(real, edges, across, up), (across(edges[-1]), up(0.0)), (across(edges[0]), up(0.0))]
     return picture(
         width, height, alt,

@@ -179,11 +179,15 @@ def useful(study: Study) -> tuple[Finding, ...]:
         sentence = "No column can be predicted from the others, even by a classifier trained on real rows."
         return (Finding(sentence, name, trained.loss, level),)
     lost = trained.loss >= 0.005
-    sentence = f"Trained on them, a classifier loses {f'{trained.loss:.2f}' if lost else 'nothing'}."
     real, synthetic = float(np.mean(trained.real)), float(np.mean(trained.synthetic))
+    sentence = "Trained on them, a classifier "
+    sentence += f"reaches {synthetic:.2f} instead of {real:.2f} (0.5 is guessing)." if lost else "loses nothing."
     count = len(trained.names)
     asked = shortened(trained.names[0], 40) if count == 1 else f"{count} columns, each from all the others"
-    detail = f"{synthetic:.3f} instead of {real:.3f} if trained on real rows (0.5 is guessing), predicting {asked}"
+    detail = (
+        f"The area under the ROC curve is {synthetic:.3f} instead of {real:.3f} if trained on real rows (0.5 is "
+        f"guessing), predicting {asked}"
+    )
     worst = trained.worst
     if count > 1 and trained.real[worst] - trained.synthetic[worst] >= WORTH_NAMING:
         detail += (

@@ -1,5 +1,6 @@
 """The section on missing cells: how many, whether they depend on the row, and whether synthetic rows keep that."""
 
+from collections.abc import Sequence
 from functools import partial
 
 import numpy as np
@@ -38,7 +39,7 @@ def gaps(study: Study) -> Section | None:
     if len(groups) > len(chosen):
         words += f" Of {len(groups)} lines, the {len(chosen)} closest to half missing are shown."
     table = Table(header, tuple(line for line, _ in lines), frozenset({1, 2, 3, 4}))
-    blocks: list[Block] = [Text(words), table, Text(_verdict([found for _, found in lines]))]
+    blocks: list[Block] = [Text(words), table, Text(_verdict(*zip(*(found for _, found in lines), strict=True)))]
     told = study.told_apart_by_gaps
     if np.isfinite(told):
         blocks.append(
@@ -52,16 +53,29 @@ def gaps(study: Study) -> Section | None:
 
 def _line(
     columns: tuple[Column, ...], real: np.ndarray, synthetic: np.ndarray, group: tuple[int, ...]
-) -> tuple[tuple[str, ...], float]:
+) -> tuple[tuple[str, ...], tuple[float, float]]:
     names = ", ".join(shortened(columns[place].name, 30) for place in group[:4])
     names += f" and {len(group) - 4} more" if len(group) > 4 else ""
     fractions = (percent(float(np.isnan(rows[:, group[0]]).mean())) for rows in (real, synthetic))
-    found = tuple(map(partial(dependence, columns=columns, group=group), (real, synthetic)))
+    of_real, of_synthetic = map(partial(dependence, columns=columns, group=group), (real, synthetic))
+    found = of_real, of_synthetic
     areas = (f"{one:.2f}" if np.isfinite(one) else "too few" for one in found)
-    return (names, *fractions, *areas), found[0]
+    return (names, *fractions, *areas), found
 
 
-def _verdict(found: list[float]) -> str:
+def _verdict(real: Sequence[float], synthetic: Sequence[float]) -> str:
+    """What the areas of the lines say, in real rows and in synthetic ones."""
+    pairs = zip(real, synthetic, strict=True)
+    made_up = sum(bool(there > DEPENDENT and not here > DEPENDENT) for here, there in pairs)
+    more = (
+        f" In synthetic rows they do in {made_up} of {len(real)} lines where they do not in real rows."
+        if made_up
+        else ""
+    )
+    return _verdict_of_real(real) + more
+
+
+def _verdict_of_real(found: Sequence[float]) -> str:
     known = [one for one in found if np.isfinite(one)]
     if not known:
         return "Too few cells are missing, or too few are not, to say whether gaps depend on the row."

@@ -41,7 +41,8 @@ def latent_map(study: Study) -> Section:
     if study.fitted.others:
         words += f" Of the ensemble of {len(study.fitted.members)}, this is the first member."
     colorings = _colorings(study, places)
-    chart = points(places, colorings[0].codes, f"latent map, colored by {colorings[0].name}", names=names)
+    colored = f", colored by {colorings[0].name}" if colorings[0].name else ""
+    chart = points(places, colorings[0].codes, f"latent map{colored}", names=names)
     return Section("map", "Latent map", (Text(words), Map(chart, colorings)))
 
 
@@ -57,7 +58,7 @@ def _colorings(study: Study, places: np.ndarray) -> tuple[Coloring, ...]:
         colorings.append(_of_labels(study.label_name, labels))
     rest = [j for j in order if strength[j] > 0 and j not in asked]
     colorings += [_of_column(columns[j], values[:, j].astype(np.float64)) for j in rest]
-    return tuple(colorings) or (Coloring("one color", "a" * len(places), ()),)
+    return tuple(colorings) or (Coloring("", "a" * len(places), ()),)
 
 
 def _strength(cells: np.ndarray, column: Column, places: np.ndarray) -> float:
@@ -70,7 +71,7 @@ def _strength(cells: np.ndarray, column: Column, places: np.ndarray) -> float:
 
 
 def _of_labels(name: str, labels: np.ndarray) -> Coloring:
-    missing = np.asarray([label is None or label != label for label in labels.tolist()])
+    missing = np.asarray([label is None or label != label or not str(label).strip() for label in labels.tolist()])
     kept = labels[~missing]
     numeric = labels.dtype.kind in "iuf"
     levels, counts = np.unique(kept.astype(np.float64) if numeric else kept.astype(str), return_counts=True)
@@ -100,7 +101,9 @@ def _categorical(name: str, ranks: np.ndarray, names: list[str]) -> Coloring:
     legend = list(zip(CATEGORY_CODES, names[:separate], strict=False))
     if "x" in codes:
         rest = len(names) - separate
-        legend.append(("x", f"{rest} others" if rest > 0 else "missing"))
+        beyond = "new ones" if (ranks >= len(names)).any() else ""
+        words = (f"{rest} others" if rest > 0 else "", beyond, "missing" if (ranks < 0).any() else "")
+        legend.append(("x", ", ".join(filter(None, words))))
     return Coloring(name, codes, tuple(legend))
 
 

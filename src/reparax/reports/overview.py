@@ -81,7 +81,7 @@ def _activity(study: Study) -> str:
     active, size = study.evaluation.active_units, study.evaluation.latent_dim
     if active == size:
         return "all of them carry information on the data"
-    return "none carries information on the data" if active == 0 else "the others carry no information on the data"
+    return "none carries information on the data" if active == 0 else "the others hardly vary with the data"
 
 
 def error_words(error: float | None) -> str:

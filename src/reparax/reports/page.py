@@ -1,11 +1,12 @@
 """The content of a report: sections of a few kinds of blocks, which the template turns into HTML."""
 
+import re
 from dataclasses import dataclass
 from importlib.resources import files
 from typing import ClassVar, Literal
 
 from jinja2 import Environment
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 Cell = str | Markup
 
@@ -201,10 +202,19 @@ class Section:
     blocks: tuple[Block, ...]
 
 
+_OPTION = re.compile(r"--[a-z][a-z0-9.-]*")
+
+
+def _with_options(text: str) -> Markup:
+    """A text, escaped, whose options of the command line are not broken between two lines."""
+    return Markup(_OPTION.sub(r'<span class="option">\g<0></span>', str(escape(text))))
+
+
 def rendered(title: str, subtitle: str, sections: tuple[Section, ...]) -> str:
     """The report as one HTML text; everything that is not `Markup` is escaped."""
     environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     folder = files("reparax.reports")
+    environment.filters["options"] = _with_options
     template = environment.from_string((folder / "page.html").read_text(encoding="utf-8"))
     style, script = (
         Markup((folder / name).read_text(encoding="utf-8"))  # trusted: part of this package

@@ -32,7 +32,11 @@ MAX_SHOWN = 24
 SHOWN_CATEGORIES = 6
 BINS = 24
 LONGEST_RATIO = 50.0
-KEY = Text("Filled areas and blue bars show real rows, lines and orange bars synthetic rows.", "small")
+KEY = Text(
+    "Filled areas and blue bars show real rows, lines and orange bars synthetic rows. The outermost bins of numbers "
+    "also hold what lies beyond them.",
+    "small",
+)
 
 
 def mean_distance(study: Study) -> float:
@@ -196,8 +200,8 @@ def reconstruction(study: Study) -> Section:
                 "" if density is None else nats(density),
             )
         )  # fmt: skip
-    header = ("column", "reconstruction", "", "log density, nats")
-    blocks: list[Block] = [Text(words), Table(header, tuple(rows), frozenset({3}))]
+    header = ("column", "reconstruction", "", "log density, nats")[: 4 if densities else 3]
+    blocks: list[Block] = [Text(words), Table(header, tuple(row[: len(header)] for row in rows), frozenset({3}))]
     if densities:
         blocks.append(
             Text(
@@ -214,7 +218,7 @@ def reconstruction(study: Study) -> Section:
 def _gauge(column: Column, value: float) -> Cell:
     if not np.isfinite(value):
         return "constant" if not column.is_category else "none observed"
-    text = f"accuracy {percent(value)}" if column.is_category else f"R\u00b2 {nats(round(value, 2) + 0.0)}"
+    text = f"accuracy {percent(value)}" if column.is_category else f"R\u00b2 {nats(value)}"
     fill = element("i", style=f"width:{100 * min(max(value, 0.0), 1.0):.1f}%")
     return joined([element("span", fill, class_="gauge"), element("span", text)])
 
