@@ -3,7 +3,9 @@
 import gzip
 import os
 import struct
+import zipfile
 
+import ml_dtypes
 import numpy as np
 import pytest
 from sklearn.datasets import load_digits
@@ -99,7 +101,10 @@ def test_whole_numbers_that_floats_merge_are_refused_and_others_are_read(start, 
     if lost > 1e-4 * np.std([each - start for each in exact]):
         with pytest.raises(DataError, match=rf"up to 2\*\*53.*; got {min(exact)} to {max(exact)} in column 'column_0'"):
             read(array)
+        with pytest.raises(DataError, match=rf"up to 2\*\*53.*; got {min(map(int, array.flat))} to "):
+            read(array.reshape(300, 1, 2))
     else:
+        assert read(array.reshape(300, 1, 2)).values.dtype.kind == "f"
         assert read(array).schema.columns[0].std == pytest.approx(np.std([each - start for each in exact]), rel=1e-3)
     assert read(array, exclude=["column_0"]).schema.event_shape == (1,)
     assert read(array, schema={"column_0": "categorical"}).schema.columns[0].kind == "categorical"
@@ -114,6 +119,19 @@ def test_reading_neither_copies_into_nor_freezes_the_users_array():
     assert not dataset.values.flags.writeable
     assert array.flags.writeable
     assert read(dataset) is dataset
+
+
+def test_large_half_precision_pixels_are_read():
+    pixels = np.arange(50_000, 65_504, 512).astype(np.float16).reshape(-1, 1, 1)
+    np.testing.assert_array_equal(read(pixels).values[..., 0], pixels)  # warnings are errors here
+
+
+def test_zip_archives_without_arrays(tmp_path):
+    for name in ("a.zip", "model.pt"):
+        with zipfile.ZipFile(tmp_path / name, "w") as archive:
+            archive.writestr("a.csv", "a,b\n1,2\n")
+        with pytest.raises(DataError, match="got one without any array"):
+            read(tmp_path / name)
 
 
 def test_lists_and_array_likes_are_read():
@@ -144,6 +162,8 @@ class Sparse:
         (np.array([["2020-01-01"]], dtype="M8[D]"), "got dates"),
         (np.array([[1]], dtype="m8[s]"), "got durations"),
         (np.zeros(3, dtype=[("a", float)]), "got records"),
+        (np.zeros((2, 2), ml_dtypes.bfloat16), "got bfloat16; convert them"),
+        (np.zeros((2, 2, 2), ml_dtypes.float8_e4m3fn), "got float8_e4m3fn; convert them"),
         ([[1, 2], [3]], "rows of the same length"),
         (None, "got a NoneType"),
         ({"a": [1]}, "got a dict"),

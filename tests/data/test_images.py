@@ -1,5 +1,8 @@
 """Folders of images."""
 
+import struct
+import zlib
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -70,7 +73,7 @@ def test_depths(tmp_path):
     np.testing.assert_array_equal(dataset.values[0, :, :, 0], [[65535, 300]])
     assert (dataset.values.dtype, dataset.schema.high) == (np.uint16, 65535)
     save(tmp_path / "deep" / "b.png", pixels((1, 2)))
-    with pytest.raises(DataError, match="1 images of 16 bits among 2"):
+    with pytest.raises(DataError, match="1 of 16 bits among 2 images"):
         read(tmp_path / "deep")
 
 
@@ -90,7 +93,7 @@ def test_other_and_hidden_files(tmp_path):
     (tmp_path / "notes.txt").write_text("hello")
     dataset = read(tmp_path)
     assert len(dataset) == 1
-    assert dataset.notes == ("1 files that are not PNG or JPEG were not read (1 x .txt)",)
+    assert dataset.notes == ("1 file that is not PNG or JPEG was not read (1 x .txt)",)
 
 
 def test_corrupt_images_are_named(tmp_path):
@@ -131,3 +134,35 @@ def test_labels_of_a_folder_from_a_file(tmp_path):
         save(tmp_path / "images" / f"{name}.png", pixels((2, 2)))
     (tmp_path / "labels.csv").write_text("x\ny\n")
     assert read(tmp_path / "images", label=tmp_path / "labels.csv").labels.tolist() == ["x", "y"]
+
+
+def png(bits, colors, pixels):
+    """A PNG file of one row with so many bits for each channel."""
+    row = b"\0" + np.asarray(pixels, ">u2" if bits == 16 else np.uint8).tobytes()
+    width = len(pixels) // {0: 1, 2: 3, 4: 2, 6: 4}[colors]
+    chunks = {
+        b"IHDR": struct.pack(">IIBBBBB", width, 1, bits, colors, 0, 0, 0),
+        b"IDAT": zlib.compress(row),
+        b"IEND": b"",
+    }
+    parts = [struct.pack(">I", len(c)) + t + c + struct.pack(">I", zlib.crc32(t + c)) for t, c in chunks.items()]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
+
+
+@pytest.mark.parametrize("colors", [0, 2, 4, 6])
+@pytest.mark.parametrize("bits", [8, 16])
+def test_bits_that_are_lost_are_noted(tmp_path, colors, bits):
+    full = 2**bits - 1
+    (tmp_path / "a.png").write_bytes(png(bits, colors, [full, 0, 7, full] * 3))
+    dataset = read(tmp_path)
+    assert any("read with 8 bits (1 of 1)" in note for note in dataset.notes) == (bits == 16 and colors > 0)
+    assert dataset.values.max() == (full if colors == 0 else 255)
+
+
+def test_pictures_after_the_first_are_noted(tmp_path):
+    first, *others = [Image.fromarray(pixels((4, 5, 3), seed)) for seed in range(3)]
+    first.save(tmp_path / "a.png", save_all=True, append_images=others)
+    first.save(tmp_path / "b.png")
+    dataset = read(tmp_path)
+    assert dataset.notes == ("of files with several pictures the first was read (1 of 2)",)
+    np.testing.assert_array_equal(*dataset.values)

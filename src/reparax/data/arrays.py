@@ -149,6 +149,12 @@ def _members(content: bytes, path: Path) -> dict[str, Callable[[], bytes]]:
         names = [name for name in archive.namelist() if name.endswith(".npy")]
     except broken as error:
         raise damaged(path, "a complete NumPy archive (.npz)", error) from None
+    if not names:
+        raise DataError(
+            expected=f"an archive of NumPy arrays (.npz), as {path} is a zip archive",
+            got="one without any array",
+            cure="unpack it and give a file in it, or save the arrays with numpy.savez (models of PyTorch are no data)",
+        )
 
     def read_member(name: str) -> bytes:
         try:

@@ -8,7 +8,15 @@ from jaxtyping import Float
 from msgspec.structs import replace
 
 from reparax.data.facts import Facts
-from reparax.data.values import LARGEST_EXACT, LOST_DIGITS, Category, Cells, Levels, coarse_step_of, spikes_of
+from reparax.data.values import (
+    LARGEST_EXACT,
+    Category,
+    Cells,
+    Levels,
+    coarse_step_of,
+    refuse_merged_values,
+    spikes_of,
+)
 from reparax.errors import DataError
 from reparax.summary import CATEGORY_LIKE, Column
 
@@ -361,18 +369,11 @@ def refuse_merged(cells: Cells, column: Column) -> None:
     """
     if column.is_category or not too_large(cells):
         return
-    low, high = int(cells.values.min()), int(cells.values.max())
-    # Differences of 64-bit numbers wrap around in signed ones and are exact in unsigned ones.
-    from_low = cells.values.astype(np.uint64) - np.uint64(low % 2**64)
-    rounding = float(np.spacing(float(max(abs(low), abs(high))))) / 2
-    if low == high or rounding <= LOST_DIGITS * float(from_low.astype(np.float64).std()):
-        return
-    raise DataError(
-        expected="whole numbers up to 2**53, beyond which floating-point numbers are not exact",
-        got=f"{low} to {high} in column {column.name!r}, which would be rounded to multiples of {2 * rounding:.0f}",
-        cure="subtract the smallest one before they become floating-point numbers; if they are names and not amounts, "
-        f"make the column categorical or leave it out (--exclude {column.name}, exclude=[{column.name!r}])",
-    )
+    refuse_merged_values(
+        cells.values, f" in column {column.name!r}",
+        "; if they are names and not amounts, make the column categorical or leave it out "
+        f"(--exclude {column.name}, exclude=[{column.name!r}])",
+    )  # fmt: skip
 
 
 def notes_on(excluded: Mapping[str, str], most: int = 10) -> list[str]:

@@ -24,6 +24,7 @@ from reparax.data.values import (
     loses_digits,
     moments,
     plain,
+    refuse_merged_values,
     refuse_non_finite,
     refuse_non_numbers,
 )
@@ -148,6 +149,7 @@ class Dataset:
         gaps = [f"{missing} missing cell{'s' if missing > 1 else ''}"] if missing else []
         what = describe_shape(self.schema.event_shape).removeprefix("images of ").removeprefix("examples of shape ")
         noun = {"table": "rows", "images": "images"}.get(self.schema.kind, "examples")
+        noun = noun[:-1] if len(self) == 1 else noun
         parts = [f"{len(self)} {noun} of {what}", *shown, *gaps, *self.notes]
         return f"Dataset({'; '.join(parts)})"
 
@@ -236,6 +238,7 @@ def from_array(
         cells = {column_name(names, index): array_cells(array[:, index]) for index in range(array.shape[1])}
         return from_cells(cells, named=names is not None, labels=labels, label=label, ids=ids, notes=notes, array=array)
     refuse_non_finite(layout.values, names, ids)
+    refuse_merged_values(layout.values)
     kind = kind_of(layout.values)
     values = _compact(layout, kind, names)
     schema, more = _describe(values, layout, kind, names, label)
@@ -321,7 +324,7 @@ def from_cells(
 
 def _refuse_empty(num_rows: int, size: int) -> None:
     if size == 0:
-        got = "none" if num_rows == 0 else f"{num_rows} examples of no values"
+        got = "none" if num_rows == 0 else f"{num_rows} example{'' if num_rows == 1 else 's'} of no values"
         raise DataError(expected="at least one example", got=got, cure="check that this is the right file")
 
 
@@ -412,7 +415,7 @@ def _compact(layout: Layout, kind: Kind, names: tuple[str, ...] | None) -> np.nd
         return as_real(values, names)
     if kind == "binary":
         return values.astype(np.uint8, copy=False)
-    if layout.kind == "images" and values.min() >= 0 and values.max() <= 65535:
+    if layout.kind == "images" and values.min() >= 0 and float(values.max()) <= 65535:
         return values.astype(np.uint8 if values.max() <= 255 else np.uint16, copy=False)
     return values.astype(np.int32, copy=False)
 

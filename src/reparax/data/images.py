@@ -28,6 +28,7 @@ def read_folder(folder: Path, label: str | Path | None) -> Dataset:
 
     Gray images have one channel and color images three; gray images among color images become color, as do images with
     a palette. Transparent pixels are drawn on white. 16-bit gray images keep their 65536 levels; 1-bit images are 0/1.
+    16-bit images with colors or transparency are read with 8 bits, of animated ones the first picture, with a note.
     Photographs are rotated according to their EXIF data. Hidden files are ignored, and so are other kinds of files,
     with a note. If every image is in a subfolder, the names of the subfolders are the labels.
 
@@ -36,22 +37,21 @@ def read_folder(folder: Path, label: str | Path | None) -> Dataset:
     """
     files, notes = _files(folder)
     names = [_relative(folder, file) for file in files]
-    images, broken, transparent = [], [], False
+    images, broken, lost = [], [], Counter[str]()
     for file, name in zip(files, names, strict=True):
         try:
-            image, had_transparency = _decode(file)
+            image, losses = _decode(file)
         except _BROKEN:
             broken.append(name)
         else:
             images.append(image)
-            transparent |= had_transparency
+            lost.update(losses)
     if broken:
         raise _corrupt(folder, broken, len(files))
     if len({image.shape[:2] for image in images}) > 1:
         raise _different_sizes([image.shape[:2] for image in images], names)
     values, more = _stack(images)
-    if transparent:
-        more.append("transparent parts of images were drawn on white")
+    more += [f"{words} ({count} of {len(files)})" for words, count in lost.items()]
     labels = _labels(folder, files) if label is None else read_labels(Path(label), len(files))
     return from_array(values, labels=labels, ids=np.array(names), notes=(*notes, *more))
 
@@ -71,7 +71,9 @@ def _files(folder: Path) -> tuple[list[Path], list[str]]:
             got=f"other files ({listed})" if others else "an empty folder",
             cure="use a folder of images or of tables, or the path of a single data file",
         )
-    notes = [f"{sum(others.values())} files that are not PNG or JPEG were not read ({listed})"] if others else []
+    unread = sum(others.values())
+    files_are = "file that is not PNG or JPEG was" if unread == 1 else "files that are not PNG or JPEG were"
+    notes = [f"{unread} {files_are} not read ({listed})"] if others else []
     return files, notes
 
 
@@ -89,24 +91,34 @@ def _strict() -> Generator[None]:
             raise OSError(str(error)) from error
 
 
-def _decode(file: Path) -> tuple[np.ndarray, bool]:
-    """The pixels of an image, shape ``(height, width, channels)``, and whether parts of it were transparent."""
+TRANSPARENT = "transparent parts of images were drawn on white"
+SHALLOW = "16-bit images with colors or transparency were read with 8 bits"
+ANIMATED = "of files with several pictures the first was read"
+BIT_DEPTH = 24
+"""Where a PNG file says how many bits each channel has."""
+
+
+def _decode(file: Path) -> tuple[np.ndarray, list[str]]:
+    """The pixels of an image, shape ``(height, width, channels)``, and notes on what they leave out of the file."""
     from PIL import Image, ImageOps
 
+    with file.open("rb") as stream:
+        start = stream.read(BIT_DEPTH + 1)
     with _strict(), Image.open(file, formats=("PNG", "JPEG")) as opened:
         image = ImageOps.exif_transpose(opened)
-        transparent = image.has_transparency_data
+        notes = [ANIMATED] if getattr(opened, "n_frames", 1) > 1 else []
         gray = image.mode in {"L", "LA", "La"}
-        if transparent:
+        if image.has_transparency_data:
             colors = image.convert("RGBA")
             white = Image.new("RGBA", colors.size, "white")
             image = Image.alpha_composite(white, colors)
-            transparent = bool((np.asarray(colors)[..., 3] < 255).any())
+            notes += [TRANSPARENT] if (np.asarray(colors)[..., 3] < 255).any() else []
         if image.mode.startswith("I") or image.mode == "F":
             pixels = np.asarray(image).astype(np.uint16)
         else:
             pixels = np.asarray(image if image.mode == "1" else image.convert("L" if gray else "RGB"))
-        return pixels.reshape(image.height, image.width, -1), transparent
+            notes += [SHALLOW] if start[:4] == b"\x89PNG" and start[BIT_DEPTH] == 16 else []
+        return pixels.reshape(image.height, image.width, -1), notes
 
 
 def _stack(images: list[np.ndarray]) -> tuple[np.ndarray, list[str]]:
@@ -120,7 +132,7 @@ def _stack(images: list[np.ndarray]) -> tuple[np.ndarray, list[str]]:
     if 0 < num_deep < len(images):
         raise DataError(
             expected="images of one depth",
-            got=f"{num_deep} images of 16 bits among {len(images)}",
+            got=f"{num_deep} of 16 bits among {len(images)} images",
             cure="convert all to 8 bits, or all to 16",
         )
     channels = max(image.shape[-1] for image in images)
@@ -129,7 +141,8 @@ def _stack(images: list[np.ndarray]) -> tuple[np.ndarray, list[str]]:
     for index in reversed(range(len(images))):
         image = images.pop()
         values[index] = image * np.uint8(255) if image.dtype != values.dtype else image
-    return values, [f"{num_gray} gray images among color ones were read as color"] if num_gray else []
+    images_were = "image among color ones was" if num_gray == 1 else "images among color ones were"
+    return values, [f"{num_gray} gray {images_were} read as color"] if num_gray else []
 
 
 def _corrupt(folder: Path, names: list[str], total: int) -> DataError:

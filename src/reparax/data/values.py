@@ -138,6 +138,10 @@ def refuse_non_numbers(values: np.ndarray) -> None:
     """
     if values.dtype.kind in "biuf":
         return
+    if values.dtype.kind == "V" and values.dtype.name != f"void{8 * values.dtype.itemsize}":  # of jax: bfloat16, int4
+        raise DataError(
+            expected="numbers of a type of NumPy", got=f"{values.dtype.name}", cure="convert them: x.astype('float32')"
+        )
     got, cure = {
         "c": ("complex numbers", "use separate columns for real and imaginary parts"),
         "U": ("strings", "convert them to numbers, or leave these columns out"),
@@ -230,6 +234,42 @@ def as_real(values: np.ndarray, names: tuple[str, ...] | None) -> np.ndarray:
     lost = np.max([np.abs(exact - rounded.astype(np.float64)).max(axis=0) for exact, rounded in pairs], axis=0)
     constant = values.min(axis=0) == values.max(axis=0)
     return single if bool(((lost <= LOST_DIGITS * std) | constant).all()) else values.astype(np.float64)
+
+
+def merged_by(values: np.ndarray) -> float:
+    """By how much floating-point numbers round whole numbers beyond 2**53; 0 if at most by 1e-4 standard deviations.
+
+    Args:
+        values: Whole numbers of an integer dtype, shape ``(n, *event_shape)``.
+    """
+    if max(-float(values.min()), float(values.max())) <= LARGEST_EXACT:
+        return 0.0
+    low, high = values.min(axis=0), values.max(axis=0)
+    rounding = np.spacing(np.maximum(np.abs(low.astype(np.float64)), np.abs(high.astype(np.float64)))) / 2
+    # Differences of 64-bit numbers wrap around in signed ones and are exact in unsigned ones.
+    spread = (values.astype(np.uint64) - low.astype(np.uint64)).astype(np.float64).std(axis=0)
+    merged = (low != high) & (rounding > 0.5) & (rounding > LOST_DIGITS * spread)
+    return float(np.max(np.where(merged, rounding, 0.0)))
+
+
+def refuse_merged_values(values: np.ndarray, place: str = "", cure: str = "") -> None:
+    """Refuses whole numbers beyond 2**53 if floating-point numbers do not tell them apart.
+
+    Args:
+        values: Numbers, shape ``(n, *event_shape)``.
+        place: Where they are, for the message.
+        cure: What else to do about it.
+
+    Raises:
+        DataError: Rounding changes them by more than 1e-4 standard deviations.
+    """
+    rounding = merged_by(values) if values.dtype.kind in "iu" else 0.0
+    if rounding:
+        raise DataError(
+            expected="whole numbers up to 2**53, beyond which floating-point numbers are not exact",
+            got=f"{values.min()} to {values.max()}{place}, which would be rounded to multiples of {2 * rounding:.0f}",
+            cure=f"subtract the smallest one before they become floating-point numbers{cure}",
+        )
 
 
 def loses_digits(cells: Cells, column: Column) -> bool:
