@@ -64,7 +64,7 @@ function groupsOf(values: NdArray["data"], categories: string[]): Group[] {
   const rest = order.slice(NAMED_GROUPS);
   if (rest.length) {
     const count = rest.reduce((sum, category) => sum + counts[category], 0);
-    groups.push({ name: `${rest.length} others`, color: css(UNKNOWN), count, members: new Set(rest) });
+    groups.push({ name: rest.length === 1 ? categories[rest[0]] : `${rest.length} others`, color: css(UNKNOWN), count, members: new Set(rest) });
   }
   if (missing) groups.push({ name: "missing", color: css(UNKNOWN), count: missing, members: new Set([-1]) });
   return groups;

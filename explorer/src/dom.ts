@@ -60,7 +60,8 @@ export function clip(text: string, length: number): string {
 export function short(value: number | null | undefined, digits = 4): string {
   if (value === null || value === undefined || !Number.isFinite(value)) return "–";
   if (Math.abs(value) >= 10000 && Math.abs(value) < 1e12) return Math.round(value).toLocaleString("en-US");
-  return String(Number(value.toPrecision(digits)));
+  const rounded = Number(value.toPrecision(digits));
+  return Math.abs(rounded) >= 1e12 ? rounded.toExponential() : String(rounded);
 }
 
 export function percent(value: number): string {

@@ -34,7 +34,7 @@ function table(series: Series, heads: string[]): HTMLElement {
   const head = h("tr", {}, h("td"), ...heads.map((each) => h("th", { scope: "col" }, each)));
   const same = all.length - changing.length;
   const box = h("div", { class: "scroll", tabindex: 0, role: "group", "aria-label": "rows along the way; scrolls sideways" }, h("table", {}, h("thead", {}, head), h("tbody", {}, ...body)));
-  return h("div", {}, box, same ? h("p", { class: "small" }, `${same} other columns stay the same.`) : null);
+  return h("div", {}, box, same ? h("p", { class: "small" }, `${same} other column${same === 1 ? " stays" : "s stay"} the same.`) : null);
 }
 
 /** Pictures are enlarged without smoothing; curves and cells are drawn anew. */

@@ -2,7 +2,7 @@
 import type { App, Marks } from "./app";
 import { button, clip, h, percent, short, unique } from "./dom";
 import { ColumnView } from "./distributions";
-import type { Column, Distribution, Row } from "./protocol";
+import type { Column, Distribution, Fields, Row } from "./protocol";
 import { Latest } from "./wire";
 
 const LONG_LIST = 60;
@@ -31,6 +31,8 @@ export class WhatIf {
   /** What is given of most rows: a column that is given cannot be unknown. */
   #usual: Map<string, string>;
   #base: number | null = null;
+  /** The question about the row as it was, whose score the others are compared with. */
+  #unchanged = "";
   #score = h("span", { class: "number", "data-score": "" }, "–");
   #words = h("span", { class: "small" });
   #problem = h("p", { class: "warning", role: "alert", hidden: true });
@@ -41,7 +43,7 @@ export class WhatIf {
     private readonly marks: Marks,
   ) {
     this.#usual = new Map((app.about.given ?? []).map((column) => [column.name, column.value ?? ""]));
-    this.#latest = new Latest<Answer>(app.wire, "whatif", (answer) => this.#show(answer), (message) => this.#fail(message));
+    this.#latest = new Latest<Answer>(app.wire, "whatif", (answer, fields) => this.#show(answer, fields), (message) => this.#fail(message));
     for (const column of app.about.columns ?? []) this.#entries.set(column.name, this.#entry(column));
     const tools = h("div", { class: "tools" },
       button("As it was", () => this.#reset()),
@@ -59,12 +61,12 @@ export class WhatIf {
     this.#words.textContent = "computing";
     this.#before = new Map((this.app.about.columns ?? []).map((column) => [column.name, this.#usual.get(column.name) ?? null]));
     for (const cell of found?.cells ?? []) if (this.#entries.has(cell.column)) this.#before.set(cell.column, cell.missing ? null : cell.text);
-    this.#reset();
+    this.#unchanged = this.#reset();
   }
 
-  #reset(): void {
+  #reset(): string {
     for (const [name, text] of this.#before) this.#entries.get(name)?.set(text ?? "", text === null);
-    this.#ask();
+    return this.#ask();
   }
 
   #forget(): void {
@@ -73,22 +75,25 @@ export class WhatIf {
   }
 
   // Only what was changed is sent: the other cells stay as the data has them, to their last digit.
-  #ask(): void {
+  #ask(): string {
     const cells: Record<string, string | null> = {};
     for (const [name, entry] of this.#entries) {
       const value = entry.value();
       if (this.#row === null ? value !== null : value !== this.#before.get(name)) cells[name] = value;
     }
-    this.#latest.ask(this.#row === null ? { cells } : { index: this.#row, cells });
+    const fields = this.#row === null ? { cells } : { index: this.#row, cells };
+    this.#latest.ask(fields);
+    return JSON.stringify(fields);
   }
 
-  #show(answer: Answer): void {
+  #show(answer: Answer, fields: Fields): void {
+    if ((fields.index ?? null) !== this.#row) return; // of the row before; the answer about this one is on its way
     this.#fail("");
-    this.#base ??= answer.score;
+    if (JSON.stringify(fields) === this.#unchanged) this.#base = answer.score;
     const change = answer.score !== null && this.#base !== null ? answer.score - this.#base : 0;
     this.#score.textContent = short(answer.score);
     const parts = [
-      Math.abs(change) > 5e-4 ? `${change > 0 ? "+" : "−"}${short(Math.abs(change), 3)} than before` : "",
+      Math.abs(change) > 5e-4 ? `${short(Math.abs(change), 3)} ${change > 0 ? "more" : "less"} than before` : "",
       answer.percentile === null || answer.percentile === undefined ? "" : `higher than ${percent(answer.percentile / 100)} of the rows`,
     ];
     this.#words.textContent = parts.filter(Boolean).join(", ");

@@ -10,6 +10,7 @@ from reparax.data import split
 from reparax.errors import ReparaxError
 from reparax.explorer import load
 from reparax.explorer import messages as ask
+from reparax.explorer.look import _of_labels
 from reparax.recipe import FittedModel, build
 
 RNG = np.random.default_rng(0)
@@ -152,3 +153,9 @@ def test_the_blind_test_counts_right_answers_and_withholds_the_truth():
     shown = [image.tobytes() in real for image in game.arrays["pixels"]]
     assert [is_real for is_real, drawn in zip(truth, shown, strict=True) if drawn] == [True] * sum(shown)
     assert sum(shown) == sum(truth)
+
+
+def test_blank_labels_are_missing_in_the_colors_of_the_map():
+    answer = _of_labels(np.array(["a", "", "b", " ", "a"]))
+    assert answer.fields["categories"] == ["a", "b"]
+    assert answer.arrays["values"].tolist() == [0, -1, 1, -1, 0]

@@ -11,6 +11,7 @@ from reparax.data.fill import fill
 from reparax.data.formulas import formulas_of
 from reparax.data.given import described_rows
 from reparax.data.images import grid
+from reparax.data.labels import label_text
 from reparax.data.named import conditions_as
 from reparax.data.observed import with_observed
 from reparax.data.overrides import kinds_of
@@ -46,9 +47,9 @@ __all__ = [
     "SparseRows", "Spread", "Stream", "Unique", "Views", "as_stored", "batches_to", "blocks_of", "by_view",
     "cell_text", "cell_texts", "cell_value", "check_output", "column_lines", "conditions_as", "content_of", "dense",
     "described", "described_rows", "fill", "formulas_of", "fractions_held", "from_array", "grid", "holds_unrounded",
-    "is_solved", "joint_values", "kinds_of", "label_names", "left_out", "log_probabilities", "marginal_oddity",
-    "num_histograms", "opened", "possible_value", "present", "privately_described", "read", "read_as", "read_npy",
-    "read_with_unknown", "related", "related_stream", "relation_lines", "repeated_labels", "require_fit", "rounded",
-    "separate", "solved", "split", "to_frame", "unrounded", "with_classes", "with_observed", "with_schema", "write",
-    "zone_of",
+    "is_solved", "joint_values", "kinds_of", "label_names", "label_text", "left_out", "log_probabilities",
+    "marginal_oddity", "num_histograms", "opened", "possible_value", "present", "privately_described", "read",
+    "read_as", "read_npy", "read_with_unknown", "related", "related_stream", "relation_lines", "repeated_labels",
+    "require_fit", "rounded", "separate", "solved", "split", "to_frame", "unrounded", "with_classes",
+    "with_observed", "with_schema", "write", "zone_of",
 ]  # fmt: skip

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from reparax.data import cell_text, dense, joint_values
+from reparax.data import cell_text, dense, joint_values, label_text
 from reparax.errors import DataError
 from reparax.explorer.cells import kind_of
 from reparax.explorer.frames import Answer
@@ -211,7 +211,7 @@ def _are_categories(labels: np.ndarray) -> bool:
 
 
 def _of_labels(labels: np.ndarray) -> Answer:
-    missing = np.asarray([label is None or label != label for label in labels.tolist()])
+    missing = np.asarray([label_text(label) is None for label in labels.tolist()])
     if not _are_categories(labels):
         return _graded(np.where(missing, np.nan, labels.astype(np.float64)), "")
     texts = labels if labels.dtype.kind in "iu" else np.asarray([str(label) for label in labels.tolist()])

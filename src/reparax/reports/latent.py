@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 
 from reparax.applications import ACTIVE_VARIANCE
-from reparax.data import joint_values
+from reparax.data import joint_values, label_text
 from reparax.reports.charts import bars, in_words, number, percent, points
 from reparax.reports.page import Beside, Block, Coloring, Figure, Figures, Map, Section, Text
 from reparax.reports.study import Study, association, observed, principal_components
@@ -71,7 +71,7 @@ def _strength(cells: np.ndarray, column: Column, places: np.ndarray) -> float:
 
 
 def _of_labels(name: str, labels: np.ndarray) -> Coloring:
-    missing = np.asarray([label is None or label != label or not str(label).strip() for label in labels.tolist()])
+    missing = np.asarray([label_text(label) is None for label in labels.tolist()])
     kept = labels[~missing]
     numeric = labels.dtype.kind in "iuf"
     levels, counts = np.unique(kept.astype(np.float64) if numeric else kept.astype(str), return_counts=True)
