@@ -1,6 +1,7 @@
 """The verdict: joint measures on rows whose answer is known, what is said of histories, and the numbers as JSON."""
 
 import json
+import re
 from dataclasses import replace
 
 import jax
@@ -9,10 +10,10 @@ import pytest
 from scipy import stats
 
 import reparax as rx
-from reparax.applications import dataset_of, known_by
+from reparax.applications import Measured, dataset_of, known_by
 from reparax.reports import findings as room
 from reparax.reports import study_of, write
-from reparax.reports.findings import FINDERS, LIMITS, Finding, findings_of
+from reparax.reports.findings import FINDERS, LIMITS, WIDE, Finding, _in_percent, _spread, findings_of
 from reparax.reports.joint import Sides, told_apart, trained_on_synthetic, worst_pair
 from reparax.summary import Column
 from reparax.training import Record, late_rise, rise_at_end
@@ -233,3 +234,16 @@ def test_the_shares_of_a_column_are_those_of_the_rows_shown(table, table_model, 
         assert f"{words} {share:.0f} %" in text
     missing = table.to_series(0).null_count() / len(table)
     assert f"continuous {100 * missing:.2g} %" in text.replace("\u2009", " ")
+
+
+@pytest.mark.parametrize("value", [0.0, 0.05, 0.4, 0.5, 0.93, 1.0])
+@pytest.mark.parametrize(("below", "above"), [(0.01, 0.01), (0.2, 0.2), (0.04, 0.4), (0.4, 0.04)])
+def test_intervals_are_said_as_they_are(value, below, above):
+    measured = Measured(value, max(0.0, value - below), min(1.0, value + above))
+    for said, scale in ((f"{value:.2f}{_spread(measured)}", 1), (_in_percent(measured), 100)):
+        numbers = [float(number) / scale for number in re.findall(r"[\d.]+", said)]
+        if measured.half_width < WIDE:
+            assert numbers == pytest.approx([value], abs=0.005)
+            continue
+        ends = [numbers[0] - numbers[1], numbers[0] + numbers[1]] if "\u00b1" in said else numbers[1:]
+        assert ends == pytest.approx([measured.low, measured.high], abs=0.03)

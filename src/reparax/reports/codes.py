@@ -27,7 +27,8 @@ def codes(study: Study) -> Section | None:
     beside: list[Block] = [Text(words), Text(of_dead)]
     evaluation = study.evaluation
     if evaluation.kl is not None:
-        beside.append(Text(f"The total KL is {number(evaluation.kl)} nats per {study.rows_word(1)}.", "small"))
+        total = f"The total KL of {study.evaluated_words} is {number(evaluation.kl)} nats per {study.rows_word(1)}."
+        beside.append(Text(total, "small"))
     alt = f"perplexity of each index: {', '.join(map(number, values[:8]))}"
     chart = bars(values[:MAX_LINES], list(use.names)[:MAX_LINES], [False] * min(count, MAX_LINES), alt, unit="codes")
     rows = tuple(

@@ -112,6 +112,8 @@ LARGEST_BY_CHANCE = 1.7
 WORTH_NAMING = 0.02
 WIDE = 0.05
 """An interval of this half-width or more is said in the sentence."""
+LOPSIDED = 0.03
+"""An interval whose ends are not this close to the same distance from the number is said by its ends."""
 
 
 def findings_of(study: Study) -> tuple[Finding, ...]:
@@ -137,8 +139,11 @@ def collapsed(study: Study) -> tuple[Finding, ...]:
         return (Finding(sentence, name, float(active), "fair", cure=cure),)
     if study.is_table:
         return ()
-    of_all = "All" if active == size else f"{active} of"
-    sentence = f"{of_all} {size} latent dimensions carry information on the {rows}."
+    of_all = {1: "The latent dimension carries", 2: "Both latent dimensions carry"}.get(
+        size, f"All {size} latent dimensions carry"
+    )
+    some = f"{active} of {size} latent dimensions {'carries' if active == 1 else 'carry'}"
+    sentence = f"{of_all if active == size else some} information on the {rows}."
     return (Finding(sentence, name, float(active), "good"),)
 
 
@@ -387,11 +392,22 @@ def _copies(study: Study) -> float:
 
 def _spread(measured: Measured) -> str:
     """An interval, if it is wide."""
-    return f" \u00b1 {measured.half_width:.2f}" if measured.half_width >= WIDE else ""
+    if measured.half_width < WIDE:
+        return ""
+    if _is_lopsided(measured):
+        return f" ({measured.low:.2f} to {measured.high:.2f})"
+    return f" \u00b1 {measured.half_width:.2f}"
+
+
+def _is_lopsided(measured: Measured) -> bool:
+    """Whether an interval is not the number plus or minus half its width."""
+    return abs(measured.low + measured.high - 2 * measured.value) > LOPSIDED
 
 
 def _in_percent(measured: Measured) -> str:
     """A fraction in percent, with its interval if it is wide."""
+    if measured.half_width >= WIDE and _is_lopsided(measured):
+        return f"{100 * measured.value:.0f} % ({100 * measured.low:.0f} to {100 * measured.high:.0f} %)"
     spread = f" \u00b1 {100 * measured.half_width:.0f}" if measured.half_width >= WIDE else ""
     return f"{100 * measured.value:.0f}{spread} %"
 

@@ -147,14 +147,16 @@ def dimensions(study: Study) -> Section:
         f"{evaluation.active_units} of {evaluation.latent_dim} dimensions are active: the variance of their posterior "
         f"mean over the data is above {ACTIVE_VARIANCE:g} (Burda et al. 2016)."
     )
-    activity += " The others are gray." if evaluation.active_units < evaluation.latent_dim else ""
+    if evaluation.active_units < evaluation.latent_dim:
+        activity += " The others are gray." if evaluation.active_units else " All are gray."
     chart = bars(
         values[order].tolist(), [str(index + 1) for index in order.tolist()], (~active[order]).tolist(),
         f"{title}: {', '.join(number(value) for value in values[order][:8].tolist())}", unit=unit,
     )  # fmt: skip
     beside: list[Block] = [Text(words + limited), Text(activity)]
     if study.has_density and evaluation.kl is not None:
-        beside.append(Text(f"The total KL is {number(evaluation.kl)} nats per {study.rows_word(1)}.", "small"))
+        total = f"The total KL of {study.evaluated_words} is {number(evaluation.kl)} nats per {study.rows_word(1)}."
+        beside.append(Text(total, "small"))
     layers = _layers(study, values) if exact else ()
     figures = Figures((Figure(chart, title, "Largest first."), *layers), "large")
     return Section("dimensions", "Latent dimensions", (Beside(figures, tuple(beside)),))
