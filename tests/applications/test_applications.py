@@ -72,6 +72,14 @@ def test_codes_of_another_shape_are_refused(wine, codes):
         rx.decode(wine, codes)
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_codes_that_are_not_finite_are_refused(wine, value):
+    codes = np.zeros((3, 2))
+    codes[1, 0] = value
+    with pytest.raises(DataError, match="NaN or infinity in row 2"):
+        rx.decode(wine, codes)
+
+
 def test_images_binarized_on_the_way_keep_their_bits_in_any_company(dynamic):
     rows = reordered(len(LEVELS))["many"]
     codes, scores = rx.encode(dynamic, LEVELS), rx.score(dynamic, LEVELS, num_samples=3)

@@ -1,13 +1,15 @@
 """What the user can mend: one sentence, exit code 2, and nothing half-written."""
 
 import errno
+from types import SimpleNamespace
 
 import numpy as np
 import polars as pl
 import pytest
 
 from reparax.cli import main
-from reparax.errors import ReparaxError
+from reparax.cli.outputs import check_picture
+from reparax.errors import OutputError, ReparaxError
 
 
 def table(path, rows):
@@ -160,6 +162,17 @@ def test_outputs_that_cannot_be_written(model, data, refused, out, words):
 def test_a_picture_of_a_table(model, data, refused, tmp_path):
     for command in (("sample", model), ("reconstruct", model, data / "table.csv")):
         assert "not of images" in refused(*command, "-o", tmp_path / "out.png")
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4, 7])
+def test_pictures_have_one_three_or_four_channels(channels):
+    fitted = SimpleNamespace(schema=SimpleNamespace(kind="images", event_shape=(9, 9, channels)))
+    check_picture(fitted, "x.npy")
+    if channels in {1, 3, 4}:
+        check_picture(fitted, "x.png")
+    else:
+        with pytest.raises(OutputError, match=f"its images have {channels} channels"):
+            check_picture(fitted, "x.png")
 
 
 def test_a_model_folder_with_other_things_in_it_is_left_alone(data, refused, tmp_path):

@@ -109,7 +109,7 @@ def decode(fitted: FittedModel, codes: Float[np.ndarray, "n latent"], *, context
         context: For a conditional model, one row of numbers for each example, or one row for all.
 
     Raises:
-        DataError: The codes have the wrong shape.
+        DataError: The codes have the wrong shape, or are not finite.
         RecipeError: An ensemble.
     """
     fitted.require_one("to decode with")
@@ -118,6 +118,13 @@ def decode(fitted: FittedModel, codes: Float[np.ndarray, "n latent"], *, context
     if codes.ndim != 2 or codes.shape[1] != expected or not len(codes):
         raise DataError(
             expected=f"one row of {expected} latent numbers for each example", got=f"an array of shape {codes.shape}",
+            cure="pass codes in the form that encode returns",
+        )  # fmt: skip
+    finite = np.isfinite(codes).all(axis=1)
+    if not finite.all():
+        # The most probable of categories whose probabilities are NaN would be the first.
+        raise DataError(
+            expected="finite latent numbers", got=f"NaN or infinity in row {int(np.argmin(finite)) + 1}",
             cure="pass codes in the form that encode returns",
         )  # fmt: skip
     contexts = contexts_of(fitted, context, len(codes))

@@ -176,10 +176,14 @@ def check_picture(fitted: "FittedModel", out: str) -> None:
     """Refuses a picture of what is no image."""
     from reparax.errors import OutputError
 
-    if out.lower().endswith(".png") and (fitted.schema.kind != "images" or fitted.schema.event_shape[-1] == 2):
+    if not out.lower().endswith(".png"):
+        return
+    is_image, channels = fitted.schema.kind == "images", fitted.schema.event_shape[-1]
+    if not is_image or channels not in {1, 3, 4}:
+        why = f"its images have {channels} channels, and pictures 1, 3 or 4" if is_image else "it is not of images"
         raise OutputError(
             expected=f"a file ending in {', '.join(TABLES)}",
-            got=f"{out}, but the model is not of images",
+            got=f"{out} for a model, but {why}",
             cure="the ending chooses the format: use one of those",
         )
 
