@@ -4,12 +4,14 @@ import jax
 import numpy as np
 import polars as pl
 import pytest
+from scipy import stats
 
 import reparax as rx
 from reparax.data import split
 from reparax.errors import ReparaxError
 from reparax.explorer import load
 from reparax.explorer import messages as ask
+from reparax.explorer.cells import without_needles
 from reparax.explorer.look import _of_labels
 from reparax.recipe import FittedModel, build
 
@@ -159,3 +161,17 @@ def test_blank_labels_are_missing_in_the_colors_of_the_map():
     answer = _of_labels(np.array(["a", "", "b", " ", "a"]))
     assert answer.fields["categories"] == ["a", "b"]
     assert answer.arrays["values"].tolist() == [0, -1, 1, -1, 0]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_needles_of_a_density_do_not_fill_the_picture(seed):
+    rng = np.random.default_rng(seed)
+    normal = stats.norm(0, rng.uniform(0.05, 3))
+    # As on the page: evenly spaced points, and quantiles.
+    smooth = np.unique(np.concatenate([np.linspace(-10, 10, 26), normal.ppf(np.linspace(0.004, 0.996, 32))]))
+    drawn = without_needles(smooth, normal.pdf(smooth))
+    assert np.trapezoid(drawn, smooth) == pytest.approx(1, abs=0.15)
+    heights = normal.pdf(smooth)
+    heights[rng.integers(1, 10)] += 1e3  # a millionth of the probability, at one of the points
+    assert np.trapezoid(heights, smooth) > 2
+    assert np.trapezoid(without_needles(smooth, heights), smooth) < 1.3

@@ -33,6 +33,8 @@ SHOWN_CATEGORIES = 12
 MOST_SPIKES = 40
 FINEST_STEP = 0.02
 """As in `reparax.tables`: rounding to less than this fraction of a standard deviation is ignored by densities."""
+MOST_OF_POINT = 4 / (ADAPTED - 1)
+"""The most probability that one point of a density stands for: four times that between two quantiles of draws."""
 DRAWS = 128
 DRAWS_OF_RELATED = 1024
 CHUNK = 32
@@ -297,7 +299,8 @@ class Columns:
         spikes, first = np.unique(x[is_spike], return_index=True)
         mass = y[is_spike][first] * (step_of(column) or 1.0)
         smooth, order = np.unique(x[~is_spike], return_index=True)
-        entry = {"density": _density_of(column, smooth + self.offset[place], y[~is_spike][order])}
+        heights = without_needles(smooth, y[~is_spike][order])
+        entry = {"density": _density_of(column, smooth + self.offset[place], heights)}
         if len(spikes):
             shown = mass >= LEAST_SHOWN
             at = np.asarray(spikes[shown], np.float64) + self.offset[place]
@@ -307,6 +310,18 @@ class Columns:
                 for x, p, text in zip(at.tolist(), mass[shown].tolist(), texts, strict=True)
             ]
         return entry
+
+
+def without_needles(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Heights of a density at sorted points, as they are drawn with straight lines between them.
+
+    Where a density has a needle that is much narrower than the distance of the points, as at two rows that happen to be
+    close, a line to its top and back would have more area than all of the density. Quantiles of draws are among the
+    points, so that none of them stands for much more probability than there is between two quantiles.
+    """
+    halves = np.diff(x) / 2
+    widths = np.concatenate([halves, [0.0]]) + np.concatenate([[0.0], halves])
+    return np.minimum(y, MOST_OF_POINT / np.maximum(widths, 1e-300))
 
 
 def kind_of(column: Column) -> str:
