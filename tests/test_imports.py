@@ -12,7 +12,7 @@ SOURCE = Path(__file__).resolve().parents[1] / "src" / "reparax"
 # A room may import rooms of a lower floor, and itself. The data room stands aside: it knows only the leaves.
 FLOOR = {
     "errors": 0, "notebook": 0, "summary": 0, "web": 1, "registry": 1, "pytrees": 1, "parts": 1, "extras": 1, "disk": 1,
-    "compiler": 1,
+    "compiler": 1, "jaxprs": 1,
     "tensors": 2, "continuity": 2, "reparameterization": 2, "distributions": 3, "estimators": 4, "programs": 5,
     "networks": 5, "posteriors": 6, "priors": 7, "likelihoods": 7, "tables": 8, "model": 8, "objectives": 9,
     "training": 5,
@@ -23,7 +23,7 @@ FLOOR = {
 CLOSED = {"data", "reports", "exports", "serving", "explorer", "cli"}
 ALLOWED = {
     "data": {"disk", "errors", "extras", "notebook", "summary", "registry", "data"},
-    "training": {"compiler", "disk", "errors", "extras", "pytrees", "registry", "tensors", "training"},
+    "training": {"compiler", "disk", "errors", "extras", "jaxprs", "pytrees", "registry", "tensors", "training"},
 }
 
 

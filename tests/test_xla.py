@@ -1,8 +1,10 @@
-"""Sums that one jax release gets wrong are right once reparax is imported."""
+"""Sums that some jax releases get wrong are right once reparax is imported."""
 
 import os
 import subprocess
 import sys
+
+from reparax import _xla
 
 CODE = """
 import jax, jax.numpy as jnp, numpy as np
@@ -30,3 +32,14 @@ def test_a_broadcast_product_sums_to_the_right_numbers():
 def test_a_users_own_setting_of_the_flag_stays():
     flag = "--xla_cpu_experimental_ynn_fusion_type=dot"
     assert run("import os, reparax; print(os.environ['XLA_FLAGS'])", XLA_FLAGS=flag) == flag
+
+
+def test_the_sums_of_later_releases_are_mended_where_they_know_the_flag(tmp_path, monkeypatch):
+    monkeypatch.setattr(_xla, "_WITH_FLAG", ())
+    assert _xla._has_flag()  # read from the library itself
+    monkeypatch.setattr(_xla, "_FLAG", "--xla_cpu_no_such_flag_of_any_release")
+    assert not _xla._has_flag()
+    for content in (b"", b"\0" * 100 + _xla._FLAG.encode()[2:] + b"\0"):
+        (tmp_path / "library").write_bytes(content)
+        assert _xla._names_flag(str(tmp_path / "library")) == bool(content)
+    assert not _xla._names_flag(str(tmp_path / "none"))

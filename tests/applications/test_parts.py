@@ -102,7 +102,10 @@ def test_sparse_rows_and_their_zeros_are_the_same():
     assert fingerprint_of(rx.read(sparse.csr_array(counts))) == fingerprint_of(rx.read(counts))
 
 
-@pytest.mark.parametrize("chosen", [{}, {"trim": 0.2}, {"ensemble": 2}, {"valid": 0.0}, {"valid": 0.0, "rows": 30}])
+@pytest.mark.parametrize("chosen", [
+    {"trim": 0.2}, {"ensemble": 2}, {"valid": 0.0},
+    *(pytest.param(chosen, marks=pytest.mark.full) for chosen in ({}, {"valid": 0.0, "rows": 30})),
+])  # fmt: skip
 def test_a_fit_knows_its_rows_after_saving(chosen, tmp_path):
     rows = table()
     small = {"width": 4, "depth": 1, "latent_dim": 2, "epochs": 1, "prior": "standard-normal", "valid": 0.25}

@@ -49,11 +49,12 @@ def use(model, data):
 @pytest.mark.parametrize(
     ("data", "chosen"),
     [
-        (TABLE, {"prior": "coupling-flow", "posterior": "low-rank-normal"}),
+        (TABLE, {"width": 8, "depth": 1}),
+        pytest.param(TABLE, {"prior": "coupling-flow", "posterior": "low-rank-normal"}, marks=pytest.mark.full),
         pytest.param(TABLE, {"posterior": "fsq", "prior": "autoregressive-codes"}, marks=pytest.mark.full),
         (IMAGES, {"network": "convolutional", "width": 4, "depth": 1, "prior": "vamp"}),
     ],
-    ids=["flow", "codes", "images"],
+    ids=["table", "flow", "codes", "images"],
 )
 def test_every_product_is_one_of_float32_numbers(programs, data, chosen):
     model = rx.fit(data, epochs=1, **chosen)
@@ -101,7 +102,7 @@ def test_training_in_bfloat16_learns_as_much(chosen):
     line = RNG.normal(size=(400, 1))
     cells = line + 0.3 * RNG.normal(size=(400, 3))
     frame = pl.DataFrame(cells.astype(np.float32), schema=["x", "y", "z"])
-    settings = {"epochs": 20, "batch_size": 32, "learning_rate": 3e-3} | chosen
+    settings = {"epochs": 20, "batch_size": 32, "learning_rate": 3e-3, "width": 32, "depth": 1} | chosen
     plain, low = (rx.fit(frame, precision=precision, **settings) for precision in ("float32", "bfloat16"))
     codes = [rx.encode(model.members[0], frame).tolist() for model in (plain, low)]
     assert codes[0] != codes[1]

@@ -1,6 +1,7 @@
 """Odd words on the command line: one sentence and exit code 2, and standard input and output as files."""
 
 import io
+import os
 import subprocess
 import sys
 
@@ -8,6 +9,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+import reparax as rx
 from reparax.cli import main
 
 
@@ -57,10 +59,17 @@ def test_a_column_left_out_is_said_even_when_quiet(tmp_path, capsys):
     assert "left out" not in capsys.readouterr().err
 
 
-def test_a_real_pipe_between_two_commands(model, data):
-    command = [sys.executable, "-m", "reparax"]
-    drawn = subprocess.run([*command, "sample", str(model), "-n", "5", "-o", "-"], capture_output=True, check=True)
-    scored = subprocess.run(
-        [*command, "score", str(model), "-", "-o", "-"], input=drawn.stdout, capture_output=True, check=True
-    )
-    assert len(pl.read_csv(scored.stdout)) == 5
+def test_a_real_pipe_between_two_commands_in_any_encoding(tmp_path):
+    rows = pl.DataFrame({"größe": np.linspace(0, 1, 40) ** 2})
+    model = str(tmp_path / "model")
+    rx.save(rx.fit(rows, epochs=1, width=4, depth=1, latent_dim=1, hide=0.0, valid=0.0), model)
+
+    def run(*words, given=None):
+        ascii_only = {**os.environ, "PYTHONIOENCODING": "ascii"}
+        command = [sys.executable, "-m", "reparax", *words]
+        return subprocess.run(command, input=given, capture_output=True, check=True, env=ascii_only).stdout
+
+    drawn = run("sample", model, "-n", "5", "-o", "-")
+    assert pl.read_csv(drawn).columns == ["größe"]
+    assert len(pl.read_csv(run("score", model, "-", "-o", "-", given=drawn))) == 5
+    assert b"gr\\xf6\\xdfe" in run("info", model)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from reparax.data import Reader, Stream, described, opened, read, related, related_stream, split
 from reparax.data.sources import describe, doors, npy, parquet, source, stream
+from reparax.data.sources import memory as sizes
 from reparax.data.sources.memory import bytes_of
 from reparax.errors import DataError, RecipeError
 from reparax.summary import QUANTILE_LEVELS
@@ -82,6 +83,14 @@ def assert_same_columns(found, expected, values, sample_size):
                 np.searchsorted(rest, np.float32(quantile), "right"),
             )
             assert ranks[0] / len(rest) - error <= level <= ranks[1] / len(rest) + error, (mine.name, level)
+
+
+def test_memory_without_any_limit_is_that_of_the_system(monkeypatch):
+    monkeypatch.setattr(sizes, "_LIMITS", ())  # a desktop, or macOS
+    monkeypatch.setattr(sizes, "_of_process", list)
+    assert sizes.available() == pytest.approx(sizes._of_system(), rel=0.5)
+    monkeypatch.setattr(sizes, "_of_process", lambda: [5.0])
+    assert sizes.available() == 5.0
 
 
 @pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.full), pytest.param(2, marks=pytest.mark.full)])

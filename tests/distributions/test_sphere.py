@@ -76,8 +76,11 @@ def mean_cosine(family, kappa, d):
     return special.ive(d / 2, kappa) / special.ive(d / 2 - 1, kappa)
 
 
-QUICK = [(VonMisesFisher, 2, 2.0), (VonMisesFisher, 5, 3.0), (VonMisesFisher, 30, 60.0), (PowerSpherical, 3, 0.5)]
-SLOW = [(VonMisesFisher, 3, 0.5), (VonMisesFisher, 10, 1000.0), (PowerSpherical, 2, 2.0), (PowerSpherical, 30, 60.0)]
+QUICK = [(VonMisesFisher, 2, 2.0), (VonMisesFisher, 30, 60.0), (PowerSpherical, 3, 0.5)]
+SLOW = [
+    (VonMisesFisher, 3, 0.5), (VonMisesFisher, 5, 3.0), (VonMisesFisher, 10, 1000.0), (PowerSpherical, 2, 2.0),
+    (PowerSpherical, 30, 60.0),
+]  # fmt: skip
 
 
 def derivatives(family, d, kappa, num_samples):

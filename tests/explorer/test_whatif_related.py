@@ -112,7 +112,7 @@ def check(explorer, known):
         assert np.abs(errors).max() < 2 / np.sqrt(entry["effective_draws"]) + 2e-3, column.name
 
 
-@pytest.mark.parametrize("known", [{"total": 5}, {"total": 12, "b": 3}])
+@pytest.mark.parametrize("known", [{"total": 5}, pytest.param({"total": 12, "b": 3}, marks=pytest.mark.full)])
 def test_parents_have_the_distribution_given_their_child(small, known):
     check(small, known)
 

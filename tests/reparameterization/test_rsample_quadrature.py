@@ -191,6 +191,7 @@ ONLY_FULL = {
     "truncated Normal() to (-30.0, 0.0)",
     "truncated Normal() to (2.8, None)",
     "truncated StudentT(5.0,) to (None, -2.0)",
+    "truncated StudentT(3.5,) to (-0.4, 1.9)",
 }
 REDUCED_CASES = [pytest.param(case, REDUCED, id=case.name) for case in CASES if case.name not in ONLY_FULL]
 FULL_CASES = [pytest.param(case, FULL, id=f"{case.name}-full", marks=pytest.mark.full) for case in CASES]

@@ -200,7 +200,7 @@ def test_a_record_survives_json():
     assert Record.from_json({"epoch": 1.0, "step": 2, "train": {}, "valid": {}, "seconds": 0.5}).gradients == {}
 
 
-@pytest.mark.parametrize("ensemble", [1, 2])
+@pytest.mark.parametrize("ensemble", [pytest.param(1, marks=pytest.mark.full), 2])
 def test_a_fit_tells_its_recipe_and_its_parts(ensemble):
     listener = Listener()
     model = rx.fit(DATA, epochs=2, width=4, depth=1, ensemble=ensemble, watchers=[listener])

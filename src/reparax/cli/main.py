@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from difflib import get_close_matches
+from io import TextIOWrapper
 from typing import NoReturn
 
 from reparax.cli.cluster import is_connected
@@ -92,6 +93,8 @@ def run() -> NoReturn:
     around it (segmentation fault, exit code 139).
     """
     gc.set_threshold(*COLLECTED_AFTER)
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # as Python does for stderr: names and signs in any encoding
     code = main()
     # Where others of a fit in several processes wait for this one, jax would wait for them too.
     if code in {INTERRUPTED, TERMINATED} or is_connected():

@@ -73,7 +73,9 @@ def streamed(command: Callable[..., Any]) -> Callable[..., Any]:
                 raise OutputError(
                     expected="the name of files, of which each view has one", got="-", cure="name them: --out drawn.csv"
                 )
-            sys.stdout.write(out.read_text("utf-8"))
+            sys.stdout.flush()
+            sys.stdout.buffer.write(out.read_bytes())  # the bytes of the file, whatever the encoding of the terminal
+            sys.stdout.buffer.flush()
             return result
 
     return run

@@ -29,7 +29,6 @@ from reparax.continuity.check import judge as judge
 from reparax.continuity.check import judge_draws as judge_draws
 from reparax.continuity.check import moved_by as moved_by
 from reparax.continuity.expression import ELEMENTWISE as ELEMENTWISE
-from reparax.continuity.graph import scan_sizes as scan_sizes
 from reparax.continuity.interval import Interval as Interval
 from reparax.continuity.markers import AssumedContinuous as AssumedContinuous
 from reparax.continuity.markers import drawn as drawn

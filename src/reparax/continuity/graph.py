@@ -14,6 +14,7 @@ from jax.core import Tracer
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal
 
 from reparax.continuity.markers import marker_of, trusted_name
+from reparax.jaxprs import scan_sizes
 
 _CALLS = ("jaxpr", "call_jaxpr", "fun_jaxpr")
 _INLINED = {
@@ -257,19 +258,6 @@ _COUNTS = {
     "while": ("cond_nconsts", "body_nconsts"),
     "shard_map": (),
 }
-
-
-def scan_sizes(params: dict[str, Any]) -> tuple[int, int]:
-    """The number of constants and of carried values among the operands of a scan, from its parameters."""
-    if "num_consts" in params:
-        return params["num_consts"], params["num_carry"]
-    # Since release 0.12, jax stores their structure instead.
-    constants, carry, _ = params["ft_in"].unpack()
-    return _count(constants), _count(carry)
-
-
-def _count(tree: Any) -> int:
-    return sum(map(_count, tree.elts)) if hasattr(tree, "elts") else 1
 
 
 def _bodies(name: str) -> tuple[str, ...]:

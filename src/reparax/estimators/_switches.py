@@ -9,9 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import ClosedJaxpr
 
-from reparax.continuity import scan_sizes
 from reparax.errors import InvalidEstimator
 from reparax.estimators._replay import COMPARISONS, Replay, Step, is_concrete
+from reparax.jaxprs import scan_sizes
 
 
 class Sign(IntEnum):

@@ -14,6 +14,7 @@ from reparax.exports._graph import Graph, Operand, Tensor
 from reparax.exports._indexing import INDEXING
 from reparax.exports._operations import HANDLERS, expanded
 from reparax.exports._rewrites import REWRITES
+from reparax.jaxprs import scan_sizes
 
 LONGEST_LOOP = 1024
 """The largest number of steps of a loop that is unrolled."""
@@ -164,7 +165,7 @@ def _unrolled(graph: Graph, params: Any, operands: list[Any]) -> list[Any]:
     """The results of a loop of fixed length, step after step."""
     if params["length"] > LONGEST_LOOP:
         raise _refused(f"a loop of {params['length']} steps")
-    num_constants, num_carried = params["num_consts"], params["num_carry"]
+    num_constants, num_carried = scan_sizes(params)
     constants, carried = operands[:num_constants], operands[num_constants : num_constants + num_carried]
     sequences = operands[num_constants + num_carried :]
     collected: list[list[Any]] = []

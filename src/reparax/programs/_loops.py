@@ -7,8 +7,8 @@ from typing import Any
 
 from jax.extend.core import ClosedJaxpr
 
-from reparax.continuity import scan_sizes
 from reparax.errors import InvalidEstimator
+from reparax.jaxprs import scan_sizes
 from reparax.programs._flow import Flow
 from reparax.programs._marks import NONE, Event, Events, Facts, Path, either, summed, used
 

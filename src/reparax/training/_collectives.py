@@ -12,6 +12,7 @@ import jax
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal
 
 from reparax.errors import TrainingError
+from reparax.jaxprs import scan_sizes
 
 # Collectives whose result is the same for all examples.
 _SHARED = frozenset({"psum", "pmax", "pmin", "all_gather"})
@@ -61,7 +62,7 @@ def _equation(equation: JaxprEqn, given: list[bool], axis: str) -> list[bool]:
         branches = [_outputs(jaxpr, given[1:], axis) for jaxpr in inner]
         return [given[0] or any(outputs) for outputs in zip(*branches, strict=True)]
     if name == "scan":
-        constants, carried = equation.params["num_consts"], equation.params["num_carry"]
+        constants, carried = scan_sizes(equation.params)
         given = [*given[:constants], *[any(given)] * carried, *given[constants + carried :]]
     if name != "while" and len(inner) == 1 and len(inner[0].invars) == len(given):
         return _outputs(inner[0], given, axis)

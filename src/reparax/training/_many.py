@@ -155,7 +155,7 @@ def _free_memory() -> float:
         return stats["bytes_limit"] - stats.get("bytes_in_use", 0)
     try:
         return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (ValueError, OSError):  # not on this system
+    except (ValueError, OSError, AttributeError):  # not on this system
         return float(1 << 30)
 
 

@@ -33,7 +33,7 @@ def bytes_of(memory: str | float | None) -> float:
 
 def available() -> float:
     """Bytes of memory that are free or can be freed, within the limits of the container and of the process."""
-    return min(_of_system(), *_of_container(), *_of_process())
+    return min([_of_system(), *_of_container(), *_of_process()])
 
 
 def _of_system() -> float:
