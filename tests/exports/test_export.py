@@ -188,7 +188,7 @@ def test_the_example_reads_categories_as_reparax_does(categories):
 
 
 def test_the_example_takes_tables_as_they_are_written_elsewhere(table_model, folder, tmp_path):
-    """With a byte order mark, unknown categories, gaps among numbers; infinities and unknown given values are refused."""
+    """Byte order marks, unknown categories and gaps among numbers; infinities and unknown given values are refused."""
     rows = TABLE[:4].with_columns(pl.lit("new").alias("kind"), gappy=pl.Series([" None", "-NaN", "N/A", "1e-1"]))
     (tmp_path / "rows.csv").write_bytes(b"\xef\xbb\xbf" + rows.write_csv().encode())
     results = run_example(folder, None, tmp_path / "rows.csv")

@@ -61,6 +61,16 @@ def identity_of(model: Model, recipe: Recipe, part: Dataset | Stream, held_out: 
     }
 
 
+def identity_of_data(dataset: Dataset | Stream) -> Mapping[str, str | None]:
+    """What tells data from others before it is known which rows are held out: values, what is given, description."""
+    given = None if isinstance(dataset, Stream) else dataset.conditions
+    return {
+        "data": fingerprint(dataset),
+        "schema": _short(msgspec.json.encode(dataset.schema)),
+        "given columns": None if given is None else f"{fingerprint(given)} {_short(msgspec.json.encode(given.schema))}",
+    }
+
+
 def fingerprint(dataset: Dataset | Stream) -> str:
     """What tells the data of a fit from others: their number and a checksum."""
     if isinstance(dataset, Stream):
