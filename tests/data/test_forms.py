@@ -95,6 +95,38 @@ def _in_pandas(series, dtype):
     return table(series).to_pandas()["t"].astype(dtype if dtype.kind == "f" else object)
 
 
+EMPTY = {
+    "polars": [pl.Null, pl.Float64, pl.Float32, pl.Boolean, pl.Datetime("us"), pl.String],
+    "pandas": [None, np.nan, pd.NA, pd.NaT],
+    "pyarrow": [pl.Null, pl.Float64, pl.Boolean],
+    "file": ["", "NA", " none "],
+}
+
+
+@pytest.mark.parametrize("library", EMPTY)
+@pytest.mark.parametrize("form", FORMS)
+def test_columns_without_a_value_hold_what_fills_them(form, library, tmp_path):
+    """Whatever type a library or a file gives them: what is filled is read as the same values again."""
+    data = read(table(FORMS[form][0]))
+    for empty in EMPTY[library]:
+        rows = pl.DataFrame({"x": OTHER, "t": [None] * ROWS})
+        if library == "pandas":
+            rows = rows.to_pandas()
+            rows["t"] = empty
+        elif library == "file":
+            rows = rows.with_columns(t=pl.lit(empty))
+            rows.write_csv(tmp_path / "t.csv")
+            rows = tmp_path / "t.csv"
+        else:
+            rows = rows.with_columns(pl.col("t").cast(empty))
+            rows = rows.to_arrow() if library == "pyarrow" else rows
+        dataset = read_as(rows, data.schema, allow_missing=True)
+        assert np.isnan(dataset.values[:, 1]).all()
+        again = read_as(fill(dataset, data.values), data.schema, allow_missing=True)
+        tolerance = 1e-6 if empty == pl.Float32 else 1e-12
+        np.testing.assert_allclose(again.values, data.values, rtol=tolerance, err_msg=str(empty))
+
+
 @pytest.mark.parametrize("dtype", [pl.Int8, pl.UInt8, pl.Int64, pl.UInt64])
 def test_what_a_data_type_cannot_hold_becomes_its_limit(dtype):
     data = read(table(pl.Series(RNG.normal(size=ROWS) * 1e25)))
