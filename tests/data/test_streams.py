@@ -260,6 +260,7 @@ def test_folders_are_one_table(tmp_path, small):
     (tmp_path / "parts").mkdir()
     for part in range(3):
         frame[part * 1000 : (part + 1) * 1000].write_parquet(tmp_path / "parts" / f"{part}.parquet", row_group_size=400)
+    (tmp_path / "parts" / "_SUCCESS").touch()  # as Spark and Hadoop leave it
     data = opened(tmp_path / "parts", memory=1)
     whole = opened(written(tmp_path / "whole.parquet", frame), memory=1)
     assert data.schema.names == whole.schema.names
