@@ -204,6 +204,18 @@ def describe(folder: str | Path) -> dict[str, Any]:
     return {name: value for name, value in description.items() if name not in {"format", "checksum", "scalars"}}
 
 
+def check_whole(folder: str | Path) -> None:
+    """Checks the description and the checksums of all files of a model.
+
+    Raises:
+        ArtifactError: The folder is not a model folder, or is damaged or altered.
+    """
+    path = Path(folder).expanduser()
+    files = _described(path).files
+    for name in files:
+        _checked(path, name, files)
+
+
 def check_folder(folder: str | Path) -> None:
     """Checks that a model can be saved in a folder; call it before long work.
 

@@ -135,6 +135,12 @@ def test_samples_of_binarized_images_are_bits_of_the_images_shape(dynamic):
     assert np.all((rebuilt > 0) & (rebuilt < 1))
 
 
+@pytest.mark.parametrize("wrong", [np.nan, np.inf, -1e39])
+def test_codes_that_are_not_finite_are_refused(wine, wrong):
+    with pytest.raises(DataError, match="finite codes; got others in row 2"):
+        rx.decode(wine, np.asarray([[0.0, 1.0], [0.0, wrong]]))
+
+
 def test_evaluation_is_the_mean_of_the_scores_with_honest_errors(wine):
     found, scores = rx.evaluate(wine, WINE, num_samples=7), rx.score(wine, WINE, num_samples=7)
     assert found.iwae == pytest.approx(scores.log_density.astype(np.float64).mean(), rel=1e-5)

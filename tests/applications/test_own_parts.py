@@ -5,16 +5,19 @@ import sys
 from pathlib import Path
 
 import jax
+import msgspec
 import numpy as np
 import pytest
 from scipy import special, stats
 
 import reparax as rx
+from reparax.applications._saves import _structure, identity_of
 from reparax.errors import RecipeError
 from reparax.likelihoods import Normal
 from reparax.objectives import ELBO
 from reparax.posteriors import Deterministic, Encoder
 from reparax.priors import FittedNormal, StandardNormal
+from reparax.recipe import build
 
 ROWS = np.random.default_rng(0).normal(size=(60, 1)) @ np.array([[1.0, -2.0, 0.5]]) + 0.1
 
@@ -133,3 +136,20 @@ def test_the_network_of_a_prior_sees_the_context(parts):
     given = [fitted.model.given(np.full(1, value, np.float32)) for value in (-1.0, 1.0)]
     means = [np.asarray(model.prior(model.posterior).mean) for model in given]
     assert np.abs(means[0] - means[1]).max() > 1e-3
+
+
+def test_a_ready_model_of_other_classes_is_not_gone_on_with():
+    """Weights of the same shapes do not make it the same model; newly built weights do."""
+    data = rx.read(ROWS)
+    recipe = rx.plan(data, likelihood="normal", relations="none", width=4, depth=1)
+
+    def identity(seed=0, **chosen):
+        model = build(msgspec.structs.replace(recipe, **chosen), data.schema, key=jax.random.key(seed))
+        return identity_of(model, recipe, data, None, is_custom=True)
+
+    assert identity(seed=1) == identity()
+    assert "0x" not in "".join(_structure(build(recipe, data.schema, key=jax.random.key(0))))
+    for chosen in ({"posterior": "laplace"}, {"likelihood": "student-t"}):
+        other = identity(**chosen)
+        assert other["custom model"] != identity()["custom model"]
+    assert identity(posterior="laplace")["weights"] == identity()["weights"]

@@ -10,6 +10,7 @@ import equinox as eqx
 import jax
 import numpy as np
 import optax
+import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -20,6 +21,7 @@ from reparax.applications import _job, _sweep
 from reparax.applications._rows_of_fit import rows_of
 from reparax.applications._sweep import _standings
 from reparax.errors import ArtifactError, OutputError, RecipeError, TrainingError
+from reparax.priors import NormalMixture
 from reparax.training._many import _groups, _tasks
 
 ROWS = np.random.default_rng(0).normal(size=(90, 3)).astype(np.float32) @ np.asarray(
@@ -150,11 +152,13 @@ def test_a_killed_sweep_goes_on_with_what_was_not_finished(swept, tmp_path, monk
         rx.sweep(ROWS, {"latent_dim": [1, 2]}, seeds=2, folder=folder, ended=kill, **SMALL)
     broken = folder / "models" / "0001" / "model.json"
     broken.write_text(broken.read_text().replace("all epochs done", "all epochs DONE"))
+    torn = folder / "models" / "0002" / "weights.safetensors"
+    torn.write_bytes(torn.read_bytes()[:-1])
     with pytest.raises(OutputError, match="new folder"):
         rx.sweep(ROWS, {"latent_dim": [1, 2]}, seeds=2, folder=folder, **SMALL)
     again = []
     result = rx.sweep(ROWS, {"latent_dim": [1, 2]}, seeds=2, folder=folder, resume=True, ended=again.append, **SMALL)
-    assert [(trial.options["latent_dim"], trial.seed) for trial in again] == [(1, 0), (2, 1)]
+    assert [(trial.options["latent_dim"], trial.seed) for trial in again] == [(1, 0), (1, 1), (2, 1)]
     for one, other in zip(result.leaderboard, whole.leaderboard, strict=True):
         assert one.options == other.options
         assert one.bound == pytest.approx(other.bound, rel=1e-3)
@@ -163,6 +167,62 @@ def test_a_killed_sweep_goes_on_with_what_was_not_finished(swept, tmp_path, monk
             rx.sweep(
                 other.pop("rows", ROWS), {"latent_dim": [1, 2]}, seeds=2, folder=folder, resume=True, **(SMALL | other)
             )
+
+
+def test_options_of_any_type_are_known_again(tmp_path):
+    options = {"prior": [NormalMixture(num_components=2)], "width": np.asarray([4]), "beta": [np.float32(0.5)]}
+    chosen = {"seeds": 1, "folder": tmp_path / "sweep"} | {name: SMALL[name] for name in SMALL if name != "width"}
+    first, again = (rx.sweep(ROWS, options, resume=resume, **chosen) for resume in (False, True))
+    assert again.leaderboard == first.leaderboard
+    assert again.leaderboard[0].options["prior"] == NormalMixture(num_components=2)
+    for leaf, other in zip(arrays(again.best), arrays(first.best), strict=True):
+        np.testing.assert_array_equal(leaf, other)
+
+
+FRAME = pl.DataFrame({"a": ROWS[:, 0], "k": [1, 2, 3] * 30, "sex": ["F", "M", "F"] * 30})
+
+
+@pytest.mark.parametrize(
+    ("other", "options", "named"),
+    [
+        (FRAME.rename({"a": "b"}), {}, "schema"),
+        (rx.read(FRAME, schema={"k": "categorical"}, given=["sex"]), {"given": []}, "data"),
+        (rx.read(FRAME, schema={"k": "continuous"}, given=["sex"]), {"given": []}, "schema"),
+        (FRAME, {"given": []}, "data"),
+        (FRAME.with_columns(pl.col("sex").shuffle(1)), {}, "given columns"),
+        (FRAME.with_columns(pl.col("sex").replace("F", "W")), {}, "schema"),
+        (FRAME.with_columns(a=-pl.col("a")), {}, "data"),
+    ],
+)
+def test_a_sweep_of_other_data_is_not_gone_on_with(other, options, named, tmp_path, monkeypatch):
+    monkeypatch.setattr(_sweep, "fit_planned", lambda *arguments, **options: [])
+    chosen = {"options": {"latent_dim": [1]}, "folder": tmp_path / "sweep", "given": ["sex"], "epochs": 2}
+    assert not rx.sweep(FRAME, resume=True, **chosen).is_complete  # nothing to resume
+    rx.sweep(FRAME, resume=True, **chosen)
+    with pytest.raises(ArtifactError, match=f"other {named}"):
+        rx.sweep(other, resume=True, **chosen | options)
+
+
+def test_a_second_sweep_in_one_folder_is_refused_and_one_killed_at_the_start_goes_on(tmp_path, monkeypatch):
+    said = []
+
+    def second(*arguments, **options):
+        for resume in (False, True):
+            with pytest.raises(OutputError) as error:
+                rx.sweep(ROWS, {"latent_dim": [1]}, folder=tmp_path / "s", resume=resume, **SMALL)
+            said.append(str(error.value))
+        return []
+
+    (tmp_path / "s" / "models").mkdir(parents=True)  # of one that was killed before it wrote anything
+    (tmp_path / "s" / "lock").touch()
+    monkeypatch.setattr(_sweep, "fit_planned", second)
+    rx.sweep(ROWS, {"latent_dim": [1]}, folder=tmp_path / "s", **SMALL)
+    assert "new folder" in said[0]
+    assert "the only sweep" in said[1]
+    assert not (tmp_path / "s" / "lock").exists()
+    (tmp_path / "s" / "sweep.json").write_text('{"identity": 1, "trials": []}')
+    with pytest.raises(ArtifactError, match="none that can be read"):
+        rx.sweep(ROWS, {"latent_dim": [1]}, folder=tmp_path / "s", resume=True, **SMALL)
 
 
 def test_a_fit_that_fails_is_last_and_the_others_go_on(monkeypatch, tmp_path):

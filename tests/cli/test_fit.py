@@ -206,6 +206,9 @@ def test_a_fit_is_watched(data, tmp_path, refused):
     assert list((tmp_path / "board").glob("events*"))
     assert list((tmp_path / "profile").rglob("*.xplane.pb"))
     assert "ending in .csv" in refused(*argv, "--history", tmp_path / "curve.txt")
+    for option, name in (("history", "curve.csv"), ("tensorboard", "."), ("profile", "a/b")):
+        place = tmp_path / "model" / name
+        assert f"--{option} outside of the model folder" in refused(*argv, f"--{option}", place)
     assert "expected to write" in refused(*argv, "--tensorboard", tmp_path / "curve.csv" / "board")
 
 

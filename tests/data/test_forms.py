@@ -2,6 +2,7 @@
 
 import datetime
 import itertools
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -93,6 +94,50 @@ def test_gaps_are_filled_in_the_form_of_the_table(pair, library):
 def _in_pandas(series, dtype):
     """A column as pandas holds it beside gaps."""
     return table(series).to_pandas()["t"].astype(dtype if dtype.kind == "f" else object)
+
+
+EMPTY = {
+    "polars": [pl.Null, pl.Float64, pl.Float32, pl.Boolean, pl.Datetime("us"), pl.String],
+    "pandas": [None, np.nan, pd.NA, pd.NaT],
+    "pyarrow": [pl.Null, pl.Float64, pl.Boolean],
+    "file": ["", "NA", " none "],
+    "folder": ["", "NA"],
+    "workbook": [None],
+}
+
+
+@pytest.mark.parametrize("library", EMPTY)
+@pytest.mark.parametrize("form", FORMS)
+def test_columns_without_a_value_hold_what_fills_them(form, library, tmp_path):
+    """Whatever type a library or a file gives them: what is filled is read as the same values again."""
+    data = read(table(FORMS[form][0]))
+    for empty in EMPTY[library]:
+        rows = pl.DataFrame({"x": OTHER, "t": [None] * ROWS})
+        if library == "pandas":
+            rows = rows.to_pandas()
+            rows["t"] = empty
+        elif library == "workbook":
+            for name in ("fastexcel", "xlsxwriter"):
+                pytest.importorskip(name)
+            rows.write_excel(tmp_path / "t.xlsx")
+            rows = tmp_path / "t.xlsx"
+        elif library in {"file", "folder"}:
+            rows = rows.with_columns(t=pl.lit(empty))
+            rows[:5].write_csv(tmp_path / "1.csv")
+            rows[5:].write_csv(tmp_path / "2.csv")
+            rows.write_csv(tmp_path.with_suffix(".csv"))
+            rows = tmp_path if library == "folder" else tmp_path.with_suffix(".csv")
+        else:
+            rows = rows.with_columns(pl.col("t").cast(empty))
+            rows = rows.to_arrow() if library == "pyarrow" else rows
+        dataset = read_as(rows, data.schema, allow_missing=True)
+        assert np.isnan(dataset.values[:, 1]).all()
+        filled = fill(dataset, data.values)
+        if isinstance(rows, Path):
+            assert filled["t"].dtype == FORMS[form][0].dtype
+        again = read_as(filled, data.schema, allow_missing=True)
+        tolerance = 1e-6 if empty == pl.Float32 else 1e-12
+        np.testing.assert_allclose(again.values, data.values, rtol=tolerance, err_msg=str(empty))
 
 
 @pytest.mark.parametrize("dtype", [pl.Int8, pl.UInt8, pl.Int64, pl.UInt64])

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -267,6 +269,7 @@ def test_folders_are_one_table(tmp_path, small):
     (tmp_path / "parts").mkdir()
     for part in range(3):
         frame[part * 1000 : (part + 1) * 1000].write_parquet(tmp_path / "parts" / f"{part}.parquet", row_group_size=400)
+    (tmp_path / "parts" / "_SUCCESS").touch()  # as Spark and Hadoop leave it
     data = opened(tmp_path / "parts", memory=1)
     whole = opened(written(tmp_path / "whole.parquet", frame), memory=1)
     assert data.schema.names == whole.schema.names
@@ -277,6 +280,36 @@ def test_folders_are_one_table(tmp_path, small):
     frame[:10].with_columns(pl.col("count").cast(pl.Float64)).write_parquet(tmp_path / "parts" / "4.parquet")
     with pytest.raises(DataError, match=r"others in 4\.parquet: 'count'"):
         opened(tmp_path / "parts", memory=1)
+
+
+@pytest.mark.parametrize("sampled", ["some", "all"])
+def test_the_fingerprint_tells_any_change_of_cells(sampled, tmp_path, request):
+    """Of the same size and description, whether all rows are in the sample or not."""
+    if sampled == "some":
+        request.getfixturevalue("small")
+    rows = pl.DataFrame({"a": [1.0, 2.0] * 1000, "word": ["x", "y"] * 1000, "gap": [1.5, None] * 1000})
+
+    def found(frame):
+        path = tmp_path / "t.parquet"
+        pq.write_table(frame.to_arrow(), path, compression="none", use_dictionary=False, write_statistics=False)
+        data = opened(path, memory=1)
+        return data.fingerprint, data.schema, path.stat().st_size
+
+    (first, schema, size), again = found(rows), found(rows)
+    assert again[0] == first
+    for name in rows.columns:
+        other, described, other_size = found(rows.with_columns(pl.col(name).reverse()))
+        assert (described, other_size) == (schema, size)
+        assert other != first
+
+
+def test_views_of_text_are_text(tmp_path, small):
+    words = pa.array(["x", "yy", None, "x"] * 500)
+    for kind in (pa.string_view(), pa.string()):
+        pq.write_table(pa.table({"a": range(2000), "w": words.cast(kind)}), tmp_path / "t.parquet", row_group_size=300)
+        data = opened(tmp_path / "t.parquet", memory=1)
+        assert data.schema.columns[-1].categories == ("x", "yy")
+        assert len(data.sample) == 1500
 
 
 def test_labels_are_not_among_the_values(tmp_path, small):

@@ -18,9 +18,11 @@ from jax import export as jax_export
 
 import reparax as rx
 from reparax.cli import main
-from reparax.data import cell_text, cell_value
+from reparax.data import MISSING_TEXT, cell_text, cell_value
+from reparax.data.match import codes_of
 from reparax.errors import DataError, OutputError, RecipeError
 from reparax.exports import _description
+from reparax.exports._export import _check_folder
 from reparax.exports._page import page_of
 
 from .conftest import ARRAY, RNG, TABLE, any_relations, made
@@ -164,6 +166,43 @@ def test_the_example_reads_times_as_reparax_does(form):
             assert names["number"](text, about, []) == wanted
 
 
+TEXTS = [
+    "a", " a ", "A", "b,c", "3", "3.0", " 3", "+3", "03", "0", "1", "1.0", "1e0", "-0", "0.0", "true", "TRUE", "F",
+    "no", "None", "none", "nan", "NaN", "?", "-", "1_0", "1e400", "",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "categories",
+    [("a", "b,c"), (3, 1), ("3", "03"), ("3", "3.0"), (1.5, 3.0), (False, True), ("TRUE", "FALSE"), (0, 1)],
+)
+def test_the_example_reads_categories_as_reparax_does(categories):
+    """However they are written; what the fit did not have is one beyond the last, unless it is given to the model."""
+    column = msgspec.structs.replace(made(TABLE).fitted.schema.columns[1], categories=categories)
+    names = {}
+    exec(compile((files("reparax.exports") / "cells.py.txt").read_text(), "cells.py", "exec"), names)
+    about = json.loads(json.dumps(_description._column(column, 0.0)))
+    for text in TEXTS:
+        wanted = np.nan if text.strip() in MISSING_TEXT else codes_of([text], column)[0]
+        np.testing.assert_equal(float(names["number"](text, about, MISSING_TEXT)), wanted, err_msg=text)
+
+
+def test_the_example_takes_tables_as_they_are_written_elsewhere(table_model, folder, tmp_path):
+    """Byte order marks, unknown categories and gaps among numbers; infinities and unknown given values are refused."""
+    rows = TABLE[:4].with_columns(pl.lit("new").alias("kind"), gappy=pl.Series([" None", "-NaN", "N/A", "1e-1"]))
+    (tmp_path / "rows.csv").write_bytes(b"\xef\xbb\xbf" + rows.write_csv().encode())
+    results = run_example(folder, None, tmp_path / "rows.csv")
+    wanted = rx.encode(table_model, str(tmp_path / "rows.csv"))
+    np.testing.assert_allclose(results["codes"], wanted, rtol=1e-5, atol=1e-5)
+    names, description = {}, json.loads((folder / "export.json").read_text())
+    exec(compile((files("reparax.exports") / "cells.py.txt").read_text(), "cells.py", "exec"), names)
+    with pytest.raises(ValueError, match="kind: expected a value of the fit in row 1"):
+        names["known"](description, description["data"]["columns"][1:2], tmp_path / "rows.csv")
+    for text in ("inf", "1e39", "1_0"):
+        with pytest.raises(ValueError, match="a: expected a finite number"):
+            names["number"](text, description["data"]["columns"][0], description["missing_numbers"])
+
+
 def test_the_description_says_what_goes_in_and_out(folder):
     about = json.loads((folder / "export.json").read_text())
     assert set(about["functions"]) == {"encode", "decode", "score"}
@@ -208,6 +247,11 @@ def test_one_member_of_an_ensemble_is_exported(tmp_path, capsys):
 
 
 def test_folders_of_others_and_unknown_formats_are_refused(table_model, tmp_path):
+    (tmp_path / "run").mkdir()
+    for name in ("export.json", "results.npz", "__pycache__/cells.cpython-312.pyc"):  # running the example leaves these
+        (tmp_path / "run" / name).parent.mkdir(exist_ok=True)
+        (tmp_path / "run" / name).write_text("x")
+    _check_folder(tmp_path / "run", "onnx")
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.tex").write_text("x")
     with pytest.raises(OutputError, match=r"thesis\.tex"):

@@ -21,6 +21,7 @@ from reparax.applications._encode import decode as decode
 from reparax.applications._encode import drawn_std as drawn_std
 from reparax.applications._encode import encode as encode
 from reparax.applications._encode import encode_std as encode_std
+from reparax.applications._encode import finite_codes as finite_codes
 from reparax.applications._encode import reconstruct as reconstruct
 from reparax.applications._encode import reconstructed as reconstructed
 from reparax.applications._evaluate import Evaluation as Evaluation

@@ -114,7 +114,7 @@ def decode(fitted: FittedModel, codes: Float[np.ndarray, "n latent"], *, context
     """
     fitted.require_one("to decode with")
     latent_shape = fitted.model.posterior.latent_shape
-    expected, codes = math.prod(latent_shape), _with_embeddings(fitted.model, np.asarray(codes, np.float32))
+    expected, codes = math.prod(latent_shape), _with_embeddings(fitted.model, finite_codes(codes))
     if codes.ndim != 2 or codes.shape[1] != expected or not len(codes):
         raise DataError(
             expected=f"one row of {expected} latent numbers for each example", got=f"an array of shape {codes.shape}",
@@ -135,6 +135,22 @@ def decode(fitted: FittedModel, codes: Float[np.ndarray, "n latent"], *, context
         for _, places, kept in batches(len(codes), batch_size(fitted))
     ]
     return by_name(Dataset(fitted.units.restored(np.concatenate(pieces)), fitted.schema))
+
+
+def finite_codes(codes: Any) -> np.ndarray:
+    """Codes in single precision.
+
+    Raises:
+        DataError: Some are not finite, or too large.
+    """
+    with np.errstate(over="ignore"):
+        found = np.asarray(codes, np.float32)
+    if not np.isfinite(found).all():
+        row = int(np.argmin(np.isfinite(found.reshape(len(found), -1)).all(axis=1))) + 1
+        raise DataError(
+            expected="finite codes", got=f"others in row {row}", cure="pass codes in the form that encode returns"
+        )
+    return found
 
 
 def _with_embeddings(model: Model, codes: Float[np.ndarray, "n k"]) -> Float[np.ndarray, "n latent"]:

@@ -130,7 +130,8 @@ def fit(
         _refuse_for_private(model, checkpoints, resume=resume)
     budget = Budget.of(recipe, rows[0]) if recipe.dp else None
     job = Job.of(rows, recipe, model=model, objective=ready, chosen=chosen, budget=budget)
-    identity = partial(identity_of, job.fitted.model, recipe, job.stream or job.part, job.held_out)
+    rows_of_job = (job.stream or job.part, job.held_out)
+    identity = partial(identity_of, job.fitted.model, recipe, *rows_of_job, is_custom=model is not None)
     if among.num_processes > 1:
         weights, where = digest(job.fitted.model), (checkpoints is None, resume)
         require_same({**identity(), "first weights": weights, "checkpoints": where}, among)

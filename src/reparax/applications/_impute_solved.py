@@ -233,7 +233,8 @@ def _middle(
             result[place] = codes[np.argmax(np.bincount(of_rows.ravel(), weights))]
             distances += cells != result[place]
         else:
-            mean = weights @ cells
+            chosen = cells[weights > 0]
+            mean = chosen[0] if np.ptp(chosen) == 0 else weights @ cells  # what follows has no rounding error of a mean
             is_rounded = column.step > 0 and not column.dtype.startswith("float")
             result[place] = np.rint(mean / column.step) * column.step if is_rounded else mean
             distances += ((cells - mean) / column.spread) ** 2

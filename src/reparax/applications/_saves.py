@@ -1,7 +1,8 @@
 """The checkpoints of a fit, and what a resumed fit must have in common with the one that was killed."""
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,9 @@ def checkpoints_in(
     return None
 
 
-def identity_of(model: Model, recipe: Recipe, part: Dataset | Stream, held_out: Dataset | None) -> Mapping[str, Any]:
+def identity_of(
+    model: Model, recipe: Recipe, part: Dataset | Stream, held_out: Dataset | None, *, is_custom: bool = False
+) -> Mapping[str, Any]:
     """What makes a fit the same one: the recipe with its seed, the data, their schema, the shapes of the weights.
 
     Args:
@@ -50,6 +53,7 @@ def identity_of(model: Model, recipe: Recipe, part: Dataset | Stream, held_out: 
         recipe: The recipe.
         part: The data of the fit.
         held_out: The data that are held out of it, if there are any.
+        is_custom: Whether the model is none that the recipe describes.
     """
     shapes = [(str(leaf.dtype), leaf.shape) for leaf in jax.tree.leaves(partition(model)[0])]
     return {
@@ -58,6 +62,38 @@ def identity_of(model: Model, recipe: Recipe, part: Dataset | Stream, held_out: 
         "recipe": msgspec.to_builtins(recipe),
         "schema": _short(msgspec.json.encode(part.schema)),
         "weights": _short(str(shapes).encode()),
+        "custom model": _short(str(list(_structure(model))).encode()) if is_custom else None,
+    }
+
+
+def _structure(tree: Any) -> Iterator[str]:
+    """The classes and settings in a model, the same in every process, without its arrays."""
+    if isinstance(tree, bool | int | float | str | None):
+        yield repr(tree)
+        return
+    yield f"{type(tree).__module__}.{type(tree).__qualname__}"
+    if isinstance(tree, tuple | list):
+        children = list(enumerate(tree))
+    elif isinstance(tree, Mapping):
+        children = list(tree.items())
+    elif is_dataclass(tree):
+        children = [(each.name, getattr(tree, each.name)) for each in fields(tree)]
+    else:
+        children = []
+        yield getattr(tree, "__qualname__", "")
+    for name, child in children:
+        yield f"({name}"
+        yield from _structure(child)
+        yield ")"
+
+
+def identity_of_data(dataset: Dataset | Stream) -> Mapping[str, str | None]:
+    """What tells data from others before it is known which rows are held out: values, what is given, description."""
+    given = None if isinstance(dataset, Stream) else dataset.conditions
+    return {
+        "data": fingerprint(dataset),
+        "schema": _short(msgspec.json.encode(dataset.schema)),
+        "given columns": None if given is None else f"{fingerprint(given)} {_short(msgspec.json.encode(given.schema))}",
     }
 
 

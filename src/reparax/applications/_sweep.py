@@ -3,7 +3,8 @@
 import itertools
 import json
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Unpack
@@ -14,9 +15,9 @@ import numpy as np
 from reparax import artifact
 from reparax.applications._many import Fitted, Planned, fit_planned, planned_of
 from reparax.applications._rows_of_fit import classified
-from reparax.applications._saves import fingerprint
+from reparax.applications._saves import identity_of_data
 from reparax.data import Dataset, Stream, opened, require_fit
-from reparax.disk import atomic_write
+from reparax.disk import atomic_write, is_left_behind, owned, unwritable
 from reparax.errors import ArtifactError, OutputError, RecipeError, TrainingError
 from reparax.recipe import Chosen, FittedModel, Recipe
 from reparax.training import Progress, Stop
@@ -35,7 +36,7 @@ NOT_SWEPT = {
 """What a sweep may not vary, and why: the held-out bounds would not be comparable."""
 LARGEST = 10_000
 
-MODELS, BEST = "models", "best"
+MODELS, BEST, LOCK = "models", "best", "lock"
 STATE, TABLE, NUMBERS = "sweep.json", "leaderboard.csv", "leaderboard.json"
 NOTE = (
     "The held-out rows chose the best step of each fit and the order of this table, so the figures at its top are "
@@ -150,39 +151,40 @@ def sweep(
         dataset = classified(dataset, chosen.get("objective"))
     require_fit(dataset.sample if isinstance(dataset, Stream) else dataset)
     combinations, planned = _planned(dataset, options, seeds, chosen)
-    store = None if folder is None else _Store(Path(folder).expanduser(), dataset, planned, resume=resume)
-    if resume and store is None:
+    if resume and folder is None:
         raise RecipeError(
             expected="the folder of a sweep to resume", got="none", cure="add folder=, or leave resume out"
         )
-    known = {} if store is None else store.known()
-    models: dict[int, FittedModel] = {}
-    trials = dict(known)
-    left = [place for place in range(len(planned)) if place not in known]
+    with _stored(folder, dataset, planned, resume=resume) as store:
+        known = {} if store is None else store.known()
+        models: dict[int, FittedModel] = {}
+        # As they were asked for: a part comes back from JSON as a mapping.
+        trials = {place: replace(trial, options=combinations[place // seeds]) for place, trial in known.items()}
+        left = [place for place in range(len(planned)) if place not in known]
 
-    def keep(index: int, fitted: Fitted) -> None:
-        place = left[index]
-        trial = _trial(combinations[place // seeds], planned[place].recipe.seed, fitted)
-        if trial.status == "interrupted":
-            return
-        trials[place] = trial
+        def keep(index: int, fitted: Fitted) -> None:
+            place = left[index]
+            trial = _trial(combinations[place // seeds], planned[place].recipe.seed, fitted)
+            if trial.status == "interrupted":
+                return
+            trials[place] = trial
+            if store is not None:
+                store.keep(place, trial, fitted)
+            elif isinstance(fitted, FittedModel):
+                models[place] = fitted
+            if ended is not None:
+                ended(trial)
+
+        fit_planned(dataset, [planned[place] for place in left], progress=progress, stop=stop, ended=keep)
+        standings = _standings(combinations, trials, seeds)
+        chosen_place = _best(standings, trials)
+        best = None
+        if chosen_place is not None:
+            best = models[chosen_place] if store is None else store.model(chosen_place)
+        result = Sweep(standings, best, len(trials) == len(planned))
         if store is not None:
-            store.keep(place, trial, fitted)
-        elif isinstance(fitted, FittedModel):
-            models[place] = fitted
-        if ended is not None:
-            ended(trial)
-
-    fit_planned(dataset, [planned[place] for place in left], progress=progress, stop=stop, ended=keep)
-    standings = _standings(combinations, trials, seeds)
-    chosen_place = _best(standings, trials)
-    best = None
-    if chosen_place is not None:
-        best = models[chosen_place] if store is None else store.model(chosen_place)
-    result = Sweep(standings, best, len(trials) == len(planned))
-    if store is not None:
-        store.finish(result)
-    return result
+            store.finish(result)
+        return result
 
 
 def _planned(
@@ -224,7 +226,8 @@ def _planned(
     count = math.prod(map(len, options.values())) * seeds
     if count > LARGEST:
         raise RecipeError(expected=f"at most {LARGEST:,} fits", got=f"{count:,}", cure="give fewer values")
-    combinations = [dict(zip(options, values, strict=True)) for values in itertools.product(*options.values())]
+    listed = {name: [_plain(value) for value in values] for name, values in options.items()}
+    combinations = [dict(zip(listed, values, strict=True)) for values in itertools.product(*listed.values())]
     first = chosen.get("seed") or 0
     planned = [
         planned_of(dataset, {**chosen, **combination, "seed": first + seed})
@@ -233,6 +236,11 @@ def _planned(
     ]
     _require_comparable([each.recipe for each in planned])
     return combinations, planned
+
+
+def _plain(value: Any) -> Any:
+    """The same, but numbers of numpy as those of Python, which JSON has."""
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def _require_comparable(recipes: Sequence[Recipe]) -> None:
@@ -298,68 +306,119 @@ def _best(standings: Sequence[Standing], trials: Mapping[int, Trial]) -> int | N
     return max(of_best, key=lambda pair: pair[1])[0] if of_best else None
 
 
+@contextmanager
+def _stored(
+    folder: str | Path | None, dataset: Dataset | Stream, planned: Sequence[Planned], *, resume: bool
+) -> Generator["_Store | None"]:
+    """The folder of a sweep, for this process alone; None for no folder.
+
+    Raises:
+        OutputError: It cannot be written, another process writes to it, or it is not empty, with nothing to resume.
+        ArtifactError: It holds another sweep, or none.
+    """
+    if folder is None:
+        yield None
+        return
+    path = Path(folder).expanduser()
+    _require_new_or_sweep(path, resume=resume)
+    try:
+        path.mkdir(exist_ok=True)
+        (path / LOCK).touch()
+    except OSError as error:
+        raise unwritable(path, error) from error
+    with owned(path / LOCK) as free:
+        if not free:
+            raise OutputError(
+                expected=f"to be the only sweep that writes into {path}", got="another one, which is running",
+                cure="wait for it, or choose another folder",
+            )  # fmt: skip
+        try:
+            _require_new_or_sweep(path, resume=resume)  # it may have ended since
+            yield _Store(path, dataset, planned)
+        finally:
+            (path / LOCK).unlink(missing_ok=True)
+
+
+def _require_new_or_sweep(folder: Path, *, resume: bool) -> None:
+    """Refuses a folder with something in it, unless it is a sweep that is to be resumed.
+
+    Raises:
+        OutputError: It is not empty, and nothing is to be resumed.
+        ArtifactError: It holds no sweep.
+    """
+    if _is_new(folder):
+        return
+    if not resume:
+        raise OutputError(
+            expected=f"{folder} to be a new folder", got="one with something in it",
+            cure="choose another name, or go on with the sweep in it (--resume, resume=True)",
+        )  # fmt: skip
+    if not (folder / STATE).is_file():
+        raise _no_sweep(folder)
+
+
+def _is_new(folder: Path) -> bool:
+    """Whether there is nothing in a folder but what a sweep leaves that is killed before it begins to train."""
+    if not folder.is_dir():
+        return not folder.exists()
+    names = {path.name for path in folder.iterdir() if not is_left_behind(path.name)}
+    return names <= {LOCK, MODELS} and not (MODELS in names and any((folder / MODELS).iterdir()))
+
+
+def _no_sweep(folder: Path) -> ArtifactError:
+    return ArtifactError(
+        expected=f"a sweep in {folder}", got="none that can be read",
+        cure="choose another folder, or begin anew in a new one",
+    )  # fmt: skip
+
+
 class _Store:
-    """The folder of a sweep.
+    """The folder of a sweep, whose lock is held.
 
     Args:
         folder: The folder.
         dataset: The data.
         planned: All fits.
-        resume: Whether to go on with the sweep that is there.
 
     Raises:
-        OutputError: It is not empty, and nothing is to be resumed.
+        OutputError: It cannot be written.
         ArtifactError: It holds another sweep, or none.
     """
 
-    def __init__(self, folder: Path, dataset: Dataset | Stream, planned: Sequence[Planned], *, resume: bool) -> None:
+    def __init__(self, folder: Path, dataset: Dataset | Stream, planned: Sequence[Planned]) -> None:
         self._folder = folder
-        self._identity = {
-            "data": fingerprint(dataset),
-            "recipes": [msgspec.to_builtins(each.recipe) for each in planned],
-        }
-        self._trials: dict[int, Trial] = {}
-        is_empty = not folder.exists() or (folder.is_dir() and not any(folder.iterdir()))
-        if not is_empty and not resume:
-            raise OutputError(
-                expected=f"{folder} to be a new folder", got="one with something in it",
-                cure="choose another name, or go on with the sweep in it (--resume, resume=True)",
-            )  # fmt: skip
-        if not is_empty:
-            self._trials = self._read()
+        # As JSON gives it back.
+        self._identity = json.loads(
+            json.dumps({
+                **identity_of_data(dataset), "recipes": [msgspec.to_builtins(each.recipe) for each in planned],
+            })
+        )  # fmt: skip
+        self._trials: dict[int, Trial] = {} if _is_new(folder) else self._read()
         try:
-            (folder / MODELS).mkdir(parents=False, exist_ok=True) if folder.is_dir() else folder.mkdir()
             (folder / MODELS).mkdir(exist_ok=True)
         except OSError as error:
-            raise OutputError(
-                expected=f"a folder that can be written at {folder}", got=error.strerror or str(error),
-                cure="choose another one",
-            ) from error  # fmt: skip
+            raise unwritable(folder, error) from error
         self._write()
 
     def _read(self) -> dict[int, Trial]:
         """The finished trials of the folder whose models are whole."""
-        path = self._folder / STATE
         try:
-            content = json.loads(path.read_text("utf-8"))
-            identity, trials = content["identity"], content["trials"]
+            content = json.loads((self._folder / STATE).read_text("utf-8"))
+            identity = dict(content["identity"])
+            known = {int(place): Trial(**trial) for place, trial in dict(content["trials"]).items()}
         except (OSError, ValueError, KeyError, TypeError):
-            raise ArtifactError(
-                expected=f"a sweep in {self._folder}", got="none that can be read",
-                cure="choose another folder, or begin anew in a new one",
-            ) from None  # fmt: skip
-        for name in ("data", "recipes"):
-            if identity.get(name) != json.loads(json.dumps(self._identity[name])):
+            raise _no_sweep(self._folder) from None
+        for name, asked in self._identity.items():
+            if identity.get(name) != asked:
                 raise ArtifactError(
                     expected=f"the {name} of the sweep in {self._folder}", got=f"other {name}",
                     cure="resume with the same data and options, or choose a new folder",
                 )  # fmt: skip
-        known = {int(place): Trial(**trial) for place, trial in trials.items()}
         return {place: trial for place, trial in known.items() if trial.bound is None or self._is_whole(place)}
 
     def _is_whole(self, place: int) -> bool:
         try:
-            artifact.describe(self._path(place))
+            artifact.check_whole(self._path(place))
         except ArtifactError:
             return False
         return True

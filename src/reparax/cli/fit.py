@@ -20,7 +20,7 @@ from reparax.cli.options import RecipeOptions
 from reparax.cli.terminal import Say, Stop, bound_name, notes, speaker, stoppable, warn, warnings_as_lines, watch
 from reparax.cli.words import blocks_text, columns_text, recipe_lines, relations_text
 from reparax.disk import unwritable
-from reparax.errors import CheckpointWarning, TrainingError, TrainingWarning
+from reparax.errors import CheckpointWarning, OutputError, TrainingError, TrainingWarning
 
 if TYPE_CHECKING:
     from reparax.data import Dataset, Stream
@@ -48,6 +48,21 @@ class _Watching:
     tensorboard: str | None
     mlflow: str | None
     profile: str | None
+
+    def require_outside(self, out: str) -> None:
+        """Refuses places in the model folder, which would be found to hold other things only when training is over.
+
+        Raises:
+            OutputError: One is there.
+        """
+        folder = Path(os.path.realpath(Path(out).expanduser()))
+        for name, place in (("history", self.history), ("tensorboard", self.tensorboard), ("profile", self.profile)):
+            if place is not None and Path(os.path.realpath(Path(place).expanduser())).is_relative_to(folder):
+                raise OutputError(
+                    expected=f"--{name} outside of the model folder {out}, which is replaced when training is over",
+                    got=place,
+                    cure="choose another place; the model folder has history.csv in the end",
+                )
 
     def watchers(self) -> "Sequence[Watcher]":
         """What follows the training.
@@ -159,6 +174,8 @@ def fit(
     check_output(out, ())
     if history is not None:
         check_output(history, (".csv",))
+    watching = _Watching(history, tensorboard, mlflow, profile)
+    watching.require_outside(out)
     source = source_of(data, view, row_id)
     dataset = opened(source, memory=memory, label=label, schema=schema, exclude=exclude, given=names_in(given))
     require_fit(dataset.sample if isinstance(dataset, Stream) else dataset)
@@ -172,7 +189,6 @@ def fit(
 
     if is_first:
         check_folder(out)
-    watching = _Watching(history, tensorboard, mlflow, profile)
     watchers = watching.watchers() if is_first else []
     chosen = recipe.chosen()
     original, dataset = dataset, described_for(dataset, chosen)

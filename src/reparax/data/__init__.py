@@ -34,7 +34,7 @@ from reparax.data.solve import Solved, holds_unrounded, is_solved, log_probabili
 from reparax.data.sources import Blocks, Reader, Spread, Stream, blocks_of, opened, related_stream
 from reparax.data.sparse import SparseRows, dense
 from reparax.data.split import described, require_fit, split, with_schema
-from reparax.data.text import MISSING_TEXT
+from reparax.data.text import MISSING_NUMBERS, MISSING_TEXT
 from reparax.data.unknown import read_with_unknown
 from reparax.data.values import rounded
 from reparax.data.views import Views, as_stored, by_view, present, separate
@@ -42,8 +42,8 @@ from reparax.data.write import WRITABLE, write
 from reparax.data.zones import zone_of
 
 __all__ = [
-    "BATCHES", "BUILTIN", "MISSING_TEXT", "UNLABELED", "WRITABLE", "Blocks", "Column", "ColumnLine", "Dataset",
-    "Extension", "FrameKind", "Noise", "Reader", "Relation", "RelationLine", "Release", "Schema", "Solved",
+    "BATCHES", "BUILTIN", "MISSING_NUMBERS", "MISSING_TEXT", "UNLABELED", "WRITABLE", "Blocks", "Column", "ColumnLine",
+    "Dataset", "Extension", "FrameKind", "Noise", "Reader", "Relation", "RelationLine", "Release", "Schema", "Solved",
     "SparseRows", "Spread", "Stream", "Unique", "Views", "as_stored", "batches_to", "blocks_of", "by_view",
     "cell_text", "cell_texts", "cell_value", "check_output", "column_lines", "conditions_as", "content_of", "dense",
     "described", "described_rows", "fill", "formulas_of", "fractions_held", "from_array", "grid", "holds_unrounded",

@@ -313,7 +313,7 @@ def _refuse_points(numbers: "pl.DataFrame", path: Path) -> None:
 
 
 def _numbers(column: "pl.Series", texts: "pl.Series") -> "pl.Series":
-    """A column of text as numbers if all of it is, possibly with spaces around numbers.
+    """A column of text as numbers if all of it is, possibly with spaces around; without a type if it has no value.
 
     Args:
         column: The column.
@@ -323,6 +323,8 @@ def _numbers(column: "pl.Series", texts: "pl.Series") -> "pl.Series":
 
     text = texts.str.strip_chars()
     text = text.set(text.str.to_lowercase().is_in(sorted(MISSING_NUMBERS)).fill_null(value=True), None)
+    if text.null_count() == len(text):  # nothing says whether these are numbers
+        return pl.Series(column.name, [None] * len(column), dtype=pl.Null)
     if text.str.contains(LEADING_ZERO).any():
         return column
     for dtype in (pl.Int64, pl.Float64):

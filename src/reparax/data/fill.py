@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from reparax.data.dataset import Dataset, FrameKind
-from reparax.data.forms import restored_like
+from reparax.data.forms import has_no_type, restored_like
 from reparax.data.frames import polars_series
 from reparax.data.restore import arrow_table, as_kind, restored, to_frame
 from reparax.errors import DataError
@@ -66,6 +66,7 @@ def _filled_frame(
     named = dataset.schema.names is not None
     changed: dict[int, pl.Series] = {}
     holes: dict[int, np.ndarray] = {}
+    untyped: set[int] = set()
     for place, name in enumerate(table.columns):
         index = places.get(str(name) if named else f"column_{place}")
         if index is not None and gaps[:, index].any():
@@ -73,18 +74,25 @@ def _filled_frame(
             filling = restored_like(values[:, index], columns[index], series)
             changed[place] = filled_series(series, filling, gaps[:, index])
             holes[place] = gaps[:, index]
+            if has_no_type(series, filling):
+                untyped.add(place)
     if like == "pandas" and dataset.frame_kind == "pandas":
-        return _with_pandas_columns(dataset.native, changed, holes)
+        return _with_pandas_columns(dataset.native, changed, holes, untyped)
     if like == "pyarrow" and dataset.frame_kind == "pyarrow":
-        return _with_arrow_columns(dataset.native, changed)
+        return _with_arrow_columns(dataset.native, changed, untyped)
     filled = [changed.get(place, polars_series(table[:, place])) for place in range(table.shape[1])]
     names = [str(name) for name in table.columns]
     return as_kind(pl.DataFrame([series.alias(name) for series, name in zip(filled, names, strict=True)]), like)
 
 
-def _with_pandas_columns(native: Any, changed: "dict[int, pl.Series]", gaps: dict[int, np.ndarray]) -> Any:
+def _with_pandas_columns(
+    native: Any, changed: "dict[int, pl.Series]", gaps: dict[int, np.ndarray], untyped: set[int]
+) -> Any:
     frame = native.copy()
     for place, column in changed.items():
+        if place in untyped:
+            frame.isetitem(place, column.to_pandas().set_axis(frame.index))
+            continue
         series, filled = frame.iloc[:, place].copy(), column.to_list()
         values = [filled[row] for row in np.flatnonzero(gaps[place])]
         if hasattr(series, "cat"):
@@ -95,12 +103,10 @@ def _with_pandas_columns(native: Any, changed: "dict[int, pl.Series]", gaps: dic
     return frame
 
 
-def _with_arrow_columns(native: Any, changed: "dict[int, pl.Series]") -> Any:
-    import pyarrow as pa
-
+def _with_arrow_columns(native: Any, changed: "dict[int, pl.Series]", untyped: set[int]) -> Any:
     for place, column in changed.items():
         field, filled = native.schema.field(place), column.to_arrow()
-        if pa.types.is_null(field.type):
+        if place in untyped:
             filled = arrow_table(column.to_frame()).column(0)
             field = field.with_type(filled.type)
         native = native.set_column(place, field, filled.cast(field.type))
@@ -116,7 +122,7 @@ def filled_series(series: "pl.Series", filling: "pl.Series", gaps: np.ndarray) -
     import polars as pl
 
     choose = pl.Series(gaps)
-    if series.dtype == pl.Null:  # a column without any value has no type of its own
+    if has_no_type(series, filling):
         return filling.zip_with(choose, pl.Series([None] * len(filling), dtype=filling.dtype))
     if isinstance(series.dtype, pl.Enum):  # which may lack what occurred in the fit
         texts = filling.cast(pl.String).filter(choose).drop_nulls().unique(maintain_order=True)

@@ -28,8 +28,8 @@ def restored_like(values: np.ndarray, column: Column, series: "pl.Series") -> "p
     import narwhals as nw
     import polars as pl
 
-    if series.dtype == pl.Null:
-        return restored(values, column)
+    if has_no_type(series, own := restored(values, column)):
+        return own
     cells = cells_of(nw.from_native(series, series_only=True), column.name, column)
     is_text = series.dtype in (pl.String, pl.Categorical, pl.Enum)
     if is_text and cells.num_missing == len(cells.values):
@@ -45,6 +45,35 @@ def restored_like(values: np.ndarray, column: Column, series: "pl.Series") -> "p
         form = column.dtype if cells.kind == "category" else form
         values = _on_clocks(np.asarray(values, np.float64), column, form)
     return restored(values, msgspec.structs.replace(column, dtype=form))
+
+
+def has_no_type(series: "pl.Series", filling: "pl.Series") -> bool:
+    """Whether a column of a table has no value, and no type, or one of another kind than what fills it.
+
+    Libraries and files give columns without a value a type that nobody chose: pandas numbers to missing words. Text
+    holds everything, and numbers hold truth values.
+
+    Args:
+        series: The column of the table.
+        filling: What fills it, in the form of the fit.
+    """
+    import polars as pl
+
+    if series.dtype == pl.Null:
+        return True
+    present = series.drop_nulls()
+    if len(present.drop_nans() if series.dtype.is_float() else present):
+        return False
+    asked, found = _kind_of_type(filling.dtype), _kind_of_type(series.dtype)
+    return found not in {asked, "text"} and (asked, found) != ("truth", "number")
+
+
+def _kind_of_type(dtype: "pl.DataType") -> str:
+    import polars as pl
+
+    if dtype.is_temporal():
+        return "time"
+    return "truth" if dtype == pl.Boolean else "number" if dtype.is_numeric() else "text"
 
 
 def _text_form(column: Column) -> str:

@@ -55,10 +55,13 @@ def cells_of(column: "nw.Series", name: str, fitted: Column | None = None) -> Ce
     if dtype in (nw.Categorical, nw.Enum):
         return _declared(column, name)
     if dtype == nw.String:
+        import polars as pl
+
+        texts = column.to_polars().cast(pl.String)  # without any value they have no type
         if fitted is not None and fitted.is_category and fitted.dtype == "string":
-            return word_cells(column.to_polars())  # a few of many words can look like numbers, or like missing cells
+            return word_cells(texts)  # a few of many words can look like numbers, or like missing cells
         form = fitted.dtype.removeprefix("string:") if fitted is not None and "%" in fitted.dtype else None
-        return text_cells(column.to_polars(), form)
+        return text_cells(texts, form)
     if column.null_count() == len(column):
         return Cells("number", np.full(len(column), np.nan), "float64")
     if dtype == nw.Object:

@@ -375,11 +375,16 @@ def _reader(path: Path) -> _Reader:
 
 def _folder(path: Path, label: str | Path | None) -> Read | Frame:
     """A folder of images, or of tables if it has no images."""
-    files = visible_files(path)
-    tables = [file for file in files if table_suffix(file) in {*TEXT, *PARQUET, *ARROW, *JSON_LINES}]
-    if tables and not any(file.suffix.lower() in SUFFIXES for file in files):
-        return read_table_folder(path, tables, label)
-    return Read(read_folder(path, label))
+    tables = table_files(path)
+    return read_table_folder(path, tables, label) if tables else Read(read_folder(path, label))
+
+
+def table_files(folder: Path) -> list[Path]:
+    """The tables of a folder, in order; none if it has images. Other files, such as ``_SUCCESS``, are left out."""
+    files = visible_files(folder)
+    if any(file.suffix.lower() in SUFFIXES for file in files):
+        return []
+    return [file for file in files if table_suffix(file) in {*TEXT, *PARQUET, *ARROW, *JSON_LINES}]
 
 
 def _npy(path: Path, label: str | Path | None) -> Arrays:

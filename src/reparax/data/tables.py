@@ -90,6 +90,8 @@ def read_excel_file(path: Path, label: str | Path | None) -> Frame:
         table = pl.read_excel(io.BytesIO(content), sheet_name=sheets[0], engine="calamine", infer_schema_length=None)
     except (fastexcel.FastExcelError, pl.exceptions.PolarsError, ValueError, IndexError) as error:
         raise damaged(path, "a workbook with a table in its first sheet", str(error).splitlines()[0]) from None
+    # What is read as text where there is no value says nothing of the column.
+    table = table.with_columns(pl.col(name).cast(pl.Null) for name in table.columns if not table[name].count())
     notes = [f"sheet {sheets[0]!r} was read, the first of {len(sheets)}"] if len(sheets) > 1 else []
     return load_frame(table, label, named=True, notes=notes)
 
@@ -193,7 +195,7 @@ def _of_one_type(frames: "list[pl.DataFrame]", files: list[Path]) -> "list[pl.Da
         if len(dtypes) < 2 and all(frame[name].dtype in dtypes for frame in frames):
             continue
         if len(dtypes) <= 1:
-            target = next(iter(dtypes), pl.Float64())
+            target = next(iter(dtypes), pl.Null())
         elif all(dtype.is_numeric() for dtype in dtypes):
             target = pl.Float64()
         elif all(dtype.is_numeric() or dtype in (pl.String, pl.Categorical, pl.Enum) for dtype in dtypes):

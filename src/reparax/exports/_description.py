@@ -4,7 +4,7 @@ import re
 from importlib.metadata import version
 from typing import Any
 
-from reparax.data import MISSING_TEXT, Schema, formulas_of, zone_of
+from reparax.data import MISSING_NUMBERS, MISSING_TEXT, Schema, formulas_of, zone_of
 from reparax.exports._functions import Function
 from reparax.recipe import FittedModel, Units
 from reparax.summary import Column
@@ -27,6 +27,7 @@ def description(fitted: FittedModel, functions: tuple[Function, ...], suffix: st
         "libraries": {name: version(name) for name in LIBRARIES},
         "functions": {function.name: _described(function, suffix) for function in functions},
         "missing": sorted(MISSING_TEXT),
+        "missing_numbers": sorted(MISSING_NUMBERS),
         "data": _data(fitted.schema, fitted.units),
         "given": None if fitted.schema.given is None else _data(fitted.schema.given, Units.of(fitted.schema.given)),
     }

@@ -18,6 +18,7 @@ from reparax.recipe import FittedModel
 Format = Literal["onnx", "stablehlo", "html"]
 FORMATS = get_args(Format)
 DESCRIPTION, EXAMPLE = "export.json", ("example.py", "cells.py")
+LEFT_BY_EXAMPLE = ("results.npz", "__pycache__")
 SAMPLES = 100
 PAGES = (".html", ".htm")
 
@@ -93,7 +94,8 @@ def _check_folder(path: str | Path, format: str) -> None:
     """Checks that a folder can be written, before long work: a new one, or one with an export of the same format."""
     check_output(path, ())
     folder = Path(path).expanduser()
-    of_export = {DESCRIPTION, *EXAMPLE, *(f"{name}.{format}" for name in ("encode", "decode", "score")), "results.npz"}
+    of_functions = (f"{name}.{format}" for name in ("encode", "decode", "score"))
+    of_export = {DESCRIPTION, *EXAMPLE, *of_functions, *LEFT_BY_EXAMPLE}
     found = {each.name for each in folder.iterdir() if not is_left_behind(each.name)} if folder.is_dir() else set()
     others = sorted(found - of_export if DESCRIPTION in found else found)
     if others:

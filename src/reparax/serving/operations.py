@@ -20,6 +20,8 @@ from reparax.serving.limits import Limits
 ARROW = "application/vnd.apache.arrow.stream"
 AT_ONCE = 16
 """Rows that scores and imputations compute at once, so that the answer on one row does not wait for many."""
+LARGEST = 10**300
+"""Whole numbers of JSON have any size; larger ones are no numbers elsewhere."""
 Cell = bool | int | float | str | None
 
 
@@ -102,6 +104,11 @@ def work_of(
         RecipeError: An option is unknown or out of range.
     """
     request = _from_arrow(options) if is_arrow else _from_json(body)
+    if options and not is_arrow:
+        raise RecipeError(
+            expected="options in the JSON object", got=f"{', '.join(options)} in the address",
+            cure="write them beside rows or values",
+        )  # fmt: skip
     allowed = OPERATIONS[operation][1]
     given = [name for name in request.__struct_fields__ if getattr(request, name) != getattr(Request(), name)]
     if idle := [name for name in given if name not in allowed]:
@@ -171,7 +178,7 @@ def _codes(fitted: FittedModel, request: Request, limits: Limits) -> np.ndarray:
         raise DataError(
             expected=f"codes: rows of {size} latent numbers", got=got, cure="pass codes as encode gives them"
         )
-    return np.asarray(codes, np.float32)
+    return applications.finite_codes(codes)  # here, as an error while they are computed would be that of all in a batch
 
 
 def _source(fitted: FittedModel, request: Request) -> Any:
@@ -196,6 +203,11 @@ def _frame(rows: list[dict[str, Cell]]) -> Any:
         import polars as pl
     names = list(dict.fromkeys(name for row in rows for name in row))
     columns = {name: [row.get(name) for row in rows] for name in names}
+    for name, cells in columns.items():
+        if any(isinstance(cell, int) and abs(cell) > LARGEST for cell in cells):
+            raise DataError(
+                expected=f"numbers of size up to 1e300 in column {name!r}", got="a larger one", cure="rescale them"
+            )
     return pl.DataFrame([_series(name, cells) for name, cells in columns.items()])
 
 

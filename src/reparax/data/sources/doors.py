@@ -9,9 +9,8 @@ from msgspec import structs
 
 from reparax.data.columns import notes_on
 from reparax.data.dataset import Dataset
-from reparax.data.files import visible_files
 from reparax.data.overrides import Overrides, overrides
-from reparax.data.read import read
+from reparax.data.read import read, table_files
 from reparax.data.schema import Schema
 from reparax.data.sources.memory import bytes_of
 from reparax.data.sources.npy import NpySource
@@ -80,7 +79,7 @@ def source_of(data: Any) -> Source | None:
         return None
     path = Path(data).expanduser()
     if path.is_dir():
-        files = visible_files(path)
+        files = table_files(path)
         is_parquet = bool(files) and all(table_suffix(file) in PARQUET for file in files)
         return ParquetSource(tuple(files)) if is_parquet else None
     if not path.is_file():

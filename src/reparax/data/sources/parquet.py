@@ -105,7 +105,7 @@ class ParquetSource(Source):
             raise damaged(group.path, "a complete Parquet file", error) from None
         if len(table) != group.rows:
             raise damaged(group.path, "the Parquet file that was opened", f"{len(table)} rows, not {group.rows}")
-        return table.select(self.columns)
+        return _takeable(table.select(self.columns))
 
     def loaded(self, raw: Any) -> Frame:
         """Rows of row groups."""
@@ -116,6 +116,14 @@ class ParquetSource(Source):
         label = () if self.label is None else (self.label,)
         unread = tuple(name for name, _ in schema.excluded if name in self.schema.names)
         return replace(self, label=None, dropped=(*self.dropped, *unread, *label))
+
+
+def _takeable(table: "pa.Table") -> "pa.Table":
+    """The same with views of text as text: arrow cannot take rows of views."""
+    import pyarrow as pa
+
+    fields = [field.with_type(pa.large_string()) if field.type == pa.string_view() else field for field in table.schema]
+    return table.cast(pa.schema(fields))
 
 
 def _opened(path: Path) -> "parquet.ParquetFile":

@@ -1,5 +1,6 @@
 """Data larger than memory: the schema from one pass, a sample in memory, and all rows in blocks."""
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -81,7 +82,11 @@ class Stream:
     @property
     def fingerprint(self) -> str:
         """What tells these data from others: their number, the files and a checksum of all cells."""
-        checksum = "" if self.account is None else self.account.checksum
+        if self.account is None:
+            values = np.ascontiguousarray(self.matched(self.raw).values)
+            checksum = hashlib.sha256(values.data).hexdigest()[:16]
+        else:
+            checksum = self.account.checksum
         return f"of {len(self)} examples, {self.source.fingerprint} {checksum}".strip()
 
     @cached_property
