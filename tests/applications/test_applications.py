@@ -72,14 +72,6 @@ def test_codes_of_another_shape_are_refused(wine, codes):
         rx.decode(wine, codes)
 
 
-@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-def test_codes_that_are_not_finite_are_refused(wine, value):
-    codes = np.zeros((3, 2))
-    codes[1, 0] = value
-    with pytest.raises(DataError, match="NaN or infinity in row 2"):
-        rx.decode(wine, codes)
-
-
 def test_images_binarized_on_the_way_keep_their_bits_in_any_company(dynamic):
     rows = reordered(len(LEVELS))["many"]
     codes, scores = rx.encode(dynamic, LEVELS), rx.score(dynamic, LEVELS, num_samples=3)
@@ -137,7 +129,7 @@ def test_samples_of_binarized_images_are_bits_of_the_images_shape(dynamic):
 
 @pytest.mark.parametrize("wrong", [np.nan, np.inf, -1e39])
 def test_codes_that_are_not_finite_are_refused(wine, wrong):
-    with pytest.raises(DataError, match="finite codes; got others in row 2"):
+    with pytest.raises(DataError, match="finite codes; got NaN or infinity in row 2"):
         rx.decode(wine, np.asarray([[0.0, 1.0], [0.0, wrong]]))
 
 

@@ -120,13 +120,6 @@ def decode(fitted: FittedModel, codes: Float[np.ndarray, "n latent"], *, context
             expected=f"one row of {expected} latent numbers for each example", got=f"an array of shape {codes.shape}",
             cure="pass codes in the form that encode returns",
         )  # fmt: skip
-    finite = np.isfinite(codes).all(axis=1)
-    if not finite.all():
-        # The most probable of categories whose probabilities are NaN would be the first.
-        raise DataError(
-            expected="finite latent numbers", got=f"NaN or infinity in row {int(np.argmin(finite)) + 1}",
-            cure="pass codes in the form that encode returns",
-        )  # fmt: skip
     contexts = contexts_of(fitted, context, len(codes))
     pieces = [
         np.asarray(
@@ -146,10 +139,13 @@ def finite_codes(codes: Any) -> np.ndarray:
     with np.errstate(over="ignore"):
         found = np.asarray(codes, np.float32)
     if not np.isfinite(found).all():
-        row = int(np.argmin(np.isfinite(found.reshape(len(found), -1)).all(axis=1))) + 1
+        rows = np.atleast_1d(found)
+        row = int(np.argmin(np.isfinite(rows.reshape(len(rows), -1)).all(axis=1))) + 1
         raise DataError(
-            expected="finite codes", got=f"others in row {row}", cure="pass codes in the form that encode returns"
-        )
+            # The most probable of categories whose probabilities are NaN would be the first.
+            expected="finite codes", got=f"NaN or infinity in row {row}",
+            cure="pass codes in the form that encode returns",
+        )  # fmt: skip
     return found
 
 
