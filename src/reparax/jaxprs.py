@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from jax.extend.core import ClosedJaxpr, Jaxpr
+
 
 def scan_sizes(params: dict[str, Any]) -> tuple[int, int]:
     """The number of constants and of carried values among the operands of a scan, from its parameters."""
@@ -14,3 +16,10 @@ def scan_sizes(params: dict[str, Any]) -> tuple[int, int]:
 
 def _count(tree: Any) -> int:
     return sum(map(_count, tree.elts)) if hasattr(tree, "elts") else 1
+
+
+def without_constants(closed: ClosedJaxpr) -> Jaxpr:
+    """The program without the values that it closes over, which it then keeps alive no longer."""
+    jaxpr: Any = closed.jaxpr
+    # Since release 0.12, there is one class, and the program is itself.
+    return jaxpr.with_consts(()) if hasattr(jaxpr, "with_consts") else jaxpr

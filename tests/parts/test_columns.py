@@ -110,7 +110,7 @@ def test_density_is_the_same_where_other_columns_are_rounded_and_where_none_is()
     assert abs(found @ measure - 1) < 2e-3
     location, log_scale = alone.parameters
     beside = RowDistribution(jnp.asarray([location, 0.5, log_scale, -0.5]), beside.layout)
-    np.testing.assert_allclose(found, density(beside, 0, values), rtol=1e-5)
+    np.testing.assert_allclose(found, density(beside, 0, values), rtol=1e-5, atol=1e-15)
 
 
 def numbers_of(law: RowDistribution) -> Numbers:

@@ -155,7 +155,7 @@ def _dates(values: np.ndarray, column: Column) -> "pl.Series":
 
     missing = np.isnan(values)
     micros = np.rint(np.where(missing, 0, rounded_days(values, column.step)) * MICROSECONDS)
-    times = pl.Series(column.name, micros.astype(np.int64)).cast(pl.Datetime("us")).set(pl.Series(missing), None)
+    times = pl.Series(column.name, micros.astype(np.int64)).set(pl.Series(missing), None).cast(pl.Datetime("us"))
     if column.dtype == "date":
         return times.cast(pl.Date)
     if column.dtype.startswith("datetime["):

@@ -14,6 +14,7 @@ from jax.extend.core import ClosedJaxpr, jaxpr_as_fun
 
 from reparax.continuity import Reason, Variable, judge
 from reparax.errors import InvalidEstimator
+from reparax.jaxprs import without_constants
 
 Check = Callable[[int], None]
 """Called when derivatives of an order are about to be differentiated; it raises if they may jump."""
@@ -51,7 +52,8 @@ class Smoothness:
     def __init__(
         self, closed: ClosedJaxpr, variables: Sequence[Variable | None], differentiated: Sequence[bool]
     ) -> None:
-        self._jaxpr, self._variables, self._differentiated = closed.jaxpr, tuple(variables), tuple(differentiated)
+        self._jaxpr, self._variables = without_constants(closed), tuple(variables)
+        self._differentiated = tuple(differentiated)
         self._consts = [_outline(value) if isinstance(value, Tracer) else value for value in closed.consts]
         self._kinks: dict[int, Reason | None] = {}
 

@@ -196,7 +196,7 @@ def constant_facts(value: Any) -> Facts:
 def _called(params: dict[str, Any]) -> ClosedJaxpr | None:
     """The jaxpr that an equation calls on its operands."""
     inner = params.get("jaxpr", params.get("call_jaxpr"))
-    return ClosedJaxpr(inner, []) if isinstance(inner, Jaxpr) else inner
+    return inner if inner is None or isinstance(inner, ClosedJaxpr) else ClosedJaxpr(inner, [])
 
 
 def _holds_marks(params: dict[str, Any]) -> bool:
