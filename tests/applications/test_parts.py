@@ -12,7 +12,9 @@ from scipy import sparse
 
 import reparax as rx
 from reparax.applications import dataset_of, fingerprint_of, held_out_of, is_data_of_fit, known_by, parts_of
-from reparax.data import from_array, split
+from reparax.applications._privacy import _sides
+from reparax.applications._rows_of_fit import rows_of
+from reparax.data import from_array, split, with_schema
 from reparax.recipe import build
 
 RNG = np.random.default_rng(0)
@@ -118,6 +120,28 @@ def test_a_fit_knows_its_rows_after_saving(chosen, tmp_path):
             assert (held_out_of(member, dataset) is None) == ("valid" in chosen)
             assert not is_data_of_fit(member, other)
             assert held_out_of(member, other) is None
+
+
+@pytest.mark.parametrize("valid", [0.0, 0.3])
+def test_rows_of_trimmed_fits_are_recognized_whichever_were_trimmed(valid):
+    """What is trimmed depends on scales; those of a fitted model are of the rows that were left."""
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        values = rng.standard_t(2.0, size=(80, 3))
+        whole = rx.read(
+            pl.DataFrame(values, schema=["x", "y", "z"]).with_columns(w=pl.Series(rng.choice(["a", "b"], 80)))
+        )
+        recipe = rx.plan(whole, trim=0.3, valid=valid, width=4, seed=seed)
+        part, held_out, known = rows_of(whole, recipe)
+        fitted = known_by(rx.FittedModel(None, part.schema, recipe), known)
+        dataset = with_schema(whole, fitted.schema)
+        assert is_data_of_fit(fitted, dataset) == (valid == 0)
+        if held_out is None:
+            continue
+        assert held_out_of(fitted, dataset) is not None
+        sides = _sides(fitted, dataset)
+        np.testing.assert_array_equal(sides.fitted.values, part.values)
+        np.testing.assert_array_equal(sides.held_out.values, held_out.values)
 
 
 @settings(max_examples=30, deadline=None, derandomize=True, database=None)

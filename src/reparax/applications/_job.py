@@ -15,6 +15,7 @@ from reparax.applications._door import require_context
 from reparax.applications._encode import encode
 from reparax.applications._marginals import require_sense
 from reparax.applications._parts import known_by
+from reparax.applications._rows_of_fit import RowsOfFit
 from reparax.applications._stream import StreamedRows
 from reparax.data import (
     UNLABELED,
@@ -83,6 +84,7 @@ class Job:
         objective: The objective.
         part: The rows of the fit; of a stream a sample of them.
         held_out: The rows that are held out.
+        known: The rows that the fit is recognized by.
         key: The key of all noise of training.
         budget: The noise and the guarantee of a differentially private fit; None for any other.
         stream: The rows of the fit, if they are read in blocks.
@@ -93,6 +95,7 @@ class Job:
     objective: AbstractObjective
     part: Dataset
     held_out: Dataset | None
+    known: Dataset
     key: jax.Array
     budget: Budget | None = None
     stream: Stream | None = None
@@ -100,7 +103,7 @@ class Job:
     @classmethod
     def of(
         cls,
-        rows: tuple[Dataset | Stream, Dataset | None],
+        rows: RowsOfFit,
         recipe: Recipe,
         *,
         member: int = 0,
@@ -123,7 +126,7 @@ class Job:
         Raises:
             RecipeError: Parts do not go together, or are chosen along with a custom model.
         """
-        all_rows, held_out = rows
+        all_rows, held_out, known = rows
         stream = all_rows if isinstance(all_rows, Stream) else None
         part = all_rows.sample if isinstance(all_rows, Stream) else all_rows
         base = jax.random.key(recipe.seed)
@@ -147,7 +150,7 @@ class Job:
         if part.classes is not None:
             check_classes(*_typical(fitted, recipe), part.schema.classes)
         training = training if budget is None else budget.key
-        return cls(fitted, recipe, ready, part, held_out, training, budget, stream)
+        return cls(fitted, recipe, ready, part, held_out, known, training, budget, stream)
 
     def run(self, devices: Devices = Devices()) -> Run[Model | Accompanied]:
         """What the loop trains.
@@ -268,7 +271,7 @@ class Job:
         model, companion = (best.model, best.companion) if isinstance(best, Accompanied) else (best, None)
         trained = replace(self.fitted, model=model, companion=companion, history=result.history, status=result.status)
         if self.budget is None:
-            trained = known_by(trained, self.part if self.held_out is None else self.held_out)
+            trained = known_by(trained, self.known)
         else:
             trained = replace(trained, history=[], guarantee=self.budget.guarantee)
         part, prior = self.part, trained.model.prior

@@ -6,7 +6,7 @@ from typing import Any, Unpack
 
 from reparax.applications._fit import plan
 from reparax.applications._job import Job, done_of, trained
-from reparax.applications._rows_of_fit import row_settings, rows_of
+from reparax.applications._rows_of_fit import RowsOfFit, row_settings, rows_of
 from reparax.data import Dataset, Stream, opened, require_fit
 from reparax.errors import RecipeError, TrainingError
 from reparax.objectives import AbstractObjective
@@ -102,7 +102,7 @@ def fit_planned(
     ended: Callable[[int, Fitted], None],
 ) -> list[Fitted]:
     """Fits models at once; one that cannot be trained is the error instead."""
-    rows: dict[Any, tuple[Dataset | Stream, Dataset | None]] = {}
+    rows: dict[Any, RowsOfFit] = {}
     jobs: list[Job] = []
     owner: list[int] = []
     for place, each in enumerate(planned):

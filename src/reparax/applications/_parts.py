@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from reparax.applications._rows_of_fit import drawn_rows, trimmed
 from reparax.data import Blocks, Dataset, dense, split, with_schema
 from reparax.recipe import FittedModel
 
@@ -32,7 +31,7 @@ def fingerprint_of(rows: Dataset) -> str:
 
 
 def known_by(fitted: FittedModel, rows: Dataset) -> FittedModel:
-    """The model with the fingerprint of the rows that were held out, or of those of the fit if none were."""
+    """The model with the fingerprint of the rows that were held out, or of all rows if none were."""
     return replace(fitted, fingerprint=fingerprint_of(rows))
 
 
@@ -70,7 +69,7 @@ def numbered_held_out(
         return None
     candidates = blocks.held_out(recipe.valid, recipe.seed, fitted.schema.left_out_as_asked)
     found = ((places, opened(blocks.at(places))) for places in candidates)
-    return next((each for each in found if _are_held_out(fitted, trimmed(each[1], recipe.trim))), None)
+    return next((each for each in found if _are_held_out(fitted, each[1])), None)
 
 
 def parts_of(fitted: FittedModel, dataset: Dataset) -> tuple[Dataset, Dataset] | None:
@@ -84,13 +83,13 @@ def parts_of(fitted: FittedModel, dataset: Dataset) -> tuple[Dataset, Dataset] |
     if recipe is None or recipe.valid == 0 or len(dataset) < 2:
         return None
     part, rest = split(dataset, recipe.valid, recipe.seed)
-    if not _are_held_out(fitted, trimmed(with_schema(rest, fitted.schema), recipe.trim)):
+    if not _are_held_out(fitted, rest):
         return None
     return with_schema(part, fitted.schema), with_schema(rest, fitted.schema)
 
 
 def _are_held_out(fitted: FittedModel, rows: Dataset) -> bool:
-    """Whether rows are those that were held out and not trimmed."""
+    """Whether rows are those that were held out, before some of them were trimmed."""
     recipe = fitted.recipe
     return recipe is not None and recipe.valid > 0 and fingerprint_of(rows) == fitted.fingerprint
 
@@ -102,6 +101,4 @@ def is_data_of_fit(fitted: FittedModel, dataset: Dataset) -> bool:
         fitted: The fitted model.
         dataset: What `dataset_of` returned for the rows.
     """
-    recipe = fitted.recipe
-    rows = dataset if recipe is None else drawn_rows(trimmed(dataset, recipe.trim), recipe)
-    return fingerprint_of(rows) == fitted.fingerprint
+    return fingerprint_of(dataset) == fitted.fingerprint

@@ -15,7 +15,7 @@ from reparax.applications._parts import numbered_held_out, parts_of
 from reparax.applications._rows import terms_of
 from reparax.applications._rows_of_fit import drawn_rows, trimmed
 from reparax.applications._sample import sample_dataset
-from reparax.data import Blocks, Dataset, joint_values
+from reparax.data import Blocks, Dataset, described, joint_values, with_schema
 from reparax.errors import DataError, RecipeError
 from reparax.networks import context_size
 from reparax.recipe import FittedModel, Recipe
@@ -136,7 +136,11 @@ def _sides(fitted: FittedModel, dataset: Dataset) -> _Sides:
     parts = parts_of(fitted, dataset)
     if parts is None:
         raise _other_data(fitted, len(dataset))
-    fitted_on, held_out = (trimmed(part, recipe.trim) for part in parts)
+    # By the scales of all rows, as in the fit; the model has those of the rows that were left.
+    schema = described(parts[0]) if recipe.trim else fitted.schema
+    fitted_on, held_out = (
+        with_schema(trimmed(with_schema(part, schema), recipe.trim), fitted.schema) for part in parts
+    )
     fitted_on = drawn_rows(fitted_on, recipe)
     return _Sides(fitted_on, len(fitted_on), held_out, [fitted_on])
 

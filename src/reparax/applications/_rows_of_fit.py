@@ -1,7 +1,7 @@
 """The rows of a fit: trimmed, drawn, described and related as a recipe says, and those that are held out."""
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -24,8 +24,23 @@ from reparax.recipe import Recipe, choice, given_numbers, name_of
 from reparax.tables import is_for_rows
 
 
-def rows_of(dataset: Dataset | Stream, recipe: Recipe) -> tuple[Dataset | Stream, Dataset | None]:
-    """The rows to fit to, and those that are held out, if any; described by those of the fit.
+class RowsOfFit(NamedTuple):
+    """The rows of a fit.
+
+    Attributes:
+        part: The rows to fit to.
+        held_out: Those that are held out, if any; described by those of the fit.
+        known: The held-out rows, or all if none are, before they are trimmed or drawn: the fit is recognized by them.
+            Which rows are trimmed depends on scales that a fitted model no longer has.
+    """
+
+    part: Dataset | Stream
+    held_out: Dataset | None
+    known: Dataset
+
+
+def rows_of(dataset: Dataset | Stream, recipe: Recipe) -> RowsOfFit:
+    """The rows of a fit.
 
     They depend on `row_settings` of the recipe alone.
 
@@ -34,15 +49,17 @@ def rows_of(dataset: Dataset | Stream, recipe: Recipe) -> tuple[Dataset | Stream
         RecipeError: The data are a stream, and the recipe asks for what needs all rows in memory.
     """
     if isinstance(dataset, Stream):
-        return rows_of_stream(dataset, recipe)
+        stream, rest = rows_of_stream(dataset, recipe)
+        return RowsOfFit(stream, rest, stream.sample if rest is None else rest)
     dataset = classified(dataset, recipe.objective)
     part, held_out = (dataset, None) if recipe.valid == 0 else split(dataset, recipe.valid, recipe.seed)
+    known = dataset if held_out is None else held_out
     if recipe.trim:
         part, held_out = trimmed(part, recipe.trim), None if held_out is None else trimmed(held_out, recipe.trim)
         # The scales and shares of all rows would be those of the anomalies too.
         schema = msgspec.structs.replace(described(part), num_examples=part.schema.num_examples)
         part, held_out = with_schema(part, schema), None if held_out is None else with_schema(held_out, schema)
-    return with_given_numbers(drawn_rows(related_rows(part, recipe), recipe), held_out)
+    return RowsOfFit(*with_given_numbers(drawn_rows(related_rows(part, recipe), recipe), held_out), known)
 
 
 def row_settings(recipe: Recipe) -> tuple[Any, ...]:

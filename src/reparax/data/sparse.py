@@ -239,7 +239,7 @@ def read_mtx(path: Path) -> Sparse:
     """
     mmread = importlib.import_module("scipy.io").mmread
     try:
-        return Sparse(_csr(mmread(io.BytesIO(read_bytes(path)))))
+        return Sparse(_csr(mmread(io.BytesIO(read_bytes(path)), spmatrix=False)))
     except DataError:
         raise
     except Exception as error:
