@@ -302,6 +302,19 @@ def test_a_model_of_own_parts_needs_its_class_to_load(tmp_path):
     np.testing.assert_array_equal(rx.encode(before, DATA), rx.encode(after, DATA))
 
 
+class Narrow(OwnPosterior):
+    def distribution(self, outputs, latent_dim):
+        return dist.Normal(outputs, 0.1).to_event(1)
+
+
+def test_a_model_of_other_classes_with_equal_shapes_is_refused(tmp_path):
+    saved = own_parts()
+    rx.save(FittedModel(saved, rx.read(DATA).schema), tmp_path / "model")
+    other = eqx.tree_at(lambda model: model.posterior.part, saved, Narrow())
+    with pytest.raises(ArtifactError, match=r"OwnPosterior at \.posterior\.part; got one with Narrow there"):
+        rx.load(tmp_path / "model", model=other)
+
+
 def test_a_model_of_another_structure_is_refused(tmp_path):
     rx.save(FittedModel(own_parts(), rx.read(DATA).schema), tmp_path / "model")
     with pytest.raises(ArtifactError, match=r"transposed to be float32 of shape \(4, 2\)"):

@@ -25,7 +25,7 @@ from reparax.data import Schema, check_output
 from reparax.disk import atomic_write, is_left_behind, locked
 from reparax.errors import ArtifactError, DataError, OutputError, RecipeError
 from reparax.model import Model
-from reparax.pytrees import partition, with_derived
+from reparax.pytrees import classes_of, partition, with_derived
 from reparax.recipe import FittedModel, Guarantee, Recipe, build
 from reparax.tensors import (
     NO_CHECKSUM,
@@ -82,6 +82,7 @@ class _Description(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     others: list[_Training] = []
     guarantee: Guarantee | None = None
     fingerprint: str | None = None
+    classes: dict[str, str] | None = None
 
 
 def save(fitted: FittedModel, folder: str | Path) -> None:
@@ -113,6 +114,8 @@ def save(fitted: FittedModel, folder: str | Path) -> None:
         others=[_training(other) for other in fitted.others],
         guarantee=fitted.guarantee,
         fingerprint=fitted.fingerprint,
+        # A recipe says which they are.
+        classes=classes_of(fitted.model) if fitted.recipe is None else None,
         arrays=described(arrays),
         companion=described(of_companion),
         scalars=escaped(scalars),
@@ -153,7 +156,7 @@ def load(
         description = _described(folder)
         stored = _stored(folder, WEIGHTS, description.files)
         beside = {} if companion is None else _stored(folder, COMPANION, description.files)
-    skeleton = _skeleton(folder, description, allow) if model is None else model
+    skeleton = _skeleton(folder, description, allow) if model is None else _of_same_classes(model, description, folder)
     trainings = [description.training, *description.others]
     count = len(trainings)
     models = _each(filled(_of_all([skeleton] * count), stored, description.arrays, description.scalars, folder), count)
@@ -329,6 +332,23 @@ def _damaged(path: Path, got: str) -> ArtifactError:
         expected=f"{path} as reparax wrote it",
         got=got,
         cure="copy the folder again from its source, or fit the model again",
+    )
+
+
+def _of_same_classes(model: Model, description: _Description, folder: Path) -> Model:
+    """The model of the user, which must have the classes of the saved one: arrays of others may have equal shapes.
+
+    Raises:
+        ArtifactError: It has others.
+    """
+    saved, found = description.classes, classes_of(model)
+    if saved is None or saved == found:
+        return model
+    places = [place for place in {**saved, **found} if saved.get(place) != found.get(place)]
+    raise ArtifactError(
+        expected=f"a model of the classes in {folder}, with {saved.get(places[0], 'nothing')} at {places[0]}",
+        got=f"one with {found.get(places[0], 'nothing')} there",
+        cure="build it as the saved one was built",
     )
 
 

@@ -1,7 +1,8 @@
 """Arrays that are not trained, and the partition of a pytree into trainable and other leaves."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import fields
 from typing import Any, Self, TypeVar
 
 import equinox as eqx
@@ -89,6 +90,25 @@ def strongly_typed(tree: Tree) -> Tree:
 def num_parameters(tree: PyTree) -> int:
     """The number of trainable parameters of a pytree."""
     return sum(leaf.size for leaf in jax.tree.leaves(partition(tree)[0]))
+
+
+def classes_of(tree: PyTree) -> dict[str, str]:
+    """The names of the classes of the modules in a pytree, by their paths; arrays and settings are left out."""
+    return dict(_classes(tree, ""))
+
+
+def _classes(tree: Any, path: str) -> Iterator[tuple[str, str]]:
+    if isinstance(tree, eqx.Module):
+        yield path, type(tree).__qualname__
+        children: Iterable[tuple[Any, Any]] = ((each.name, getattr(tree, each.name, None)) for each in fields(tree))
+    elif isinstance(tree, Mapping):
+        children = tree.items()
+    elif isinstance(tree, tuple | list):
+        children = enumerate(tree)
+    else:
+        return
+    for name, child in children:
+        yield from _classes(child, f"{path}.{name}")
 
 
 def soft_bound(x: Float[Array, "*s"], low: float, high: float) -> Float[Array, "*s"]:
